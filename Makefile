@@ -1,0 +1,63 @@
+# From a clean clone: Python >= 3.11, make and pip are all it takes. `make help` lists what there is.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# The first pip that knows --group.
+PIP    := 'pip>=25.1'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types build smoke format clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1 	/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.cli  ## the main job: 20 prompts to 20 files against the embedded emulator
+	$(BIN)/keevx demo $(ARGS)
+
+test: $(VENV)/.test  ## all tests, warnings as errors, dev mode on, branch coverage held
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest --cov $(ARGS)
+
+lint: $(VENV)/.lint  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint $(VENV)/.test  ## mypy and pyright, both strict, tests/typing included
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+build: $(VENV)/.lint  ## the sdist, and the wheel built from it, in dist/
+	rm -rf dist
+	$(BIN)/python -m build
+
+smoke: build  ## the smoke tests against the installed wheel, far from the source tree
+	set -eu; away=$$(mktemp -d); trap 'rm -rf "$$away"' EXIT; \
+	$(PYTHON) -m venv "$$away/venv"; \
+	"$$away/venv/bin/python" -m pip install -q $(PIP); \
+	"$$away/venv/bin/python" -m pip install -q --group test "$$(echo dist/*.whl)[cli]"; \
+	cp -R tests pyproject.toml "$$away"; \
+	cd "$$away"; unset PYTHONPATH; \
+	venv/bin/python -c 'import keevx_async as k; print(k.__file__); assert "site-packages" in k.__file__'; \
+	PYTHONDEVMODE=1 venv/bin/python -m pytest -m smoke -p no:cacheprovider
+
+format: $(VENV)/.lint  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was built and cached (for a fresh start remove .venv too)
+	rm -rf build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find keevx_async tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(PIP)
+	@touch $@
+
+$(VENV)/.cli: pyproject.toml | $(VENV)/.made
+	$(BIN)/python -m pip install -q -e '.[cli]'
+	@touch $@
+
+$(VENV)/.test $(VENV)/.lint: $(VENV)/.%: $(VENV)/.cli
+	$(BIN)/python -m pip install -q --group $*
+	@touch $@

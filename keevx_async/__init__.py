@@ -1,0 +1,82 @@
+"""keevx_async: an asyncio-first SDK for the Keevx image-to-video API.
+
+Making and checking requests imports neither aiohttp nor tenacity: the client comes when named.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    APIError,
+    AuthenticationError,
+    CallbackRejected,
+    ConfigurationError,
+    ConnectionFailed,
+    DownloadError,
+    InvalidRequest,
+    JournalError,
+    KeevxError,
+    NotFoundError,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+    SubmissionUncertain,
+    TaskFailed,
+    UploadError,
+    WaitTimeout,
+)
+from .polling import PollPolicy
+from .requests import ImageToVideo
+from .rules import MODELS, ModelRules
+from .tasks import Outcome, Submission, Task
+from .verdict import RetryPolicy
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from .client import Keevx
+    from .fanout import FanOut
+else:
+    _LAZY = {"Keevx": ".client", "FanOut": ".fanout"}
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+        return value
+
+
+__version__ = VERSION
+
+__all__ = [
+    "MODELS",
+    "APIError",
+    "AuthenticationError",
+    "CallbackRejected",
+    "ConfigurationError",
+    "ConnectionFailed",
+    "DownloadError",
+    "FanOut",
+    "ImageToVideo",
+    "InvalidRequest",
+    "JournalError",
+    "Keevx",
+    "KeevxError",
+    "ModelRules",
+    "NotFoundError",
+    "Outcome",
+    "PollPolicy",
+    "RateLimitError",
+    "ResponseError",
+    "RetryPolicy",
+    "ServerError",
+    "Submission",
+    "SubmissionUncertain",
+    "Task",
+    "TaskFailed",
+    "UploadError",
+    "WaitTimeout",
+]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

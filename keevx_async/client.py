@@ -1,0 +1,289 @@
+"""Keevx: owns the session, hands each verb to its room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from weakref import WeakSet
+
+from . import settings
+from .errors import ConfigurationError
+from .fanout import FanOut, Follow, Guard, Work, carry
+from .jobs import Destination, Jobs, KeyOf, succeeded
+from .media import read_source
+from .pacing import Pacer
+from .polling import NOT_GIVEN, NotGiven, PollPolicy
+from .requests import Request
+from .runtime import Runtime, Setup
+from .tasks import Outcome, Submission, Task
+from .transport import Transport
+from .verdict import RetryPolicy
+
+if TYPE_CHECKING:
+    import aiohttp
+
+log = logging.getLogger("keevx_async")
+
+T = TypeVar("T")
+Requests = Iterable[Request] | AsyncIterable[Request]
+
+
+class Keevx:
+    """An asynchronous client of the Keevx API.
+
+    Use it as ``async with Keevx() as keevx:``, or call ``await keevx.close()`` at the end.
+
+    Args:
+        api_key: the bearer token; by default from ``KEEVX_API_KEY``.
+        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``.
+        retry: when a request that may be repeated is.
+        polling: how tasks are waited for.
+        rate: most creates per second; by default as many as Keevx takes.
+        timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
+        max_connections: most creates in flight.
+        headers: sent along with every API call.
+        session: a session of yours, which is never closed here.
+
+    Raises:
+        ConfigurationError: there is no key, or an argument cannot be.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        retry: RetryPolicy | None = None,
+        polling: PollPolicy | None = None,
+        rate: float | None = None,
+        timeout: float | aiohttp.ClientTimeout = settings.DEFAULT_TIMEOUT,
+        max_connections: int = settings.DEFAULT_CONNECTIONS,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        self._closed = False
+        self._runtime: Runtime | None = None
+        self._fans: WeakSet[FanOut] = WeakSet()
+        self._setup = Setup(
+            Transport(
+                settings.base_url(base_url),
+                settings.api_headers(api_key, headers),
+                settings.timeout(timeout),
+                session,
+            ),
+            retry or RetryPolicy(),
+            polling or PollPolicy(),
+            Pacer(None if rate is None else settings.positive("rate", rate)),
+            int(settings.positive("max_connections", max_connections)),
+        )
+
+    def __repr__(self) -> str:
+        return f"<Keevx {self._setup.transport.host}{' closed' if self._closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_runtime", None) is not None and not self._closed:
+            warnings.warn(
+                f"{self!r} was never closed: use 'async with Keevx()' or 'await keevx.close()'",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    async def close(self) -> None:
+        """Close the connections, once what is being created has been answered."""
+        self._closed = True
+        for fan in list(self._fans):
+            await fan.aclose()
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.watcher.close()
+        await self._setup.transport.close()
+
+    def _rooms(self) -> Runtime:
+        if self._closed:
+            raise ConfigurationError("this client was closed; make a new Keevx()")
+        runtime = self._runtime
+        if runtime is None or runtime.loop is not asyncio.get_running_loop():
+            runtime = self._runtime = Runtime(self._setup)
+        return runtime
+
+    async def submit(self, request: Request, *, key: str | None = None) -> Submission:
+        """Make one create.
+
+        Args:
+            request: what to make.
+            key: names the create; by default a digest of the request and a running number.
+
+        Raises:
+            SubmissionUncertain: it was sent and its answer was lost. It is not sent again.
+            APIError: Keevx refused it.
+            ConnectionFailed: Keevx could not be reached; nothing was sent.
+        """
+
+        async def guard(step: Coroutine[Any, Any, T]) -> T:
+            return await carry(step, self._setup.retry.grace, _late)
+
+        return await self._rooms().jobs.submit(request, key, guard)
+
+    def submit_many(
+        self,
+        requests: Requests,
+        *,
+        concurrency: int = settings.DEFAULT_CONCURRENCY,
+        key: KeyOf | None = None,
+    ) -> FanOut:
+        """Make many creates; see FanOut.
+
+        Args:
+            requests: any iterable or async iterable, pulled lazily.
+            concurrency: most creates under way.
+            key: names each create; a function of the request.
+        """
+        return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
+
+    async def status(self, task_id: str) -> Task:
+        """Ask about one task.
+
+        Raises:
+            NotFoundError: there is no such task.
+            APIError: Keevx refused to tell.
+            ConnectionFailed: Keevx could not be reached.
+        """
+        return await self._rooms().querier.status(task_id)
+
+    async def wait(self, task_id: str, *, timeout: float | NotGiven | None = NOT_GIVEN) -> Task:
+        """Wait until a task has ended.
+
+        Args:
+            task_id: from a submission.
+            timeout: seconds; None for no limit; by default ``PollPolicy.timeout``.
+
+        Raises:
+            TaskFailed: it ended without a result.
+            WaitTimeout: it had not ended in time.
+        """
+        task = await self._rooms().watcher.wait(task_id, self._limit(timeout))
+        return succeeded((task,))[0]
+
+    async def wait_many(
+        self, task_ids: Iterable[str], *, timeout: float | NotGiven | None = NOT_GIVEN
+    ) -> AsyncGenerator[Task]:
+        """Yield tasks as they end, failed ones included.
+
+        Args:
+            task_ids: from any submissions.
+            timeout: seconds for all; None for no limit; by default ``PollPolicy.timeout``.
+
+        Raises:
+            WaitTimeout: some had not ended in time.
+        """
+        async for task in self._rooms().watcher.wait_many(task_ids, self._limit(timeout)):
+            yield task
+
+    async def generate(self, request: Request) -> list[Task]:
+        """Make one create and wait for all of its tasks.
+
+        Raises:
+            TaskFailed: one ended without a result; ``tasks`` holds them all.
+            WaitTimeout: one had not ended in time.
+            SubmissionUncertain: as ``submit``.
+        """
+        submission = await self.submit(request)
+        return list(succeeded(await self._rooms().jobs.wait(submission.task_ids)))
+
+    def generate_many(
+        self,
+        requests: Requests,
+        *,
+        concurrency: int = settings.DEFAULT_CONCURRENCY,
+        download: Destination | None = None,
+        key: KeyOf | None = None,
+    ) -> FanOut:
+        """Make many creates, wait for their tasks, and download the results; see FanOut.
+
+        Args:
+            requests: any iterable or async iterable, pulled lazily.
+            concurrency: most creates under way; waiting takes no place.
+            download: a folder for the results.
+            key: names each create; a function of the request.
+        """
+        return self._fan_out(requests, lambda jobs: jobs.generating(key, download), concurrency)
+
+    async def upload(
+        self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
+    ) -> str:
+        """Upload an image and return its URL.
+
+        Args:
+            source: a path, the bytes, or a binary file; JPEG, PNG or WebP, 20 MB at most.
+            filename: what Keevx is told; by default the path's name.
+
+        Raises:
+            UploadError: it cannot be read, is too large or of another type. Nothing was sent.
+        """
+        rooms = self._rooms()
+        data = await asyncio.to_thread(read_source, source)
+        if filename is None and isinstance(source, str | os.PathLike):
+            filename = Path(source).name
+        return await rooms.querier.upload(data, filename)
+
+    async def download(
+        self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
+    ) -> Path:
+        """Download a result; the file is whole, or it is not there.
+
+        Args:
+            task_or_url: a task that succeeded, or the URL of a result.
+            destination: a file, or a folder, which is made if need be.
+            overwrite: whether to replace a file that is there.
+
+        Raises:
+            DownloadError: it could not be had whole.
+        """
+        return await self._rooms().jobs.download(task_or_url, destination, overwrite=overwrite)
+
+    def _fan_out(
+        self, requests: Requests, work_of: Callable[[Jobs], Work], concurrency: int
+    ) -> FanOut:
+        work: Work | None = None
+
+        async def begin(outcome: Outcome, guard: Guard) -> Follow | None:
+            nonlocal work
+            if work is None:
+                work = work_of(self._rooms().jobs)
+            return await work(outcome, guard)
+
+        fan = FanOut(requests, begin, concurrency=concurrency, grace=self._setup.retry.grace)
+        self._fans.add(fan)
+        return fan
+
+    def _limit(self, timeout: float | NotGiven | None) -> float | None:
+        return self._setup.polling.timeout if isinstance(timeout, NotGiven) else timeout
+
+
+def _late(task_ids: object) -> None:
+    log.warning("a create was answered after it was cancelled; its task ids: %s", task_ids)

@@ -1,0 +1,223 @@
+"""The error tree. Every error says what went wrong, where, and what to do next.
+
+KeevxError
+├── InvalidRequest (also ValueError)   a request breaks the vendor's rules; nothing was sent
+├── ConfigurationError                 no key, a bad base URL: the client cannot work as set up
+├── APIError                           Keevx answered, and refused
+│   ├── AuthenticationError            401, 403, or code 100002
+│   ├── NotFoundError                  404, or code 100003
+│   ├── RateLimitError                 429
+│   └── ServerError                    5xx, or code 530003
+├── ConnectionFailed                   no connection was made, or a GET's was lost
+├── ResponseError                      an answer to a GET could not be read
+├── SubmissionUncertain                a create was sent and its answer was lost
+├── TaskFailed                         a task ended without a video
+├── WaitTimeout                        the wait ended before the tasks did
+├── UploadError
+├── DownloadError
+├── JournalError
+└── CallbackRejected
+
+Each keeps its fields in ``args``, so each can be pickled; none holds the API key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import frozen
+
+
+@frozen
+class Violation:
+    """One broken rule of a request: the field, the value it had, the rule and a sentence."""
+
+    field: str
+    value: Any
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+class KeevxError(Exception):
+    """The root of every error that keevx_async raises."""
+
+
+class InvalidRequest(KeevxError, ValueError):
+    """A request breaks the vendor's rules. Nothing was sent."""
+
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        super().__init__(tuple(violations))
+        self.violations: tuple[Violation, ...] = tuple(violations)
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.violations))
+
+
+class ConfigurationError(KeevxError):
+    """The client cannot work as it was set up."""
+
+
+class APIError(KeevxError):
+    """Keevx answered and refused.
+
+    Attributes:
+        status: the HTTP status.
+        code: the envelope's ``code``, or None where the answer had no envelope.
+        msg: the envelope's ``msg``.
+        body: the first part of the answer as text.
+    """
+
+    hint = ""
+
+    def __init__(self, status: int, code: int | None = None, msg: str = "", body: str = "") -> None:
+        super().__init__(status, code, msg, body)
+        self.status = status
+        self.code = code
+        self.msg = msg
+        self.body = body
+
+    def __str__(self) -> str:
+        code = "" if self.code is None else f", code {self.code}"
+        said = self.msg or self.body[:200] or "no message"
+        return f"Keevx refused (HTTP {self.status}{code}): {said}" + (
+            f". {self.hint}" if self.hint else ""
+        )
+
+
+class AuthenticationError(APIError):
+    """The API key is missing, wrong, or not allowed to do this."""
+
+    hint = "Check KEEVX_API_KEY, or the api_key given to Keevx()"
+
+
+class NotFoundError(APIError):
+    """There is no such task."""
+
+    hint = "Check the task id, and that the key belongs to the account that made it"
+
+
+class RateLimitError(APIError):
+    """Too many requests, for longer than the retry policy waits."""
+
+    hint = "Lower the concurrency, set rate=, or give RetryPolicy a longer deadline"
+
+
+class ServerError(APIError):
+    """Keevx failed on its side, for longer than the retry policy tries."""
+
+    hint = "Try again later"
+
+
+class ConnectionFailed(KeevxError):
+    """No connection was made (or, for a query, none that held). Nothing was paid."""
+
+    def __init__(self, host: str, reason: str) -> None:
+        super().__init__(host, reason)
+        self.host = host
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"could not reach {self.host}: {self.reason}. "
+            "Check the network, the base URL (KEEVX_BASE_URL) and any proxy"
+        )
+
+
+class ResponseError(KeevxError):
+    """An answer could not be read as Keevx's."""
+
+    def __init__(self, status: int, reason: str, body: str = "") -> None:
+        super().__init__(status, reason, body)
+        self.status = status
+        self.reason = reason
+        self.body = body
+
+    def __str__(self) -> str:
+        return (
+            f"unreadable answer (HTTP {self.status}): {self.reason}. "
+            "Check that the base URL (KEEVX_BASE_URL) is Keevx's"
+        )
+
+
+class SubmissionUncertain(KeevxError):
+    """A create was sent and its answer was lost: it may have been made and paid.
+
+    It is never sent again by itself.
+
+    Attributes:
+        request: the request that was sent.
+        key: the key it was sent under.
+        reason: what was seen instead of an answer.
+    """
+
+    def __init__(self, request: Any, key: str, reason: str) -> None:
+        super().__init__(request, key, reason)
+        self.request = request
+        self.key = key
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"a create was sent but its answer was lost ({self.reason}); it may have been paid. "
+            "It was not sent again; look for it in your Keevx account before you do "
+            f"(key {self.key})"
+        )
+
+
+class TaskFailed(KeevxError):
+    """A task ended without a result.
+
+    Attributes:
+        task: the failed task.
+        tasks: every task of the same request, those that succeeded included.
+    """
+
+    def __init__(self, task: Any, tasks: Sequence[Any] = ()) -> None:
+        super().__init__(task, tuple(tasks))
+        self.task = task
+        self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
+
+    def __str__(self) -> str:
+        said = self.task.error_message or "no reason was given"
+        return f"task {self.task.task_id} failed: {said}"
+
+
+class WaitTimeout(KeevxError, TimeoutError):
+    """The wait ended before the tasks did. They go on; wait again with the same ids.
+
+    Attributes:
+        pending: ids of the tasks that had not ended.
+        done: the tasks that had.
+    """
+
+    def __init__(self, pending: Sequence[str], done: Sequence[Any] = ()) -> None:
+        super().__init__(tuple(pending), tuple(done))
+        self.pending: tuple[str, ...] = tuple(pending)
+        self.done: tuple[Any, ...] = tuple(done)
+
+    def __str__(self) -> str:
+        shown = ", ".join(self.pending[:5]) + (", …" if len(self.pending) > 5 else "")
+        return (
+            f"{len(self.pending)} task(s) had not ended when the wait did: {shown}. "
+            "They go on; wait for the same ids again"
+        )
+
+
+class UploadError(KeevxError):
+    """A file cannot be uploaded, or Keevx did not take it."""
+
+
+class DownloadError(KeevxError):
+    """A result could not be brought home whole. No file was left under its final name."""
+
+
+class JournalError(KeevxError):
+    """The journal cannot be opened or written. Nothing is paid for without it."""
+
+
+class CallbackRejected(KeevxError):
+    """A callback was not signed by us, has expired, or is not one."""

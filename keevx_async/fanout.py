@@ -1,0 +1,299 @@
+"""Many items at once: bounded, lazily fed, cancellation-safe. Knows nothing of Keevx.
+
+An item has a slot from before it is pulled until its work returns. Its work may leave a
+follow-up (a wait, a download) that goes on without the slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
+from itertools import count
+from typing import Any, Protocol, TypeVar
+
+from .tasks import Outcome
+
+T = TypeVar("T")
+
+MAX_FOLLOWING = 10_000
+"""Most items whose follow-up goes on at a time, so that a stream of any length stays small."""
+
+_BREATH = 64
+
+
+class Guard(Protocol):
+    """Carries a paid step to its end, whatever is cancelled around it, for a bounded time."""
+
+    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run step."""
+        ...
+
+
+Follow = Callable[[Outcome], Awaitable[None]]
+Work = Callable[[Outcome, Guard], Awaitable[Follow | None]]
+
+
+async def carry(step: Coroutine[Any, Any, T], grace: float, late: Callable[[T], None]) -> T:
+    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
+
+    Args:
+        step: what must not be cut in the middle.
+        grace: seconds; a second cancellation ends them.
+        late: told what step returned after the caller was cancelled.
+    """
+    task = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            await _grace({task}, grace)
+        if not task.cancelled() and task.exception() is None:
+            late(task.result())
+        raise
+
+
+async def _grace(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait for tasks for at most seconds, then cancel those left and wait for their end."""
+    try:
+        await asyncio.wait(tasks, timeout=seconds)
+    finally:
+        left = {task for task in tasks if not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+class _Slot:
+    """One worker's place; also the guard of its paid steps."""
+
+    __slots__ = ("_fan", "busy")
+
+    def __init__(self, fan: FanOut) -> None:
+        self.busy = False
+        self._fan = fan
+
+    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        self.busy = True
+        try:
+            return await step
+        finally:
+            self.busy = False
+            if self._fan.stopping and (task := asyncio.current_task()):
+                task.cancel()  # the step is whole: end at the next wait
+
+
+class _Feed:
+    """Pulls the input one item at a time, numbered; an error of the input ends it."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.error: Exception | None = None
+        self._numbers = count()
+        self._lock = asyncio.Lock()
+        self._async = aiter(items) if isinstance(items, AsyncIterable) else None
+        self._sync = iter(()) if isinstance(items, AsyncIterable) else iter(items)
+        self._ended = False
+
+    async def pull(self) -> Outcome | None:
+        """Return the next item's blank outcome, or None at the end."""
+        if self._ended:
+            return None
+        try:
+            item = next(self._sync) if self._async is None else await self._anext(self._async)
+        except (StopIteration, StopAsyncIteration):
+            self._ended = True
+            return None
+        except Exception as error:  # noqa: BLE001 - raised again when what is under way has ended
+            self._ended, self.error = True, error
+            return None
+        return Outcome(next(self._numbers), item)
+
+    async def _anext(self, items: AsyncIterator[Any]) -> Any:
+        async with self._lock:  # an async generator refuses two pulls at once
+            if self._ended:
+                raise StopAsyncIteration
+            return await anext(items)
+
+
+class FanOut:
+    """The outcomes of many items.
+
+    Await it for all of them, or iterate over it with ``async for`` to have each as it ends
+    (then only what is in flight is held). Its lists stay readable after cancellation.
+
+    Attributes:
+        outcomes: what has ended, in input order once complete; when iterated over, what has
+            not been handed out yet.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        work: Work,
+        *,
+        concurrency: int,
+        grace: float,
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
+        self.outcomes: list[Outcome] = []
+        self.stopping = False
+        self._feed = _Feed(items)
+        self._work = work
+        self._concurrency = concurrency
+        self._grace = grace
+        self._started = False
+        self._workers: dict[asyncio.Task[None], _Slot] = {}
+        self._followers: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MAX_FOLLOWING)
+        self._news = asyncio.Event()
+        self._outlet: asyncio.Semaphore | None = None
+        self._running: asyncio.Future[None] | None = None
+
+    @property
+    def task_ids(self) -> list[str]:
+        """Every task id known, flat."""
+        return [one for outcome in self.outcomes for one in outcome.task_ids]
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What stopped the items that did not go well."""
+        return [outcome.error for outcome in self.outcomes if outcome.error is not None]
+
+    def raise_for_errors(self) -> None:
+        """Raise an ExceptionGroup of all errors, if there are any."""
+        if errors := self.errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(self.outcomes)} items failed", errors)
+
+    def __repr__(self) -> str:
+        return f"<FanOut outcomes={len(self.outcomes)} errors={len(self.errors)}>"
+
+    def __await__(self) -> Generator[Any, None, FanOut]:
+        return self._complete().__await__()
+
+    async def _complete(self) -> FanOut:
+        await self._run()
+        self.outcomes.sort(key=lambda outcome: outcome.index)
+        return self
+
+    async def __aiter__(self) -> AsyncGenerator[Outcome]:
+        self._outlet = asyncio.Semaphore(self._concurrency)
+        self._running = running = asyncio.ensure_future(self._run())
+        running.add_done_callback(lambda _: self._news.set())
+        try:
+            while not running.done() or self.outcomes:
+                while self.outcomes:
+                    yield self.outcomes.pop(0)
+                    self._outlet.release()
+                self._news.clear()
+                if not running.done():
+                    await self._news.wait()
+        finally:
+            await _ended(running)
+        running.result()
+
+    async def aclose(self) -> None:
+        """Stop an iteration that was left early: nothing new starts, paid steps end."""
+        if self._running is not None:
+            await _ended(self._running)
+
+    async def _run(self) -> None:
+        """Work the input off.
+
+        Raises:
+            Exception: what the input itself raised, when all that was under way has ended.
+        """
+        if self._started:
+            raise RuntimeError("this FanOut was already awaited or iterated over")
+        self._started = True
+        for _ in range(self._concurrency):
+            slot = _Slot(self)
+            self._workers[asyncio.ensure_future(self._worker(slot))] = slot
+        try:
+            await asyncio.wait(self._workers)
+            while self._followers:
+                await asyncio.wait(self._followers)
+        except asyncio.CancelledError:
+            await self._stop()
+            raise
+        if self._feed.error is not None:
+            raise self._feed.error
+
+    async def _stop(self) -> None:
+        """Start nothing new; let paid steps end within the grace."""
+        self.stopping = True
+        idle = [task for task, slot in self._workers.items() if not slot.busy]
+        for task in (*idle, *self._followers):
+            task.cancel()
+        await _grace({*self._workers, *self._followers}, self._grace)
+
+    async def _worker(self, slot: _Slot) -> None:
+        while not self.stopping and (outcome := await self._feed.pull()):
+            await self._one(outcome, slot)
+            if outcome.index % _BREATH == 0:
+                await asyncio.sleep(0)  # items that never wait must not hold the loop
+
+    async def _one(self, outcome: Outcome, slot: _Slot) -> None:
+        follow: Follow | None = None
+        try:
+            follow = await self._work(outcome, slot)
+            if follow is not None:
+                await self._room.acquire()
+        except asyncio.CancelledError:
+            self._keep(outcome)
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
+            outcome.error = error
+        if follow is None or self.stopping:
+            self._keep(outcome)
+            await self._hand_out()
+        else:
+            self._spawn(follow, outcome)
+
+    def _spawn(self, follow: Follow, outcome: Outcome) -> None:
+        task = asyncio.ensure_future(self._follow(follow, outcome))
+        self._followers.add(task)
+        task.add_done_callback(self._followers.discard)
+        task.add_done_callback(lambda _: self._room.release())
+
+    async def _follow(self, follow: Follow, outcome: Outcome) -> None:
+        try:
+            await follow(outcome)
+        except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
+            outcome.error = error
+        finally:
+            self._keep(outcome)
+        await self._hand_out()
+
+    def _keep(self, outcome: Outcome) -> None:
+        """Keep an outcome, unless its item had not begun."""
+        if outcome.error is not None or outcome.task_ids:
+            self.outcomes.append(outcome)
+            self._news.set()
+
+    async def _hand_out(self) -> None:
+        """When iterated over, wait until the consumer has caught up."""
+        if self._outlet is not None and not self.stopping:
+            await self._outlet.acquire()
+
+
+async def _ended(running: asyncio.Future[None]) -> None:
+    """Cancel what is running and wait for its end; being cancelled meanwhile presses on."""
+    if running.done():
+        return
+    running.cancel()
+    try:
+        await asyncio.wait({running})
+    except asyncio.CancelledError:
+        running.cancel()
+        await asyncio.wait({running})
+        raise

@@ -1,0 +1,240 @@
+"""Local files up, results down. The API key never goes to the storage host."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from .errors import DownloadError, UploadError
+from .requests import is_url
+from .retry import Again, Retrier
+from .tasks import Task
+from .transport import Transport, fault_of
+
+MAX_UPLOAD = 20 * 1024 * 1024
+"""Bytes; keevx-api.md, "Upload"."""
+
+CHUNK = 256 * 1024
+
+# Leading bytes of what Keevx takes (keevx-api.md, "Upload": JPG, PNG, WebP).
+_MAGIC = (
+    (re.compile(rb"\xff\xd8\xff"), "image/jpeg", ".jpg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png", ".png"),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp", ".webp"),
+)
+_GONE = (403, 404, 410)
+
+
+def sniff(head: bytes) -> tuple[str, str] | None:
+    """Return the media type and suffix that a file's leading bytes tell, or None."""
+    for magic, media_type, suffix in _MAGIC:
+        if magic.match(head):
+            return media_type, suffix
+    return None
+
+
+def read_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
+    """Return the bytes of an image, refused before more than 20 MB of it are read.
+
+    Raises:
+        UploadError: it cannot be read, is too large, empty, or of a type Keevx does not take.
+    """
+    what = f"{source!s}" if isinstance(source, str | os.PathLike) else "the image"
+    try:
+        if isinstance(source, str | os.PathLike):
+            with open(source, "rb") as file:
+                data = file.read(MAX_UPLOAD + 1)
+        else:
+            data = source if isinstance(source, bytes) else source.read(MAX_UPLOAD + 1)
+    except OSError as error:
+        raise UploadError(f"cannot read {what}: {error.strerror or error}") from error
+    if len(data) > MAX_UPLOAD:
+        raise UploadError(
+            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
+        )
+    if sniff(data[:16]) is None:
+        raise UploadError(f"{what} is no JPEG, PNG or WebP image, by its first bytes; convert it")
+    return data
+
+
+def upload_form(data: bytes, filename: str | None) -> aiohttp.FormData:
+    """Return the multipart body of an upload: one part named ``file``."""
+    media_type, suffix = sniff(data[:16]) or ("application/octet-stream", "")
+    form = aiohttp.FormData(default_to_multipart=True)
+    form.add_field(
+        "file", io.BytesIO(data), filename=filename or f"image{suffix}", content_type=media_type
+    )
+    return form
+
+
+def safe_name(name: str) -> str:
+    """Return name with nothing in it that could leave its folder or hide."""
+    clean = re.sub(r"[^\w.\- ]+", "_", name).strip(" .")
+    return clean[:150] or "result"
+
+
+def target_of(what: Task | str, destination: str | os.PathLike[str]) -> Path:
+    """Return the file a result goes to: destination, or a name of its own in that folder."""
+    path = Path(destination)
+    folder = path.is_dir() or os.fspath(destination).endswith(("/", os.sep)) or not path.suffix
+    if not folder:
+        return path
+    url = (what.video_url or "") if isinstance(what, Task) else what
+    remote = safe_name(unquote(urlsplit(url).path.rpartition("/")[2]))
+    if isinstance(what, Task):
+        return path / f"{safe_name(what.task_id)}{Path(remote).suffix or '.mp4'}"
+    return path / remote
+
+
+class GoneError(DownloadError):
+    """The storage host no longer gives the file: its URL has expired, or never was."""
+
+
+class Downloads:
+    """Brings files home: streamed, resumed with Range after a cut, whole or not at all.
+
+    Args:
+        transport: lends its session; none of its headers are sent.
+        retrier: repeats what was cut.
+    """
+
+    def __init__(self, transport: Transport, retrier: Retrier) -> None:
+        self._transport = transport
+        self._retrier = retrier
+
+    async def fetch(self, url: str, target: Path, *, overwrite: bool) -> Path:
+        """Download url to target.
+
+        Raises:
+            GoneError: the storage host no longer has it.
+            DownloadError: it could not be had whole, or target exists.
+        """
+        if not is_url(url):
+            raise DownloadError(f"{url!r} is not an http(s) URL")
+        part = _Part(target, url)
+        try:
+            await asyncio.to_thread(part.prepare, overwrite)
+            await self._retrier(lambda: self._attempt(url, part))
+            await asyncio.to_thread(part.finish)
+        except OSError as error:
+            raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error
+        return target
+
+    async def _attempt(self, url: str, part: _Part) -> None:
+        session, address = await self._transport.session(), URL(url, encoded=True)
+        try:
+            async with session.get(
+                address,
+                headers=part.headers(),
+                timeout=attrs.evolve(self._transport.timeout, total=None),
+                proxy=self._transport.proxy(address),
+                auto_decompress=False,
+            ) as answer:
+                _raise_for(answer.status, url)
+                await part.take(answer)
+        except _Unfit as error:
+            part.restart()
+            raise Again(DownloadError(f"{bare(url)}: {error}")) from error
+        except aiohttp.ClientError as error:
+            raise Again(DownloadError(f"{bare(url)}: {fault_of(error).reason}")) from error
+        except TimeoutError as error:
+            raise Again(DownloadError(f"{bare(url)}: timed out")) from error
+
+
+class _Unfit(Exception):
+    """What came does not fit what is there: begin anew."""
+
+
+def bare(url: str) -> str:
+    """Return url without its query, which may hold a signature."""
+    return url.partition("?")[0]
+
+
+def _raise_for(status: int, url: str) -> None:
+    if status in (200, 206):
+        return
+    if status == 416:
+        raise _Unfit("the part at hand is no part of it")
+    if status in _GONE:
+        raise GoneError(
+            f"{bare(url)} is gone (HTTP {status}); result URLs live for 7 days: "
+            "ask for the task's status again"
+        )
+    error = DownloadError(f"{bare(url)} answered HTTP {status}")
+    raise Again(error) if status == 429 or status >= 500 else error
+
+
+class _Part:
+    """A download under way: a temporary file beside its target, and the version it is of."""
+
+    def __init__(self, target: Path, url: str) -> None:
+        mark = hashlib.sha256(bare(url).encode()).hexdigest()[:8]
+        self._target = target
+        self._path = target.with_name(f".{target.name}.{mark}.part")
+        self._tag = self._path.with_suffix(".tag")
+
+    def prepare(self, overwrite: bool) -> None:
+        """See that there is a folder, and no file that would be lost."""
+        if self._target.exists() and not overwrite:
+            raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+
+    def headers(self) -> dict[str, str]:
+        """Return the request headers that go on where the file stands."""
+        wanted = {"Accept-Encoding": "identity"}
+        if self._tag.exists() and (size := self._path.stat().st_size):
+            wanted |= {"Range": f"bytes={size}-", "If-Range": self._tag.read_text()}
+        return wanted
+
+    async def take(self, answer: aiohttp.ClientResponse) -> None:
+        """Append to the part (206) or begin it anew (200); see that all came that was said."""
+        start = _start_of(answer)
+        with self._open(start, answer.headers.get("ETag", "")) as file:
+            async for chunk in answer.content.iter_chunked(CHUNK):
+                await asyncio.to_thread(file.write, chunk)
+            came = file.tell() - start
+        if answer.content_length not in (None, came):
+            raise _Unfit(f"{came} bytes came of {answer.content_length}")
+
+    def _open(self, start: int, tag: str) -> BinaryIO:
+        if start == 0:
+            self.restart()
+        file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
+        if file.tell() != start:
+            file.close()
+            raise _Unfit("the range that came does not follow what is there")
+        if tag and not tag.startswith("W/"):  # a weak tag is no proof of equal bytes
+            self._tag.write_text(tag)
+        return file
+
+    def restart(self) -> None:
+        """Forget what is there."""
+        self._tag.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+    def finish(self) -> None:
+        """Put the whole file under its final name."""
+        with open(self._path, "rb") as file:
+            os.fsync(file.fileno())
+        self._path.replace(self._target)
+        self._tag.unlink(missing_ok=True)
+
+
+def _start_of(answer: aiohttp.ClientResponse) -> int:
+    """Return the offset an answer begins at (RFC 9110, 14.4)."""
+    if answer.status == 200:
+        return 0
+    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    if found is None:
+        raise _Unfit("a part came that does not say where it begins")
+    return int(found[1])

@@ -1,0 +1,59 @@
+"""What a client is set up with: defaults named once, arguments checked once."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .errors import ConfigurationError
+from .requests import is_url
+from .transport import whole_timeout
+from .version import VERSION
+
+if TYPE_CHECKING:
+    import aiohttp
+
+BASE_URL = "https://api.keevx.com"
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_CONNECTIONS = 512
+DEFAULT_CONCURRENCY = 32
+
+
+def base_url(given: str | None) -> str:
+    """Return the base URL: the argument, ``KEEVX_BASE_URL``, or the vendor's."""
+    url = given or os.environ.get("KEEVX_BASE_URL") or BASE_URL
+    if not is_url(url) or "?" in url or "#" in url or "@" in url:
+        raise ConfigurationError(
+            f"the base URL {url!r} is not like {BASE_URL}: check base_url= or KEEVX_BASE_URL"
+        )
+    return url
+
+
+def api_headers(api_key: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
+    """Return the headers of every API call, the key among them."""
+    key = (api_key or os.environ.get("KEEVX_API_KEY") or "").strip()
+    if not key:
+        raise ConfigurationError("no API key: set KEEVX_API_KEY, or give Keevx(api_key=…)")
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigurationError("the API key holds characters that no key has; copy it again")
+    return {
+        "User-Agent": f"keevx_async/{VERSION}",
+        **(extra or {}),
+        "Authorization": f"Bearer {key}",
+    }
+
+
+def timeout(given: float | aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+    """Return the timeout of one exchange."""
+    if isinstance(given, int | float):
+        return whole_timeout(positive("timeout", given))
+    return given
+
+
+def positive(name: str, value: float) -> float:
+    """Return value if it is a number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a number above 0")
+    return value

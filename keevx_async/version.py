@@ -1,0 +1,3 @@
+"""The version, named once."""
+
+VERSION = "0.1.0"

@@ -1,0 +1,175 @@
+"""Asks about tasks when the schedule says so: one heap, one timer, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+
+from .errors import (
+    APIError,
+    ConfigurationError,
+    ConnectionFailed,
+    KeevxError,
+    NotFoundError,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+    WaitTimeout,
+)
+from .polling import PollPolicy, Schedule
+from .tasks import Task
+
+log = logging.getLogger("keevx_async")
+
+TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
+SETTLING = 10.0
+"""Seconds for which a task that Keevx does not find is asked about again."""
+
+Ended = Task | KeevxError
+Listener = Callable[[str, Ended], None]
+
+
+class Watcher:
+    """Waits for tasks on one event loop; a task that two wait for is asked about once.
+
+    Args:
+        ask: one status query.
+        policy: how often.
+    """
+
+    def __init__(self, ask: Callable[[str], Awaitable[Task]], policy: PollPolicy) -> None:
+        self._ask = ask
+        self._policy = policy
+        self._schedule = Schedule(policy)
+        self._listeners: dict[str, list[Listener]] = {}
+        self._since: dict[str, float] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def wait(self, task_id: str, timeout: float | None) -> Task:
+        """Return the task when it has ended, failed or not.
+
+        Raises:
+            WaitTimeout: it had not ended after timeout seconds.
+            KeevxError: it can no longer be asked about.
+        """
+        async for task in self.wait_many([task_id], timeout):
+            return task
+        raise AssertionError("unreachable: wait_many yields each id or raises")
+
+    async def wait_many(
+        self, task_ids: Iterable[str], timeout: float | None
+    ) -> AsyncGenerator[Task]:
+        """Yield each task as it ends.
+
+        Raises:
+            WaitTimeout: with what is pending and what had ended.
+            KeevxError: Keevx no longer answers about one, or any, of them.
+        """
+        pending = dict.fromkeys(task_ids)
+        done: list[Task] = []
+        news: asyncio.Queue[tuple[str, Ended]] = asyncio.Queue()
+
+        def listener(task_id: str, ended: Ended) -> None:
+            news.put_nowait((task_id, ended))
+
+        for task_id in pending:
+            self._add(task_id, listener)
+        deadline = None if timeout is None else self._loop.time() + timeout
+        try:
+            while pending:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        task_id, ended = await news.get()
+                except TimeoutError:
+                    raise WaitTimeout(list(pending), done) from None
+                del pending[task_id]
+                if isinstance(ended, KeevxError):
+                    raise ended
+                done.append(ended)
+                yield ended
+        finally:
+            for task_id in pending:
+                self._remove(task_id, listener)
+
+    def close(self) -> None:
+        """Stop asking, and say so to all who wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._asking:
+            task.cancel()
+        for task_id in list(self._listeners):
+            self._end(task_id, ConfigurationError("the client was closed during the wait"))
+
+    def _add(self, task_id: str, listener: Listener) -> None:
+        if task_id not in self._listeners:
+            now = self._loop.time()
+            self._since[task_id] = now
+            self._listeners[task_id] = []
+            self._schedule.add(task_id, now, now)
+        self._listeners[task_id].append(listener)
+        self._set_timer()
+
+    def _remove(self, task_id: str, listener: Listener) -> None:
+        listeners = self._listeners.get(task_id, [])
+        if listener in listeners:
+            listeners.remove(listener)
+        if not listeners:
+            self._forget(task_id)
+
+    def _forget(self, task_id: str) -> list[Listener]:
+        self._schedule.drop(task_id)
+        self._since.pop(task_id, None)
+        return self._listeners.pop(task_id, [])
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        when = self._schedule.next_at()
+        if when is not None and len(self._asking) < self._policy.concurrency:
+            self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        free = self._policy.concurrency - len(self._asking)
+        for task_id in self._schedule.due(self._loop.time(), free):
+            asking = self._loop.create_task(self._poll(task_id))
+            self._asking.add(asking)
+            asking.add_done_callback(self._polled)
+        self._set_timer()
+
+    def _polled(self, asking: asyncio.Task[None]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.result()
+            self._set_timer()
+
+    async def _poll(self, task_id: str) -> None:
+        try:
+            task = await self._ask(task_id)
+        except KeevxError as error:
+            self._failed(task_id, error)
+            return
+        if task.done:
+            self._end(task_id, task)
+        else:
+            self._schedule.plan(task_id, self._loop.time())
+
+    def _failed(self, task_id: str, error: KeevxError) -> None:
+        """Go on after a passing fault; end the wait where asking again is of no use."""
+        now = self._loop.time()
+        young = now - self._since.get(task_id, now) < SETTLING
+        if isinstance(error, TRANSIENT) or (isinstance(error, NotFoundError) and young):
+            log.debug("status of %s: %s", task_id, error)
+            self._schedule.plan(task_id, now)
+        elif isinstance(error, APIError) and not isinstance(error, NotFoundError):
+            for one in list(self._listeners):  # a refused key is refused for all
+                self._end(one, error)
+        else:
+            self._end(task_id, error)
+
+    def _end(self, task_id: str, ended: Ended) -> None:
+        for listener in self._forget(task_id):
+            listener(task_id, ended)

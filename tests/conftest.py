@@ -1,0 +1,83 @@
+"""What tests share: an emulator, a clock set by hand, mocks for the request layer."""
+
+import asyncio
+import inspect
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from unittest.mock import Mock
+
+import hypothesis
+import pytest
+import pytest_asyncio
+from aiohttp import ClientResponse
+from aioresponses import aioresponses
+
+from keevx_async.testing import Emulator
+
+hypothesis.settings.register_profile("dev", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+class FakeClock:
+    """A clock set by hand; calling it tells the time, sleeping moves it on at once.
+
+    It stands where `loop.time` would: `clock()` reads, `clock.sleep` waits, `clock.sleeps`
+    holds every wait that was asked for.
+    """
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError(f"time runs forward only, not {seconds} s")
+        self.now += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        self.advance(max(seconds, 0))
+        await asyncio.sleep(0)
+
+
+class MockedResponse(ClientResponse):
+    """aioresponses 0.7.9 builds responses without the stream_writer that aiohttp 3.14 requires."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
+            kwargs.setdefault("stream_writer", Mock(output_size=0))
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, base URL or proxy of the developer's own reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("KEEVX_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
+    """Scripts aiohttp's answers; an unmatched request raises ClientConnectionError."""
+    # Its default, not response_class= on each call, so that callbacks' answers have it too.
+    monkeypatch.setattr("aioresponses.core.ClientResponse", MockedResponse)
+    with aioresponses() as mocks:
+        yield mocks
+
+
+@pytest_asyncio.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """A Keevx API on a real loopback socket."""
+    async with Emulator(seconds=0.05) as running:
+        yield running
