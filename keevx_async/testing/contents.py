@@ -1,0 +1,75 @@
+"""What storage holds: bytes that are known by name and need not be kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from hashlib import shake_128
+
+import attrs
+
+BLOCK = 2**16
+# An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), so that a look at it says MP4.
+_FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
+# One transparent pixel, lossless WebP.
+PIXEL = bytes.fromhex(
+    "52494646 1a000000 57454250 5650384c 0d000000 2f000000 10071011 1188 88fe 0700"
+)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*", re.ASCII)
+
+
+@attrs.frozen
+class Content:
+    """Something to serve: its size, its tag, and any block of it."""
+
+    size: int
+    etag: str
+    media_type: str
+    block: Callable[[int], bytes]
+
+    def read(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` up to `stop`, a block at a time."""
+        while start < stop:
+            number, offset = divmod(start, BLOCK)
+            chunk = self.block(number)[offset : offset + stop - start]
+            yield chunk
+            start += len(chunk)
+
+
+def video(task_id: str, size: int) -> Content:
+    """The video of a task: pseudo-random, the same whenever it is asked for."""
+
+    def block(number: int) -> bytes:
+        head = _FTYP if number == 0 else b""
+        length = min(BLOCK, size - number * BLOCK)
+        return (head + shake_128(f"{task_id}/{number}".encode()).digest(length))[:length]
+
+    return Content(size, f'"{task_id}"', "video/mp4", block)
+
+
+def held(content: bytes, name: str, media_type: str) -> Content:
+    """Bytes that are held in memory."""
+
+    def block(number: int) -> bytes:
+        return content[number * BLOCK : (number + 1) * BLOCK]
+
+    return Content(len(content), f'"{name}"', media_type, block)
+
+
+def span(header: str | None, size: int) -> tuple[int, int] | None:
+    """The half-open span that a Range header asks for; None for all of it.
+
+    Raises ValueError when it cannot be satisfied. One range only: a server may ignore
+    the header (RFC 9110, 14.2), and what is not understood is ignored.
+    """
+    match = _RANGE.fullmatch(header or "")
+    if match is None or match.group(1, 2) == ("", ""):
+        return None
+    first, last = match.group(1, 2)
+    if first and last and int(last) < int(first):
+        return None
+    start = int(first) if first else max(0, size - int(last))
+    stop = min(size, int(last) + 1) if first and last else size
+    if start >= size or start >= stop:
+        raise ValueError(header)
+    return start, stop

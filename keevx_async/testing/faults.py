@@ -1,0 +1,121 @@
+"""What may go wrong in the emulator, as settings that may be changed while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from hashlib import blake2b
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+Which: TypeAlias = float | Callable[[str], bool] | Container[str]
+"""Whom a fault strikes: a share from 0 to 1, a predicate, or the very ones."""
+
+CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
+_CALLBACKS = (None, "drop", "twice", "delay")
+
+
+def lot(seed: int, *words: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    text = "\x1f".join((str(seed), *words))
+    # JSON may carry a lone surrogate in a prompt; it must not break the draw.
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
+    return int.from_bytes(digest, "big") / 2**48
+
+
+def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
+    """Whether `which` means `subject`; `draw` is asked only for a share between 0 and 1."""
+    if isinstance(which, (int, float)):
+        return which >= 1 or (which > 0 and draw() < which)
+    if callable(which):
+        return bool(which(subject))
+    if isinstance(which, str):  # one prompt, not its substrings
+        return subject == which
+    return subject in which
+
+
+def _is_which(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, (int, float)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{attribute.name}: a share lies between 0 and 1, not {value!r}")
+    elif not (callable(value) or isinstance(value, Container)):
+        raise TypeError(f"{attribute.name}: a share, a callable or a container, not {value!r}")
+
+
+def _one_of(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value not in _CALLBACKS:
+        raise ValueError(f"{attribute.name}: one of {_CALLBACKS}, not {value!r}")
+
+
+def _checked(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Every field that says whom it strikes is validated, also when it is changed later."""
+    validators = {"Which": _is_which, "CallbackFault": _one_of}
+    return [field.evolve(validator=validators.get(str(field.type))) for field in fields]
+
+
+@attrs.define(kw_only=True, field_transformer=_checked)
+class Faults:
+    """The emulator's faults: all off by default, each may be set at any time.
+
+    Where a `Which` is asked for, a share between 0 and 1, a callable or a container will do.
+    A share of prompts is drawn by hash of seed and prompt: the same prompts in every run.
+
+    Every answer of the API
+        `latency`: seconds before each answer, a number or a (low, high) range.
+    Creates that are refused, no task made
+        `refuse`: prompts refused at their first create, with `refuse_status` (HTTP),
+        `refuse_code` and `refuse_message` (envelope).
+        `rate`: creates accepted per second, others answered 429; `burst` is the bucket's depth,
+        a tenth of the rate and at least 1 unless given.
+        `retry_after`: the header of a 429, in seconds, or "date" for an HTTP date; None for none.
+    Creates whose answer is lost; a prompt is struck by at most one of them
+        `drop_before_create`: no task, connection dropped.
+        `drop_after_create`: task made, connection dropped.
+        `error_after_create`: task made, answered 502 with HTML.
+        `silent_after_create`: task made, never answered.
+        `garbage_after_create`: task made, answered 200 with a body that cannot be read.
+        `half_answer`: task made, connection dropped in the middle of the answer's body.
+    Status queries; a share is drawn anew at each query, a callable is given the task id
+        `poll_rate`, `poll_burst`: as `rate` and `burst`; `retry_after` holds for them too.
+        `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
+        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task answers 404.
+        `unknown_status`: shown instead of PROCESSING.
+    Uploads; a callable is given the file's name
+        `upload_errors`: 500 with HTML at the first upload.
+    Storage; a callable is given the video's URL
+        `cut_downloads`: connection dropped after half of what was asked for, once for each URL.
+        `redirect_downloads`: 302 to another origin. `expired`: 403.
+    Callbacks
+        `callbacks`: "drop" (none comes), "twice", or "delay" (late by `callback_delay` seconds).
+    `once`: with False, `refuse`, lost answers, uploads and cuts strike every time, not only first.
+    """
+
+    latency: float | tuple[float, float] = 0.0
+    refuse: Which = 0.0
+    refuse_status: int = 500
+    refuse_code: int = 500
+    refuse_message: str = "server busy"
+    rate: float | None = None
+    burst: float | None = None
+    retry_after: float | Literal["date"] | None = None
+    drop_before_create: Which = 0.0
+    drop_after_create: Which = 0.0
+    error_after_create: Which = 0.0
+    silent_after_create: Which = 0.0
+    garbage_after_create: Which = 0.0
+    half_answer: Which = 0.0
+    poll_rate: float | None = None
+    poll_burst: float | None = None
+    drop_polls: Which = 0.0
+    poll_errors: Which = 0.0
+    poll_html: Which = 0.0
+    poll_unauthorized: Which = 0.0
+    not_found_for: float = 0.0
+    unknown_status: str | None = None
+    upload_errors: Which = 0.0
+    cut_downloads: Which = 0.0
+    redirect_downloads: Which = 0.0
+    expired: Which = 0.0
+    callbacks: CallbackFault = None
+    callback_delay: float = 0.1
+    once: bool = True

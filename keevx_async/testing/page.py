@@ -1,0 +1,114 @@
+"""The vendor's create page as rules, written apart from the SDK's own validator.
+
+Source of each rule: https://docs.keevx.com, "Create Image to Video Task", unless it says otherwise.
+"Not used in model X" is read strictly: a field that X does not use is refused, so that a
+client which sends it is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from .records import Broken
+
+PARAMETER, PROMPT_TOO_LONG = 100001, 100005
+
+RESOLUTIONS = {"V": ("720p", "1080p", "4k"), "KL": ("720p", "1080p"), "S": ("720p",)}
+DURATIONS = {"V": (4, 6, 8), "KL": (5, 10), "S": (4, 8, 12)}
+# KL's seven: the China edition of the page; V's three: "Max 3 images".
+REFERENCES = {"V": 3, "KL": 7, "S": 0}
+SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+
+_ALWAYS = {"model", "prompt", "aspect_ratio", "aspect_resolution", "duration"}
+_IMAGES = {"image_url", "end_image_url", "reference_images"}
+IMAGE_TO_VIDEO_FIELDS = frozenset(
+    _ALWAYS | _IMAGES | {"generate_audio", "generate_count", "callback_url"}
+)
+
+
+def image_to_video(body: Mapping[str, Any]) -> Broken | None:
+    """The first rule of the create page that the body breaks, or None."""
+    prompt = body.get("prompt")
+    if isinstance(prompt, str) and len(prompt) > 1000:
+        return PROMPT_TOO_LONG, "Parameter error: prompt is limited to 1000 characters"
+    message = next(_form(body), None) or next(_model(body), None)
+    return (PARAMETER, f"Parameter error: {message}") if message else None
+
+
+def _form(body: Mapping[str, Any]) -> Iterator[str]:
+    """What holds whatever the model."""
+    if not isinstance(body.get("prompt"), str) or not body["prompt"]:
+        yield "prompt cannot be empty"
+    if not _among(body.get("model"), DURATIONS):
+        yield "model must be V, KL or S"
+    if not _among(body.get("aspect_ratio"), ("16:9", "9:16")):
+        yield "aspect_ratio must be 16:9 or 9:16"
+    if not _whole(body.get("generate_count", 1), 1, 4):
+        yield "generate_count must be 1 to 4"
+    if not isinstance(body.get("generate_audio", False), bool):
+        yield "generate_audio must be a boolean"
+    yield from _addresses(body)
+
+
+def _addresses(body: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("image_url", "end_image_url", "callback_url"):
+        if name in body and not _is_url(body[name]):
+            yield f"{name} must be a URL"
+    references: list[Any] = body.get("reference_images", [])  # a list: that is to be seen
+    if not isinstance(references, list) or not all(_is_url(url) for url in references):
+        yield "reference_images must be a list of URLs"
+
+
+def _model(body: Mapping[str, Any]) -> Iterator[str]:
+    """What depends on the model; the form is known to be right."""
+    model, start = body["model"], "image_url" in body
+    references = body.get("reference_images", [])
+    if not _among(body.get("aspect_resolution"), RESOLUTIONS[model]):
+        yield f"aspect_resolution of model {model} must be one of {RESOLUTIONS[model]}"
+    if len(references) > REFERENCES[model]:
+        yield f"reference_images of model {model}: at most {REFERENCES[model]}"
+    if model != "V" and ("end_image_url" in body or body.get("generate_audio")):
+        yield f"end_image_url and generate_audio are not supported by model {model}"
+    if "end_image_url" in body and not start:
+        yield "end_image_url needs image_url"
+    yield from _mode(model, start, bool(references))
+    yield from _duration(model, start, body.get("duration"))
+
+
+def _mode(model: str, start: bool, references: bool) -> Iterator[str]:
+    if model == "S" and not start:
+        yield "image_url is required for model S"
+    if model == "KL" and start:
+        yield "image_url is not used in model KL"
+    if model == "KL" and not references:
+        yield "reference_images is required for model KL"
+    if model == "V" and not (start or references):
+        yield "image_url or reference_images is required for model V"
+
+
+def _duration(model: str, start: bool, duration: object) -> Iterator[str]:
+    # The page's own example has a start frame, two references and 6 seconds:
+    # only references alone make it the multi-image mode with its fixed 8.
+    allowed = (8,) if model == "V" and not start else DURATIONS[model]
+    if isinstance(duration, bool) or not isinstance(duration, int) or duration not in allowed:
+        yield f"duration must be one of {allowed}"
+
+
+def _among(value: object, allowed: Any) -> bool:
+    return isinstance(value, str) and value in allowed
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def _is_url(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

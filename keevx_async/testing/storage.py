@@ -1,0 +1,125 @@
+"""The storage origin: videos, thumbnails and uploads, with Range; it never asks for a key."""
+
+from __future__ import annotations
+
+import attrs
+from aiohttp import web
+
+from .answers import drop, flush
+from .contents import PIXEL, Content, held, span, video
+from .records import SUCCEEDED, EmulatedTask
+from .state import State
+
+MIRROR = "/mirror"
+
+
+def application(state: State, *, mirror: bool = False) -> web.Application:
+    """Storage as an aiohttp application; the mirror holds videos only, under another path."""
+    app, shelf = web.Application(), Shelf(state, mirror)
+    prefix = MIRROR if mirror else ""
+    app.router.add_get(prefix + "/videos/{task_id}/sample_0.mp4", shelf.video, allow_head=False)
+    if not mirror:
+        app.router.add_get("/thumbs/{task_id}.webp", shelf.thumbnail, allow_head=False)
+        app.router.add_get("/uploads/{name}", shelf.upload, allow_head=False)
+    app.router.add_route("*", "/{path:.*}", shelf.nothing)
+    return app
+
+
+@attrs.frozen
+class Shelf:
+    """The handlers of one storage origin."""
+
+    state: State
+    mirror: bool
+
+    def _count(self, request: web.Request) -> None:
+        origin = "mirror" if self.mirror else "storage"
+        self.state.requests[f"{request.method} {origin}"] += 1
+        self.state.saw(request.headers)
+
+    async def nothing(self, request: web.Request) -> web.StreamResponse:
+        """Every other path."""
+        self._count(request)
+        return _error(404, "NoSuchKey")
+
+    async def thumbnail(self, request: web.Request) -> web.StreamResponse:
+        """A task's thumbnail."""
+        self._count(request)
+        task = self._ended(request)
+        if task is None:
+            return _error(404, "NoSuchKey")
+        return await _serve(request, held(PIXEL, task.task_id, "image/webp"), cut=False)
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        """A file that was uploaded."""
+        self._count(request)
+        url = self.state.storage_url + request.path
+        content, upload = self.state.content(url), self.state.uploads.get(url)
+        if content is None or upload is None:
+            return _error(404, "NoSuchKey")
+        return await _serve(request, held(content, upload.digest, upload.content_type), cut=False)
+
+    async def video(self, request: web.Request) -> web.StreamResponse:
+        """A task's video, or what has gone wrong with it."""
+        self._count(request)
+        task = self._ended(request)
+        if task is None:
+            return _error(404, "NoSuchKey")
+        path = request.path.removeprefix(MIRROR)
+        url = self.state.storage_url + path
+        if not self.mirror and self.state.holds("expired", url, key=task.lot):
+            return _error(403, "ExpiredToken")
+        if not self.mirror and self.state.holds("redirect_downloads", url, key=task.lot):
+            where = self.state.mirror_url + MIRROR + path
+            return web.Response(status=302, headers={"Location": where})
+        cut = self.state.strike("cut_downloads", url, family="cut", key=task.lot)
+        return await _serve(request, video(task.task_id, self.state.video_bytes), cut=cut)
+
+    def _ended(self, request: web.Request) -> EmulatedTask | None:
+        task = self.state.tasks.get(request.match_info["task_id"])
+        return task if task is not None and task.status == SUCCEEDED else None
+
+
+def _error(status: int, code: str) -> web.Response:
+    """An error as object stores give it: XML, not the API's envelope."""
+    text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code></Error>"
+    return web.Response(text=text, status=status, content_type="application/xml")
+
+
+async def _serve(request: web.Request, content: Content, *, cut: bool) -> web.StreamResponse:
+    """Answer with the content, or the part of it that is asked for."""
+    headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Type": content.media_type}
+    # A part is only good for those whose earlier part is of the same thing: RFC 9110, 13.1.5.
+    same = request.headers.get("If-Range", content.etag) == content.etag
+    try:
+        asked = span(request.headers.get("Range") if same else None, content.size)
+    except ValueError:
+        headers = {"Content-Range": f"bytes */{content.size}"}
+        return web.Response(status=416, headers=headers)
+    start, stop = asked or (0, content.size)
+    if asked:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{content.size}"
+    response = web.StreamResponse(status=206 if asked else 200, headers=headers)
+    response.content_length = stop - start
+    return await _send(request, response, content, start, stop, cut)
+
+
+async def _send(
+    request: web.Request,
+    response: web.StreamResponse,
+    content: Content,
+    start: int,
+    stop: int,
+    cut: bool,
+) -> web.StreamResponse:
+    end = start + (stop - start) // 2 if cut else stop
+    try:
+        await response.prepare(request)
+        for chunk in content.read(start, end):
+            await response.write(chunk)
+        if cut:
+            await flush(request)
+            drop(request)
+    except ConnectionError:  # the client has gone: nothing to tell it
+        pass
+    return response
