@@ -1,0 +1,5 @@
+"""``python -m keevx_async.cli``."""
+
+from . import main
+
+main()
