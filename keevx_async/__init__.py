@@ -25,18 +25,25 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
+from .image_to_video import ImageToVideo
 from .polling import PollPolicy
-from .requests import ImageToVideo
 from .rules import MODELS, ModelRules
 from .tasks import Outcome, Submission, Task
 from .verdict import RetryPolicy
 from .version import VERSION
 
 if TYPE_CHECKING:
+    from .callbacks import CallbackReceiver
     from .client import Keevx
     from .fanout import FanOut
+    from .journal import Journal
 else:
-    _LAZY = {"Keevx": ".client", "FanOut": ".fanout"}
+    _LAZY = {
+        "CallbackReceiver": ".callbacks",
+        "Keevx": ".client",
+        "FanOut": ".fanout",
+        "Journal": ".journal",
+    }
 
     def __getattr__(name: str) -> Any:
         if name not in _LAZY:
@@ -51,6 +58,7 @@ __all__ = [
     "MODELS",
     "APIError",
     "AuthenticationError",
+    "CallbackReceiver",
     "CallbackRejected",
     "ConfigurationError",
     "ConnectionFailed",
@@ -58,6 +66,7 @@ __all__ = [
     "FanOut",
     "ImageToVideo",
     "InvalidRequest",
+    "Journal",
     "JournalError",
     "Keevx",
     "KeevxError",

@@ -16,24 +16,28 @@ from collections.abc import (
 )
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self, TypeVar
 from weakref import WeakSet
 
 from . import settings
-from .errors import ConfigurationError
+from .errors import ConfigurationError, SubmissionUncertain
+from .events import Event, guarded
 from .fanout import FanOut, Follow, Guard, Work, carry
 from .jobs import Destination, Jobs, KeyOf, succeeded
+from .journal import Journal, JournalProtocol, NoJournal
 from .media import read_source
 from .pacing import Pacer
 from .polling import NOT_GIVEN, NotGiven, PollPolicy
 from .requests import Request
-from .runtime import Runtime, Setup
+from .runtime import Runtime, Setup, learned
 from .tasks import Outcome, Submission, Task
-from .transport import Transport
+from .transport import CLOSED, Transport
 from .verdict import RetryPolicy
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from .callbacks import CallbackReceiver
 
 log = logging.getLogger("keevx_async")
 
@@ -49,6 +53,9 @@ class Keevx:
     Args:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``.
+        journal: where what is submitted is recorded, so that the same program run again
+            submits nothing twice: a file's path, or a Journal.
+        callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
         rate: most creates per second; by default as many as Keevx takes.
@@ -56,6 +63,7 @@ class Keevx:
         max_connections: most creates in flight.
         headers: sent along with every API call.
         session: a session of yours, which is never closed here.
+        on_event: told what happens, as events of ``keevx_async.events``; must not block.
 
     Raises:
         ConfigurationError: there is no key, or an argument cannot be.
@@ -66,6 +74,8 @@ class Keevx:
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        journal: str | Path | JournalProtocol | None = None,
+        callbacks: CallbackReceiver | None = None,
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         rate: float | None = None,
@@ -73,10 +83,12 @@ class Keevx:
         max_connections: int = settings.DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
+        on_event: Callable[[Event], object] | None = None,
     ) -> None:
         self._closed = False
         self._runtime: Runtime | None = None
         self._fans: WeakSet[FanOut] = WeakSet()
+        self._paying: set[asyncio.Task[Any]] = set()
         self._setup = Setup(
             Transport(
                 settings.base_url(base_url),
@@ -87,13 +99,23 @@ class Keevx:
             retry or RetryPolicy(),
             polling or PollPolicy(),
             Pacer(None if rate is None else settings.positive("rate", rate)),
-            int(settings.positive("max_connections", max_connections)),
+            settings.whole("max_connections", max_connections),
+            _journal(journal),
+            callbacks,
+            guarded(on_event),
         )
 
     def __repr__(self) -> str:
         return f"<Keevx {self._setup.transport.host}{' closed' if self._closed else ''}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Keevx holds the API key and cannot be pickled; make one where it is used"
+        )
+
     async def __aenter__(self) -> Self:
+        if self._setup.callbacks is not None:
+            self._rooms()  # callbacks of earlier runs may come before the first verb
         return self
 
     async def __aexit__(
@@ -116,19 +138,32 @@ class Keevx:
     async def close(self) -> None:
         """Close the connections, once what is being created has been answered."""
         self._closed = True
-        for fan in list(self._fans):
-            await fan.aclose()
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            runtime.watcher.close()
-        await self._setup.transport.close()
+        try:
+            for fan in list(self._fans):
+                await fan.aclose()
+            if self._paying:
+                await asyncio.wait(self._paying, timeout=self._setup.retry.grace)
+        finally:
+            runtime, self._runtime = self._runtime, None
+            if runtime is not None:
+                runtime.leave()
+                if runtime.loop is asyncio.get_running_loop():
+                    await runtime.close()
+            await self._setup.transport.close()
+            if runtime is not None:
+                await self._setup.journal.detach()
 
     def _rooms(self) -> Runtime:
         if self._closed:
-            raise ConfigurationError("this client was closed; make a new Keevx()")
+            raise ConfigurationError(CLOSED)
         runtime = self._runtime
         if runtime is None or runtime.loop is not asyncio.get_running_loop():
-            runtime = self._runtime = Runtime(self._setup)
+            if runtime is None:
+                self._setup.journal.attach()
+                self._durations = learned(self._setup.journal)
+            else:
+                runtime.leave()
+            runtime = self._runtime = Runtime(self._setup, self._durations)
         return runtime
 
     async def submit(self, request: Request, *, key: str | None = None) -> Submission:
@@ -145,7 +180,10 @@ class Keevx:
         """
 
         async def guard(step: Coroutine[Any, Any, T]) -> T:
-            return await carry(step, self._setup.retry.grace, _late)
+            paying = asyncio.create_task(step)
+            self._paying.add(paying)
+            paying.add_done_callback(self._paying.discard)
+            return await carry(paying, self._setup.retry.grace, _late)
 
         return await self._rooms().jobs.submit(request, key, guard)
 
@@ -186,8 +224,9 @@ class Keevx:
             TaskFailed: it ended without a result.
             WaitTimeout: it had not ended in time.
         """
-        task = await self._rooms().watcher.wait(task_id, self._limit(timeout))
-        return succeeded((task,))[0]
+        ended = self._rooms().jobs.wait_many([task_id], self._limit(timeout))
+        (task,) = succeeded(tuple([one async for one in ended]))
+        return task
 
     async def wait_many(
         self, task_ids: Iterable[str], *, timeout: float | NotGiven | None = NOT_GIVEN
@@ -201,7 +240,7 @@ class Keevx:
         Raises:
             WaitTimeout: some had not ended in time.
         """
-        async for task in self._rooms().watcher.wait_many(task_ids, self._limit(timeout)):
+        async for task in self._rooms().jobs.wait_many(task_ids, self._limit(timeout)):
             yield task
 
     async def generate(self, request: Request) -> list[Task]:
@@ -212,8 +251,17 @@ class Keevx:
             WaitTimeout: one had not ended in time.
             SubmissionUncertain: as ``submit``.
         """
-        submission = await self.submit(request)
-        return list(succeeded(await self._rooms().jobs.wait(submission.task_ids)))
+        jobs = self._rooms().jobs
+        try:
+            task_ids = (await self.submit(request)).task_ids
+        except SubmissionUncertain as error:
+            task_ids = await jobs.settled(error)
+        try:
+            tasks = await jobs.wait(task_ids)
+        except BaseException:
+            log.warning("a wait was broken off; its tasks go on: %s", task_ids)
+            raise
+        return list(succeeded(tasks))
 
     def generate_many(
         self,
@@ -269,6 +317,7 @@ class Keevx:
     def _fan_out(
         self, requests: Requests, work_of: Callable[[Jobs], Work], concurrency: int
     ) -> FanOut:
+        settings.whole("concurrency", concurrency)
         work: Work | None = None
 
         async def begin(outcome: Outcome, guard: Guard) -> Follow | None:
@@ -277,7 +326,12 @@ class Keevx:
                 work = work_of(self._rooms().jobs)
             return await work(outcome, guard)
 
-        fan = FanOut(requests, begin, concurrency=concurrency, grace=self._setup.retry.grace)
+        def prepare() -> None:
+            if not self._closed:
+                self._rooms()  # opens the journal
+
+        grace = self._setup.retry.grace
+        fan = FanOut(requests, begin, concurrency=concurrency, grace=grace, prepare=prepare)
         self._fans.add(fan)
         return fan
 
@@ -287,3 +341,9 @@ class Keevx:
 
 def _late(task_ids: object) -> None:
     log.warning("a create was answered after it was cancelled; its task ids: %s", task_ids)
+
+
+def _journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
+    if given is None:
+        return NoJournal()
+    return Journal(given) if isinstance(given, str | Path) else given

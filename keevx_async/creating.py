@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from hashlib import sha256
-from itertools import count
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from attrs import frozen
 
-from .errors import ConnectionFailed, RateLimitError, SubmissionUncertain
+from .errors import (
+    APIError,
+    ConnectionFailed,
+    InvalidRequest,
+    JournalError,
+    SubmissionUncertain,
+    Violation,
+)
+from .events import Emit, Submitted, Uncertain
 from .fanout import Guard
-from .pacing import Pacer
+from .journal import Entry, JournalProtocol, State
+from .lane import Lane, Turn
 from .requests import Request
 from .retry import Again, Retrier
+from .settling import Settlements
 from .tasks import Submission
 from .transport import Call, Exchange, Reply
 from .verdict import Fate, Fault, api_error, fate_of, is_rate_limit, is_transient, retry_after
@@ -24,47 +33,14 @@ from .wire import decode_envelope, decode_ids, encode_request
 Uploads = Callable[[tuple[Path, ...]], Awaitable[Mapping[Path, str]]]
 
 
-class Lane:
-    """Lets creates through one by one as the pacer says, at most so many at a time.
-
-    Args:
-        pacer: says when.
-        width: most creates in flight.
-        patience: seconds; a longer wait fails at once.
-    """
-
-    def __init__(self, pacer: Pacer, width: int, patience: float) -> None:
-        self.pacer = pacer
-        self.slots = asyncio.Semaphore(width)
-        self._patience = patience
-        self._turn = asyncio.Lock()
-        self._now = asyncio.get_running_loop().time
-
-    async def enter(self) -> None:
-        """Return when a create may go.
-
-        Raises:
-            RateLimitError: that would take longer than patience.
-        """
-        async with self._turn:
-            while (wait := self.pacer.delay(self._now())) > 0:
-                if wait > self._patience:
-                    raise RateLimitError(429, None, f"asked to wait for {wait:.0f} s")
-                await asyncio.sleep(wait)
-            self.pacer.take(self._now())
-
-    def held(self, seconds: float | None) -> None:
-        """Hold everyone: Keevx said 429."""
-        self.pacer.refused(self._now(), seconds)
-
-
 @frozen
 class Plan:
-    """A create to be made: what, under which key, and its canonical body."""
+    """A create to be made: what, under which key, its canonical body, and what is known of it."""
 
     request: Request
     key: str
     body: bytes
+    entry: Entry | None
 
 
 class Creator:
@@ -75,49 +51,132 @@ class Creator:
         retrier: repeats what may be repeated.
         lane: says when the next may go.
         uploads: brings local files to URLs.
+        journal: keeps the intent and what came of it.
+        settlements: gives each create a callback URL of its own, where there is a receiver.
         host: named in errors.
+        emit: told of each create that was accepted, or is uncertain.
     """
 
     def __init__(
-        self, exchange: Exchange, retrier: Retrier, lane: Lane, uploads: Uploads, host: str
+        self,
+        exchange: Exchange,
+        retrier: Retrier,
+        lane: Lane,
+        uploads: Uploads,
+        journal: JournalProtocol,
+        settlements: Settlements | None,
+        host: str,
+        emit: Emit | None = None,
     ) -> None:
         self._exchange = exchange
         self._retrier = retrier
         self._lane = lane
         self._uploads = uploads
+        self._journal = journal
+        self._settlements = settlements
         self._host = host
-        self._numbers = count(1)
+        self._emit = emit
 
-    def plan(self, request: Request, key: str | None) -> Plan:
-        """Return what is to be created; without a key, under a digest and a running number."""
-        body = encode_request(request)
-        digest = sha256(body).hexdigest()[:32]
-        return Plan(request, key or f"{digest}-{next(self._numbers)}", body)
-
-    async def create(self, plan: Plan, guard: Guard) -> Submission:
-        """Make at most one paid create.
+    async def plan(self, request: Request, key: str | None) -> Plan:
+        """Claim the request's key; without one, a digest and a running number.
 
         Raises:
-            SubmissionUncertain: it was sent, and its answer was lost.
+            JournalError: the key stands for another request.
+        """
+        if self._settlements is not None and request.callback_url is not None:
+            message = "every create has a callback URL of its own where callbacks= is given"
+            raise InvalidRequest(
+                [Violation("callback_url", request.callback_url, "unused", message)]
+            )
+        body = encode_request(request)
+        claim = await self._journal.claim(request.kind.name, body, key)
+        return Plan(request, claim.key, body, claim.entry)
+
+    async def create(self, plan: Plan, guard: Guard) -> Submission:
+        """Make at most one paid create; none, where the journal knows of one.
+
+        Raises:
+            SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached.
+            JournalError: the intent could not be written, so nothing was sent.
         """
-        call = Call("POST", plan.request.kind.path, await self._body(plan))
+        try:
+            task_ids = self._recorded(plan) or await self._make(plan, guard)
+        finally:
+            self._journal.release(plan.key)
+        return Submission(plan.request, plan.key, task_ids)
 
-        async def attempt() -> tuple[str, ...]:
-            async with self._lane.slots:
-                await self._lane.enter()
-                return await guard(self._post(call, plan))
+    def _recorded(self, plan: Plan) -> tuple[str, ...]:
+        entry = plan.entry
+        if entry is None:
+            return ()
+        if entry.state is State.UNCERTAIN and not self._journal.resubmits:
+            raise SubmissionUncertain(plan.request, plan.key, entry.reason)
+        return entry.task_ids
 
-        return Submission(plan.request, plan.key, await self._retrier(attempt))
+    async def _make(self, plan: Plan, guard: Guard) -> tuple[str, ...]:
+        with self._expecting(plan) as callback_url:
+            call = Call("POST", plan.request.kind.path, await self._body(plan, callback_url))
 
-    async def _body(self, plan: Plan) -> bytes:
-        files = plan.request.local_files()
-        if not files:
-            return plan.body
-        return encode_request(plan.request.with_urls(await self._uploads(files)))
+            async def attempt() -> tuple[str, ...]:
+                turn = self._lane.try_enter() or await self._lane.enter()
+                try:
+                    return await guard(self._send(call, plan, turn))
+                finally:
+                    self._lane.leave(turn)
 
-    async def _post(self, call: Call, plan: Plan) -> tuple[str, ...]:
+            return await self._retrier(attempt)
+
+    def _expecting(self, plan: Plan) -> AbstractContextManager[str | None]:
+        if self._settlements is None:
+            return nullcontext()
+        return self._settlements.expecting(plan.key, plan.request.count)
+
+    async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
+        request, files = plan.request, plan.request.local_files()
+        if files:
+            request = request.with_urls(await self._uploads(files))
+        return encode_request(request, callback_url) if files or callback_url else plan.body
+
+    async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
+        """Write the intent, send, and write what came of it, before anyone else knows."""
+        journal = self._journal
+        try:
+            await journal.begin(plan.key, plan.request.kind.name, plan.body)
+            task_ids = await self._post(call, plan, turn)
+        except SubmissionUncertain as error:
+            await _noted(journal.uncertain(plan.key, error.reason))
+            if self._settlements is not None:
+                self._settlements.lost(plan.key)
+            if self._emit is not None:
+                self._emit(Uncertain(plan.key, error.reason))
+            raise
+        except APIError as error:
+            await _noted(self._undo(plan) or journal.refused(plan.key, str(error)))
+            raise
+        except (Again, asyncio.CancelledError):  # no task was made
+            await _noted(self._undo(plan) or journal.put_back(plan.key))
+            raise
+        if self._settlements is not None:
+            self._settlements.owns(plan.key, task_ids)
+        try:
+            await journal.submitted(plan.key, task_ids)
+        except asyncio.CancelledError:
+            pass  # they are written all the same, and who is cancelled is told of them first
+        except JournalError as error:
+            raise JournalError(error.message, task_ids) from error
+        if self._emit is not None:
+            self._emit(Submitted(plan.key, task_ids))
+        return task_ids
+
+    def _undo(self, plan: Plan) -> Awaitable[None] | None:
+        """Go back to uncertain, if it was: that the second create failed tells nothing of it."""
+        if plan.entry is None or plan.entry.state is not State.UNCERTAIN:
+            return None
+        return self._journal.uncertain(plan.key, plan.entry.reason)
+
+    async def _post(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         try:
             reply = await self._exchange.exchange(call)
         except Fault as fault:
@@ -129,27 +188,38 @@ class Creator:
             raise SubmissionUncertain(
                 plan.request, plan.key, "cancelled before the answer"
             ) from None
-        return self._read(reply, plan)
+        return self._read(reply, plan, turn)
 
-    def _read(self, reply: Reply, plan: Plan) -> tuple[str, ...]:
+    def _read(self, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
         envelope = decode_envelope(reply.body)
         code = envelope.code if envelope else None
         fate = fate_of(reply.status, code)
         ids = decode_ids(envelope.data) if envelope and fate is Fate.ACCEPTED else None
         if ids is not None:
-            self._lane.pacer.accepted()
+            self._lane.accepted(turn)
             return ids
         if fate is Fate.REFUSED:
-            raise self._refusal(reply, code, envelope.msg if envelope else "")
+            raise self._refusal(reply, code, envelope.msg if envelope else "", turn)
         reason = f"HTTP {reply.status} with an answer that holds no task ids"
         raise SubmissionUncertain(plan.request, plan.key, reason)
 
-    def _refusal(self, reply: Reply, code: int | None, msg: str) -> Exception:
+    def _refusal(self, reply: Reply, code: int | None, msg: str, turn: Turn) -> Exception:
         error = api_error(reply.status, code, msg, reply.body[:500].decode("utf-8", "replace"))
         if not is_transient(reply.status, code):
             return error
-        wait = retry_after(reply.headers.get("Retry-After"), time.time())
+        # 0, or a date that has passed, is no time to wait: then it is ours to choose.
+        wait = retry_after(reply.headers.get("Retry-After"), time.time()) or None
         if is_rate_limit(reply.status, code):
-            self._lane.held(wait)
+            self._lane.refused(turn, wait)
             return Again(error, wait or 0.0)
         return Again(error, wait)
+
+
+async def _noted(writing: Awaitable[None]) -> None:
+    """Await what is written beside an error; the error itself is what the caller must see.
+
+    It is written even if this is cancelled. A journal that cannot be written stops later
+    creates, and what is left in it as ``sending`` reads as uncertain.
+    """
+    with suppress(JournalError, asyncio.CancelledError):
+        await writing

@@ -71,7 +71,7 @@ class APIError(KeevxError):
         body: the first part of the answer as text.
     """
 
-    hint = ""
+    hint = "Change the request, or what it refers to"
 
     def __init__(self, status: int, code: int | None = None, msg: str = "", body: str = "") -> None:
         super().__init__(status, code, msg, body)
@@ -83,9 +83,7 @@ class APIError(KeevxError):
     def __str__(self) -> str:
         code = "" if self.code is None else f", code {self.code}"
         said = self.msg or self.body[:200] or "no message"
-        return f"Keevx refused (HTTP {self.status}{code}): {said}" + (
-            f". {self.hint}" if self.hint else ""
-        )
+        return f"Keevx refused (HTTP {self.status}{code}): {said}. {self.hint}"
 
 
 class AuthenticationError(APIError):
@@ -183,7 +181,10 @@ class TaskFailed(KeevxError):
 
     def __str__(self) -> str:
         said = self.task.error_message or "no reason was given"
-        return f"task {self.task.task_id} failed: {said}"
+        return (
+            f"task {self.task.task_id} failed: {said}. "
+            "Change the prompt or the images, and submit again"
+        )
 
 
 class WaitTimeout(KeevxError, TimeoutError):
@@ -216,7 +217,20 @@ class DownloadError(KeevxError):
 
 
 class JournalError(KeevxError):
-    """The journal cannot be opened or written. Nothing is paid for without it."""
+    """The journal cannot be opened or written. Nothing is paid for without it.
+
+    Attributes:
+        task_ids: what a create had just been given when its ids could not be written.
+    """
+
+    def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
+        super().__init__(message, tuple(task_ids))
+        self.message = message
+        self.task_ids: tuple[str, ...] = tuple(task_ids)
+
+    def __str__(self) -> str:
+        ids = f". Keep these task ids, which are not in it: {', '.join(self.task_ids)}"
+        return self.message + (ids if self.task_ids else "")
 
 
 class CallbackRejected(KeevxError):

@@ -20,6 +20,7 @@ from collections.abc import (
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from .errors import ConfigurationError
 from .tasks import Outcome
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ Follow = Callable[[Outcome], Awaitable[None]]
 Work = Callable[[Outcome, Guard], Awaitable[Follow | None]]
 
 
-async def carry(step: Coroutine[Any, Any, T], grace: float, late: Callable[[T], None]) -> T:
+async def carry(step: Awaitable[T], grace: float, late: Callable[[T], None]) -> T:
     """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
 
     Args:
@@ -51,13 +52,16 @@ async def carry(step: Coroutine[Any, Any, T], grace: float, late: Callable[[T], 
         late: told what step returned after the caller was cancelled.
     """
     task = asyncio.ensure_future(step)
+
+    def tell(_: object) -> None:
+        if not task.cancelled() and task.exception() is None:
+            late(task.result())
+
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        if not task.done():
-            await _grace({task}, grace)
-        if not task.cancelled() and task.exception() is None:
-            late(task.result())
+        task.add_done_callback(tell)  # told whenever it ends, however often we are cancelled
+        await _grace({task}, grace)
         raise
 
 
@@ -142,6 +146,7 @@ class FanOut:
         *,
         concurrency: int,
         grace: float,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
@@ -151,13 +156,14 @@ class FanOut:
         self._work = work
         self._concurrency = concurrency
         self._grace = grace
-        self._started = False
+        self._prepare = prepare
         self._workers: dict[asyncio.Task[None], _Slot] = {}
         self._followers: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MAX_FOLLOWING)
         self._news = asyncio.Event()
-        self._outlet: asyncio.Semaphore | None = None
+        self._taken: asyncio.Event | None = None
         self._running: asyncio.Future[None] | None = None
+        self._closing = False
 
     @property
     def task_ids(self) -> list[str]:
@@ -181,30 +187,54 @@ class FanOut:
         return self._complete().__await__()
 
     async def _complete(self) -> FanOut:
-        await self._run()
-        self.outcomes.sort(key=lambda outcome: outcome.index)
+        running = self._start()
+        try:
+            await asyncio.wait({running})
+        finally:
+            await self.aclose()
+            self.outcomes.sort(key=lambda outcome: outcome.index)
+        _raise_for(running)
         return self
 
     async def __aiter__(self) -> AsyncGenerator[Outcome]:
-        self._outlet = asyncio.Semaphore(self._concurrency)
-        self._running = running = asyncio.ensure_future(self._run())
+        running, self._taken = self._start(), asyncio.Event()
         running.add_done_callback(lambda _: self._news.set())
         try:
             while not running.done() or self.outcomes:
                 while self.outcomes:
                     yield self.outcomes.pop(0)
-                    self._outlet.release()
+                self._taken.set()
                 self._news.clear()
                 if not running.done():
                     await self._news.wait()
         finally:
-            await _ended(running)
-        running.result()
+            await self.aclose()
+        _raise_for(running)
 
     async def aclose(self) -> None:
-        """Stop an iteration that was left early: nothing new starts, paid steps end."""
+        """Stop what is under way: nothing new starts, paid steps end.
+
+        Being cancelled meanwhile ends their grace.
+        """
+        running = self._running
+        if running is None or running.done():
+            return
+        if not self._closing:  # a second caller joins the first: it must not end the grace
+            self._closing = running.cancel()
+        try:
+            await asyncio.wait({running})
+        except asyncio.CancelledError:
+            running.cancel()
+            await asyncio.wait({running})
+            raise
+
+    def _start(self) -> asyncio.Future[None]:
         if self._running is not None:
-            await _ended(self._running)
+            raise RuntimeError("this FanOut was already awaited or iterated over")
+        if self._prepare is not None:
+            self._prepare()  # what no item could begin without fails here, once
+        self._running = asyncio.ensure_future(self._run())
+        return self._running
 
     async def _run(self) -> None:
         """Work the input off.
@@ -212,9 +242,6 @@ class FanOut:
         Raises:
             Exception: what the input itself raised, when all that was under way has ended.
         """
-        if self._started:
-            raise RuntimeError("this FanOut was already awaited or iterated over")
-        self._started = True
         for _ in range(self._concurrency):
             slot = _Slot(self)
             self._workers[asyncio.ensure_future(self._worker(slot))] = slot
@@ -227,6 +254,8 @@ class FanOut:
             raise
         if self._feed.error is not None:
             raise self._feed.error
+        for worker in self._workers:
+            worker.result()  # one that died must not pass for one that found the input's end
 
     async def _stop(self) -> None:
         """Start nothing new; let paid steps end within the grace."""
@@ -249,7 +278,8 @@ class FanOut:
             if follow is not None:
                 await self._room.acquire()
         except asyncio.CancelledError:
-            self._keep(outcome)
+            if outcome.error is not None or outcome.task_ids:  # else it had not begun
+                self._keep(outcome)
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
@@ -262,6 +292,8 @@ class FanOut:
     def _spawn(self, follow: Follow, outcome: Outcome) -> None:
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
+        # Not in a finally: a task that is cancelled before its first step runs none of its body.
+        task.add_done_callback(lambda _: self._keep(outcome))
         task.add_done_callback(self._followers.discard)
         task.add_done_callback(lambda _: self._room.release())
 
@@ -270,30 +302,23 @@ class FanOut:
             await follow(outcome)
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
-        finally:
-            self._keep(outcome)
         await self._hand_out()
 
     def _keep(self, outcome: Outcome) -> None:
-        """Keep an outcome, unless its item had not begun."""
-        if outcome.error is not None or outcome.task_ids:
-            self.outcomes.append(outcome)
-            self._news.set()
+        self.outcomes.append(outcome)
+        self._news.set()
 
     async def _hand_out(self) -> None:
         """When iterated over, wait until the consumer has caught up."""
-        if self._outlet is not None and not self.stopping:
-            await self._outlet.acquire()
+        full = len(self.outcomes) >= self._concurrency
+        if full and self._taken is not None and not self.stopping:
+            self._taken.clear()
+            await self._taken.wait()
 
 
-async def _ended(running: asyncio.Future[None]) -> None:
-    """Cancel what is running and wait for its end; being cancelled meanwhile presses on."""
-    if running.done():
-        return
-    running.cancel()
-    try:
-        await asyncio.wait({running})
-    except asyncio.CancelledError:
-        running.cancel()
-        await asyncio.wait({running})
-        raise
+def _raise_for(running: asyncio.Future[None]) -> None:
+    if running.cancelled():
+        raise ConfigurationError(
+            "closed before every item had ended; outcomes holds those that had"
+        )
+    running.result()

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from .creating import Creator
-from .errors import DownloadError, InvalidRequest, TaskFailed, Violation, WaitTimeout
+from .creating import Creator, Plan
+from .errors import (
+    DownloadError,
+    InvalidRequest,
+    JournalError,
+    SubmissionUncertain,
+    TaskFailed,
+    Violation,
+    WaitTimeout,
+)
 from .fanout import Follow, Guard, Work
+from .journal import JournalProtocol, TaskRecord
 from .media import Downloads, GoneError, target_of
 from .querying import Querier
 from .requests import Request
+from .settling import Settlements
 from .tasks import Outcome, Submission, Task
 from .waiting import Watcher
 
-KeyOf = Callable[[Any], str]
+log = logging.getLogger("keevx_async")
+
+KeyOf = Callable[[Any], str | None]
 Destination = str | os.PathLike[str]
+URL_LIFE = 7 * 24 * 3600.0
+"""Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
+CUT_SHORT = "cut short; download the task again: what has come is kept"
 
 
 class Jobs:
@@ -28,6 +46,8 @@ class Jobs:
         watcher: waits for tasks.
         querier: asks about one anew.
         downloads: brings results home.
+        journal: knows what earlier runs did.
+        settlements: knows what callbacks told of uncertain creates.
         timeout: seconds that a job's wait takes at most.
     """
 
@@ -37,23 +57,63 @@ class Jobs:
         watcher: Watcher,
         querier: Querier,
         downloads: Downloads,
+        journal: JournalProtocol,
+        settlements: Settlements | None,
         timeout: float | None,
     ) -> None:
         self._creator = creator
         self._watcher = watcher
         self._querier = querier
         self._downloads = downloads
+        self._journal = journal
+        self._settlements = settlements
         self._timeout = timeout
 
     async def submit(self, request: Request, key: str | None, guard: Guard) -> Submission:
         """Make one create."""
-        return await self._creator.create(self._creator.plan(checked(request), key), guard)
+        plan = await self._creator.plan(checked(request), key)
+        return await self._create(plan, guard)
 
-    async def wait(self, task_ids: Iterable[str]) -> tuple[Task, ...]:
-        """Return every task, ended, in the order of its ids."""
+    async def _create(self, plan: Plan, guard: Guard) -> Submission:
+        submission = await self._creator.create(plan, guard)
+        age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
+        for task_id in submission.task_ids:
+            self._watcher.born(task_id, plan.request.group, age)
+        return submission
+
+    async def wait(self, task_ids: Iterable[str], *, at_home: bool = False) -> tuple[Task, ...]:
+        """Return every task, ended, in the order of its ids.
+
+        Args:
+            task_ids: from one submission.
+            at_home: whether a result that was downloaded needs no URL.
+        """
         order = tuple(task_ids)
-        ended = {task.task_id: task async for task in self._watcher.wait_many(order, self._timeout)}
+        coming = self.wait_many(order, self._timeout, at_home=at_home)
+        ended = {task.task_id: task async for task in coming}
         return tuple(ended[one] for one in order)
+
+    async def wait_many(
+        self, task_ids: Iterable[str], timeout: float | None, *, at_home: bool = False
+    ) -> AsyncGenerator[Task]:
+        """Yield each task as it ends: at once where the journal knows its end."""
+        pending: list[str] = []
+        for task_id in task_ids:
+            if (task := self._recorded(task_id, at_home)) is not None:
+                yield task
+            else:
+                pending.append(task_id)
+        async for task in self._watcher.wait_many(pending, timeout):
+            self._journal.ended(task)
+            yield task
+
+    def _recorded(self, task_id: str, at_home: bool) -> Task | None:
+        """Return a task whose end is on record, unless its URL is needed and has expired."""
+        record = self._journal.task(task_id)
+        if record is None:
+            return None
+        needed = not (at_home and record.path is not None)
+        return None if needed and _has_expired(record) else record.task
 
     async def download(
         self, what: Task | str, destination: Destination, *, overwrite: bool
@@ -61,12 +121,25 @@ class Jobs:
         """Download a result; an expired URL is asked for anew, once."""
         target = target_of(what, destination)
         if isinstance(what, str):
-            return await self._downloads.fetch(what, target, overwrite=overwrite)
+            return (await self._downloads.fetch(what, target, overwrite=overwrite)).path
         try:
-            return await self._downloads.fetch(url_of(what), target, overwrite=overwrite)
+            brought = await self._downloads.fetch(url_of(what), target, overwrite=overwrite)
         except GoneError:
-            fresh = url_of(await self._querier.status(what.task_id))
-            return await self._downloads.fetch(fresh, target, overwrite=overwrite)
+            what = await self._querier.status(what.task_id)
+            brought = await self._downloads.fetch(url_of(what), target, overwrite=overwrite)
+        await self._journal.downloaded(what, brought.path, brought.size, brought.digest)
+        return brought.path
+
+    async def _bring(self, task: Task, folder: Destination) -> Path:
+        """Download a task's result, unless it was, and the file is still there and whole."""
+        record = self._journal.task(task.task_id)
+        if record is not None and record.path is not None:
+            whole = await asyncio.to_thread(_is_whole, record.path, record.size)
+            if whole:
+                return record.path
+            if _has_expired(record):
+                task = await self._querier.status(task.task_id)
+        return await self.download(task, folder, overwrite=True)
 
     def submitting(self, key: KeyOf | None) -> Work:
         """Return the work of ``submit_many``."""
@@ -80,29 +153,79 @@ class Jobs:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
 
         async def follow(outcome: Outcome) -> None:
-            outcome.tasks = await self.wait(outcome.task_ids)
-            outcome.error = None
+            outcome.tasks = await self.wait(outcome.task_ids, at_home=download is not None)
             if download is not None:
+                outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
                 await self._bring_home(outcome, download)
+            outcome.error = None
             succeeded(outcome.tasks)
 
+        async def hold_open(outcome: Outcome) -> None:
+            uncertain = cast(SubmissionUncertain, outcome.error)
+            try:
+                outcome.task_ids = await self.settled(uncertain)
+            finally:
+                outcome.task_ids = outcome.task_ids or self._known(uncertain.key)
+            outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
+            await follow(outcome)
+
         async def work(outcome: Outcome, guard: Guard) -> Follow:
-            await self._submit(outcome, guard, key)
+            try:
+                await self._submit(outcome, guard, key)
+            except SubmissionUncertain as error:
+                outcome.error = error
+                return hold_open
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             return follow
 
         return work
 
+    async def settled(self, error: SubmissionUncertain) -> tuple[str, ...]:
+        """Return the ids of an uncertain create, if its callbacks come before the deadline.
+
+        Raises:
+            SubmissionUncertain: they did not, or there is no receiver.
+        """
+        if self._settlements is None:
+            raise error
+        entry = self._journal.find(error.key)
+        spent = time.time() - entry.at if entry else 0.0
+        try:
+            async with asyncio.timeout(self._timeout and max(0.0, self._timeout - spent)):
+                return await self._settlements.wait(error.key, error.request.count)
+        except TimeoutError:
+            if known := self._known(error.key):
+                log.warning("of %s, callbacks have told of %s only", error.key, known)
+            raise error from None
+
+    def _known(self, key: str) -> tuple[str, ...]:
+        return self._settlements.known(key) if self._settlements is not None else ()
+
     async def _submit(self, outcome: Outcome, guard: Guard, key: KeyOf | None) -> None:
         request = checked(outcome.request)
-        plan = self._creator.plan(request, key(request) if key else None)
+        plan = await self._creator.plan(request, key(request) if key else None)
         outcome.key = plan.key
-        outcome.task_ids = (await self._creator.create(plan, guard)).task_ids
+        try:
+            outcome.task_ids = (await self._create(plan, guard)).task_ids
+        except JournalError as error:
+            outcome.task_ids = error.task_ids
+            raise
 
     async def _bring_home(self, outcome: Outcome, download: Destination) -> None:
         for task in outcome.tasks:
             if task.succeeded:
-                outcome.paths += (await self.download(task, download, overwrite=True),)
+                outcome.paths += (await self._bring(task, download),)
+
+
+def _has_expired(record: TaskRecord) -> bool:
+    return record.task.succeeded and time.time() - record.at > URL_LIFE
+
+
+def _is_whole(path: Path, size: int | None) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
 
 
 def checked(value: object) -> Request:

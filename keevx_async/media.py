@@ -13,18 +13,22 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import attrs
+from attrs import frozen
 from yarl import URL
 
-from .errors import DownloadError, UploadError
+from .errors import ConfigurationError, DownloadError, UploadError
 from .requests import is_url
 from .retry import Again, Retrier
 from .tasks import Task
-from .transport import Transport, fault_of
+from .transport import CLOSED, Transport, fault_of
 
 MAX_UPLOAD = 20 * 1024 * 1024
 """Bytes; keevx-api.md, "Upload"."""
 
 CHUNK = 256 * 1024
+PARALLEL_DOWNLOADS = 32
+LONGEST_NAME = 150
+"""Bytes of UTF-8; file systems take 255, and a part's name is longer than its target's."""
 
 # Leading bytes of what Keevx takes (keevx-api.md, "Upload": JPG, PNG, WebP).
 _MAGIC = (
@@ -55,7 +59,7 @@ def read_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
             with open(source, "rb") as file:
                 data = file.read(MAX_UPLOAD + 1)
         else:
-            data = source if isinstance(source, bytes) else source.read(MAX_UPLOAD + 1)
+            data = source if isinstance(source, bytes) else _read(source)
     except OSError as error:
         raise UploadError(f"cannot read {what}: {error.strerror or error}") from error
     if len(data) > MAX_UPLOAD:
@@ -64,6 +68,13 @@ def read_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
         )
     if sniff(data[:16]) is None:
         raise UploadError(f"{what} is no JPEG, PNG or WebP image, by its first bytes; convert it")
+    return data
+
+
+def _read(file: BinaryIO) -> bytes:
+    data = file.read(MAX_UPLOAD + 1) if hasattr(file, "read") else None
+    if not isinstance(data, bytes):
+        raise UploadError(f"{type(file).__name__} is not a path, bytes or a binary file")
     return data
 
 
@@ -80,13 +91,15 @@ def upload_form(data: bytes, filename: str | None) -> aiohttp.FormData:
 def safe_name(name: str) -> str:
     """Return name with nothing in it that could leave its folder or hide."""
     clean = re.sub(r"[^\w.\- ]+", "_", name).strip(" .")
-    return clean[:150] or "result"
+    return clean.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(" .") or "result"
 
 
 def target_of(what: Task | str, destination: str | os.PathLike[str]) -> Path:
     """Return the file a result goes to: destination, or a name of its own in that folder."""
     path = Path(destination)
-    folder = path.is_dir() or os.fspath(destination).endswith(("/", os.sep)) or not path.suffix
+    folder = (
+        os.path.isdir(path) or os.fspath(destination).endswith(("/", os.sep)) or not path.suffix
+    )
     if not folder:
         return path
     url = (what.video_url or "") if isinstance(what, Task) else what
@@ -94,6 +107,15 @@ def target_of(what: Task | str, destination: str | os.PathLike[str]) -> Path:
     if isinstance(what, Task):
         return path / f"{safe_name(what.task_id)}{Path(remote).suffix or '.mp4'}"
     return path / remote
+
+
+@frozen
+class Brought:
+    """A file that was brought home: where, its bytes, and their SHA-256."""
+
+    path: Path
+    size: int
+    digest: str
 
 
 class GoneError(DownloadError):
@@ -111,8 +133,12 @@ class Downloads:
     def __init__(self, transport: Transport, retrier: Retrier) -> None:
         self._transport = transport
         self._retrier = retrier
+        self._timeout = for_download(transport.timeout)
+        self._slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
+        self._under_way: dict[Path, asyncio.Future[Brought]] = {}
+        self._closed = False
 
-    async def fetch(self, url: str, target: Path, *, overwrite: bool) -> Path:
+    async def fetch(self, url: str, target: Path, *, overwrite: bool) -> Brought:
         """Download url to target.
 
         Raises:
@@ -121,14 +147,33 @@ class Downloads:
         """
         if not is_url(url):
             raise DownloadError(f"{url!r} is not an http(s) URL")
-        part = _Part(target, url)
+        if target in self._under_way:
+            raise DownloadError(f"{target} is already being downloaded")
+        fetching = asyncio.ensure_future(self._fetch(url, _Part(target, url), overwrite))
+        self._under_way[target] = fetching
         try:
-            await asyncio.to_thread(part.prepare, overwrite)
-            await self._retrier(lambda: self._attempt(url, part))
-            await asyncio.to_thread(part.finish)
+            return await fetching
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise ConfigurationError(CLOSED) from None
         except OSError as error:
             raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error
-        return target
+        finally:
+            del self._under_way[target]
+
+    async def close(self) -> None:
+        """End what is under way: aiohttp lets a read wait for ever on a connection it closes."""
+        self._closed = True
+        for fetching in self._under_way.values():
+            fetching.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    async def _fetch(self, url: str, part: _Part, overwrite: bool) -> Brought:
+        async with self._slots:
+            await asyncio.to_thread(part.prepare, overwrite)
+            await self._retrier(lambda: self._attempt(url, part))
+            return await asyncio.to_thread(part.finish)
 
     async def _attempt(self, url: str, part: _Part) -> None:
         session, address = await self._transport.session(), URL(url, encoded=True)
@@ -136,7 +181,7 @@ class Downloads:
             async with session.get(
                 address,
                 headers=part.headers(),
-                timeout=attrs.evolve(self._transport.timeout, total=None),
+                timeout=self._timeout,
                 proxy=self._transport.proxy(address),
                 auto_decompress=False,
             ) as answer:
@@ -149,6 +194,11 @@ class Downloads:
             raise Again(DownloadError(f"{bare(url)}: {fault_of(error).reason}")) from error
         except TimeoutError as error:
             raise Again(DownloadError(f"{bare(url)}: timed out")) from error
+
+
+def for_download(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+    """Return a timeout for silence: a whole download may take as long as it takes."""
+    return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
 
 class _Unfit(Exception):
@@ -192,19 +242,20 @@ class _Part:
     def headers(self) -> dict[str, str]:
         """Return the request headers that go on where the file stands."""
         wanted = {"Accept-Encoding": "identity"}
-        if self._tag.exists() and (size := self._path.stat().st_size):
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size and self._tag.exists():
             wanted |= {"Range": f"bytes={size}-", "If-Range": self._tag.read_text()}
         return wanted
 
     async def take(self, answer: aiohttp.ClientResponse) -> None:
         """Append to the part (206) or begin it anew (200); see that all came that was said."""
-        start = _start_of(answer)
+        start, whole = _span_of(answer)
         with self._open(start, answer.headers.get("ETag", "")) as file:
             async for chunk in answer.content.iter_chunked(CHUNK):
                 await asyncio.to_thread(file.write, chunk)
-            came = file.tell() - start
-        if answer.content_length not in (None, came):
-            raise _Unfit(f"{came} bytes came of {answer.content_length}")
+            size = file.tell()
+        if whole not in (None, size):
+            raise _Unfit(f"{size} bytes came of {whole}")
 
     def _open(self, start: int, tag: str) -> BinaryIO:
         if start == 0:
@@ -222,19 +273,25 @@ class _Part:
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
-    def finish(self) -> None:
+    def finish(self) -> Brought:
         """Put the whole file under its final name."""
         with open(self._path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        self._path.replace(self._target)
+            size = file.tell()
         self._tag.unlink(missing_ok=True)
+        self._path.replace(self._target)
+        return Brought(self._target, size, digest)
 
 
-def _start_of(answer: aiohttp.ClientResponse) -> int:
-    """Return the offset an answer begins at (RFC 9110, 14.4)."""
+def _span_of(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """Return where an answer begins and, if it is told, the whole's size (RFC 9110, 14.4)."""
     if answer.status == 200:
-        return 0
-    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+        return 0, answer.content_length
+    found = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
     if found is None:
         raise _Unfit("a part came that does not say where it begins")
-    return int(found[1])
+    start, length = int(found[1]), answer.content_length
+    if found[2]:
+        return start, int(found[2])
+    return start, None if length is None else start + length

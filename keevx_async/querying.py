@@ -43,7 +43,7 @@ class Querier:
         try:
             return await self._status(task_id)
         except Again as again:
-            raise again.error from again.error.__cause__
+            raise again.error from again.__cause__
 
     async def upload(self, data: bytes, filename: str | None) -> str:
         """Return the URL of an uploaded image."""
@@ -94,7 +94,7 @@ class Querier:
 
 def _refusal(reply: Reply, envelope: Envelope | None) -> Again | KeevxError:
     text = reply.body[:500].decode("utf-8", "replace")
-    wait = retry_after(reply.headers.get("Retry-After"), time.time())
+    wait = retry_after(reply.headers.get("Retry-After"), time.time()) or None
     if envelope is None and not 400 <= reply.status < 600:
         return Again(ResponseError(reply.status, "it holds no envelope", text), wait)
     code, msg = (envelope.code, envelope.msg) if envelope else (None, "")

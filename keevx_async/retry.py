@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from .errors import KeevxError
+from .events import Emit, Retrying
 from .verdict import RetryPolicy
 
 log = logging.getLogger("keevx_async")
@@ -38,7 +40,9 @@ class Retrier:
     Args:
         policy: how often and for how long.
         sleep: waits for the given seconds; tests pass their own.
+        clock: tells the time in seconds; likewise.
         uniform: returns a number in [0, 1) for the jitter.
+        emit: told of each repetition.
     """
 
     def __init__(
@@ -46,11 +50,15 @@ class Retrier:
         policy: RetryPolicy,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
+        emit: Emit | None = None,
     ) -> None:
         self.policy = policy
         self._sleep = sleep
+        self._clock = clock
         self._uniform = uniform
+        self._emit = emit
 
     async def __call__(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what attempt returns, repeating it while it raises Again and the policy allows.
@@ -58,13 +66,16 @@ class Retrier:
         Raises:
             KeevxError: the last ``Again.error``, or whatever else attempt raised.
         """
+        began = self._clock()
         try:
             return await attempt()
         except Again as again:
             first = again
-        return await self._repeat(attempt, first)
+        return await self._repeat(attempt, first, began + self.policy.deadline)
 
-    async def _repeat(self, attempt: Callable[[], Awaitable[T]], first: Again) -> T:
+    async def _repeat(
+        self, attempt: Callable[[], Awaitable[T]], first: Again, deadline: float
+    ) -> T:
         """Go on after a first failure: only then is tenacity's machinery paid for."""
         pending: list[Again] = [first]
 
@@ -76,15 +87,15 @@ class Retrier:
         retrying = AsyncRetrying(
             sleep=self._sleep,
             wait=self._wait,
-            stop=self._stop,
+            stop=lambda state: self._is_last(state, deadline),
             retry=retry_if_exception_type(Again),
-            before_sleep=_log_retry,
+            before_sleep=self._tell,
             reraise=True,
         )
         try:
             return await retrying(next_attempt)
         except Again as again:
-            raise again.error from again.error.__cause__
+            raise again.error from again.__cause__
 
     def _wait(self, state: RetryCallState) -> float:
         again = _failure(state)
@@ -92,20 +103,16 @@ class Retrier:
             return again.delay
         return self.policy.delay(state.attempt_number, self._uniform)
 
-    def _stop(self, state: RetryCallState) -> bool:
-        spent = state.seconds_since_start or 0.0
-        ahead = state.upcoming_sleep
-        return state.attempt_number >= self.policy.attempts or spent + ahead > self.policy.deadline
+    def _is_last(self, state: RetryCallState, deadline: float) -> bool:
+        late = self._clock() + state.upcoming_sleep > deadline
+        return late or state.attempt_number >= self.policy.attempts
+
+    def _tell(self, state: RetryCallState) -> None:
+        attempt, delay, error = state.attempt_number, state.upcoming_sleep, _failure(state).error
+        log.info("attempt %d: %s; again in %.1f s", attempt, error, delay)
+        if self._emit is not None:
+            self._emit(Retrying(attempt, delay, error))
 
 
 def _failure(state: RetryCallState) -> Again:
     return cast(Again, state.outcome and state.outcome.exception())
-
-
-def _log_retry(state: RetryCallState) -> None:
-    log.info(
-        "attempt %d: %s; again in %.1f s",
-        state.attempt_number,
-        _failure(state).error,
-        state.upcoming_sleep,
-    )

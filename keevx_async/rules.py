@@ -16,7 +16,7 @@ MAX_PROMPT = 1000
 MAX_COUNT = 4
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class ModelRules:
     """The constraints of one model.
 

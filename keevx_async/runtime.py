@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from .creating import Creator, Lane
+from .creating import Creator
+from .durations import Durations
+from .errors import JournalError
+from .events import Emit
 from .jobs import Jobs
+from .journal import JournalProtocol
+from .lane import Lane
 from .media import Downloads
 from .pacing import Pacer
 from .polling import PollPolicy
 from .querying import Querier
 from .retry import Retrier
+from .settling import Settlements
+from .tasks import Task
 from .transport import Transport
 from .verdict import RetryPolicy
 from .waiting import Watcher
+
+if TYPE_CHECKING:
+    from .callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
+
+DURATIONS = "durations"
+QUIET, SELDOM = 20.0, 30.0
+"""By how much the shortest and the longest time between polls grow when callbacks are due."""
+FEW = 1.0
+"""Polls per task then, the one that a callback causes included, once durations are known."""
 
 
 @frozen
@@ -27,21 +46,87 @@ class Setup:
     polling: PollPolicy
     pacer: Pacer
     max_connections: int
+    journal: JournalProtocol
+    callbacks: CallbackReceiver | None
+    emit: Emit | None
 
 
 class Runtime:
     """The rooms of one event loop."""
 
-    def __init__(self, setup: Setup) -> None:
-        transport, retrier = setup.transport, Retrier(setup.retry)
-        lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline)
+    def __init__(self, setup: Setup, durations: Durations) -> None:
+        transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
+        lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline, setup.emit)
         self.loop = asyncio.get_running_loop()
         self.querier = Querier(transport, retrier, transport.host)
-        self.watcher = Watcher(self.querier.status_once, setup.polling)
+        polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
+        self.watcher = Watcher(self._ask, polling, setup.emit, durations)
+        self.settlements = (
+            Settlements(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
+            if setup.callbacks
+            else None
+        )
+        creator = Creator(
+            transport,
+            retrier,
+            lane,
+            self.querier.upload_files,
+            setup.journal,
+            self.settlements,
+            transport.host,
+            setup.emit,
+        )
+        self.downloads = Downloads(transport, retrier)
         self.jobs = Jobs(
-            Creator(transport, retrier, lane, self.querier.upload_files, transport.host),
+            creator,
             self.watcher,
             self.querier,
-            Downloads(transport, retrier),
+            self.downloads,
+            setup.journal,
+            self.settlements,
             setup.polling.timeout,
         )
+        self._journal = setup.journal
+        self._durations = durations
+
+    async def _ask(self, task_id: str) -> Task:
+        """Ask about a task, unless that was just done because a callback told of it."""
+        known = self.settlements.end_of(task_id) if self.settlements is not None else None
+        return known or await self.querier.status_once(task_id)
+
+    def leave(self) -> None:
+        """Take no more callbacks: the event loop is left behind."""
+        if self.settlements is not None:
+            self.settlements.leave()
+
+    async def close(self) -> None:
+        """Stop asking, downloading, and taking callbacks."""
+        if self.settlements is not None:
+            await self.settlements.close()
+        await self.downloads.close()
+        await self.watcher.close()
+        keep(self._durations, self._journal)
+
+
+def learned(journal: JournalProtocol) -> Durations:
+    """Return what earlier runs learned of how long tasks last."""
+    try:
+        return Durations.load(json.loads(journal.noted(DURATIONS) or "{}"))
+    except ValueError:
+        return Durations()
+
+
+def keep(durations: Durations, journal: JournalProtocol) -> None:
+    """Keep what was learned for the next run; that is never worth an error."""
+    with suppress(JournalError):
+        journal.note(DURATIONS, json.dumps(durations.dump()))
+
+
+def seldom(policy: PollPolicy) -> PollPolicy:
+    """Return a policy for tasks whose callbacks are due: it checks on those that never come."""
+    return evolve(
+        policy,
+        shortest=QUIET * policy.shortest,
+        longest=SELDOM * policy.longest,
+        polls_per_task=min(FEW, policy.polls_per_task),
+    )

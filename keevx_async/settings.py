@@ -47,13 +47,20 @@ def api_headers(api_key: str | None, extra: Mapping[str, str] | None) -> dict[st
 
 def timeout(given: float | aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     """Return the timeout of one exchange."""
-    if isinstance(given, int | float):
-        return whole_timeout(positive("timeout", given))
-    return given
+    if not isinstance(given, int | float | str):
+        return given
+    return whole_timeout(positive("timeout", given))
 
 
 def positive(name: str, value: float) -> float:
     """Return value if it is a number above 0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigurationError(f"{name} is {value!r}; it must be a number above 0")
+    return value
+
+
+def whole(name: str, value: int) -> int:
+    """Return value if it is a whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, 1 or more")
     return value

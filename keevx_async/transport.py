@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
-from typing import Protocol
+from typing import NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,9 +13,12 @@ import aiohttp
 from attrs import frozen
 from yarl import URL
 
+from .errors import ConfigurationError
 from .verdict import Fault
 
 log = logging.getLogger("keevx_async")
+
+CLOSED = "this client was closed; make a new Keevx()"
 
 LONGEST_CONNECT = 10.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -30,8 +33,7 @@ class Call:
     body: bytes | aiohttp.FormData | None = None
 
 
-@frozen
-class Reply:
+class Reply(NamedTuple):
     """One whole answer."""
 
     status: int
@@ -65,6 +67,8 @@ SENT: dict[type[BaseException], bool] = {
     aiohttp.ClientHttpProxyError: False,  # the proxy refused CONNECT
     aiohttp.InvalidURL: False,
     aiohttp.NonHttpUrlClientError: False,
+    aiohttp.InvalidUrlRedirectClientError: True,  # of a redirect: there was an answer
+    aiohttp.NonHttpUrlRedirectClientError: True,
     aiohttp.ClientError: True,
     OSError: True,  # TimeoutError included: aiohttp's whole-exchange timeout
 }
@@ -104,14 +108,19 @@ class Transport:
     ) -> None:
         self.host = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
-        self._base = URL(base_url.rstrip("/"))
+        self._base = base_url.rstrip("/")
         self._headers = dict(headers)
         self._json_headers = {**headers, "Content-Type": "application/json"}
         self._borrowed = session
+        self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[str, str | None] = {}
+        self._api_proxy = self._find_proxy(self._base)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Transport holds the API key and cannot be pickled or copied")
 
     @property
     def is_open(self) -> bool:
@@ -119,8 +128,18 @@ class Transport:
         return self._session is not None and not self._session.closed
 
     async def session(self) -> aiohttp.ClientSession:
-        """Return the session of the running loop, opened if need be."""
+        """Return the session of the running loop, opened if need be.
+
+        Raises:
+            ConfigurationError: this was closed, or the borrowed session was.
+        """
+        if self._closed:
+            raise ConfigurationError(CLOSED)
         if self._borrowed is not None:
+            if self._borrowed.closed:
+                raise ConfigurationError(
+                    "the session given as session= is closed; give an open one"
+                )
             return self._borrowed
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop or self._session.closed:
@@ -130,13 +149,15 @@ class Transport:
 
     def proxy(self, url: URL) -> str | None:
         """Return the proxy the environment names for url's origin, asked for once."""
-        if self._borrowed is not None:
-            return None
         origin = str(url.origin())
-        if origin not in self._proxies:
-            free = url.host in _LOOPBACK or proxy_bypass(url.host or "")
-            self._proxies[origin] = None if free else getproxies().get(url.scheme)
-        return self._proxies[origin]
+        return self._proxies[origin] if origin in self._proxies else self._find_proxy(origin)
+
+    def _find_proxy(self, origin: str) -> str | None:
+        parts = urlsplit(origin)
+        host = parts.hostname or ""
+        free = self._borrowed is not None or host in _LOOPBACK or proxy_bypass(host)
+        found = self._proxies[origin] = None if free else getproxies().get(parts.scheme)
+        return found
 
     async def exchange(self, call: Call) -> Reply:
         """Send call once and return the whole answer.
@@ -145,7 +166,7 @@ class Transport:
             Fault: there was no answer.
         """
         session = await self.session()
-        url = self._base.joinpath(call.path.lstrip("/"), encoded=True)
+        url = URL(self._base + call.path, encoded=True)
         try:
             async with session.request(
                 call.method,
@@ -154,18 +175,21 @@ class Transport:
                 headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
                 timeout=self.timeout,
                 allow_redirects=False,
-                proxy=self.proxy(url),
+                proxy=self._api_proxy,
             ) as answer:
                 reply = Reply(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, OSError) as error:
             fault = fault_of(error)
-            log.debug("%s %s: %s", call.method, call.path, fault.reason)
-            raise fault from error
-        log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
-        return reply
+        else:
+            log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
+            return reply
+        # Out here, so that it has no cause: some of aiohttp's errors hold the request's headers.
+        log.debug("%s %s: %s", call.method, call.path, fault.reason)
+        raise fault
 
     async def close(self) -> None:
-        """Close the pool. A borrowed session stays open."""
+        """Close the pool, for good. A borrowed session stays open."""
+        self._closed = True
         pool, self._pool, self._session = self._pool, None, None
         if pool is not None and self._loop is asyncio.get_running_loop():
             await pool.aclose()

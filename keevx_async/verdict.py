@@ -105,12 +105,13 @@ def retry_after(value: str | None, now: float) -> float | None:
         value: the header: seconds, or an HTTP date.
         now: seconds since the epoch.
     """
-    if not value:
+    text = (value or "").strip()
+    if not text:
         return None
-    if value.strip().isascii() and value.strip().isdigit():
-        return float(value)
+    if text.isascii() and text.isdigit():
+        return float(text)
     try:
-        when = parsedate_to_datetime(value)
+        when = parsedate_to_datetime(text)
     except ValueError:
         return None
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
+from .durations import Durations
 from .errors import (
-    APIError,
+    AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
-    KeevxError,
     NotFoundError,
     RateLimitError,
     ResponseError,
     ServerError,
     WaitTimeout,
 )
+from .events import Emit, Ended, Polled
 from .polling import PollPolicy, Schedule
 from .tasks import Task
 
 log = logging.getLogger("keevx_async")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
+MOST_BIRTHS = 10_000
 SETTLING = 10.0
 """Seconds for which a task that Keevx does not find is asked about again."""
+MOST_HINTED = 10_000
+"""Callbacks remembered for waits that have not begun; the oldest are forgotten."""
 
-Ended = Task | KeevxError
-Listener = Callable[[str, Ended], None]
+End = Task | Exception
+Listener = Callable[[str, End], None]
 
 
 class Watcher:
@@ -36,28 +41,28 @@ class Watcher:
     Args:
         ask: one status query.
         policy: how often.
+        emit: told of each answer, and of each end.
+        durations: what is known of how long tasks last.
     """
 
-    def __init__(self, ask: Callable[[str], Awaitable[Task]], policy: PollPolicy) -> None:
+    def __init__(
+        self,
+        ask: Callable[[str], Awaitable[Task]],
+        policy: PollPolicy,
+        emit: Emit | None = None,
+        durations: Durations | None = None,
+    ) -> None:
         self._ask = ask
+        self._emit = emit
         self._policy = policy
-        self._schedule = Schedule(policy)
+        self._schedule = Schedule(policy, durations)
+        self._births: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
+        self._hinted: OrderedDict[str, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-
-    async def wait(self, task_id: str, timeout: float | None) -> Task:
-        """Return the task when it has ended, failed or not.
-
-        Raises:
-            WaitTimeout: it had not ended after timeout seconds.
-            KeevxError: it can no longer be asked about.
-        """
-        async for task in self.wait_many([task_id], timeout):
-            return task
-        raise AssertionError("unreachable: wait_many yields each id or raises")
 
     async def wait_many(
         self, task_ids: Iterable[str], timeout: float | None
@@ -70,9 +75,9 @@ class Watcher:
         """
         pending = dict.fromkeys(task_ids)
         done: list[Task] = []
-        news: asyncio.Queue[tuple[str, Ended]] = asyncio.Queue()
+        news: asyncio.Queue[tuple[str, End]] = asyncio.Queue()
 
-        def listener(task_id: str, ended: Ended) -> None:
+        def listener(task_id: str, ended: End) -> None:
             news.put_nowait((task_id, ended))
 
         for task_id in pending:
@@ -86,7 +91,7 @@ class Watcher:
                 except TimeoutError:
                     raise WaitTimeout(list(pending), done) from None
                 del pending[task_id]
-                if isinstance(ended, KeevxError):
+                if isinstance(ended, Exception):
                     raise ended
                 done.append(ended)
                 yield ended
@@ -94,7 +99,7 @@ class Watcher:
             for task_id in pending:
                 self._remove(task_id, listener)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop asking, and say so to all who wait."""
         if self._timer is not None:
             self._timer.cancel()
@@ -102,13 +107,39 @@ class Watcher:
             task.cancel()
         for task_id in list(self._listeners):
             self._end(task_id, ConfigurationError("the client was closed during the wait"))
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
+    def born(self, task_id: str, group: str, age: float) -> None:
+        """Remember what a task is like, and when it was created, until it is waited for.
+
+        Args:
+            task_id: the task's.
+            group: tasks of one group are thought to last alike.
+            age: seconds since it was created.
+        """
+        self._births[task_id] = (group, self._loop.time() - age)
+        if len(self._births) > MOST_BIRTHS:
+            self._births.popitem(last=False)
+
+    def wake(self, task_id: str) -> None:
+        """Ask about a task at once, or when it is waited for: a callback hinted that it ended."""
+        now = self._loop.time()
+        self._hinted.setdefault(task_id, now)
+        if len(self._hinted) > MOST_HINTED:
+            self._hinted.popitem(last=False)
+        if task_id in self._listeners:
+            self._schedule.wake(task_id, now)
+            self._set_timer()
 
     def _add(self, task_id: str, listener: Listener) -> None:
         if task_id not in self._listeners:
             now = self._loop.time()
+            group, born = self._births.pop(task_id, ("", None))
             self._since[task_id] = now
             self._listeners[task_id] = []
-            self._schedule.add(task_id, now, now)
+            self._schedule.add(task_id, group, born, now)
+            if task_id in self._hinted:
+                self._schedule.wake(task_id, now)
         self._listeners[task_id].append(listener)
         self._set_timer()
 
@@ -149,27 +180,36 @@ class Watcher:
     async def _poll(self, task_id: str) -> None:
         try:
             task = await self._ask(task_id)
-        except KeevxError as error:
+        except Exception as error:  # noqa: BLE001 - a surprise must end the wait, not hang it
             self._failed(task_id, error)
             return
-        if task.done:
-            self._end(task_id, task)
-        else:
-            self._schedule.plan(task_id, self._loop.time())
+        if self._emit is not None:
+            self._emit(Polled(task_id, task.status))
+        now = self._loop.time()
+        hinted = self._hinted.pop(task_id, None)
+        if not task.done:
+            self._schedule.plan(task_id, now)
+            return
+        self._schedule.ended(task_id, now, hinted)
+        if self._emit is not None:
+            self._emit(Ended(task))
+        self._end(task_id, task)
 
-    def _failed(self, task_id: str, error: KeevxError) -> None:
+    def _failed(self, task_id: str, error: Exception) -> None:
         """Go on after a passing fault; end the wait where asking again is of no use."""
         now = self._loop.time()
         young = now - self._since.get(task_id, now) < SETTLING
         if isinstance(error, TRANSIENT) or (isinstance(error, NotFoundError) and young):
             log.debug("status of %s: %s", task_id, error)
-            self._schedule.plan(task_id, now)
-        elif isinstance(error, APIError) and not isinstance(error, NotFoundError):
+            if isinstance(error, RateLimitError):
+                self._schedule.slow_down(now)
+            self._schedule.plan(task_id, now, answered=False)
+        elif isinstance(error, AuthenticationError):
             for one in list(self._listeners):  # a refused key is refused for all
                 self._end(one, error)
         else:
             self._end(task_id, error)
 
-    def _end(self, task_id: str, ended: Ended) -> None:
+    def _end(self, task_id: str, ended: End) -> None:
         for listener in self._forget(task_id):
             listener(task_id, ended)

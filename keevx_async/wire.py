@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring
 from typing import Any, TypeGuard, cast
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from .tasks import Task
 
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
 
-_encode = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+_parse = json.JSONDecoder().decode
 
 
 @frozen
@@ -66,7 +68,13 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     body = request.to_dict()
     if callback_url is not None:
         body["callback_url"] = callback_url
-    return _encode(body).encode("utf-8", "surrogatepass")
+    cells = [f'"{name}":{_json(body[name])}' for name in sorted(body)]
+    return f"{{{','.join(cells)}}}".encode()
+
+
+def _json(value: object) -> str:
+    """Return value's JSON; a plain text takes the short way, as every create has several."""
+    return encode_basestring(value) if isinstance(value, str) else _encode(value)
 
 
 def query_path(kind: Kind, task_id: str) -> str:
@@ -75,11 +83,18 @@ def query_path(kind: Kind, task_id: str) -> str:
 
 
 def decode_envelope(body: bytes) -> Envelope | None:
-    """Return the envelope an answer holds, or None if it holds none."""
+    """Return the envelope an answer holds, or None if it holds none.
+
+    A refusal counts as Keevx's own only if it has ``msg`` (an upload's: a ``message`` object).
+    A gateway's ``{"code": 504, "message": "timeout"}`` tells nothing of what happened behind it.
+    """
     try:
-        return _converter.structure(json.loads(body), Envelope)
+        raw = _parse(body.decode())
+        envelope = _converter.structure(raw, Envelope)
     except (*_UNREADABLE, ValueError, RecursionError):
         return None
+    known = envelope.code == 0 or isinstance(raw.get("msg"), str)
+    return envelope if known or isinstance(raw.get("message"), dict) else None
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from keevx_async.client import Keevx
 from keevx_async.errors import APIError, AuthenticationError, ConfigurationError, KeevxError
-from keevx_async.requests import ImageToVideo, Request
+from keevx_async.image_to_video import ImageToVideo
+from keevx_async.journal import Journal
+from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
 from keevx_async.verdict import RetryPolicy
 from keevx_async.version import VERSION
 
-from .prompts import BadLine, jobs, problems
+from .ledger import settlement, tell_journal
+from .listen import answering
+from .listen import listen as take_callbacks
+from .prompts import Prompts, problems
 from .report import FAILED, INTERRUPTED, USAGE, Report
 
 app = App(
@@ -26,6 +31,7 @@ app = App(
     version=VERSION,
     result_action="return_value",
 )
+ERRORS = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 USER_ERRORS = (ConfigurationError, AuthenticationError, ValueError)
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
@@ -33,16 +39,15 @@ Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         result = app(arguments, exit_on_error=False, print_error=True)
     except CycloptsError:
         return USAGE
     except KeyboardInterrupt:
-        errors.print("keevx: interrupted")
+        ERRORS.print("keevx: interrupted")
         return INTERRUPTED
     except (KeevxError, ValueError) as error:
-        errors.print(f"keevx: {error}")
+        ERRORS.print(f"keevx: {error}")
         return USAGE if isinstance(error, USER_ERRORS) else FAILED
     return result if isinstance(result, int) else 0
 
@@ -52,20 +57,59 @@ async def run_file(
     file: Annotated[Path, Parameter(help="Prompts: JSON lines, or CSV with a header.")],
     *,
     out: Out = Path("videos"),
+    journal: Annotated[
+        Path | None, Parameter(help="Record of this run; name it again to go on.")
+    ] = None,
+    on_uncertain: Annotated[
+        Literal["report", "resubmit"],
+        Parameter(help="What to do with creates of earlier runs that may have been paid."),
+    ] = "report",
     concurrency: Concurrency = 32,
+    callbacks: Annotated[
+        str | None,
+        Parameter(help="Public URL of --listen: Keevx tells of ended tasks, and of lost answers."),
+    ] = None,
+    listen: Annotated[
+        str, Parameter(help="HOST:PORT that takes the callbacks.")
+    ] = "127.0.0.1:8080",
 ) -> int:
     """Submit a file of prompts, wait for the videos, download them."""
     total, wrong = problems(file)
     if wrong:
-        errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
         for problem in wrong:
-            errors.print(str(problem))
-        errors.print(f"keevx: nothing was sent; mend {file} and run again")
+            ERRORS.print(str(problem))
+        ERRORS.print(f"keevx: nothing was sent; mend {file} and run again")
         return USAGE
-    async with Keevx() as keevx:
+    record = None if journal is None else Journal(journal, on_uncertain=on_uncertain)
+    async with (
+        answering(callbacks, listen) as receiver,
+        Keevx(journal=record, callbacks=receiver) as keevx,
+    ):
         await _knock()
-        requests = (job.request for job in jobs(file) if not isinstance(job, BadLine))
-        return await _work_off(keevx, requests, total, out, concurrency)
+        return await _work_off(keevx, Prompts(file), total, out, concurrency)
+
+
+app.command(take_callbacks, name="listen")
+
+
+@app.command(name="journal")
+async def show_journal(
+    file: Annotated[Path, Parameter(help="A journal, as named to run.")],
+    *,
+    settle: Annotated[
+        list[str] | None,
+        Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
+    ] = None,
+) -> int:
+    """Show what a journal holds, and the creates whose answer was lost; settle them."""
+    if not file.is_file():
+        ERRORS.print(f"keevx: there is no journal {file}")
+        return USAGE
+    with Journal(file) as record:
+        for word in settle or []:
+            key, ids = settlement(word)
+            await record.settle(key, ids)
+        return tell_journal(Console(soft_wrap=True, highlight=False, markup=False), record)
 
 
 @app.command
@@ -76,7 +120,7 @@ async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) 
         Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
         Keevx("demo-key", base_url=emulator.url, retry=RetryPolicy(first_delay=0.1)) as keevx,
     ):
-        code = await _work_off(keevx, _demo_requests(20), 20, out, concurrency)
+        code = await _work_off(keevx, Prompts.of(_demo_requests(20)), 20, out, concurrency)
         twice = sum(made > 1 for made in emulator.creates.values())
     Console().print(f"the emulator made {len(emulator.tasks)} tasks, {twice} of them twice")
     return code
@@ -93,11 +137,9 @@ async def _knock() -> None:
             return
 
 
-async def _work_off(
-    keevx: Keevx, requests: Iterable[Request], total: int, out: Path, concurrency: int
-) -> int:
+async def _work_off(keevx: Keevx, prompts: Prompts, total: int, out: Path, concurrency: int) -> int:
     report = Report(Console(), total)
-    fan = keevx.generate_many(requests, concurrency=concurrency, download=out)
+    fan = keevx.generate_many(prompts, concurrency=concurrency, download=out, key=prompts.key)
     with report.live():
         try:
             async for outcome in fan:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
 from attrs import frozen
 
 from keevx_async.errors import InvalidRequest
-from keevx_async.requests import ImageToVideo, Request
+from keevx_async.image_to_video import ImageToVideo
+from keevx_async.requests import Request
 
 KEY = "key"
 
@@ -56,6 +57,29 @@ def jobs(path: Path) -> Iterator[Job | BadLine]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         for line, row in rows(file):
             yield row if isinstance(row, BadLine) else _job(line, row, path.parent)
+
+
+class Prompts:
+    """The requests of a file that was found to be in order, and the key that each line gave."""
+
+    def __init__(self, file: Path | Iterable[Job]) -> None:
+        rows = jobs(file) if isinstance(file, Path) else file
+        self._jobs = (row for row in rows if isinstance(row, Job))
+        self._keys: dict[int, str | None] = {}
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> Prompts:
+        """Return prompts without a file."""
+        return cls(Job(line, request) for line, request in enumerate(requests, 1))
+
+    def __iter__(self) -> Iterator[Request]:
+        for job in self._jobs:
+            self._keys[id(job.request)] = job.key
+            yield job.request
+
+    def key(self, request: Request) -> str | None:
+        """Return the key that a request's line gave; asked once."""
+        return self._keys.pop(id(request), None)
 
 
 def problems(path: Path) -> tuple[int, list[Problem]]:

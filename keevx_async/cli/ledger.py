@@ -1,0 +1,51 @@
+"""What a person is told of a journal, and tells it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from keevx_async.errors import ConfigurationError
+from keevx_async.journal import Entry, Journal, State
+
+from .report import OK, UNCERTAIN
+
+
+def tell_journal(console: Console, journal: Journal) -> int:
+    """Print counts and every uncertain create; return the exit code."""
+    counts: Counter[State] = Counter()
+    for entry in journal.entries():
+        counts[entry.state] += 1
+        if entry.state is State.UNCERTAIN:
+            _tell_uncertain(console, entry)
+    told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    console.print(f"{journal.path}: {told or 'empty'}")
+    if not counts[State.UNCERTAIN]:
+        return OK
+    console.print(
+        "Look for the uncertain ones in your Keevx account, then tell: "
+        f"keevx journal {journal.path} --settle KEY=ID (or KEY=none, and it is made when run again)"
+    )
+    return UNCERTAIN
+
+
+def _tell_uncertain(console: Console, entry: Entry) -> None:
+    when = datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds")
+    prompt = json.loads(entry.body).get("prompt", "")
+    console.print(f"uncertain  {entry.key}  {when}  {entry.reason}  {prompt!r}")
+
+
+def settlement(word: str) -> tuple[str, tuple[str, ...]]:
+    """Return the key and the ids that KEY=ID[,ID] says; none for KEY=none.
+
+    Raises:
+        ConfigurationError: it is of another form.
+    """
+    key, equals, said = word.rpartition("=")
+    ids = tuple(one for one in said.replace(",", " ").split())
+    if not (key and equals and ids):
+        raise ConfigurationError(f"--settle {word!r} is not of the form KEY=ID[,ID] or KEY=none")
+    return key, () if ids == ("none",) else ids

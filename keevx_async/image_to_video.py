@@ -1,0 +1,209 @@
+"""ImageToVideo: frozen, validated when made against MODELS, every violation at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, cast
+
+from attrs import field, frozen
+
+from .errors import Violation
+from .kinds import IMAGE_TO_VIDEO, Kind
+from .requests import Request, a_flag, a_prompt, a_source, a_url, in_range, listed, one_of
+from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
+
+
+@frozen(kw_only=True)
+class ImageToVideo(Request):
+    """One image-to-video job, fields named as the API names them.
+
+    Source: the vendor's create page, "Create Image to Video Task".
+
+    Args:
+        model: ``V``, ``KL`` or ``S``; see ``MODELS``.
+        prompt: 1 to 1000 characters.
+        aspect_ratio: ``16:9`` or ``9:16``.
+        aspect_resolution: ``720p``, ``1080p`` or ``4k``, as the model takes.
+        duration: seconds, as the model takes.
+        image_url: start frame: a URL, or a ``pathlib.Path`` that is uploaded when submitted.
+        end_image_url: end frame, likewise; needs a start frame.
+        reference_images: up to three (V) or seven (KL) of the same.
+        generate_audio: V only.
+        generate_count: number of videos, 1 to 4; one task id each.
+        callback_url: notified when a task ends.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+
+    kind: ClassVar[Kind] = IMAGE_TO_VIDEO
+    sources: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
+
+    model: str
+    prompt: str
+    aspect_ratio: str
+    aspect_resolution: str
+    duration: int
+    image_url: str | Path | None = None
+    end_image_url: str | Path | None = None
+    reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
+    generate_audio: bool = False
+    generate_count: int = 1
+    callback_url: str | None = None
+
+    @property
+    def group(self) -> str:
+        """What it is like: requests of one group are thought to take as long."""
+        audio = "audio" if self.generate_audio else "silent"
+        settings = (self.model, self.aspect_resolution, str(self.duration), audio)
+        return "/".join((self.kind.name, *settings))
+
+    def violations(self) -> Iterable[Violation]:
+        """Return every rule this request breaks."""
+        rules = MODELS.get(self.model) if isinstance(self.model, str) else None
+        found = [*_free(self, rules)]
+        shape = _shape(self, rules)
+        if shape not in _SOUND:
+            broken = [*_settings(self, rules)]
+            if not broken and shape is not None:
+                _SOUND.add(shape)
+            found += broken
+        return found
+
+
+_SOUND: set[tuple[object, ...]] = set()
+"""Combinations of settings that broke no rule; there are few, so each is checked once."""
+
+
+def _shape(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...] | None:
+    """Return all that _settings looks at; None where it cannot be remembered."""
+    one, many = request.image_url is not None, request.reference_images
+    shape = (
+        rules,
+        request.aspect_ratio,
+        request.aspect_resolution,
+        request.duration,
+        request.duration.__class__,  # True is 1, and 6.0 is 6, but not here
+        request.generate_audio,
+        request.generate_audio.__class__,
+        request.generate_count,
+        request.generate_count.__class__,
+        one,
+        request.end_image_url is not None,
+        len(many) if isinstance(many, tuple) else None,
+    )
+    try:
+        hash(shape)
+    except TypeError:
+        return None
+    return shape
+
+
+def _free(request: ImageToVideo, rules: ModelRules | None) -> Iterator[Violation]:
+    """Yield what is broken by texts, of which no two are alike."""
+    yield from a_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
+    if request.image_url is not None:
+        yield from a_source("image_url", request.image_url)
+    if request.end_image_url is not None:
+        yield from a_source("end_image_url", request.end_image_url)
+    if request.reference_images != ():
+        yield from _references(request.reference_images)
+    if request.callback_url is not None:
+        yield from a_url("callback_url", request.callback_url)
+
+
+def _settings(request: ImageToVideo, rules: ModelRules | None) -> Iterator[Violation]:
+    """Yield what is broken by the choice of settings."""
+    ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
+    yield from one_of("aspect_ratio", request.aspect_ratio, ratios)
+    yield from a_flag("generate_audio", request.generate_audio)
+    most = rules.max_count if rules else MAX_COUNT
+    yield from in_range("generate_count", request.generate_count, 1, most)
+    if rules is None:
+        message = f"{request.model!r} is not one of {', '.join(MODELS)}"
+        yield Violation("model", request.model, "allowed", message)
+        return
+    for check in _MODEL_CHECKS:
+        yield from check(request, rules)
+
+
+def _references(value: object) -> Iterator[Violation]:
+    if not isinstance(value, tuple):
+        yield Violation("reference_images", value, "type", f"{value!r} is not a list of URLs")
+        return
+    for number, one in enumerate(cast(tuple[object, ...], value)):
+        yield from a_source(f"reference_images[{number}]", one)
+
+
+def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    where = f" that model {request.model} takes"
+    yield from one_of("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+
+
+def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    # With neither image nor references the one violation is that: not the duration as well.
+    started = request.image_url is not None or not request.reference_images
+    where = f" seconds that model {request.model} takes"
+    if rules.reference_durations is not None:
+        where += " with a start frame" if started else " with references alone"
+    allowed = rules.durations_for(start_frame=started)
+    yield from one_of("duration", request.duration, allowed, where)
+
+
+def _images(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    started, referring = request.image_url is not None, bool(request.reference_images)
+    if started and rules.start_frame == "unused":
+        yield _unused(request, "image_url")
+    if not started and rules.start_frame == "required":
+        yield _required(request, "image_url", "a start frame")
+    if not (started or referring) and rules.start_frame == "optional":
+        need = "a start frame or reference_images" if rules.max_references else "a start frame"
+        yield _required(request, "image_url", need)
+    if not referring and rules.start_frame == "unused":
+        yield _required(request, "reference_images", f"1 to {rules.max_references} of them")
+
+
+def _end_frame(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    if request.end_image_url is None:
+        return
+    if not rules.end_frame:
+        yield _unused(request, "end_image_url")
+    elif request.image_url is None:
+        yield _required(request, "image_url", "a start frame, since end_image_url is given")
+
+
+def _reference_count(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    references, most = request.reference_images, rules.max_references
+    if isinstance(references, tuple) and len(references) > most:
+        if most == 0:
+            yield _unused(request, "reference_images")
+            return
+        message = f"has {len(references)} images, model {request.model} takes at most {most}"
+        yield Violation("reference_images", references, "count", message)
+
+
+def _audio(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+    if request.generate_audio is True and not rules.audio:
+        yield _unused(request, "generate_audio")
+
+
+def _unused(request: ImageToVideo, name: str) -> Violation:
+    message = f"is not used by model {request.model}; leave it out"
+    return Violation(name, getattr(request, name), "unused", message)
+
+
+def _required(request: ImageToVideo, name: str, what: str) -> Violation:
+    message = f"model {request.model} needs {what}"
+    return Violation(name, getattr(request, name), "required", message)
+
+
+_Check = Callable[[ImageToVideo, ModelRules], Iterator[Violation]]
+_MODEL_CHECKS: tuple[_Check, ...] = (
+    _resolution,
+    _duration,
+    _images,
+    _end_frame,
+    _reference_count,
+    _audio,
+)

@@ -1,0 +1,108 @@
+"""Whose key is whose, within one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from hashlib import sha256
+from struct import unpack
+
+from .entries import Claim, Entry
+
+Find = Callable[[str], tuple[int, Entry] | None]
+
+
+class Filter:
+    """Tells bodies that are certainly new; of one size, however many there are (Bloom, 1970).
+
+    With a million in it one in forty that is new passes for one that perhaps is not.
+    """
+
+    def __init__(self) -> None:
+        self._bits = bytearray(1 << 20)
+
+    def add(self, digest: bytes) -> bool:
+        """Remember a digest of 16 bytes; tell whether it perhaps was there before."""
+        bits, there = self._bits, True
+        for word in unpack("<4I", digest):
+            at, bit = word >> 3 & 0xFFFFF, 1 << (word & 7)
+            if not bits[at] & bit:
+                bits[at] |= bit
+                there = False
+        return there
+
+
+class Claims:
+    """Gives keys out, each to one caller at a time.
+
+    The same program run again asks for the same bodies: the n-th of equal ones finds the n-th
+    entry. Which entries of earlier runs were found is a byte each, so that a stream of any
+    length stays small.
+
+    Args:
+        old: the last row of earlier runs.
+    """
+
+    def __init__(self, old: int) -> None:
+        self._old = old
+        self._given = None if old else Filter()
+        self._found = bytearray(old + 1)
+        self._held: dict[str, asyncio.Future[None] | None] = {}
+        self._repeats: dict[str, int] = {}
+
+    def holds(self, key: str) -> bool:
+        """Tell whether someone in this run has the key."""
+        return key in self._held
+
+    def number(self, body: bytes, find: Find) -> Claim:
+        """Take the first key of a body that no equal one in this run had."""
+        raw = sha256(body).digest()[:16]
+        digest = raw.hex()
+        if self._given is not None and not self._given.add(raw):
+            return self._first(f"{digest}-1")
+        number = self._repeats.get(digest, 0) + 1
+        while (claim := self._free(f"{digest}-{number}", find)) is None:
+            number += 1
+        if number > 1:
+            self._repeats[digest] = number
+        return claim
+
+    def _first(self, key: str) -> Claim:
+        """Take a key that cannot be in the file: nothing was, and its body is a new one."""
+        self._held[key] = None
+        return Claim(key, None)
+
+    def _free(self, key: str, find: Find) -> Claim | None:
+        """Take a key that nobody in this run has had."""
+        if key in self._held:
+            return None
+        found = find(key)
+        if found is not None and not self._is_new(found[0]):
+            return None
+        self._held[key] = None
+        return Claim(key, found[1] if found else None)
+
+    def _is_new(self, row: int) -> bool:
+        """Tell whether an entry of an earlier run is found for the first time."""
+        if row > self._old or self._found[row]:
+            return False
+        self._found[row] = 1
+        return True
+
+    async def take(self, key: str, find: Find) -> Entry | None:
+        """Take a key by name, when nobody else has it; return what is known of it."""
+        self._given = None  # the name may be one that a number would give
+        while key in self._held:
+            waiting = self._held[key]
+            if waiting is None:
+                waiting = self._held[key] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(waiting)
+        found = find(key)
+        self._held[key] = None
+        return found[1] if found else None
+
+    def release(self, key: str) -> None:
+        """Let others have the key."""
+        waiting = self._held.pop(key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)

@@ -1,0 +1,188 @@
+"""The journal in one SQLite file: read on the event loop, written by one thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from ..errors import JournalError
+from ..tasks import Task
+from . import rows
+from .entries import Claim, Entry, State, TaskRecord
+from .opened import Opened
+
+TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
+
+
+class Journal:
+    """The durable record of what was submitted, in one SQLite file.
+
+    The intent is on disk before the first byte of a create, and the ids are before the caller
+    has them. Give it to ``Keevx(journal=…)``, which opens it when it is first used; or read it
+    with ``with Journal(path) as journal:``.
+
+    It is written with ``synchronous=FULL``, so that a power cut loses no acknowledged intent
+    where the disk keeps its word.
+
+    Args:
+        path: the file, made if need be; a ``-wal``, a ``-shm`` and a ``-lock`` file stand
+            beside it while it is open.
+        on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
+            alone, ``"resubmit"`` sends it again, though it may have been paid.
+    """
+
+    def __init__(
+        self, path: str | Path, *, on_uncertain: Literal["report", "resubmit"] = "report"
+    ) -> None:
+        if on_uncertain not in ("report", "resubmit"):
+            raise ValueError(f"on_uncertain is {on_uncertain!r}, not 'report' or 'resubmit'")
+        self.path = Path(path)
+        self.resubmits = on_uncertain == "resubmit"
+        self._users = 0
+        self._opened: Opened | None = None
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path}>"
+
+    def __enter__(self) -> Self:
+        self.attach()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def attach(self) -> None:
+        """Open it, for one more user.
+
+        Raises:
+            JournalError: it cannot be used; the message says why.
+        """
+        if self._opened is None:
+            self._opened = Opened(self.path)
+        self._users += 1
+
+    async def detach(self) -> None:
+        """Close it, when its last user leaves."""
+        self._leave()
+
+    def _leave(self) -> None:
+        self._users -= 1
+        if self._users == 0 and self._opened is not None:
+            opened, self._opened = self._opened, None
+            opened.close()
+
+    @property
+    def _file(self) -> Opened:
+        if self._opened is None:
+            raise JournalError(f"{self.path} is not open")
+        return self._opened
+
+    async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
+        """Take a key: the one given, or the first free one among those of equal bodies.
+
+        Raises:
+            JournalError: the key stands for another request, or cannot be written down.
+        """
+        file = self._file
+        if key is None:
+            return file.claims.number(f"{kind}:".encode() + body, file.find)
+        if not rows.is_storable(key):
+            raise JournalError(f"key {key!r} holds characters that cannot be kept; name another")
+        entry = await file.claims.take(key, file.find)
+        if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
+            file.claims.release(key)
+            raise JournalError(
+                f"key {key!r} stands for another request; in {self.path}: {entry.body}; "
+                f"given now: {body.decode()}. Give this one a key of its own"
+            )
+        return Claim(key, entry)
+
+    def release(self, key: str) -> None:
+        """Let others have the key."""
+        if self._opened is not None:
+            self._opened.claims.release(key)
+
+    async def begin(self, key: str, kind: str, body: bytes) -> None:
+        """Write the intent; durable on return.
+
+        Raises:
+            JournalError: it cannot be written, or something could not be before.
+        """
+        self._file.writer.check()
+        await self._file.save(rows.intent(key, kind, body))
+
+    async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
+        """Write the ids; durable on return."""
+        await self._file.save(rows.change(key, State.SUBMITTED, "", task_ids))
+
+    async def uncertain(self, key: str, reason: str) -> None:
+        """Write that the answer was lost; durable on return."""
+        await self._file.save(rows.change(key, State.UNCERTAIN, reason))
+
+    async def refused(self, key: str, reason: str) -> None:
+        """Write that Keevx refused for good; durable on return."""
+        await self._file.save(rows.change(key, State.REFUSED, reason))
+
+    async def put_back(self, key: str) -> None:
+        """Write that no task was made, and that it may be tried again; durable on return."""
+        await self._file.save(rows.change(key, State.PLANNED))
+
+    async def settle(self, key: str, task_ids: Sequence[str]) -> None:
+        """Write what became of an uncertain create: its ids, or none of them.
+
+        A create of several tasks may be settled again as more of its ids become known.
+
+        Raises:
+            JournalError: there is no uncertain create of that key.
+        """
+        entry = self.find(key)
+        if entry is None or not _is_open(entry, task_ids):
+            state = "not in it" if entry is None else entry.state
+            raise JournalError(f"{self.path}: {key} is {state}; only an uncertain one is settled")
+        await (self.submitted(key, task_ids) if task_ids else self.put_back(key))
+
+    def ended(self, task: Task) -> None:
+        """Note a task's end; a later run asks again if the note is lost."""
+        self._file.writer.put("tasks", rows.ended(task))
+
+    async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
+        """Write where a task's result was brought; durable on return."""
+        known = self.task(task.task_id)
+        at = known.at if known is not None and known.task == task else None
+        await self._file.writer.write("tasks", rows.brought(task, at, path, size, digest))
+
+    def find(self, key: str) -> Entry | None:
+        """Return the entry of a key."""
+        found = self._file.find(key)
+        return found[1] if found else None
+
+    def task(self, task_id: str) -> TaskRecord | None:
+        """Return the record of an ended task."""
+        row = self._file.one(TASK_BY_ID, task_id)
+        return rows.record_of(row) if row else None
+
+    async def owner(self, task_id: str) -> str | None:
+        """Return the key of the create that was given a task id."""
+        return await asyncio.to_thread(self._file.owner, task_id)
+
+    def entries(self, state: State | None = None) -> Iterator[Entry]:
+        """Yield the entries in one state, or all, oldest first."""
+        return (one for one in self._file.all() if state in (None, one.state))
+
+    def note(self, name: str, value: str) -> None:
+        """Keep a small text for the next run."""
+        self._file.writer.put("notes", [name, value])
+
+    def noted(self, name: str) -> str | None:
+        """Return a text that was kept."""
+        row = self._file.one("SELECT value FROM notes WHERE name = ?", name)
+        return row[0] if row else None
+
+
+def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:
+    """Tell whether ids may be written: its own are not known, or are among those."""
+    if entry.state is State.SUBMITTED:
+        return set(entry.task_ids) < set(task_ids)
+    return entry.state is State.UNCERTAIN

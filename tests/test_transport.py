@@ -1,0 +1,661 @@
+"""One exchange: was it sent? And the pool it goes through, the proxies, the key."""
+
+import asyncio
+import copy
+import errno
+import inspect
+import logging
+import pickle
+import socket
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import client_exceptions, web
+from aioresponses import aioresponses
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from keevx_async import ConfigurationError, Keevx
+from keevx_async.transport import SENT, Call, Reply, Transport, fault_of
+from keevx_async.verdict import Fault
+
+KEY = "sk-never-to-be-seen"
+HEADERS = {"Authorization": f"Bearer {KEY}", "X-Team": "blue"}
+BASE = "https://api.example"
+POST = Call("POST", "/v1/image_to_video", b'{"prompt":"secret prompt"}')
+GET = Call("GET", "/v1/image_to_video/i2v-1")
+BRIEFLY = aiohttp.ClientTimeout(total=5)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def transport(
+    base_url: str = BASE, timeout: aiohttp.ClientTimeout = BRIEFLY, **more: Any
+) -> AsyncIterator[Transport]:
+    made = Transport(base_url, HEADERS, timeout, **more)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[str]:
+    """The base URL of a loopback server that gives each connection to serve."""
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(closing, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def heard(reader: asyncio.StreamReader) -> bytes:
+    """One whole request, head and body."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lengths = [
+        int(line.split(b":")[1])
+        for line in head.split(b"\r\n")
+        if line.lower().startswith(b"content-length")
+    ]
+    return head + await reader.readexactly(sum(lengths))
+
+
+async def fault(base_url: str, call: Call = POST, **more: Any) -> Fault:
+    async with transport(base_url, **more) as made:
+        with pytest.raises(Fault) as caught:
+            await made.exchange(call)
+    return caught.value
+
+
+# --- The table: every exception of aiohttp's, and whether Keevx may have seen the request.
+# False only where aiohttp raises it while connecting, before the first byte of a request.
+
+EXPECTED = {
+    "ClientConnectionError": True,
+    "ClientConnectionResetError": True,
+    "ClientConnectorCertificateError": False,
+    "ClientConnectorDNSError": False,
+    "ClientConnectorError": False,
+    "ClientConnectorSSLError": False,
+    "ClientError": True,
+    "ClientHttpProxyError": False,
+    "ClientOSError": True,
+    "ClientPayloadError": True,
+    "ClientProxyConnectionError": False,
+    "ClientResponseError": True,
+    "ClientSSLError": False,
+    "ConnectionTimeoutError": False,
+    "ContentTypeError": True,
+    "InvalidURL": False,
+    "InvalidUrlClientError": False,
+    "InvalidUrlRedirectClientError": True,  # raised when the answer was a redirect: it was sent
+    "NonHttpUrlClientError": False,
+    "NonHttpUrlRedirectClientError": True,  # likewise
+    "RedirectClientError": True,
+    "ServerConnectionError": True,
+    "ServerDisconnectedError": True,
+    "ServerFingerprintMismatch": False,
+    "ServerTimeoutError": True,
+    "SocketTimeoutError": True,
+    "TooManyRedirects": True,
+    "UnixClientConnectorError": False,
+    "UploadAbortedError": True,
+    "WSServerHandshakeError": True,
+    # the standard library's, which aiohttp lets through
+    "OSError": True,
+    "TimeoutError": True,
+    "ConnectionResetError": True,
+    "BrokenPipeError": True,
+    "SSLError": True,
+}
+NEWER = {"UploadAbortedError"}  # not in every aiohttp that we allow
+
+
+def exception_classes() -> dict[str, type[Exception]]:
+    """Every exception that aiohttp shows, and what stands below them."""
+    shown = [*vars(client_exceptions).values(), *(getattr(aiohttp, n) for n in aiohttp.__all__)]
+    found: dict[str, type[Exception]] = {
+        one.__name__: one
+        for one in shown
+        if inspect.isclass(one) and issubclass(one, aiohttp.ClientError | OSError)
+    }
+    waiting = [aiohttp.ClientError]
+    while waiting:
+        children = [one for one in waiting.pop().__subclasses__() if "aiohttp" in one.__module__]
+        found |= {one.__name__: one for one in children}
+        waiting += children
+    library = (OSError, TimeoutError, ConnectionResetError, BrokenPipeError, ssl.SSLError)
+    return found | {one.__name__: one for one in library}
+
+
+def test_the_table_knows_every_exception_of_aiohttps() -> None:
+    assert {*exception_classes()} | NEWER == {*EXPECTED}, "say whether the new one means: sent"
+
+
+@pytest.mark.parametrize("name", sorted(exception_classes()))
+def test_sent_or_not(name: str) -> None:
+    kind = exception_classes()[name]
+    error = kind.__new__(kind)  # its arguments change from version to version
+    assert fault_of(error).sent is EXPECTED[name]
+
+
+def test_what_the_table_does_not_name_was_sent() -> None:
+    class Surprise(Exception):
+        pass
+
+    assert fault_of(Surprise()).sent
+    assert {kind for kind, sent in SENT.items() if not sent}, "else nothing is ever sent again"
+
+
+# --- Over real sockets
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
+
+@pytest.mark.asyncio
+async def test_a_refused_connection_was_not_sent(free_port: int) -> None:
+    found = await fault(f"http://127.0.0.1:{free_port}")
+    assert not found.sent
+    assert "ClientConnectorError" in found.reason
+    assert "Connect" in found.reason
+
+
+@pytest.mark.asyncio
+async def test_a_name_that_cannot_be_resolved_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def resolve(*_: Any, **__: Any) -> Any:
+        raise OSError(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", resolve)
+    found = await fault("https://api.example")
+    assert not found.sent
+    assert "Name or service not known" in found.reason
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", ["connect", "sock_connect"])
+async def test_a_connect_timeout_was_not_sent(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("aiohttp.connector.aiohappyeyeballs.start_connection", never)
+    timeout = aiohttp.ClientTimeout(total=5, **{limit: 0.02})
+    found = await fault("http://127.0.0.1:9", timeout=timeout)
+    assert not found.sent
+    assert "timed out" in found.reason or "timeout" in found.reason.lower()
+
+
+@pytest.mark.asyncio
+async def test_the_wait_for_a_full_borrowed_pool_was_not_sent() -> None:
+    connected = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()  # until the client gives up; never answers
+
+    timeout = aiohttp.ClientTimeout(total=5, connect=0.05)
+    connector = aiohttp.TCPConnector(limit=1)
+    async with listening(serve) as url, aiohttp.ClientSession(connector=connector) as session:
+        made = Transport(url, HEADERS, timeout, session)
+        first = asyncio.ensure_future(made.exchange(GET))
+        await connected.wait()
+        with pytest.raises(Fault) as caught:
+            await made.exchange(POST)
+        assert not caught.value.sent
+        first.cancel()
+        await asyncio.wait({first})
+
+
+@pytest.mark.asyncio
+async def test_a_failed_tls_handshake_was_not_sent() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.write(b"this is no TLS\r\n\r\n")
+
+    async with listening(serve) as url:
+        found = await fault(url.replace("http:", "https:"))
+    assert not found.sent
+    assert "SSL" in found.reason
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
+async def test_a_dropped_connection_was_sent(call: Call) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+
+    async with listening(serve) as url:
+        found = await fault(url, call)
+    assert found.sent
+    assert "ServerDisconnected" in found.reason
+
+
+@pytest.mark.asyncio
+async def test_a_reset_was_sent() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.transport.abort()
+
+    async with listening(serve) as url:
+        assert (await fault(url)).sent
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", ["total", "sock_read"])
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
+async def test_a_timeout_after_connecting_was_sent(limit: str, begun: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(begun)
+        await reader.read()
+
+    async with listening(serve) as url:
+        found = await fault(url, timeout=aiohttp.ClientTimeout(**{limit: 0.05}))
+    assert found.sent
+    assert "timed out" in found.reason or "Timeout" in found.reason
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"hello\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\ncut",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x16",
+    ],
+    ids=lambda answer: repr(answer[-20:]),
+)
+async def test_an_answer_that_is_no_http_is_a_fault_and_was_sent(answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with listening(serve) as url:
+        assert (await fault(url)).sent
+
+
+@pytest.mark.asyncio
+async def test_a_post_on_a_connection_that_died_unseen_is_not_sent_twice() -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(OK)
+        requests.append(await heard(reader))  # taken, and dropped
+
+    async with listening(serve) as url, transport(url) as made:
+        await made.exchange(GET)
+        with pytest.raises(Fault) as caught:
+            await made.exchange(POST)
+    assert caught.value.sent
+    assert [one.split()[0] for one in requests] == [b"GET", b"POST"]
+
+
+@pytest.mark.asyncio
+async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(b"HTTP/1.1 307 Go\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n")
+
+    async with listening(serve) as url, transport(url) as made:
+        reply = await made.exchange(POST)
+    assert reply.status == 307
+    assert len(requests) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_is_sent_is_what_was_given() -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(b"HTTP/1.1 404 No\r\nX-A: 1\r\nContent-Length: 4\r\n\r\n\xff\x00{}")
+
+    async with listening(serve) as url, transport(url + "/gateway/") as made:
+        reply = await made.exchange(POST)
+        await made.exchange(Call("GET", "/v1/image_to_video/a%2Fb"))
+    assert (reply.status, reply.headers["x-a"], reply.body) == (404, "1", b"\xff\x00{}")
+    head, _, body = requests[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /gateway/v1/image_to_video HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {KEY}\r\n".encode() in head
+    assert b"Content-Type: application/json\r\n" in head
+    assert b"X-Team: blue\r\n" in head
+    assert body == POST.body
+    assert requests[1].startswith(b"GET /gateway/v1/image_to_video/a%2Fb HTTP/1.1\r\n")
+    assert b"Content-Type" not in requests[1]
+
+
+@pytest.mark.asyncio
+async def test_cookies_are_not_kept() -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            requests.append(await heard(reader))
+            writer.write(OK.replace(b"\r\n\r\n", b"\r\nSet-Cookie: a=b; Path=/\r\n\r\n"))
+
+    async with listening(serve) as url, transport(url.replace("127.0.0.1", "localhost")) as made:
+        await made.exchange(GET)
+        await made.exchange(GET)
+    assert b"ookie" not in requests[1]
+
+
+# --- The request layer, mocked
+
+
+@pytest.mark.asyncio
+async def test_a_mocked_answer_is_a_reply(mocked: aioresponses) -> None:
+    mocked.post(f"{BASE}/v1/image_to_video", status=503, body="busy", headers={"Retry-After": "7"})
+    async with transport() as made:
+        reply = await made.exchange(POST)
+    assert reply == Reply(503, reply.headers, b"busy")
+    assert reply.headers["Retry-After"] == "7"
+
+
+@pytest.mark.asyncio
+async def test_only_faults_are_translated(mocked: aioresponses) -> None:
+    class Bug(Exception):
+        pass
+
+    mocked.post(f"{BASE}/v1/image_to_video", exception=Bug())
+    async with transport() as made:
+        with pytest.raises(Bug):
+            await made.exchange(POST)
+
+
+@pytest.mark.asyncio
+async def test_a_fault_holds_none_of_aiohttps_errors(mocked: aioresponses) -> None:
+    """Some of them hold the request's headers, which a traceback with locals would show."""
+    mocked.post(f"{BASE}/v1/image_to_video", exception=aiohttp.ServerDisconnectedError())
+    async with transport() as made:
+        with pytest.raises(Fault) as caught:
+            await made.exchange(POST)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_is_no_fault(mocked: aioresponses) -> None:
+    mocked.post(f"{BASE}/v1/image_to_video", exception=asyncio.CancelledError())
+    async with transport() as made:
+        with pytest.raises(asyncio.CancelledError):
+            await made.exchange(POST)
+
+
+# --- What must not be seen
+
+
+def errors_with_secrets() -> list[Exception]:
+    url = URL(f"https://api.example/v1?signature={KEY}")
+    sent = CIMultiDictProxy(CIMultiDict(HEADERS))
+    info = aiohttp.RequestInfo(url, "POST", sent, url)
+    return [
+        aiohttp.InvalidURL(str(url), "wrong"),
+        aiohttp.ClientResponseError(info, (), status=400, message="bad"),
+        aiohttp.TooManyRedirects(info, ()),
+        aiohttp.ServerDisconnectedError(KEY),
+        aiohttp.ClientPayloadError(f"cut: {url}"),
+        OSError(errno.EPIPE, f"while sending {url}"),
+    ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("error", errors_with_secrets(), ids=lambda error: type(error).__name__)
+async def test_no_secret_is_in_a_fault_or_a_log(
+    error: Exception, mocked: aioresponses, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    mocked.post(f"{BASE}/v1/image_to_video", exception=error)
+    async with transport() as made:
+        with pytest.raises(Fault) as caught:
+            await made.exchange(POST)
+        assert KEY not in repr(made)
+    assert type(error).__name__ in caught.value.reason
+    for text in (caught.value.reason, str(caught.value), repr(caught.value), caplog.text):
+        assert KEY not in text
+        assert "secret prompt" not in text
+        assert "signature" not in text
+    assert "POST /v1/image_to_video" in caplog.text, "else nothing was logged at all"
+
+
+@pytest.mark.asyncio
+async def test_no_secret_is_logged_when_all_goes_well(caplog: pytest.LogCaptureFixture) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await heard(reader)
+        writer.write(OK)
+
+    caplog.set_level(logging.DEBUG)
+    async with listening(serve) as url, transport(url) as made:
+        await made.exchange(POST)
+    assert "HTTP 200" in caplog.text
+    assert KEY not in caplog.text
+    assert "secret prompt" not in caplog.text
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_transport_gives_no_copy_of_the_key(copied: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="API key"):
+        copied(Transport(BASE, HEADERS, BRIEFLY))
+
+
+def test_a_client_is_not_pickled() -> None:
+    with pytest.raises(TypeError, match="API key"):
+        pickle.dumps(Keevx(KEY))
+
+
+def test_the_host_is_told_without_its_user() -> None:
+    assert Transport("http://me:pass@api.example:8080/v", HEADERS, BRIEFLY).host == (
+        "api.example:8080"
+    )
+
+
+# --- The pool
+
+
+@pytest.mark.asyncio
+async def test_connections_are_used_again() -> None:
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(5):
+            await heard(reader)
+            writer.write(OK)
+
+    async with listening(serve) as url, transport(url) as made:
+        for _ in range(5):
+            await made.exchange(GET)
+    assert connections == 1
+
+
+@pytest.mark.asyncio
+async def test_one_session_serves_a_loop_until_it_is_closed_for_good() -> None:
+    made = Transport(BASE, HEADERS, BRIEFLY)
+    assert not made.is_open
+    first = await made.session()
+    assert await made.session() is first
+    states: list[bool] = [made.is_open]
+    await made.close()
+    states += [made.is_open, first.closed]
+    assert states == [True, False, True]
+    await made.close()  # idempotent
+    with pytest.raises(ConfigurationError, match="closed"):
+        await made.session()
+
+
+def test_a_second_loop_gets_a_new_pool_and_the_first_one_closes_with_its_loop() -> None:
+    made = Transport(BASE, HEADERS, BRIEFLY)
+
+    async def session() -> aiohttp.ClientSession:
+        return await made.session()
+
+    first = asyncio.run(session())
+    assert first.closed, "an ended loop must leave no socket behind"
+    second = asyncio.run(session())
+    assert second is not first
+    asyncio.run(made.close())
+    assert second.closed
+
+
+def test_loops_that_live_side_by_side_have_a_pool_each() -> None:
+    made = Transport(BASE, HEADERS, BRIEFLY)
+    with asyncio.Runner() as one, asyncio.Runner() as two:
+        first = one.run(made.session())
+        second = two.run(made.session())
+        assert second is not first
+        still_open = not first.closed
+    assert still_open
+    assert first.closed
+    assert second.closed
+
+
+@pytest.mark.asyncio
+async def test_a_borrowed_session_is_used_and_never_closed() -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(OK)
+
+    async with aiohttp.ClientSession(headers={"X-Mine": "yes"}) as session:
+        async with listening(serve) as url, transport(url, session=session) as made:
+            await made.exchange(GET)
+            assert await made.session() is session
+        assert not session.closed
+        await session.close()
+        with pytest.raises(ConfigurationError, match="session="):
+            await Transport(url, HEADERS, BRIEFLY, session).exchange(GET)
+    assert b"X-Mine: yes" in requests[0]
+    assert f"Bearer {KEY}".encode() in requests[0]
+
+
+@pytest.mark.asyncio
+async def test_many_at_once_are_not_held_up_by_the_pool() -> None:
+    together = asyncio.Barrier(150)  # aiohttp's own pool would let only 100 through
+
+    async def answer(_: web.Request) -> web.Response:
+        await together.wait()
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.router.add_get("/v1/image_to_video/i2v-1", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    async with transport(f"http://127.0.0.1:{runner.addresses[0][1]}") as made:
+        replies = await asyncio.gather(*(made.exchange(GET) for _ in range(150)))
+    await runner.cleanup()
+    assert {reply.status for reply in replies} == {200}
+
+
+# --- Proxies
+
+
+@pytest.mark.asyncio
+async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await heard(reader))
+        writer.write(OK)
+
+    async with listening(serve) as proxy:
+        monkeypatch.setenv("http_proxy", proxy)
+        async with transport("http://api.example") as made:
+            await made.exchange(GET)
+    assert requests[0].startswith(b"GET http://api.example/v1/image_to_video/i2v-1 ")
+
+
+@pytest.mark.asyncio
+async def test_a_proxy_that_refuses_to_connect_means_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await heard(reader)).startswith(b"CONNECT api.example:443 ")
+        writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    async with listening(serve) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        found = await fault("https://api.example")
+    assert not found.sent
+    assert "Proxy" in found.reason
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("proxy", ["proxy", "localhost:3128", "socks5://127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_is_a_fault(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    assert not (await fault("http://api.example")).sent
+
+
+def test_each_scheme_has_its_proxy_and_no_proxy_is_honoured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://plain:1")
+    monkeypatch.setenv("https_proxy", "http://tls:2")
+    monkeypatch.setenv("no_proxy", "tests.example,.inside.example")
+    made = Transport(BASE, HEADERS, BRIEFLY)
+    assert made.proxy(URL("http://api.example/a")) == "http://plain:1"
+    assert made.proxy(URL("https://api.example/a")) == "http://tls:2"
+    assert made.proxy(URL("https://a.inside.example/a")) is None
+    assert made.proxy(URL("http://tests.example:8080/a")) is None
+    assert made.proxy(URL("http://localhost:8080/a")) is None, "no proxy reaches this machine"
+    assert made.proxy(URL("http://127.0.0.1:8080/a")) is None
+
+
+def test_without_proxies_there_is_none() -> None:
+    assert Transport(BASE, HEADERS, BRIEFLY).proxy(URL(BASE)) is None
+
+
+def test_an_origin_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def getproxies() -> dict[str, str]:
+        nonlocal asked
+        asked += 1
+        return {"https": "http://tls:2"}
+
+    monkeypatch.setattr(urllib.request, "getproxies", getproxies)
+    monkeypatch.setattr("keevx_async.transport.getproxies", getproxies)
+    made = Transport(BASE, HEADERS, BRIEFLY)
+    for path in ("/a", "/b?c=1", "/d"):
+        assert made.proxy(URL(f"https://api.example{path}")) == "http://tls:2"
+    assert asked == 1
+    made.proxy(URL("https://storage.example/a"))
+    assert asked == 2
+
+
+@pytest.mark.asyncio
+async def test_a_borrowed_session_keeps_its_own_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://tls:2")
+    async with aiohttp.ClientSession() as session, transport(session=session) as made:
+        assert made.proxy(URL(BASE)) is None
