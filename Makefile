@@ -7,7 +7,7 @@ PIP    := 'pip>=25.1'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types build smoke format clean
+.PHONY: help demo test lint types build smoke bench format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 	/p' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ smoke: build  ## the smoke tests against the installed wheel, far from the sourc
 	venv/bin/python -c 'import keevx_async as k; print(k.__file__); assert "site-packages" in k.__file__'; \
 	PYTHONDEVMODE=1 venv/bin/python -m pytest -m smoke -p no:cacheprovider
 
+bench: $(VENV)/.bench  ## the figures of benchmarks/, against peers in their own environment (ARGS=--quick)
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
 format: $(VENV)/.lint  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -60,4 +63,12 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: $(VENV)/.cli
 	$(BIN)/python -m pip install -q --group $*
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.cli benchmarks/peers/requirements.txt
+	$(BIN)/python -m pip install -q --group bench
+	$(PYTHON) -m venv $(VENV)/peers
+	@sed '/^#/d; /^$$/d' benchmarks/peers/requirements.txt | while read -r one; do \
+		$(VENV)/peers/bin/python -m pip install -q "$$one" || echo "bench goes on without $$one"; \
+	done
 	@touch $@

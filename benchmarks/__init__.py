@@ -1,0 +1,1 @@
+"""What keevx_async costs, measured against peers and a plain aiohttp loop; see README.md."""

@@ -1,0 +1,112 @@
+"""The baseline: what a good engineer writes by hand with aiohttp, and the same loop tuned.
+
+``creates`` is the baseline: one ClientSession, ``json=`` and ``await response.json()``, 64
+workers that share one iterator. ``gather`` is the other usual way, a task for each create
+behind a semaphore. ``tuned`` sends and reads bytes and keeps no cookies. None of them checks
+a request, tells a refusal from an answer that was lost, or tries anything twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+
+from .common import KEY, arguments, body, report, share, timed
+
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+Job = Callable[[str, int, int], Awaitable[int]]
+
+
+async def creates(url: str, count: int, at_once: int) -> int:
+    """Make count creates the usual way."""
+    ids: list[str] = []
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+
+        async def create(number: int) -> None:
+            async with session.post(f"{url}/v1/image_to_video", json=body(number)) as response:
+                response.raise_for_status()
+                answer = await response.json()
+                ids.extend(answer["data"]["task_ids"])
+
+        await share(create, count, at_once)
+    return len(set(ids))
+
+
+async def gather(url: str, count: int, at_once: int) -> int:
+    """Make count creates, a task each."""
+    gate = asyncio.Semaphore(at_once)
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+
+        async def create(number: int) -> list[str]:
+            async with (
+                gate,
+                session.post(f"{url}/v1/image_to_video", json=body(number)) as response,
+            ):
+                response.raise_for_status()
+                answer = await response.json()
+                return list(answer["data"]["task_ids"])
+
+        ids = await asyncio.gather(*(create(number) for number in range(count)))
+    return len({one for several in ids for one in several})
+
+
+def tuned_session() -> aiohttp.ClientSession:
+    """Return a session that keeps no cookies and bounds no connections."""
+    return aiohttp.ClientSession(
+        headers={**HEADERS, "Content-Type": "application/json"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        connector=aiohttp.TCPConnector(limit=0),
+    )
+
+
+async def tuned_creates(session: aiohttp.ClientSession, url: str, count: int, at_once: int) -> int:
+    """Make count creates with bytes in and bytes out."""
+    ids: list[str] = []
+
+    async def create(number: int) -> None:
+        data = json.dumps(body(number)).encode()
+        async with session.post(f"{url}/v1/image_to_video", data=data) as response:
+            response.raise_for_status()
+            ids.extend(json.loads(await response.read())["data"]["task_ids"])
+
+    await share(create, count, at_once)
+    return len(set(ids))
+
+
+async def tuned(url: str, count: int, at_once: int) -> int:
+    """Make count creates with all that is known to help."""
+    async with tuned_session() as session:
+        return await tuned_creates(session, url, count, at_once)
+
+
+async def polls(url: str, count: int, at_once: int) -> int:
+    """Ask count times for a task's status."""
+    seen: list[str] = []
+    async with aiohttp.ClientSession(headers=HEADERS) as session:
+
+        async def poll(number: int) -> None:
+            async with session.get(f"{url}/v1/image_to_video/i2v-{number:032x}") as response:
+                response.raise_for_status()
+                seen.append((await response.json())["data"]["task_id"])
+
+        await share(poll, count, at_once)
+    return len(set(seen))
+
+
+JOBS: dict[str, Job] = {"creates": creates, "gather": gather, "tuned": tuned, "polls": polls}
+
+
+async def main() -> None:
+    args = arguments()
+    job = JOBS[args.job]
+    await job(args.url, min(args.count, 500), args.at_once)
+    with timed() as timing:
+        ids = await job(args.url, args.count, args.at_once)
+    report(timing, args.count, ids)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

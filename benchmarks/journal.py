@@ -1,0 +1,147 @@
+"""What the journal costs, and what it costs to run a program again that has nothing left to do.
+
+    python -m benchmarks.journal creates [--count 4000] [--rounds 7]
+    python -m benchmarks.journal resume [--count 1000000] [--keep FILE]
+
+``creates`` submits with the journal on and off in turn, 64 at once, each time in a process of its
+own. ``resume`` writes a journal of that many submitted entries, then builds the same requests and
+submits them all: not one is sent. ``profile`` does the same in this process, and says where the
+time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import json
+import pstats
+import resource
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from keevx_async import ImageToVideo, Journal, Keevx
+from keevx_async.wire import encode_request
+
+from .harness import Server, interleaved, ratios, run, spread
+
+AT_ONCE = 64
+NOWHERE = "http://127.0.0.1:9"
+ROW = "INSERT INTO entries (key, state, reason, kind, body, at, task_ids) VALUES (?,?,?,?,?,?,?)"
+
+
+def requests(count: int) -> Iterator[ImageToVideo]:
+    """Return so many different requests, the same each time."""
+    for number in range(count):
+        yield ImageToVideo(
+            model="V",
+            prompt=f"A golden retriever running in the grass, take {number}",
+            image_url="https://example.com/start_frame.jpg",
+            aspect_ratio="16:9",
+            aspect_resolution="1080p",
+            duration=6,
+        )
+
+
+async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
+    """Submit and count the ids; return the figures."""
+    began, cpu, ids = time.perf_counter(), time.process_time(), 0
+    async with Keevx("benchmark-key", base_url=url, journal=journal) as keevx:
+        opened = time.perf_counter()
+        async for outcome in keevx.submit_many(requests(count), concurrency=AT_ONCE):
+            ids += len(outcome.task_ids)
+    assert ids == count, f"{ids} ids for {count} requests"
+    spent = time.perf_counter() - began
+    return {
+        "seconds": spent,
+        "per_second": count / spent,
+        "cpu": time.process_time() - cpu,
+        "opening": opened - began,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def creates(count: int, rounds: int) -> None:
+    """Compare submitting with the journal to submitting without."""
+    with Server() as server, tempfile.TemporaryDirectory() as folder:
+        numbers = iter(range(10_000))
+
+        def one(*more: object) -> dict[str, Any]:
+            return run("journal", "submit", "--url", server.url, "--count", count, *more)
+
+        def with_journal() -> dict[str, Any]:
+            return one("--journal", f"{folder}/{next(numbers)}.db")
+
+        one()
+        results = interleaved({"off": one, "on": with_journal}, rounds)
+    for name, those in results.items():
+        print(f"journal {name:3}  {spread(those, 'per_second'):.0f} creates/s")
+    print(f"on / off     {ratios(results['on'], results['off'], 'per_second')}")
+    print(f"CPU on / off {ratios(results['on'], results['off'], 'cpu')}")
+
+
+def build(path: Path, count: int) -> None:
+    """Write the journal of a program that has submitted so many requests."""
+    with Journal(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(ROW, _rows(count))
+
+
+def _rows(count: int) -> Iterator[tuple[object, ...]]:
+    for number, request in enumerate(requests(count)):
+        body = encode_request(request)
+        kind = request.kind.name
+        key = sha256(f"{kind}:".encode() + body).hexdigest()[:32] + "-1"
+        yield key, "submitted", "", kind, body.decode(), time.time(), f"i2v-{number:032x}"
+
+
+def resumed(count: int, keep: Path | None) -> None:
+    """Run a program again that has nothing left to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = keep or Path(folder) / "run.db"
+        if not path.exists():
+            build(path, count)
+        result = run("journal", "submit", "--url", NOWHERE, "--count", count, "--journal", path)
+    each, cpu = result["seconds"] / count * 1e6, result["cpu"] / count * 1e6
+    print(f"{count} entries: {result['seconds']:.1f} s, {result['megabytes']:.0f} MB")
+    print(f"each: {each:.1f} µs, {cpu:.1f} µs of CPU")
+
+
+def profile(count: int, keep: Path) -> None:
+    """Say where the time of a resumed program goes."""
+    if not keep.exists():
+        build(keep, count)
+    profiler = cProfile.Profile()
+    profiler.runcall(asyncio.run, submit(NOWHERE, str(keep), count))
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", choices=("creates", "resume", "profile", "submit"))
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--url")
+    parser.add_argument("--journal")
+    args = parser.parse_args()
+    if args.job == "submit":
+        print(json.dumps(asyncio.run(submit(args.url, args.journal, args.count))))
+    elif args.job == "creates":
+        creates(args.count or 4000, args.rounds)
+    elif args.job == "resume":
+        resumed(args.count or 1_000_000, args.keep)
+    else:
+        profile(args.count or 100_000, args.keep or Path(tempfile.mkdtemp()) / "run.db")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
