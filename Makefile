@@ -35,7 +35,7 @@ smoke: build  ## the smoke tests against the installed wheel, far from the sourc
 	$(PYTHON) -m venv "$$away/venv"; \
 	"$$away/venv/bin/python" -m pip install -q $(PIP); \
 	"$$away/venv/bin/python" -m pip install -q --group test "$$(echo dist/*.whl)[cli]"; \
-	cp -R tests pyproject.toml "$$away"; \
+	cp -R tests benchmarks pyproject.toml "$$away"; \
 	cd "$$away"; unset PYTHONPATH; \
 	venv/bin/python -c 'import keevx_async as k; print(k.__file__); assert "site-packages" in k.__file__'; \
 	PYTHONDEVMODE=1 venv/bin/python -m pytest -m smoke -p no:cacheprovider
