@@ -6,14 +6,7 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self, TypeVar
@@ -29,6 +22,7 @@ from .media import read_source
 from .pacing import Pacer
 from .polling import NOT_GIVEN, NotGiven, PollPolicy
 from .requests import Request
+from .retry import Again
 from .runtime import Runtime, Setup, learned
 from .tasks import Outcome, Submission, Task
 from .transport import CLOSED, Transport
@@ -339,8 +333,9 @@ class Keevx:
         return self._setup.polling.timeout if isinstance(timeout, NotGiven) else timeout
 
 
-def _late(task_ids: object) -> None:
-    log.warning("a create was answered after it was cancelled; its task ids: %s", task_ids)
+def _late(ended: object) -> None:
+    if not isinstance(ended, Again):
+        log.warning("a create ended after it was cancelled: %s", ended)
 
 
 def _journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from .errors import (
     APIError,
+    ConfigurationError,
     ConnectionFailed,
     InvalidRequest,
     JournalError,
@@ -101,10 +102,12 @@ class Creator:
             ConnectionFailed: Keevx could not be reached.
             JournalError: the intent could not be written, so nothing was sent.
         """
+        made = False
         try:
             task_ids = self._recorded(plan) or await self._make(plan, guard)
+            made = True
         finally:
-            self._journal.release(plan.key)
+            self._journal.release(plan.key, made=made)
         return Submission(plan.request, plan.key, task_ids)
 
     def _recorded(self, plan: Plan) -> tuple[str, ...]:
@@ -113,7 +116,7 @@ class Creator:
             return ()
         if entry.state is State.UNCERTAIN and not self._journal.resubmits:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason)
-        return entry.task_ids
+        return entry.task_ids if entry.state is State.SUBMITTED else ()
 
     async def _make(self, plan: Plan, guard: Guard) -> tuple[str, ...]:
         with self._expecting(plan) as callback_url:
@@ -146,24 +149,24 @@ class Creator:
             await journal.begin(plan.key, plan.request.kind.name, plan.body)
             task_ids = await self._post(call, plan, turn)
         except SubmissionUncertain as error:
-            await _noted(journal.uncertain(plan.key, error.reason))
+            reason = error.reason
+            await _noted(lambda: journal.uncertain(plan.key, reason))
             if self._settlements is not None:
                 self._settlements.lost(plan.key)
             if self._emit is not None:
                 self._emit(Uncertain(plan.key, error.reason))
             raise
         except APIError as error:
-            await _noted(self._undo(plan) or journal.refused(plan.key, str(error)))
+            said = str(error)
+            await _noted(lambda: self._undo(plan) or journal.refused(plan.key, said))
             raise
-        except (Again, asyncio.CancelledError):  # no task was made
-            await _noted(self._undo(plan) or journal.put_back(plan.key))
+        except (Again, ConfigurationError, asyncio.CancelledError):  # no task was made
+            await _noted(lambda: self._undo(plan) or journal.put_back(plan.key))
             raise
         if self._settlements is not None:
             self._settlements.owns(plan.key, task_ids)
         try:
-            await journal.submitted(plan.key, task_ids)
-        except asyncio.CancelledError:
-            pass  # they are written all the same, and who is cancelled is told of them first
+            await _written(lambda: journal.submitted(plan.key, task_ids))
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         if self._emit is not None:
@@ -200,7 +203,8 @@ class Creator:
             return ids
         if fate is Fate.REFUSED:
             raise self._refusal(reply, code, envelope.msg if envelope else "", turn)
-        reason = f"HTTP {reply.status} with an answer that holds no task ids"
+        said = reply.body[:300].decode("utf-8", "replace")
+        reason = f"HTTP {reply.status}, and no task ids could be read from: {said!r}"
         raise SubmissionUncertain(plan.request, plan.key, reason)
 
     def _refusal(self, reply: Reply, code: int | None, msg: str, turn: Turn) -> Exception:
@@ -215,11 +219,23 @@ class Creator:
         return Again(error, wait)
 
 
-async def _noted(writing: Awaitable[None]) -> None:
-    """Await what is written beside an error; the error itself is what the caller must see.
+async def _written(write: Callable[[], Awaitable[None]]) -> None:
+    """Have something written, to its end: what is known of paid work outlives a cancellation."""
+    try:
+        await write()
+    except asyncio.CancelledError:
+        again = asyncio.ensure_future(write())  # the same row; done when it is durable
+        while not again.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({again})
+        again.result()
 
-    It is written even if this is cancelled. A journal that cannot be written stops later
-    creates, and what is left in it as ``sending`` reads as uncertain.
+
+async def _noted(write: Callable[[], Awaitable[None]]) -> None:
+    """Have something written beside an error; the error itself is what the caller must see.
+
+    A journal that cannot be written stops later creates, and what is left in it as ``sending``
+    reads as uncertain.
     """
-    with suppress(JournalError, asyncio.CancelledError):
-        await writing
+    with suppress(JournalError):
+        await _written(write)

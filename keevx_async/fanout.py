@@ -28,6 +28,7 @@ T = TypeVar("T")
 MAX_FOLLOWING = 10_000
 """Most items whose follow-up goes on at a time, so that a stream of any length stays small."""
 
+MOST_NOTED = 1_000
 _BREATH = 64
 
 
@@ -43,19 +44,19 @@ Follow = Callable[[Outcome], Awaitable[None]]
 Work = Callable[[Outcome, Guard], Awaitable[Follow | None]]
 
 
-async def carry(step: Awaitable[T], grace: float, late: Callable[[T], None]) -> T:
+async def carry(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
     """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
 
     Args:
         step: what must not be cut in the middle.
         grace: seconds; a second cancellation ends them.
-        late: told what step returned after the caller was cancelled.
+        late: told what step returned, or raised, after the caller was cancelled.
     """
     task = asyncio.ensure_future(step)
 
     def tell(_: object) -> None:
-        if not task.cancelled() and task.exception() is None:
-            late(task.result())
+        if not task.cancelled():
+            late(task.exception() or task.result())
 
     try:
         return await asyncio.shield(task)
@@ -189,12 +190,21 @@ class FanOut:
     async def _complete(self) -> FanOut:
         running = self._start()
         try:
-            await asyncio.wait({running})
-        finally:
-            await self.aclose()
-            self.outcomes.sort(key=lambda outcome: outcome.index)
-        _raise_for(running)
+            try:
+                await asyncio.wait({running})
+            finally:
+                await self.aclose()
+                self.outcomes.sort(key=lambda outcome: outcome.index)
+            _raise_for(running)
+        except BaseException as error:
+            self._note(error)
+            raise
         return self
+
+    def _note(self, error: BaseException) -> None:
+        """Say on an error which ids are known: the caller may have no other way to them."""
+        if ids := self.task_ids:
+            error.add_note(f"{len(ids)} task ids were known by then: {', '.join(ids[:MOST_NOTED])}")
 
     async def __aiter__(self) -> AsyncGenerator[Outcome]:
         running, self._taken = self._start(), asyncio.Event()

@@ -78,7 +78,7 @@ class Jobs:
         submission = await self._creator.create(plan, guard)
         age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
         for task_id in submission.task_ids:
-            self._watcher.born(task_id, plan.request.group, age)
+            self._watcher.born(task_id, plan.request, age)
         return submission
 
     async def wait(self, task_ids: Iterable[str], *, at_home: bool = False) -> tuple[Task, ...]:
@@ -98,12 +98,14 @@ class Jobs:
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends: at once where the journal knows its end."""
         pending: list[str] = []
+        done: list[Task] = []
         for task_id in task_ids:
             if (task := self._recorded(task_id, at_home)) is not None:
+                done.append(task)
                 yield task
             else:
                 pending.append(task_id)
-        async for task in self._watcher.wait_many(pending, timeout):
+        async for task in self._watcher.wait_many(pending, timeout, done):
             self._journal.ended(task)
             yield task
 
@@ -139,7 +141,8 @@ class Jobs:
                 return record.path
             if _has_expired(record):
                 task = await self._querier.status(task.task_id)
-        return await self.download(task, folder, overwrite=True)
+        # With a separator at its end: a folder may be named like a file, "run.2026".
+        return await self.download(task, os.path.join(folder, ""), overwrite=True)
 
     def submitting(self, key: KeyOf | None) -> Work:
         """Return the work of ``submit_many``."""

@@ -13,7 +13,7 @@ from .media import read_source, upload_form
 from .retry import Again, Retrier
 from .tasks import Task
 from .transport import Call, Exchange, Reply
-from .verdict import Fault, api_error, is_transient, retry_after
+from .verdict import Fault, api_error, is_passing, is_transient, retry_after
 from .wire import UPLOAD_PATH, Envelope, decode_envelope, decode_task, decode_upload, query_path
 
 PARALLEL_UPLOADS = 4
@@ -99,4 +99,5 @@ def _refusal(reply: Reply, envelope: Envelope | None) -> Again | KeevxError:
         return Again(ResponseError(reply.status, "it holds no envelope", text), wait)
     code, msg = (envelope.code, envelope.msg) if envelope else (None, "")
     error = api_error(reply.status, code, msg, text)
-    return Again(error, wait) if is_transient(reply.status, code) else error
+    passing = is_transient(reply.status, code) or is_passing(reply.status)
+    return Again(error, wait) if passing else error

@@ -94,11 +94,12 @@ def listed(value: Iterable[str | Path]) -> tuple[str | Path, ...]:
     return tuple(value) if isinstance(value, list) else cast(tuple[str | Path, ...], value)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a field's value as JSON knows it."""
     if isinstance(value, PurePath):
         return FILE_SCHEME + value.as_posix()
     if isinstance(value, tuple):
-        return [_plain(one) for one in cast(tuple[object, ...], value)]
+        return [plain(one) for one in cast(tuple[object, ...], value)]
     return value
 
 
@@ -144,8 +145,15 @@ class Request:
 
         A local path is written ``file:PATH``, so that the result is plain JSON.
         """
-        values = ((name, default, getattr(self, name)) for name, default in _defaults(type(self)))
-        return {name: _plain(value) for name, default, value in values if value != default}
+        return {name: plain(value) for name, value in self.given()}
+
+    def given(self) -> list[tuple[str, Any]]:
+        """Return the fields that differ from their defaults, by name, as they are."""
+        return [
+            (name, value)
+            for name, default in _defaults(type(self))
+            if (value := getattr(self, name)) is not default and value != default
+        ]
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:

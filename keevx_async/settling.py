@@ -277,10 +277,11 @@ class Settlements:
         if entry.state is not State.UNCERTAIN and not 0 < len(entry.task_ids) < len(ids):
             log.info("%r was settled otherwise meanwhile; callbacks told of %s", key, ids)
             return
-        await self._journal.settle(key, ids)
         if len(ids) < count:
             reason = f"callbacks have told of {len(ids)} of its {count} videos"
-            await self._journal.uncertain(key, reason)
+            await self._journal.uncertain(key, reason, ids)
+        else:
+            await self._journal.settle(key, ids)
 
 
 def _trim(kept: OrderedDict[str, Any]) -> None:

@@ -80,6 +80,11 @@ def is_transient(status: int, code: int | None) -> bool:
     return status == 429 or status >= 500 or code in _TRANSIENT_CODES
 
 
+def is_passing(status: int) -> bool:
+    """Tell whether a status came from the way, not from Keevx: a query may be sent again."""
+    return status in (408, 425, 499)
+
+
 def is_rate_limit(status: int, code: int | None) -> bool:
     """Tell whether an answer asks everyone to slow down."""
     return 429 in (status, code)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 
 from .durations import Durations
 from .errors import (
+    APIError,
     AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
@@ -20,7 +21,9 @@ from .errors import (
 )
 from .events import Emit, Ended, Polled
 from .polling import PollPolicy, Schedule
+from .requests import Request
 from .tasks import Task
+from .verdict import is_passing
 
 log = logging.getLogger("keevx_async")
 
@@ -56,7 +59,7 @@ class Watcher:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        self._births: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._births: OrderedDict[str, tuple[Request, float]] = OrderedDict()
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -65,16 +68,16 @@ class Watcher:
         self._loop = asyncio.get_running_loop()
 
     async def wait_many(
-        self, task_ids: Iterable[str], timeout: float | None
+        self, task_ids: Iterable[str], timeout: float | None, done: Sequence[Task] = ()
     ) -> AsyncGenerator[Task]:
-        """Yield each task as it ends.
+        """Yield each task as it ends; done are those that had, should the time run out.
 
         Raises:
             WaitTimeout: with what is pending and what had ended.
             KeevxError: Keevx no longer answers about one, or any, of them.
         """
         pending = dict.fromkeys(task_ids)
-        done: list[Task] = []
+        done = list(done)
         news: asyncio.Queue[tuple[str, End]] = asyncio.Queue()
 
         def listener(task_id: str, ended: End) -> None:
@@ -109,15 +112,15 @@ class Watcher:
             self._end(task_id, ConfigurationError("the client was closed during the wait"))
         await asyncio.gather(*self._asking, return_exceptions=True)
 
-    def born(self, task_id: str, group: str, age: float) -> None:
-        """Remember what a task is like, and when it was created, until it is waited for.
+    def born(self, task_id: str, request: Request, age: float) -> None:
+        """Remember what a task was made from, and when, until it is waited for.
 
         Args:
             task_id: the task's.
-            group: tasks of one group are thought to last alike.
+            request: tasks of requests of one group are thought to last alike.
             age: seconds since it was created.
         """
-        self._births[task_id] = (group, self._loop.time() - age)
+        self._births[task_id] = (request, self._loop.time() - age)
         if len(self._births) > MOST_BIRTHS:
             self._births.popitem(last=False)
 
@@ -134,7 +137,8 @@ class Watcher:
     def _add(self, task_id: str, listener: Listener) -> None:
         if task_id not in self._listeners:
             now = self._loop.time()
-            group, born = self._births.pop(task_id, ("", None))
+            request, born = self._births.pop(task_id, (None, None))
+            group = request.group if request is not None else ""
             self._since[task_id] = now
             self._listeners[task_id] = []
             self._schedule.add(task_id, group, born, now)
@@ -199,7 +203,7 @@ class Watcher:
         """Go on after a passing fault; end the wait where asking again is of no use."""
         now = self._loop.time()
         young = now - self._since.get(task_id, now) < SETTLING
-        if isinstance(error, TRANSIENT) or (isinstance(error, NotFoundError) and young):
+        if _is_passing(error) or (isinstance(error, NotFoundError) and young):
             log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):
                 self._schedule.slow_down(now)
@@ -213,3 +217,9 @@ class Watcher:
     def _end(self, task_id: str, ended: End) -> None:
         for listener in self._forget(task_id):
             listener(task_id, ended)
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, TRANSIENT):
+        return True
+    return isinstance(error, APIError) and is_passing(error.status)

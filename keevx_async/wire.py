@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from json.encoder import encode_basestring
+from operator import itemgetter
 from typing import Any, TypeGuard, cast
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from .kinds import Kind
-from .requests import Request
+from .requests import Request, plain
 from .tasks import Task
 
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
@@ -65,16 +66,24 @@ _UNREADABLE = (BaseValidationError, KeyError, TypeError, AttributeError)
 
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the canonical JSON body of a request, with callback_url put in if given."""
-    body = request.to_dict()
+    fields = request.given()
     if callback_url is not None:
-        body["callback_url"] = callback_url
-    cells = [f'"{name}":{_json(body[name])}' for name in sorted(body)]
+        fields = [
+            *(one for one in fields if one[0] != "callback_url"),
+            ("callback_url", callback_url),
+        ]
+    cells = [f'"{name}":{_json(value)}' for name, value in sorted(fields, key=_name)]
     return f"{{{','.join(cells)}}}".encode()
 
 
+_name = itemgetter(0)
+
+
 def _json(value: object) -> str:
-    """Return value's JSON; a plain text takes the short way, as every create has several."""
-    return encode_basestring(value) if isinstance(value, str) else _encode(value)
+    """Return value's JSON; texts and numbers take the short way, as every create has several."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    return str(value) if value.__class__ is int else _encode(plain(value))
 
 
 def query_path(kind: Kind, task_id: str) -> str:

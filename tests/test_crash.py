@@ -189,9 +189,9 @@ async def test_killed_at_a_step_of_a_download(tmp_path: Path, point: str) -> Non
         if middle:
             assert not final.exists()
         else:
-            assert set(noted.values()) == {SIZE}
-            assert len(noted) == (1 if point.startswith("before") else 2)
-        assert all(path.stat().st_size == SIZE for path in noted)
+            # The others' notes come at the same time, and may share a commit.
+            assert len(noted) in ((0, 1) if point.startswith("before") else (2, 3))
+        assert all(path.stat().st_size == size == SIZE for path, size in noted.items())
 
         outcomes = await program.run()
         assert all(one.ok for one in outcomes.values())

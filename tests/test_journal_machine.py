@@ -162,7 +162,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     def is_free(self, key: str) -> bool:
         known = self.known.get(key)
-        return key not in self.held and (known is None or known.old)
+        unmade = known is None or known.state in (State.PLANNED, State.REFUSED)
+        return key not in self.held and (unmade or (known is not None and known.old))
 
     def a_key(self, data: st.DataObject, *states: State | None) -> str | None:
         """One of the keys that are held, in one of these states on disk."""
@@ -205,8 +206,12 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.held)))
-        self.journal.release(key)
-        del self.held[key]
+        made = self.state(key) is State.SUBMITTED
+        self.journal.release(key, made=made)
+        body = self.held.pop(key)
+        stem, _, number = key.rpartition("-")
+        if not made and stem == self.stems.get(body) and body in self.repeats:
+            self.repeats[body] = min(self.repeats[body], int(number) - 1)
 
     @rule(data=st.data(), ids=st.one_of(IDS, st.just([])))
     def settle(self, data: st.DataObject, ids: list[str]) -> None:

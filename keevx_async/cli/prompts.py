@@ -53,10 +53,11 @@ def jobs(path: Path) -> Iterator[Job | BadLine]:
     Raises:
         OSError: the file cannot be read.
     """
+    folder = path.resolve().parent  # so that a body does not depend on how the file was named
     rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
     with path.open(encoding="utf-8-sig", newline="") as file:
         for line, row in rows(file):
-            yield row if isinstance(row, BadLine) else _job(line, row, path.parent)
+            yield row if isinstance(row, BadLine) else _job(line, row, folder)
 
 
 class Prompts:

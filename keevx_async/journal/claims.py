@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from struct import unpack
 
-from .entries import Claim, Entry
+from .entries import Claim, Entry, State
 
 Find = Callable[[str], tuple[int, Entry] | None]
 
@@ -30,6 +30,10 @@ class Filter:
                 bits[at] |= bit
                 there = False
         return there
+
+
+UNMADE = (State.PLANNED, State.REFUSED)
+"""States that are certain to have cost nothing: whoever asks again takes them up."""
 
 
 class Claims:
@@ -77,8 +81,10 @@ class Claims:
         if key in self._held:
             return None
         found = find(key)
-        if found is not None and not self._is_new(found[0]):
-            return None
+        if found is not None:
+            is_new = self._is_new(found[0])  # asked first: it also notes that it was found
+            if not is_new and found[1].state not in UNMADE:
+                return None
         self._held[key] = None
         return Claim(key, found[1] if found else None)
 
@@ -101,8 +107,11 @@ class Claims:
         self._held[key] = None
         return found[1] if found else None
 
-    def release(self, key: str) -> None:
-        """Let others have the key."""
+    def release(self, key: str, *, made: bool) -> None:
+        """Let others have the key; of one that was not made, an equal body may try again."""
+        digest, _, number = key.rpartition("-")
+        if not made and digest in self._repeats and number.isdecimal():
+            self._repeats[digest] = min(self._repeats[digest], int(number) - 1)
         waiting = self._held.pop(key, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)

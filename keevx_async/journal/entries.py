@@ -90,8 +90,8 @@ class JournalProtocol(Protocol):
         """Take a key: the one given, or the first free one among those of equal bodies."""
         ...
 
-    def release(self, key: str) -> None:
-        """Let others have the key."""
+    def release(self, key: str, *, made: bool = True) -> None:
+        """Let others have the key; of one that was not made, an equal body may try again."""
         ...
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
@@ -102,8 +102,8 @@ class JournalProtocol(Protocol):
         """Write the ids; durable on return."""
         ...
 
-    async def uncertain(self, key: str, reason: str) -> None:
-        """Write that the answer was lost; durable on return."""
+    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+        """Write that the answer was lost, and ids known all the same; durable on return."""
         ...
 
     async def refused(self, key: str, reason: str) -> None:

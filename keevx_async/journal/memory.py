@@ -30,7 +30,7 @@ class NoJournal:
         """Return the key given, or one that no other create has."""
         return Claim(key or f"{self._prefix}-{next(self._numbers)}", None)
 
-    def release(self, key: str) -> None:
+    def release(self, key: str, *, made: bool = True) -> None:
         """Keep nothing."""
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
@@ -39,7 +39,7 @@ class NoJournal:
     async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Keep nothing."""
 
-    async def uncertain(self, key: str, reason: str) -> None:
+    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
         """Keep nothing."""
 
     async def refused(self, key: str, reason: str) -> None:

@@ -92,17 +92,17 @@ class Journal:
             raise JournalError(f"key {key!r} holds characters that cannot be kept; name another")
         entry = await file.claims.take(key, file.find)
         if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
-            file.claims.release(key)
+            file.claims.release(key, made=True)
             raise JournalError(
                 f"key {key!r} stands for another request; in {self.path}: {entry.body}; "
                 f"given now: {body.decode()}. Give this one a key of its own"
             )
         return Claim(key, entry)
 
-    def release(self, key: str) -> None:
-        """Let others have the key."""
+    def release(self, key: str, *, made: bool = True) -> None:
+        """Let others have the key; of one that was not made, an equal body may try again."""
         if self._opened is not None:
-            self._opened.claims.release(key)
+            self._opened.claims.release(key, made=made)
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
         """Write the intent; durable on return.
@@ -117,9 +117,9 @@ class Journal:
         """Write the ids; durable on return."""
         await self._file.save(rows.change(key, State.SUBMITTED, "", task_ids))
 
-    async def uncertain(self, key: str, reason: str) -> None:
-        """Write that the answer was lost; durable on return."""
-        await self._file.save(rows.change(key, State.UNCERTAIN, reason))
+    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+        """Write that the answer was lost, and ids known all the same; durable on return."""
+        await self._file.save(rows.change(key, State.UNCERTAIN, reason, task_ids))
 
     async def refused(self, key: str, reason: str) -> None:
         """Write that Keevx refused for good; durable on return."""
@@ -127,7 +127,7 @@ class Journal:
 
     async def put_back(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
-        await self._file.save(rows.change(key, State.PLANNED))
+        await self._file.save(rows.change(key, State.PLANNED, "", ()))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Write what became of an uncertain create: its ids, or none of them.

@@ -1,0 +1,134 @@
+"""What is tried a second time, by the caller or by a second run, is paid once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from keevx_async import ConfigurationError, ConnectionFailed, ImageToVideo, Journal, Keevx
+from keevx_async.cli.prompts import Job, jobs
+from keevx_async.journal import State
+from keevx_async.testing import Emulator, Faults
+from keevx_async.verdict import RetryPolicy
+from keevx_async.wire import encode_request
+
+QUICK = RetryPolicy(attempts=1, grace=0.05)
+FIELDS: dict[str, Any] = {
+    "model": "V",
+    "prompt": "A dog",
+    "image_url": "https://example.com/a.jpg",
+    "aspect_ratio": "16:9",
+    "aspect_resolution": "720p",
+    "duration": 4,
+}
+DOG = ImageToVideo(**FIELDS)
+
+
+def client(emulator: Emulator, journal: Path | Journal | None = None, **more: Any) -> Keevx:
+    return Keevx("k", base_url=emulator.url, journal=journal, retry=QUICK, **more)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("copies", [1, 3])
+async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
+    tmp_path: Path, copies: int
+) -> None:
+    path = tmp_path / "run.db"
+    async with Emulator() as emulator:
+        url = emulator.url
+    async with Keevx("k", base_url=url, journal=path, retry=QUICK) as keevx:
+        for _ in range(copies):
+            with pytest.raises(ConnectionFailed):
+                await keevx.submit(DOG)
+        await emulator.start()
+        first = await keevx.submit_many([DOG] * copies)
+    async with client(emulator, path) as keevx:
+        second = await keevx.submit_many([DOG] * copies)
+        await emulator.stop()
+    assert emulator.creates["A dog"] == copies
+    assert sorted(second.task_ids) == sorted(first.task_ids)
+
+
+@pytest.mark.asyncio
+async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> None:
+    closed = aiohttp.ClientSession()
+    await closed.close()
+    async with Emulator() as emulator:
+        async with client(emulator, tmp_path / "run.db", session=closed) as keevx:
+            with pytest.raises(ConfigurationError):
+                await keevx.submit(DOG)
+        with Journal(tmp_path / "run.db") as journal:
+            assert [entry.state for entry in journal.entries()] == [State.PLANNED]
+
+
+@pytest.mark.asyncio
+async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None:
+    with Journal(tmp_path / "run.db") as journal:
+        body = encode_request(DOG)
+        await journal.begin("four", "image_to_video", body)
+        await journal.uncertain("four", "1 of 4", ["i2v-1"])
+        assert (entry := journal.find("four"))
+        assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
+        await journal.settle("four", ())
+        assert (entry := journal.find("four"))
+        assert (entry.state, entry.task_ids) == (State.PLANNED, ())
+
+
+@pytest.mark.asyncio
+async def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
+    requests = [ImageToVideo(**{**FIELDS, "prompt": f"take {n}"}) for n in range(3)]
+    async with Emulator(seconds=0.02) as emulator, client(emulator) as keevx:
+        fan = await keevx.generate_many(requests, download=tmp_path / "run.2026")
+    fan.raise_for_errors()
+    paths = {path for outcome in fan.outcomes for path in outcome.paths}
+    assert len(paths) == 3
+    assert all(path.parent == tmp_path / "run.2026" and path.is_file() for path in paths)
+
+
+def test_a_body_does_not_depend_on_how_its_file_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "p.jsonl").write_text(json.dumps({**FIELDS, "image_url": "a.png"}))
+    monkeypatch.chdir(tmp_path)
+    (near,), (far,) = jobs(Path("p.jsonl")), jobs(tmp_path / "p.jsonl")
+    assert isinstance(near, Job)
+    assert isinstance(far, Job)
+    assert near.request == far.request
+
+
+@pytest.mark.asyncio
+async def test_an_input_that_fails_does_not_hide_what_was_paid() -> None:
+    def broken() -> Iterator[ImageToVideo]:
+        yield DOG
+        yield DOG
+        raise OSError("the list is torn")
+
+    async with Emulator() as emulator, client(emulator) as keevx:
+        with pytest.raises(OSError, match="torn") as raised:
+            await keevx.submit_many(broken(), concurrency=1)
+    (note,) = raised.value.__notes__
+    assert len(emulator.tasks) == 2
+    assert all(task_id in note for task_id in emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_a_submit_that_ends_uncertain_after_a_timeout_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, "keevx_async")
+    async with (
+        Emulator(faults=Faults(silent_after_create=1)) as emulator,
+        client(emulator) as keevx,
+    ):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await keevx.submit(DOG)
+    assert "may have been paid" in caplog.text
