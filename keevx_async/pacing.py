@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 
 # Slow start
-FIRST_WINDOW = 8.0  # creates in flight at first: few enough if all but one were refused
+FIRST_WINDOW = 7.0  # creates in flight at first: few enough if all but one were refused
 DOUBLING = 12  # creates in flight: up to here the window doubles with each round trip
 OPENING = 0.34  # beyond, each accepted create opens it by so much: a 429 finds fewer in flight
 WIDE = 1_000  # creates in flight: slow start is over

@@ -85,6 +85,7 @@ class Watcher:
 
         for task_id in pending:
             self._add(task_id, listener)
+        self._set_timer()
         deadline = None if timeout is None else self._loop.time() + timeout
         try:
             while pending:
@@ -145,7 +146,6 @@ class Watcher:
             if task_id in self._hinted:
                 self._schedule.wake(task_id, now)
         self._listeners[task_id].append(listener)
-        self._set_timer()
 
     def _remove(self, task_id: str, listener: Listener) -> None:
         listeners = self._listeners.get(task_id, [])

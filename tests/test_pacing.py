@@ -105,7 +105,7 @@ def test_slow_start_opens_a_window_of_creates_in_flight() -> None:
         for _ in range(sent):
             pacer.accepted(now, now)
         now += 0.001
-    assert flights[0] == 8
+    assert flights[:4] == [7, 13, 18, 24]
     assert all(before < after <= 2 * before for before, after in pairwise(flights))
 
 
@@ -129,7 +129,7 @@ def test_creates_that_are_lost_do_not_keep_the_window_small() -> None:
             pacer.lost()
         now += 1.0
     assert flights[-1] > 64
-    assert min(flights) >= 8
+    assert min(flights) >= 7
 
 
 def test_slow_start_costs_a_fast_server_next_to_nothing() -> None:
@@ -270,7 +270,7 @@ def test_a_hidden_limit_is_found(name: str, rtt: float, retry_after: float | Non
     limiter = simulated.LIMITERS[name]()
     run = simulated.Simulation(limiter, simulated.steady(100), rtt, retry_after).run()
     assert len(run.accepted) == simulated.JOBS
-    assert run.refusals <= 0.034  # windows of a second at 20 ms: 3.1 to 3.4%
+    assert run.refusals <= 0.031
     assert run.seconds <= 1.15 * simulated.JOBS / 100
 
 
