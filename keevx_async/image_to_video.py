@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from .errors import Violation
 from .kinds import IMAGE_TO_VIDEO, Kind
-from .requests import Request, a_flag, a_prompt, a_source, a_url, in_range, listed, one_of
+from .requests import Found, Request, a_flag, a_prompt, a_source, a_url, in_range, listed, one_of
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 
 
@@ -59,81 +59,84 @@ class ImageToVideo(Request):
         settings = (self.model, self.aspect_resolution, str(self.duration), audio)
         return "/".join((self.kind.name, *settings))
 
-    def violations(self) -> Iterable[Violation]:
+    def violations(self) -> Found:
         """Return every rule this request breaks."""
-        rules = MODELS.get(self.model) if isinstance(self.model, str) else None
-        found = [*_free(self, rules)]
-        shape = _shape(self, rules)
-        if shape not in _SOUND:
-            broken = [*_settings(self, rules)]
-            if not broken and shape is not None:
-                _SOUND.add(shape)
-            found += broken
-        return found
+        model = self.model
+        rules = MODELS.get(model) if isinstance(model, str) else None  # type: ignore[redundant-expr]
+        found = _free(self, rules)
+        choice = _choice(self, rules)
+        try:
+            if choice in _SOUND:
+                return found
+        except TypeError:  # something that cannot be remembered, and so is none of these
+            choice = None
+        broken = _settings(self, rules)
+        if choice and not broken:
+            _SOUND.add(choice)
+        return found + broken
 
 
 _SOUND: set[tuple[object, ...]] = set()
-"""Combinations of settings that broke no rule; there are few, so each is checked once."""
+"""Choices of settings that broke no rule; there are few, so each is checked once."""
 
 
-def _shape(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...] | None:
-    """Return all that _settings looks at; None where it cannot be remembered."""
-    one, many = request.image_url is not None, request.reference_images
-    shape = (
+def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...] | None:
+    """Return all that _settings looks at."""
+    many, duration, count = request.reference_images, request.duration, request.generate_count
+    return (
         rules,
         request.aspect_ratio,
         request.aspect_resolution,
-        request.duration,
-        request.duration.__class__,  # True is 1, and 6.0 is 6, but not here
+        duration,
+        duration.__class__,  # True is 1, and 6.0 is 6, but not here
         request.generate_audio,
         request.generate_audio.__class__,
-        request.generate_count,
-        request.generate_count.__class__,
-        one,
+        count,
+        count.__class__,
+        request.image_url is not None,
         request.end_image_url is not None,
-        len(many) if isinstance(many, tuple) else None,
+        len(many) if many.__class__ is tuple else None,
     )
-    try:
-        hash(shape)
-    except TypeError:
-        return None
-    return shape
 
 
-def _free(request: ImageToVideo, rules: ModelRules | None) -> Iterator[Violation]:
-    """Yield what is broken by texts, of which no two are alike."""
-    yield from a_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
+def _free(request: ImageToVideo, rules: ModelRules | None) -> Found:
+    """Return what is broken by texts, of which no two are alike."""
+    found = a_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
     if request.image_url is not None:
-        yield from a_source("image_url", request.image_url)
+        found += a_source("image_url", request.image_url)
     if request.end_image_url is not None:
-        yield from a_source("end_image_url", request.end_image_url)
+        found += a_source("end_image_url", request.end_image_url)
     if request.reference_images != ():
-        yield from _references(request.reference_images)
+        found += _references(request.reference_images)
     if request.callback_url is not None:
-        yield from a_url("callback_url", request.callback_url)
+        found += a_url("callback_url", request.callback_url)
+    return found
 
 
-def _settings(request: ImageToVideo, rules: ModelRules | None) -> Iterator[Violation]:
-    """Yield what is broken by the choice of settings."""
-    ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
-    yield from one_of("aspect_ratio", request.aspect_ratio, ratios)
-    yield from a_flag("generate_audio", request.generate_audio)
+def _settings(request: ImageToVideo, rules: ModelRules | None) -> Found:
+    """Return what is broken by the choice of settings."""
     most = rules.max_count if rules else MAX_COUNT
-    yield from in_range("generate_count", request.generate_count, 1, most)
+    found = (
+        *one_of("aspect_ratio", request.aspect_ratio, _ratios(rules)),
+        *a_flag("generate_audio", request.generate_audio),
+        *in_range("generate_count", request.generate_count, 1, most),
+    )
     if rules is None:
-        message = f"{request.model!r} is not one of {', '.join(MODELS)}"
-        yield Violation("model", request.model, "allowed", message)
-        return
-    for check in _MODEL_CHECKS:
-        yield from check(request, rules)
+        return found + one_of("model", request.model, tuple(MODELS))
+    return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
 
 
-def _references(value: object) -> Iterator[Violation]:
+def _ratios(rules: ModelRules | None) -> tuple[str, ...]:
+    return rules.aspect_ratios if rules else ASPECT_RATIOS
+
+
+def _references(value: object) -> Found:
     if not isinstance(value, tuple):
-        yield Violation("reference_images", value, "type", f"{value!r} is not a list of URLs")
-        return
-    for number, one in enumerate(cast(tuple[object, ...], value)):
-        yield from a_source(f"reference_images[{number}]", one)
+        return (Violation("reference_images", value, "type", f"{value!r} is not a list of URLs"),)
+    several = enumerate(cast(tuple[object, ...], value))
+    return tuple(
+        found for number, one in several for found in a_source(f"reference_images[{number}]", one)
+    )
 
 
 def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
@@ -198,7 +201,7 @@ def _required(request: ImageToVideo, name: str, what: str) -> Violation:
     return Violation(name, getattr(request, name), "required", message)
 
 
-_Check = Callable[[ImageToVideo, ModelRules], Iterator[Violation]]
+_Check = Callable[[ImageToVideo, ModelRules], Iterable[Violation]]
 _MODEL_CHECKS: tuple[_Check, ...] = (
     _resolution,
     _duration,

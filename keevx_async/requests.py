@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Self, TypeGuard, cast
 
@@ -33,60 +33,67 @@ def is_int(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def one_of(
-    name: str, value: object, allowed: tuple[Any, ...], where: str = ""
-) -> Iterator[Violation]:
-    """Yield a violation unless value is one of allowed, of the same type."""
-    if not any(type(value) is type(good) and value == good for good in allowed):
-        listed = ", ".join(map(str, allowed))
-        yield Violation(name, value, "allowed", f"{value!r} is not one of {listed}{where}")
+Found = tuple[Violation, ...]
+"""What a check has found: mostly nothing, and then it must cost next to nothing."""
 
 
-def in_range(name: str, value: object, low: int, high: int) -> Iterator[Violation]:
-    """Yield a violation unless value is an integer between low and high."""
-    if not (is_int(value) and low <= value <= high):
-        message = f"{value!r} is not a whole number from {low} to {high}"
-        yield Violation(name, value, "range", message)
+def one_of(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Found:
+    """Return a violation unless value is one of allowed, of the same type."""
+    if any(type(value) is type(good) and value == good for good in allowed):
+        return ()
+    listed = ", ".join(map(str, allowed))
+    return (Violation(name, value, "allowed", f"{value!r} is not one of {listed}{where}"),)
 
 
-def a_prompt(name: str, value: object, longest: int) -> Iterator[Violation]:
-    """Yield a violation unless value is a text that is neither blank nor too long."""
+def in_range(name: str, value: object, low: int, high: int) -> Found:
+    """Return a violation unless value is an integer between low and high."""
+    if is_int(value) and low <= value <= high:
+        return ()
+    message = f"{value!r} is not a whole number from {low} to {high}"
+    return (Violation(name, value, "range", message),)
+
+
+def a_prompt(name: str, value: object, longest: int) -> Found:
+    """Return a violation unless value is a text that is neither blank nor too long."""
     if not isinstance(value, str):
-        yield Violation(name, value, "type", f"{value!r} is not a text")
-    elif not value.strip():
-        yield Violation(name, value, "required", "is blank; describe what should be seen")
-    elif len(value) > longest:
+        return (Violation(name, value, "type", f"{value!r} is not a text"),)
+    if not value or value.isspace():
+        return (Violation(name, value, "required", "is blank; describe what should be seen"),)
+    if len(value) > longest:
         message = f"has {len(value)} characters, at most {longest} are taken"
-        yield Violation(name, value, "length", message)
-    elif not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        yield Violation(name, value, "text", "holds a lone surrogate, which is no valid text")
+        return (Violation(name, value, "length", message),)
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        return (Violation(name, value, "text", "holds a lone surrogate, which is no valid text"),)
+    return ()
 
 
-def a_url(name: str, value: object) -> Iterator[Violation]:
-    """Yield a violation unless value is an absolute http(s) URL."""
-    if not is_url(value):
-        message = f"{value!r} is not an absolute http(s) URL with a host"
-        yield Violation(name, value, "url", message)
+def a_url(name: str, value: object) -> Found:
+    """Return a violation unless value is an absolute http(s) URL."""
+    if is_url(value):
+        return ()
+    message = f"{value!r} is not an absolute http(s) URL with a host"
+    return (Violation(name, value, "url", message),)
 
 
-def a_source(name: str, value: object) -> Iterator[Violation]:
-    """Yield a violation unless value is a URL or a local path, which is uploaded later."""
-    if isinstance(value, PurePath):
-        if not value.as_posix().isprintable():
-            message = f"{value!r} is a path with letters that cannot be written down; rename it"
-            yield Violation(name, value, "text", message)
-    elif not is_url(value):
-        message = (
-            f"{value!r} is not an absolute http(s) URL with a host; "
-            "for a local file give a pathlib.Path"
-        )
-        yield Violation(name, value, "url", message)
+def a_source(name: str, value: object) -> Found:
+    """Return a violation unless value is a URL or a local path, which is uploaded later."""
+    if is_url(value):
+        return ()
+    if not isinstance(value, PurePath):
+        (found,) = a_url(name, value)
+        message = f"{found.message}; for a local file give a pathlib.Path"
+        return (Violation(name, value, "url", message),)
+    if value.as_posix().isprintable():
+        return ()
+    message = f"{value!r} is a path with letters that cannot be written down; rename it"
+    return (Violation(name, value, "text", message),)
 
 
-def a_flag(name: str, value: object) -> Iterator[Violation]:
-    """Yield a violation unless value is a bool."""
-    if not isinstance(value, bool):
-        yield Violation(name, value, "type", f"{value!r} is neither true nor false")
+def a_flag(name: str, value: object) -> Found:
+    """Return a violation unless value is a bool."""
+    if isinstance(value, bool):
+        return ()
+    return (Violation(name, value, "type", f"{value!r} is neither true nor false"),)
 
 
 def listed(value: Iterable[str | Path]) -> tuple[str | Path, ...]:
@@ -132,11 +139,10 @@ class Request:
         return self.kind.name
 
     def __attrs_post_init__(self) -> None:
-        violations = tuple(self.violations())
-        if violations:
+        if violations := self.violations():
             raise InvalidRequest(violations)
 
-    def violations(self) -> Iterable[Violation]:
+    def violations(self) -> Found:
         """Return every rule this request breaks."""
         raise NotImplementedError
 
@@ -169,12 +175,12 @@ class Request:
 
     def local_files(self) -> tuple[Path, ...]:
         """Return the paths among its sources, in order, which are uploaded when submitted."""
-        found: list[Path] = []
-        for name in self.sources:
-            value = getattr(self, name)
-            if value is not None and value.__class__ is not str:  # most are URLs
-                found += [Path(one) for one in _several(value) if isinstance(one, PurePath)]
-        return tuple(found)
+        return tuple(
+            Path(one)
+            for name in self.sources
+            for one in _several(getattr(self, name))
+            if isinstance(one, PurePath)
+        )
 
     def with_urls(self, urls: Mapping[Path, str]) -> Self:
         """Return the request with each local path replaced by its uploaded URL."""

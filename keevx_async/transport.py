@@ -11,8 +11,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from attrs import frozen
+from multidict import CIMultiDict
 from yarl import URL
 
+from .deadlines import Deadline, Deadlines
 from .errors import ConfigurationError
 from .verdict import Fault
 
@@ -48,6 +50,17 @@ def whole_timeout(seconds: float) -> aiohttp.ClientTimeout:
     anything, a whole exchange that does is not.
     """
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(LONGEST_CONNECT, seconds / 2))
+
+
+def _without_total(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+    """Return what aiohttp still has to watch where Deadlines watch the whole."""
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=timeout.connect,
+        sock_read=timeout.sock_read,
+        sock_connect=timeout.sock_connect,
+        ceil_threshold=timeout.ceil_threshold,
+    )
 
 
 class Exchange(Protocol):
@@ -109,8 +122,10 @@ class Transport:
         self.host = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
         self._base = base_url.rstrip("/")
-        self._headers = dict(headers)
-        self._json_headers = {**headers, "Content-Type": "application/json"}
+        self._headers = CIMultiDict(headers)
+        self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
+        self._parts = _without_total(timeout)
+        self._deadlines: Deadlines | None = None
         self._borrowed = session
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -166,17 +181,19 @@ class Transport:
             Fault: there was no answer.
         """
         session = await self.session()
-        url = URL(self._base + call.path, encoded=True)
         try:
-            async with session.request(
-                call.method,
-                url,
-                data=call.body,
-                headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
-                timeout=self.timeout,
-                allow_redirects=False,
-                proxy=self._api_proxy,
-            ) as answer:
+            with Deadline(self._here()):
+                answer = await session.request(
+                    call.method,
+                    URL(self._base + call.path, encoded=True),
+                    data=call.body,
+                    headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
+                    timeout=self._parts,
+                    allow_redirects=False,
+                    proxy=self._api_proxy,
+                )
+                # Read to its end it is released, and when that fails read() closes it: no
+                # ``async with`` is needed, which costs as much as all the rest of this.
                 reply = Reply(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, OSError) as error:
             fault = fault_of(error)
@@ -187,9 +204,18 @@ class Transport:
         log.debug("%s %s: %s", call.method, call.path, fault.reason)
         raise fault
 
+    def _here(self) -> Deadlines:
+        """Return the deadlines of the running loop."""
+        here = self._deadlines
+        if here is None or here.loop is not asyncio.get_running_loop():
+            here = self._deadlines = Deadlines(self.timeout.total)
+        return here
+
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""
         self._closed = True
+        if self._deadlines is not None and self._deadlines.loop is asyncio.get_running_loop():
+            self._deadlines.close()
         pool, self._pool, self._session = self._pool, None, None
         if pool is not None and self._loop is asyncio.get_running_loop():
             await pool.aclose()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from json.encoder import encode_basestring
-from operator import itemgetter
-from typing import Any, TypeGuard, cast
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
-from attrs import frozen
+import attrs
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
@@ -19,25 +21,16 @@ from .tasks import Task
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_parse = json.JSONDecoder().raw_decode
 
 
-_parse = json.JSONDecoder().decode
-
-
-@frozen
-class Envelope:
+class Envelope(NamedTuple):
     """What every answer comes in: ``code`` 0 is success, anything else a refusal."""
 
     code: int
     msg: str = ""
     data: Any = None
     result: Any = None  # the upload's envelope says result where others say data
-
-
-def _whole(value: Any, _: type) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is not an integer")
-    return value
 
 
 def _text(value: Any, _: type) -> str:
@@ -55,34 +48,39 @@ def _number(value: Any, _: type) -> Any:
 # A field that is missing, null or of an unexpected type must never cost a paid result:
 # what is read strictly (code, ids, status) is checked below, the rest reads as absent.
 _converter = Converter(detailed_validation=False)
-_converter.register_structure_hook(int, _whole)
 _converter.register_structure_hook(str, _text)
 for _type in (int | None, float | None):
     _converter.register_structure_hook(_type, _number)
 _converter.register_structure_hook(str | None, _optional_text)
-_converter.register_structure_hook(Any, lambda value, _: value)
 _UNREADABLE = (BaseValidationError, KeyError, TypeError, AttributeError)
+
+
+@cache
+def _layout(cls: type) -> tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]:
+    """Return what reads a request's fields by the order of their names, their defaults, keys."""
+    fields = sorted(attrs.fields(cls), key=lambda one: one.name)
+    names = [one.name for one in fields]
+    keys = tuple(f'"{name}":' for name in names)
+    return attrgetter(*names), tuple(one.default for one in fields), keys
 
 
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the canonical JSON body of a request, with callback_url put in if given."""
-    fields = request.given()
     if callback_url is not None:
-        fields = [
-            *(one for one in fields if one[0] != "callback_url"),
-            ("callback_url", callback_url),
-        ]
-    cells = [f'"{name}":{_json(value)}' for name, value in sorted(fields, key=_name)]
+        request = attrs.evolve(cast(Any, request), callback_url=callback_url)
+    read, defaults, keys = _layout(request.__class__)
+    cells = [
+        key + _json(value)
+        for key, default, value in zip(keys, defaults, read(request), strict=True)
+        if value is not default and value != default
+    ]
     return f"{{{','.join(cells)}}}".encode()
-
-
-_name = itemgetter(0)
 
 
 def _json(value: object) -> str:
     """Return value's JSON; texts and numbers take the short way, as every create has several."""
-    if isinstance(value, str):
-        return encode_basestring(value)
+    if value.__class__ is str:
+        return encode_basestring(cast(str, value))
     return str(value) if value.__class__ is int else _encode(plain(value))
 
 
@@ -98,24 +96,35 @@ def decode_envelope(body: bytes) -> Envelope | None:
     A gateway's ``{"code": 504, "message": "timeout"}`` tells nothing of what happened behind it.
     """
     try:
-        raw = _parse(body.decode())
-        envelope = _converter.structure(raw, Envelope)
-    except (*_UNREADABLE, ValueError, RecursionError):
+        text = body.decode().strip()
+        raw, end = _parse(text)
+    except (ValueError, RecursionError):
         return None
-    known = envelope.code == 0 or isinstance(raw.get("msg"), str)
-    return envelope if known or isinstance(raw.get("message"), dict) else None
+    if end != len(text) or not isinstance(raw, dict):
+        return None
+    return _envelope(cast(dict[str, Any], raw))
+
+
+def _envelope(raw: dict[str, Any]) -> Envelope | None:
+    code, msg = raw.get("code"), raw.get("msg")
+    if code.__class__ is not int:  # True is no code
+        return None
+    if not isinstance(msg, str):
+        msg = ""
+        if code != 0 and not isinstance(raw.get("message"), dict):
+            return None
+    return Envelope(cast(int, code), msg, raw.get("data"), raw.get("result"))
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
     """Return the task ids a create answered with, or None if they cannot be read."""
     ids = _field(data, "task_ids")
-    return tuple(ids) if _are_texts(ids) else None
-
-
-def _are_texts(value: object) -> TypeGuard[list[str]]:
-    if not isinstance(value, list) or not value:
-        return False
-    return all(isinstance(one, str) and one for one in cast(list[object], value))
+    if not isinstance(ids, list) or not ids:
+        return None
+    for one in cast(list[object], ids):
+        if not isinstance(one, str) or not one:
+            return None
+    return tuple(cast(list[str], ids))
 
 
 def decode_task(data: Any) -> Task | None:

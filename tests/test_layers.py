@@ -27,6 +27,7 @@ ROOMS = [
     "pacing",
     "durations",
     "polling",
+    "deadlines",
     "transport",
     "retry",
     "journal",
