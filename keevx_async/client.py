@@ -15,7 +15,7 @@ from weakref import WeakSet
 from . import settings
 from .errors import ConfigurationError, SubmissionUncertain
 from .events import Event, guarded
-from .fanout import FanOut, Follow, Guard, Work, carry
+from .fanout import FanOut, Work, carry
 from .jobs import Destination, Jobs, KeyOf, succeeded
 from .journal import Journal, JournalProtocol, NoJournal
 from .media import read_source
@@ -24,7 +24,7 @@ from .polling import NOT_GIVEN, NotGiven, PollPolicy
 from .requests import Request
 from .retry import Again
 from .runtime import Runtime, Setup, learned
-from .tasks import Outcome, Submission, Task
+from .tasks import Submission, Task
 from .transport import CLOSED, Transport
 from .verdict import RetryPolicy
 
@@ -312,20 +312,12 @@ class Keevx:
         self, requests: Requests, work_of: Callable[[Jobs], Work], concurrency: int
     ) -> FanOut:
         settings.whole("concurrency", concurrency)
-        work: Work | None = None
-
-        async def begin(outcome: Outcome, guard: Guard) -> Follow | None:
-            nonlocal work
-            if work is None:
-                work = work_of(self._rooms().jobs)
-            return await work(outcome, guard)
-
-        def prepare() -> None:
-            if not self._closed:
-                self._rooms()  # opens the journal
-
         grace = self._setup.retry.grace
-        fan = FanOut(requests, begin, concurrency=concurrency, grace=grace, prepare=prepare)
+
+        def begin() -> Work:
+            return work_of(self._rooms().jobs)  # opens the journal
+
+        fan = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-
-from attrs import frozen
+from typing import NamedTuple, TypeVarTuple
 
 from .errors import (
     APIError,
@@ -26,16 +25,16 @@ from .lane import Lane, Turn
 from .requests import Request
 from .retry import Again, Retrier
 from .settling import Settlements
-from .tasks import Submission
 from .transport import Call, Exchange, Reply
 from .verdict import Fate, Fault, api_error, fate_of, is_rate_limit, is_transient, retry_after
 from .wire import decode_envelope, decode_ids, encode_request
 
+Ts = TypeVarTuple("Ts")
+_NO_URL = nullcontext()
 Uploads = Callable[[tuple[Path, ...]], Awaitable[Mapping[Path, str]]]
 
 
-@frozen
-class Plan:
+class Plan(NamedTuple):
     """A create to be made: what, under which key, its canonical body, and what is known of it."""
 
     request: Request
@@ -93,8 +92,8 @@ class Creator:
         claim = await self._journal.claim(request.kind.name, body, key)
         return Plan(request, claim.key, body, claim.entry)
 
-    async def create(self, plan: Plan, guard: Guard) -> Submission:
-        """Make at most one paid create; none, where the journal knows of one.
+    async def create(self, plan: Plan, guard: Guard) -> tuple[str, ...]:
+        """Make at most one paid create; none, where the journal knows of one. Return its ids.
 
         Raises:
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
@@ -104,11 +103,15 @@ class Creator:
         """
         made = False
         try:
-            task_ids = self._recorded(plan) or await self._make(plan, guard)
+            task_ids = self._recorded(plan)
+            if not task_ids:
+                with self._expecting(plan) as callback_url:
+                    call = Call("POST", plan.request.kind.path, await self._body(plan, callback_url))
+                    task_ids = await self._retrier(self._attempt, call, plan, guard)
             made = True
         finally:
             self._journal.release(plan.key, made=made)
-        return Submission(plan.request, plan.key, task_ids)
+        return task_ids
 
     def _recorded(self, plan: Plan) -> tuple[str, ...]:
         entry = plan.entry
@@ -118,22 +121,16 @@ class Creator:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason)
         return entry.task_ids if entry.state is State.SUBMITTED else ()
 
-    async def _make(self, plan: Plan, guard: Guard) -> tuple[str, ...]:
-        with self._expecting(plan) as callback_url:
-            call = Call("POST", plan.request.kind.path, await self._body(plan, callback_url))
-
-            async def attempt() -> tuple[str, ...]:
-                turn = self._lane.try_enter() or await self._lane.enter()
-                try:
-                    return await guard(self._send(call, plan, turn))
-                finally:
-                    self._lane.leave(turn)
-
-            return await self._retrier(attempt)
+    async def _attempt(self, call: Call, plan: Plan, guard: Guard) -> tuple[str, ...]:
+        turn = self._lane.try_enter() or await self._lane.enter()
+        try:
+            return await guard(self._send(call, plan, turn))
+        finally:
+            self._lane.leave(turn)
 
     def _expecting(self, plan: Plan) -> AbstractContextManager[str | None]:
         if self._settlements is None:
-            return nullcontext()
+            return _NO_URL
         return self._settlements.expecting(plan.key, plan.request.count)
 
     async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
@@ -144,40 +141,44 @@ class Creator:
 
     async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""
-        journal = self._journal
         try:
-            await journal.begin(plan.key, plan.request.kind.name, plan.body)
+            await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
             task_ids = await self._post(call, plan, turn)
         except SubmissionUncertain as error:
-            reason = error.reason
-            await _noted(lambda: journal.uncertain(plan.key, reason))
-            if self._settlements is not None:
-                self._settlements.lost(plan.key)
-            if self._emit is not None:
-                self._emit(Uncertain(plan.key, error.reason))
+            await self._lost(plan, error)
             raise
-        except APIError as error:
-            said = str(error)
-            await _noted(lambda: self._undo(plan) or journal.refused(plan.key, said))
+        except (Again, APIError, ConfigurationError, asyncio.CancelledError) as error:
+            await self._unmade(plan, error)
             raise
-        except (Again, ConfigurationError, asyncio.CancelledError):  # no task was made
-            await _noted(lambda: self._undo(plan) or journal.put_back(plan.key))
-            raise
+        await self._made(plan, task_ids)
+        return task_ids
+
+    async def _made(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         if self._settlements is not None:
             self._settlements.owns(plan.key, task_ids)
         try:
-            await _written(lambda: journal.submitted(plan.key, task_ids))
+            await _written(self._journal.submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
-        return task_ids
 
-    def _undo(self, plan: Plan) -> Awaitable[None] | None:
-        """Go back to uncertain, if it was: that the second create failed tells nothing of it."""
-        if plan.entry is None or plan.entry.state is not State.UNCERTAIN:
-            return None
-        return self._journal.uncertain(plan.key, plan.entry.reason)
+    async def _lost(self, plan: Plan, error: SubmissionUncertain) -> None:
+        await _noted(self._journal.uncertain, plan.key, error.reason)
+        if self._settlements is not None:
+            self._settlements.lost(plan.key)
+        if self._emit is not None:
+            self._emit(Uncertain(plan.key, error.reason))
+
+    async def _unmade(self, plan: Plan, error: BaseException) -> None:
+        """Write that no task was made, which tells nothing of an earlier create in doubt."""
+        journal, entry = self._journal, plan.entry
+        if entry is not None and entry.state is State.UNCERTAIN:
+            await _noted(journal.uncertain, plan.key, entry.reason)
+        elif isinstance(error, APIError):
+            await _noted(journal.refused, plan.key, str(error))
+        else:
+            await _noted(journal.put_back, plan.key)
 
     async def _post(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         try:
@@ -188,9 +189,8 @@ class Creator:
             raise SubmissionUncertain(plan.request, plan.key, fault.reason) from fault
         except asyncio.CancelledError:
             # The task is the fan-out's or carry()'s, which wait for it to end.
-            raise SubmissionUncertain(
-                plan.request, plan.key, "cancelled before the answer"
-            ) from None
+            reason = "cancelled before the answer"
+            raise SubmissionUncertain(plan.request, plan.key, reason) from None
         return self._read(reply, plan, turn)
 
     def _read(self, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
@@ -219,23 +219,23 @@ class Creator:
         return Again(error, wait)
 
 
-async def _written(write: Callable[[], Awaitable[None]]) -> None:
+async def _written(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
     """Have something written, to its end: what is known of paid work outlives a cancellation."""
     try:
-        await write()
+        await write(*what)
     except asyncio.CancelledError:
-        again = asyncio.ensure_future(write())  # the same row; done when it is durable
+        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
         while not again.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({again})
         again.result()
 
 
-async def _noted(write: Callable[[], Awaitable[None]]) -> None:
+async def _noted(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
     """Have something written beside an error; the error itself is what the caller must see.
 
     A journal that cannot be written stops later creates, and what is left in it as ``sending``
     reads as uncertain.
     """
     with suppress(JournalError):
-        await _written(write)
+        await _written(write, *what)

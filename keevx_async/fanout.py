@@ -143,21 +143,19 @@ class FanOut:
     def __init__(
         self,
         items: Iterable[Any] | AsyncIterable[Any],
-        work: Work,
+        begin: Callable[[], Work],
         *,
         concurrency: int,
         grace: float,
-        prepare: Callable[[], object] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
         self.outcomes: list[Outcome] = []
         self.stopping = False
         self._feed = _Feed(items)
-        self._work = work
+        self._begin = begin
         self._concurrency = concurrency
         self._grace = grace
-        self._prepare = prepare
         self._workers: dict[asyncio.Task[None], _Slot] = {}
         self._followers: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MAX_FOLLOWING)
@@ -241,8 +239,7 @@ class FanOut:
     def _start(self) -> asyncio.Future[None]:
         if self._running is not None:
             raise RuntimeError("this FanOut was already awaited or iterated over")
-        if self._prepare is not None:
-            self._prepare()  # what no item could begin without fails here, once
+        self._work = self._begin()  # what no item could do without fails here, once
         self._running = asyncio.ensure_future(self._run())
         return self._running
 

@@ -72,14 +72,14 @@ class Jobs:
     async def submit(self, request: Request, key: str | None, guard: Guard) -> Submission:
         """Make one create."""
         plan = await self._creator.plan(checked(request), key)
-        return await self._create(plan, guard)
+        task_ids = await self._creator.create(plan, guard)
+        self._born(plan, task_ids)
+        return Submission(request, plan.key, task_ids)
 
-    async def _create(self, plan: Plan, guard: Guard) -> Submission:
-        submission = await self._creator.create(plan, guard)
+    def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
-        for task_id in submission.task_ids:
+        for task_id in task_ids:
             self._watcher.born(task_id, plan.request, age)
-        return submission
 
     async def wait(self, task_ids: Iterable[str], *, at_home: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
@@ -148,12 +148,22 @@ class Jobs:
         """Return the work of ``submit_many``."""
 
         async def work(outcome: Outcome, guard: Guard) -> None:
-            await self._submit(outcome, guard, key)
+            request = checked(outcome.request)
+            plan = await self._creator.plan(request, key(request) if key else None)
+            outcome.key = plan.key
+            try:
+                outcome.task_ids = await self._creator.create(plan, guard)
+            except JournalError as error:
+                outcome.task_ids = error.task_ids
+                raise
+            self._born(plan, outcome.task_ids)
 
         return work
 
     def generating(self, key: KeyOf | None, download: Destination | None) -> Work:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
+
+        submit = self.submitting(key)
 
         async def follow(outcome: Outcome) -> None:
             outcome.tasks = await self.wait(outcome.task_ids, at_home=download is not None)
@@ -174,7 +184,7 @@ class Jobs:
 
         async def work(outcome: Outcome, guard: Guard) -> Follow:
             try:
-                await self._submit(outcome, guard, key)
+                await submit(outcome, guard)
             except SubmissionUncertain as error:
                 outcome.error = error
                 return hold_open
@@ -203,16 +213,6 @@ class Jobs:
 
     def _known(self, key: str) -> tuple[str, ...]:
         return self._settlements.known(key) if self._settlements is not None else ()
-
-    async def _submit(self, outcome: Outcome, guard: Guard, key: KeyOf | None) -> None:
-        request = checked(outcome.request)
-        plan = await self._creator.plan(request, key(request) if key else None)
-        outcome.key = plan.key
-        try:
-            outcome.task_ids = (await self._create(plan, guard)).task_ids
-        except JournalError as error:
-            outcome.task_ids = error.task_ids
-            raise
 
     async def _bring_home(self, outcome: Outcome, download: Destination) -> None:
         for task in outcome.tasks:

@@ -36,7 +36,7 @@ class Querier:
 
     async def status(self, task_id: str) -> Task:
         """Return a task's snapshot, asking again after a passing fault."""
-        return await self._retrier(lambda: self._status(task_id))
+        return await self._retrier(self._status, task_id)
 
     async def status_once(self, task_id: str) -> Task:
         """Return a task's snapshot, asking once: the schedule says when to ask again."""
@@ -48,7 +48,7 @@ class Querier:
     async def upload(self, data: bytes, filename: str | None) -> str:
         """Return the URL of an uploaded image."""
         async with self._uploading:
-            return await self._retrier(lambda: self._upload(data, filename))
+            return await self._retrier(self._upload, data, filename)
 
     async def upload_files(self, paths: tuple[Path, ...]) -> Mapping[Path, str]:
         """Return each local file's URL."""

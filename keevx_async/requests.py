@@ -175,12 +175,12 @@ class Request:
 
     def local_files(self) -> tuple[Path, ...]:
         """Return the paths among its sources, in order, which are uploaded when submitted."""
-        return tuple(
-            Path(one)
-            for name in self.sources
-            for one in _several(getattr(self, name))
-            if isinstance(one, PurePath)
-        )
+        found: list[Path] = []
+        for name in self.sources:
+            value = getattr(self, name)
+            if value and value.__class__ is not str:  # most are URLs
+                found += [Path(one) for one in _several(value) if isinstance(one, PurePath)]
+        return tuple(found)
 
     def with_urls(self, urls: Mapping[Path, str]) -> Self:
         """Return the request with each local path replaced by its uploaded URL."""

@@ -7,7 +7,8 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from functools import partial
+from typing import TypeVar, TypeVarTuple, cast
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -17,6 +18,7 @@ from .verdict import RetryPolicy
 
 log = logging.getLogger("keevx_async")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Again(Exception):
@@ -60,18 +62,22 @@ class Retrier:
         self._uniform = uniform
         self._emit = emit
 
-    async def __call__(self, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def __call__(self, attempt: Callable[[*Ts], Awaitable[T]], *given: *Ts) -> T:
         """Return what attempt returns, repeating it while it raises Again and the policy allows.
+
+        Args:
+            attempt: what to do.
+            given: what to do it with.
 
         Raises:
             KeevxError: the last ``Again.error``, or whatever else attempt raised.
         """
         began = self._clock()
         try:
-            return await attempt()
+            return await attempt(*given)
         except Again as again:
             first = again
-        return await self._repeat(attempt, first, began + self.policy.deadline)
+        return await self._repeat(partial(attempt, *given), first, began + self.policy.deadline)
 
     async def _repeat(
         self, attempt: Callable[[], Awaitable[T]], first: Again, deadline: float

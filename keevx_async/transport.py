@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from attrs import frozen
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,8 +25,7 @@ LONGEST_CONNECT = 10.0
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-@frozen
-class Call:
+class Call(NamedTuple):
     """One request: a method, a path below the base URL, a body."""
 
     method: str

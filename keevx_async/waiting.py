@@ -59,7 +59,8 @@ class Watcher:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        self._births: OrderedDict[str, tuple[Request, float]] = OrderedDict()
+        self._made_from: dict[str, Request] = {}  # beside _births: a pair of both for each task
+        self._births: dict[str, float] = {}  # would be one object more for the collector to visit
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -121,9 +122,14 @@ class Watcher:
             request: tasks of requests of one group are thought to last alike.
             age: seconds since it was created.
         """
-        self._births[task_id] = (request, self._loop.time() - age)
+        self._births[task_id] = self._loop.time() - age
+        self._made_from[task_id] = request
         if len(self._births) > MOST_BIRTHS:
-            self._births.popitem(last=False)
+            self._birth_of(next(iter(self._births)))
+
+    def _birth_of(self, task_id: str) -> tuple[Request | None, float | None]:
+        """Return, and forget, what a task was made from, and when."""
+        return self._made_from.pop(task_id, None), self._births.pop(task_id, None)
 
     def wake(self, task_id: str) -> None:
         """Ask about a task at once, or when it is waited for: a callback hinted that it ended."""
@@ -138,7 +144,7 @@ class Watcher:
     def _add(self, task_id: str, listener: Listener) -> None:
         if task_id not in self._listeners:
             now = self._loop.time()
-            request, born = self._births.pop(task_id, (None, None))
+            request, born = self._birth_of(task_id)
             group = request.group if request is not None else ""
             self._since[task_id] = now
             self._listeners[task_id] = []

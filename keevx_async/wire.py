@@ -64,24 +64,25 @@ def _layout(cls: type) -> tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str
     return attrgetter(*names), tuple(one.default for one in fields), keys
 
 
+def _json(value: object) -> str:
+    return _encode(plain(value))
+
+
+# Texts and numbers take the short way, as every create has several.
+_JSON: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
+
+
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the canonical JSON body of a request, with callback_url put in if given."""
     if callback_url is not None:
         request = attrs.evolve(cast(Any, request), callback_url=callback_url)
     read, defaults, keys = _layout(request.__class__)
     cells = [
-        key + _json(value)
+        key + _JSON.get(value.__class__, _json)(value)
         for key, default, value in zip(keys, defaults, read(request), strict=True)
-        if value is not default and value != default
+        if value is not default and (default is attrs.NOTHING or value != default)
     ]
     return f"{{{','.join(cells)}}}".encode()
-
-
-def _json(value: object) -> str:
-    """Return value's JSON; texts and numbers take the short way, as every create has several."""
-    if value.__class__ is str:
-        return encode_basestring(cast(str, value))
-    return str(value) if value.__class__ is int else _encode(plain(value))
 
 
 def query_path(kind: Kind, task_id: str) -> str:
@@ -100,12 +101,10 @@ def decode_envelope(body: bytes) -> Envelope | None:
         raw, end = _parse(text)
     except (ValueError, RecursionError):
         return None
-    if end != len(text) or not isinstance(raw, dict):
-        return None
-    return _envelope(cast(dict[str, Any], raw))
+    return _envelope(raw) if end == len(text) and isinstance(raw, dict) else None
 
 
-def _envelope(raw: dict[str, Any]) -> Envelope | None:
+def _envelope(raw: Any) -> Envelope | None:
     code, msg = raw.get("code"), raw.get("msg")
     if code.__class__ is not int:  # True is no code
         return None
@@ -113,18 +112,18 @@ def _envelope(raw: dict[str, Any]) -> Envelope | None:
         msg = ""
         if code != 0 and not isinstance(raw.get("message"), dict):
             return None
-    return Envelope(cast(int, code), msg, raw.get("data"), raw.get("result"))
+    return Envelope(code, msg, raw.get("data"), raw.get("result"))
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
     """Return the task ids a create answered with, or None if they cannot be read."""
-    ids = _field(data, "task_ids")
+    ids = data.get("task_ids") if isinstance(data, dict) else None
     if not isinstance(ids, list) or not ids:
         return None
-    for one in cast(list[object], ids):
+    for one in ids:
         if not isinstance(one, str) or not one:
             return None
-    return tuple(cast(list[str], ids))
+    return tuple(ids)
 
 
 def decode_task(data: Any) -> Task | None:
@@ -138,9 +137,5 @@ def decode_task(data: Any) -> Task | None:
 
 def decode_upload(data: Any) -> str | None:
     """Return the URL an upload answered with, or None if it cannot be read."""
-    url = _field(data, "url")
+    url = data.get("url") if isinstance(data, dict) else None
     return url if isinstance(url, str) and url else None
-
-
-def _field(data: Any, name: str) -> Any:
-    return cast(dict[str, Any], data).get(name) if isinstance(data, dict) else None

@@ -72,7 +72,7 @@ class Studio:
             self.following -= 1
 
     def fan(self, items: Any, concurrency: int = 3, grace: float = 30.0) -> FanOut:
-        return FanOut(items, self.work, concurrency=concurrency, grace=grace)
+        return FanOut(items, lambda: self.work, concurrency=concurrency, grace=grace)
 
 
 def item_of(outcome: Outcome) -> Any:
@@ -175,9 +175,9 @@ async def test_outcomes_come_as_they_end_and_are_in_order_when_awaited() -> None
         outcome.task_ids = (str(item_of(outcome)),)
 
     seen: list[Outcome] = []
-    await collect(FanOut([3, 1, 2], work, concurrency=3, grace=1.0), seen)
+    await collect(FanOut([3, 1, 2], lambda: work, concurrency=3, grace=1.0), seen)
     assert [item_of(outcome) for outcome in seen] == [1, 2, 3]
-    fan = FanOut([3, 1, 2], work, concurrency=3, grace=1.0)
+    fan = FanOut([3, 1, 2], lambda: work, concurrency=3, grace=1.0)
     assert await fan is fan
     assert [item_of(outcome) for outcome in fan.outcomes] == [3, 1, 2]
     assert [outcome.index for outcome in fan.outcomes] == [0, 1, 2]
@@ -193,7 +193,7 @@ async def test_an_outcome_comes_at_once_and_not_with_the_next() -> None:
 
     loop = asyncio.get_running_loop()
     began = loop.time()
-    fan = FanOut([1, 5, 100], work, concurrency=3, grace=1.0)
+    fan = FanOut([1, 5, 100], lambda: work, concurrency=3, grace=1.0)
     came = [loop.time() - began async for _ in fan]
     assert came == pytest.approx([1, 5, 100])
 
@@ -231,7 +231,7 @@ def test_every_item_has_one_outcome(
     @simulated
     async def run() -> None:
         source = aitems() if asynchronous else items
-        fan = FanOut(source, work, concurrency=concurrency, grace=1.0)
+        fan = FanOut(source, lambda: work, concurrency=concurrency, grace=1.0)
         seen: list[Outcome] = []
         await (collect(fan, seen) if iterated else complete(fan, seen))
         outcomes = sorted(seen or fan.outcomes, key=lambda outcome: outcome.index)
@@ -256,7 +256,7 @@ async def test_one_bad_item_leaves_the_others_alone(consume: Consume) -> None:
         if item_of(outcome) == 3:
             raise wrong
 
-    fan = FanOut(studio.items(8), work, concurrency=2, grace=1.0)
+    fan = FanOut(studio.items(8), lambda: work, concurrency=2, grace=1.0)
     await consume(fan, seen)
     outcomes = seen or fan.outcomes
     assert [(item_of(outcome), outcome.error) for outcome in outcomes if not outcome.ok] == [
@@ -270,7 +270,7 @@ async def test_errors_are_raised_together_when_asked_for() -> None:
     async def work(outcome: Outcome, guard: Guard) -> None:
         raise UploadError(str(item_of(outcome)))
 
-    fan = await FanOut(range(3), work, concurrency=2, grace=1.0)
+    fan = await FanOut(range(3), lambda: work, concurrency=2, grace=1.0)
     with pytest.raises(ExceptionGroup, match="3 of 3") as raised:
         fan.raise_for_errors()
     assert list(raised.value.exceptions) == fan.errors
@@ -325,7 +325,7 @@ async def test_an_item_cancelled_from_within_does_not_pass_for_done(consume: Con
             raise asyncio.CancelledError
         await studio.work(outcome, guard)
 
-    fan = FanOut(studio.items(10), work, concurrency=1, grace=1.0)
+    fan = FanOut(studio.items(10), lambda: work, concurrency=1, grace=1.0)
     with pytest.raises((ConfigurationError, asyncio.CancelledError)):
         await consume(fan, seen)
     assert known([*seen, *fan.outcomes]) == ["id-0", "id-1"]
@@ -364,7 +364,7 @@ async def test_a_follow_up_takes_no_slot(consume: Consume) -> None:
     async def follow(outcome: Outcome) -> None:
         await together.wait()  # all twenty, with a single slot
 
-    fan = FanOut(range(20), work, concurrency=1, grace=1.0)
+    fan = FanOut(range(20), lambda: work, concurrency=1, grace=1.0)
     seen: list[Outcome] = []
     if consume is collect:
         await asyncio.wait_for(collect_eagerly(fan, seen), 60)
@@ -393,7 +393,7 @@ async def test_follow_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await studio.work(outcome, guard)
         return follow
 
-    fan = await FanOut(studio.items(40), work, concurrency=10, grace=1.0)
+    fan = await FanOut(studio.items(40), lambda: work, concurrency=10, grace=1.0)
     assert most <= 5
     assert len(fan.outcomes) == 40
 
@@ -409,7 +409,7 @@ async def test_a_follow_up_that_fails_is_its_items_error(consume: Consume) -> No
         if item_of(outcome) == 1:
             raise UploadError("no")
 
-    fan = FanOut(range(3), work, concurrency=2, grace=1.0)
+    fan = FanOut(range(3), lambda: work, concurrency=2, grace=1.0)
     seen: list[Outcome] = []
     await consume(fan, seen)
     bad = [outcome for outcome in seen or fan.outcomes if not outcome.ok]
@@ -527,7 +527,7 @@ async def test_what_is_not_paid_yet_is_cut_at_once(consume: Consume, before: int
             await asyncio.sleep(1_000.0)
         await studio.work(outcome, guard)
 
-    fan = FanOut(studio.items(100), work, concurrency=1, grace=600.0)
+    fan = FanOut(studio.items(100), lambda: work, concurrency=1, grace=600.0)
     task = asyncio.ensure_future(consume(fan, []))
     await asyncio.sleep(100.0)
     began = asyncio.get_running_loop().time()
@@ -556,7 +556,7 @@ async def test_a_refused_create_is_not_tried_again_when_cancelled(consume: Consu
             except UploadError:
                 await asyncio.sleep(1.0)
 
-    task = asyncio.ensure_future(consume(FanOut([1], work, concurrency=1, grace=600.0), []))
+    task = asyncio.ensure_future(consume(FanOut([1], lambda: work, concurrency=1, grace=600.0), []))
     await asyncio.sleep(5.0)
     task.cancel()
     await asyncio.wait({task})
@@ -611,7 +611,7 @@ async def test_follow_ups_are_cut_short_and_their_ids_are_kept(consume: Consume)
         await studio.work(outcome, guard)
         return forever
 
-    fan = FanOut(studio.items(6), work, concurrency=2, grace=30.0)
+    fan = FanOut(studio.items(6), lambda: work, concurrency=2, grace=30.0)
     task = asyncio.ensure_future(consume(fan, []))
     await asyncio.sleep(100.0)
     task.cancel()
@@ -716,7 +716,7 @@ async def test_ten_thousand_items_that_never_wait_do_not_hold_the_loop(consume: 
             await asyncio.sleep(0)
 
     beside = asyncio.ensure_future(other())
-    fan = FanOut(range(10_000), counting, concurrency=4, grace=1.0)
+    fan = FanOut(range(10_000), lambda: counting, concurrency=4, grace=1.0)
     seen: list[Outcome] = []
     await consume(fan, seen)
     beside.cancel()
