@@ -106,7 +106,8 @@ class Creator:
             task_ids = self._recorded(plan)
             if not task_ids:
                 with self._expecting(plan) as callback_url:
-                    call = Call("POST", plan.request.kind.path, await self._body(plan, callback_url))
+                    body = await self._body(plan, callback_url)
+                    call = Call("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard)
             made = True
         finally:

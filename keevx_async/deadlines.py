@@ -19,28 +19,22 @@ class Deadlines:
 
     def __init__(self, seconds: float | None) -> None:
         self.loop = asyncio.get_running_loop()
-        self._seconds = seconds
-        self._under_way: dict[Deadline, float] = {}
+        self.seconds = seconds
+        self.under_way: dict[Deadline, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, deadline: Deadline) -> None:
-        """Let the seconds of one begin."""
-        if self._seconds is None:
-            return
-        when = self._under_way[deadline] = self.loop.time() + self._seconds
+    def watch(self, when: float) -> None:
+        """See to it that there is a timer: the first to be due, as long as any is under way."""
         if self._timer is None:
             self._timer = self.loop.call_at(when, self._ring)
 
-    def end(self, deadline: Deadline) -> None:
-        """Let one go, however it ended."""
-        self._under_way.pop(deadline, None)
-
     def _ring(self) -> None:
-        now = self.loop.time()
-        for deadline in [one for one, when in self._under_way.items() if when <= now]:
+        self._timer, now = None, self.loop.time()
+        for deadline in [one for one, when in self.under_way.items() if when <= now]:
             deadline.expire()
-        first = next(iter(self._under_way.values()), None)
-        self._timer = None if first is None else self.loop.call_at(first, self._ring)
+        first = next(iter(self.under_way.values()), None)
+        if first is not None:
+            self.watch(first)
 
     def close(self) -> None:
         """Ring no more."""
@@ -51,21 +45,25 @@ class Deadlines:
 class Deadline:
     """Ends what is awaited ``with`` it by TimeoutError, as ``asyncio.timeout`` does."""
 
-    __slots__ = ("_cancelling", "_deadlines", "_expired", "_task")
+    __slots__ = ("_all", "_cancelling", "_expired", "_task")
 
     def __init__(self, deadlines: Deadlines) -> None:
-        self._deadlines = deadlines
+        self._all = deadlines
         self._expired = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "only a task can be cancelled"  # noqa: S101
+        every = self._all
+        if every.seconds is None:
+            return
+        task = asyncio.current_task(every.loop)
+        assert task is not None, "only a task can be cancelled"  # noqa: S101 - for type checkers
         self._task, self._cancelling = task, task.cancelling()
-        self._deadlines.begin(self)
+        every.under_way[self] = when = every.loop.time() + every.seconds
+        every.watch(when)
 
     def expire(self) -> None:
         """Cancel the task out of what it awaits."""
-        self._deadlines.end(self)
+        del self._all.under_way[self]
         self._expired = self._task.cancel()
 
     def __exit__(
@@ -74,7 +72,8 @@ class Deadline:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._deadlines.end(self)
-        if self._expired and self._task.uncancel() <= self._cancelling:
-            if kind is asyncio.CancelledError:
-                raise TimeoutError from error
+        self._all.under_way.pop(self, None)
+        if not self._expired or self._task.uncancel() > self._cancelling:
+            return
+        if kind is asyncio.CancelledError:
+            raise TimeoutError from error

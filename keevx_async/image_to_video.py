@@ -62,7 +62,7 @@ class ImageToVideo(Request):
     def violations(self) -> Found:
         """Return every rule this request breaks."""
         model = self.model
-        rules = MODELS.get(model) if isinstance(model, str) else None  # type: ignore[redundant-expr]
+        rules = MODELS.get(model) if isinstance(model, str) else None
         found = _free(self, rules)
         choice = _choice(self, rules)
         try:

@@ -162,7 +162,6 @@ class Jobs:
 
     def generating(self, key: KeyOf | None, download: Destination | None) -> Work:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
-
         submit = self.submitting(key)
 
         async def follow(outcome: Outcome) -> None:

@@ -100,6 +100,15 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+class _Here(NamedTuple):
+    """What is used on one event loop; there is no pool where the session is borrowed."""
+
+    loop: asyncio.AbstractEventLoop
+    session: aiohttp.ClientSession
+    deadlines: Deadlines
+    pool: AsyncGenerator[aiohttp.ClientSession] | None
+
+
 class Transport:
     """Owns the connection pool: one for each event loop it is used in, opened when needed.
 
@@ -123,22 +132,14 @@ class Transport:
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)
-        self._deadlines: Deadlines | None = None
         self._borrowed = session
         self._closed = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pool: AsyncGenerator[aiohttp.ClientSession] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._here: _Here | None = None
         self._proxies: dict[str, str | None] = {}
         self._api_proxy = self._find_proxy(self._base)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a pool of its own is open."""
-        return self._session is not None and not self._session.closed
 
     async def session(self) -> aiohttp.ClientSession:
         """Return the session of the running loop, opened if need be.
@@ -146,19 +147,27 @@ class Transport:
         Raises:
             ConfigurationError: this was closed, or the borrowed session was.
         """
+        return (self._ready() or await self._open()).session
+
+    def _ready(self) -> _Here | None:
+        """Return what there is for the running loop, if it can be used."""
+        here = self._here
+        if here is None or here.loop is not asyncio.get_running_loop() or here.session.closed:
+            return None
+        return here
+
+    async def _open(self) -> _Here:
         if self._closed:
             raise ConfigurationError(CLOSED)
-        if self._borrowed is not None:
-            if self._borrowed.closed:
-                raise ConfigurationError(
-                    "the session given as session= is closed; give an open one"
-                )
-            return self._borrowed
+        pool, session = None, self._borrowed
+        if session is None:
+            pool = _open_pool(self.timeout)
+            session = await anext(pool)
+        elif session.closed:
+            raise ConfigurationError("the session given as session= is closed; give an open one")
         loop = asyncio.get_running_loop()
-        if self._session is None or self._loop is not loop or self._session.closed:
-            self._pool = _open_pool(self.timeout)
-            self._session, self._loop = await anext(self._pool), loop
-        return self._session
+        here = self._here = _Here(loop, session, Deadlines(self.timeout.total), pool)
+        return here
 
     def proxy(self, url: URL) -> str | None:
         """Return the proxy the environment names for url's origin, asked for once."""
@@ -178,10 +187,10 @@ class Transport:
         Raises:
             Fault: there was no answer.
         """
-        session = await self.session()
+        here = self._ready() or await self._open()
         try:
-            with Deadline(self._here()):
-                answer = await session.request(
+            with Deadline(here.deadlines):
+                answer = await here.session.request(
                     call.method,
                     URL(self._base + call.path, encoded=True),
                     data=call.body,
@@ -192,7 +201,9 @@ class Transport:
                 )
                 # Read to its end it is released, and when that fails read() closes it: no
                 # ``async with`` is needed, which costs as much as all the rest of this.
-                reply = Reply(answer.status, answer.headers, await answer.read())
+                content = answer.content
+                body = content.read_nowait() if content.is_eof() else await answer.read()
+                reply = Reply(answer.status, answer.headers, body)
         except (aiohttp.ClientError, OSError) as error:
             fault = fault_of(error)
         else:
@@ -202,21 +213,15 @@ class Transport:
         log.debug("%s %s: %s", call.method, call.path, fault.reason)
         raise fault
 
-    def _here(self) -> Deadlines:
-        """Return the deadlines of the running loop."""
-        here = self._deadlines
-        if here is None or here.loop is not asyncio.get_running_loop():
-            here = self._deadlines = Deadlines(self.timeout.total)
-        return here
-
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""
         self._closed = True
-        if self._deadlines is not None and self._deadlines.loop is asyncio.get_running_loop():
-            self._deadlines.close()
-        pool, self._pool, self._session = self._pool, None, None
-        if pool is not None and self._loop is asyncio.get_running_loop():
-            await pool.aclose()
+        here, self._here = self._here, None
+        if here is None or here.loop is not asyncio.get_running_loop():
+            return
+        here.deadlines.close()
+        if here.pool is not None:
+            await here.pool.aclose()
 
 
 async def _open_pool(timeout: aiohttp.ClientTimeout) -> AsyncGenerator[aiohttp.ClientSession]:

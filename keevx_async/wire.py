@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
 from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
@@ -55,13 +54,17 @@ _converter.register_structure_hook(str | None, _optional_text)
 _UNREADABLE = (BaseValidationError, KeyError, TypeError, AttributeError)
 
 
-@cache
-def _layout(cls: type) -> tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]:
+_Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
+_LAYOUTS: dict[type, _Layout] = {}
+
+
+def _layout(cls: type) -> _Layout:
     """Return what reads a request's fields by the order of their names, their defaults, keys."""
     fields = sorted(attrs.fields(cls), key=lambda one: one.name)
     names = [one.name for one in fields]
     keys = tuple(f'"{name}":' for name in names)
-    return attrgetter(*names), tuple(one.default for one in fields), keys
+    layout = attrgetter(*names), tuple(one.default for one in fields), keys
+    return _LAYOUTS.setdefault(cls, layout)
 
 
 def _json(value: object) -> str:
@@ -76,7 +79,7 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the canonical JSON body of a request, with callback_url put in if given."""
     if callback_url is not None:
         request = attrs.evolve(cast(Any, request), callback_url=callback_url)
-    read, defaults, keys = _layout(request.__class__)
+    read, defaults, keys = _LAYOUTS.get(type(request)) or _layout(type(request))
     cells = [
         key + _JSON.get(value.__class__, _json)(value)
         for key, default, value in zip(keys, defaults, read(request), strict=True)
@@ -117,8 +120,8 @@ def _envelope(raw: Any) -> Envelope | None:
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
     """Return the task ids a create answered with, or None if they cannot be read."""
-    ids = data.get("task_ids") if isinstance(data, dict) else None
-    if not isinstance(ids, list) or not ids:
+    ids = _field(data, "task_ids")
+    if ids.__class__ is not list or not ids:
         return None
     for one in ids:
         if not isinstance(one, str) or not one:
@@ -137,5 +140,9 @@ def decode_task(data: Any) -> Task | None:
 
 def decode_upload(data: Any) -> str | None:
     """Return the URL an upload answered with, or None if it cannot be read."""
-    url = data.get("url") if isinstance(data, dict) else None
+    url = _field(data, "url")
     return url if isinstance(url, str) and url else None
+
+
+def _field(data: Any, name: str) -> Any:
+    return data.get(name) if data.__class__ is dict else None

@@ -1,0 +1,88 @@
+"""One timer for all exchanges: each ends when its time is up, and no other cancellation is lost."""
+
+import asyncio
+
+import pytest
+
+from keevx_async.deadlines import Deadline, Deadlines
+from tests.simulated import hops, simulated
+
+
+async def spend(deadlines: Deadlines, seconds: float) -> float:
+    """Sleep under a deadline; return when it ended, of the loop's clock."""
+    with Deadline(deadlines):
+        await asyncio.sleep(seconds)
+    return asyncio.get_running_loop().time()
+
+
+@simulated
+async def test_each_ends_when_its_own_time_is_up() -> None:
+    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    began, ended = loop.time(), dict[int, float]()
+
+    async def one(number: int) -> None:
+        await asyncio.sleep(number)
+        try:
+            await spend(deadlines, 60)
+        except TimeoutError:
+            ended[number] = loop.time() - began
+
+    await asyncio.gather(*(one(number) for number in range(7)))
+    assert ended == {number: number + 10.0 for number in range(7)}
+
+
+@simulated
+async def test_what_ends_in_time_is_left_alone() -> None:
+    deadlines = Deadlines(10.0)
+    await asyncio.gather(*(spend(deadlines, 9.9) for _ in range(5)))
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    await asyncio.sleep(60)  # the timer rings for nobody
+
+
+@simulated
+async def test_it_can_be_used_again_after_a_silence() -> None:
+    deadlines = Deadlines(10.0)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await spend(deadlines, 11)
+        await asyncio.sleep(100)
+
+
+@simulated
+async def test_without_seconds_nothing_is_cut() -> None:
+    await spend(Deadlines(None), 1e6)
+
+
+@simulated
+async def test_a_cancellation_from_outside_stays_one() -> None:
+    task = asyncio.ensure_future(spend(Deadlines(10.0), 60))
+    await hops(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@simulated
+async def test_a_cancellation_at_the_same_moment_is_not_swallowed() -> None:
+    task = asyncio.ensure_future(spend(Deadlines(10.0), 60))
+    asyncio.get_running_loop().call_later(10.0, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@simulated
+async def test_a_timeout_leaves_the_task_fit_for_asyncio_timeout() -> None:
+    """A count of cancellations that is not taken back would break every timeout after it."""
+    with pytest.raises(TimeoutError):
+        await spend(Deadlines(10.0), 60)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await asyncio.sleep(60)
+
+
+@simulated
+async def test_closed_it_rings_no_more() -> None:
+    deadlines = Deadlines(10.0)
+    await spend(deadlines, 1)
+    deadlines.close()
+    deadlines.close()
