@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from keevx_async.durations import Durations
-from keevx_async.polling import PollPolicy, Schedule
+from keevx_async.policies import PollPolicy
+from keevx_async.polling import Schedule
 
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 LEARNED = 100

@@ -26,10 +26,9 @@ from .errors import (
     WaitTimeout,
 )
 from .image_to_video import ImageToVideo
-from .polling import PollPolicy
+from .policies import PollPolicy, RetryPolicy
 from .rules import MODELS, ModelRules
 from .tasks import Outcome, Submission, Task
-from .verdict import RetryPolicy
 from .version import VERSION
 
 if TYPE_CHECKING:

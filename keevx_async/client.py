@@ -20,13 +20,12 @@ from .jobs import Destination, Jobs, KeyOf, succeeded
 from .journal import Journal, JournalProtocol, NoJournal
 from .media import read_source
 from .pacing import Pacer
-from .polling import NOT_GIVEN, NotGiven, PollPolicy
+from .policies import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from .requests import Request
 from .retry import Again
 from .runtime import Runtime, Setup, learned
 from .tasks import Submission, Task
 from .transport import CLOSED, Transport
-from .verdict import RetryPolicy
 
 if TYPE_CHECKING:
     import aiohttp

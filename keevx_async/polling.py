@@ -6,22 +6,10 @@ import heapq
 import math
 import random
 from collections.abc import Callable, Hashable
-from enum import Enum
 from typing import Final
 
-from attrs import field, frozen
-from attrs.validators import ge, gt, optional
-
 from .durations import CROWD, MOST_GROUPS, Curve, Durations, Group, Intensity
-
-
-class NotGiven(Enum):
-    """Says "not given" where None already means something."""
-
-    NOT_GIVEN = "not given"
-
-
-NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+from .policies import PollPolicy
 
 JITTER: Final = (0.8, 0.4)
 """Least factor on an interval, and the spread above it."""
@@ -40,31 +28,6 @@ FIRST_HOLD: Final = 1.0
 LONGEST_HOLD: Final = 30.0
 ASKED: Final = math.inf
 AGAIN: Final = -math.inf
-
-
-@frozen(kw_only=True)
-class PollPolicy:
-    """How tasks are waited for.
-
-    Attributes:
-        shortest: seconds; no task is asked about more often.
-        longest: seconds; every task is asked about at least this often, as far as max_rate
-            lets it. Where the two contradict each other, longest holds.
-        concurrency: most status queries in flight.
-        timeout: seconds that a wait takes at most where the call does not say. The vendor
-            says that a generation may take up to 20 minutes.
-        max_rate: status queries per second over all tasks; None for no ceiling. Above it
-            every task's interval stretches.
-        polls_per_task: status queries that a task takes on average once its kind's durations
-            are known; more find the end sooner.
-    """
-
-    shortest: float = field(default=0.25, validator=gt(0))
-    longest: float = field(default=30.0, validator=gt(0))
-    concurrency: int = field(default=32, validator=ge(1))
-    timeout: float | None = 1800.0
-    max_rate: float | None = field(default=None, validator=optional(gt(0)))
-    polls_per_task: float = field(default=8.0, validator=ge(1))
 
 
 class _Cohort:

@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from .errors import KeevxError
 from .events import Emit, Retrying
-from .verdict import RetryPolicy
+from .policies import RetryPolicy
 
 log = logging.getLogger("keevx_async")
 T = TypeVar("T")

@@ -18,13 +18,12 @@ from .journal import JournalProtocol
 from .lane import Lane
 from .media import Downloads
 from .pacing import Pacer
-from .polling import PollPolicy
+from .policies import PollPolicy, RetryPolicy
 from .querying import Querier
 from .retry import Retrier
 from .settling import Settlements
 from .tasks import Task
 from .transport import Transport
-from .verdict import RetryPolicy
 from .waiting import Watcher
 
 if TYPE_CHECKING:

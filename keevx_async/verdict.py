@@ -6,13 +6,9 @@ that no task was made. A query may always be sent again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
-
-from attrs import field, frozen
-from attrs.validators import ge, gt
 
 from .errors import (
     APIError,
@@ -121,32 +117,3 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
     aware = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (aware - datetime.fromtimestamp(now, UTC)).total_seconds())
-
-
-@frozen(kw_only=True)
-class RetryPolicy:
-    """When a request that may be repeated is, and for how long.
-
-    Attributes:
-        attempts: most times one request is sent.
-        first_delay: seconds; the second wait is up to twice as long, and so on.
-        max_delay: seconds; no wait of our own choosing is longer.
-        deadline: seconds from the first attempt after which no other begins. A Retry-After
-            that reaches past it fails at once.
-        grace: seconds that creates in flight are given to answer when they are cancelled.
-    """
-
-    attempts: int = field(default=8, validator=ge(1))
-    first_delay: float = field(default=0.5, validator=ge(0))
-    max_delay: float = field(default=30.0, validator=ge(0))
-    deadline: float = field(default=600.0, validator=gt(0))
-    grace: float = field(default=30.0, validator=ge(0))
-
-    def delay(self, attempt: int, random: Callable[[], float]) -> float:
-        """Return the seconds to wait after attempt number ``attempt``: full jitter.
-
-        Args:
-            attempt: attempts made so far, from 1.
-            random: returns a number in [0, 1).
-        """
-        return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))

@@ -20,7 +20,8 @@ from .errors import (
     WaitTimeout,
 )
 from .events import Emit, Ended, Polled
-from .polling import PollPolicy, Schedule
+from .policies import PollPolicy
+from .polling import Schedule
 from .requests import Request
 from .tasks import Task
 from .verdict import is_passing

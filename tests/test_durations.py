@@ -21,7 +21,8 @@ from keevx_async.durations import (
     Intensity,
     bin_of,
 )
-from keevx_async.polling import PollPolicy, Schedule
+from keevx_async.policies import PollPolicy
+from keevx_async.polling import Schedule
 
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 ANY_AGE = st.floats(0.0, 1e12, allow_nan=False)

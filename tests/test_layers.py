@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / OURS
 ROOMS = [
     "version",
     "errors",
+    "policies",
     "kinds",
     "rules",
     "requests",

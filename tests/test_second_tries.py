@@ -15,8 +15,8 @@ import pytest
 from keevx_async import ConfigurationError, ConnectionFailed, ImageToVideo, Journal, Keevx
 from keevx_async.cli.prompts import Job, jobs
 from keevx_async.journal import State
+from keevx_async.policies import RetryPolicy
 from keevx_async.testing import Emulator, Faults
-from keevx_async.verdict import RetryPolicy
 from keevx_async.wire import encode_request
 
 QUICK = RetryPolicy(attempts=1, grace=0.05)

@@ -18,10 +18,10 @@ from keevx_async.errors import (
     RateLimitError,
     ServerError,
 )
+from keevx_async.policies import RetryPolicy
 from keevx_async.verdict import (
     Fate,
     Fault,
-    RetryPolicy,
     api_error,
     fate_of,
     is_rate_limit,

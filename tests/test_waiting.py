@@ -22,7 +22,7 @@ from keevx_async.errors import (
     Violation,
     WaitTimeout,
 )
-from keevx_async.polling import PollPolicy
+from keevx_async.policies import PollPolicy
 from keevx_async.tasks import Task
 from keevx_async.waiting import Watcher
 from tests.simulated import hops, simulated

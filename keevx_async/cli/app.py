@@ -14,9 +14,9 @@ from keevx_async.client import Keevx
 from keevx_async.errors import APIError, AuthenticationError, ConfigurationError, KeevxError
 from keevx_async.image_to_video import ImageToVideo
 from keevx_async.journal import Journal
+from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
-from keevx_async.verdict import RetryPolicy
 from keevx_async.version import VERSION
 
 from .ledger import settlement, tell_journal

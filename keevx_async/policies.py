@@ -1,0 +1,73 @@
+"""Settings with their defaults, named once; apart from what obeys them, so the face is cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from attrs import field, frozen
+from attrs.validators import ge, gt, optional
+
+
+class NotGiven(Enum):
+    """Says "not given" where None already means something."""
+
+    NOT_GIVEN = "not given"
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """When a request that may be repeated is, and for how long.
+
+    Attributes:
+        attempts: most times one request is sent.
+        first_delay: seconds; the second wait is up to twice as long, and so on.
+        max_delay: seconds; no wait of our own choosing is longer.
+        deadline: seconds from the first attempt after which no other begins. A Retry-After
+            that reaches past it fails at once.
+        grace: seconds that creates in flight are given to answer when they are cancelled.
+    """
+
+    attempts: int = field(default=8, validator=ge(1))
+    first_delay: float = field(default=0.5, validator=ge(0))
+    max_delay: float = field(default=30.0, validator=ge(0))
+    deadline: float = field(default=600.0, validator=gt(0))
+    grace: float = field(default=30.0, validator=ge(0))
+
+    def delay(self, attempt: int, random: Callable[[], float]) -> float:
+        """Return the seconds to wait after attempt number ``attempt``: full jitter.
+
+        Args:
+            attempt: attempts made so far, from 1.
+            random: returns a number in [0, 1).
+        """
+        return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))
+
+
+@frozen(kw_only=True)
+class PollPolicy:
+    """How tasks are waited for.
+
+    Attributes:
+        shortest: seconds; no task is asked about more often.
+        longest: seconds; every task is asked about at least this often, as far as max_rate
+            lets it. Where the two contradict each other, longest holds.
+        concurrency: most status queries in flight.
+        timeout: seconds that a wait takes at most where the call does not say. The vendor
+            says that a generation may take up to 20 minutes.
+        max_rate: status queries per second over all tasks; None for no ceiling. Above it
+            every task's interval stretches.
+        polls_per_task: status queries that a task takes on average once its kind's durations
+            are known; more find the end sooner.
+    """
+
+    shortest: float = field(default=0.25, validator=gt(0))
+    longest: float = field(default=30.0, validator=gt(0))
+    concurrency: int = field(default=32, validator=ge(1))
+    timeout: float | None = 1800.0
+    max_rate: float | None = field(default=None, validator=optional(gt(0)))
+    polls_per_task: float = field(default=8.0, validator=ge(1))
