@@ -20,6 +20,7 @@ from keevx_async import (
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 
+WINDOWS = sys.platform == "win32"
 BEGIN = """
 import asyncio, os, signal, sys
 from keevx_async import ImageToVideo, Keevx, PollPolicy
@@ -51,6 +52,7 @@ async def main():
             assert outcome.ok
 asyncio.run(main())
 """
+UVLOOP = AS_SHOWN.replace("asyncio.run(", "import uvloop; uvloop.run(")
 LEFT_EARLY = """
 async def main():
     async with emulator, client() as keevx:
@@ -159,6 +161,7 @@ def run(script: str, here: Path, warn: str = "error") -> subprocess.CompletedPro
     "script",
     [
         AS_SHOWN,
+        pytest.param(UVLOOP, marks=pytest.mark.skipif(WINDOWS, reason="uvloop has no Windows")),
         LEFT_EARLY,
         CLOSED,
         NOTEBOOK,
@@ -169,6 +172,7 @@ def run(script: str, here: Path, warn: str = "error") -> subprocess.CompletedPro
     ],
     ids=[
         "as shown",
+        "uvloop",
         "left early",
         "closed",
         "notebook",
