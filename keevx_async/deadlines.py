@@ -14,12 +14,12 @@ class Deadlines:
     """What is under way on the running event loop, that which must end first in front.
 
     Args:
-        seconds: for each; None for no limit.
+        seconds: for each; None or 0 for no limit, as aiohttp has it.
     """
 
     def __init__(self, seconds: float | None) -> None:
         self.loop = asyncio.get_running_loop()
-        self.seconds = seconds
+        self.seconds = seconds if seconds and seconds > 0 else None
         self.under_way: dict[Deadline, float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -35,11 +35,6 @@ class Deadlines:
         first = next(iter(self.under_way.values()), None)
         if first is not None:
             self.watch(first)
-
-    def close(self) -> None:
-        """Ring no more."""
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Deadline:

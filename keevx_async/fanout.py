@@ -154,6 +154,7 @@ class FanOut:
         self.stopping = False
         self._feed = _Feed(items)
         self._begin = begin
+        self._work: Work
         self._concurrency = concurrency
         self._grace = grace
         self._workers: dict[asyncio.Task[None], _Slot] = {}

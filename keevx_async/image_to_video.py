@@ -61,17 +61,15 @@ class ImageToVideo(Request):
 
     def violations(self) -> Found:
         """Return every rule this request breaks."""
-        model = self.model
-        rules = MODELS.get(model) if isinstance(model, str) else None
-        found = _free(self, rules)
-        choice = _choice(self, rules)
+        rules = MODELS.get(self.model) if isinstance(self.model, str) else None
+        found, choice = _free(self, rules), _choice(self, rules)
         try:
             if choice in _SOUND:
                 return found
-        except TypeError:  # something that cannot be remembered, and so is none of these
-            choice = None
+        except TypeError:  # a list, say, is none of what is remembered
+            return found + _settings(self, rules)
         broken = _settings(self, rules)
-        if choice and not broken:
+        if not broken:
             _SOUND.add(choice)
         return found + broken
 
@@ -80,7 +78,7 @@ _SOUND: set[tuple[object, ...]] = set()
 """Choices of settings that broke no rule; there are few, so each is checked once."""
 
 
-def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...] | None:
+def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...]:
     """Return all that _settings looks at."""
     many, duration, count = request.reference_images, request.duration, request.generate_count
     return (
@@ -95,7 +93,7 @@ def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ..
         count.__class__,
         request.image_url is not None,
         request.end_image_url is not None,
-        len(many) if many.__class__ is tuple else None,
+        len(many) if isinstance(many, tuple) else None,
     )
 
 
@@ -116,18 +114,15 @@ def _free(request: ImageToVideo, rules: ModelRules | None) -> Found:
 def _settings(request: ImageToVideo, rules: ModelRules | None) -> Found:
     """Return what is broken by the choice of settings."""
     most = rules.max_count if rules else MAX_COUNT
+    ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
     found = (
-        *one_of("aspect_ratio", request.aspect_ratio, _ratios(rules)),
+        *one_of("aspect_ratio", request.aspect_ratio, ratios),
         *a_flag("generate_audio", request.generate_audio),
         *in_range("generate_count", request.generate_count, 1, most),
     )
     if rules is None:
         return found + one_of("model", request.model, tuple(MODELS))
     return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
-
-
-def _ratios(rules: ModelRules | None) -> tuple[str, ...]:
-    return rules.aspect_ratios if rules else ASPECT_RATIOS
 
 
 def _references(value: object) -> Found:

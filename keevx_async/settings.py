@@ -47,9 +47,9 @@ def api_headers(api_key: str | None, extra: Mapping[str, str] | None) -> dict[st
 
 def timeout(given: float | aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     """Return the timeout of one exchange."""
-    if not isinstance(given, int | float | str):
-        return given
-    return whole_timeout(positive("timeout", given))
+    if given is None or isinstance(given, int | float | str):
+        return whole_timeout(positive("timeout", given))
+    return given
 
 
 def positive(name: str, value: float) -> float:

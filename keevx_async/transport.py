@@ -204,6 +204,8 @@ class Transport:
                 content = answer.content
                 body = content.read_nowait() if content.is_eof() else await answer.read()
                 reply = Reply(answer.status, answer.headers, body)
+                if not answer.closed:  # it wants to speak another protocol
+                    answer.release()
         except (aiohttp.ClientError, OSError) as error:
             fault = fault_of(error)
         else:
@@ -218,8 +220,7 @@ class Transport:
         self._closed = True
         here, self._here = self._here, None
         if here is None or here.loop is not asyncio.get_running_loop():
-            return
-        here.deadlines.close()
+            return  # what is under way in a borrowed session still meets its deadline
         if here.pool is not None:
             await here.pool.aclose()
 

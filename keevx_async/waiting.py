@@ -60,8 +60,9 @@ class Watcher:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        self._made_from: dict[str, Request] = {}  # beside _births: a pair of both for each task
-        self._births: dict[str, float] = {}  # would be one object more for the collector to visit
+        # Two, for a pair of both would be one thing more for each run of the garbage collector.
+        self._births: OrderedDict[str, float] = OrderedDict()
+        self._made_from: dict[str, Request] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
@@ -126,7 +127,7 @@ class Watcher:
         self._births[task_id] = self._loop.time() - age
         self._made_from[task_id] = request
         if len(self._births) > MOST_BIRTHS:
-            self._birth_of(next(iter(self._births)))
+            self._made_from.pop(self._births.popitem(last=False)[0])
 
     def _birth_of(self, task_id: str) -> tuple[Request | None, float | None]:
         """Return, and forget, what a task was made from, and when."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from json.encoder import encode_basestring
 from operator import attrgetter
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import attrs
@@ -77,12 +77,14 @@ _JSON: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the canonical JSON body of a request, with callback_url put in if given."""
-    if callback_url is not None:
-        request = attrs.evolve(cast(Any, request), callback_url=callback_url)
     read, defaults, keys = _LAYOUTS.get(type(request)) or _layout(type(request))
+    values = read(request)
+    if callback_url is not None:
+        at = keys.index('"callback_url":')
+        values = (*values[:at], callback_url, *values[at + 1 :])
     cells = [
         key + _JSON.get(value.__class__, _json)(value)
-        for key, default, value in zip(keys, defaults, read(request), strict=True)
+        for key, default, value in zip(keys, defaults, values, strict=True)
         if value is not default and (default is attrs.NOTHING or value != default)
     ]
     return f"{{{','.join(cells)}}}".encode()
@@ -100,7 +102,7 @@ def decode_envelope(body: bytes) -> Envelope | None:
     A gateway's ``{"code": 504, "message": "timeout"}`` tells nothing of what happened behind it.
     """
     try:
-        text = body.decode().strip()
+        text = body.decode().strip(" \t\r\n")
         raw, end = _parse(text)
     except (ValueError, RecursionError):
         return None

@@ -254,6 +254,7 @@ async def test_headers_of_ones_own_are_sent_along(emulator: Emulator) -> None:
         ({"rate": float("nan")}, "rate is nan"),
         ({"timeout": -1}, "timeout is -1; it must be a number above 0"),
         ({"timeout": True}, "timeout is True"),
+        ({"timeout": None}, "timeout is None"),
         ({"timeout": "5"}, "timeout is '5'"),
         ({"max_connections": 0}, "max_connections is 0"),
         ({"max_connections": 0.5}, "max_connections is 0.5"),

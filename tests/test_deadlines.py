@@ -50,7 +50,8 @@ async def test_it_can_be_used_again_after_a_silence() -> None:
 
 @simulated
 async def test_without_seconds_nothing_is_cut() -> None:
-    await spend(Deadlines(None), 1e6)
+    for none in (None, 0, -1.0):  # aiohttp takes them all for no limit
+        await spend(Deadlines(none), 1e6)
 
 
 @simulated
@@ -81,8 +82,39 @@ async def test_a_timeout_leaves_the_task_fit_for_asyncio_timeout() -> None:
 
 
 @simulated
-async def test_closed_it_rings_no_more() -> None:
-    deadlines = Deadlines(10.0)
-    await spend(deadlines, 1)
-    deadlines.close()
-    deadlines.close()
+async def test_one_that_was_being_cancelled_before_is_cut_all_the_same() -> None:
+    """So is what a fan-out gives a last grace to."""
+
+    async def one() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            with pytest.raises(TimeoutError):
+                await spend(Deadlines(10.0), 60)
+            raise
+
+    task = asyncio.ensure_future(one())
+    await hops(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@simulated
+async def test_what_ends_by_itself_as_it_is_cut_ends_as_it_did() -> None:
+    deadlines, ended = Deadlines(10.0), list[str]()
+
+    async def one(how: Exception | None) -> None:
+        with Deadline(deadlines):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if how is not None:
+                    raise how from None
+        ended.append("answered")
+
+    with pytest.raises(ValueError, match="of its own"):
+        await one(ValueError("of its own"))
+    await one(None)
+    assert ended == ["answered"]
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]

@@ -15,6 +15,7 @@ from keevx_async import (
     ConfigurationError,
     Keevx,
     KeevxError,
+    RetryPolicy,
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
@@ -259,6 +260,20 @@ async def test_a_borrowed_session_that_was_closed_is_told(emulator: Emulator) ->
         for verb in (keevx.submit(a_request()), keevx.status(task_id), keevx.wait(task_id)):
             with pytest.raises(ConfigurationError, match="session= is closed"):
                 await verb
+
+
+@pytest.mark.asyncio
+async def test_what_is_under_way_in_a_borrowed_session_meets_its_deadline() -> None:
+    async with Emulator() as emulator, aiohttp.ClientSession() as session:
+        emulator.faults.silent_after_create = 1.0
+        retry = RetryPolicy(grace=0.01)
+        keevx = keevx_of(emulator, session=session, timeout=0.3, retry=retry)
+        paying = asyncio.ensure_future(keevx.submit(a_request()))
+        while not emulator.creates:  # noqa: ASYNC110 - the emulator tells of no arrival
+            await asyncio.sleep(0)
+        await keevx.close()
+        with pytest.raises(SubmissionUncertain, match="timed out"):
+            await paying
 
 
 class Counted(aiohttp.TCPConnector):

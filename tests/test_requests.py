@@ -4,7 +4,7 @@ import copy
 import json
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
@@ -33,6 +33,21 @@ def refusal(**fields: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as refused:
         make(**fields)
     return refused.value
+
+
+class Pair(NamedTuple):
+    one: str
+    other: str
+
+
+class Many(tuple[str, ...]):
+    __slots__ = ()
+
+
+def test_a_tuple_of_its_own_kind_is_counted_as_any() -> None:
+    make(reference_images=Pair(*["https://example.com/a.jpg"] * 2))
+    refused = refusal(reference_images=Many(["https://example.com/a.jpg"] * 9))
+    assert [one.field for one in refused.violations] == ["reference_images"]
 
 
 def test_all_violations_are_told_at_once() -> None:

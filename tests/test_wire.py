@@ -1,6 +1,8 @@
 """Between values and bytes: nothing odd in an answer may cost a paid result."""
 
 import json
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +79,7 @@ def test_nothing_else_is_a_code(code: Any) -> None:
         b"[]",
         b'[{"code": 0}]',
         b"{}",
+        '\u2028{"code": 429, "msg": "slow down"}'.encode(),  # JSON knows four white spaces
         b'{"msg": "ok", "data": {"task_ids": ["a"]}}',
         b'{"code": 0',
         b"<html>502 Bad Gateway</html>",
@@ -240,6 +243,42 @@ def test_a_body_is_canonical() -> None:
     body = encode_request(make(generate_audio=True, callback_url="https://mine.example/a"))
     assert [*json.loads(body)] == sorted(json.loads(body))
     assert b'"duration":4,' in body
+
+
+@pytest.mark.parametrize(
+    ("fields", "body", "digest"),
+    [
+        (
+            {"prompt": 'Ein "Hund" läuft\n犬 \\', "aspect_resolution": "1080p", "duration": 6},
+            '{"aspect_ratio":"16:9","aspect_resolution":"1080p","duration":6,'
+            '"image_url":"https://example.com/start.jpg","model":"V",'
+            '"prompt":"Ein \\"Hund\\" läuft\\n犬 \\\\"}',
+            "608633c36c5bd65117444cc2d6c2f2ec",
+        ),
+        (
+            {
+                "prompt": "A dog",
+                "image_url": Path("in/start frame.png"),
+                "reference_images": [Path("a.png"), "https://example.com/b.jpg"],
+                "aspect_ratio": "9:16",
+                "aspect_resolution": "4k",
+                "duration": 8,
+                "generate_audio": True,
+                "generate_count": 4,
+            },
+            '{"aspect_ratio":"9:16","aspect_resolution":"4k","duration":8,"generate_audio":true,'
+            '"generate_count":4,"image_url":"file:in/start frame.png","model":"V",'
+            '"prompt":"A dog","reference_images":["file:a.png","https://example.com/b.jpg"]}',
+            "e2fc12bb57789022fc44f80d983d6178",
+        ),
+    ],
+)
+def test_bodies_stay_what_they_were(fields: dict[str, Any], body: str, digest: str) -> None:
+    """Their digests are the keys of journals that were written by earlier releases."""
+    start = {"model": "V", "image_url": "https://example.com/start.jpg", "aspect_ratio": "16:9"}
+    encoded = encode_request(ImageToVideo(**{**start, **fields}))
+    assert encoded == body.encode()
+    assert sha256(b"image_to_video:" + encoded).hexdigest().startswith(digest)
 
 
 def test_a_callback_url_is_put_in_when_given() -> None:
