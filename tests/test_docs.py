@@ -2,11 +2,12 @@
 
 import ast
 import asyncio
+import json
 import re
 import shlex
 import socket
 import threading
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from inspect import CO_COROUTINE
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import keevx_async
 from docs import build
 from docs.picture import PICTURE, drawn
 from docs.tables import models
-from keevx_async import MODELS, ModelRules
+from keevx_async import MODELS, ImageToVideo, InvalidRequest, ModelRules
 from keevx_async.cli.app import app
 from keevx_async.testing import Emulator
 
@@ -28,6 +29,10 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 # The comment that stands before a block of another SDK's code: it needs that SDK and an account
 # there, so it is held to being Python, and not run.
 THEIRS = re.compile(r"<!-- theirs: [\w-]+ -->\s*\Z")
+UNTAKEN = (
+    '{"key": "k", "model": "V", "prompt": "A dog", "image_url": "dog.jpg", "aspect_ratio": "9:16",'
+    ' "aspect_resolution": "4k", "duration": 5}'
+)
 TARGETS = re.compile(r"^([a-z]+):.*## ", re.MULTILINE)
 
 
@@ -100,9 +105,19 @@ def shell(example: Example) -> None:
             assert words[1] in targets, f"{example.path}:{example.line}: make {words[1]}"
 
 
+def prompts(example: Example) -> None:
+    """Hold each line of a file of prompts to the rules; its image is a path, as the page says."""
+    for line in example.parsed.splitlines():
+        fields = json.loads(line)
+        del fields["key"]
+        ImageToVideo(**{**fields, "image_url": Path(fields["image_url"])})
+
+
 def blocks(page: Path, runner: asyncio.Runner) -> Document:
     """Return a page whose blocks are found."""
-    parsers = [CodeBlockParser("python", Python(runner)), CodeBlockParser("sh", shell)]
+    evaluators: dict[str, Callable[[Example], None]]
+    evaluators = {"python": Python(runner), "sh": shell, "jsonl": prompts}
+    parsers = [CodeBlockParser(language, run) for language, run in evaluators.items()]
     return Sybil(parsers, path=str(page.parent)).parse(page)
 
 
@@ -123,6 +138,7 @@ def test_every_block_of_a_page_runs(page: Path) -> None:
         ("<!-- theirs: fal-client -->\n```python\nis no Python\n```\n", SyntaxError),
         ("```sh\nkeevx run --nonesuch\n```\n", Exception),
         ("```sh\nmake nonesuch\n```\n", AssertionError),
+        (f"```jsonl\n{UNTAKEN}\n```\n", InvalidRequest),
     ],
 )
 def test_a_block_that_does_not_work_is_found(
