@@ -7,7 +7,7 @@ PIP    := 'pip>=25.1'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types build smoke bench format clean
+.PHONY: help demo test lint types docs build smoke bench format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 	/p' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ types: $(VENV)/.lint $(VENV)/.test  ## mypy and pyright, both strict, tests/typi
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(VENV)/.docs  ## the site, in site/: warnings are errors, and nothing is loaded from other hosts
+	$(BIN)/python -m docs.build
+
 build: $(VENV)/.lint  ## the sdist, and the wheel built from it, in dist/
 	rm -rf dist
 	$(BIN)/python -m build
@@ -35,7 +38,7 @@ smoke: build  ## the smoke tests against the installed wheel, far from the sourc
 	$(PYTHON) -m venv "$$away/venv"; \
 	"$$away/venv/bin/python" -m pip install -q $(PIP); \
 	"$$away/venv/bin/python" -m pip install -q --group test "$$(echo dist/*.whl)[cli]"; \
-	cp -R tests benchmarks pyproject.toml "$$away"; \
+	cp -R tests benchmarks docs pyproject.toml "$$away"; \
 	cd "$$away"; unset PYTHONPATH; \
 	venv/bin/python -c 'import keevx_async as k; print(k.__file__); assert "site-packages" in k.__file__'; \
 	PYTHONDEVMODE=1 venv/bin/python -m pytest -m smoke -p no:cacheprovider
@@ -48,7 +51,7 @@ format: $(VENV)/.lint  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove what was built and cached (for a fresh start remove .venv too)
-	rm -rf build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site .cache .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find keevx_async tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -61,7 +64,7 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 	$(BIN)/python -m pip install -q -e '.[cli]'
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint: $(VENV)/.%: $(VENV)/.cli
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.cli
 	$(BIN)/python -m pip install -q --group $*
 	@touch $@
 

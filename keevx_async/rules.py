@@ -79,3 +79,4 @@ MODELS: MutableMapping[str, ModelRules] = {
         summary="single start frame",
     ),
 }
+"""The rules of each model by its name; add a row when the vendor ships a model before we do."""

@@ -1,0 +1,61 @@
+"""Builds the site into ``site/`` and holds it to its promises: ``python -m docs.build``.
+
+Any warning fails it, and so does a page that would have the reader's browser load something from
+another host, or an exported name without its place in the reference.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import keevx_async
+
+SITE = Path("site")
+# What a browser fetches by itself; a plain <a href> it does not.
+LOADED = re.compile(
+    r"""(?:\ssrc|<link\b(?![^>]*rel="?canonical)[^>]*\shref|<image\b[^>]*href)="?(?:https?:)?//[^"\s>]+"""
+    r"""|url\(["']?(?:https?:)?//[^)]+|@import\s+["'](?:https?:)?//[^"']+"""
+)
+
+
+def main() -> int:
+    """Build and check; return the exit code."""
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
+    built = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - our own words
+    print(built.stdout + built.stderr, end="")
+    faults = [*warnings(built.stderr), *outside(), *missing()]
+    for fault in faults:
+        print(f"docs: {fault}", file=sys.stderr)
+    return 1 if faults else built.returncode
+
+
+def warnings(said: str) -> Iterator[str]:
+    """Yield what was warned of in passing: --strict counts zensical's own warnings only."""
+    for line in said.splitlines():
+        if re.match(r"(griffe|mkdocstrings|WARNING|ERROR)", line):
+            yield f"warned: {line}"
+
+
+def outside() -> Iterator[str]:
+    """Yield each load from another host."""
+    for path in sorted(SITE.rglob("*")):
+        if path.suffix in {".html", ".css", ".svg"}:
+            for found in LOADED.findall(path.read_text(encoding="utf-8")):
+                yield f"{path} loads from another host: {found.strip()}"
+
+
+def missing() -> Iterator[str]:
+    """Yield each exported name that the reference does not show."""
+    page = SITE / "api" / "index.html"
+    shown = page.read_text(encoding="utf-8") if page.exists() else ""
+    for name in keevx_async.__all__:
+        if f'id="keevx_async.{name}"' not in shown:
+            yield f"{page} has no {name}: give it a docstring"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
