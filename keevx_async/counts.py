@@ -47,8 +47,11 @@ class Counts:
             self.failed += 1
 
     def __str__(self) -> str:
-        told = (f"{self.ok} ok", f"{self.failed} failed", f"{self.uncertain} uncertain")
-        return ", ".join((*told, f"{self.under_way} under way"))
+        told = [(self.failed, "failed"), (self.uncertain, "uncertain")]
+        told.append((self.under_way, "under way"))
+        return ", ".join(
+            [f"{self.ok} ok", *(f"{number} {name}" for number, name in told if number)]
+        )
 
 
 def fan_out_table(counts: Counts, outcomes: Sequence[Outcome]) -> Html:

@@ -46,6 +46,7 @@ ROOMS = [
     "runtime",
     "settings",
     "client",
+    "notebook",
     "testing",
     "cli",
     "docket",
@@ -65,6 +66,7 @@ FENCE: dict[str, set[str]] = {
     "sqlite3": {"journal"},
     "cyclopts": {"cli"},
     "rich": {"cli"},
+    "tqdm": {"notebook"},
     "pytest": {"testing"},
     "pytest_asyncio": {"testing"},
 }
