@@ -91,16 +91,22 @@ def picture(url: str | None, height: int) -> Html:
     """
     if not is_url(url):
         return Html()
-    look = f"height:{height}px;width:{height * 4 // 3}px;object-fit:cover;display:inline-block"
-    style = f"{look};margin:0;border-radius:4px;background:{_FAINT}"
+    look = f"height:{height}px;width:{height * 4 // 3}px;object-fit:cover;display:block"
+    style = f"{look};margin:0;border-radius:4px;background:{_FAINT};font-size:11px"  # for alt
     sent = {"loading": "lazy", "referrerpolicy": "no-referrer"}
-    return Html(_opening("img", {"src": url, "alt": "thumbnail", "style": style, **sent}))
+    return Html(_opening("img", {"src": url, "alt": "video", "style": style, **sent}))
 
 
 def stack(*lines: str) -> Html:
     """Return lines one below another, empty ones left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
+
+
+def beside(*pieces: str) -> Html:
+    """Return pieces beside each other."""
+    style = {"style": "display:flex;gap:8px;align-items:center;padding:2px 0"}
+    return element("div", style, *pieces)
 
 
 def card(*children: str) -> Html:

@@ -7,7 +7,20 @@ from pathlib import Path
 
 from attrs import define, frozen
 
-from .display import Html, Tone, badge, brief, card, code, joined, link, picture, stack, table
+from .display import (
+    Html,
+    Tone,
+    badge,
+    beside,
+    brief,
+    card,
+    code,
+    joined,
+    link,
+    picture,
+    stack,
+    table,
+)
 from .errors import SubmissionUncertain
 from .requests import Request
 
@@ -60,14 +73,14 @@ class Task:
 
     def _repr_html_(self) -> str:
         tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
-        head = joined(" ", [badge(self.status, tone), code(self.task_id)])
+        head = joined(" ", [badge(brief(self.status, 30), tone), code(self.task_id)])
         facts = joined(" · ", [*self._facts(), link(self.video_url, "video")])
         return card(_thumbnail(self, 72), stack(head, facts, brief(self.error_message, _LONGEST)))
 
     def _facts(self) -> Iterator[str]:
-        if self.duration is not None:
+        if self.duration:  # a failed one comes with zeros
             yield f"{self.duration:g} s"
-        if self.width is not None and self.height is not None:
+        if self.width and self.height:
             yield f"{self.width}x{self.height}"
 
 
@@ -85,7 +98,7 @@ class Submission:
     def _repr_html_(self) -> str:
         ids = joined(" ", map(code, self.task_ids))
         model = getattr(self.request, "model", self.request.kind.name)
-        head = joined(" ", [badge("SUBMITTED", "good"), f"model {model}"])
+        head = joined(" ", [badge("SUBMITTED", "good"), f"model {brief(model, 30)}"])
         return card(stack(head, _subject(self.request, _LONGEST), ids))
 
 
@@ -159,7 +172,7 @@ def _word(outcome: Outcome) -> str:
 def _made(task_id: str, task: Task | None) -> Html:
     if task is None:
         return code(task_id)
-    return joined(" ", [_thumbnail(task, 36), link(task.video_url, code(task_id)) or code(task_id)])
+    return beside(_thumbnail(task, 36), link(task.video_url, code(task_id)) or code(task_id))
 
 
 def _thumbnail(task: Task, height: int) -> Html:
