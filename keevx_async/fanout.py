@@ -16,10 +16,12 @@ from collections.abc import (
     Coroutine,
     Generator,
     Iterable,
+    Sequence,
 )
 from itertools import count
 from typing import Any, Protocol, TypeVar
 
+from .counts import Counts, fan_out_table
 from .errors import ConfigurationError
 from .tasks import Outcome
 
@@ -138,6 +140,7 @@ class FanOut:
     Attributes:
         outcomes: what has ended, in input order once complete; when iterated over, what has
             not been handed out yet.
+        counts: how many have gone which way, those handed out included.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class FanOut:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
         self.outcomes: list[Outcome] = []
+        self.counts = Counts(len(items) if isinstance(items, Sequence) else None)
         self.stopping = False
         self._feed = _Feed(items)
         self._begin = begin
@@ -181,7 +185,10 @@ class FanOut:
             raise ExceptionGroup(f"{len(errors)} of {len(self.outcomes)} items failed", errors)
 
     def __repr__(self) -> str:
-        return f"<FanOut outcomes={len(self.outcomes)} errors={len(self.errors)}>"
+        return f"<FanOut {self.counts}>"
+
+    def _repr_html_(self) -> str:
+        return fan_out_table(self.counts, self.outcomes)
 
     def __await__(self) -> Generator[Any, None, FanOut]:
         return self._complete().__await__()
@@ -281,6 +288,7 @@ class FanOut:
 
     async def _one(self, outcome: Outcome, slot: _Slot) -> None:
         follow: Follow | None = None
+        self.counts.under_way += 1
         try:
             follow = await self._work(outcome, slot)
             if follow is not None:
@@ -288,6 +296,8 @@ class FanOut:
         except asyncio.CancelledError:
             if outcome.error is not None or outcome.task_ids:  # else it had not begun
                 self._keep(outcome)
+            else:
+                self.counts.under_way -= 1
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
@@ -314,6 +324,7 @@ class FanOut:
 
     def _keep(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+        self.counts.add(outcome)
         self._news.set()
 
     async def _hand_out(self) -> None:

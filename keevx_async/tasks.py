@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from attrs import define, frozen
 
+from .display import (
+    Html,
+    Tone,
+    badge,
+    beside,
+    brief,
+    card,
+    code,
+    joined,
+    link,
+    picture,
+    stack,
+    table,
+)
+from .errors import SubmissionUncertain
 from .requests import Request
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
+_LONGEST = 300
+"""Most letters of a prompt or a reason in a notebook."""
 
 
 @frozen(kw_only=True)
@@ -49,6 +67,22 @@ class Task:
         """Whether the task has ended, either way."""
         return self.status in (SUCCEEDED, FAILED)
 
+    def __repr__(self) -> str:
+        said = " ".join([brief(self.task_id), brief(self.status), *self._facts()])
+        return f"<Task {said}{_reason(self.error_message)}>"
+
+    def _repr_html_(self) -> str:
+        tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
+        head = joined(" ", [badge(brief(self.status, 30), tone), code(self.task_id)])
+        facts = joined(" · ", [*self._facts(), link(self.video_url, "video")])
+        return card(_thumbnail(self, 72), stack(head, facts, brief(self.error_message, _LONGEST)))
+
+    def _facts(self) -> Iterator[str]:
+        if self.duration:  # a failed one comes with zeros
+            yield f"{self.duration:g} s"
+        if self.width and self.height:
+            yield f"{self.width}x{self.height}"
+
 
 @frozen
 class Submission:
@@ -57,6 +91,15 @@ class Submission:
     request: Request
     key: str
     task_ids: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"
+
+    def _repr_html_(self) -> str:
+        ids = joined(" ", map(code, self.task_ids))
+        model = getattr(self.request, "model", self.request.kind.name)
+        head = joined(" ", [badge("SUBMITTED", "good"), f"model {brief(model, 30)}"])
+        return card(stack(head, _subject(self.request, _LONGEST), ids))
 
 
 @define
@@ -85,3 +128,67 @@ class Outcome:
     def ok(self) -> bool:
         """Whether nothing went wrong."""
         return self.error is None
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it may have been paid, and nobody knows."""
+        return isinstance(self.error, SubmissionUncertain)
+
+    def __repr__(self) -> str:
+        files = f" in {', '.join(map(str, self.paths))}" if self.paths else ""
+        said = f"{self.index} {_word(self)}: {_ids(self.task_ids)}{brief(files)}"
+        return f"<Outcome {said}{_reason(self.error)}>"
+
+    def _repr_html_(self) -> str:
+        return outcome_table([self])
+
+
+def outcome_table(outcomes: Iterable[Outcome], *around: str) -> Html:
+    """Return outcomes as an HTML table, a row each.
+
+    Args:
+        outcomes: in the order of the rows.
+        around: lines above the table.
+    """
+    head = ("#", "", "request", "tasks", "result")
+    return table(head, [_row(one) for one in outcomes], *around)
+
+
+def _row(outcome: Outcome) -> Iterator[str]:
+    tone: Tone = "good" if outcome.ok else "unsure" if outcome.uncertain else "bad"
+    yield str(outcome.index)
+    yield badge(_word(outcome), tone)
+    yield _subject(outcome.request, 80)
+    ended = {task.task_id: task for task in outcome.tasks}
+    yield stack(*(_made(one, ended.get(one)) for one in outcome.task_ids))
+    files = [brief(str(path)) for path in outcome.paths]
+    yield stack(*files, brief("" if outcome.ok else str(outcome.error), _LONGEST))
+
+
+def _word(outcome: Outcome) -> str:
+    return "ok" if outcome.ok else "uncertain" if outcome.uncertain else "failed"
+
+
+def _made(task_id: str, task: Task | None) -> Html:
+    if task is None:
+        return code(task_id)
+    return beside(_thumbnail(task, 36), link(task.video_url, code(task_id)) or code(task_id))
+
+
+def _thumbnail(task: Task, height: int) -> Html:
+    shown = picture(task.thumbnail_url, height)
+    return link(task.video_url, shown) or shown
+
+
+def _subject(request: object, most: int) -> str:
+    """Return the prompt of a request, or what stands in its place."""
+    prompt = getattr(request, "prompt", None)
+    return brief(prompt if isinstance(prompt, str) else type(request).__name__, most)
+
+
+def _ids(task_ids: tuple[str, ...]) -> str:
+    return brief(", ".join(task_ids[:4])) or "no ids"
+
+
+def _reason(said: object) -> str:
+    return f": {brief(str(said))}" if said else ""

@@ -729,7 +729,7 @@ async def test_ten_thousand_items_that_never_wait_do_not_hold_the_loop(consume: 
 async def test_the_repr_is_short() -> None:
     studio = Studio()
     fan = await studio.fan(studio.items(500))
-    assert repr(fan) == "<FanOut outcomes=500 errors=0>"
+    assert repr(fan) == "<FanOut 500 ok>"
 
 
 # --- carry

@@ -39,6 +39,8 @@ def shown(value: Any) -> Iterator[str]:
     """Every way in which a value may come to be seen."""
     yield repr(value)
     yield str(value)
+    if hasattr(value, "_repr_html_"):
+        yield value._repr_html_()
     if not isinstance(value, FanOut):
         yield repr(pickle.dumps(value))
         yield repr(getattr(value, "__dict__", ""))

@@ -27,6 +27,7 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
+from keevx_async.notebook import progress
 
 
 def make(prompt: str) -> ImageToVideo:
@@ -120,11 +121,19 @@ async def many(keevx: Keevx, requests: list[ImageToVideo]) -> None:
         assert_type(outcome.index, int)
         assert_type(outcome.key, str)
         assert_type(outcome.ok, bool)
+        assert_type(outcome.uncertain, bool)
         assert_type(outcome.task_ids[0], str)
         assert_type(outcome.tasks[0], Task)
         assert_type(outcome.paths[0], Path)
         what: Exception | None = outcome.error
         print(what)
+
+    assert_type(await progress(keevx.generate_many(requests)), FanOut)
+    async for shown in progress(keevx.submit_many(stream()), total=10):
+        assert_type(shown, Outcome)
+    assert_type(result.counts.ok, int)
+    assert_type(result.counts.total, int | None)
+    progress(requests)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     async for task in keevx.wait_many(["i2v-1", "i2v-2"], timeout=60):
         assert_type(task, Task)
