@@ -173,6 +173,9 @@ class Keevx:
         """
 
         async def guard(step: Coroutine[Any, Any, T]) -> T:
+            if self._closed:  # close() waits for those that it finds, and no other may begin
+                step.close()
+                raise ConfigurationError(CLOSED)
             paying = asyncio.create_task(step)
             self._paying.add(paying)
             paying.add_done_callback(self._paying.discard)

@@ -18,7 +18,7 @@ from .errors import (
     SubmissionUncertain,
     Violation,
 )
-from .events import Emit, Submitted, Uncertain
+from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
 from .journal import Entry, JournalProtocol, State
 from .lane import Lane, Turn
@@ -54,7 +54,7 @@ class Creator:
         journal: keeps the intent and what came of it.
         settlements: gives each create a callback URL of its own, where there is a receiver.
         host: named in errors.
-        emit: told of each create that was accepted, or is uncertain.
+        emit: told of each create that was accepted, was refused, or is uncertain.
     """
 
     def __init__(
@@ -110,6 +110,10 @@ class Creator:
                     call = Call("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard)
             made = True
+        except (APIError, ConnectionFailed) as error:
+            if self._emit is not None:
+                self._emit(Refused(plan.key, error))
+            raise
         finally:
             self._journal.release(plan.key, made=made)
         return task_ids

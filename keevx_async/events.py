@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 
 from attrs import frozen
 
+from .errors import ConfigurationError, KeevxError
 from .tasks import Task
 
 log = logging.getLogger("keevx_async")
@@ -31,6 +33,14 @@ class Uncertain(Event):
 
     key: str
     reason: str
+
+
+@frozen
+class Refused(Event):
+    """A create made no task, for good: its ``key``, and the ``error`` that the caller gets."""
+
+    key: str
+    error: KeevxError
 
 
 @frozen
@@ -68,9 +78,17 @@ Emit = Callable[[Event], None]
 
 
 def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
-    """Return a hook whose failure is logged and harms nothing."""
+    """Return a hook whose failure is logged and harms nothing.
+
+    Raises:
+        ConfigurationError: it is no plain function, so that nobody would run it.
+    """
     if hook is None:
         return None
+    if not callable(hook) or iscoroutinefunction(hook):
+        raise ConfigurationError(
+            f"on_event is {hook!r}; give a plain function, which may put events in a queue"
+        )
 
     def emit(event: Event) -> None:
         try:

@@ -98,11 +98,12 @@ def shell(example: Example) -> None:
     """Hold each line of a terminal to what there is: the command's parser, make's targets."""
     targets = set(TARGETS.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
     for line in example.parsed.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if words[:1] and Path(words[0]).name == "keevx":
-            app.parse_args(words[1:], exit_on_error=False, print_error=False)
-        elif words[:1] == ["make"]:
-            assert words[1] in targets, f"{example.path}:{example.line}: make {words[1]}"
+        program, _, rest = line.partition(" ")
+        if Path(program).name == "keevx":
+            words = shlex.split(rest, comments=True)
+            app.parse_args(words, exit_on_error=False, print_error=False)
+        elif program == "make":
+            assert rest.split()[0] in targets, f"{example.path}:{example.line}: {line}"
 
 
 def prompts(example: Example) -> None:

@@ -9,9 +9,7 @@ import aiohttp
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.test_emulator import BODY, PATH, Caller, calling, listening, until
-
-pytest_plugins = ["keevx_async.testing.plugin"]
+from tests.test_emulator import BODY, Caller, calling, listening, until
 
 
 def others() -> set[asyncio.Task[Any]]:
@@ -152,16 +150,6 @@ def test_nothing_is_left_for_the_collector() -> None:
         warnings.simplefilter("error")
         asyncio.run(once(), debug=True)
         gc.collect()
-
-
-@pytest.mark.asyncio
-async def test_the_fixture_is_a_running_emulator(keevx_emulator: Emulator) -> None:
-    headers, url = {"Authorization": "Bearer key"}, keevx_emulator.url + PATH
-    async with aiohttp.ClientSession(headers=headers) as session:
-        response = await session.post(url, json=BODY)
-        assert response.status == 200
-        response.release()
-    assert keevx_emulator.creates.total() == 1
 
 
 @pytest.mark.asyncio

@@ -68,10 +68,10 @@ FENCE: dict[str, set[str]] = {
     "rich": {"cli"},
     "tqdm": {"notebook"},
     "pytest": {"testing"},
-    "pytest_asyncio": {"testing"},
 }
-# Imports inside functions, or by name: the face's laziness, the command's "is the extra here?"
-LAZY = {"__init__.py", "cli/__init__.py"}
+# Imports inside functions, or by name: the faces' laziness, the command's "is the extra here?", and
+# the plugin, which pytest imports at every start of people who may not use it.
+LAZY = {"__init__.py", "cli/__init__.py", "testing/__init__.py", "testing/plugin.py"}
 LONGEST = 350
 
 

@@ -13,13 +13,16 @@ import pytest
 
 from keevx_async import (
     ConfigurationError,
+    Journal,
     Keevx,
     KeevxError,
     RetryPolicy,
+    Submission,
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
+from tests.test_emulator import until
 
 WINDOWS = sys.platform == "win32"
 BEGIN = """
@@ -335,6 +338,30 @@ async def test_closing_waits_for_what_is_being_paid(emulator: Emulator) -> None:
     await asyncio.sleep(0.05)
     await keevx.close()
     assert (await submitting).task_ids == tuple(emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Else it would be cut off as soon as those that were in flight are answered."""
+    keevx = keevx_of(emulator, max_connections=2, journal=tmp_path / "run.db")
+
+    async def begin(prompt: str, latency: float) -> asyncio.Future[Submission]:
+        emulator.faults.latency, seen = latency, emulator.requests.total()
+        submitting = asyncio.ensure_future(keevx.submit(a_request(prompt)))
+        await until(lambda: emulator.requests.total() > seen)
+        return submitting
+
+    soon, later = await begin("soon", 0.05), await begin("later", 0.2)
+    waiting = asyncio.ensure_future(keevx.submit(a_request("waiting")))
+    await asyncio.sleep(0.01)
+    await keevx.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await waiting
+    assert {*(await soon).task_ids, *(await later).task_ids} == set(emulator.tasks)
+    with Journal(tmp_path / "run.db") as journal:
+        assert [entry.state for entry in journal.entries()] == ["submitted"] * 2
 
 
 @pytest.mark.asyncio

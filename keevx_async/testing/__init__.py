@@ -1,7 +1,29 @@
-"""An in-process Keevx API for tests and demonstrations: no key, no money, no network."""
+"""An in-process Keevx API for tests and demonstrations: no key, no money, no network.
 
-from .emulator import Emulator
-from .faults import Faults
-from .records import EmulatedTask, Invalid, Upload
+Lazy like the face: pytest imports the plugin's folder at every start, and must not pay for aiohttp.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .emulator import Emulator
+    from .faults import Faults
+    from .records import EmulatedTask, Invalid, Upload
+else:
+    _LAZY = {
+        "EmulatedTask": ".records",
+        "Emulator": ".emulator",
+        "Faults": ".faults",
+        "Invalid": ".records",
+        "Upload": ".records",
+    }
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_LAZY[name], __name__), name)
+        return value
+
 
 __all__ = ["EmulatedTask", "Emulator", "Faults", "Invalid", "Upload"]

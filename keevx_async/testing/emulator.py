@@ -31,6 +31,7 @@ class Emulator(State):
     _runners: list[web.AppRunner] = attrs.field(init=False, factory=list[web.AppRunner])
     _announcer: Announcer | None = attrs.field(init=False, default=None)
     _ports: dict[str, int] = attrs.field(init=False, factory=dict[str, int])
+    _loop: asyncio.AbstractEventLoop | None = attrs.field(init=False, default=None)
 
     def __repr__(self) -> str:
         return f"<Emulator at {self._origins.get('api')}, {len(self.tasks)} tasks>"
@@ -51,7 +52,8 @@ class Emulator(State):
         """Begin to serve; nothing happens when it does already."""
         if self._announcer is not None:
             return
-        self.clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self.clock = self._loop.time
         self.closing = asyncio.Event()
         self._announcer = Announcer(self)
         try:
@@ -74,7 +76,16 @@ class Emulator(State):
         self._origins[name] = f"http://{written}:{self._ports[name]}"
 
     async def stop(self) -> None:
-        """Stop serving: drops silent connections, forgets callbacks; may be called again."""
+        """Stop serving: drops silent connections, forgets callbacks; may be called again.
+
+        Raises:
+            RuntimeError: it serves on another event loop.
+        """
+        if self._loop is not asyncio.get_running_loop() and self._loop and self._loop.is_running():
+            raise RuntimeError(
+                "this emulator serves on another event loop, as the fixture keevx_emulator's does; "
+                "to stop one in a test, use `async with Emulator()` there"
+            )
         runners, self._runners = self._runners, []
         announcer, self._announcer = self._announcer, None
         self.closing.set()

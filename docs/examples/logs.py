@@ -1,0 +1,39 @@
+"""Structured logs of what a client does: Keevx(on_event=log_event).
+
+pip install keevx_async structlog
+"""
+
+from typing import Any
+
+import structlog
+
+from keevx_async.events import Ended, Event, Paused, Polled, Refused, Retrying, Submitted, Uncertain
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
+
+
+def log_event(event: Event) -> None:
+    """Write one line: what a person must look at as a warning, polls for debugging only."""
+    match event:
+        case Polled():
+            log.debug("polled", task_id=event.task_id, status=event.status)
+        case Submitted():
+            log.info("submitted", key=event.key, task_ids=event.task_ids)
+        case Retrying():
+            log.info("retrying", attempt=event.attempt, delay=event.delay, error=str(event.error))
+        case Paused():
+            log.info("paused", seconds=event.seconds)
+        case Ended():
+            log.info("ended", **ended(event))
+        case Refused():
+            log.warning("refused", key=event.key, error=str(event.error))
+        case Uncertain():
+            log.warning("uncertain", key=event.key, reason=event.reason)
+        case _:
+            log.debug("event", event_type=type(event).__name__)
+
+
+def ended(event: Ended) -> dict[str, Any]:
+    """Return what a line says of a task's end; its URL is a key to the video, and stays out."""
+    task = event.task
+    return {"task_id": task.task_id, "status": task.status, "error": task.error_message or None}
