@@ -21,6 +21,7 @@ ROOMS = [
     "rules",
     "requests",
     "image_to_video",
+    "signatures",
     "tasks",
     "events",
     "wire",
