@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic
 
 from attrs import define, frozen
 
 from .requests import Request
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
+
+    from .signatures import ImageToVideo
+
+    R = TypeVar("R", bound=Request, default=ImageToVideo)
+    R_co = TypeVar("R_co", bound=Request, default=ImageToVideo, covariant=True)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Request)
+    R_co = TypeVar("R_co", bound=Request, covariant=True)
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
@@ -51,16 +65,16 @@ class Task:
 
 
 @frozen
-class Submission:
+class Submission(Generic[R_co]):
     """One create that Keevx accepted: the request, its key, and the ids of its tasks."""
 
-    request: Request
+    request: R_co
     key: str
     task_ids: tuple[str, ...]
 
 
 @define
-class Outcome:
+class Outcome(Generic[R_co]):
     """What became of one item of a fan-out.
 
     Attributes:
@@ -74,7 +88,7 @@ class Outcome:
     """
 
     index: int
-    request: Request
+    request: R_co
     key: str = ""
     task_ids: tuple[str, ...] = ()
     tasks: tuple[Task, ...] = ()
