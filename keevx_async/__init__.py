@@ -25,9 +25,9 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
-from .image_to_video import ImageToVideo
 from .policies import PollPolicy, RetryPolicy
 from .rules import MODELS, ModelRules
+from .signatures import ImageToVideo
 from .tasks import Outcome, Submission, Task
 from .version import VERSION
 

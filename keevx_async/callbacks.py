@@ -71,7 +71,7 @@ class CallbackReceiver:
     def __init__(
         self, public_url: str, *, secret: str | bytes, clock: Callable[[], float] = time.time
     ) -> None:
-        self.public_url = _public(public_url)
+        self.public_url: str = _public(public_url)
         self._secret = _key_of(secret)
         self._clock = clock
         self._sinks: list[Sink] = []

@@ -24,7 +24,7 @@ from .policies import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from .requests import Request
 from .retry import Again
 from .runtime import Runtime, Setup, learned
-from .tasks import Submission, Task
+from .tasks import R, Submission, Task
 from .transport import CLOSED, Transport
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("keevx_async")
 
 T = TypeVar("T")
-Requests = Iterable[Request] | AsyncIterable[Request]
+Requests = Iterable[R] | AsyncIterable[R]
 
 
 class Keevx:
@@ -80,7 +80,7 @@ class Keevx:
     ) -> None:
         self._closed = False
         self._runtime: Runtime | None = None
-        self._fans: WeakSet[FanOut] = WeakSet()
+        self._fans: WeakSet[FanOut[Any]] = WeakSet()
         self._paying: set[asyncio.Task[Any]] = set()
         self._setup = Setup(
             Transport(
@@ -159,7 +159,7 @@ class Keevx:
             runtime = self._runtime = Runtime(self._setup, self._durations)
         return runtime
 
-    async def submit(self, request: Request, *, key: str | None = None) -> Submission:
+    async def submit(self, request: R, *, key: str | None = None) -> Submission[R]:
         """Make one create.
 
         Args:
@@ -185,11 +185,11 @@ class Keevx:
 
     def submit_many(
         self,
-        requests: Requests,
+        requests: Requests[R],
         *,
         concurrency: int = settings.DEFAULT_CONCURRENCY,
-        key: KeyOf | None = None,
-    ) -> FanOut:
+        key: KeyOf[R] | None = None,
+    ) -> FanOut[R]:
         """Make many creates; see FanOut.
 
         Args:
@@ -261,12 +261,12 @@ class Keevx:
 
     def generate_many(
         self,
-        requests: Requests,
+        requests: Requests[R],
         *,
         concurrency: int = settings.DEFAULT_CONCURRENCY,
         download: Destination | None = None,
-        key: KeyOf | None = None,
-    ) -> FanOut:
+        key: KeyOf[R] | None = None,
+    ) -> FanOut[R]:
         """Make many creates, wait for their tasks, and download the results; see FanOut.
 
         Args:
@@ -311,15 +311,15 @@ class Keevx:
         return await self._rooms().jobs.download(task_or_url, destination, overwrite=overwrite)
 
     def _fan_out(
-        self, requests: Requests, work_of: Callable[[Jobs], Work], concurrency: int
-    ) -> FanOut:
+        self, requests: Requests[R], work_of: Callable[[Jobs], Work], concurrency: int
+    ) -> FanOut[R]:
         settings.whole("concurrency", concurrency)
         grace = self._setup.retry.grace
 
         def begin() -> Work:
             return work_of(self._rooms().jobs)  # opens the journal
 
-        fan = FanOut(requests, begin, concurrency=concurrency, grace=grace)
+        fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
 

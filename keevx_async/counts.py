@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from attrs import define
 
 from .display import Html, Tone, badge, joined
+from .requests import Request
 from .tasks import Outcome, outcome_table
 
 MOST_SHOWN = 20
@@ -36,7 +37,7 @@ class Counts:
         """How many have ended, one way or another."""
         return self.ok + self.failed + self.uncertain
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome[Request]) -> None:
         """Count the end of an item that was under way."""
         self.under_way -= 1
         if outcome.error is None:
@@ -54,7 +55,7 @@ class Counts:
         )
 
 
-def fan_out_table(counts: Counts, outcomes: Sequence[Outcome]) -> Html:
+def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
     """Return counts and the first outcomes as HTML."""
     whole = "" if counts.total is None else f"of {counts.total:,}"
     head = joined(" ", [*_badges(counts), whole])

@@ -19,11 +19,11 @@ from collections.abc import (
     Sequence,
 )
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from .counts import Counts, fan_out_table
 from .errors import ConfigurationError
-from .tasks import Outcome
+from .tasks import Outcome, R_co
 
 T = TypeVar("T")
 
@@ -42,8 +42,8 @@ class Guard(Protocol):
         ...
 
 
-Follow = Callable[[Outcome], Awaitable[None]]
-Work = Callable[[Outcome, Guard], Awaitable[Follow | None]]
+Follow = Callable[[Outcome[Any]], Awaitable[None]]
+Work = Callable[[Outcome[Any], Guard], Awaitable[Follow | None]]
 
 
 async def carry(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
@@ -85,7 +85,7 @@ class _Slot:
 
     __slots__ = ("_fan", "busy")
 
-    def __init__(self, fan: FanOut) -> None:
+    def __init__(self, fan: FanOut[Any]) -> None:
         self.busy = False
         self._fan = fan
 
@@ -110,7 +110,7 @@ class _Feed:
         self._sync = iter(()) if isinstance(items, AsyncIterable) else iter(items)
         self._ended = False
 
-    async def pull(self) -> Outcome | None:
+    async def pull(self) -> Outcome[Any] | None:
         """Return the next item's blank outcome, or None at the end."""
         if self._ended:
             return None
@@ -131,7 +131,7 @@ class _Feed:
             return await anext(items)
 
 
-class FanOut:
+class FanOut(Generic[R_co]):
     """The outcomes of many items.
 
     Await it for all of them, or iterate over it with ``async for`` to have each as it ends
@@ -153,9 +153,9 @@ class FanOut:
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
-        self.outcomes: list[Outcome] = []
-        self.counts = Counts(len(items) if isinstance(items, Sequence) else None)
-        self.stopping = False
+        self.outcomes: list[Outcome[R_co]] = []
+        self.counts: Counts = Counts(len(items) if isinstance(items, Sequence) else None)
+        self.stopping: bool = False
         self._feed = _Feed(items)
         self._begin = begin
         self._work: Work
@@ -190,10 +190,10 @@ class FanOut:
     def _repr_html_(self) -> str:
         return fan_out_table(self.counts, self.outcomes)
 
-    def __await__(self) -> Generator[Any, None, FanOut]:
+    def __await__(self) -> Generator[Any, None, FanOut[R_co]]:
         return self._complete().__await__()
 
-    async def _complete(self) -> FanOut:
+    async def _complete(self) -> FanOut[R_co]:
         running = self._start()
         try:
             try:
@@ -212,7 +212,7 @@ class FanOut:
         if ids := self.task_ids:
             error.add_note(f"{len(ids)} task ids were known by then: {', '.join(ids[:MOST_NOTED])}")
 
-    async def __aiter__(self) -> AsyncGenerator[Outcome]:
+    async def __aiter__(self) -> AsyncGenerator[Outcome[R_co]]:
         running, self._taken = self._start(), asyncio.Event()
         running.add_done_callback(lambda _: self._news.set())
         try:
@@ -286,7 +286,7 @@ class FanOut:
             if outcome.index % _BREATH == 0:
                 await asyncio.sleep(0)  # items that never wait must not hold the loop
 
-    async def _one(self, outcome: Outcome, slot: _Slot) -> None:
+    async def _one(self, outcome: Outcome[Any], slot: _Slot) -> None:
         follow: Follow | None = None
         self.counts.under_way += 1
         try:
@@ -307,7 +307,7 @@ class FanOut:
         else:
             self._spawn(follow, outcome)
 
-    def _spawn(self, follow: Follow, outcome: Outcome) -> None:
+    def _spawn(self, follow: Follow, outcome: Outcome[Any]) -> None:
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
         # Not in a finally: a task that is cancelled before its first step runs none of its body.
@@ -315,14 +315,14 @@ class FanOut:
         task.add_done_callback(self._followers.discard)
         task.add_done_callback(lambda _: self._room.release())
 
-    async def _follow(self, follow: Follow, outcome: Outcome) -> None:
+    async def _follow(self, follow: Follow, outcome: Outcome[Any]) -> None:
         try:
             await follow(outcome)
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
         await self._hand_out()
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _keep(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
         self.counts.add(outcome)
         self._news.set()

@@ -18,7 +18,10 @@ from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 class ImageToVideo(Request):
     """One image-to-video job, fields named as the API names them.
 
-    Source: the vendor's create page, "Create Image to Video Task".
+    Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
+    model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
+    ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
+    ``dict[str, Any]``: they are checked when made, as all are.
 
     Args:
         model: ``V``, ``KL`` or ``S``; see ``MODELS``.

@@ -26,12 +26,12 @@ from .media import Downloads, GoneError, target_of
 from .querying import Querier
 from .requests import Request
 from .settling import Settlements
-from .tasks import Outcome, Submission, Task
+from .tasks import Outcome, R, Submission, Task
 from .waiting import Watcher
 
 log = logging.getLogger("keevx_async")
 
-KeyOf = Callable[[Any], str | None]
+KeyOf = Callable[[R], str | None]
 Destination = str | os.PathLike[str]
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
@@ -69,7 +69,7 @@ class Jobs:
         self._settlements = settlements
         self._timeout = timeout
 
-    async def submit(self, request: Request, key: str | None, guard: Guard) -> Submission:
+    async def submit(self, request: R, key: str | None, guard: Guard) -> Submission[R]:
         """Make one create."""
         plan = await self._creator.plan(checked(request), key)
         task_ids = await self._creator.create(plan, guard)
@@ -144,10 +144,10 @@ class Jobs:
         # With a separator at its end: a folder may be named like a file, "run.2026".
         return await self.download(task, os.path.join(folder, ""), overwrite=True)
 
-    def submitting(self, key: KeyOf | None) -> Work:
+    def submitting(self, key: KeyOf[Any] | None) -> Work:
         """Return the work of ``submit_many``."""
 
-        async def work(outcome: Outcome, guard: Guard) -> None:
+        async def work(outcome: Outcome[Any], guard: Guard) -> None:
             request = checked(outcome.request)
             plan = await self._creator.plan(request, key(request) if key else None)
             outcome.key = plan.key
@@ -160,11 +160,11 @@ class Jobs:
 
         return work
 
-    def generating(self, key: KeyOf | None, download: Destination | None) -> Work:
+    def generating(self, key: KeyOf[Any] | None, download: Destination | None) -> Work:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
         submit = self.submitting(key)
 
-        async def follow(outcome: Outcome) -> None:
+        async def follow(outcome: Outcome[Any]) -> None:
             outcome.tasks = await self.wait(outcome.task_ids, at_home=download is not None)
             if download is not None:
                 outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
@@ -172,7 +172,7 @@ class Jobs:
             outcome.error = None
             succeeded(outcome.tasks)
 
-        async def hold_open(outcome: Outcome) -> None:
+        async def hold_open(outcome: Outcome[Any]) -> None:
             uncertain = cast(SubmissionUncertain, outcome.error)
             try:
                 outcome.task_ids = await self.settled(uncertain)
@@ -181,7 +181,7 @@ class Jobs:
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             await follow(outcome)
 
-        async def work(outcome: Outcome, guard: Guard) -> Follow:
+        async def work(outcome: Outcome[Any], guard: Guard) -> Follow:
             try:
                 await submit(outcome, guard)
             except SubmissionUncertain as error:
@@ -213,7 +213,7 @@ class Jobs:
     def _known(self, key: str) -> tuple[str, ...]:
         return self._settlements.known(key) if self._settlements is not None else ()
 
-    async def _bring_home(self, outcome: Outcome, download: Destination) -> None:
+    async def _bring_home(self, outcome: Outcome[Any], download: Destination) -> None:
         for task in outcome.tasks:
             if task.succeeded:
                 outcome.paths += (await self._bring(task, download),)

@@ -15,8 +15,8 @@ class Turn:
     __slots__ = ("at", "told")
 
     def __init__(self, at: float) -> None:
-        self.at = at
-        self.told = False
+        self.at: float = at
+        self.told: bool = False
 
 
 class Lane:

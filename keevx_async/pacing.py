@@ -62,11 +62,13 @@ class Evidence:
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
-        self.accepted = sorted(accepted)
-        self.refused = min(refused)
-        self.before = self.accepted[: bisect_right(self.accepted, self.refused)]
-        self.last_second = sum(at > self.refused - 1 for at in self.before)
-        self.leak = self._leak(len(refused), max(*refused, *self.accepted[-1:], self.refused))
+        self.accepted: list[float] = sorted(accepted)
+        self.refused: float = min(refused)
+        self.before: list[float] = self.accepted[: bisect_right(self.accepted, self.refused)]
+        self.last_second: int = sum(at > self.refused - 1 for at in self.before)
+        self.leak: float | None = self._leak(
+            len(refused), max(*refused, *self.accepted[-1:], self.refused)
+        )
 
     @property
     def spans_a_second(self) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any, ClassVar, Self, TypeGuard, cast
+from typing import Any, ClassVar, Protocol, Self, SupportsIndex, TypeGuard, cast
 
 import attrs
 
@@ -96,9 +96,21 @@ def a_flag(name: str, value: object) -> Found:
     return (Violation(name, value, "type", f"{value!r} is neither true nor false"),)
 
 
-def listed(value: Iterable[str | Path]) -> tuple[str | Path, ...]:
+class Images(Protocol):
+    """A list or a tuple of URLs and paths, for type checkers; one URL alone is none.
+
+    A ``str`` is a sequence of texts, but its ``__contains__`` takes no more than texts.
+    """
+
+    def __contains__(self, value: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str | Path]: ...
+    def __getitem__(self, index: SupportsIndex, /) -> str | Path: ...
+
+
+def listed(value: Images) -> tuple[str | Path, ...]:
     """Return a list as a tuple; anything else is left for the rules to refuse."""
-    return tuple(value) if isinstance(value, list) else cast(tuple[str | Path, ...], value)
+    known = cast(list[str | Path] | tuple[str | Path, ...], value)
+    return tuple(known) if isinstance(known, list) else known
 
 
 def plain(value: object) -> object:

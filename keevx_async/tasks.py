@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Generic
 
 from attrs import define, frozen
 
@@ -23,6 +24,19 @@ from .display import (
 )
 from .errors import SubmissionUncertain
 from .requests import Request
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
+
+    from .signatures import ImageToVideo
+
+    R = TypeVar("R", bound=Request, default=ImageToVideo)
+    R_co = TypeVar("R_co", bound=Request, default=ImageToVideo, covariant=True)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=Request)
+    R_co = TypeVar("R_co", bound=Request, covariant=True)
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
@@ -85,10 +99,10 @@ class Task:
 
 
 @frozen
-class Submission:
+class Submission(Generic[R_co]):
     """One create that Keevx accepted: the request, its key, and the ids of its tasks."""
 
-    request: Request
+    request: R_co
     key: str
     task_ids: tuple[str, ...]
 
@@ -103,7 +117,7 @@ class Submission:
 
 
 @define
-class Outcome:
+class Outcome(Generic[R_co]):
     """What became of one item of a fan-out.
 
     Attributes:
@@ -117,7 +131,7 @@ class Outcome:
     """
 
     index: int
-    request: Request
+    request: R_co
     key: str = ""
     task_ids: tuple[str, ...] = ()
     tasks: tuple[Task, ...] = ()
@@ -143,7 +157,7 @@ class Outcome:
         return outcome_table([self])
 
 
-def outcome_table(outcomes: Iterable[Outcome], *around: str) -> Html:
+def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
     """Return outcomes as an HTML table, a row each.
 
     Args:
@@ -154,7 +168,7 @@ def outcome_table(outcomes: Iterable[Outcome], *around: str) -> Html:
     return table(head, [_row(one) for one in outcomes], *around)
 
 
-def _row(outcome: Outcome) -> Iterator[str]:
+def _row(outcome: Outcome[Request]) -> Iterator[str]:
     tone: Tone = "good" if outcome.ok else "unsure" if outcome.uncertain else "bad"
     yield str(outcome.index)
     yield badge(_word(outcome), tone)
@@ -165,7 +179,7 @@ def _row(outcome: Outcome) -> Iterator[str]:
     yield stack(*files, brief("" if outcome.ok else str(outcome.error), _LONGEST))
 
 
-def _word(outcome: Outcome) -> str:
+def _word(outcome: Outcome[Request]) -> str:
     return "ok" if outcome.ok else "uncertain" if outcome.uncertain else "failed"
 
 

@@ -126,7 +126,7 @@ class Transport:
         timeout: aiohttp.ClientTimeout,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        self.host = urlsplit(base_url).netloc.rpartition("@")[2]
+        self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
         self._base = base_url.rstrip("/")
         self._headers = CIMultiDict(headers)

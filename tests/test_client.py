@@ -304,7 +304,7 @@ async def test_what_is_no_request_is_refused_before_anything_is_sent(emulator: E
     async with keevx_of(emulator) as keevx:
         for verb in (keevx.submit, keevx.generate):
             with pytest.raises(InvalidRequest, match="make an ImageToVideo"):
-                await verb({"model": "V"})  # type: ignore[arg-type]
+                await verb({"model": "V"})  # type: ignore[arg-type, type-var]
     assert not emulator.requests
 
 

@@ -187,7 +187,7 @@ def test_plain_reprs_say_what_matters() -> None:
     assert repr(failed) == "<Task i2v-2 FAILED: blurred image>"
     assert repr(submission) == "<Submission i2v-1, i2v-2 of 'A kite'>"
     assert repr(Outcome(3, a_request(), "", ("i2v-1",))) == "<Outcome 3 ok: i2v-1>"
-    assert repr(Outcome(3, 7, error=ValueError("no"))) == "<Outcome 3 failed: no ids: no>"  # type: ignore[arg-type]  # as users do
+    assert repr(Outcome(3, 7, error=ValueError("no"))) == "<Outcome 3 failed: no ids: no>"  # type: ignore[type-var]  # as users do
     paths = (Path("videos/1.mp4"),)
     assert "videos/1.mp4" in repr(Outcome(0, a_request(), "", ("i2v-1",), (), paths))
 

@@ -22,6 +22,7 @@ ROOMS = [
     "requests",
     "image_to_video",
     "display",
+    "signatures",
     "tasks",
     "events",
     "wire",

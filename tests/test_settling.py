@@ -68,7 +68,7 @@ def once_each(emulator: Emulator, fan: FanOut, count: int) -> None:
     assert emulator.creates.total() == len(emulator.creates) == count
     for outcome in fan.outcomes:
         prompts = {emulator.tasks[one].prompt for one in outcome.task_ids}
-        assert prompts == {outcome.request.prompt}  # type: ignore[attr-defined]
+        assert prompts == {outcome.request.prompt}
     assert sorted(fan.task_ids) == sorted(emulator.tasks)
 
 
@@ -263,7 +263,7 @@ async def test_a_wait_for_callbacks_has_its_deadline(
         entry = journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
-        assert emulator.creates[outcome.request.prompt] == 1  # type: ignore[attr-defined]
+        assert emulator.creates[outcome.request.prompt] == 1
 
 
 @pytest.mark.asyncio

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from keevx_async.errors import SubmissionUncertain
+from keevx_async.requests import Request
 from keevx_async.tasks import Outcome
 
 OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
@@ -45,7 +46,7 @@ class Report:
             self._bar = self._progress.add_task("videos", total=self._total)
             yield self
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome[Request]) -> None:
         """Tell one outcome."""
         name = ", ".join(outcome.task_ids) or f"item {outcome.index + 1}"
         for path in outcome.paths:

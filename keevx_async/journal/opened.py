@@ -45,8 +45,8 @@ class Opened:
             upgrade(writing)
             lock.committed(commits)
             self._reader = undo.enter_context(closing(connect(self._path)))
-            self.writer = Writer(writing, lock, commits, str(self._path))
-            self.claims = Claims(self.one(LAST)[0])
+            self.writer: Writer = Writer(writing, lock, commits, str(self._path))
+            self.claims: Claims = Claims(self.one(LAST)[0])
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()

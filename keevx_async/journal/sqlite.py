@@ -38,8 +38,8 @@ class Journal:
     ) -> None:
         if on_uncertain not in ("report", "resubmit"):
             raise ValueError(f"on_uncertain is {on_uncertain!r}, not 'report' or 'resubmit'")
-        self.path = Path(path)
-        self.resubmits = on_uncertain == "resubmit"
+        self.path: Path = Path(path)
+        self.resubmits: bool = on_uncertain == "resubmit"
         self._users = 0
         self._opened: Opened | None = None
 

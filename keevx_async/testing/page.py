@@ -15,8 +15,12 @@ from .records import Broken
 
 PARAMETER, PROMPT_TOO_LONG = 100001, 100005
 
-RESOLUTIONS = {"V": ("720p", "1080p", "4k"), "KL": ("720p", "1080p"), "S": ("720p",)}
-DURATIONS = {"V": (4, 6, 8), "KL": (5, 10), "S": (4, 8, 12)}
+RESOLUTIONS: dict[str, tuple[str, ...]] = {
+    "V": ("720p", "1080p", "4k"),
+    "KL": ("720p", "1080p"),
+    "S": ("720p",),
+}
+DURATIONS: dict[str, tuple[int, ...]] = {"V": (4, 6, 8), "KL": (5, 10), "S": (4, 8, 12)}
 # KL's seven: the China edition of the page; V's three: "Max 3 images".
 REFERENCES = {"V": 3, "KL": 7, "S": 0}
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}

@@ -28,6 +28,7 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.notebook import progress
+from keevx_async.requests import Request
 
 
 def make(prompt: str) -> ImageToVideo:
@@ -69,8 +70,8 @@ def requests() -> None:
     assert_type(request.model, str)
     assert_type(ImageToVideo.from_dict(request.to_dict()), ImageToVideo)
     request.prompt = "Another"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-    ImageToVideo(model="V")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    ImageToVideo("V")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo(model="V")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ImageToVideo("V")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
 async def one(request: ImageToVideo) -> None:
@@ -78,6 +79,7 @@ async def one(request: ImageToVideo) -> None:
         assert_type(keevx, Keevx)
         submission = await keevx.submit(request)
         assert_type(submission, Submission)
+        assert_type(submission.request, ImageToVideo)
         assert_type(submission.key, str)
         assert_type(submission.task_ids[0], str)
         await keevx.submit(request, key="mine")
@@ -98,7 +100,7 @@ async def one(request: ImageToVideo) -> None:
         await keevx.download(task, "videos/", overwrite=True)
         assert_type(await keevx.generate(request), list[Task])
 
-        await keevx.submit("A kite")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await keevx.submit("A kite")  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
         await keevx.submit(request, "mine")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     assert_type(await keevx.close(), None)
 
@@ -108,6 +110,7 @@ async def many(keevx: Keevx, requests: list[ImageToVideo]) -> None:
     await keevx.submit_many(stream(), concurrency=64)
     await keevx.submit_many((make(word) for word in ("kite", "dog")), key=by_prompt)
     await keevx.submit_many(requests, key=lambda request: request.prompt)
+    await keevx.submit_many(requests, key=lambda request: request.promt)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownLambdaType]
     result = await keevx.generate_many(requests, concurrency=8, download="videos/")
     assert_type(result, FanOut)
     assert_type(result.outcomes[0], Outcome)
@@ -119,6 +122,7 @@ async def many(keevx: Keevx, requests: list[ImageToVideo]) -> None:
     async for outcome in keevx.generate_many(stream(), download=Path("videos")):
         assert_type(outcome, Outcome)
         assert_type(outcome.index, int)
+        assert_type(outcome.request, ImageToVideo)
         assert_type(outcome.key, str)
         assert_type(outcome.ok, bool)
         assert_type(outcome.uncertain, bool)
@@ -137,6 +141,21 @@ async def many(keevx: Keevx, requests: list[ImageToVideo]) -> None:
 
     async for task in keevx.wait_many(["i2v-1", "i2v-2"], timeout=60):
         assert_type(task, Task)
+
+
+def told(outcome: Outcome) -> str:
+    return f"{outcome.request.prompt}: {outcome.error or outcome.paths}"
+
+
+async def of_any_kind(keevx: Keevx, requests: list[Request]) -> None:
+    result = await keevx.submit_many(requests, key=lambda request: request.kind.name)
+    assert_type(result, FanOut[Request])
+    assert_type(result.outcomes[0], Outcome[Request])
+    wider(await keevx.submit_many([make("A kite")]))
+
+
+def wider(fan: FanOut[Request]) -> None:
+    assert_type(fan.outcomes[0].request, Request)
 
 
 async def errors(keevx: Keevx, request: ImageToVideo) -> None:
