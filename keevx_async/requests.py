@@ -177,6 +177,9 @@ class Request:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build a request from what ``to_dict`` returned.
 
+        A text that begins with ``file:`` becomes a local path, which is uploaded when submitted.
+        In a stranger's data that is a file of yours: look at ``local_files()`` first.
+
         Raises:
             InvalidRequest: a field is unknown or missing, or a rule is broken.
         """

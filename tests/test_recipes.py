@@ -111,13 +111,13 @@ async def test_what_cannot_be_is_answered_with_what_to_mend(
         await caller.order("order-0", "of someone else")
         taken = await caller.order("order-0")
         invalid = await caller.order("order-2", duration=7)
-        local = await caller.order("order-3", image_url="/etc/passwd")
+        local = await caller.order("order-3", image_url="file:/etc/passwd")
         unknown = await caller.status("i2v-none")
         answers = (refused, taken, invalid, local, unknown)
         assert [one[0] for one in answers] == [502, 500, 422, 422, 404]
         assert "of someone else" not in repr(taken)
         assert "duration" in invalid[1]["detail"]
-        assert "image_url" in local[1]["detail"]
+        assert local[1]["detail"] == "images are given by URL here"
     assert emulator.creates == {"of someone else": 1}
 
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import attrs
 import uvicorn
-from fastapi import APIRouter, FastAPI, Header, Request, Response
+from fastapi import APIRouter, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from logs import log_event
 from metrics import Metrics
@@ -152,7 +152,10 @@ async def submit(
 ) -> dict[str, Any]:
     """Submit; answers as soon as the ids are known, and on disk."""
     studio: Studio = request.app.state.studio
-    submission = await studio.submit(ImageToVideo.from_dict(body), idempotency_key)
+    ordered = ImageToVideo.from_dict(body)
+    if ordered.local_files():  # a path in a stranger's JSON names a file of this machine's
+        raise HTTPException(422, "images are given by URL here")
+    submission = await studio.submit(ordered, idempotency_key)
     return {"key": submission.key, "task_ids": submission.task_ids}
 
 
