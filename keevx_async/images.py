@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import stat
@@ -63,6 +64,20 @@ class ChangedError(Exception):
     """A file is no longer the one that was looked at."""
 
 
+class _Steady(io.BufferedReader):
+    """A file whose reads fail once its size is another: who was told the size waits for it."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if os.fstat(self.fileno()).st_size != self._size:
+            raise OSError("it is no longer as long as it was")
+        return data
+
+
 @frozen
 class Image:
     """A file that Keevx would take, as a look at its bytes found it.
@@ -87,7 +102,7 @@ class Image:
         Raises:
             ChangedError: it is not, or has not.
         """
-        with _telling(path), open(path, "rb") as file:
+        with _telling(path), _Steady(path, self.version.size) as file:
             self._compare(os.fstat(file.fileno()))
             try:
                 yield file

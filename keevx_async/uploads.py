@@ -119,7 +119,7 @@ class Uploads:
         if (image := self._known.images.get(version)) is None:
             image = await asyncio.to_thread(look, path)
             if image.settled:
-                _remember(self._known.images, image.version, image)
+                remember(self._known.images, image.version, image)
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
@@ -162,7 +162,7 @@ class Uploads:
         if self._under_way.get(upload) is task:
             del self._under_way[upload]
         if not task.cancelled() and task.exception() is None:
-            _remember(self._known.urls, upload, (task.result(), self._clock()))
+            remember(self._known.urls, upload, (task.result(), self._clock()))
 
     async def _send(self, path: Path, image: Image, filename: str | None) -> str:
         name = safe_name(filename) if filename else _name_of(path, image)
@@ -194,7 +194,8 @@ def _name_of(path: Path, image: Image) -> str:
     return image.type.name(safe_name(path.stem), path.suffix)
 
 
-def _remember(known: dict[K, T], key: K, value: T) -> None:
+def remember(known: dict[K, T], key: K, value: T) -> None:
+    """Put a value in; the one that was put in first leaves when there are too many."""
     known.pop(key, None)  # to the end of the row
     known[key] = value
     if len(known) > MOST_KNOWN:
