@@ -163,11 +163,11 @@ class Names:
     @contextmanager
     def name(
         self, task: Task, outcome: Outcome, own: Path | None, taken: set[str]
-    ) -> Generator[Path]:
-        """Yield where a task's result goes.
+    ) -> Generator[tuple[Path, bool]]:
+        """Yield where a task's result goes, and whether a file that is there is the task's own.
 
-        A file that is there is replaced only if it is the task's: its name holds the task's id,
-        or the journal knows it to be.
+        It is if its name holds the task's id, or if the journal knows it to be. No other file
+        is ever replaced.
 
         Args:
             task: whose result it is.
@@ -176,14 +176,13 @@ class Names:
             taken: names under way, this one among them for as long as it is.
         """
         path = self._path(task, outcome)
-        if not self._holds_id(path, task):
+        mine = self._holds_id(path, task)
+        if not mine:
             numbered = (path.with_stem(path.stem + end) for end in _endings())
-            path = next(
-                one for one in numbered if one == own or not (_mark(one) in taken or one.exists())
-            )
+            path = next(one for one in numbered if one == own or _is_free(one, taken))
         taken.add(_mark(path))
         try:
-            yield path
+            yield path, mine or path == own
         finally:
             taken.discard(_mark(path))
 
@@ -202,6 +201,10 @@ class Names:
 def _endings() -> Iterator[str]:
     yield ""
     yield from (f"-{number}" for number in count(2))
+
+
+def _is_free(path: Path, taken: set[str]) -> bool:
+    return _mark(path) not in taken and not os.path.lexists(path)
 
 
 def _mark(path: Path) -> str:
