@@ -88,7 +88,7 @@ class Downloads:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             await self._retrier(lambda: self._attempt(url, part))
-            return await asyncio.to_thread(part.finish)
+            return await asyncio.to_thread(part.finish, overwrite)
 
     async def _attempt(self, url: str, part: _Part) -> None:
         session, address = await self._transport.session(), URL(url, encoded=True)
@@ -165,16 +165,21 @@ class _Part:
     async def take(self, answer: aiohttp.ClientResponse) -> None:
         """Append to the part (206) or begin it anew (200); see that all came that was said."""
         start, whole = _span_of(answer)
+        size = start
         with self._open(start, answer.headers.get("ETag", "")) as file:
             async for chunk in answer.content.iter_chunked(CHUNK):
+                size += len(chunk)
+                if whole is not None and size > whole:
+                    break  # it may never end
                 await asyncio.to_thread(file.write, chunk)
-            size = file.tell()
         if whole not in (None, size):
             raise _Unfit(f"{size} bytes came of {whole}")
 
     def _open(self, start: int, tag: str) -> BinaryIO:
         if start == 0:
             self.restart()
+        elif tag and self._tag.exists() and tag != self._tag.read_text():
+            raise _Unfit("the part that came is of another version")
         file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
         if file.tell() != start:
             file.close()
@@ -188,12 +193,17 @@ class _Part:
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
-    def finish(self) -> Brought:
-        """Put the whole file under its final name."""
+    def finish(self, overwrite: bool) -> Brought:
+        """Put the whole file under its final name.
+
+        Raises:
+            DownloadError: that was taken meanwhile, and must not be overwritten.
+        """
         with open(self._path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
             size = file.tell()
+        self.prepare(overwrite)  # again: another program may be at work here
         self._tag.unlink(missing_ok=True)
         self._path.replace(self._target)
         return Brought(self._target, size, digest)
