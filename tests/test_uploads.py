@@ -27,7 +27,7 @@ from keevx_async.images import look
 from keevx_async.querying import Querier
 from keevx_async.retry import Retrier
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transport import Transport
+from keevx_async.transport import Call, Reply, Transport
 from keevx_async.uploads import URL_LIFE, Uploaded, Uploads, remember
 from tests.conftest import FakeClock
 from tests.test_client import RETRY, a_request, keevx_of, speaking
@@ -215,21 +215,33 @@ def test_a_file_is_uploaded_once_in_the_life_of_a_client(tmp_path: Path) -> None
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("restored", [False, True])
-async def test_a_file_that_has_changed_is_uploaded_anew(restored: bool, tmp_path: Path) -> None:
+async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(PNG + b"one")
-    before = path.stat()
     async with speaking() as (emulator, keevx):
         first = await keevx.upload(path)
         path.write_bytes(PNG + b"two")  # as long as it was, and at once
-        if restored:
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         second = await keevx.upload(path)
         path.write_bytes(PNG + b"one")
         assert await keevx.upload(path) == first
     assert emulator.content(first) == PNG + b"one"
     assert emulator.content(second) == PNG + b"two"
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_hides_its_change_is_uploaded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keevx_async.images.SETTLED", -1e9)
+    (path,) = images(tmp_path, 1)
+    before = path.stat()
+    async with hosting() as (host, keevx):
+        await keevx.upload(path)
+        while path.stat().st_ctime_ns == before.st_ctime_ns:  # time goes in steps there
+            path.write_bytes(path.read_bytes()[:-1] + b"!")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await keevx.upload(path)
+    assert [sent[-1:] for sent in host.sent] == [b"\0", b"!"]
 
 
 @pytest.mark.asyncio
@@ -440,8 +452,44 @@ async def test_an_upload_that_nobody_waits_for_ends(tmp_path: Path) -> None:
     assert len(host.sent) == 1
 
 
+class Slow:
+    """An exchange that takes its time to end when it is cancelled; the second one answers."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.came = asyncio.Event()
+        self.end = asyncio.Event()
+
+    async def exchange(self, call: Call) -> Reply:
+        self.calls.append(call)
+        if len(self.calls) > 1:
+            return Reply(200, {}, b'{"code":0,"result":{"url":"https://cdn.example/x"}}')
+        try:
+            self.came.set()
+            await asyncio.Event().wait()
+        finally:
+            await self.end.wait()
+        raise AssertionError("unreachable")
+
+
 @pytest.mark.asyncio
-async def test_closing_ends_an_upload(tmp_path: Path) -> None:
+async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
+    (path,) = images(tmp_path, 1)
+    slow, retrier = Slow(), Retrier(RETRY)
+    uploads = Uploads(Querier(slow, retrier, "host"), retrier, Uploaded())
+    first = asyncio.ensure_future(uploads.files([path]))
+    await slow.came.wait()
+    first.cancel()
+    await asyncio.wait({first})
+    async with asyncio.timeout(2):
+        assert await uploads.files([path]) == {path: "https://cdn.example/x"}
+    slow.end.set()
+    await uploads.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     came = asyncio.Event()
 
@@ -449,14 +497,17 @@ async def test_closing_ends_an_upload(tmp_path: Path) -> None:
         came.set()
         await asyncio.sleep(30)
 
-    async with hosting() as (host, keevx):
+    async with hosting() as (host, mine), aiohttp.ClientSession() as session:
         host.before = hold
+        theirs = Keevx("test-key", base_url=host.url, session=session)
+        keevx = theirs if borrowed else mine
         uploading = asyncio.ensure_future(keevx.upload(path))
         await came.wait()
         async with asyncio.timeout(2):
             await keevx.close()
             with pytest.raises(ConfigurationError, match="was closed"):
                 await uploading
+        await theirs.close()
     assert not host.sent
 
 
