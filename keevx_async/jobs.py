@@ -144,8 +144,7 @@ class Jobs:
                 return record.path
             if _has_expired(record):
                 task = await self._querier.status(task.task_id)
-        own = record.path if record is not None else None
-        with names.name(task, outcome, own, self._names_taken) as (path, mine):
+        with names.name(task, outcome, self._names_taken) as (path, mine):
             return await self._fetch(task, path, overwrite=mine)
 
     def submitting(self, key: KeyOf | None) -> Work:

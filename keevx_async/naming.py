@@ -161,28 +161,24 @@ class Names:
             )
 
     @contextmanager
-    def name(
-        self, task: Task, outcome: Outcome, own: Path | None, taken: set[str]
-    ) -> Generator[tuple[Path, bool]]:
+    def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:
         """Yield where a task's result goes, and whether a file that is there is the task's own.
 
-        It is if its name holds the task's id, or if the journal knows it to be. No other file
-        is ever replaced.
+        It is if its name holds the task's id. Any other may be a result that was paid for.
 
         Args:
             task: whose result it is.
             outcome: the item it belongs to.
-            own: where it was brought before.
             taken: names under way, this one among them for as long as it is.
         """
         path = self._path(task, outcome)
         mine = self._holds_id(path, task)
         if not mine:
             numbered = (path.with_stem(path.stem + end) for end in _endings())
-            path = next(one for one in numbered if one == own or _is_free(one, taken))
+            path = next(one for one in numbered if _is_free(one, taken))
         taken.add(_mark(path))
         try:
-            yield path, mine or path == own
+            yield path, mine
         finally:
             taken.discard(_mark(path))
 
