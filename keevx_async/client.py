@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
@@ -16,9 +15,9 @@ from . import settings
 from .errors import ConfigurationError, SubmissionUncertain
 from .events import Event, guarded
 from .fanout import FanOut, Work, carry
-from .jobs import Destination, Jobs, KeyOf, succeeded
+from .jobs import Jobs, KeyOf, succeeded
 from .journal import Journal, JournalProtocol, NoJournal
-from .media import read_source
+from .naming import Destination, Names
 from .pacing import Pacer
 from .policies import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from .requests import Request
@@ -272,28 +271,33 @@ class Keevx:
         Args:
             requests: any iterable or async iterable, pulled lazily.
             concurrency: most creates under way; waiting takes no place.
-            download: a folder for the results.
+            download: a folder for the results, or a template of their paths, such as
+                ``videos/{index:05d}-{task_id}``: ``index`` in the input, ``task_id``, ``key``,
+                ``model``. A suffix that is not given is the result's own; of names that come
+                out alike the second gets ``-2``. Braces are written ``{{`` and ``}}``.
             key: names each create; a function of the request.
+
+        Raises:
+            ConfigurationError: the template cannot name the results.
         """
-        return self._fan_out(requests, lambda jobs: jobs.generating(key, download), concurrency)
+        names = None if download is None else Names(download)
+        return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
     ) -> str:
         """Upload an image and return its URL.
 
+        A file whose bytes this client has uploaded within the hour is not sent again.
+
         Args:
             source: a path, the bytes, or a binary file; JPEG, PNG or WebP, 20 MB at most.
-            filename: what Keevx is told; by default the path's name.
+            filename: what Keevx is told; by default the path's name, with the suffix of its type.
 
         Raises:
             UploadError: it cannot be read, is too large or of another type. Nothing was sent.
         """
-        rooms = self._rooms()
-        data = await asyncio.to_thread(read_source, source)
-        if filename is None and isinstance(source, str | os.PathLike):
-            filename = Path(source).name
-        return await rooms.querier.upload(data, filename)
+        return await self._rooms().uploads.one(source, filename)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
@@ -302,7 +306,8 @@ class Keevx:
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, or a folder, which is made if need be.
+            destination: a file, or a folder, which is made if need be; for a task also a
+                template such as ``videos/{task_id}``.
             overwrite: whether to replace a file that is there.
 
         Raises:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
 from .creating import Creator, Plan
+from .downloads import Downloads, GoneError
 from .errors import (
     DownloadError,
     InvalidRequest,
@@ -22,7 +22,7 @@ from .errors import (
 )
 from .fanout import Follow, Guard, Work
 from .journal import JournalProtocol, TaskRecord
-from .media import Downloads, GoneError, target_of
+from .naming import Destination, Names, target_of
 from .querying import Querier
 from .requests import Request
 from .settling import Settlements
@@ -32,7 +32,6 @@ from .waiting import Watcher
 log = logging.getLogger("keevx_async")
 
 KeyOf = Callable[[R], str | None]
-Destination = str | os.PathLike[str]
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
 CUT_SHORT = "cut short; download the task again: what has come is kept"
@@ -68,6 +67,7 @@ class Jobs:
         self._journal = journal
         self._settlements = settlements
         self._timeout = timeout
+        self._names_taken: set[str] = set()
 
     async def submit(self, request: R, key: str | None, guard: Guard) -> Submission[R]:
         """Make one create."""
@@ -124,15 +124,18 @@ class Jobs:
         target = target_of(what, destination)
         if isinstance(what, str):
             return (await self._downloads.fetch(what, target, overwrite=overwrite)).path
+        return await self._fetch(what, target, overwrite=overwrite)
+
+    async def _fetch(self, task: Task, target: Path, *, overwrite: bool) -> Path:
         try:
-            brought = await self._downloads.fetch(url_of(what), target, overwrite=overwrite)
+            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
         except GoneError:
-            what = await self._querier.status(what.task_id)
-            brought = await self._downloads.fetch(url_of(what), target, overwrite=overwrite)
-        await self._journal.downloaded(what, brought.path, brought.size, brought.digest)
+            task = await self._querier.status(task.task_id)
+            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
+        await self._journal.downloaded(task, brought.path, brought.size, brought.digest)
         return brought.path
 
-    async def _bring(self, task: Task, folder: Destination) -> Path:
+    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> Path:
         """Download a task's result, unless it was, and the file is still there and whole."""
         record = self._journal.task(task.task_id)
         if record is not None and record.path is not None:
@@ -141,8 +144,8 @@ class Jobs:
                 return record.path
             if _has_expired(record):
                 task = await self._querier.status(task.task_id)
-        # With a separator at its end: a folder may be named like a file, "run.2026".
-        return await self.download(task, os.path.join(folder, ""), overwrite=True)
+        with names.name(task, outcome, self._names_taken) as (path, mine):
+            return await self._fetch(task, path, overwrite=mine)
 
     def submitting(self, key: KeyOf[Any] | None) -> Work:
         """Return the work of ``submit_many``."""
@@ -160,15 +163,15 @@ class Jobs:
 
         return work
 
-    def generating(self, key: KeyOf[Any] | None, download: Destination | None) -> Work:
+    def generating(self, key: KeyOf[Any] | None, names: Names | None) -> Work:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
         submit = self.submitting(key)
 
         async def follow(outcome: Outcome[Any]) -> None:
-            outcome.tasks = await self.wait(outcome.task_ids, at_home=download is not None)
-            if download is not None:
+            outcome.tasks = await self.wait(outcome.task_ids, at_home=names is not None)
+            if names is not None:
                 outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
-                await self._bring_home(outcome, download)
+                await self._bring_home(outcome, names)
             outcome.error = None
             succeeded(outcome.tasks)
 
@@ -213,10 +216,10 @@ class Jobs:
     def _known(self, key: str) -> tuple[str, ...]:
         return self._settlements.known(key) if self._settlements is not None else ()
 
-    async def _bring_home(self, outcome: Outcome[Any], download: Destination) -> None:
+    async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:
             if task.succeeded:
-                outcome.paths += (await self._bring(task, download),)
+                outcome.paths += (await self._bring(task, outcome, names),)
 
 
 def _has_expired(record: TaskRecord) -> bool:

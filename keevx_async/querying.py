@@ -1,26 +1,20 @@
-"""What costs nothing and may be repeated at will: status queries and uploads."""
+"""What costs nothing and may be asked at will."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from .errors import ConnectionFailed, InvalidRequest, KeevxError, ResponseError, Violation
 from .kinds import IMAGE_TO_VIDEO
-from .media import read_source, upload_form
 from .retry import Again, Retrier
 from .tasks import Task
 from .transport import Call, Exchange, Reply
 from .verdict import Fault, api_error, is_passing, is_transient, retry_after
-from .wire import UPLOAD_PATH, Envelope, decode_envelope, decode_task, decode_upload, query_path
-
-PARALLEL_UPLOADS = 4
+from .wire import Envelope, decode_envelope, decode_task, query_path
 
 
 class Querier:
-    """Asks Keevx, and brings it files.
+    """Asks Keevx.
 
     Args:
         exchange: one request, one answer.
@@ -32,7 +26,6 @@ class Querier:
         self._exchange = exchange
         self._retrier = retrier
         self._host = host
-        self._uploading = asyncio.Semaphore(PARALLEL_UPLOADS)
 
     async def status(self, task_id: str) -> Task:
         """Return a task's snapshot, asking again after a passing fault."""
@@ -45,45 +38,26 @@ class Querier:
         except Again as again:
             raise again.error from again.__cause__
 
-    async def upload(self, data: bytes, filename: str | None) -> str:
-        """Return the URL of an uploaded image."""
-        async with self._uploading:
-            return await self._retrier(self._upload, data, filename)
-
-    async def upload_files(self, paths: tuple[Path, ...]) -> Mapping[Path, str]:
-        """Return each local file's URL."""
-        urls: dict[Path, str] = {}
-        for path in paths:
-            if path not in urls:
-                data = await asyncio.to_thread(read_source, path)
-                urls[path] = await self.upload(data, path.name)
-        return urls
-
     async def _status(self, task_id: str) -> Task:
         if not task_id or not isinstance(task_id, str):
             message = f"{task_id!r} is no task id"
             raise InvalidRequest([Violation("task_id", task_id, "required", message)])
-        call = Call("GET", query_path(IMAGE_TO_VIDEO, task_id))
-        reply, envelope = await self._get(lambda: call)
+        reply, envelope = await self.ask(Call("GET", query_path(IMAGE_TO_VIDEO, task_id)))
         task = decode_task(envelope.data)
         if task is None or task.task_id != task_id:
             said = "no task" if task is None else f"task {task.task_id}"
             raise Again(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
         return task
 
-    async def _upload(self, data: bytes, filename: str | None) -> str:
-        reply, envelope = await self._get(
-            lambda: Call("POST", UPLOAD_PATH, upload_form(data, filename))
-        )
-        url = decode_upload(envelope.result or envelope.data)
-        if url is None:
-            raise Again(ResponseError(reply.status, "the upload's answer holds no URL"))
-        return url
+    async def ask(self, call: Call) -> tuple[Reply, Envelope]:
+        """Return one answer and its envelope, asking once.
 
-    async def _get(self, call: Callable[[], Call]) -> tuple[Reply, Envelope]:
-        """Return one answer's envelope; raise Again where another try may fare better."""
+        Raises:
+            Again: another try may fare better.
+            KeevxError: it would not.
+        """
         try:
-            reply = await self._exchange.exchange(call())
+            reply = await self._exchange.exchange(call)
         except Fault as fault:
             raise Again(ConnectionFailed(self._host, fault.reason)) from fault
         envelope = decode_envelope(reply.body)

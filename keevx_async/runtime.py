@@ -7,16 +7,16 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from .creating import Creator
+from .downloads import Downloads
 from .durations import Durations
 from .errors import JournalError
 from .events import Emit
 from .jobs import Jobs
 from .journal import JournalProtocol
 from .lane import Lane
-from .media import Downloads
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
 from .querying import Querier
@@ -24,6 +24,7 @@ from .retry import Retrier
 from .settling import Settlements
 from .tasks import Task
 from .transport import Transport
+from .uploads import Uploaded, Uploads
 from .waiting import Watcher
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Setup:
     journal: JournalProtocol
     callbacks: CallbackReceiver | None
     emit: Emit | None
+    uploaded: Uploaded = field(factory=Uploaded)
 
 
 class Runtime:
@@ -58,6 +60,7 @@ class Runtime:
         lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline, setup.emit)
         self.loop = asyncio.get_running_loop()
         self.querier = Querier(transport, retrier, transport.host)
+        self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
         self.watcher = Watcher(self._ask, polling, setup.emit, durations)
         self.settlements = (
@@ -69,7 +72,7 @@ class Runtime:
             transport,
             retrier,
             lane,
-            self.querier.upload_files,
+            self.uploads.files,
             setup.journal,
             self.settlements,
             transport.host,
@@ -99,9 +102,10 @@ class Runtime:
             self.settlements.leave()
 
     async def close(self) -> None:
-        """Stop asking, downloading, and taking callbacks."""
+        """Stop asking, uploading, downloading, and taking callbacks."""
         if self.settlements is not None:
             await self.settlements.close()
+        await self.uploads.close()
         await self.downloads.close()
         await self.watcher.close()
         keep(self._durations, self._journal)

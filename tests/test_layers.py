@@ -41,8 +41,11 @@ ROOMS = [
     "lane",
     "creating",
     "waiting",
-    "media",
+    "naming",
+    "downloads",
     "querying",
+    "images",
+    "uploads",
     "jobs",
     "runtime",
     "settings",
@@ -59,9 +62,15 @@ GUESTS = {"cli", "docket"}  # use the face, as a user would
 FENCE: dict[str, set[str]] = {
     "attr": {"*"},
     "attrs": {"*"},
-    "aiohttp": {"transport", "media", "callbacks", "testing"},
-    "multidict": {"transport", "media", "callbacks", "testing"},  # comes with aiohttp
-    "yarl": {"transport", "media", "callbacks", "testing"},  # comes with aiohttp
+    "aiohttp": {"transport", "downloads", "uploads", "callbacks", "testing"},
+    "multidict": {
+        "transport",
+        "downloads",
+        "uploads",
+        "callbacks",
+        "testing",
+    },  # comes with aiohttp
+    "yarl": {"transport", "downloads", "uploads", "callbacks", "testing"},  # comes with aiohttp
     "tenacity": {"retry"},
     "cattrs": {"wire"},
     "sqlite3": {"journal"},
@@ -275,7 +284,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "from keevx_async import Keevx\n", "client imports the face"),
         ("testing/server.py", "from ..rules import MODELS\n", "but it stands alone"),
         ("testing/server.py", "from keevx_async import MODELS\n", "but it stands alone"),
-        ("wire.py", "import aiohttp\n", "imports aiohttp, which is fenced into callbacks, media"),
+        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, downloads"),
         ("client.py", "from yarl import URL\n", "imports yarl, which is fenced"),
         ("__init__.py", "import aiohttp.web\n", "imports aiohttp, which is fenced"),
         ("client.py", "from tenacity import retry\n", "imports tenacity, which is fenced"),

@@ -1,13 +1,13 @@
-"""Images up, videos down: refused before a byte is sent, whole or not there."""
+"""Videos down: whole, or not there."""
 
 import asyncio
-import io
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,99 +16,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from keevx_async import ConfigurationError, DownloadError, Keevx, ServerError, Task, UploadError
+from keevx_async import ConfigurationError, DownloadError, Keevx, Task
+from keevx_async.downloads import PARALLEL_DOWNLOADS
 from keevx_async.testing import Emulator, Faults
-from tests.test_client import RETRY, a_request, keevx_of, speaking
+from keevx_async.testing.state import State
+from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
+from tests.test_emulator import until
 
-JPEG, WEBP = b"\xff\xd8\xff\xe0" + bytes(50), b"RIFF\x00\x00\x00\x00WEBP" + bytes(50)
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
-MB = 2**20
 BODY = bytes(range(256)) * 40  # 10,240 bytes
-
-
-# Uploads
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("content", "suffix"), [(JPEG, ".jpeg"), (PNG, ".png"), (WEBP, ".webp"), (PNG, ".jpg")]
-)
-async def test_an_image_is_uploaded_whatever_it_comes_as(
-    content: bytes, suffix: str, tmp_path: Path
-) -> None:
-    path = tmp_path / f"start{suffix}"
-    path.write_bytes(content)
-    async with speaking() as (emulator, keevx):
-        urls = [await keevx.upload(source) for source in (path, str(path), content)]
-        with path.open("rb") as file:
-            urls.append(await keevx.upload(file))
-        urls.append(await keevx.upload(io.BytesIO(content), filename="mine.png"))
-    assert [emulator.content(url) for url in urls] == [content] * 5
-    names = [emulator.uploads[url].name for url in urls]
-    assert names[:2] == [path.name] * 2
-    assert names[2].startswith("image.")
-    assert names[4] == "mine.png"
-
-
-@pytest.mark.asyncio
-async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Path) -> None:
-    most = PNG + bytes(20 * MB - len(PNG))
-    path = tmp_path / "large.png"
-    path.write_bytes(most + b"!")
-    async with speaking() as (emulator, keevx):
-        for source in (path, most + b"!", io.BytesIO(most + b"!")):
-            with pytest.raises(UploadError, match="larger than 20 MB"):
-                await keevx.upload(source)
-        assert not emulator.requests
-        url = await keevx.upload(most)
-    assert emulator.uploads[url].size == 20 * MB
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(50), b"\x89PN", b"RIFF0000WAVE"])
-async def test_a_wrong_type_is_told_by_the_bytes_not_the_name(
-    content: bytes, tmp_path: Path
-) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    async with speaking() as (emulator, keevx):
-        for source in (path, content, io.BytesIO(content)):
-            with pytest.raises(UploadError, match="no JPEG, PNG or WebP"):
-                await keevx.upload(source, filename="picture.png")
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("wrong", [5, None, io.StringIO("text"), ["start.png"]])
-async def test_what_is_no_source_is_told(wrong: Any) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match="a path, bytes or a binary file"):
-            await keevx.upload(wrong)
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
-async def test_a_source_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"missing\.png: No such file"):
-            await keevx.upload(tmp_path / "missing.png")
-        with pytest.raises(UploadError, match="cannot read"):
-            await keevx.upload(tmp_path)
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
-async def test_an_upload_is_free_and_sent_again() -> None:
-    async with speaking(faults=Faults(upload_errors=1)) as (emulator, keevx):
-        url = await keevx.upload(PNG)
-        assert emulator.content(url) == PNG
-        assert emulator.requests["POST upload"] == 2
-        emulator.faults.once = False
-        with pytest.raises(ServerError):
-            await keevx.upload(PNG)
-
-
-# Downloads
 
 
 class Storage:
@@ -593,3 +508,111 @@ async def test_keys_stay_home_with_a_borrowed_session_too(
         (task,) = await keevx.generate(a_request())
         await keevx.download(task, tmp_path)
     assert emulator.storage_authorizations == []
+
+
+@pytest.mark.asyncio
+async def test_a_host_that_knows_no_ranges_is_asked_for_all(tmp_path: Path) -> None:
+    async def whole(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=BODY, headers={"ETag": '"1"'})
+
+    async with storing(serve(cut=5000), whole) as (storage, keevx):
+        path = await keevx.download(storage.url, tmp_path)
+    assert path.read_bytes() == BODY
+    assert storage.ranges == [None, "bytes=5000-"]
+
+
+@pytest.mark.asyncio
+async def test_a_part_of_another_version_is_not_appended(tmp_path: Path) -> None:
+    other = BODY[::-1]
+
+    async def careless(request: web.Request) -> web.StreamResponse:
+        span = f"bytes 5000-{len(other) - 1}/{len(other)}"
+        headers = {"ETag": '"2"', "Content-Range": span}
+        return web.Response(status=206, body=other[5000:], headers=headers)
+
+    async with storing(serve(cut=5000), careless, serve(other, tag='"2"')) as (storage, keevx):
+        path = await keevx.download(storage.url, tmp_path)
+    assert path.read_bytes() == other
+    assert storage.ranges == [None, "bytes=5000-", None]
+
+
+@pytest.mark.asyncio
+async def test_a_part_that_never_ends_is_not_taken(tmp_path: Path) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=206)
+        response.headers["Content-Range"] = f"bytes 5000-{len(BODY) - 1}/{len(BODY)}"
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            while sent < 500_000_000 and request.transport is not None:  # None: they hung up
+                sent += 100_000
+                await response.write(bytes(100_000))
+        return response
+
+    async with storing(serve(cut=5000), endless, serve()) as (storage, keevx):
+        path = await keevx.download(storage.url, tmp_path)
+    assert path.read_bytes() == BODY
+    assert sent < 500_000_000
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "it.mp4"
+
+    async def another(request: web.Request) -> web.StreamResponse:
+        path.write_bytes(b"precious")
+        return web.Response(body=BODY)
+
+    async with storing(another) as (storage, keevx):
+        with pytest.raises(DownloadError, match=r"it\.mp4 exists"):
+            await keevx.download(storage.url, path)
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.asyncio
+async def test_of_many_one_expired_url_is_asked_for_anew_once(tmp_path: Path) -> None:
+    async with speaking() as (emulator, keevx):
+        struck: Counter[str] = Counter()
+
+        def expired(url: str) -> bool:
+            struck[url] += 1
+            return struck[url] == 1
+
+        emulator.faults.expired = expired
+        fan = await keevx.generate_many(some_requests(5), download=tmp_path)
+        fan.raise_for_errors()
+        assert set(struck.values()) == {2}
+        assert all(
+            path.read_bytes() == emulator.video(path.stem)
+            for outcome in fan.outcomes
+            for path in outcome.paths
+        )
+
+
+@pytest.mark.asyncio
+async def test_a_slow_storage_host_holds_neither_creates_nor_polls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return web.Response(body=BODY)
+
+    async with storing(held) as (storage, _), speaking() as (emulator, keevx):
+        monkeypatch.setattr(State, "storage_url", storage.url.removesuffix("/videos/one.mp4"))
+        fan = keevx.generate_many(some_requests(100), concurrency=4, download=tmp_path)
+        running = asyncio.ensure_future(awaited(fan))
+        await until(lambda: emulator.creates.total() == 100)
+        await until(lambda: storage.under_way == PARALLEL_DOWNLOADS)
+        task_ids = (await keevx.submit(a_request("in between"))).task_ids
+        assert (await keevx.wait(task_ids[0])).succeeded
+        await until(lambda: len(emulator.polls) == 101)
+        assert not running.done()
+        go.set()
+        (await running).raise_for_errors()
+    assert storage.most == PARALLEL_DOWNLOADS
+    assert len(left_in(tmp_path)) == 100

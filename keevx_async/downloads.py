@@ -1,112 +1,27 @@
-"""Local files up, results down. The API key never goes to the storage host."""
+"""Results down: streamed, resumed, whole or not there. The API key never goes to their host."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 import os
 import re
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import attrs
 from attrs import frozen
 from yarl import URL
 
-from .errors import ConfigurationError, DownloadError, UploadError
+from .errors import ConfigurationError, DownloadError
 from .requests import is_url
 from .retry import Again, Retrier
-from .tasks import Task
 from .transport import CLOSED, Transport, fault_of
-
-MAX_UPLOAD = 20 * 1024 * 1024
-"""Bytes; keevx-api.md, "Upload"."""
 
 CHUNK = 256 * 1024
 PARALLEL_DOWNLOADS = 32
-LONGEST_NAME = 150
-"""Bytes of UTF-8; file systems take 255, and a part's name is longer than its target's."""
-
-# Leading bytes of what Keevx takes (keevx-api.md, "Upload": JPG, PNG, WebP).
-_MAGIC = (
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg", ".jpg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png", ".png"),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp", ".webp"),
-)
 _GONE = (403, 404, 410)
-
-
-def sniff(head: bytes) -> tuple[str, str] | None:
-    """Return the media type and suffix that a file's leading bytes tell, or None."""
-    for magic, media_type, suffix in _MAGIC:
-        if magic.match(head):
-            return media_type, suffix
-    return None
-
-
-def read_source(source: str | os.PathLike[str] | bytes | BinaryIO) -> bytes:
-    """Return the bytes of an image, refused before more than 20 MB of it are read.
-
-    Raises:
-        UploadError: it cannot be read, is too large, empty, or of a type Keevx does not take.
-    """
-    what = f"{source!s}" if isinstance(source, str | os.PathLike) else "the image"
-    try:
-        if isinstance(source, str | os.PathLike):
-            with open(source, "rb") as file:
-                data = file.read(MAX_UPLOAD + 1)
-        else:
-            data = source if isinstance(source, bytes) else _read(source)
-    except OSError as error:
-        raise UploadError(f"cannot read {what}: {error.strerror or error}") from error
-    if len(data) > MAX_UPLOAD:
-        raise UploadError(
-            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
-        )
-    if sniff(data[:16]) is None:
-        raise UploadError(f"{what} is no JPEG, PNG or WebP image, by its first bytes; convert it")
-    return data
-
-
-def _read(file: BinaryIO) -> bytes:
-    data = file.read(MAX_UPLOAD + 1) if hasattr(file, "read") else None
-    if not isinstance(data, bytes):
-        raise UploadError(f"{type(file).__name__} is not a path, bytes or a binary file")
-    return data
-
-
-def upload_form(data: bytes, filename: str | None) -> aiohttp.FormData:
-    """Return the multipart body of an upload: one part named ``file``."""
-    media_type, suffix = sniff(data[:16]) or ("application/octet-stream", "")
-    form = aiohttp.FormData(default_to_multipart=True)
-    form.add_field(
-        "file", io.BytesIO(data), filename=filename or f"image{suffix}", content_type=media_type
-    )
-    return form
-
-
-def safe_name(name: str) -> str:
-    """Return name with nothing in it that could leave its folder or hide."""
-    clean = re.sub(r"[^\w.\- ]+", "_", name).strip(" .")
-    return clean.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(" .") or "result"
-
-
-def target_of(what: Task | str, destination: str | os.PathLike[str]) -> Path:
-    """Return the file a result goes to: destination, or a name of its own in that folder."""
-    path = Path(destination)
-    folder = (
-        os.path.isdir(path) or os.fspath(destination).endswith(("/", os.sep)) or not path.suffix
-    )
-    if not folder:
-        return path
-    url = (what.video_url or "") if isinstance(what, Task) else what
-    remote = safe_name(unquote(urlsplit(url).path.rpartition("/")[2]))
-    if isinstance(what, Task):
-        return path / f"{safe_name(what.task_id)}{Path(remote).suffix or '.mp4'}"
-    return path / remote
 
 
 @frozen
@@ -173,7 +88,7 @@ class Downloads:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             await self._retrier(lambda: self._attempt(url, part))
-            return await asyncio.to_thread(part.finish)
+            return await asyncio.to_thread(part.finish, overwrite)
 
     async def _attempt(self, url: str, part: _Part) -> None:
         session, address = await self._transport.session(), URL(url, encoded=True)
@@ -250,16 +165,21 @@ class _Part:
     async def take(self, answer: aiohttp.ClientResponse) -> None:
         """Append to the part (206) or begin it anew (200); see that all came that was said."""
         start, whole = _span_of(answer)
+        size = start
         with self._open(start, answer.headers.get("ETag", "")) as file:
             async for chunk in answer.content.iter_chunked(CHUNK):
+                size += len(chunk)
+                if whole is not None and size > whole:
+                    break  # it may never end
                 await asyncio.to_thread(file.write, chunk)
-            size = file.tell()
         if whole not in (None, size):
             raise _Unfit(f"{size} bytes came of {whole}")
 
     def _open(self, start: int, tag: str) -> BinaryIO:
         if start == 0:
             self.restart()
+        elif tag and self._tag.exists() and tag != self._tag.read_text():
+            raise _Unfit("the part that came is of another version")
         file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
         if file.tell() != start:
             file.close()
@@ -273,12 +193,17 @@ class _Part:
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
-    def finish(self) -> Brought:
-        """Put the whole file under its final name."""
+    def finish(self, overwrite: bool) -> Brought:
+        """Put the whole file under its final name.
+
+        Raises:
+            DownloadError: that was taken meanwhile, and must not be overwritten.
+        """
         with open(self._path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
             size = file.tell()
+        self.prepare(overwrite)  # again: another program may be at work here
         self._tag.unlink(missing_ok=True)
         self._path.replace(self._target)
         return Brought(self._target, size, digest)
