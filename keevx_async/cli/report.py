@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from keevx_async.errors import SubmissionUncertain
 from keevx_async.tasks import Outcome
 
+ERRORS = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
