@@ -13,7 +13,8 @@ from keevx_async.errors import AuthenticationError, ConfigurationError, KeevxErr
 from keevx_async.journal import Journal
 from keevx_async.version import VERSION
 
-from .bulk import demo, run_file
+from .bulk import run_file
+from .demo import demo
 from .ledger import settlement, tell_journal
 from .listen import listen
 from .report import ERRORS, FAILED, INTERRUPTED, USAGE

@@ -1,38 +1,77 @@
-"""``keevx run`` and ``keevx demo``: a file of prompts, worked off."""
+"""``keevx run``: a file of prompts, worked off."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
+from attrs import frozen
 from cyclopts import Parameter
-from rich.console import Console
 
 from keevx_async.client import Keevx
 from keevx_async.errors import APIError, AuthenticationError
-from keevx_async.image_to_video import ImageToVideo
+from keevx_async.fanout import FanOut
 from keevx_async.journal import Journal
 from keevx_async.policies import RetryPolicy
-from keevx_async.requests import Request
-from keevx_async.testing import Emulator, Faults
 
+from .advice import advice
+from .dry import Estimate
+from .interrupts import interruptible
 from .listen import answering
-from .prompts import Prompts, problems
-from .report import ERRORS, USAGE, Report
+from .prompts import Problem, Prompts, problems
+from .report import ERRORS, INTERRUPTED, USAGE, Report
+from .results import Results
+from .sources import Form, Source, opened
+
+MOST_TOLD = 50
+"""Faults of a file that are told one by one."""
+STOPPING = (
+    "keevx: stopping: nothing new starts, creates in flight are given "
+    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
+)
+AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
 
 
-async def run_file(
-    file: Annotated[Path, Parameter(help="Prompts: JSON lines, or CSV with a header.")],
+@frozen(kw_only=True)
+class Run:
+    """A run as it was asked for: what ``run_file`` was given, checked."""
+
+    source: Source
+    total: int
+    out: Path
+    journal: Path | None
+    on_uncertain: Literal["report", "resubmit"]
+    on_failed: Literal["report", "resubmit"]
+    concurrency: int
+    callbacks: str | None
+    listen: str
+    as_json: bool
+    quiet: bool
+
+
+def run_file(
+    file: Annotated[
+        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+    ],
     *,
     out: Out = Path("videos"),
     journal: Annotated[
         Path | None, Parameter(help="Record of this run; name it again to go on.")
     ] = None,
+    format: Annotated[
+        Form | None, Parameter(help="Of the prompts; by default as they look.")
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Check, and count what would be made; send nothing.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        Parameter(negative="", help="Make, and pay, anew what failed in earlier runs."),
+    ] = False,
     on_uncertain: Annotated[
         Literal["report", "resubmit"],
         Parameter(help="What to do with creates of earlier runs that may have been paid."),
@@ -45,34 +84,100 @@ async def run_file(
     listen: Annotated[
         str, Parameter(help="HOST:PORT that takes the callbacks.")
     ] = "127.0.0.1:8080",
+    json: Annotated[
+        bool, Parameter(negative="", help="Tell events as JSON lines; all else on standard error.")
+    ] = False,
+    quiet: Annotated[
+        bool, Parameter(negative="", help="Tell errors and the last line only.")
+    ] = False,
 ) -> int:
     """Submit a file of prompts, wait for the videos, download them."""
-    total, wrong = problems(file)
-    if wrong:
-        for problem in wrong:
-            ERRORS.print(str(problem))
-        ERRORS.print(f"keevx: nothing was sent; mend {file} and run again")
+    if retry_failed and journal is None:
+        ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE
-    record = None if journal is None else Journal(journal, on_uncertain=on_uncertain)
-    async with (
-        answering(callbacks, listen) as receiver,
-        Keevx(journal=record, callbacks=receiver) as keevx,
-    ):
-        await _knock()
-        return await _work_off(keevx, Prompts(file), total, out, concurrency)
+    with opened(file, format) as source:
+        estimate = Estimate()
+        total, wrong = problems(source, estimate.add)
+        if wrong:
+            return _refuse(wrong, source)
+        if dry_run:
+            estimate.tell(source.name, as_json=json)
+            return 0
+        run = Run(
+            source=source,
+            total=total,
+            out=out,
+            journal=journal,
+            on_uncertain=on_uncertain,
+            on_failed="resubmit" if retry_failed else "report",
+            concurrency=concurrency,
+            callbacks=callbacks,
+            listen=listen,
+            as_json=json,
+            quiet=quiet,
+        )
+        return asyncio.run(_interruptible(run))
 
 
-async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) -> int:
-    """Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."""
-    faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
+def _refuse(wrong: list[Problem], source: Source) -> int:
+    for problem in wrong[:MOST_TOLD]:
+        ERRORS.print(str(problem))
+    if len(wrong) > MOST_TOLD:
+        ERRORS.print(f"… and {len(wrong) - MOST_TOLD:,} more")
+    ERRORS.print(f"keevx: nothing was sent; mend {source.name} and run again")
+    return USAGE
+
+
+async def _interruptible(run: Run) -> int:
+    results = Results(run.out)
+    report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
+
+    def tell(times: int) -> None:
+        report.stopping = True
+        ERRORS.print(STOPPING if times == 1 else AT_ONCE)
+
+    with interruptible(tell):
+        try:
+            await _knock()
+            return await _run(run, report)
+        except asyncio.CancelledError:
+            if not report.stopping:
+                raise
+            return INTERRUPTED
+
+
+async def _run(run: Run, report: Report) -> int:
+    record = run.journal and Journal(
+        run.journal, on_uncertain=run.on_uncertain, on_failed=run.on_failed
+    )
+    prompts = Prompts(run.source)
     async with (
-        Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
-        Keevx("demo-key", base_url=emulator.url, retry=RetryPolicy(first_delay=0.1)) as keevx,
+        answering(run.callbacks, run.listen) as receiver,
+        Keevx(journal=record, callbacks=receiver, on_event=report.heard) as keevx,
     ):
-        code = await _work_off(keevx, Prompts.of(_demo_requests(20)), 20, out, concurrency)
-        twice = sum(made > 1 for made in emulator.creates.values())
-    Console().print(f"the emulator made {len(emulator.tasks)} tasks, {twice} of them twice")
+        fan = keevx.generate_many(
+            prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
+        )
+        code = await work_off(fan, prompts, report, run.out)
+    if not run.quiet:
+        for line in advice(report.tally, report.failed_tasks, run.journal, run.out):
+            ERRORS.print(line)
     return code
+
+
+async def work_off(fan: FanOut, prompts: Prompts, report: Report, out: Path) -> int:
+    """Report every outcome, also of a run that is interrupted; return the exit code."""
+    with report.live():
+        try:
+            async for outcome in fan:
+                report.add(outcome, prompts.ended(outcome.request))
+        except asyncio.CancelledError:
+            if not report.stopping:
+                raise
+        finally:
+            for outcome in fan.outcomes:
+                report.add(outcome, prompts.ended(outcome.request))
+    return report.close(out)
 
 
 async def _knock() -> None:
@@ -84,30 +189,3 @@ async def _knock() -> None:
             raise
         except APIError:
             return
-
-
-async def _work_off(keevx: Keevx, prompts: Prompts, total: int, out: Path, concurrency: int) -> int:
-    report = Report(Console(), total)
-    fan = keevx.generate_many(prompts, concurrency=concurrency, download=out, key=prompts.key)
-    with report.live():
-        try:
-            async for outcome in fan:
-                report.add(outcome)
-        except asyncio.CancelledError:
-            for outcome in fan.outcomes:
-                report.add(outcome)
-            report.close(out)
-            raise
-    return report.close(out)
-
-
-def _demo_requests(count: int) -> Iterator[Request]:
-    for number in range(1, count + 1):
-        yield ImageToVideo(
-            model="V",
-            prompt=f"A golden retriever running in the grass, take {number}",
-            image_url="https://example.com/start_frame.jpg",
-            aspect_ratio="16:9",
-            aspect_resolution="1080p",
-            duration=6,
-        )
