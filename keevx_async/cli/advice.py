@@ -43,7 +43,7 @@ def _about_uncertain(count: int, journal: Path | None) -> str:
     where = "look for them in your Keevx account before you make them again"
     if journal is not None:
         where = f"see which, and how to settle them: keevx journal {shlex.quote(str(journal))}"
-    return f"{count:,} may have been paid, though the answer was lost; {where}"
+    return f"creates that may have been paid, though the answer was lost: {count:,}; {where}"
 
 
 def again() -> str:

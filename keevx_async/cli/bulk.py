@@ -161,7 +161,7 @@ async def _run(run: Run, report: Report) -> int:
         code = await work_off(fan, prompts, report, run.out)
     if not run.quiet:
         for line in advice(report.tally, report.failed_tasks, run.journal, run.out):
-            ERRORS.print(line)
+            ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
 
 

@@ -23,10 +23,11 @@ from .prompts import Job
 from .results import Results, record
 from .tally import Status, Tally, status_of
 
-ERRORS = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
+ERRORS = Console(stderr=True, highlight=False, markup=False, emoji=False)
+ERRORS.soft_wrap = not ERRORS.is_interactive  # a line stays one where no person reads it
 OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
 FEW = 50
-"""Up to so many items are told one by one on a terminal too."""
+"""So many items, or errors of more items, are told one by one on a terminal."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
@@ -57,8 +58,9 @@ class Report:
         self._results = results
         self._json = as_json
         self._quiet = quiet
-        many_on_screen = ERRORS.is_interactive and sys.stdout.isatty() and total > FEW
-        self._lines = not (as_json or quiet or many_on_screen)
+        many_on_screen = ERRORS.is_interactive and total > FEW
+        self._lines = not (as_json or quiet or (many_on_screen and sys.stdout.isatty()))
+        self._room = FEW if many_on_screen and results is not None else total
 
     def live(self) -> AbstractContextManager[None]:
         """Show progress while the block runs."""
@@ -90,8 +92,14 @@ class Report:
                 self._say(text)
         stopped = self.stopping and status is Status.UNFINISHED  # not its fault
         if outcome.error is not None and not stopped:
-            style = "yellow" if status is Status.UNCERTAIN else "red"
-            ERRORS.print(Text(f"{self._name}:{line}: {outcome.error}", style))
+            self._warn(f"{self._name}:{line}: {outcome.error}", status)
+
+    def _warn(self, text: str, status: Status) -> None:
+        self._room -= 1
+        if self._room >= 0:
+            ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
+        elif self._room == -1 and self._results is not None:
+            ERRORS.print(f"keevx: further errors are told in {self._results.path} only")
 
     def _keep(self, item: dict[str, Any]) -> None:
         if self._results is None:
