@@ -18,6 +18,7 @@ from .demo import demo
 from .ledger import settlement, tell_journal
 from .listen import listen
 from .report import ERRORS, FAILED, INTERRUPTED, USAGE
+from .sources import STDIN
 
 app = App(
     name="keevx",
@@ -31,7 +32,7 @@ USER_ERRORS = (ConfigurationError, AuthenticationError, ValueError)
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
     try:
-        result = app(arguments, exit_on_error=False, print_error=True)
+        result = app(_with_stdin(arguments), exit_on_error=False, print_error=True)
     except CycloptsError:
         return USAGE
     except KeyboardInterrupt:
@@ -41,6 +42,13 @@ def run(arguments: Sequence[str]) -> int:
         ERRORS.print(f"keevx: {error}")
         return USAGE if isinstance(error, USER_ERRORS) else FAILED
     return result if isinstance(result, int) else 0
+
+
+def _with_stdin(arguments: Sequence[str]) -> list[str]:
+    """Name run's lone ``-`` as the same path, for cyclopts takes it for an option."""
+    if list(arguments[:1]) != ["run"]:
+        return list(arguments)
+    return [f"./{STDIN}" if word == STDIN else word for word in arguments]
 
 
 app.command(run_file, name="run")
