@@ -33,7 +33,7 @@ def progress(console: Console, tally: Tally, clock: Callable[[], float]) -> Gene
         with _every(BEAT, lambda: console.print(beat(tally, clock()))):
             yield
         return
-    live = Live(console=console, auto_refresh=False, transient=True)
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def look() -> None:
         live.update(screen(tally, clock(), console.width), refresh=True)

@@ -120,6 +120,9 @@ class Report:
 
     def _say(self, text: str) -> None:
         """Write a line to standard output; a reader that has gone does not end paid work."""
+        if ERRORS.is_interactive and sys.stdout.isatty():  # above what moves, and left whole
+            ERRORS.print(text, soft_wrap=True)
+            return
         try:
             print(text, flush=True)
         except BrokenPipeError:
