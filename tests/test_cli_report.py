@@ -108,8 +108,8 @@ async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
 
 
 def item(key: str, status: str = "done", **more: Any) -> dict[str, Any]:
-    base = {"key": key, "prompt": "p", "task_ids": [], "status": status, "paths": [], "error": None}
-    return {**base, **more}
+    blank: dict[str, Any] = {"task_ids": [], "paths": [], "error": None}
+    return {"key": key, "prompt": "p", **blank, "status": status, **more}
 
 
 def test_a_later_line_replaces_an_earlier_one_and_strangers_keys_stay(tmp_path: Path) -> None:
@@ -117,7 +117,8 @@ def test_a_later_line_replaces_an_earlier_one_and_strangers_keys_stay(tmp_path: 
         results = Results(tmp_path)
         for one in run:
             results.add(one)
-            assert (tmp_path / "results.jsonl").read_text().endswith(json.dumps(one) + "\n")
+            last = (tmp_path / "results.jsonl").read_text().splitlines()[-1]
+            assert json.loads(last) == one
         results.close()
     kept = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert kept == [item("b"), item("a"), item("c", "failed")]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.test_cli import GOOD, PNG, at, keevx, start, written
+from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
 
 CREATE = "POST /v1/image_to_video"
 
@@ -51,7 +51,7 @@ async def test_standard_input_is_taken_and_its_images_lie_in_the_folder(
 ) -> None:
     (tmp_path / "start.png").write_bytes(PNG)
     async with Emulator(seconds=0.02) as emulator:
-        ran = await keevx("run", "-", *how, cwd=tmp_path, given=given.encode(), **at(emulator))
+        ran = await fed(given.encode(), "run", "-", *how, cwd=tmp_path, **at(emulator))
         assert ran.code == 0, ran.err
         assert emulator.creates == {"A dog,\nrunning": 1}
         assert len(emulator.uploads) == 1
@@ -83,7 +83,7 @@ async def test_each_fault_is_named_with_line_and_field(
     tmp_path: Path, given: bytes | str, said: str
 ) -> None:
     raw = given.encode() if isinstance(given, str) else given
-    ran = await keevx("run", "-", cwd=tmp_path, given=raw, KEEVX_API_KEY="k")
+    ran = await fed(raw, "run", "-", cwd=tmp_path, KEEVX_API_KEY="k")
     assert ran.code == 2
     assert said in ran.err
     assert "nothing was sent" in ran.err

@@ -58,7 +58,7 @@ class Terminal:
 
 @asynccontextmanager
 async def terminal(
-    *arguments: str | Path, cwd: Path, columns: int = 100, **env: str
+    columns: int, *arguments: str | Path, cwd: Path, **env: str
 ) -> AsyncIterator[Terminal]:
     screen, end = os.openpty()
     termios.tcsetwinsize(end, (30, columns))
@@ -92,7 +92,7 @@ async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -
     async with Emulator(
         seconds=0.6, spread=0.5, faults=faults, fail_prompts={"take 2"}
     ) as emulator:
-        async with terminal(*run, cwd=tmp_path, **at(emulator)) as shown:
+        async with terminal(100, *run, cwd=tmp_path, **at(emulator)) as shown:
             await shown.shows(r"[1-9]\d*/300 .*%.*\d/(s|min).* left")
             await shown.shows(r"[1-9]\d* submitted · \d+ waiting · [1-9]\d* done · 1 failed")
             await shown.shows(r"p\.jsonl:3:\s+task\s+i2v-\w+\s+failed")
@@ -121,7 +121,7 @@ async def test_no_line_of_a_live_screen_is_wider_than_it(
     file = written(tmp_path / "p.jsonl", takes(3))
     async with (
         Emulator(seconds=1.0) as emulator,
-        terminal("run", file, cwd=tmp_path, columns=columns, **env, **at(emulator)) as shown,
+        terminal(columns, "run", file, cwd=tmp_path, **env, **at(emulator)) as shown,
     ):
         assert await shown.end() == 0
         live = [one for one in shown.text.splitlines() if re.search(r"\d left|submitted", one)]
@@ -137,7 +137,7 @@ async def test_a_dumb_terminal_is_written_to_in_lines(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(3))
     async with (
         Emulator(seconds=0.5) as emulator,
-        terminal("run", file, cwd=tmp_path, TERM="dumb", **at(emulator)) as shown,
+        terminal(100, "run", file, cwd=tmp_path, TERM="dumb", **at(emulator)) as shown,
     ):
         assert await shown.end() == 0
         assert "\x1b" not in shown.raw
@@ -146,6 +146,6 @@ async def test_a_dumb_terminal_is_written_to_in_lines(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_prompts_are_not_awaited_from_a_keyboard(tmp_path: Path) -> None:
-    async with terminal("run", "-", cwd=tmp_path, KEEVX_API_KEY="k") as shown:
+    async with terminal(100, "run", "-", cwd=tmp_path, KEEVX_API_KEY="k") as shown:
         assert await shown.end() == 2
         assert "pipe the prompts in, or name a file" in " ".join(shown.text.split())

@@ -36,7 +36,7 @@ def advice(tally: Tally, failed_tasks: int, journal: Path | None, out: Path) -> 
     if open_ > uncertain + failed_tasks:
         yield f"to go on, paying nothing twice: {again()}"
     if failed_tasks:
-        yield f"to make, and pay, {failed_tasks:,} failed anew: {again()} {RETRY}"
+        yield f"to make, and pay, {failed_tasks:,} failed anew: {again(RETRY)}"
 
 
 def _about_uncertain(count: int, journal: Path | None) -> str:
@@ -46,8 +46,8 @@ def _about_uncertain(count: int, journal: Path | None) -> str:
     return f"creates that may have been paid, though the answer was lost: {count:,}; {where}"
 
 
-def again() -> str:
-    """Return the command that was given, with nothing in it that asks to pay anew."""
+def again(*more: str) -> str:
+    """Return the command that was given, with nothing in it but more that asks to pay anew."""
     words = [word for word in sys.argv[1:] if word != RETRY]
-    same = " < the same input" if STDIN in words else ""
-    return shlex.join(["keevx", *words]) + same
+    command = shlex.join(["keevx", *words, *more])
+    return f"{command}  (with the same input)" if STDIN in words else command
