@@ -115,6 +115,25 @@ async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_dry_run_leaves_out_what_the_journal_knows_of(tmp_path: Path) -> None:
+    rows = [*takes(3), {**GOOD, "prompt": "mine", "key": "my key"}]
+    run = ("run", "p.jsonl", "--journal", "run.db", "--json")
+    written(tmp_path / "p.jsonl", rows)
+    faults = Faults(drop_after_create={"take 0"})
+    async with Emulator(seconds=0.02, faults=faults, fail_prompts={"mine"}) as emulator:
+        assert (await keevx(*run, cwd=tmp_path, **at(emulator))).code == 3
+    written(tmp_path / "p.jsonl", [*rows, *rows[:2]])
+    for more, counts in (
+        ([], (2, 3, 1)),  # the second take 0 and take 1: each equal to one that was made
+        (["--retry-failed"], (3, 2, 1)),
+        (["--retry-failed", "--on-uncertain", "resubmit"], (4, 2, 0)),
+    ):
+        ran = await keevx(*run, "--dry-run", *more, cwd=tmp_path)
+        (plan,) = lines(ran.out)
+        assert (plan["requests"], plan["submitted"], plan["uncertain"]) == counts
+
+
+@pytest.mark.asyncio
 async def test_machines_are_told_each_step_and_people_elsewhere(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(4))
     faults = Faults(drop_after_create={"take 2"})

@@ -16,11 +16,11 @@ from keevx_async.journal import Journal
 from keevx_async.policies import RetryPolicy
 
 from .advice import advice
-from .dry import Estimate
+from .dry import estimated
 from .interrupts import interruptible
 from .listen import answering
 from .prompts import Problem, Prompts, problems
-from .report import ERRORS, INTERRUPTED, USAGE, Report
+from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
 from .results import Results
 from .sources import Form, Source, opened
 
@@ -51,6 +51,12 @@ class Run:
     listen: str
     as_json: bool
     quiet: bool
+
+    def record(self) -> Journal | None:
+        """Return the journal, if there is to be one."""
+        if self.journal is None:
+            return None
+        return Journal(self.journal, on_uncertain=self.on_uncertain, on_failed=self.on_failed)
 
 
 def run_file(
@@ -96,13 +102,9 @@ def run_file(
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE
     with opened(file, format) as source:
-        estimate = Estimate()
-        total, wrong = problems(source, estimate.add)
+        total, wrong = problems(source)
         if wrong:
             return _refuse(wrong, source)
-        if dry_run:
-            estimate.tell(source.name, as_json=json)
-            return 0
         run = Run(
             source=source,
             total=total,
@@ -116,7 +118,7 @@ def run_file(
             as_json=json,
             quiet=quiet,
         )
-        return asyncio.run(_interruptible(run))
+        return asyncio.run(_estimate(run) if dry_run else _interruptible(run))
 
 
 def _refuse(wrong: list[Problem], source: Source) -> int:
@@ -126,6 +128,12 @@ def _refuse(wrong: list[Problem], source: Source) -> int:
         ERRORS.print(f"… and {len(wrong) - MOST_TOLD:,} more")
     ERRORS.print(f"keevx: nothing was sent; mend {source.name} and run again")
     return USAGE
+
+
+async def _estimate(run: Run) -> int:
+    record = run.record() if run.journal is not None and run.journal.is_file() else None
+    (await estimated(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
+    return OK
 
 
 async def _interruptible(run: Run) -> int:
@@ -147,13 +155,10 @@ async def _interruptible(run: Run) -> int:
 
 
 async def _run(run: Run, report: Report) -> int:
-    record = run.journal and Journal(
-        run.journal, on_uncertain=run.on_uncertain, on_failed=run.on_failed
-    )
     prompts = Prompts(run.source)
     async with (
         answering(run.callbacks, run.listen) as receiver,
-        Keevx(journal=record, callbacks=receiver, on_event=report.heard) as keevx,
+        Keevx(journal=run.record(), callbacks=receiver, on_event=report.heard) as keevx,
     ):
         fan = keevx.generate_many(
             prompts, concurrency=run.concurrency, download=run.out, key=prompts.key

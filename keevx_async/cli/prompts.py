@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -87,15 +87,8 @@ class Prompts:
         return self._under_way.pop(id(request))
 
 
-def problems(
-    file: Path | Source, seen: Callable[[Request], object] | None = None
-) -> tuple[int, list[Problem]]:
-    """Read a file through; return how many jobs it holds, and all that is wrong with it.
-
-    Args:
-        file: what is read.
-        seen: told each request that is in order.
-    """
+def problems(file: Path | Source) -> tuple[int, list[Problem]]:
+    """Read a file through; return how many jobs it holds, and all that is wrong with it."""
     found: list[Problem] = []
     name = file.name if isinstance(file, Source) else str(file)
     count = 0
@@ -104,8 +97,6 @@ def problems(
             count += 1
             if isinstance(job, BadLine):
                 found += [Problem(name, job.line, one) for one in job.messages]
-            elif seen is not None:
-                seen(job.request)
     except OSError as error:
         found.append(Problem(name, 0, f"cannot be read: {error.strerror or error}"))
     if not count and not found:
