@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from keevx_async import Journal
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
 
@@ -260,6 +261,34 @@ async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
         assert b"at once" in err
         assert {item["status"] for item in results(out).values()} == {"uncertain"}
         assert len(results(out)) == 4
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_path: Path) -> None:
+    file, out = written(tmp_path / "p.jsonl", takes(2000)), tmp_path / "out"
+    run = ("run", file, "--out", out, "--concurrency", "2", "--journal", tmp_path / "run.db")
+    async with Emulator(seconds=0.02, faults=Faults(latency=0.01)) as emulator:
+        process = await start(*run, cwd=tmp_path, **at(emulator))
+        while len(emulator.tasks) < 2:  # noqa: ASYNC110 - the emulator's books ring no bell
+            await asyncio.sleep(0.01)
+        file.write_text("spoilt\n" * 2000)
+        _, err = await process.communicate()
+        assert process.returncode == 2, err
+        assert b"the file was changed while it was read: line " in err
+        kept = {one for item in results(out).values() for one in item["task_ids"]}
+        assert kept == set(emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
+    file = written(tmp_path / "p.jsonl", takes(2))
+    async with Emulator() as emulator:
+        with Journal(tmp_path / "run.db"):
+            run = ("run", file, "--journal", "run.db")
+            ran = await keevx(*run, cwd=tmp_path, **at(emulator))
+        assert not emulator.requests[CREATE]
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "held by another process" in ran.err
 
 
 @pytest.mark.asyncio

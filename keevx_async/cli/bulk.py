@@ -10,7 +10,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from keevx_async.client import Keevx
-from keevx_async.errors import APIError, AuthenticationError
+from keevx_async.errors import APIError, AuthenticationError, KeevxError
 from keevx_async.fanout import FanOut
 from keevx_async.journal import Journal
 from keevx_async.policies import RetryPolicy
@@ -171,18 +171,27 @@ async def _run(run: Run, report: Report) -> int:
 
 
 async def work_off(fan: FanOut, prompts: Prompts, report: Report, out: Path) -> int:
-    """Report every outcome, also of a run that is interrupted; return the exit code."""
-    with report.live():
-        try:
-            async for outcome in fan:
-                report.add(outcome, prompts.ended(outcome.request))
-        except asyncio.CancelledError:
-            if not report.stopping:
-                raise
-        finally:
-            for outcome in fan.outcomes:
-                report.add(outcome, prompts.ended(outcome.request))
+    """Report every outcome, also of a run that is cut short; return the exit code."""
+    try:
+        with report.live():
+            await _follow(fan, prompts, report)
+    except KeevxError:
+        if report.tally.ended:  # else it had not begun, and the error says it all
+            report.close(out)
+        raise
     return report.close(out)
+
+
+async def _follow(fan: FanOut, prompts: Prompts, report: Report) -> None:
+    try:
+        async for outcome in fan:
+            report.add(outcome, prompts.ended(outcome.request))
+    except asyncio.CancelledError:
+        if not report.stopping:
+            raise
+    finally:
+        for outcome in fan.outcomes:
+            report.add(outcome, prompts.ended(outcome.request))
 
 
 async def _knock() -> None:
