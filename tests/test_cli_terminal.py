@@ -16,11 +16,16 @@ from keevx_async.testing import Emulator, Faults
 from tests.test_cli import at, written
 from tests.test_cli_run import results, takes
 
-fcntl = pytest.importorskip("fcntl", reason="pseudo-terminals are Unix's")
-termios = pytest.importorskip("termios", reason="likewise")
+termios = pytest.importorskip("termios", reason="pseudo-terminals are Unix's")
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CTRL_C = b"\x03"
+# Makes it the terminal that Ctrl-C on it signals, and becomes the command.
+ITS_OWN = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "keevx_async.cli", *sys.argv[1:]])
+"""
 
 
 class Terminal:
@@ -65,11 +70,9 @@ async def terminal(
     plain = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "keevx_async.cli", *map(str, arguments),
+            sys.executable, "-c", ITS_OWN, *map(str, arguments),
             cwd=cwd, env={**plain, "TERM": "xterm-256color", **env},
             stdin=end, stdout=end, stderr=end, start_new_session=True,
-            # Makes it the terminal that Ctrl-C on it signals.
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
     finally:
         os.close(end)
