@@ -48,16 +48,21 @@ async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subpro
         *map(str, arguments),
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200", **env},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:
+async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ran:
     process = await start(*arguments, cwd=cwd, **env)
-    out, err = await process.communicate()
+    out, err = await process.communicate(given)
     assert process.returncode is not None
     return Ran(process.returncode, out.decode(), err.decode())
+
+
+async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:
+    return await fed(b"", *arguments, cwd=cwd, **env)
 
 
 def at(emulator: Emulator) -> dict[str, str]:

@@ -300,6 +300,10 @@ def check_files(run: Bombed, count: int) -> None:
     entries = book(run.journal)
     ids = {one for entry in entries.values() for one in entry.task_ids}
     assert len(entries) == count == len(ids)
-    assert {path.stem for path in run.out.iterdir()} == ids
-    for path in run.out.iterdir():
+    results = run.out / "results.jsonl"
+    told = [json.loads(line) for line in results.read_text().splitlines()]
+    assert sorted(one["prompt"] for one in told) == sorted(entries)
+    assert {one["status"] for one in told} == {"done"}
+    assert {path.stem for path in run.out.iterdir() if path != results} == ids
+    for path in run.out.glob("*.mp4"):
         assert path.read_bytes() == run.emulator.video(path.stem)

@@ -160,6 +160,6 @@ async def test_a_run_with_callbacks_finds_what_was_lost(tmp_path: Path) -> None:
         assert "20 of 20 done" in ran.out
         assert set(emulator.creates.values()) == {1}
         assert emulator.strikes["drop_after_create"] > 3
-    assert len(list((tmp_path / "videos").iterdir())) == 20
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) == 20
     with pytest.raises(aiohttp.ClientConnectorError):
         await posted(f"http://127.0.0.1:{port}/keevx/x", data=BODY)

@@ -491,7 +491,7 @@ async def test_uncertain_ones_are_settled_by_the_command(
     code, told = await command.run()
     assert code == 0, told
     assert emulator.creates == {f"prompt {number}": 1 for number in range(4)}
-    assert len(list(program.out.iterdir())) == 4
+    assert len(list(program.out.glob("*.mp4"))) == 4
 
 
 @pytest.mark.asyncio

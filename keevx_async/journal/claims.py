@@ -58,6 +58,10 @@ class Claims:
         """Tell whether someone in this run has the key."""
         return key in self._held
 
+    def is_old(self, row: int) -> bool:
+        """Tell whether a row is of an earlier run."""
+        return row <= self._old
+
     def number(self, body: bytes, find: Find) -> Claim:
         """Take the first key of a body that no equal one in this run had."""
         raw = sha256(body).digest()[:16]

@@ -20,6 +20,26 @@ from ..tasks import Task
 DIED = "the program ended before the answer came"
 
 
+AGAIN = "~"
+"""Stands between a create's key and the number of its try, where a task of it failed."""
+
+
+def next_try(key: str) -> str:
+    """Return the key of a create that is made again: ``KEY~2``, then ``KEY~3``."""
+    first, _, number = key.rpartition(AGAIN)
+    return f"{first}{AGAIN}{int(number) + 1}" if first and _is_number(number) else f"{key}{AGAIN}2"
+
+
+def first_try(key: str) -> str:
+    """Return the key that a create had before it was made again."""
+    first, _, number = key.rpartition(AGAIN)
+    return first if first and _is_number(number) else key
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
 class State(StrEnum):
     """How far a create has come."""
 

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from ..errors import JournalError
 from ..tasks import Task
 from . import rows
-from .entries import Claim, Entry, State, TaskRecord
+from .entries import Claim, Entry, State, TaskRecord, next_try
 from .opened import Opened
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
@@ -31,15 +31,20 @@ class Journal:
             beside it while it is open.
         on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
             alone, ``"resubmit"`` sends it again, though it may have been paid.
+        on_failed: ``"report"`` tells again of a create of an earlier run of which a task
+            failed, ``"resubmit"`` makes and pays a new one, under the key ``KEY~2``.
     """
 
     def __init__(
-        self, path: str | Path, *, on_uncertain: Literal["report", "resubmit"] = "report"
+        self,
+        path: str | Path,
+        *,
+        on_uncertain: Literal["report", "resubmit"] = "report",
+        on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
-        if on_uncertain not in ("report", "resubmit"):
-            raise ValueError(f"on_uncertain is {on_uncertain!r}, not 'report' or 'resubmit'")
         self.path: Path = Path(path)
-        self.resubmits: bool = on_uncertain == "resubmit"
+        self.resubmits: bool = _resubmits("on_uncertain", on_uncertain)
+        self._remakes = _resubmits("on_failed", on_failed)
         self._users = 0
         self._opened: Opened | None = None
 
@@ -82,12 +87,23 @@ class Journal:
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Take a key: the one given, or the first free one among those of equal bodies.
 
+        Where it was made again, the key of the last try is taken.
+
         Raises:
             JournalError: the key stands for another request, or cannot be written down.
         """
-        file = self._file
+        claims = self._file.claims
         if key is None:
-            return file.claims.number(f"{kind}:".encode() + body, file.find)
+            claim = claims.number(f"{kind}:".encode() + body, self._file.find)
+        else:
+            claim = await self._take(kind, body, key)
+        while (later := self._next_try(claim)) is not None:
+            claims.release(claim.key, made=True)
+            claim = await self._take(kind, body, later)
+        return claim
+
+    async def _take(self, kind: str, body: bytes, key: str) -> Claim:
+        file = self._file
         if not rows.is_storable(key):
             raise JournalError(f"key {key!r} holds characters that cannot be kept; name another")
         entry = await file.claims.take(key, file.find)
@@ -98,6 +114,22 @@ class Journal:
                 f"given now: {body.decode()}. Give this one a key of its own"
             )
         return Claim(key, entry)
+
+    def _next_try(self, claim: Claim) -> str | None:
+        """Return the key under which a failed create was made again, or now is to be."""
+        if claim.entry is None or not self._has_failed(claim.entry):
+            return None
+        later = next_try(claim.key)
+        known = self.find(later)
+        if known is not None and known.body == claim.entry.body:  # else someone named it so
+            return later
+        found = self._file.find(claim.key)
+        is_old = found is not None and self._file.claims.is_old(found[0])
+        return later if self._remakes and is_old else None
+
+    def _has_failed(self, entry: Entry) -> bool:
+        records = map(self.task, entry.task_ids)
+        return any(one is not None and not one.task.succeeded for one in records)
 
     def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
@@ -179,6 +211,12 @@ class Journal:
         """Return a text that was kept."""
         row = self._file.one("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
+
+
+def _resubmits(name: str, value: str) -> bool:
+    if value not in ("report", "resubmit"):
+        raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
+    return value == "resubmit"
 
 
 def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:

@@ -1,0 +1,206 @@
+"""``keevx run``: a file of prompts, worked off."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+from attrs import frozen
+from cyclopts import Parameter
+
+from keevx_async.client import Keevx
+from keevx_async.errors import APIError, AuthenticationError, KeevxError
+from keevx_async.fanout import FanOut
+from keevx_async.journal import Journal
+from keevx_async.policies import RetryPolicy
+from keevx_async.requests import Request
+
+from .advice import advice
+from .dry import estimated
+from .interrupts import interruptible
+from .listen import answering
+from .prompts import Problem, Prompts, problems
+from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
+from .results import Results
+from .sources import Form, Source, opened
+
+MOST_TOLD = 50
+"""Faults of a file that are told one by one."""
+STOPPING = (
+    "keevx: stopping: nothing new starts, creates in flight are given "
+    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
+)
+AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
+
+Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
+Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
+
+
+@frozen(kw_only=True)
+class Run:
+    """A run as it was asked for: what ``run_file`` was given, checked."""
+
+    source: Source
+    total: int
+    out: Path
+    journal: Path | None
+    on_uncertain: Literal["report", "resubmit"]
+    on_failed: Literal["report", "resubmit"]
+    concurrency: int
+    callbacks: str | None
+    listen: str
+    as_json: bool
+    quiet: bool
+
+    def record(self) -> Journal | None:
+        """Return the journal, if there is to be one."""
+        if self.journal is None:
+            return None
+        return Journal(self.journal, on_uncertain=self.on_uncertain, on_failed=self.on_failed)
+
+
+def run_file(
+    file: Annotated[
+        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+    ],
+    *,
+    out: Out = Path("videos"),
+    journal: Annotated[
+        Path | None, Parameter(help="Record of this run; name it again to go on.")
+    ] = None,
+    format: Annotated[
+        Form | None, Parameter(help="Of the prompts; by default as they look.")
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Check, and count what would be made; send nothing.")
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        Parameter(negative="", help="Make, and pay, anew what failed in earlier runs."),
+    ] = False,
+    on_uncertain: Annotated[
+        Literal["report", "resubmit"],
+        Parameter(help="What to do with creates of earlier runs that may have been paid."),
+    ] = "report",
+    concurrency: Concurrency = 32,
+    callbacks: Annotated[
+        str | None,
+        Parameter(help="Public URL of --listen: Keevx tells of ended tasks, and of lost answers."),
+    ] = None,
+    listen: Annotated[
+        str, Parameter(help="HOST:PORT that takes the callbacks.")
+    ] = "127.0.0.1:8080",
+    json: Annotated[
+        bool, Parameter(negative="", help="Tell events as JSON lines; all else on standard error.")
+    ] = False,
+    quiet: Annotated[
+        bool, Parameter(negative="", help="Tell errors and the last line only.")
+    ] = False,
+) -> int:
+    """Submit a file of prompts, wait for the videos, download them."""
+    if retry_failed and journal is None:
+        ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
+        return USAGE
+    with opened(file, format) as source:
+        total, wrong = problems(source)
+        if wrong:
+            return _refuse(wrong, source)
+        run = Run(
+            source=source,
+            total=total,
+            out=out,
+            journal=journal,
+            on_uncertain=on_uncertain,
+            on_failed="resubmit" if retry_failed else "report",
+            concurrency=concurrency,
+            callbacks=callbacks,
+            listen=listen,
+            as_json=json,
+            quiet=quiet,
+        )
+        return asyncio.run(_estimate(run) if dry_run else _interruptible(run))
+
+
+def _refuse(wrong: list[Problem], source: Source) -> int:
+    for problem in wrong[:MOST_TOLD]:
+        ERRORS.print(str(problem))
+    if len(wrong) > MOST_TOLD:
+        ERRORS.print(f"… and {len(wrong) - MOST_TOLD:,} more")
+    ERRORS.print(f"keevx: nothing was sent; mend {source.name} and run again")
+    return USAGE
+
+
+async def _estimate(run: Run) -> int:
+    record = run.record() if run.journal is not None and run.journal.is_file() else None
+    (await estimated(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
+    return OK
+
+
+async def _interruptible(run: Run) -> int:
+    results = Results(run.out)
+    report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
+
+    def tell(times: int) -> None:
+        report.stopping = True
+        ERRORS.print(STOPPING if times == 1 else AT_ONCE)
+
+    with interruptible(tell):
+        try:
+            await _knock()
+            return await _run(run, report)
+        except asyncio.CancelledError:
+            if not report.stopping:
+                raise
+            return INTERRUPTED
+
+
+async def _run(run: Run, report: Report) -> int:
+    prompts = Prompts(run.source)
+    async with (
+        answering(run.callbacks, run.listen) as receiver,
+        Keevx(journal=run.record(), callbacks=receiver, on_event=report.heard) as keevx,
+    ):
+        fan = keevx.generate_many(
+            prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
+        )
+        code = await work_off(fan, prompts, report, run.out)
+    if not run.quiet:
+        for line in advice(report.tally, report.failed_tasks, run.journal, run.out):
+            ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
+    return code
+
+
+async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
+    """Report every outcome, also of a run that is cut short; return the exit code."""
+    try:
+        with report.live():
+            await _follow(fan, prompts, report)
+    except KeevxError:
+        if report.tally.ended:  # else it had not begun, and the error says it all
+            report.close(out)
+        raise
+    return report.close(out)
+
+
+async def _follow(fan: FanOut[Request], prompts: Prompts, report: Report) -> None:
+    try:
+        async for outcome in fan:
+            report.add(outcome, prompts.ended(outcome.request))
+    except asyncio.CancelledError:
+        if not report.stopping:
+            raise
+    finally:
+        for outcome in fan.outcomes:
+            report.add(outcome, prompts.ended(outcome.request))
+
+
+async def _knock() -> None:
+    """Ask about a task that is not there: tells a wrong key or host before anything is paid."""
+    async with Keevx(retry=RetryPolicy(attempts=2, first_delay=0.2)) as keevx:
+        try:
+            await keevx.status("i2v-" + "0" * 32)
+        except AuthenticationError:
+            raise
+        except APIError:
+            return

@@ -1,0 +1,46 @@
+"""``keevx demo``: the main job against the embedded emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from keevx_async.client import Keevx
+from keevx_async.image_to_video import ImageToVideo
+from keevx_async.policies import RetryPolicy
+from keevx_async.requests import Request
+from keevx_async.testing import Emulator, Faults
+
+from .bulk import Concurrency, Out, work_off
+from .prompts import Prompts
+from .report import Report
+
+COUNT = 20
+
+
+async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) -> int:
+    """Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."""
+    faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
+    prompts, report = Prompts.of(_requests()), Report(COUNT, "demo")
+    retry = RetryPolicy(first_delay=0.1)
+    async with (
+        Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
+        Keevx("demo-key", base_url=emulator.url, retry=retry, on_event=report.heard) as keevx,
+    ):
+        fan = keevx.generate_many(prompts, concurrency=concurrency, download=out)
+        code = await work_off(fan, prompts, report, out)
+        twice = sum(made > 1 for made in emulator.creates.values())
+    print(f"the emulator made {len(emulator.tasks)} tasks, {twice} of them twice")
+    return code
+
+
+def _requests() -> Iterator[Request]:
+    for number in range(1, COUNT + 1):
+        yield ImageToVideo(
+            model="V",
+            prompt=f"A golden retriever running in the grass, take {number}",
+            image_url="https://example.com/start_frame.jpg",
+            aspect_ratio="16:9",
+            aspect_resolution="1080p",
+            duration=6,
+        )

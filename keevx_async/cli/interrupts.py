@@ -1,0 +1,45 @@
+"""Ctrl-C, and SIGTERM, which is how services are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from itertools import count
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def interruptible(tell: Callable[[int], None]) -> Generator[None]:
+    """Let each signal cancel the current task: the first politely, the second ends its grace.
+
+    Args:
+        tell: told how many there have been.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    times = count(1)
+
+    def stop() -> None:
+        number = next(times)
+        tell(number)
+        if task is not None:
+            task.cancel()
+        if number > 1:
+            _let_go(loop)  # a third ends the process as the system does
+
+    # Windows has none, there asyncio.run cancels once, at Ctrl-C; nor has a second thread.
+    with suppress(NotImplementedError, RuntimeError):
+        for number in SIGNALS:
+            loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        _let_go(loop)
+
+
+def _let_go(loop: asyncio.AbstractEventLoop) -> None:
+    with suppress(NotImplementedError):
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,127 @@
+"""``results.jsonl``: one line an item, beside the videos."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+from keevx_async.errors import ConfigurationError
+from keevx_async.journal import first_try
+from keevx_async.requests import Request
+from keevx_async.tasks import Outcome
+
+from .prompts import Job
+from .tally import status_of
+
+NAME = "results.jsonl"
+FIELDS = ("key", "prompt", "task_ids", "status", "paths", "error")
+
+
+def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
+    """Return what is told of an item; it keeps its key when it is made again."""
+    error = outcome.error
+    values = (
+        job.key or first_try(outcome.key),
+        getattr(outcome.request, "prompt", ""),
+        list(outcome.task_ids),
+        status_of(error).value,
+        list(map(str, outcome.paths)),
+        None if error is None else str(error),
+    )
+    return dict(zip(FIELDS, values, strict=True))
+
+
+class Results:
+    """Appends each item's line as it ends; closed, it holds the last line of every key.
+
+    Lines of other keys stay: they tell of paid tasks whose videos are there.
+
+    Args:
+        folder: where it stands; made if need be.
+
+    Raises:
+        ConfigurationError: another file has its name, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._file: IO[str] | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+            self._refuse_strangers()
+        except OSError as error:
+            raise _cannot(self.path, error.strerror or str(error)) from error
+        if not writable:
+            raise _cannot(self.path, "the folder lets nobody write")
+
+    def _opened(self) -> IO[str]:
+        # What is no valid text is written as JSON's own escape of it.
+        self._file = self.path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        if not _ends_with_a_line(self.path):  # a run was killed: begin on a line of our own
+            self._file.write("\n")
+        return self._file
+
+    def _refuse_strangers(self) -> None:
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            head = file.readline()
+        if head.strip() and _key_of(head) is None:
+            raise ConfigurationError(
+                f"{self.path} is there, and no results of keevx; move it, or name another --out"
+            )
+
+    def add(self, item: dict[str, Any]) -> None:
+        """Write an item's line."""
+        file = self._file or self._opened()
+        file.write(json.dumps(item, ensure_ascii=False) + "\n")
+        file.flush()
+
+    def close(self) -> None:
+        """Leave one line a key: the file is replaced whole, or not at all."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        last = {key: number for number, key, _ in self._lines()}
+        kept = {number for key, number in last.items() if key is not None}
+        if all(number in kept for number, _, _ in self._lines()):
+            return
+        fresh = self.path.with_name(f".{NAME}.new")
+        with fresh.open("wb") as file:
+            file.writelines(line for number, _, line in self._lines() if number in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self.path)
+
+    def _lines(self) -> Iterator[tuple[int, str | None, bytes]]:
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file):
+                yield number, _key_of(line), line
+
+
+def _cannot(path: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{path} cannot be written: {reason}; name another --out")
+
+
+def _ends_with_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _key_of(line: bytes) -> str | None:
+    """Return the key of a line of ours."""
+    try:
+        item = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(item, dict) or item.keys() != set(FIELDS):
+        return None
+    return str(cast(dict[str, object], item)["key"])

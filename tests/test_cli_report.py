@@ -1,0 +1,166 @@
+"""What a run counts, shows and keeps, without a run."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from keevx_async import DownloadError, ImageToVideo, Outcome, SubmissionUncertain, Task, WaitTimeout
+from keevx_async.cli.progress import beat, progress, screen
+from keevx_async.cli.prompts import Job
+from keevx_async.cli.results import Results, record
+from keevx_async.cli.tally import Status, Tally, pace, span, status_of
+from keevx_async.errors import ConfigurationError, ConnectionFailed
+from keevx_async.events import Ended, Paused, Polled, Submitted
+from tests.simulated import simulated
+from tests.test_client import a_request
+
+
+def ended(task_id: str, status: str = "SUCCEEDED") -> Ended:
+    return Ended(Task(task_id=task_id, status=status))
+
+
+def test_waiting_counts_tasks_of_earlier_runs_too() -> None:
+    tally = Tally(3, 0.0)
+    tally.heard(Submitted("a", ("1", "2")), 0.0)
+    tally.heard(Polled("3", "PROCESSING"), 1.0)  # of an earlier run: it was not submitted in this
+    assert (tally.submitted, tally.waiting) == (1, 3)
+    for event in (Polled("3", "SUCCEEDED"), ended("3"), ended("1", "FAILED"), ended("1")):
+        tally.heard(event, 2.0)
+    assert (tally.submitted, tally.waiting) == (1, 1)
+
+
+def test_the_rate_is_that_of_late() -> None:
+    tally = Tally(1000, 0.0)
+    assert tally.left(5.0) is None
+    for second in range(100):
+        tally.add(Status.DONE, float(second))
+    assert tally.rate(100.0) == pytest.approx(1.0, rel=0.05)
+    assert tally.left(100.0) == pytest.approx(900, rel=0.05)
+    assert tally.rate(200.0) == 0  # a minute and more without an end
+    assert tally.left(200.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "done"),
+        (SubmissionUncertain(None, "k", "lost"), "uncertain"),
+        (WaitTimeout(["i2v-1"]), "unfinished"),
+        (DownloadError("cut"), "unfinished"),
+        (ConnectionFailed("host", "refused"), "failed"),
+    ],
+)
+def test_what_was_paid_and_can_go_on_is_not_failed(error: Exception | None, status: str) -> None:
+    assert status_of(error).value == status
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "-:--"), (0, "0:00"), (61, "1:01"), (59.6, "1:00"), (3600, "1:00:00")],
+)
+def test_times_are_told_as_people_read_them(seconds: float | None, shown: str) -> None:
+    assert span(seconds) == shown
+
+
+def test_slow_rates_are_told_per_minute() -> None:
+    assert (pace(2.0), pace(0.25)) == ("2.0/s", "15.0/min")
+
+
+@given(
+    width=st.integers(20, 200),
+    counts=st.lists(st.integers(0, 10**6), min_size=4, max_size=4),
+    held=st.floats(0, 1000),
+)
+def test_the_screen_fits_any_terminal(width: int, counts: list[int], held: float) -> None:
+    tally = Tally(max(1, sum(counts)), 0.0)
+    tally.ended.update(dict(zip(Status, counts, strict=True)))
+    tally.heard(Paused(held), 0.0)
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with console.capture() as shown:
+        console.print(screen(tally, 0.0, width))
+    words = [text for text, _ in tally.words()]
+    shown_lines = shown.get().splitlines()
+    assert max(map(len, shown_lines)) <= max(width, *map(len, words))
+    for word in words:  # none is broken in two
+        assert any(word in line for line in shown_lines)
+
+
+@simulated
+async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
+    clock = asyncio.get_running_loop().time
+    tally, heard = Tally(10, clock()), io.StringIO()
+    with progress(Console(file=heard, soft_wrap=True, highlight=False), tally, clock):
+        await asyncio.sleep(35)
+    await asyncio.sleep(100)
+    told = heard.getvalue().splitlines()
+    assert told == [beat(tally, clock())] * 3
+    assert told[0].startswith("keevx: 0/10, 0 submitted, 0 waiting, 0 done, 0 failed")
+
+
+def item(key: str, status: str = "done", **more: Any) -> dict[str, Any]:
+    blank: dict[str, Any] = {"task_ids": [], "paths": [], "error": None}
+    return {"key": key, "prompt": "p", **blank, "status": status, **more}
+
+
+def test_a_later_line_replaces_an_earlier_one_and_strangers_keys_stay(tmp_path: Path) -> None:
+    for run in ([item("a", "failed"), item("b")], [item("c"), item("a")], [item("c", "failed")]):
+        results = Results(tmp_path)
+        for one in run:
+            results.add(one)
+            last = (tmp_path / "results.jsonl").read_text().splitlines()[-1]
+            assert json.loads(last) == one
+        results.close()
+    kept = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert kept == [item("b"), item("a"), item("c", "failed")]
+    assert os.listdir(tmp_path) == ["results.jsonl"]
+
+
+def test_a_line_that_a_killed_run_left_torn_harms_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(item("a")) + "\n" + json.dumps(item("b"))[:20])
+    results = Results(tmp_path)
+    results.add(item("c"))
+    results.close()
+    kept = [json.loads(line)["key"] for line in path.read_text().splitlines()]
+    assert kept == ["a", "c"]
+
+
+def test_a_run_of_nothing_leaves_no_file(tmp_path: Path) -> None:
+    Results(tmp_path / "out").close()
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ConfigurationError, match="name another --out"):
+        Results(tmp_path / "out")
+
+
+def test_text_that_is_none_is_kept_as_json_can(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.add(item("a", error="no \udcff text"))
+    results.close()
+    (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
+    assert json.loads(line)["error"] == "no \udcff text"
+
+
+@pytest.mark.parametrize(
+    ("named", "journal", "key"),
+    [(None, "digest-1~2", "digest-1"), ("mine", "mine~2", "mine"), ("take~7", "take~7", "take~7")],
+)
+def test_an_item_keeps_its_key_when_it_is_made_again(
+    named: str | None, journal: str, key: str
+) -> None:
+    request: ImageToVideo = a_request()
+    told = record(Outcome(0, request, journal, ("i2v-1",)), Job(1, request, named))
+    assert told == item(key, prompt=request.prompt, task_ids=["i2v-1"])
