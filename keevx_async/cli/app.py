@@ -11,7 +11,13 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from keevx_async.client import Keevx
-from keevx_async.errors import APIError, AuthenticationError, ConfigurationError, KeevxError
+from keevx_async.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    KeevxError,
+    SubmissionUncertain,
+)
 from keevx_async.image_to_video import ImageToVideo
 from keevx_async.journal import Journal
 from keevx_async.policies import RetryPolicy
@@ -19,11 +25,13 @@ from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
 from keevx_async.version import VERSION
 
+from .commands import register
 from .ledger import settlement, tell_journal
+from .lines import bear_any_text, complain, leave_pipe
 from .listen import answering
 from .listen import listen as take_callbacks
 from .prompts import Prompts, problems
-from .report import FAILED, INTERRUPTED, USAGE, Report
+from .report import FAILED, INTERRUPTED, UNCERTAIN, USAGE, Report
 
 app = App(
     name="keevx",
@@ -31,24 +39,33 @@ app = App(
     version=VERSION,
     result_action="return_value",
 )
+register(app)
 ERRORS = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-USER_ERRORS = (ConfigurationError, AuthenticationError, ValueError)
+CODES: dict[type[Exception], int] = {
+    CycloptsError: USAGE,
+    ConfigurationError: USAGE,
+    AuthenticationError: USAGE,
+    ValueError: USAGE,
+    SubmissionUncertain: UNCERTAIN,
+}
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
+    bear_any_text()
     try:
-        result = app(arguments, exit_on_error=False, print_error=True)
-    except CycloptsError:
-        return USAGE
+        result = app(arguments, exit_on_error=False, print_error=False)
+    except (CycloptsError, KeevxError, ValueError) as error:
+        complain(error)
+        return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
-        ERRORS.print("keevx: interrupted")
+        complain("interrupted")
         return INTERRUPTED
-    except (KeevxError, ValueError) as error:
-        ERRORS.print(f"keevx: {error}")
-        return USAGE if isinstance(error, USER_ERRORS) else FAILED
+    except BrokenPipeError:
+        leave_pipe()
+        return FAILED
     return result if isinstance(result, int) else 0
 
 

@@ -146,7 +146,7 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: {key!r} is not a text",))
     try:
-        request = ImageToVideo.from_dict(_with_paths(row, folder))
+        request = ImageToVideo.from_dict(with_paths(row, folder))
     except InvalidRequest as error:
         return BadLine(line, tuple(map(str, error.violations)))
     missing = [path for path in request.local_files() if not path.is_file()]
@@ -155,7 +155,7 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     return Job(line, request, key)
 
 
-def _with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Turn sources that are no URLs into paths relative to the file."""
 
     def place(value: Any) -> Any:
