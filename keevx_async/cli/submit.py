@@ -105,7 +105,7 @@ def _options() -> list[inspect.Parameter]:
 
 
 def _said(said: str | None, default: object) -> Parameter:
-    return Parameter(help=said, negative="", show_default=bool(default))
+    return Parameter(help=said, negative="", show_default=bool(default), consume_multiple=True)
 
 
 def _helps(docstring: str) -> dict[str, str]:
