@@ -168,6 +168,17 @@ async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> No
 
 
 @pytest.mark.asyncio
+async def test_a_wait_tells_of_each_task_when_it_ends(tmp_path: Path) -> None:
+    async with Emulator(seconds=3) as emulator:
+        slow = await made(emulator)
+        emulator.seconds = 0
+        quick = await made(emulator, "Quick")
+        ran = await keevx("wait", slow, quick, cwd=tmp_path, **at(emulator))
+        assert ran.code == 0, ran.err
+        assert [line.split()[0] for line in ran.out.splitlines()] == [quick, slow]
+
+
+@pytest.mark.asyncio
 async def test_a_wait_that_runs_out_names_the_task_and_fails(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         task_id = await made(emulator)
@@ -180,7 +191,8 @@ async def test_a_wait_that_runs_out_names_the_task_and_fails(tmp_path: Path) -> 
 @pytest.mark.parametrize("verb", ["status", "wait", "download"])
 async def test_a_wrong_key_or_host_is_one_line_at_once(tmp_path: Path, verb: str) -> None:
     async with Emulator(api_key="right") as emulator:
-        ran = await keevx(verb, "i2v-1", "i2v-2", cwd=tmp_path, **at(emulator))
+        async with asyncio.timeout(60):
+            ran = await keevx(verb, "i2v-1", "i2v-2", cwd=tmp_path, **at(emulator))
         assert (ran.code, ran.err.count("\n")) == (2, 1)
         assert "KEEVX_API_KEY" in ran.err
         assert "test-key" not in ran.err

@@ -27,7 +27,7 @@ from keevx_async.version import VERSION
 
 from .commands import register
 from .ledger import settlement, tell_journal
-from .lines import bear_any_text, complain, leave_pipe
+from .lines import bear_any_text, complain
 from .listen import answering
 from .listen import listen as take_callbacks
 from .prompts import Prompts, problems
@@ -63,8 +63,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        leave_pipe()
+    except BrokenPipeError:  # who read it has gone, as head does
         return FAILED
     return result if isinstance(result, int) else 0
 

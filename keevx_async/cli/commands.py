@@ -6,6 +6,8 @@ docstrings, since reading those would import aiohttp; a test holds one against t
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from cyclopts import App
 
 HELP = {
@@ -28,4 +30,5 @@ def register(app: App) -> None:
     """Make the commands known, and shell completion with them."""
     for path, said in HELP.items():
         app.command(f"{__package__}.{path}", help=said)
-    app.register_install_completion_command(help="Install completion for your shell.")
+    # Any: its keyword arguments are untyped
+    cast(Any, app).register_install_completion_command(help="Install completion for your shell.")

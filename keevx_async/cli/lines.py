@@ -6,11 +6,10 @@ import asyncio
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import attrs
 from cyclopts import Parameter
@@ -43,13 +42,7 @@ def printable(text: str) -> str:
 
 def bear_any_text() -> None:
     """Have stdout escape what its encoding has no letters for, as stderr does."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def leave_pipe() -> None:
-    """Send what is left to say nowhere: who read it has gone (Python's docs, "SIGPIPE")."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
 
 
 def complain(what: object) -> None:

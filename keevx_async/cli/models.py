@@ -71,7 +71,7 @@ def models(*, json: Json = False) -> int:
         console.print(_table())
     else:
         for row in [("model", *_NAMES), *((model, *_cells(MODELS[model])) for model in MODELS)]:
-            print(*row, sep="\t")
+            print(*row, sep="\t", flush=True)
     return OK
 
 

@@ -159,7 +159,7 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Turn sources that are no URLs into paths relative to the file."""
 
     def place(value: Any) -> Any:
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return tuple(place(one) for one in cast(list[object], value))
         if isinstance(value, str) and value and "://" not in value:
             return folder / value.removeprefix("file:")

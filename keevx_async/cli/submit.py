@@ -78,9 +78,8 @@ def _uncertain(error: SubmissionUncertain, journal: Path | None) -> int:
 
 def _request(given: dict[str, Any]) -> ImageToVideo:
     """Return the request that options make; a source that is no URL is a local file."""
-    fields = {name: list(one) if isinstance(one, tuple) else one for name, one in given.items()}
     try:
-        request = ImageToVideo.from_dict(with_paths(fields, Path.cwd()))
+        request = ImageToVideo.from_dict(with_paths(given, Path.cwd()))
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
