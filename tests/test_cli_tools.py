@@ -97,22 +97,31 @@ async def test_models_are_tab_separated_when_piped_and_json_when_asked(tmp_path:
         assert one == json.loads(json.dumps({"model": model, **attrs.asdict(rules)}))
 
 
-@pytest.mark.asyncio
-async def test_a_reader_that_leaves_ends_the_command_quietly(tmp_path: Path) -> None:
+async def unread(*arguments: str, cwd: Path, **env: str) -> tuple[int | None, str]:
+    """The exit code and stderr of a command whose stdout nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "keevx_async.cli",
-        "models",
-        "--json",
+        *(sys.executable, "-m", "keevx_async.cli", *arguments),
+        cwd=cwd,
+        env={**os.environ, **env},
         stdout=writing,
         stderr=asyncio.subprocess.PIPE,
     )
     os.close(writing)
     _, err = await process.communicate()
-    assert (process.returncode, err) == (1, b"")
+    return process.returncode, err.decode()
+
+
+@pytest.mark.asyncio
+async def test_a_reader_that_leaves_ends_the_command_quietly_but_no_id_is_lost(
+    tmp_path: Path,
+) -> None:
+    assert await unread("models", "--json", cwd=tmp_path) == (1, "")
+    async with Emulator() as emulator:
+        code, err = await unread(*SUBMIT, *EIGHT, *IMAGE, cwd=tmp_path, **at(emulator))
+        (task_id,) = emulator.tasks
+        assert (code, err.count("\n"), task_id in err) == (1, 1, True), err
 
 
 @pytest.mark.asyncio

@@ -65,8 +65,14 @@ async def _create(keevx: Keevx, request: ImageToVideo, key: str | None, teller: 
 
 
 def _tell(outcome: Outcome, teller: Teller) -> None:
-    if outcome.task_ids:
-        teller.tell({"key": outcome.key, "task_ids": outcome.task_ids}, *outcome.task_ids)
+    ids = outcome.task_ids
+    if not ids:
+        return
+    try:
+        teller.tell({"key": outcome.key, "task_ids": ids}, *ids)
+    except BrokenPipeError:
+        complain(f"keep these task ids, which are paid and nobody read: {', '.join(ids)}")
+        raise
 
 
 def _uncertain(error: SubmissionUncertain, journal: Path | None) -> int:
