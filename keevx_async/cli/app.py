@@ -1,23 +1,22 @@
-"""The commands. Each is a thin hand-over to the SDK."""
+"""The command line: what is called, and the exit code of what comes of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
+from cyclopts import App, CycloptsError
 
-from keevx_async.errors import AuthenticationError, ConfigurationError, KeevxError
-from keevx_async.journal import Journal
+from keevx_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    KeevxError,
+    SubmissionUncertain,
+)
 from keevx_async.version import VERSION
 
-from .bulk import run_file
-from .demo import demo
-from .ledger import settlement, tell_journal
-from .listen import listen
-from .report import ERRORS, FAILED, INTERRUPTED, USAGE
+from .commands import register
+from .lines import bear_any_text, complain
+from .report import FAILED, INTERRUPTED, UNCERTAIN, USAGE
 from .sources import STDIN
 
 app = App(
@@ -26,51 +25,32 @@ app = App(
     version=VERSION,
     result_action="return_value",
 )
-USER_ERRORS = (ConfigurationError, AuthenticationError, ValueError)
+register(app)
+CODES: dict[type[Exception], int] = {
+    CycloptsError: USAGE,
+    ConfigurationError: USAGE,
+    AuthenticationError: USAGE,
+    ValueError: USAGE,
+    SubmissionUncertain: UNCERTAIN,
+}
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
+    bear_any_text()
     try:
-        result = app(_with_stdin(arguments), exit_on_error=False, print_error=True)
-    except CycloptsError:
-        return USAGE
+        result = app(_with_stdin(arguments), exit_on_error=False, print_error=False)
+    except (CycloptsError, KeevxError, ValueError) as error:
+        complain(error)
+        return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
-        ERRORS.print("keevx: interrupted")
+        complain("interrupted")
         return INTERRUPTED
-    except (KeevxError, ValueError) as error:
-        ERRORS.print(f"keevx: {error}")
-        return USAGE if isinstance(error, USER_ERRORS) else FAILED
+    except BrokenPipeError:  # who read it has gone, as head does
+        return FAILED
     return result if isinstance(result, int) else 0
 
 
 def _with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Name run's lone ``-`` as the same path, for cyclopts takes it for an option."""
-    if list(arguments[:1]) != ["run"]:
-        return list(arguments)
+    """Name a lone ``-`` as the same path, for cyclopts takes it for an option."""
     return [f"./{STDIN}" if word == STDIN else word for word in arguments]
-
-
-app.command(run_file, name="run")
-app.command(demo)
-app.command(listen)
-
-
-@app.command(name="journal")
-async def show_journal(
-    file: Annotated[Path, Parameter(help="A journal, as named to run.")],
-    *,
-    settle: Annotated[
-        list[str] | None,
-        Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
-    ] = None,
-) -> int:
-    """Show what a journal holds, and the creates whose answer was lost; settle them."""
-    if not file.is_file():
-        ERRORS.print(f"keevx: there is no journal {file}")
-        return USAGE
-    with Journal(file) as record:
-        for word in settle or []:
-            key, ids = settlement(word)
-            await record.settle(key, ids)
-        return tell_journal(Console(soft_wrap=True, highlight=False, markup=False), record)

@@ -39,7 +39,7 @@ Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
 
 @frozen(kw_only=True)
 class Run:
-    """A run as it was asked for: what ``run_file`` was given, checked."""
+    """A run as it was asked for: what ``run`` was given, checked."""
 
     source: Source
     total: int
@@ -60,10 +60,11 @@ class Run:
         return Journal(self.journal, on_uncertain=self.on_uncertain, on_failed=self.on_failed)
 
 
-def run_file(
+def run(
     file: Annotated[
         Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
+    /,
     *,
     out: Out = Path("videos"),
     journal: Annotated[
@@ -106,7 +107,7 @@ def run_file(
         total, wrong = problems(source)
         if wrong:
             return _refuse(wrong, source)
-        run = Run(
+        asked = Run(
             source=source,
             total=total,
             out=out,
@@ -119,7 +120,7 @@ def run_file(
             as_json=json,
             quiet=quiet,
         )
-        return asyncio.run(_estimate(run) if dry_run else _interruptible(run))
+        return asyncio.run(_estimate(asked) if dry_run else _interruptible(asked))
 
 
 def _refuse(wrong: list[Problem], source: Source) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from keevx_async import ImageToVideo
 from keevx_async.client import Keevx
-from keevx_async.image_to_video import ImageToVideo
 from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults

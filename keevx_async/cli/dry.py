@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from rich.console import Console
 from rich.table import Table
 
-from keevx_async.image_to_video import ImageToVideo
+from keevx_async import ImageToVideo
 from keevx_async.journal import Journal, State
 from keevx_async.requests import Request
 from keevx_async.wire import encode_request

@@ -5,13 +5,37 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.console import Console
 
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal import Entry, Journal, State
 
-from .report import OK, UNCERTAIN
+from .lines import complain
+from .report import OK, UNCERTAIN, USAGE
+
+
+async def journal(
+    file: Annotated[Path, Parameter(help="A journal, as named to run.")],
+    /,
+    *,
+    settle: Annotated[
+        list[str] | None,
+        Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
+    ] = None,
+) -> int:
+    """Show what a journal holds, and the creates whose answer was lost; settle them."""
+    if not file.is_file():
+        complain(f"there is no journal {file}")
+        return USAGE
+    with Journal(file) as record:
+        for word in settle or []:
+            key, ids = settlement(word)
+            await record.settle(key, ids)
+        return tell_journal(Console(soft_wrap=True, highlight=False, markup=False), record)
 
 
 def tell_journal(console: Console, journal: Journal) -> int:

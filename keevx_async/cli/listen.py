@@ -20,6 +20,8 @@ from keevx_async.client import Keevx
 from keevx_async.errors import ConfigurationError, NotFoundError
 from keevx_async.tasks import Task
 
+from .lines import task_line
+
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
 REMEMBERED = 10_000
 """Tasks told of, so that none is twice; the oldest are forgotten."""
@@ -112,7 +114,7 @@ class Teller:
             if task is None:
                 self._told.pop(task_id, None)  # it may be told again
         if task is not None:
-            self._console.print(_json(key, task) if self._as_json else _line(task))
+            self._console.print(_json(key, task) if self._as_json else task_line(task))
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
 
@@ -130,8 +132,3 @@ class Teller:
 
 def _json(key: str, task: Task) -> str:
     return json_module.dumps({"key": key, **attrs.asdict(task)})
-
-
-def _line(task: Task) -> str:
-    said = (task.video_url if task.succeeded else task.error_message) or ""
-    return f"{task.task_id}  {task.status}  {said if said.isprintable() else repr(said)}"

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest
-from keevx_async.image_to_video import ImageToVideo
 from keevx_async.requests import Request
 
 from .sources import BadLine, Source
@@ -109,7 +109,7 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: {key!r} is not a text",))
     try:
-        request = ImageToVideo.from_dict(_with_paths(row, folder))
+        request = ImageToVideo.from_dict(with_paths(row, folder))
     except InvalidRequest as error:
         return BadLine(line, tuple(map(str, error.violations)))
     if missing := tuple(_missing(request)):
@@ -127,11 +127,11 @@ def _missing(request: Request) -> Iterator[str]:
                 yield f"{name}: {one} is neither a URL nor a file"
 
 
-def _with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Turn sources that are no URLs into paths relative to the file."""
 
     def place(value: Any) -> Any:
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             return tuple(place(one) for one in cast(list[object], value))
         if isinstance(value, str) and value and "://" not in value:
             return folder / value.removeprefix("file:")

@@ -1,0 +1,116 @@
+"""What single-shot commands print: a line or a JSON object on stdout, errors on stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import math
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import attrs
+from cyclopts import Parameter
+
+from keevx_async.errors import AuthenticationError, KeevxError, UploadError
+from keevx_async.tasks import FAILED as TASK_FAILED
+from keevx_async.tasks import Task
+
+from .report import FAILED, OK, USAGE
+
+FLAG = Parameter(negative="", show_default=False)
+Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object a line.")]
+Download = Annotated[Path | None, Parameter(help="Folder the videos go to, made if need be.")]
+
+T = TypeVar("T")
+
+
+def seconds(_: object, value: float | None) -> None:
+    """Refuse what is no length of time."""
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{value} is no number of seconds from 0")
+
+
+def printable(text: str) -> str:
+    """Return text with all that could move a terminal's cursor, or end the line, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def bear_any_text() -> None:
+    """Have stdout escape what its encoding has no letters for, as stderr does."""
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
+
+
+def complain(what: object) -> None:
+    """Print an error, or another word that is no result."""
+    print(f"keevx: {printable(str(what))}", file=sys.stderr, flush=True)
+
+
+class Teller:
+    """Prints results.
+
+    Args:
+        as_json: whether as JSON.
+    """
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+
+    def tell(self, fields: Mapping[str, Any], *lines: str) -> None:
+        """Print one result: an object of its fields, or its lines."""
+        written = [json.dumps(fields, default=str)] if self.as_json else map(printable, lines)
+        print(*written, sep="\n", flush=True)
+
+    def task(self, task: Task, path: Path | None = None) -> int:
+        """Print a task, and where its video was put; return the exit code it stands for."""
+        fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
+        self.tell(fields, task_line(task, path))
+        return FAILED if task.status == TASK_FAILED else OK
+
+
+def task_line(task: Task, path: Path | None = None) -> str:
+    """Return a task as a person reads it: its id, its status, and its video or why not."""
+    said = path or (task.video_url if task.succeeded else task.error_message) or ""
+    return printable(f"{task.task_id}  {task.status}  {said}".rstrip())
+
+
+async def each(
+    items: Iterable[str],
+    work: Callable[[str], Awaitable[T]],
+    tell: Callable[[T], int],
+    *,
+    in_order: bool = True,
+) -> int:
+    """Do all at once, and return the exit code; one that fails leaves the others alone.
+
+    Args:
+        items: names; one named twice is done once.
+        work: what is done for each.
+        tell: prints what came of it, and returns its exit code.
+        in_order: whether they are told in the order of items, or as they end.
+
+    Raises:
+        AuthenticationError: a refused key is refused for all.
+    """
+    working = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
+    ending = working if in_order else asyncio.as_completed(working)
+    try:
+        return max([await _told(one, tell) for one in ending], default=OK)
+    finally:
+        for one in working:
+            one.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+async def _told(one: Awaitable[T], tell: Callable[[T], int]) -> int:
+    try:
+        return tell(await one)
+    except AuthenticationError:
+        raise
+    except KeevxError as error:
+        complain(error)
+        return USAGE if isinstance(error, UploadError) else FAILED

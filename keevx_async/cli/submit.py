@@ -1,0 +1,134 @@
+"""``keevx submit``: one paid create, its options derived from ImageToVideo."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from typing import Annotated, Any, cast, get_type_hints
+
+import attrs
+from cyclopts import Parameter
+
+from keevx_async import ImageToVideo
+from keevx_async.client import Keevx
+from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.tasks import Outcome
+
+from .lines import FLAG, Download, Json, Teller, complain
+from .prompts import with_paths
+from .report import OK, UNCERTAIN
+from .verbs import PATIENCE, see_through
+
+Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
+Record = Annotated[
+    Path | None,
+    Parameter(help="Record: the same command again pays nothing, and prints the same ids."),
+]
+Wait = Annotated[bool, FLAG, Parameter(help="Wait until the videos are made.")]
+
+
+async def submit(
+    *,
+    wait: Wait = False,
+    download: Download = None,
+    key: Key = None,
+    journal: Record = None,
+    json: Json = False,
+    **fields: Any,
+) -> int:
+    """Make one create, which is paid, and print its task ids. Images: URLs or local files."""
+    request, teller = _request(fields), Teller(json)
+    async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+        outcome = await _create(keevx, request, key, teller)
+        if isinstance(outcome.error, SubmissionUncertain):
+            return _uncertain(outcome.error, journal)
+        if outcome.error is not None:
+            raise outcome.error
+        if not (wait or download):
+            return OK
+        return await see_through(keevx, list(outcome.task_ids), teller, download)
+
+
+async def _create(keevx: Keevx, request: ImageToVideo, key: str | None, teller: Teller) -> Outcome:
+    """Make the create and print its ids; those of an interrupted one, too."""
+    fan = keevx.submit_many([request], key=lambda _: key)
+    try:
+        (outcome,) = [outcome async for outcome in fan]
+    except asyncio.CancelledError:
+        for outcome in fan.outcomes:
+            _tell(outcome, teller)
+        raise
+    _tell(outcome, teller)
+    return outcome
+
+
+def _tell(outcome: Outcome, teller: Teller) -> None:
+    ids = outcome.task_ids
+    if not ids:
+        return
+    try:
+        teller.tell({"key": outcome.key, "task_ids": ids}, *ids)
+    except BrokenPipeError:
+        complain(f"keep these task ids, which are paid and nobody read: {', '.join(ids)}")
+        raise
+
+
+def _uncertain(error: SubmissionUncertain, journal: Path | None) -> int:
+    complain(error)
+    if journal is not None:
+        complain(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
+    return UNCERTAIN
+
+
+def _request(given: dict[str, Any]) -> ImageToVideo:
+    """Return the request that options make; a source that is no URL is a local file."""
+    try:
+        request = ImageToVideo.from_dict(with_paths(given, Path.cwd()))
+    except InvalidRequest as error:
+        faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
+        raise ConfigurationError("; ".join(faults)) from None
+    missing = [str(path) for path in request.local_files() if not path.is_file()]
+    if missing:
+        raise ConfigurationError(f"neither a URL nor a file: {', '.join(missing)}")
+    return request
+
+
+def _options() -> list[inspect.Parameter]:
+    """Return an option for each field of the request, with the help its docstring gives."""
+    types, helps = get_type_hints(ImageToVideo), _helps(ImageToVideo.__doc__ or "")
+    return [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if one.default is attrs.NOTHING else one.default,
+            annotation=Annotated[types[one.name], _said(helps.get(one.name), one.default)],
+        )
+        for one in attrs.fields(ImageToVideo)
+    ]
+
+
+def _said(said: str | None, default: object) -> Parameter:
+    return Parameter(help=said, negative="", show_default=bool(default), consume_multiple=True)
+
+
+def _helps(docstring: str) -> dict[str, str]:
+    """Return what a docstring's Args say, by name, in a command line's words."""
+    found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", docstring, re.MULTILINE)
+    return {name: " ".join(_in_words(said).split()) for name, said in found}
+
+
+def _in_words(said: str) -> str:
+    for code, word in (("``pathlib.Path``", "local file"), ("``MODELS``", "keevx models")):
+        said = said.replace(code, word)
+    return said.replace("``", "")
+
+
+def _signature() -> inspect.Signature:
+    """Return what the command line reads: the request's fields, then the command's own."""
+    own = inspect.signature(submit, eval_str=True).parameters.values()
+    return inspect.Signature([*_options(), *(one for one in own if one.kind != one.VAR_KEYWORD)])
+
+
+cast(Any, submit).__signature__ = _signature()

@@ -1,0 +1,188 @@
+"""Commands that need no Keevx, and the emulator: real processes, a real terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+
+import attrs
+import pytest
+
+from keevx_async import MODELS
+from keevx_async.cli import commands
+from keevx_async.testing import Emulator
+from tests.test_cli import GOOD, at, keevx, start, written
+from tests.test_cli_verbs import EIGHT, IMAGE, SUBMIT, objects
+
+
+@pytest.mark.asyncio
+async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: Path) -> None:
+    single = {**GOOD, "model": "S", "aspect_resolution": "720p", "duration": 4}
+    written(tmp_path / "p.jsonl", [GOOD, {**GOOD, "generate_count": 3}, single])
+    async with Emulator() as emulator:
+        ran = await keevx("check", "p.jsonl", cwd=tmp_path, **at(emulator))
+        assert (ran.code, ran.err) == (0, "")
+        assert ran.out.splitlines() == [
+            "S  1 request, 1 video",
+            "V  2 requests, 4 videos",
+            "p.jsonl: 3 requests, 5 videos; nothing was sent",
+        ]
+        assert not emulator.requests
+    ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)  # nor is a key asked for
+    assert objects(ran.out)[1] == {"model": "V", "requests": 2, "videos": 4}
+
+
+@pytest.mark.asyncio
+async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) -> None:
+    written(tmp_path / "p.jsonl", [GOOD, {**GOOD, "duration": 5}, {**GOOD, "promt": "x"}])
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    assert ran.code == 2
+    assert "p.jsonl:2: duration: 5 is not one of 4, 6, 8" in ran.out
+    assert "p.jsonl:3: promt: is no field" in ran.out
+    assert ran.err.startswith("keevx: p.jsonl has 2 problems")
+    ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)
+    assert [(one["file"], one["line"]) for one in objects(ran.out)] == [
+        ("p.jsonl", 2),
+        ("p.jsonl", 3),
+    ]
+    ran = await keevx("check", "gone.jsonl", cwd=tmp_path)
+    assert (ran.code, "cannot be read: No such file" in ran.out) == (2, True)
+
+
+def in_terminal(*arguments: str, columns: int = 80) -> str:
+    """What a command prints in a terminal of its own."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ.update(COLUMNS=str(columns), TERM="xterm")
+        os.execv(sys.executable, [sys.executable, "-m", "keevx_async.cli", *arguments])  # noqa: S606 - our own command
+    said = b""
+    try:
+        while part := os.read(terminal, 65536):
+            said += part
+    except OSError:
+        pass  # Linux says EIO where a terminal's other end has closed
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said
+    return said.decode()
+
+
+def test_models_are_a_table_in_a_terminal() -> None:
+    said = in_terminal("models")
+    lines = said.splitlines()
+    assert max(map(len, (line for line in lines if "\x1b" not in line))) <= 80
+    rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines]
+    assert ["max references", "3", "7", "0"] in rows
+    assert ["end frame", "yes", "no", "no"] in rows
+    assert ["start frame", "optional", "unused", "required"] in rows
+    for model in MODELS:
+        assert model in lines[1]
+
+
+@pytest.mark.asyncio
+async def test_models_are_tab_separated_when_piped_and_json_when_asked(tmp_path: Path) -> None:
+    ran = await keevx("models", cwd=tmp_path)
+    header, *rows = [line.split("\t") for line in ran.out.splitlines()]
+    assert [row[0] for row in rows] == list(MODELS)
+    assert {len(row) for row in rows} == {len(header)}
+    assert dict(zip(header, rows[0], strict=True))["resolutions"] == "720p, 1080p, 4k"
+    ran = await keevx("models", "--json", cwd=tmp_path)
+    for one, (model, rules) in zip(objects(ran.out), MODELS.items(), strict=True):
+        assert one == json.loads(json.dumps({"model": model, **attrs.asdict(rules)}))
+
+
+async def unread(*arguments: str, cwd: Path, **env: str) -> tuple[int | None, str]:
+    """The exit code and stderr of a command whose stdout nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "keevx_async.cli", *arguments),
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writing)
+    _, err = await process.communicate()
+    return process.returncode, err.decode()
+
+
+@pytest.mark.asyncio
+async def test_a_reader_that_leaves_ends_the_command_quietly_but_no_id_is_lost(
+    tmp_path: Path,
+) -> None:
+    assert await unread("models", "--json", cwd=tmp_path) == (1, "")
+    async with Emulator() as emulator:
+        code, err = await unread(*SUBMIT, *EIGHT, *IMAGE, cwd=tmp_path, **at(emulator))
+        (task_id,) = emulator.tasks
+        assert (code, err.count("\n"), task_id in err) == (1, 1, True), err
+
+
+@pytest.mark.asyncio
+async def test_the_emulator_serves_whoever_copies_its_two_lines(tmp_path: Path) -> None:
+    process = await start("emulator", "--seconds", "0", "--fail", "1", cwd=tmp_path)
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(20):
+            lines = [(await process.stdout.readline()).decode().split() for _ in range(2)]
+        assert [export for export, _ in lines] == ["export", "export"]
+        env = dict(assignment.split("=", 1) for _, assignment in lines)
+        assert list(env) == ["KEEVX_BASE_URL", "KEEVX_API_KEY"]
+        ran = await keevx(*SUBMIT, *EIGHT, *IMAGE, "--wait", cwd=tmp_path, **env)
+        assert (ran.code, "FAILED" in ran.out) == (1, True)
+        port = env["KEEVX_BASE_URL"].rpartition(":")[2]
+        ran = await keevx("emulator", "--port", port, cwd=tmp_path)
+        assert (ran.code, "name another by --port" in ran.err) == (2, True)
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 20)
+        assert (process.returncode, b"Traceback" in err) == (130, False), err
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("option", [("--fail", "2"), ("--seconds", "nan"), ("--port", "70000")])
+async def test_the_emulator_refuses_what_cannot_be(tmp_path: Path, option: tuple[str, str]) -> None:
+    ran = await keevx("emulator", *option, cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert option[0] in ran.err
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+async def test_completion_knows_commands_and_derived_options(tmp_path: Path, shell: str) -> None:
+    command = ("--install-completion", "--shell", shell, "--output", "script")
+    ran = await keevx(*command, cwd=tmp_path, HOME=str(tmp_path))
+    assert ran.code == 0, ran.err
+    script = (tmp_path / "script").read_text()
+    for word in ("submit", "emulator", "aspect-resolution", "overwrite"):
+        assert word in script
+
+
+@pytest.mark.asyncio
+async def test_completion_for_an_unknown_shell_asks_which(tmp_path: Path) -> None:
+    # Its parent is this Python, and no shell; ps may be missing as well.
+    bare = dict.fromkeys(("SHELL", "BASH_VERSION", "ZSH_VERSION", "FISH_VERSION"), "")
+    ran = await keevx("--install-completion", cwd=tmp_path, HOME=str(tmp_path), **bare)
+    assert ran.code == 1
+    assert "--shell" in ran.err
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("path", "said"), commands.HELP.items())
+def test_the_help_that_is_written_twice_says_the_same(path: str, said: str) -> None:
+    assert resolve_name(f"keevx_async.cli.{path}").__doc__ == said
+
+
+@pytest.mark.parametrize("module", ["app", "commands", "models", "lines"])
+def test_what_needs_no_network_imports_no_aiohttp(module: str) -> None:
+    code = f"import sys, keevx_async.cli.{module}; sys.exit('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
