@@ -21,7 +21,7 @@ from docs import build
 from docs.picture import PICTURE, drawn
 from docs.tables import models
 from keevx_async import MODELS, ImageToVideo, InvalidRequest, ModelRules
-from keevx_async.cli.app import app
+from keevx_async.cli.app import app, with_stdin
 from keevx_async.testing import Emulator
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def shell(example: Example) -> None:
         program, _, rest = line.partition(" ")
         if Path(program).name == "keevx":
             words = shlex.split(rest, comments=True)
-            app.parse_args(words, exit_on_error=False, print_error=False)
+            app.parse_args(with_stdin(words), exit_on_error=False, print_error=False)
         elif program == "make":
             assert rest.split()[0] in targets, f"{example.path}:{example.line}: {line}"
 

@@ -39,7 +39,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
     bear_any_text()
     try:
-        result = app(_with_stdin(arguments), exit_on_error=False, print_error=False)
+        result = app(with_stdin(arguments), exit_on_error=False, print_error=False)
     except (CycloptsError, KeevxError, ValueError) as error:
         complain(error)
         return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
@@ -51,6 +51,6 @@ def run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _with_stdin(arguments: Sequence[str]) -> list[str]:
+def with_stdin(arguments: Sequence[str]) -> list[str]:
     """Name a lone ``-`` as the same path, for cyclopts takes it for an option."""
     return [f"./{STDIN}" if word == STDIN else word for word in arguments]
