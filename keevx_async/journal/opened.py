@@ -21,6 +21,7 @@ BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own na
 FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
 ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608
 OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
+LATER = "SELECT EXISTS (SELECT 1 FROM entries WHERE key GLOB '*~[1-9]*')"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
 
@@ -47,6 +48,8 @@ class Opened:
             self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
+            # Asked once: to look for a later try of each entry would double what a resume takes.
+            self.has_later_tries: bool = bool(self.one(LATER)[0])
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()

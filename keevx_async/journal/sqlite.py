@@ -97,9 +97,10 @@ class Journal:
             claim = claims.number(f"{kind}:".encode() + body, self._file.find)
         else:
             claim = await self._take(kind, body, key)
-        while (later := self._next_try(claim)) is not None:
-            claims.release(claim.key, made=True)
-            claim = await self._take(kind, body, later)
+        if self._remakes or self._file.has_later_tries:
+            while (later := self._next_try(claim)) is not None:
+                claims.release(claim.key, made=True)
+                claim = await self._take(kind, body, later)
         return claim
 
     async def _take(self, kind: str, body: bytes, key: str) -> Claim:
