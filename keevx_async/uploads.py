@@ -151,10 +151,11 @@ class Uploads:
         except asyncio.CancelledError:
             if self._closed:
                 raise ConfigurationError(CLOSED) from None
-            self._waiting[task] -= 1
-            if not self._waiting[task] and self._under_way.get(upload) is task:
-                del self._under_way[upload]  # at once, so that nobody joins what is ending
-                task.cancel()
+            if not task.done():
+                self._waiting[task] -= 1
+                if not self._waiting[task] and self._under_way.get(upload) is task:
+                    del self._under_way[upload]  # at once, so that nobody joins what is ending
+                    task.cancel()
             raise
 
     def _ended(self, upload: Upload, task: asyncio.Task[str]) -> None:

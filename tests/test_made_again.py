@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from keevx_async import ImageToVideo, Journal, JournalError, Keevx, Outcome, TaskFailed
+from keevx_async import ImageToVideo, Journal, JournalError, Keevx, Outcome, Task, TaskFailed
 from keevx_async.journal import first_try
 from keevx_async.journal.entries import next_try
-from keevx_async.testing import Emulator
+from keevx_async.testing import Emulator, Faults
 from tests.test_client import keevx_of, some_requests
 
 REQUESTS = some_requests(3)
@@ -114,6 +115,38 @@ async def test_a_remake_whose_answer_is_lost_is_uncertain_as_any_other(runs: Run
         told = await runs.run(REQUESTS, on_failed)
         assert "may have been paid" in str(told[1].error)
     assert runs.emulator.creates[BAD] == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", [500, 100001])
+async def test_a_remake_that_was_refused_is_not_paid_by_a_run_that_did_not_ask(
+    runs: Runs, code: int
+) -> None:
+    first = await runs.run(REQUESTS)
+    runs.emulator.faults = Faults(once=False, refuse=1.0, refuse_status=400, refuse_code=code)
+    await runs.run(REQUESTS, "resubmit")
+    runs.emulator.faults = Faults()
+    told = await runs.run(REQUESTS)
+    assert isinstance(told[1].error, TaskFailed)
+    assert told[1].task_ids == first[1].task_ids
+    assert runs.emulator.creates[BAD] == 1
+    await runs.run(REQUESTS, "resubmit")
+    assert runs.emulator.creates[BAD] == 2
+
+
+@pytest.mark.asyncio
+async def test_a_create_is_not_made_again_while_a_task_of_it_goes_on(runs: Runs) -> None:
+    many = attrs.evolve(REQUESTS[1], generate_count=2)
+    async with runs.client() as keevx:
+        ids = (await keevx.submit(many, key="mine")).task_ids
+    with Journal(runs.path) as journal:
+        journal.ended(Task(task_id=ids[0], status="FAILED"))
+    runs.emulator.fail_prompts = ()
+    (found,) = await runs.run([many], "resubmit", key=lambda _: "mine")
+    assert (found.key, found.task_ids) == ("mine", ids)
+    assert runs.emulator.creates[BAD] == 1
+    (made,) = await runs.run([many], "resubmit", key=lambda _: "mine")
+    assert (made.key, made.ok) == ("mine~2", True)
 
 
 @pytest.mark.parametrize(

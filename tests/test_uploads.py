@@ -281,6 +281,27 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
 
 
 @pytest.mark.asyncio
+async def test_one_that_is_cancelled_as_its_upload_ends_is_cancelled_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with hosting() as (_, keevx):
+        uploads, joining = keevx._rooms().uploads, asyncio.Event()
+        ending = asyncio.get_running_loop().create_future()
+
+        async def send(*_: object) -> Any:
+            joining.set()
+            return await ending
+
+        monkeypatch.setattr(uploads, "_send", send)
+        waiting = asyncio.ensure_future(uploads.one(images(tmp_path, 1)[0], None))
+        await joining.wait()
+        ending.set_result("https://example.com/a.png")
+        asyncio.get_running_loop().call_soon(waiting.cancel)  # after the upload, before its joiner
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
+@pytest.mark.asyncio
 async def test_few_are_uploaded_at_a_time(tmp_path: Path) -> None:
     async def slowly(request: web.Request) -> None:
         await asyncio.sleep(0.02)
@@ -300,7 +321,7 @@ async def test_the_files_of_one_request_go_up_side_by_side(tmp_path: Path) -> No
     together = asyncio.Barrier(3)
 
     async def meet(_: web.Request) -> None:
-        async with asyncio.timeout(2):  # one after the other they would wait for ever
+        async with asyncio.timeout(20):  # one after the other they would wait for ever
             await together.wait()
 
     async with hosting() as (host, keevx):
@@ -481,7 +502,7 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     await slow.came.wait()
     first.cancel()
     await asyncio.wait({first})
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         assert await uploads.files([path]) == {path: "https://cdn.example/x"}
     slow.end.set()
     await uploads.close()
@@ -503,7 +524,7 @@ async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
         keevx = theirs if borrowed else mine
         uploading = asyncio.ensure_future(keevx.upload(path))
         await came.wait()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             await keevx.close()
             with pytest.raises(ConfigurationError, match="was closed"):
                 await uploading

@@ -21,7 +21,7 @@ BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own na
 FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
 ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608
 OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
-LATER = "SELECT EXISTS (SELECT 1 FROM entries WHERE key GLOB '*~[1-9]*')"
+LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
 
@@ -49,7 +49,8 @@ class Opened:
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
             # Asked once: to look for a later try of each entry would double what a resume takes.
-            self.has_later_tries: bool = bool(self.one(LATER)[0])
+            rows = self._reader.execute(LATER)
+            self.later_tries: frozenset[str] = frozenset(row[0] for row in rows)
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from ..errors import JournalError
 from ..tasks import Task
 from . import rows
+from .claims import UNMADE
 from .entries import Claim, Entry, State, TaskRecord, next_try
 from .opened import Opened
 
@@ -32,7 +33,8 @@ class Journal:
         on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
             alone, ``"resubmit"`` sends it again, though it may have been paid.
         on_failed: ``"report"`` tells again of a create of an earlier run of which a task
-            failed, ``"resubmit"`` makes and pays a new one, under the key ``KEY~2``.
+            failed, ``"resubmit"`` makes and pays a new one, all its videos, under the key
+            ``KEY~2``, once every task of the first has ended.
     """
 
     def __init__(
@@ -97,10 +99,9 @@ class Journal:
             claim = claims.number(f"{kind}:".encode() + body, self._file.find)
         else:
             claim = await self._take(kind, body, key)
-        if self._remakes or self._file.has_later_tries:
-            while (later := self._next_try(claim)) is not None:
-                claims.release(claim.key, made=True)
-                claim = await self._take(kind, body, later)
+        while (later := self._next_try(claim)) is not None:
+            claims.release(claim.key, made=True)
+            claim = await self._take(kind, body, later)
         return claim
 
     async def _take(self, kind: str, body: bytes, key: str) -> Claim:
@@ -118,19 +119,24 @@ class Journal:
 
     def _next_try(self, claim: Claim) -> str | None:
         """Return the key under which a failed create was made again, or now is to be."""
-        if claim.entry is None or not self._has_failed(claim.entry):
+        entry, later_tries = claim.entry, self._file.later_tries
+        if entry is None or not (self._remakes or later_tries):
             return None
         later = next_try(claim.key)
+        if not (self._remakes or later in later_tries) or not self._has_failed(entry):
+            return None
         known = self.find(later)
-        if known is not None and known.body == claim.entry.body:  # else someone named it so
-            return later
+        if known is not None and known.body == entry.body:  # else someone named it so
+            return later if self._remakes or known.state not in UNMADE else None
         found = self._file.find(claim.key)
         is_old = found is not None and self._file.claims.is_old(found[0])
         return later if self._remakes and is_old else None
 
     def _has_failed(self, entry: Entry) -> bool:
-        records = map(self.task, entry.task_ids)
-        return any(one is not None and not one.task.succeeded for one in records)
+        """Tell whether all of its tasks have ended, and one failed."""
+        records = [self.task(task_id) for task_id in entry.task_ids]
+        ended = [one.task for one in records if one is not None]
+        return len(ended) == len(records) and any(not task.succeeded for task in ended)
 
     def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
