@@ -8,7 +8,7 @@ from attrs import define
 
 from .display import Html, Tone, badge, joined
 from .requests import Request
-from .tasks import Outcome, outcome_table
+from .tasks import TONES, Outcome, outcome_table
 
 MOST_SHOWN = 20
 """Rows of a fan-out in a notebook."""
@@ -23,6 +23,7 @@ class Counts:
         ok: ended, and nothing went wrong.
         failed: ended with an error.
         uncertain: ended with a create that may have been paid.
+        unfinished: made, and cut short in waiting or downloading: to go on costs nothing.
         under_way: begun and not ended.
     """
 
@@ -30,12 +31,13 @@ class Counts:
     ok: int = 0
     failed: int = 0
     uncertain: int = 0
+    unfinished: int = 0
     under_way: int = 0
 
     @property
     def ended(self) -> int:
         """How many have ended, one way or another."""
-        return self.ok + self.failed + self.uncertain
+        return self.ok + self.failed + self.uncertain + self.unfinished
 
     def add(self, outcome: Outcome[Request]) -> None:
         """Count the end of an item that was under way."""
@@ -44,12 +46,14 @@ class Counts:
             self.ok += 1
         elif outcome.uncertain:
             self.uncertain += 1
+        elif outcome.unfinished:
+            self.unfinished += 1
         else:
             self.failed += 1
 
     def __str__(self) -> str:
         told = [(self.failed, "failed"), (self.uncertain, "uncertain")]
-        told.append((self.under_way, "under way"))
+        told += [(self.unfinished, "unfinished"), (self.under_way, "under way")]
         return ", ".join(
             [f"{self.ok} ok", *(f"{number} {name}" for number, name in told if number)]
         )
@@ -63,12 +67,7 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
 
 
 def _badges(counts: Counts) -> Iterator[Html]:
-    tones: dict[str, Tone] = {
-        "ok": "good",
-        "failed": "bad",
-        "uncertain": "unsure",
-        "under way": "plain",
-    }
+    tones: dict[str, Tone] = {**TONES, "under way": "plain"}
     for name, tone in tones.items():
         number = getattr(counts, name.replace(" ", "_"))
         yield badge(f"{number:,} {name}", tone if number else "plain")

@@ -61,7 +61,9 @@ class Downloads:
             DownloadError: it could not be had whole, or target exists.
         """
         if not is_url(url):
-            raise DownloadError(f"{url!r} is not an http(s) URL")
+            raise DownloadError(
+                f"{url!r} is not an http(s) URL; give that, or the Task that wait() returned"
+            )
         if target in self._under_way:
             raise DownloadError(f"{target} is already being downloaded")
         fetching = asyncio.ensure_future(self._fetch(url, _Part(target, url), overwrite))

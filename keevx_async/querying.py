@@ -40,7 +40,7 @@ class Querier:
 
     async def _status(self, task_id: str) -> Task:
         if not task_id or not isinstance(task_id, str):
-            message = f"{task_id!r} is no task id"
+            message = f"{task_id!r} is no task id; a submission has them in task_ids"
             raise InvalidRequest([Violation("task_id", task_id, "required", message)])
         reply, envelope = await self.ask(Call("GET", query_path(IMAGE_TO_VIDEO, task_id)))
         task = decode_task(envelope.data)

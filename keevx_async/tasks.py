@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic
 
@@ -22,7 +22,7 @@ from .display import (
     stack,
     table,
 )
-from .errors import SubmissionUncertain
+from .errors import DownloadError, SubmissionUncertain, WaitTimeout
 from .requests import Request
 
 if TYPE_CHECKING:
@@ -148,13 +148,26 @@ class Outcome(Generic[R_co]):
         """Whether it may have been paid, and nobody knows."""
         return isinstance(self.error, SubmissionUncertain)
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was made, and only waiting or downloading was cut short: go on, it is paid."""
+        return isinstance(self.error, WaitTimeout | DownloadError)
+
     def __repr__(self) -> str:
-        files = f" in {', '.join(map(str, self.paths))}" if self.paths else ""
-        said = f"{self.index} {_word(self)}: {_ids(self.task_ids)}{brief(files)}"
+        files = f" in {brief(', '.join(map(str, self.paths)))}" if self.paths else ""
+        said = f"{self.index} {_word(self)}: {_ids(self.task_ids)}{files}"
         return f"<Outcome {said}{_reason(self.error)}>"
 
     def _repr_html_(self) -> str:
         return outcome_table([self])
+
+
+TONES: Mapping[str, Tone] = {
+    "ok": "good",
+    "failed": "bad",
+    "uncertain": "unsure",
+    "unfinished": "plain",
+}
 
 
 def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
@@ -169,9 +182,9 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
 
 
 def _row(outcome: Outcome[Request]) -> Iterator[str]:
-    tone: Tone = "good" if outcome.ok else "unsure" if outcome.uncertain else "bad"
+    word = _word(outcome)
     yield str(outcome.index)
-    yield badge(_word(outcome), tone)
+    yield badge(word, TONES[word])
     yield _subject(outcome.request, 80)
     ended = {task.task_id: task for task in outcome.tasks}
     yield stack(*(_made(one, ended.get(one)) for one in outcome.task_ids))
@@ -180,7 +193,9 @@ def _row(outcome: Outcome[Request]) -> Iterator[str]:
 
 
 def _word(outcome: Outcome[Request]) -> str:
-    return "ok" if outcome.ok else "uncertain" if outcome.uncertain else "failed"
+    if outcome.ok:
+        return "ok"
+    return "uncertain" if outcome.uncertain else "unfinished" if outcome.unfinished else "failed"
 
 
 def _made(task_id: str, task: Task | None) -> Html:

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async import FanOut, ImageToVideo, Outcome, Submission, SubmissionUncertain, Task
-from keevx_async.counts import MOST_SHOWN
+from keevx_async import (
+    DownloadError,
+    FanOut,
+    ImageToVideo,
+    Outcome,
+    Submission,
+    SubmissionUncertain,
+    Task,
+    WaitTimeout,
+)
+from keevx_async.counts import MOST_SHOWN, Counts
 from keevx_async.display import Html, brief, clean, code, element, joined, link, picture
 from keevx_async.requests import is_url
 from tests.simulated import simulated
@@ -189,7 +198,19 @@ def test_plain_reprs_say_what_matters() -> None:
     assert repr(Outcome(3, a_request(), "", ("i2v-1",))) == "<Outcome 3 ok: i2v-1>"
     assert repr(Outcome(3, 7, error=ValueError("no"))) == "<Outcome 3 failed: no ids: no>"  # type: ignore[type-var]  # as users do
     paths = (Path("videos/1.mp4"),)
-    assert "videos/1.mp4" in repr(Outcome(0, a_request(), "", ("i2v-1",), (), paths))
+    brought = Outcome(0, a_request(), "", ("i2v-1",), (), paths)
+    assert repr(brought) == "<Outcome 0 ok: i2v-1 in videos/1.mp4>"
+    late = Outcome(0, a_request(), "", ("i2v-1",), error=WaitTimeout(("i2v-1",)))
+    assert repr(late).startswith("<Outcome 0 unfinished: i2v-1: ")
+
+
+def test_what_was_made_and_goes_on_is_not_counted_as_failed() -> None:
+    """Whoever reads "failed" makes, and pays, it again."""
+    counts = Counts(total=2, under_way=2)
+    for error in (WaitTimeout(("i2v-1",)), DownloadError("cut short")):
+        counts.add(Outcome(0, a_request(), "", ("i2v-1",), error=error))
+    assert str(counts) == "0 ok, 2 unfinished"
+    assert counts.ended == 2
 
 
 def test_a_task_s_card_links_its_thumbnail_to_the_video() -> None:

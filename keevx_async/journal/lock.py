@@ -50,8 +50,9 @@ class Lock:
         except OSError as error:
             os.close(self._file)
             raise JournalError(
-                f"{path} is held by another process, or by another Journal of this one; "
-                "wait for it to end, or use another journal"
+                f"{path} is held by another process, or by a Keevx or Journal of this one that was "
+                "not closed. Close it (await keevx.close(); where a notebook has lost it, restart the "
+                "kernel), or use another journal"
             ) from error
         try:
             self._witness = _mapped(self._file)
