@@ -272,7 +272,7 @@ async def nothing_is_held(path: Path) -> None:
 
 def test_two_journals_of_one_process(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
-    with Journal(path), pytest.raises(JournalError, match="another Journal of this one"):
+    with Journal(path), pytest.raises(JournalError, match="Keevx or Journal of this one"):
         Journal(path).attach()
     with Journal(path):
         pass

@@ -51,8 +51,8 @@ class Lock:
             os.close(self._file)
             raise JournalError(
                 f"{path} is held by another process, or by a Keevx or Journal of this one that was "
-                "not closed. Close it (await keevx.close(); where a notebook has lost it, restart the "
-                "kernel), or use another journal"
+                "not closed. Close it (await keevx.close(); where a notebook has lost it, restart "
+                "the kernel), or use another journal"
             ) from error
         try:
             self._witness = _mapped(self._file)

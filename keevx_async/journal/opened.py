@@ -45,12 +45,12 @@ class Opened:
             verify(writing, self._path)
             upgrade(writing)
             lock.committed(commits)
+            # Asked once: to look for a later try of each entry would double what a resume takes.
+            rows = writing.execute(LATER)
+            self.later_tries: frozenset[str] = frozenset(row[0] for row in rows)
             self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
-            # Asked once: to look for a later try of each entry would double what a resume takes.
-            rows = self._reader.execute(LATER)
-            self.later_tries: frozenset[str] = frozenset(row[0] for row in rows)
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
