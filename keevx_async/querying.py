@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from .errors import ConnectionFailed, InvalidRequest, KeevxError, ResponseError, Violation
-from .kinds import IMAGE_TO_VIDEO
+from .image_to_video import ImageToVideo
 from .retry import Again, Retrier
 from .tasks import Task
 from .transport import Call, Exchange, Reply
@@ -42,7 +42,7 @@ class Querier:
         if not task_id or not isinstance(task_id, str):
             message = f"{task_id!r} is no task id"
             raise InvalidRequest([Violation("task_id", task_id, "required", message)])
-        reply, envelope = await self.ask(Call("GET", query_path(IMAGE_TO_VIDEO, task_id)))
+        reply, envelope = await self.ask(Call("GET", query_path(ImageToVideo.kind, task_id)))
         task = decode_task(envelope.data)
         if task is None or task.task_id != task_id:
             said = "no task" if task is None else f"task {task.task_id}"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .requests import Images
+    from .requests import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """One image-to-video job, fields named as the API names them.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
             aspect_ratio: ``16:9`` or ``9:16``.
             aspect_resolution: ``720p``, ``1080p`` or ``4k``, as the model takes.
             duration: seconds, as the model takes.
-            image_url: start frame: a URL, or a ``pathlib.Path`` that is uploaded when submitted.
+            image_url: start frame: a URL, a ``pathlib.Path`` that is uploaded when submitted, or a
+                task that has made an image.
             end_image_url: end frame, likewise; needs a start frame.
             reference_images: up to three (V) or seven (KL) of the same.
             generate_audio: V only.
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p", "1080p", "4k"],
             duration: Literal[4, 6, 8],
-            image_url: str | Path,
-            end_image_url: str | Path | None = None,
+            image_url: str | Path | Made,
+            end_image_url: str | Path | Made | None = None,
             reference_images: Images = (),
             generate_audio: bool = False,
             generate_count: int = 1,
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p"],
             duration: Literal[4, 8, 12],
-            image_url: str | Path,
+            image_url: str | Path | Made,
             end_image_url: None = None,
             reference_images: tuple[()] = (),
             generate_audio: Literal[False] = False,

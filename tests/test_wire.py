@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.image_to_video import ImageToVideo
-from keevx_async.kinds import IMAGE_TO_VIDEO
 from keevx_async.tasks import Task
 from keevx_async.wire import (
     Envelope,
@@ -306,4 +305,4 @@ def test_any_script_is_sent_as_utf_8() -> None:
     ],
 )
 def test_an_id_is_one_segment_of_the_path(task_id: str, segment: str) -> None:
-    assert query_path(IMAGE_TO_VIDEO, task_id) == f"/v1/image_to_video/{segment}"
+    assert query_path(ImageToVideo.kind, task_id) == f"/v1/image_to_video/{segment}"
