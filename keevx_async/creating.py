@@ -136,7 +136,7 @@ class Creator:
     def _expecting(self, plan: Plan) -> AbstractContextManager[str | None]:
         if self._settlements is None:
             return _NO_URL
-        return self._settlements.expecting(plan.key, plan.request.count)
+        return self._settlements.expecting(plan.key, plan.request.count, plan.request.kind)
 
     async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
         request, files = plan.request, plan.request.local_files()
@@ -207,13 +207,16 @@ class Creator:
             self._lane.accepted(turn)
             return ids
         if fate is Fate.REFUSED:
-            raise self._refusal(reply, code, envelope.msg if envelope else "", turn)
+            raise self._refusal(reply, code, envelope.msg if envelope else "", plan, turn)
         said = reply.body[:300].decode("utf-8", "replace")
         reason = f"HTTP {reply.status}, and no task ids could be read from: {said!r}"
         raise SubmissionUncertain(plan.request, plan.key, reason)
 
-    def _refusal(self, reply: Reply, code: int | None, msg: str, turn: Turn) -> Exception:
-        error = api_error(reply.status, code, msg, reply.body[:500].decode("utf-8", "replace"))
+    def _refusal(
+        self, reply: Reply, code: int | None, msg: str, plan: Plan, turn: Turn
+    ) -> Exception:
+        text = reply.body[:500].decode("utf-8", "replace")
+        error = api_error(reply.status, code, msg, text, plan.request.kind.codes)
         if not is_transient(reply.status, code):
             return error
         # 0, or a date that has passed, is no time to wait: then it is ours to choose.

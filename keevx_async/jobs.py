@@ -20,9 +20,13 @@ from .errors import (
     Violation,
     WaitTimeout,
 )
+from .family import FAMILY
 from .fanout import Follow, Guard, Work
 from .journal import JournalProtocol, TaskRecord
+from .kinds import Kind
+from .kinship import Kinship
 from .naming import Destination, Names, target_of
+from .policies import NOT_GIVEN, NotGiven
 from .querying import Querier
 from .requests import Request
 from .settling import Settlements
@@ -32,6 +36,8 @@ from .waiting import Watcher
 log = logging.getLogger("keevx_async")
 
 KeyOf = Callable[[R], str | None]
+PATIENCE = 1.5
+"""How often as long as the vendor says that a kind may take its tasks are waited for."""
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
 CUT_SHORT = "cut short; download the task again: what has come is kept"
@@ -47,7 +53,8 @@ class Jobs:
         downloads: brings results home.
         journal: knows what earlier runs did.
         settlements: knows what callbacks told of uncertain creates.
-        timeout: seconds that a job's wait takes at most.
+        kinship: is told of what kind each task is.
+        timeout: seconds that a job's wait takes at most; by default as its kind may need.
     """
 
     def __init__(
@@ -58,7 +65,8 @@ class Jobs:
         downloads: Downloads,
         journal: JournalProtocol,
         settlements: Settlements | None,
-        timeout: float | None,
+        kinship: Kinship,
+        timeout: float | NotGiven | None,
     ) -> None:
         self._creator = creator
         self._watcher = watcher
@@ -66,6 +74,7 @@ class Jobs:
         self._downloads = downloads
         self._journal = journal
         self._settlements = settlements
+        self._kinship = kinship
         self._timeout = timeout
         self._names_taken: set[str] = set()
 
@@ -77,6 +86,7 @@ class Jobs:
         return Submission(request, plan.key, task_ids)
 
     def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
+        self._kinship.learn(task_ids, plan.request.kind)
         age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
             self._watcher.born(task_id, plan.request, age)
@@ -89,12 +99,12 @@ class Jobs:
             at_home: whether a result that was downloaded needs no URL.
         """
         order = tuple(task_ids)
-        coming = self.wait_many(order, self._timeout, at_home=at_home)
+        coming = self.wait_many(order, NOT_GIVEN, at_home=at_home)
         ended = {task.task_id: task async for task in coming}
         return tuple(ended[one] for one in order)
 
     async def wait_many(
-        self, task_ids: Iterable[str], timeout: float | None, *, at_home: bool = False
+        self, task_ids: Iterable[str], timeout: float | NotGiven | None, *, at_home: bool = False
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends: at once where the journal knows its end."""
         pending: list[str] = []
@@ -105,9 +115,19 @@ class Jobs:
                 yield task
             else:
                 pending.append(task_id)
-        async for task in self._watcher.wait_many(pending, timeout, done):
+        limit = timeout
+        if isinstance(limit, NotGiven):
+            limit = self._patience(map(self._kinship.known, pending))
+        async for task in self._watcher.wait_many(pending, limit, done):
             self._journal.ended(task)
             yield task
+
+    def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
+        """Return the seconds that tasks are waited for where the call does not say."""
+        if not isinstance(self._timeout, NotGiven):
+            return self._timeout
+        longest = [one.kind.longest for one in FAMILY]  # of a kind that is not known yet
+        return PATIENCE * max((one.longest if one else max(longest) for one in kinds), default=0)
 
     def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
@@ -205,13 +225,17 @@ class Jobs:
             raise error
         entry = self._journal.find(error.key)
         spent = time.time() - entry.at if entry else 0.0
+        count, kind = error.request.count, error.request.kind
+        limit = self._patience([kind])
         try:
-            async with asyncio.timeout(self._timeout and max(0.0, self._timeout - spent)):
-                return await self._settlements.wait(error.key, error.request.count)
+            async with asyncio.timeout(limit and max(0.0, limit - spent)):
+                task_ids = await self._settlements.wait(error.key, count, kind)
         except TimeoutError:
             if known := self._known(error.key):
                 log.warning("of %s, callbacks have told of %s only", error.key, known)
             raise error from None
+        self._kinship.learn(task_ids, kind)
+        return task_ids
 
     def _known(self, key: str) -> tuple[str, ...]:
         return self._settlements.known(key) if self._settlements is not None else ()
@@ -240,7 +264,7 @@ def checked(value: object) -> Request:
         InvalidRequest: it is something else.
     """
     if not isinstance(value, Request):
-        message = f"{value!r} is no request; make an ImageToVideo"
+        message = f"{value!r} is no request; make an ImageToVideo, say"
         raise InvalidRequest([Violation("request", value, "type", message)])
     return value
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+from .journal import Journal, JournalProtocol, NoJournal
 from .requests import is_url
 from .transport import whole_timeout
 from .version import VERSION
@@ -50,6 +52,13 @@ def timeout(given: float | aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     if given is None or isinstance(given, int | float | str):
         return whole_timeout(positive("timeout", given))
     return given
+
+
+def journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
+    """Return the journal: one in the file that is named, or the one given, or none."""
+    if given is None:
+        return NoJournal()
+    return Journal(given) if isinstance(given, str | Path) else given
 
 
 def positive(name: str, value: float) -> float:
