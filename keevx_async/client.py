@@ -247,7 +247,7 @@ class Keevx(Session):
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
     ) -> Path:
-        """Download a result; the file is whole, or it is not there.
+        """Download a result, captions beside it; each file is whole, or it is not there.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.

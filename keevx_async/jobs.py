@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from .creating import Creator, Plan
-from .downloads import Downloads, GoneError
+from .downloads import Brought, Downloads, GoneError
 from .errors import (
     DownloadError,
     InvalidRequest,
@@ -25,7 +25,7 @@ from .fanout import Follow, Guard, Work
 from .journal import JournalProtocol, TaskRecord
 from .kinds import Kind
 from .kinship import Kinship
-from .naming import Destination, Names, target_of
+from .naming import Destination, Names, files_of, target_of
 from .policies import NOT_GIVEN, NotGiven
 from .querying import Querier
 from .requests import Request
@@ -140,32 +140,59 @@ class Jobs:
     async def download(
         self, what: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:
-        """Download a result; an expired URL is asked for anew, once."""
+        """Download a result, and what belongs to it; an expired URL is asked for anew, once."""
         target = target_of(what, destination)
         if isinstance(what, str):
             return (await self._downloads.fetch(what, target, overwrite=overwrite)).path
-        return await self._fetch(what, target, overwrite=overwrite)
+        files = files_of(what, target)
+        if not overwrite and (there := await asyncio.to_thread(_existing, files)):
+            raise DownloadError(f"{there[0]} exists; pass overwrite=True to replace it")
+        async for _ in self._fetch(what, files, overwrite=overwrite):
+            pass
+        return target
 
-    async def _fetch(self, task: Task, target: Path, *, overwrite: bool) -> Path:
+    async def _fetch(
+        self, task: Task, files: Mapping[str, Path], *, overwrite: bool, there: Container[Path] = ()
+    ) -> AsyncGenerator[Path]:
+        """Yield each of a task's files once it is there, the main one first, which is recorded."""
+        main = next(iter(files))
+        for field, path in files.items():
+            if path not in there:
+                task, brought = await self._fetch_one(task, field, path, overwrite)
+                if field == main:
+                    await self._journal.downloaded(task, path, brought.size, brought.digest)
+            yield path
+
+    async def _fetch_one(
+        self, task: Task, field: str, path: Path, overwrite: bool
+    ) -> tuple[Task, Brought]:
         try:
-            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
+            url = url_of(task, field)
+            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
         except GoneError:
             task = await self._querier.status(task.task_id)
-            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
-        await self._journal.downloaded(task, brought.path, brought.size, brought.digest)
-        return brought.path
+            url = url_of(task, field)
+            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
 
-    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> Path:
-        """Download a task's result, unless it was, and the file is still there and whole."""
+    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
+        """Download a task's results, but for those that were, and are still there and whole."""
         record = self._journal.task(task.task_id)
+        there: Sequence[Path] = ()
         if record is not None and record.path is not None:
-            whole = await asyncio.to_thread(_is_whole, record.path, record.size)
-            if whole:
-                return record.path
-            if _has_expired(record):
+            files = files_of(task, record.path)
+            if await asyncio.to_thread(_is_whole, record.path, record.size):
+                there = await asyncio.to_thread(_existing, files)
+            if len(there) < len(files) and _has_expired(record):
                 task = await self._querier.status(task.task_id)
+            if there:
+                await self._note(outcome, self._fetch(task, files, overwrite=False, there=there))
+                return
         with names.name(task, outcome, self._names_taken) as (path, mine):
-            return await self._fetch(task, path, overwrite=mine)
+            await self._note(outcome, self._fetch(task, files_of(task, path), overwrite=mine))
+
+    async def _note(self, outcome: Outcome[Any], coming: AsyncGenerator[Path]) -> None:
+        async for path in coming:
+            outcome.paths += (path,)
 
     def submitting(self, key: KeyOf[Any] | None) -> Work:
         """Return the work of ``submit_many``."""
@@ -243,7 +270,7 @@ class Jobs:
     async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:
             if task.succeeded:
-                outcome.paths += (await self._bring(task, outcome, names),)
+                await self._bring(task, outcome, names)
 
 
 def _has_expired(record: TaskRecord) -> bool:
@@ -255,6 +282,10 @@ def _is_whole(path: Path, size: int | None) -> bool:
         return path.stat().st_size == size
     except OSError:
         return False
+
+
+def _existing(files: Mapping[str, Path]) -> list[Path]:
+    return [path for path in files.values() if path.exists()]
 
 
 def checked(value: object) -> Request:
@@ -281,13 +312,14 @@ def succeeded(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     return tasks
 
 
-def url_of(task: Task) -> str:
+def url_of(task: Task, field: str) -> str:
     """Return where a task's result lies.
 
     Raises:
         DownloadError: it has none.
     """
-    if not task.video_url:
+    if field not in task.results:
         said = task.error_message or f"its status is {task.status}"
-        raise DownloadError(f"task {task.task_id} has no video to download: {said}")
-    return task.video_url
+        what = field.removesuffix("_url")
+        raise DownloadError(f"task {task.task_id} has no {what} to download: {said}")
+    return task.results[field]
