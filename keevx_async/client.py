@@ -15,6 +15,7 @@ from .jobs import Jobs, KeyOf, succeeded
 from .journal import JournalProtocol
 from .kinship import Kinship
 from .naming import Destination, Names
+from .offers import LANGUAGES, Offers
 from .pacing import Pacer
 from .policies import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from .requests import Request
@@ -40,7 +41,8 @@ class Keevx(Session):
 
     Args:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
-        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``.
+        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
+            edition is ``settings.CHINA``; what it does not list is refused before it is sent.
         journal: where what is submitted is recorded, so that the same program run again
             submits nothing twice: a file's path, or a Journal.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
@@ -73,10 +75,10 @@ class Keevx(Session):
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
-        record = settings.journal(journal)
+        url, record = settings.base_url(base_url), settings.journal(journal)
         setup = Setup(
             Transport(
-                settings.base_url(base_url),
+                url,
                 settings.api_headers(api_key, headers),
                 settings.timeout(timeout),
                 session,
@@ -89,6 +91,7 @@ class Keevx(Session):
             callbacks,
             guarded(on_event),
             Kinship(record),
+            Offers(settings.offered(url)),
         )
         super().__init__(setup)
 
@@ -227,6 +230,21 @@ class Keevx(Session):
         """
         names = None if download is None else Names(download)
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
+
+    async def target_languages(self) -> tuple[str, ...]:
+        """Return the languages that a video can be translated to; asked for once an hour.
+
+        While they are known, a VideoTranslate to another one is refused before it is paid for.
+
+        Raises:
+            APIError: Keevx refused to tell.
+            ConnectionFailed: Keevx could not be reached.
+        """
+        rooms, offers = self._rooms(), self._setup.offers
+        if (known := offers.known(LANGUAGES)) is None:
+            known = await rooms.querier.target_languages()
+            offers.learn(LANGUAGES, known)
+        return known
 
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None

@@ -22,6 +22,7 @@ from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
 from .journal import Entry, JournalProtocol, State
 from .lane import Lane, Turn
+from .offers import Offers
 from .requests import Request
 from .retry import Again, Retrier
 from .settling import Settlements
@@ -53,6 +54,7 @@ class Creator:
         uploads: brings local files to URLs.
         journal: keeps the intent and what came of it.
         settlements: gives each create a callback URL of its own, where there is a receiver.
+        offers: refuses what this Keevx does not offer.
         host: named in errors.
         emit: told of each create that was accepted, was refused, or is uncertain.
     """
@@ -65,6 +67,7 @@ class Creator:
         uploads: Uploads,
         journal: JournalProtocol,
         settlements: Settlements | None,
+        offers: Offers,
         host: str,
         emit: Emit | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class Creator:
         self._uploads = uploads
         self._journal = journal
         self._settlements = settlements
+        self._offers = offers
         self._host = host
         self._emit = emit
 
@@ -96,6 +100,7 @@ class Creator:
         """Make at most one paid create; none, where the journal knows of one. Return its ids.
 
         Raises:
+            InvalidRequest: it asks for what this Keevx does not offer.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached.
@@ -105,6 +110,7 @@ class Creator:
         try:
             task_ids = self._recorded(plan)
             if not task_ids:
+                self._offers.check(plan.request)
                 with self._expecting(plan) as callback_url:
                     body = await self._body(plan, callback_url)
                     call = Call("POST", plan.request.kind.path, body)

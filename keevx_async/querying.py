@@ -12,7 +12,14 @@ from .retry import Again, Retrier
 from .tasks import Task
 from .transport import Call, Exchange, Reply
 from .verdict import NO_CODES, Fault, api_error, is_passing, is_transient, retry_after
-from .wire import Envelope, decode_envelope, decode_task, query_path
+from .wire import (
+    LANGUAGES_PATH,
+    Envelope,
+    decode_envelope,
+    decode_languages,
+    decode_task,
+    query_path,
+)
 
 
 class Querier:
@@ -53,6 +60,17 @@ class Querier:
             said = "no task" if task is None else f"task {task.task_id}"
             raise Again(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
         return task
+
+    async def target_languages(self) -> tuple[str, ...]:
+        """Return the languages that a video can be translated to."""
+        return await self._retrier(self._target_languages)
+
+    async def _target_languages(self) -> tuple[str, ...]:
+        reply, envelope = await self.ask(Call("GET", LANGUAGES_PATH))
+        languages = decode_languages(envelope.data)
+        if languages is None:
+            raise Again(ResponseError(reply.status, "it tells of no languages"))
+        return languages
 
     async def ask(self, call: Call, codes: Mapping[int, int] = NO_CODES) -> tuple[Reply, Envelope]:
         """Return one answer and its envelope, asking once.

@@ -18,6 +18,7 @@ from .jobs import Jobs
 from .journal import JournalProtocol
 from .kinship import Kinship
 from .lane import Lane
+from .offers import Offers
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
 from .querying import Querier
@@ -51,6 +52,7 @@ class Setup:
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinship: Kinship
+    offers: Offers
     uploaded: Uploaded = field(factory=Uploaded)
 
 
@@ -78,6 +80,7 @@ class Runtime:
             self.uploads.files,
             setup.journal,
             self.settlements,
+            setup.offers,
             transport.host,
             setup.emit,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 BASE_URL = "https://api.keevx.com"
+CHINA = "https://api.keevx.cn"
+"""The base URL of the China edition."""
+EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
+"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_CONNECTIONS = 512
 DEFAULT_CONCURRENCY = 32
@@ -31,6 +35,11 @@ def base_url(given: str | None) -> str:
             f"the base URL {url!r} is not like {BASE_URL}: check base_url= or KEEVX_BASE_URL"
         )
     return url
+
+
+def offered(url: str) -> Mapping[str, tuple[str, ...]]:
+    """Return what the edition at a base URL lists; nothing where all is offered."""
+    return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
 def api_headers(api_key: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:

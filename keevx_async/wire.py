@@ -17,6 +17,7 @@ from .kinds import SUFFIXES, Kind
 from .requests import Request, plain
 from .tasks import Task
 
+LANGUAGES_PATH = "/v1/video_translate/target_languages"
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -127,13 +128,22 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
     every kind, since ids that are not read are paid for and lost.
     """
     listed = data.__class__ is list
-    ids = [_field(one, "task_id") for one in data] if listed else _field(data, "task_ids")
-    if ids.__class__ is not list or not ids:
+    return _texts([_field(one, "task_id") for one in data] if listed else _field(data, "task_ids"))
+
+
+def decode_languages(data: Any) -> tuple[str, ...] | None:
+    """Return the languages on offer, or None if they cannot be read."""
+    return _texts(data)
+
+
+def _texts(data: Any) -> tuple[str, ...] | None:
+    """Return a list of texts, or None if it is none, or empty, or one of them is."""
+    if data.__class__ is not list or not data:
         return None
-    for one in ids:
+    for one in data:
         if not isinstance(one, str) or not one:
             return None
-    return tuple(ids)
+    return tuple(data)
 
 
 def decode_task(data: Any, kind: Kind) -> Task | None:

@@ -24,6 +24,7 @@ ROOMS = [
     "image_generate",
     "video_translate",
     "family",
+    "offers",
     "display",
     "signatures",
     "tasks",
