@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 
 from .errors import InvalidRequest, Violation
 from .image_generate import ImageGenerate
@@ -11,13 +11,15 @@ from .kinds import Kind
 from .requests import Request
 from .video_translate import VideoTranslate
 
-FAMILY: tuple[type[Request], ...] = (
-    ImageToVideo,
-    ImageGenerate,
-    VideoTranslate,
-)
-REQUESTS: Mapping[str, type[Request]] = {one.kind.name: one for one in FAMILY}
-"""The requests of each kind by its name, as the journal and callbacks name it."""
+REQUESTS: MutableMapping[str, type[Request]] = {
+    one.kind.name: one
+    for one in (
+        ImageToVideo,
+        ImageGenerate,
+        VideoTranslate,
+    )
+}
+"""The requests of each kind, by the name that the journal and callbacks have for it."""
 
 
 def kind_by_name(name: str) -> Kind:
@@ -34,5 +36,5 @@ def kind_by_name(name: str) -> Kind:
 
 def kind_by_id(task_id: str) -> Kind | None:
     """Return the kind that an id's prefix tells, or None."""
-    kinds = (one.kind for one in FAMILY)
+    kinds = (one.kind for one in REQUESTS.values())
     return next((one for one in kinds if task_id.startswith(one.prefix)), None)

@@ -20,7 +20,7 @@ from .errors import (
     Violation,
     WaitTimeout,
 )
-from .family import FAMILY
+from .family import REQUESTS
 from .fanout import Follow, Guard, Work
 from .journal import JournalProtocol, TaskRecord
 from .kinds import Kind
@@ -126,7 +126,7 @@ class Jobs:
         """Return the seconds that tasks are waited for where the call does not say."""
         if not isinstance(self._timeout, NotGiven):
             return self._timeout
-        longest = [one.kind.longest for one in FAMILY]  # of a kind that is not known yet
+        longest = [one.kind.longest for one in REQUESTS.values()]  # of a kind that is not known yet
         return PATIENCE * max((one.longest if one else max(longest) for one in kinds), default=0)
 
     def _recorded(self, task_id: str, at_home: bool) -> Task | None:
