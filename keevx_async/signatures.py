@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
         model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
         ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
-        ``dict[str, Any]``: they are checked when made, as all are.
+        ``dict[str, Any]``: they are checked when made, as all are. Where an image is asked for, a
+        task that has made one will do.
 
         Args:
             model: ``V``, ``KL`` or ``S``; see ``MODELS``.
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
             aspect_ratio: ``16:9`` or ``9:16``.
             aspect_resolution: ``720p``, ``1080p`` or ``4k``, as the model takes.
             duration: seconds, as the model takes.
-            image_url: start frame: a URL, a ``pathlib.Path`` that is uploaded when submitted, or a
-                task that has made an image.
+            image_url: start frame: a URL, or a ``pathlib.Path`` that is uploaded when submitted.
             end_image_url: end frame, likewise; needs a start frame.
             reference_images: up to three (V) or seven (KL) of the same.
             generate_audio: V only.
