@@ -25,11 +25,13 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
+from .image_generate import ImageGenerate
 from .policies import PollPolicy, RetryPolicy
 from .rules import MODELS, ModelRules
 from .signatures import ImageToVideo
 from .tasks import Outcome, Submission, Task
 from .version import VERSION
+from .video_translate import VideoTranslate
 
 if TYPE_CHECKING:
     from .callbacks import CallbackReceiver
@@ -63,6 +65,7 @@ __all__ = [
     "ConnectionFailed",
     "DownloadError",
     "FanOut",
+    "ImageGenerate",
     "ImageToVideo",
     "InvalidRequest",
     "Journal",
@@ -82,6 +85,7 @@ __all__ = [
     "Task",
     "TaskFailed",
     "UploadError",
+    "VideoTranslate",
     "WaitTimeout",
 ]
 

@@ -1,30 +1,28 @@
-"""Keevx: owns the session, hands each verb to its room."""
+"""Keevx: what users call. Hands each verb to its room."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self, TypeVar
-from weakref import WeakSet
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import settings
-from .errors import ConfigurationError, SubmissionUncertain
+from .errors import SubmissionUncertain
 from .events import Event, guarded
-from .fanout import FanOut, Work, carry
+from .fanout import FanOut, Work
 from .jobs import Jobs, KeyOf, succeeded
-from .journal import Journal, JournalProtocol, NoJournal
+from .journal import JournalProtocol
+from .kinship import Kinship
 from .naming import Destination, Names
+from .offers import LANGUAGES, Offers
 from .pacing import Pacer
 from .policies import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from .requests import Request
-from .retry import Again
-from .runtime import Runtime, Setup, learned
+from .runtime import Setup
+from .session import Session
 from .tasks import R, Submission, Task
-from .transport import CLOSED, Transport
+from .transport import Transport
 
 if TYPE_CHECKING:
     import aiohttp
@@ -33,18 +31,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("keevx_async")
 
-T = TypeVar("T")
 Requests = Iterable[R] | AsyncIterable[R]
 
 
-class Keevx:
+class Keevx(Session):
     """An asynchronous client of the Keevx API.
 
     Use it as ``async with Keevx() as keevx:``, or call ``await keevx.close()`` at the end.
 
     Args:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
-        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``.
+        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
+            edition is ``settings.CHINA``; what it does not list is refused before it is sent.
         journal: where what is submitted is recorded, so that the same program run again
             submits nothing twice: a file's path, or a Journal.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
@@ -77,13 +75,10 @@ class Keevx:
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
-        self._closed = False
-        self._runtime: Runtime | None = None
-        self._fans: WeakSet[FanOut[Any]] = WeakSet()
-        self._paying: set[asyncio.Task[Any]] = set()
-        self._setup = Setup(
+        url, record = settings.base_url(base_url), settings.journal(journal)
+        setup = Setup(
             Transport(
-                settings.base_url(base_url),
+                url,
                 settings.api_headers(api_key, headers),
                 settings.timeout(timeout),
                 session,
@@ -92,71 +87,13 @@ class Keevx:
             polling or PollPolicy(),
             Pacer(None if rate is None else settings.positive("rate", rate)),
             settings.whole("max_connections", max_connections),
-            _journal(journal),
+            record,
             callbacks,
             guarded(on_event),
+            Kinship(record),
+            Offers(settings.offered(url)),
         )
-
-    def __repr__(self) -> str:
-        return f"<Keevx {self._setup.transport.host}{' closed' if self._closed else ''}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; make one where it is used"
-        )
-
-    async def __aenter__(self) -> Self:
-        if self._setup.callbacks is not None:
-            self._rooms()  # callbacks of earlier runs may come before the first verb
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_runtime", None) is not None and not self._closed:
-            warnings.warn(
-                f"{self!r} was never closed: use 'async with Keevx()' or 'await keevx.close()'",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
-
-    async def close(self) -> None:
-        """Close the connections, once what is being created has been answered."""
-        self._closed = True
-        try:
-            for fan in list(self._fans):
-                await fan.aclose()
-            if self._paying:
-                await asyncio.wait(self._paying, timeout=self._setup.retry.grace)
-        finally:
-            runtime, self._runtime = self._runtime, None
-            if runtime is not None:
-                runtime.leave()
-                if runtime.loop is asyncio.get_running_loop():
-                    await runtime.close()
-            await self._setup.transport.close()
-            if runtime is not None:
-                await self._setup.journal.detach()
-
-    def _rooms(self) -> Runtime:
-        if self._closed:
-            raise ConfigurationError(CLOSED)
-        runtime = self._runtime
-        if runtime is None or runtime.loop is not asyncio.get_running_loop():
-            if runtime is None:
-                self._setup.journal.attach()
-                self._durations = learned(self._setup.journal)
-            else:
-                runtime.leave()
-            runtime = self._runtime = Runtime(self._setup, self._durations)
-        return runtime
+        super().__init__(setup)
 
     async def submit(self, request: R, *, key: str | None = None) -> Submission[R]:
         """Make one create.
@@ -170,17 +107,7 @@ class Keevx:
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
-
-        async def guard(step: Coroutine[Any, Any, T]) -> T:
-            if self._closed:  # close() waits for those that it finds, and no other may begin
-                step.close()
-                raise ConfigurationError(CLOSED)
-            paying = asyncio.create_task(step)
-            self._paying.add(paying)
-            paying.add_done_callback(self._paying.discard)
-            return await carry(paying, self._setup.retry.grace, _late)
-
-        return await self._rooms().jobs.submit(request, key, guard)
+        return await self._rooms().jobs.submit(request, key, self._guard)
 
     def submit_many(
         self,
@@ -198,44 +125,65 @@ class Keevx:
         """
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
-    async def status(self, task_id: str) -> Task:
+    async def status(self, task_id: str, *, kind: str | None = None) -> Task:
         """Ask about one task.
 
+        Args:
+            task_id: of any kind of job.
+            kind: such as ``image_to_video``, where neither its submission, nor the id's prefix,
+                nor the journal tells it.
+
         Raises:
+            InvalidRequest: nothing tells its kind.
             NotFoundError: there is no such task.
             APIError: Keevx refused to tell.
             ConnectionFailed: Keevx could not be reached.
         """
-        return await self._rooms().querier.status(task_id)
+        rooms = self._rooms()
+        (task_id,) = rooms.kinship.told([task_id], kind)
+        return await rooms.querier.status(task_id)
 
-    async def wait(self, task_id: str, *, timeout: float | NotGiven | None = NOT_GIVEN) -> Task:
+    async def wait(
+        self,
+        task_id: str,
+        *,
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        kind: str | None = None,
+    ) -> Task:
         """Wait until a task has ended.
 
         Args:
             task_id: from a submission.
             timeout: seconds; None for no limit; by default ``PollPolicy.timeout``.
+            kind: as of ``status``.
 
         Raises:
             TaskFailed: it ended without a result.
             WaitTimeout: it had not ended in time.
         """
-        ended = self._rooms().jobs.wait_many([task_id], self._limit(timeout))
+        ended = self.wait_many([task_id], timeout=timeout, kind=kind)
         (task,) = succeeded(tuple([one async for one in ended]))
         return task
 
     async def wait_many(
-        self, task_ids: Iterable[str], *, timeout: float | NotGiven | None = NOT_GIVEN
+        self,
+        task_ids: Iterable[str],
+        *,
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        kind: str | None = None,
     ) -> AsyncGenerator[Task]:
         """Yield tasks as they end, failed ones included.
 
         Args:
-            task_ids: from any submissions.
+            task_ids: from any submissions, of any kinds.
             timeout: seconds for all; None for no limit; by default ``PollPolicy.timeout``.
+            kind: of all of them; as of ``status``.
 
         Raises:
             WaitTimeout: some had not ended in time.
         """
-        async for task in self._rooms().jobs.wait_many(task_ids, self._limit(timeout)):
+        rooms = self._rooms()
+        async for task in rooms.jobs.wait_many(rooms.kinship.told(task_ids, kind), timeout):
             yield task
 
     async def generate(self, request: Request) -> list[Task]:
@@ -283,6 +231,21 @@ class Keevx:
         names = None if download is None else Names(download)
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
+    async def target_languages(self) -> tuple[str, ...]:
+        """Return the languages that a video can be translated to; asked for once an hour.
+
+        While they are known, a VideoTranslate to another one is refused before it is paid for.
+
+        Raises:
+            APIError: Keevx refused to tell.
+            ConnectionFailed: Keevx could not be reached.
+        """
+        rooms, offers = self._rooms(), self._setup.offers
+        if (known := offers.known(LANGUAGES)) is None:
+            known = await rooms.querier.target_languages()
+            offers.learn(LANGUAGES, known)
+        return known
+
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
     ) -> str:
@@ -302,7 +265,7 @@ class Keevx:
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
     ) -> Path:
-        """Download a result; the file is whole, or it is not there.
+        """Download a result, captions beside it; each file is whole, or it is not there.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
@@ -327,17 +290,3 @@ class Keevx:
         fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
-
-    def _limit(self, timeout: float | NotGiven | None) -> float | None:
-        return self._setup.polling.timeout if isinstance(timeout, NotGiven) else timeout
-
-
-def _late(ended: object) -> None:
-    if not isinstance(ended, Again):
-        log.warning("a create ended after it was cancelled: %s", ended)
-
-
-def _journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
-    if given is None:
-        return NoJournal()
-    return Journal(given) if isinstance(given, str | Path) else given

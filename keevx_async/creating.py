@@ -22,6 +22,7 @@ from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
 from .journal import Entry, JournalProtocol, State
 from .lane import Lane, Turn
+from .offers import Offers
 from .requests import Request
 from .retry import Again, Retrier
 from .settling import Settlements
@@ -53,6 +54,7 @@ class Creator:
         uploads: brings local files to URLs.
         journal: keeps the intent and what came of it.
         settlements: gives each create a callback URL of its own, where there is a receiver.
+        offers: refuses what this Keevx does not offer.
         host: named in errors.
         emit: told of each create that was accepted, was refused, or is uncertain.
     """
@@ -65,6 +67,7 @@ class Creator:
         uploads: Uploads,
         journal: JournalProtocol,
         settlements: Settlements | None,
+        offers: Offers,
         host: str,
         emit: Emit | None = None,
     ) -> None:
@@ -74,6 +77,7 @@ class Creator:
         self._uploads = uploads
         self._journal = journal
         self._settlements = settlements
+        self._offers = offers
         self._host = host
         self._emit = emit
 
@@ -96,6 +100,7 @@ class Creator:
         """Make at most one paid create; none, where the journal knows of one. Return its ids.
 
         Raises:
+            InvalidRequest: it asks for what this Keevx does not offer.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached.
@@ -105,6 +110,7 @@ class Creator:
         try:
             task_ids = self._recorded(plan)
             if not task_ids:
+                self._offers.check(plan.request)
                 with self._expecting(plan) as callback_url:
                     body = await self._body(plan, callback_url)
                     call = Call("POST", plan.request.kind.path, body)
@@ -136,7 +142,7 @@ class Creator:
     def _expecting(self, plan: Plan) -> AbstractContextManager[str | None]:
         if self._settlements is None:
             return _NO_URL
-        return self._settlements.expecting(plan.key, plan.request.count)
+        return self._settlements.expecting(plan.key, plan.request.count, plan.request.kind)
 
     async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
         request, files = plan.request, plan.request.local_files()
@@ -207,13 +213,16 @@ class Creator:
             self._lane.accepted(turn)
             return ids
         if fate is Fate.REFUSED:
-            raise self._refusal(reply, code, envelope.msg if envelope else "", turn)
+            raise self._refusal(reply, code, envelope.msg if envelope else "", plan, turn)
         said = reply.body[:300].decode("utf-8", "replace")
         reason = f"HTTP {reply.status}, and no task ids could be read from: {said!r}"
         raise SubmissionUncertain(plan.request, plan.key, reason)
 
-    def _refusal(self, reply: Reply, code: int | None, msg: str, turn: Turn) -> Exception:
-        error = api_error(reply.status, code, msg, reply.body[:500].decode("utf-8", "replace"))
+    def _refusal(
+        self, reply: Reply, code: int | None, msg: str, plan: Plan, turn: Turn
+    ) -> Exception:
+        text = reply.body[:500].decode("utf-8", "replace")
+        error = api_error(reply.status, code, msg, text, plan.request.kind.codes)
         if not is_transient(reply.status, code):
             return error
         # 0, or a date that has passed, is no time to wait: then it is ours to choose.

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from attrs import field, frozen
 
 from .errors import Violation
-from .kinds import IMAGE_TO_VIDEO, Kind
-from .requests import Found, Request, a_flag, a_prompt, a_source, a_url, in_range, listed, one_of
+from .kinds import Kind
+from .requests import (
+    Found,
+    Request,
+    a_flag,
+    a_prompt,
+    a_source,
+    a_url,
+    an_image,
+    in_range,
+    listed,
+    one_of,
+    some,
+)
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 
 
@@ -21,7 +33,8 @@ class ImageToVideo(Request):
     Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
     model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
     ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
-    ``dict[str, Any]``: they are checked when made, as all are.
+    ``dict[str, Any]``: they are checked when made, as all are. Where an image is asked for, a
+    task that has made one will do.
 
     Args:
         model: ``V``, ``KL`` or ``S``; see ``MODELS``.
@@ -40,27 +53,27 @@ class ImageToVideo(Request):
         InvalidRequest: with every violation.
     """
 
-    kind: ClassVar[Kind] = IMAGE_TO_VIDEO
+    kind: ClassVar[Kind] = Kind(
+        name="image_to_video",
+        path="/v1/image_to_video",
+        prefix="i2v-",
+        results=("video_url",),
+        longest=1200.0,
+    )
     sources: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
+    alike: ClassVar[tuple[str, ...]] = ("model", "aspect_resolution", "duration", "generate_audio")
 
     model: str
     prompt: str
     aspect_ratio: str
     aspect_resolution: str
     duration: int
-    image_url: str | Path | None = None
-    end_image_url: str | Path | None = None
+    image_url: str | Path | None = field(default=None, converter=an_image)
+    end_image_url: str | Path | None = field(default=None, converter=an_image)
     reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
     generate_audio: bool = False
     generate_count: int = 1
     callback_url: str | None = None
-
-    @property
-    def group(self) -> str:
-        """What it is like: requests of one group are thought to take as long."""
-        audio = "audio" if self.generate_audio else "silent"
-        settings = (self.model, self.aspect_resolution, str(self.duration), audio)
-        return "/".join((self.kind.name, *settings))
 
     def violations(self) -> Found:
         """Return every rule this request breaks."""
@@ -108,7 +121,7 @@ def _free(request: ImageToVideo, rules: ModelRules | None) -> Found:
     if request.end_image_url is not None:
         found += a_source("end_image_url", request.end_image_url)
     if request.reference_images != ():
-        found += _references(request.reference_images)
+        found += some("reference_images", request.reference_images, a_source)
     if request.callback_url is not None:
         found += a_url("callback_url", request.callback_url)
     return found
@@ -126,15 +139,6 @@ def _settings(request: ImageToVideo, rules: ModelRules | None) -> Found:
     if rules is None:
         return found + one_of("model", request.model, tuple(MODELS))
     return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
-
-
-def _references(value: object) -> Found:
-    if not isinstance(value, tuple):
-        return (Violation("reference_images", value, "type", f"{value!r} is not a list of URLs"),)
-    several = enumerate(cast(tuple[object, ...], value))
-    return tuple(
-        found for number, one in several for found in a_source(f"reference_images[{number}]", one)
-    )
 
 
 def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:

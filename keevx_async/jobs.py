@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from .creating import Creator, Plan
-from .downloads import Downloads, GoneError
+from .downloads import Brought, Downloads, GoneError
 from .errors import (
     DownloadError,
     InvalidRequest,
@@ -20,9 +20,13 @@ from .errors import (
     Violation,
     WaitTimeout,
 )
+from .family import REQUESTS
 from .fanout import Follow, Guard, Work
 from .journal import JournalProtocol, TaskRecord
-from .naming import Destination, Names, target_of
+from .kinds import Kind
+from .kinship import Kinship
+from .naming import Destination, Names, files_of, target_of
+from .policies import NOT_GIVEN, NotGiven
 from .querying import Querier
 from .requests import Request
 from .settling import Settlements
@@ -32,6 +36,8 @@ from .waiting import Watcher
 log = logging.getLogger("keevx_async")
 
 KeyOf = Callable[[R], str | None]
+PATIENCE = 1.5
+"""How often as long as the vendor says that a kind may take its tasks are waited for."""
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
 CUT_SHORT = "cut short; download the task again: what has come is kept"
@@ -47,7 +53,8 @@ class Jobs:
         downloads: brings results home.
         journal: knows what earlier runs did.
         settlements: knows what callbacks told of uncertain creates.
-        timeout: seconds that a job's wait takes at most.
+        kinship: is told of what kind each task is.
+        timeout: seconds that a job's wait takes at most; by default as its kind may need.
     """
 
     def __init__(
@@ -58,7 +65,8 @@ class Jobs:
         downloads: Downloads,
         journal: JournalProtocol,
         settlements: Settlements | None,
-        timeout: float | None,
+        kinship: Kinship,
+        timeout: float | NotGiven | None,
     ) -> None:
         self._creator = creator
         self._watcher = watcher
@@ -66,6 +74,7 @@ class Jobs:
         self._downloads = downloads
         self._journal = journal
         self._settlements = settlements
+        self._kinship = kinship
         self._timeout = timeout
         self._names_taken: set[str] = set()
 
@@ -77,6 +86,7 @@ class Jobs:
         return Submission(request, plan.key, task_ids)
 
     def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
+        self._kinship.learn(task_ids, plan.request.kind)
         age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
             self._watcher.born(task_id, plan.request, age)
@@ -89,12 +99,12 @@ class Jobs:
             at_home: whether a result that was downloaded needs no URL.
         """
         order = tuple(task_ids)
-        coming = self.wait_many(order, self._timeout, at_home=at_home)
+        coming = self.wait_many(order, NOT_GIVEN, at_home=at_home)
         ended = {task.task_id: task async for task in coming}
         return tuple(ended[one] for one in order)
 
     async def wait_many(
-        self, task_ids: Iterable[str], timeout: float | None, *, at_home: bool = False
+        self, task_ids: Iterable[str], timeout: float | NotGiven | None, *, at_home: bool = False
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends: at once where the journal knows its end."""
         pending: list[str] = []
@@ -105,9 +115,19 @@ class Jobs:
                 yield task
             else:
                 pending.append(task_id)
-        async for task in self._watcher.wait_many(pending, timeout, done):
+        limit = timeout
+        if isinstance(limit, NotGiven):
+            limit = self._patience(map(self._kinship.known, pending))
+        async for task in self._watcher.wait_many(pending, limit, done):
             self._journal.ended(task)
             yield task
+
+    def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
+        """Return the seconds that tasks are waited for where the call does not say."""
+        if not isinstance(self._timeout, NotGiven):
+            return self._timeout
+        longest = [one.kind.longest for one in REQUESTS.values()]  # of a kind that is not known yet
+        return PATIENCE * max((one.longest if one else max(longest) for one in kinds), default=0)
 
     def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
@@ -120,32 +140,59 @@ class Jobs:
     async def download(
         self, what: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:
-        """Download a result; an expired URL is asked for anew, once."""
+        """Download a result, and what belongs to it; an expired URL is asked for anew, once."""
         target = target_of(what, destination)
         if isinstance(what, str):
             return (await self._downloads.fetch(what, target, overwrite=overwrite)).path
-        return await self._fetch(what, target, overwrite=overwrite)
+        files = files_of(what, target)
+        if not overwrite and (there := await asyncio.to_thread(_existing, files)):
+            raise DownloadError(f"{there[0]} exists; pass overwrite=True to replace it")
+        async for _ in self._fetch(what, files, overwrite=overwrite):
+            pass
+        return target
 
-    async def _fetch(self, task: Task, target: Path, *, overwrite: bool) -> Path:
+    async def _fetch(
+        self, task: Task, files: Mapping[str, Path], *, overwrite: bool, there: Container[Path] = ()
+    ) -> AsyncGenerator[Path]:
+        """Yield each of a task's files once it is there, the main one first, which is recorded."""
+        main = next(iter(files))
+        for field, path in files.items():
+            if path not in there:
+                task, brought = await self._fetch_one(task, field, path, overwrite)
+                if field == main:
+                    await self._journal.downloaded(task, path, brought.size, brought.digest)
+            yield path
+
+    async def _fetch_one(
+        self, task: Task, field: str, path: Path, overwrite: bool
+    ) -> tuple[Task, Brought]:
         try:
-            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
+            url = url_of(task, field)
+            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
         except GoneError:
             task = await self._querier.status(task.task_id)
-            brought = await self._downloads.fetch(url_of(task), target, overwrite=overwrite)
-        await self._journal.downloaded(task, brought.path, brought.size, brought.digest)
-        return brought.path
+            url = url_of(task, field)
+            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
 
-    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> Path:
-        """Download a task's result, unless it was, and the file is still there and whole."""
+    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
+        """Download a task's results, but for those that were, and are still there and whole."""
         record = self._journal.task(task.task_id)
+        there: Sequence[Path] = ()
         if record is not None and record.path is not None:
-            whole = await asyncio.to_thread(_is_whole, record.path, record.size)
-            if whole:
-                return record.path
-            if _has_expired(record):
+            files = files_of(task, record.path)
+            if await asyncio.to_thread(_is_whole, record.path, record.size):
+                there = await asyncio.to_thread(_existing, files)
+            if len(there) < len(files) and _has_expired(record):
                 task = await self._querier.status(task.task_id)
+            if there:
+                await self._note(outcome, self._fetch(task, files, overwrite=False, there=there))
+                return
         with names.name(task, outcome, self._names_taken) as (path, mine):
-            return await self._fetch(task, path, overwrite=mine)
+            await self._note(outcome, self._fetch(task, files_of(task, path), overwrite=mine))
+
+    async def _note(self, outcome: Outcome[Any], coming: AsyncGenerator[Path]) -> None:
+        async for path in coming:
+            outcome.paths += (path,)
 
     def submitting(self, key: KeyOf[Any] | None) -> Work:
         """Return the work of ``submit_many``."""
@@ -205,13 +252,17 @@ class Jobs:
             raise error
         entry = self._journal.find(error.key)
         spent = time.time() - entry.at if entry else 0.0
+        count, kind = error.request.count, error.request.kind
+        limit = self._patience([kind])
         try:
-            async with asyncio.timeout(self._timeout and max(0.0, self._timeout - spent)):
-                return await self._settlements.wait(error.key, error.request.count)
+            async with asyncio.timeout(limit and max(0.0, limit - spent)):
+                task_ids = await self._settlements.wait(error.key, count, kind)
         except TimeoutError:
             if known := self._known(error.key):
                 log.warning("of %s, callbacks have told of %s only", error.key, known)
             raise error from None
+        self._kinship.learn(task_ids, kind)
+        return task_ids
 
     def _known(self, key: str) -> tuple[str, ...]:
         return self._settlements.known(key) if self._settlements is not None else ()
@@ -219,7 +270,7 @@ class Jobs:
     async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:
             if task.succeeded:
-                outcome.paths += (await self._bring(task, outcome, names),)
+                await self._bring(task, outcome, names)
 
 
 def _has_expired(record: TaskRecord) -> bool:
@@ -233,6 +284,10 @@ def _is_whole(path: Path, size: int | None) -> bool:
         return False
 
 
+def _existing(files: Mapping[str, Path]) -> list[Path]:
+    return [path for path in files.values() if path.exists()]
+
+
 def checked(value: object) -> Request:
     """Return value if it is a request.
 
@@ -240,7 +295,7 @@ def checked(value: object) -> Request:
         InvalidRequest: it is something else.
     """
     if not isinstance(value, Request):
-        message = f"{value!r} is no request; make an ImageToVideo"
+        message = f"{value!r} is no request; make an ImageToVideo, say"
         raise InvalidRequest([Violation("request", value, "type", message)])
     return value
 
@@ -257,13 +312,14 @@ def succeeded(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     return tasks
 
 
-def url_of(task: Task) -> str:
+def url_of(task: Task, field: str) -> str:
     """Return where a task's result lies.
 
     Raises:
         DownloadError: it has none.
     """
-    if not task.video_url:
+    if field not in task.results:
         said = task.error_message or f"its status is {task.status}"
-        raise DownloadError(f"task {task.task_id} has no video to download: {said}")
-    return task.video_url
+        what = field.removesuffix("_url")
+        raise DownloadError(f"task {task.task_id} has no {what} to download: {said}")
+    return task.results[field]

@@ -1,11 +1,22 @@
-"""The kinds of job one key opens, as data: where each is created and asked about."""
+"""What a kind of job is, as data. Each kind's request holds its row; ``family`` lists them."""
 
 from __future__ import annotations
 
-from attrs import frozen
+from collections.abc import Mapping
+from typing import Final
+
+from attrs import field, frozen
+
+SUFFIXES: Final[Mapping[str, str]] = {
+    "video_url": ".mp4",
+    "image_url": ".png",
+    "caption_url": ".ass",
+}
+"""The fields of a task that lead to a file, the main one first, and how such a file's name ends
+where its URL does not say. Captions: keevx-api.md, "Sister endpoints"."""
 
 
-@frozen
+@frozen(kw_only=True)
 class Kind:
     """One endpoint of the family.
 
@@ -13,12 +24,14 @@ class Kind:
         name: what the vendor calls it; also the callback's ``task_type``.
         path: create by POST here, query by GET on ``path/{task_id}``.
         prefix: how its task ids begin.
+        results: which fields of ``SUFFIXES`` its tasks have.
+        longest: seconds that the vendor says, or its suggested polls say, it may take.
+        codes: error codes that it has for itself, and those of the family that mean the same.
     """
 
     name: str
     path: str
     prefix: str
-
-
-# keevx-api.md, "Create", source 1: ids look like i2v-d6b6472bcf724d0399e06d1390cb964e.
-IMAGE_TO_VIDEO = Kind("image_to_video", "/v1/image_to_video", "i2v-")
+    results: tuple[str, ...]
+    longest: float
+    codes: Mapping[int, int] = field(factory=dict[int, int], hash=False)

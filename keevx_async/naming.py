@@ -12,6 +12,8 @@ from string import Formatter
 from urllib.parse import unquote, urlsplit
 
 from .errors import ConfigurationError
+from .kinds import SUFFIXES
+from .requests import Request
 from .tasks import Outcome, Task
 
 Destination = str | os.PathLike[str]
@@ -54,6 +56,22 @@ def target_of(what: Task | str, destination: Destination) -> Path:
     return path / (_own_name(what) if isinstance(what, Task) else _remote_name(what))
 
 
+def files_of(task: Task, target: Path) -> dict[str, Path]:
+    """Return where each of a task's results goes, by its field: the others beside the main one.
+
+    Args:
+        task: one that succeeded.
+        target: the main one's file.
+    """
+    main, *others = task.results or ("video_url",)
+    files = {main: target}
+    for field in others:
+        suffix = _suffix_of(task, field)
+        beside = target.with_suffix(suffix)
+        files[field] = target.with_name(target.name + suffix) if beside == target else beside
+    return files
+
+
 def _own_name(task: Task) -> str:
     return safe_name(task.task_id) + _suffix_of(task)
 
@@ -62,8 +80,10 @@ def _remote_name(url: str) -> str:
     return safe_name(unquote(urlsplit(url).path.rpartition("/")[2]))
 
 
-def _suffix_of(task: Task) -> str:
-    return Path(_remote_name(task.video_url or "")).suffix or ".mp4"
+def _suffix_of(task: Task, field: str | None = None) -> str:
+    """Return how the name of a result ends; of the main one, if none is named."""
+    field = field or next(iter(task.results), "video_url")
+    return Path(_remote_name(task.results.get(field, ""))).suffix or SUFFIXES[field]
 
 
 def _is_template(text: str) -> bool:
@@ -175,18 +195,20 @@ class Names:
         mine = self._holds_id(path, task)
         if not mine:
             numbered = (path.with_stem(path.stem + end) for end in _endings())
-            path = next(one for one in numbered if _is_free(one, taken))
-        taken.add(_mark(path))
+            path = next(one for one in numbered if _are_free(task, one, taken))
+        marks = {_mark(one) for one in files_of(task, path).values()}
+        taken |= marks
         try:
             yield path, mine
         finally:
-            taken.discard(_mark(path))
+            taken -= marks
 
     def _path(self, task: Task, outcome: Outcome) -> Path:
         if self._template is None:
             return target_of(task, self._folder)
         key = safe_name(outcome.key).encode()[:LONGEST_KEY].decode(errors="ignore")
-        model = safe_name(str(getattr(outcome.request, "model", "")))
+        kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
+        model = safe_name(str(getattr(outcome.request, "model", kind)))
         return self._template.path(task, {"index": outcome.index, "key": key, "model": model})
 
     def _holds_id(self, path: Path, task: Task) -> bool:
@@ -199,8 +221,9 @@ def _endings() -> Iterator[str]:
     yield from (f"-{number}" for number in count(2))
 
 
-def _is_free(path: Path, taken: set[str]) -> bool:
-    return _mark(path) not in taken and not os.path.lexists(path)
+def _are_free(task: Task, path: Path, taken: set[str]) -> bool:
+    files = files_of(task, path).values()
+    return not any(_mark(one) in taken or os.path.lexists(one) for one in files)
 
 
 def _mark(path: Path) -> str:

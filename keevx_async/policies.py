@@ -57,8 +57,10 @@ class PollPolicy:
         longest: seconds; every task is asked about at least this often, as far as max_rate
             lets it. Where the two contradict each other, longest holds.
         concurrency: most status queries in flight.
-        timeout: seconds that a wait takes at most where the call does not say. The vendor
-            says that a generation may take up to 20 minutes.
+        timeout: seconds that a wait takes at most where the call does not say; None for no
+            limit. By default half as much again as the vendor says that the kind may take: 30
+            minutes for ``image_to_video``, 15 for ``image_generate``, 3 hours for
+            ``video_translate``.
         max_rate: status queries per second over all tasks; None for no ceiling. Above it
             every task's interval stretches.
         polls_per_task: status queries that a task takes on average once its kind's durations
@@ -68,6 +70,6 @@ class PollPolicy:
     shortest: float = field(default=0.25, validator=gt(0))
     longest: float = field(default=30.0, validator=gt(0))
     concurrency: int = field(default=32, validator=ge(1))
-    timeout: float | None = 1800.0
+    timeout: float | NotGiven | None = NOT_GIVEN
     max_rate: float | None = field(default=None, validator=optional(gt(0)))
     polls_per_task: float = field(default=8.0, validator=ge(1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Protocol, Self, SupportsIndex, TypeGuard, cast
 
@@ -35,6 +35,18 @@ def is_int(value: object) -> TypeGuard[int]:
 
 Found = tuple[Violation, ...]
 """What a check has found: mostly nothing, and then it must cost next to nothing."""
+Check = Callable[[str, Any], Found]
+"""Takes a field's name and value. A request's rules are one for each of its fields."""
+
+
+class Made:
+    """What an earlier job made: a source for the next."""
+
+    __slots__ = ()
+
+    def made(self, name: str) -> str | None:
+        """Return the URL in the field of that name, if the job has succeeded."""
+        raise NotImplementedError
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Found:
@@ -53,12 +65,24 @@ def in_range(name: str, value: object, low: int, high: int) -> Found:
     return (Violation(name, value, "range", message),)
 
 
+def at_least(name: str, value: object, low: int) -> Found:
+    """Return a violation unless value is an integer from low on."""
+    if is_int(value) and value >= low:
+        return ()
+    return (Violation(name, value, "range", f"{value!r} is not a whole number from {low} on"),)
+
+
 def a_prompt(name: str, value: object, longest: int) -> Found:
+    """Return a violation unless value is a text that is neither blank nor too long."""
+    return a_text(name, value, longest, "is blank; describe what should be seen")
+
+
+def a_text(name: str, value: object, longest: int, blank: str = "is blank") -> Found:
     """Return a violation unless value is a text that is neither blank nor too long."""
     if not isinstance(value, str):
         return (Violation(name, value, "type", f"{value!r} is not a text"),)
     if not value or value.isspace():
-        return (Violation(name, value, "required", "is blank; describe what should be seen"),)
+        return (Violation(name, value, "required", blank),)
     if len(value) > longest:
         message = f"has {len(value)} characters, at most {longest} are taken"
         return (Violation(name, value, "length", message),)
@@ -72,6 +96,8 @@ def a_url(name: str, value: object) -> Found:
     if is_url(value):
         return ()
     message = f"{value!r} is not an absolute http(s) URL with a host"
+    if isinstance(value, Made):
+        message = f"{value!r} has no such result; wait until one that makes it has succeeded"
     return (Violation(name, value, "url", message),)
 
 
@@ -79,6 +105,8 @@ def a_source(name: str, value: object) -> Found:
     """Return a violation unless value is a URL or a local path, which is uploaded later."""
     if is_url(value):
         return ()
+    if isinstance(value, Made):
+        return a_url(name, value)
     if not isinstance(value, PurePath):
         (found,) = a_url(name, value)
         message = f"{found.message}; for a local file give a pathlib.Path"
@@ -96,21 +124,58 @@ def a_flag(name: str, value: object) -> Found:
     return (Violation(name, value, "type", f"{value!r} is neither true nor false"),)
 
 
+def some(name: str, value: object, check: Check, most: int | None = None) -> Found:
+    """Return what check finds in a list, and a violation where it holds more than most."""
+    if not isinstance(value, tuple):
+        return (Violation(name, value, "type", f"{value!r} is not a list"),)
+    several = cast(tuple[object, ...], value)
+    found = tuple(
+        one for number, each in enumerate(several) for one in check(f"{name}[{number}]", each)
+    )
+    if most is None or len(several) <= most:
+        return found
+    return (
+        *found,
+        Violation(name, value, "count", f"has {len(several)}, at most {most} are taken"),
+    )
+
+
 class Images(Protocol):
-    """A list or a tuple of URLs and paths, for type checkers; one URL alone is none.
+    """A list or a tuple of URLs, paths and tasks, for type checkers; one URL alone is none.
 
     A ``str`` is a sequence of texts, but its ``__contains__`` takes no more than texts.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[str | Path]: ...
-    def __getitem__(self, index: SupportsIndex, /) -> str | Path: ...
+    def __iter__(self) -> Iterator[str | Path | Made]: ...
+    def __getitem__(self, index: SupportsIndex, /) -> str | Path | Made: ...
+
+
+def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """Return a list as a tuple; anything else is left for the rules to refuse."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def listed(value: Images) -> tuple[str | Path, ...]:
-    """Return a list as a tuple; anything else is left for the rules to refuse."""
-    known = cast(list[str | Path] | tuple[str | Path, ...], value)
-    return tuple(known) if isinstance(known, list) else known
+    """Return a list of sources as a tuple of them; anything else is left for the rules."""
+    known = cast(list[str | Path | Made] | tuple[str | Path | Made, ...], value)
+    if known and isinstance(known, list | tuple):
+        return tuple(cast(str | Path, an_image(one)) for one in known)
+    return () if isinstance(known, list) else cast(tuple[str | Path, ...], known)
+
+
+def an_image(value: str | Path | Made | None) -> str | Path | None:
+    """Return the URL of the image that a task made; one without is left for the rules."""
+    if isinstance(value, Made):
+        return value.made("image_url") or cast(str, value)
+    return value
+
+
+def a_video(value: str | Made) -> str:
+    """Return the URL of the video that a task made; one without is left for the rules."""
+    if isinstance(value, Made):
+        return value.made("video_url") or cast(str, value)
+    return value
 
 
 def plain(value: object) -> object:
@@ -136,8 +201,12 @@ class Request:
 
     __slots__ = ()
     kind: ClassVar[Kind]
-    sources: ClassVar[tuple[str, ...]]
+    sources: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that take a URL or a local path."""
+    alike: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that how long it takes depends on."""
+    rules: ClassVar[Mapping[str, Check]] = {}
+    """What each field takes; a default always will do."""
     callback_url: str | None
 
     @property
@@ -148,7 +217,7 @@ class Request:
     @property
     def group(self) -> str:
         """What it is like: requests of one group are thought to take as long."""
-        return self.kind.name
+        return "/".join((self.kind.name, *(str(getattr(self, name)) for name in self.alike)))
 
     def __attrs_post_init__(self) -> None:
         if violations := self.violations():
@@ -156,7 +225,12 @@ class Request:
 
     def violations(self) -> Found:
         """Return every rule this request breaks."""
-        raise NotImplementedError
+        return tuple(
+            found
+            for name, default in _defaults(type(self))
+            if (value := getattr(self, name)) is not default  # True equals 1, and is none
+            for found in self.rules[name](name, value)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the body as the API names it, nulls and defaults left out.

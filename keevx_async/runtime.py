@@ -16,7 +16,9 @@ from .errors import JournalError
 from .events import Emit
 from .jobs import Jobs
 from .journal import JournalProtocol
+from .kinship import Kinship
 from .lane import Lane
+from .offers import Offers
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
 from .querying import Querier
@@ -49,6 +51,8 @@ class Setup:
     journal: JournalProtocol
     callbacks: CallbackReceiver | None
     emit: Emit | None
+    kinship: Kinship
+    offers: Offers
     uploaded: Uploaded = field(factory=Uploaded)
 
 
@@ -59,7 +63,8 @@ class Runtime:
         transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
         lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline, setup.emit)
         self.loop = asyncio.get_running_loop()
-        self.querier = Querier(transport, retrier, transport.host)
+        self.kinship = setup.kinship
+        self.querier = Querier(transport, retrier, transport.host, setup.kinship)
         self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
         self.watcher = Watcher(self._ask, polling, setup.emit, durations)
@@ -75,6 +80,7 @@ class Runtime:
             self.uploads.files,
             setup.journal,
             self.settlements,
+            setup.offers,
             transport.host,
             setup.emit,
         )
@@ -86,6 +92,7 @@ class Runtime:
             self.downloads,
             setup.journal,
             self.settlements,
+            setup.kinship,
             setup.polling.timeout,
         )
         self._journal = setup.journal

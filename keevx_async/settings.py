@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
+from .journal import Journal, JournalProtocol, NoJournal
 from .requests import is_url
 from .transport import whole_timeout
 from .version import VERSION
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 BASE_URL = "https://api.keevx.com"
+CHINA = "https://api.keevx.cn"
+"""The base URL of the China edition."""
+EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
+"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_CONNECTIONS = 512
 DEFAULT_CONCURRENCY = 32
@@ -29,6 +35,11 @@ def base_url(given: str | None) -> str:
             f"the base URL {url!r} is not like {BASE_URL}: check base_url= or KEEVX_BASE_URL"
         )
     return url
+
+
+def offered(url: str) -> Mapping[str, tuple[str, ...]]:
+    """Return what the edition at a base URL lists; nothing where all is offered."""
+    return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
 def api_headers(api_key: str | None, extra: Mapping[str, str] | None) -> dict[str, str]:
@@ -50,6 +61,13 @@ def timeout(given: float | aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     if given is None or isinstance(given, int | float | str):
         return whole_timeout(positive("timeout", given))
     return given
+
+
+def journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
+    """Return the journal: one in the file that is named, or the one given, or none."""
+    if given is None:
+        return NoJournal()
+    return Journal(given) if isinstance(given, str | Path) else given
 
 
 def positive(name: str, value: float) -> float:

@@ -20,7 +20,9 @@ from .errors import (
     NotFoundError,
     Violation,
 )
+from .family import kind_by_name
 from .journal import Entry, JournalProtocol, State
+from .kinds import Kind
 from .tasks import Task
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("keevx_async")
 
-MOST_TOLD = 12
-"""Ids that callbacks may tell of one create: three for each video it can have."""
+MOST_TOLD = 3
+"""Ids that callbacks may tell of one create, for each task that it has."""
 REMEMBERED = 10_000
 """Lost creates that nobody waits for, ids and ends kept in memory; the oldest go first."""
 PARALLEL = 16
@@ -46,6 +48,7 @@ class _Create:
 
     Attributes:
         count: how many ids it has.
+        kind: of what kind they are.
         ids: those that Keevx confirmed.
         told: those that callbacks named, confirmed, denied or not asked about yet.
         users: who needs it: the create under way, and all who wait for it.
@@ -55,6 +58,7 @@ class _Create:
     """
 
     count: int
+    kind: Kind
     ids: list[str] = Factory(list[str])
     told: set[str] = Factory(set[str])
     users: int = 0
@@ -70,7 +74,8 @@ class Settlements:
 
     Args:
         receiver: signs the URLs, and tells what is posted to them.
-        ask: one status query, repeated as need be: what a callback says is not believed.
+        ask: one status query of a kind, repeated as need be: what a callback says is not
+            believed.
         wake: has a task asked about at once.
         journal: keeps the ids.
         sleep: waits for the given seconds; tests pass their own.
@@ -79,7 +84,7 @@ class Settlements:
     def __init__(
         self,
         receiver: CallbackReceiver,
-        ask: Callable[[str], Awaitable[Task]],
+        ask: Callable[[str, Kind], Awaitable[Task]],
         wake: Callable[[str], None],
         journal: JournalProtocol,
         *,
@@ -113,7 +118,7 @@ class Settlements:
         await asyncio.gather(*self._taking, return_exceptions=True)
 
     @contextmanager
-    def expecting(self, key: str, count: int) -> Generator[str]:
+    def expecting(self, key: str, count: int, kind: Kind) -> Generator[str]:
         """Remember what callbacks tell of a create while the block makes it.
 
         The block is given the create's callback URL.
@@ -126,7 +131,7 @@ class Settlements:
         if known is not None and known.users:
             message = "is another create's, whose callbacks are still due; give this one its own"
             raise InvalidRequest([Violation("key", key, "unused", message)])
-        create = self._creates[key] = _Create(count)
+        create = self._creates[key] = _Create(count, kind)
         self._hold(key, create)
         try:
             yield url
@@ -160,15 +165,15 @@ class Settlements:
             raise ConfigurationError("serve the callbacks on the event loop of their client")
         self._wake(task_id)
         create = self._creates.get(key) or self._reopened(key)
-        if create is None or task_id in create.told or len(create.told) >= MOST_TOLD:
+        if create is None or task_id in create.told or len(create.told) >= MOST_TOLD * create.count:
             return
         create.told.add(task_id)
         if create.lost:
             await self._take(key, create, task_id)
 
-    async def wait(self, key: str, count: int) -> tuple[str, ...]:
+    async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
         """Return the ids of an uncertain create, when callbacks have brought as many as count."""
-        create = self._creates.get(key) or self._opened(key, count, self._journal.find(key))
+        create = self._creates.get(key) or self._opened(key, count, kind, self._journal.find(key))
         self._hold(key, create)
         try:
             while len(create.ids) < count:
@@ -196,11 +201,12 @@ class Settlements:
         entry = self._uncertain(key)
         if entry is None:
             return None
-        return self._opened(key, json.loads(entry.body).get("generate_count", 1), entry)
+        count = json.loads(entry.body).get("generate_count", 1)
+        return self._opened(key, count, kind_by_name(entry.kind), entry)
 
-    def _opened(self, key: str, count: int, entry: Entry | None) -> _Create:
+    def _opened(self, key: str, count: int, kind: Kind, entry: Entry | None) -> _Create:
         ids = entry.task_ids if entry else ()
-        create = self._creates[key] = _Create(count, [*ids], {*ids}, lost=True)
+        create = self._creates[key] = _Create(count, kind, [*ids], {*ids}, lost=True)
         self._rest(key)
         return create
 
@@ -233,7 +239,7 @@ class Settlements:
         """Take an id for a lost create's own, if it is."""
         try:
             async with self._gate:
-                task = await self._confirmed(task_id)
+                task = await self._confirmed(task_id, create.kind)
             if task is None or not await self._is_free(key, task_id):
                 log.warning("a callback told of task %s, which is not its create's", task_id)
                 return
@@ -248,11 +254,11 @@ class Settlements:
             raise
         create.news.set()
 
-    async def _confirmed(self, task_id: str) -> Task | None:
+    async def _confirmed(self, task_id: str, kind: Kind) -> Task | None:
         """Return what Keevx knows of a task; None if it knows of none."""
         for pause in (*PAUSES, None):
             try:
-                return await self._ask(task_id)
+                return await self._ask(task_id, kind)
             except NotFoundError:
                 if pause is not None:
                     await self._sleep(pause)
@@ -278,7 +284,7 @@ class Settlements:
             log.info("%r was settled otherwise meanwhile; callbacks told of %s", key, ids)
             return
         if len(ids) < count:
-            reason = f"callbacks have told of {len(ids)} of its {count} videos"
+            reason = f"callbacks have told of {len(ids)} of its {count} tasks"
             await self._journal.uncertain(key, reason, ids)
         else:
             await self._journal.settle(key, ids)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .requests import Images
+    from .requests import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """One image-to-video job, fields named as the API names them.
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
         model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
         ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
-        ``dict[str, Any]``: they are checked when made, as all are.
+        ``dict[str, Any]``: they are checked when made, as all are. Where an image is asked for, a
+        task that has made one will do.
 
         Args:
             model: ``V``, ``KL`` or ``S``; see ``MODELS``.
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p", "1080p", "4k"],
             duration: Literal[4, 6, 8],
-            image_url: str | Path,
-            end_image_url: str | Path | None = None,
+            image_url: str | Path | Made,
+            end_image_url: str | Path | Made | None = None,
             reference_images: Images = (),
             generate_audio: bool = False,
             generate_count: int = 1,
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p"],
             duration: Literal[4, 8, 12],
-            image_url: str | Path,
+            image_url: str | Path | Made,
             end_image_url: None = None,
             reference_images: tuple[()] = (),
             generate_audio: Literal[False] = False,

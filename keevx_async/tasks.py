@@ -23,7 +23,8 @@ from .display import (
     table,
 )
 from .errors import DownloadError, SubmissionUncertain, WaitTimeout
-from .requests import Request
+from .kinds import SUFFIXES
+from .requests import Made, Request
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
@@ -45,7 +46,7 @@ _LONGEST = 300
 
 
 @frozen(kw_only=True)
-class Task:
+class Task(Made):
     """A snapshot of one task, as a status query or a callback told it.
 
     Source: the vendor's query page. A status not known here is kept as it came, and
@@ -53,13 +54,18 @@ class Task:
 
     Attributes:
         task_id: the vendor's id.
-        status: ``PENDING``, ``PROCESSING``, ``SUCCEEDED``, ``FAILED`` or another word.
+        status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or
+            another word.
         video_url: where the video lies, for 7 days.
         thumbnail_url: where its thumbnail lies.
         error_message: why it failed.
         duration: seconds of video.
         width: pixels.
         height: pixels.
+        image_url: where the image lies, for 7 days; of ``image_generate``.
+        caption_url: where the captions lie, if asked for; of ``video_translate``.
+        language: what it was translated to; of ``video_translate``.
+        name: what it was called; of ``video_translate``.
     """
 
     task_id: str
@@ -70,6 +76,10 @@ class Task:
     duration: float | None = None
     width: int | None = None
     height: int | None = None
+    image_url: str | None = None
+    caption_url: str | None = None
+    language: str | None = None
+    name: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -81,6 +91,16 @@ class Task:
         """Whether the task has ended, either way."""
         return self.status in (SUCCEEDED, FAILED)
 
+    @property
+    def results(self) -> dict[str, str]:
+        """The URLs of its files by their fields, the main one first; none until it succeeded."""
+        urls = ((name, self.made(name)) for name in SUFFIXES)
+        return {name: url for name, url in urls if url}
+
+    def made(self, name: str) -> str | None:
+        """Return the URL in the field of that name, if the task has succeeded."""
+        return getattr(self, name) if self.succeeded else None
+
     def __repr__(self) -> str:
         said = " ".join([brief(self.task_id), brief(self.status), *self._facts()])
         return f"<Task {said}{_reason(self.error_message)}>"
@@ -88,7 +108,8 @@ class Task:
     def _repr_html_(self) -> str:
         tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
         head = joined(" ", [badge(brief(self.status, 30), tone), code(self.task_id)])
-        facts = joined(" · ", [*self._facts(), link(self.video_url, "video")])
+        files = (link(url, name.removesuffix("_url")) for name, url in self.results.items())
+        facts = joined(" · ", [*self._facts(), *files])
         return card(_thumbnail(self, 72), stack(head, facts, brief(self.error_message, _LONGEST)))
 
     def _facts(self) -> Iterator[str]:
@@ -96,6 +117,8 @@ class Task:
             yield f"{self.duration:g} s"
         if self.width and self.height:
             yield f"{self.width}x{self.height}"
+        if self.language:
+            yield brief(self.language, 30)
 
 
 @frozen
@@ -201,12 +224,16 @@ def _word(outcome: Outcome[Request]) -> str:
 def _made(task_id: str, task: Task | None) -> Html:
     if task is None:
         return code(task_id)
-    return beside(_thumbnail(task, 36), link(task.video_url, code(task_id)) or code(task_id))
+    return beside(_thumbnail(task, 36), link(_shown(task), code(task_id)) or code(task_id))
 
 
 def _thumbnail(task: Task, height: int) -> Html:
     shown = picture(task.thumbnail_url, height)
-    return link(task.video_url, shown) or shown
+    return link(_shown(task), shown) or shown
+
+
+def _shown(task: Task) -> str | None:
+    return next(iter(task.results.values()), None)
 
 
 def _subject(request: object, most: int) -> str:

@@ -6,6 +6,7 @@ that no task was made. A query may always be sent again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -17,6 +18,9 @@ from .errors import (
     RateLimitError,
     ServerError,
 )
+
+NO_CODES: Mapping[int, int] = {}
+"""Of a kind that has none of its own."""
 
 
 class Fate(Enum):
@@ -86,11 +90,22 @@ def is_rate_limit(status: int, code: int | None) -> bool:
     return 429 in (status, code)
 
 
-def api_error(status: int, code: int | None, msg: str, body: str = "") -> APIError:
-    """Return the error that fits a refusal (keevx-api.md, "Errors")."""
-    if status in (401, 403) or code == 100002:
+def api_error(
+    status: int, code: int | None, msg: str, body: str = "", codes: Mapping[int, int] = NO_CODES
+) -> APIError:
+    """Return the error that fits a refusal (keevx-api.md, "Errors").
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code, None where there was no envelope.
+        msg: what the envelope says.
+        body: the first part of the answer.
+        codes: what the codes of its kind mean in the family.
+    """
+    meaning = code if code is None else codes.get(code, code)
+    if status in (401, 403) or meaning == 100002:
         kind: type[APIError] = AuthenticationError
-    elif status == 404 or code == 100003:
+    elif status == 404 or meaning == 100003:
         kind = NotFoundError
     elif is_rate_limit(status, code):
         kind = RateLimitError

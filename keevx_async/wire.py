@@ -13,10 +13,11 @@ import attrs
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
-from .kinds import Kind
+from .kinds import SUFFIXES, Kind
 from .requests import Request, plain
 from .tasks import Task
 
+LANGUAGES_PATH = "/v1/video_translate/target_languages"
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -121,23 +122,44 @@ def _envelope(raw: Any) -> Envelope | None:
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
-    """Return the task ids a create answered with, or None if they cannot be read."""
-    ids = _field(data, "task_ids")
-    if ids.__class__ is not list or not ids:
+    """Return the task ids a create answered with, or None if they cannot be read.
+
+    They come as ``{"task_ids": [ID, …]}`` or as ``[{"task_id": ID, …}, …]``: either is read of
+    every kind, since ids that are not read are paid for and lost.
+    """
+    listed = data.__class__ is list
+    return _texts([_field(one, "task_id") for one in data] if listed else _field(data, "task_ids"))
+
+
+def decode_languages(data: Any) -> tuple[str, ...] | None:
+    """Return the languages on offer, or None if they cannot be read."""
+    return _texts(data)
+
+
+def _texts(data: Any) -> tuple[str, ...] | None:
+    """Return a list of texts, or None if it is none, or empty, or one of them is."""
+    if data.__class__ is not list or not data:
         return None
-    for one in ids:
+    for one in data:
         if not isinstance(one, str) or not one:
             return None
-    return tuple(ids)
+    return tuple(data)
 
 
-def decode_task(data: Any) -> Task | None:
-    """Return the task a query answered with, or None if it cannot be read."""
+def decode_task(data: Any, kind: Kind) -> Task | None:
+    """Return the task a query answered with, or None if it cannot be read.
+
+    A URL that is no result of its kind is none of the task's: it may be what it was made from.
+    """
     try:
         task = _converter.structure(data, Task)
     except _UNREADABLE:
         return None
-    return task if task.task_id and task.status else None
+    if not (task.task_id and task.status):
+        return None
+    strange = [name for name in SUFFIXES if name not in kind.results and getattr(task, name)]
+    nothing: dict[str, Any] = dict.fromkeys(strange)
+    return attrs.evolve(task, **nothing) if strange else task
 
 
 def decode_upload(data: Any) -> str | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .requests import Images
+    from .requests import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """{docstring}
@@ -89,8 +89,8 @@ def images(rules: ModelRules, mode: str) -> dict[str, str]:
     if mode == REFERRING:
         return {"image_url": none, "end_image_url": none, "reference_images": "Images"}
     return {
-        "image_url": "str | Path",
-        "end_image_url": "str | Path | None = None" if rules.end_frame else none,
+        "image_url": "str | Path | Made",
+        "end_image_url": "str | Path | Made | None = None" if rules.end_frame else none,
         "reference_images": "Images = ()" if rules.max_references else "tuple[()] = ()",
     }
 

@@ -161,7 +161,7 @@ async def test_a_task_that_is_not_there() -> None:
         with pytest.raises(NotFoundError, match="task id"):
             await keevx.status("i2v-0")
         with pytest.raises(NotFoundError):
-            await keevx.status("../../v1/image_to_video/i2v-0?x=1#y")
+            await keevx.status("i2v-0/../../v1/image_to_video/i2v-0?x=1#y")
         for wrong in ("", None, 5):
             with pytest.raises(InvalidRequest, match="no task id"):
                 await keevx.status(wrong)  # type: ignore[arg-type]

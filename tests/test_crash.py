@@ -24,7 +24,7 @@ import pytest
 from keevx_async import Outcome, SubmissionUncertain
 from keevx_async.journal import Entry, Journal, State, TaskRecord
 from keevx_async.testing import Emulator, Faults
-from keevx_async.testing.contents import Content, video
+from keevx_async.testing.contents import MAKERS, Content, video
 from keevx_async.testing.records import EmulatedTask, Kind
 from tests.crashing import COUNT, generate, request
 
@@ -179,7 +179,7 @@ async def test_killed_at_a_step_of_a_download(tmp_path: Path, point: str) -> Non
     async with a_program(tmp_path, seconds=1.0, video_bytes=SIZE) as program:
         emulator, middle = program.emulator, point == "in the middle"
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("keevx_async.testing.storage.video", emulator.sent)
+            patch.setitem(MAKERS, "videos", emulator.sent)
             emulator.at_video = "prompt 1" if middle else None
             await program.die("nowhere" if middle else point)
         assert program.states() == dict.fromkeys(ALL, "submitted")

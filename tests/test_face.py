@@ -14,6 +14,7 @@ pytestmark = pytest.mark.smoke
 NAMES = {
     "CallbackReceiver",
     "FanOut",
+    "ImageGenerate",
     "ImageToVideo",
     "Journal",
     "Keevx",
@@ -24,6 +25,7 @@ NAMES = {
     "RetryPolicy",
     "Submission",
     "Task",
+    "VideoTranslate",
 }
 ERRORS = {
     "APIError",

@@ -29,13 +29,16 @@ from keevx_async import (
     Task,
     WaitTimeout,
 )
+from keevx_async.image_to_video import ImageToVideo
 from keevx_async.journal import JournalProtocol, NoJournal, State
+from keevx_async.kinds import Kind
 from keevx_async.runtime import FEW, QUIET, SELDOM, seldom
 from keevx_async.settling import MOST_TOLD, Settlements
 from keevx_async.testing import Emulator, Faults
 from tests.test_callbacks import a_receiver, in_aiohttp, in_starlette, posted, token_of
 from tests.test_client import a_request, keevx_of, some_requests
 
+KIND = ImageToVideo.kind
 PATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=20)
 IMPATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=0.4)
 
@@ -257,7 +260,7 @@ async def test_a_wait_for_callbacks_has_its_deadline(
         entry = journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
-        assert "1 of its 2 videos" in entry.reason
+        assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
         entry = journal.find("k")
@@ -386,7 +389,8 @@ class Script:
             self.receiver, self.ask, self.woken.append, journal or NoJournal(), sleep=self.sleep
         )
 
-    async def ask(self, task_id: str) -> Task:
+    async def ask(self, task_id: str, kind: Kind) -> Task:
+        assert kind is KIND
         self.asked.append(task_id)
         await self.gate.wait()
         if self.answers.get(task_id):
@@ -403,7 +407,7 @@ class Script:
         await self.receiver.receive(token_of(self.receiver, key), body)
 
     def lose(self, key: str, count: int = 1) -> None:
-        with self.settlements.expecting(key, count):
+        with self.settlements.expecting(key, count, KIND):
             self.settlements.lost(key)
 
 
@@ -422,9 +426,9 @@ def scripted(test: Callable[[Script], Any]) -> Callable[[], None]:
 
 @scripted
 async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Script) -> None:
-    with script.settlements.expecting("k", 1):
+    with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-    with pytest.raises(APIError), script.settlements.expecting("k", 1):
+    with pytest.raises(APIError), script.settlements.expecting("k", 1, KIND):
         raise APIError(400)
     assert script.settlements._creates == {}
     await script.tell("k", "t")
@@ -442,7 +446,7 @@ async def test_memory_is_bounded(script: Script) -> None:
     assert len(settlements._creates) == len(settlements._idle) == 10_000
     assert len(settlements._owners) == 10_000
     script.known = {"t"}
-    waiting = asyncio.create_task(settlements.wait("k2000", 1))
+    waiting = asyncio.create_task(settlements.wait("k2000", 1, KIND))
     await asyncio.sleep(0)
     for number in range(12_000, 24_000):
         script.lose(f"k{number}")
@@ -480,10 +484,10 @@ async def test_an_id_has_one_owner(script: Script) -> None:
 
 @scripted
 async def test_questions_are_bounded(script: Script) -> None:
-    script.lose("k")
+    script.lose("k", 4)
     for number in range(50):
         await script.tell("k", f"t{number}")
-    assert len(set(script.asked)) == MOST_TOLD
+    assert len(set(script.asked)) == 4 * MOST_TOLD
     assert script.settlements.known("k") == ()
 
 
@@ -533,7 +537,7 @@ async def test_a_callback_cut_in_the_middle_may_come_again(script: Script) -> No
 @scripted
 async def test_closing_ends_what_has_begun(script: Script) -> None:
     script.known = {"t"}
-    with script.settlements.expecting("k", 1):
+    with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     await script.settlements.close()
@@ -549,7 +553,7 @@ async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     monkeypatch.setattr("keevx_async.settling.GRACE", 0.01)
     script = Script()
     script.gate.clear()
-    with script.settlements.expecting("k", 1):
+    with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     async with asyncio.timeout(5):
@@ -564,7 +568,7 @@ async def test_a_failure_after_the_answer_to_the_callback_is_logged(script: Scri
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("keevx_async").addHandler(handler)
     script.answers = {"t": [ConnectionFailed("host", "down")]}
-    with script.settlements.expecting("k", 1):
+    with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     await script.settlements.close()
@@ -575,7 +579,7 @@ async def test_a_failure_after_the_answer_to_the_callback_is_logged(script: Scri
 @scripted
 async def test_two_who_wait_for_one_create_are_both_told(script: Script) -> None:
     script.known = {"t", "u"}
-    waiting = [asyncio.create_task(script.settlements.wait("k", 2)) for _ in range(2)]
+    waiting = [asyncio.create_task(script.settlements.wait("k", 2, KIND)) for _ in range(2)]
     await asyncio.sleep(0)
     await asyncio.gather(*(script.tell("k", one) for one in "tutu"))
     assert [sorted(one) for one in await asyncio.gather(*waiting)] == [["t", "u"]] * 2
@@ -616,7 +620,7 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
         script.known = {"t"}
         await journal.begin("k", "image_to_video", b"{}")
         await journal.uncertain("k", "dropped")
-        waiting = asyncio.create_task(script.settlements.wait("k", 1))
+        waiting = asyncio.create_task(script.settlements.wait("k", 1, KIND))
         await asyncio.sleep(0)
 
         async def full(key: str, task_ids: Any) -> None:
@@ -640,7 +644,7 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
         script.known = {"t"}
         await journal.begin("k", "image_to_video", b"{}")
         await journal.uncertain("k", "dropped")
-        with script.settlements.expecting("k", 1):  # refused: undone
+        with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
         entry = journal.find("k")

@@ -24,6 +24,8 @@ from keevx_async import (
     UploadError,
 )
 from keevx_async.images import look
+from keevx_async.journal import NoJournal
+from keevx_async.kinship import Kinship
 from keevx_async.querying import Querier
 from keevx_async.retry import Retrier
 from keevx_async.testing import Emulator, Faults
@@ -271,7 +273,9 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
     async with hosting() as (host, _):
         transport = Transport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
-        uploads = Uploads(Querier(transport, retrier, "host"), retrier, Uploaded(), clock)
+        uploads = Uploads(
+            Querier(transport, retrier, "host", Kinship(NoJournal())), retrier, Uploaded(), clock
+        )
         urls = []
         for passed in (0, URL_LIFE - 1, 1, URL_LIFE - 1):
             clock.advance(passed)
@@ -497,7 +501,7 @@ class Slow:
 async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
-    uploads = Uploads(Querier(slow, retrier, "host"), retrier, Uploaded())
+    uploads = Uploads(Querier(slow, retrier, "host", Kinship(NoJournal())), retrier, Uploaded())
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()
     first.cancel()

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.image_to_video import ImageToVideo
-from keevx_async.kinds import IMAGE_TO_VIDEO
 from keevx_async.tasks import Task
 from keevx_async.wire import (
     Envelope,
@@ -24,6 +23,7 @@ from keevx_async.wire import (
 from tests.test_requests import make
 from tests.test_rules import taken
 
+KIND = ImageToVideo.kind
 IDS = ["i2v-d6b6472bcf724d0399e06d1390cb964e", "i2v-fc654817587e435e937f1e1b80366c00"]
 
 json_values = st.recursive(
@@ -38,6 +38,10 @@ others: st.SearchStrategy[dict[str, Any]] = st.dictionaries(names, json_values)
 
 def envelope_of(value: Any) -> Envelope | None:
     return decode_envelope(json.dumps(value).encode())
+
+
+def task_of(data: Any) -> Task | None:
+    return decode_task(data, KIND)
 
 
 def test_the_vendors_answer_is_read() -> None:
@@ -105,7 +109,7 @@ def test_no_bytes_break_the_reader(body: bytes) -> None:
 @given(json_values)
 def test_no_json_breaks_the_readers(value: Any) -> None:
     assert envelope_of(value) is None or type(value["code"]) is int
-    for read in (decode_ids, decode_task, decode_upload):
+    for read in (decode_ids, task_of, decode_upload):
         read(value)
 
 
@@ -145,7 +149,7 @@ FULL: dict[str, Any] = {
 
 
 def test_the_vendors_task_is_read() -> None:
-    assert decode_task(FULL) == Task(**FULL)
+    assert decode_task(FULL, KIND) == Task(**FULL)
 
 
 @given(
@@ -162,25 +166,25 @@ def test_the_vendors_task_is_read() -> None:
 def test_odd_fields_read_as_absent(extra: dict[str, Any], odd: dict[str, Any]) -> None:
     bare = Task(task_id=IDS[0], status="SUCCEEDED")
     absent = {name: getattr(bare, name) for name in odd}
-    read = decode_task({**extra, **FULL, **odd})
+    read = decode_task({**extra, **FULL, **odd}, KIND)
     assert read == Task(**{**FULL, **absent})
 
 
 @pytest.mark.parametrize("odd", [True, False, "8", "", [], {}])
 def test_a_measure_that_is_no_number_reads_as_absent(odd: Any) -> None:
-    read = decode_task({**FULL, "duration": odd, "width": odd, "height": odd})
+    read = decode_task({**FULL, "duration": odd, "width": odd, "height": odd}, KIND)
     assert read == Task(**{**FULL, "duration": None, "width": None, "height": None})
 
 
 def test_an_empty_url_is_none() -> None:
-    read = decode_task({**FULL, "video_url": "", "thumbnail_url": ""})
+    read = decode_task({**FULL, "video_url": "", "thumbnail_url": ""}, KIND)
     assert read is not None
     assert (read.video_url, read.thumbnail_url) == (None, None)
 
 
 @pytest.mark.parametrize("status", ["GENERATING", "succeeded", "QUEUED", " SUCCEEDED"])
 def test_an_unknown_status_is_kept_and_is_not_done(status: str) -> None:
-    read = decode_task({"task_id": IDS[0], "status": status})
+    read = decode_task({"task_id": IDS[0], "status": status}, KIND)
     assert read is not None
     assert read.status == status
     assert not read.done
@@ -204,8 +208,8 @@ def test_the_known_statuses(status: str, done: bool, succeeded: bool) -> None:
 @pytest.mark.parametrize("name", ["task_id", "status"])
 @pytest.mark.parametrize("odd", [None, "", 5, True, [], {}])
 def test_a_task_needs_its_id_and_status(name: str, odd: Any) -> None:
-    assert decode_task({**FULL, name: odd}) is None
-    assert decode_task({key: value for key, value in FULL.items() if key != name}) is None
+    assert decode_task({**FULL, name: odd}, KIND) is None
+    assert decode_task({key: value for key, value in FULL.items() if key != name}, KIND) is None
 
 
 def test_an_uploads_answer_is_read() -> None:
@@ -306,4 +310,4 @@ def test_any_script_is_sent_as_utf_8() -> None:
     ],
 )
 def test_an_id_is_one_segment_of_the_path(task_id: str, segment: str) -> None:
-    assert query_path(IMAGE_TO_VIDEO, task_id) == f"/v1/image_to_video/{segment}"
+    assert query_path(KIND, task_id) == f"/v1/image_to_video/{segment}"

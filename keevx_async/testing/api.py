@@ -36,6 +36,8 @@ def application(state: State, announcer: Announcer) -> web.Application:
     for kind in KINDS:
         endpoint = Endpoint(state, announcer, kind)
         app.router.add_post(kind.path, endpoint.create)
+        for name in kind.lists:  # before the ids, which any word might be
+            app.router.add_get(f"{kind.path}/{name}", endpoint.list, allow_head=False)
         app.router.add_get(kind.path + "/{task_id}", endpoint.status, allow_head=False)
     app.router.add_post(UPLOAD_PATH, Uploads(state, authorize).upload)
     app.router.add_route("*", "/{path:.*}", Elsewhere(state).unknown)
@@ -64,7 +66,7 @@ class Elsewhere:
 
 @attrs.frozen
 class Endpoint:
-    """The two handlers of one kind."""
+    """The handlers of one kind."""
 
     state: State
     announcer: Announcer
@@ -87,13 +89,13 @@ class Endpoint:
         authorize(self.state, request)
         self._pace()
         body = self._read(raw)
-        prompt = str(body.get(self.kind.subject, ""))
+        prompt = self.kind.subject(body)
         self._refuse(prompt)
         if self.state.strike("drop_before_create", prompt, family="loss"):
             return "drop_before_create", b""
         tasks = self.state.make(self.kind, body, raw)
         self.announcer.expect(tasks, body.get("callback_url"))
-        return self._loss(prompt), encode({"task_ids": [task.task_id for task in tasks]})
+        return self._loss(prompt), encode(self.kind.answer(tasks))
 
     def _pace(self) -> None:
         rate, burst = self.state.faults.rate, self.state.faults.burst
@@ -131,6 +133,17 @@ class Endpoint:
     def _loss(self, prompt: str) -> str | None:
         strike = self.state.strike
         return next((name for name in AFTER_CREATE if strike(name, prompt, family="loss")), None)
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        """GET: a list that is the same for all."""
+        self.state.requests[f"GET {request.path}"] += 1
+        await self.state.lag()
+        try:
+            authorize(self.state, request)
+        except Refused as refused:
+            return refusal(self.state, refused)
+        listed = self.kind.lists[request.path.rpartition("/")[2]]
+        return answer({"code": 0, "msg": "success", "data": listed})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """GET: what has become of a task."""

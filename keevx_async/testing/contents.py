@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import shake_128
 
 import attrs
@@ -11,6 +11,7 @@ import attrs
 BLOCK = 2**16
 # An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), so that a look at it says MP4.
 _FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
+_PNG = b"\x89PNG\r\n\x1a\n"
 # One transparent pixel, lossless WebP.
 PIXEL = bytes.fromhex(
     "52494646 1a000000 57454250 5650384c 0d000000 2f000000 10071011 1188 88fe 0700"
@@ -45,6 +46,26 @@ def video(task_id: str, size: int) -> Content:
         return (head + shake_128(f"{task_id}/{number}".encode()).digest(length))[:length]
 
     return Content(size, f'"{task_id}"', "video/mp4", block)
+
+
+def image(task_id: str, size: int) -> Content:
+    """The image of a task: it looks like a PNG, as its video looks like an MP4."""
+    content = (_PNG + shake_128(f"{task_id}/image".encode()).digest(size))[:size]
+    return held(content, task_id, "image/png")
+
+
+def captions(task_id: str, size: int) -> Content:
+    """The captions of a task, however large its video."""
+    text = f"[Script Info]\nTitle: {task_id}\nScriptType: v4.00+\n\n[Events]\n"
+    return held(text.encode(), f"{task_id}.ass", "text/x-ssa")
+
+
+MAKERS: Mapping[str, Callable[[str, int], Content]] = {
+    "videos": video,
+    "images": image,
+    "captions": captions,
+}
+"""The shelves of storage: what makes a task's file there, of a size in bytes."""
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:

@@ -82,7 +82,7 @@ class Faults:
         `unknown_status`: shown instead of PROCESSING.
     Uploads; a callable is given the file's name
         `upload_errors`: 500 with HTML at the first upload.
-    Storage; a callable is given the video's URL
+    Storage; a callable is given the file's URL
         `cut_downloads`: connection dropped after half of what was asked for, once for each URL.
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks

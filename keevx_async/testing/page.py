@@ -37,7 +37,10 @@ def image_to_video(body: Mapping[str, Any]) -> Broken | None:
     prompt = body.get("prompt")
     if isinstance(prompt, str) and len(prompt) > 1000:
         return PROMPT_TOO_LONG, "Parameter error: prompt is limited to 1000 characters"
-    message = next(_form(body), None) or next(_model(body), None)
+    return _broken(next(_form(body), None) or next(_model(body), None))
+
+
+def _broken(message: str | None) -> Broken | None:
     return (PARAMETER, f"Parameter error: {message}") if message else None
 
 
@@ -57,7 +60,7 @@ def _form(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _addresses(body: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("image_url", "end_image_url", "callback_url"):
+    for name in ("image_url", "end_image_url", "video_url", "callback_url"):
         if name in body and not _is_url(body[name]):
             yield f"{name} must be a URL"
     references: list[Any] = body.get("reference_images", [])  # a list: that is to be seen
@@ -98,6 +101,70 @@ def _duration(model: str, start: bool, duration: object) -> Iterator[str]:
     allowed = (8,) if model == "V" and not start else DURATIONS[model]
     if isinstance(duration, bool) or not isinstance(duration, int) or duration not in allowed:
         yield f"duration must be one of {allowed}"
+
+
+# The sister endpoints: the vendor's skill pages, "image_generate" and "video_translate".
+CHOICES = {
+    "module": ("std", "pro"),
+    "image_quality": ("1K", "2K", "4K"),
+    "image_ratio": ("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
+}
+IMAGE_GENERATE_FIELDS = frozenset(
+    {"prompt", "reference_images", "generate_count", "callback_url", *CHOICES}
+)
+_FLAGS = ("translate_audio_only", "enable_dynamic_duration", "enable_caption")
+VIDEO_TRANSLATE_FIELDS = frozenset(
+    {"target_languages", "video_url", "speaker_num", "name", "callback_url", *_FLAGS}
+)
+LANGUAGES = ("English", "Chinese", "Japanese", "Spanish", "German")
+_VALIDATION = 100002  # of image_generate alone: "validation failed"
+
+
+def image_generate(body: Mapping[str, Any]) -> Broken | None:
+    """The first rule that the body of an image_generate breaks, or None.
+
+    The server cuts references off after the fifth; here they are refused, so that a client
+    which loses some is found out.
+    """
+    message = next(_image(body), None)
+    return (_VALIDATION, f"Validation failed: {message}") if message else None
+
+
+def _image(body: Mapping[str, Any]) -> Iterator[str]:
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str) or not 0 < len(prompt) <= 1000:
+        yield "prompt must have 1 to 1000 characters"
+    if not _whole(body.get("generate_count", 1), 1, 8):
+        yield "generate_count must be 1 to 8"
+    for name, allowed in CHOICES.items():
+        if not _among(body.get(name, allowed[0]), allowed):
+            yield f"{name} must be one of {allowed}"
+    yield from _addresses(body)
+    if len(body.get("reference_images", [])) > 5:
+        yield "reference_images: at most 5"
+
+
+def video_translate(body: Mapping[str, Any]) -> Broken | None:
+    """The first rule that the body of a video_translate breaks, or None."""
+    return _broken(next(_translation(body), None))
+
+
+def _translation(body: Mapping[str, Any]) -> Iterator[str]:
+    languages: list[Any] = body.get("target_languages", [])  # a list: that is to be seen
+    if not isinstance(languages, list) or len(languages) != 1:
+        yield "target_languages must be a list of one language"
+    elif not _among(languages[0], LANGUAGES):
+        yield f"target_languages: {languages[0]!r} is not supported"
+    if "video_url" not in body:
+        yield "video_url is required"
+    if not _whole(body.get("speaker_num", 1), 0, 100):
+        yield "speaker_num must be 0 or more"
+    if not all(isinstance(body.get(name, True), bool) for name in _FLAGS):
+        yield f"{', '.join(_FLAGS)} must be booleans"
+    name = body.get("name", "")
+    if not isinstance(name, str) or len(name) >= 100:
+        yield "name must have fewer than 100 characters"
+    yield from _addresses(body)
 
 
 def _among(value: object, allowed: Any) -> bool:

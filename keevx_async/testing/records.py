@@ -15,9 +15,22 @@ Broken = tuple[int, str]
 """A broken rule: the vendor's code and message."""
 
 
-@attrs.frozen
+def _prompt(body: Mapping[str, Any]) -> str:
+    return str(body.get("prompt", ""))
+
+
+def _ids(tasks: list[EmulatedTask]) -> object:
+    return {"task_ids": [task.task_id for task in tasks]}
+
+
+@attrs.frozen(kw_only=True)
 class Kind:
-    """One endpoint of the family: a row of `kinds.KINDS`."""
+    """One endpoint of the family: a row of `kinds.KINDS`.
+
+    `subject` names a create: what faults strike and `creates` counts. `blank` is what a task
+    tells until it has a `result`, whose files lie in storage under the given URL. `working` are
+    the statuses of its life, `answer` what a create answers, `lists` its GETs that only list.
+    """
 
     name: str
     path: str
@@ -27,7 +40,10 @@ class Kind:
     blank: Mapping[str, Any]
     result: Callable[[EmulatedTask, str], dict[str, Any]]
     announced: tuple[str, ...]
-    subject: str = "prompt"
+    subject: Callable[[Mapping[str, Any]], str] = _prompt
+    working: tuple[str, str] = (PENDING, PROCESSING)
+    answer: Callable[[list[EmulatedTask]], object] = _ids
+    lists: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
 
 @attrs.frozen(eq=False)
@@ -62,7 +78,8 @@ class EmulatedTask:
         if now >= self.ready_at:
             return FAILED if self.fails else SUCCEEDED
         queued_until = self.created + _QUEUED * (self.ready_at - self.created)
-        return PENDING if now < queued_until else PROCESSING
+        queued, processing = self.kind.working
+        return queued if now < queued_until else processing
 
 
 @attrs.frozen

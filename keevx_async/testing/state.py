@@ -19,7 +19,6 @@ from .faults import Faults, Which, lot, struck
 from .limits import Bucket
 from .records import (
     FAILED,
-    PROCESSING,
     SUCCEEDED,
     EmulatedTask,
     Invalid,
@@ -105,7 +104,7 @@ class State:
 
     def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:
         """Make the tasks of one paid create."""
-        prompt = str(body.get(kind.subject, ""))
+        prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
         tasks = [self._task(kind, prompt, raw) for _ in range(body.get("generate_count", 1))]
@@ -139,17 +138,22 @@ class State:
     def shown(self, task: EmulatedTask) -> str:
         """The status as the API tells it."""
         status = task.status
-        return self.faults.unknown_status or status if status == PROCESSING else status
+        _, processing = task.kind.working
+        return self.faults.unknown_status or status if status == processing else status
 
     def report(self, task: EmulatedTask) -> dict[str, Any]:
         """The answer to a status query."""
         status = self.shown(task)
         data = {"task_id": task.task_id, "status": status, **task.kind.blank, "error_message": ""}
         if status == SUCCEEDED:
-            data |= task.kind.result(task, self.storage_url)
+            data |= self.result(task)
         elif status == FAILED:
             data["error_message"] = "generation failed: the emulator was told so"
         return data
+
+    def result(self, task: EmulatedTask) -> dict[str, Any]:
+        """What a task tells when it has succeeded."""
+        return task.kind.result(task, self.storage_url)
 
     def strike(self, fault: str, subject: str, *, family: str, key: str | None = None) -> bool:
         """Whether a fault strikes; a subject is struck once in a family, unless told otherwise."""

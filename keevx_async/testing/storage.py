@@ -1,4 +1,4 @@
-"""The storage origin: videos, thumbnails and uploads, with Range; it never asks for a key."""
+"""The storage origin: results, thumbnails and uploads, with Range; it never asks for a key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 from aiohttp import web
 
 from .answers import drop, flush
-from .contents import PIXEL, Content, held, span, video
+from .contents import MAKERS, PIXEL, Content, held, span
 from .records import SUCCEEDED, EmulatedTask
 from .state import State
 
@@ -14,10 +14,12 @@ MIRROR = "/mirror"
 
 
 def application(state: State, *, mirror: bool = False) -> web.Application:
-    """Storage as an aiohttp application; the mirror holds videos only, under another path."""
+    """Storage as an aiohttp application; the mirror holds results only, under another path."""
     app, shelf = web.Application(), Shelf(state, mirror)
     prefix = MIRROR if mirror else ""
-    app.router.add_get(prefix + "/videos/{task_id}/sample_0.mp4", shelf.video, allow_head=False)
+    for name in MAKERS:
+        path = f"{prefix}/{name}/{{task_id}}/{{file}}"
+        app.router.add_get(path, shelf.result, allow_head=False)
     if not mirror:
         app.router.add_get("/thumbs/{task_id}.webp", shelf.thumbnail, allow_head=False)
         app.router.add_get("/uploads/{name}", shelf.upload, allow_head=False)
@@ -59,21 +61,22 @@ class Shelf:
             return _error(404, "NoSuchKey")
         return await _serve(request, held(content, upload.digest, upload.content_type), cut=False)
 
-    async def video(self, request: web.Request) -> web.StreamResponse:
-        """A task's video, or what has gone wrong with it."""
+    async def result(self, request: web.Request) -> web.StreamResponse:
+        """A file that a task has made, or what has gone wrong with it."""
         self._count(request)
-        task = self._ended(request)
-        if task is None:
-            return _error(404, "NoSuchKey")
-        path = request.path.removeprefix(MIRROR)
+        task, path = self._ended(request), request.path.removeprefix(MIRROR)
         url = self.state.storage_url + path
-        if not self.mirror and self.state.holds("expired", url, key=task.lot):
+        if task is None or url not in self.state.result(task).values():
+            return _error(404, "NoSuchKey")
+        shelf = path.split("/")[1]
+        lot = task.lot if shelf == "videos" else f"{task.lot}/{shelf}"  # each file is struck alone
+        if not self.mirror and self.state.holds("expired", url, key=lot):
             return _error(403, "ExpiredToken")
-        if not self.mirror and self.state.holds("redirect_downloads", url, key=task.lot):
+        if not self.mirror and self.state.holds("redirect_downloads", url, key=lot):
             where = self.state.mirror_url + MIRROR + path
             return web.Response(status=302, headers={"Location": where})
-        cut = self.state.strike("cut_downloads", url, family="cut", key=task.lot)
-        return await _serve(request, video(task.task_id, self.state.video_bytes), cut=cut)
+        cut = self.state.strike("cut_downloads", url, family="cut", key=lot)
+        return await _serve(request, MAKERS[shelf](task.task_id, self.state.video_bytes), cut=cut)
 
     def _ended(self, request: web.Request) -> EmulatedTask | None:
         task = self.state.tasks.get(request.match_info["task_id"])

@@ -1,0 +1,40 @@
+"""The kinds of job that one key opens: one row each."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+
+from .errors import InvalidRequest, Violation
+from .image_generate import ImageGenerate
+from .image_to_video import ImageToVideo
+from .kinds import Kind
+from .requests import Request
+from .video_translate import VideoTranslate
+
+REQUESTS: MutableMapping[str, type[Request]] = {
+    one.kind.name: one
+    for one in (
+        ImageToVideo,
+        ImageGenerate,
+        VideoTranslate,
+    )
+}
+"""The requests of each kind, by the name that the journal and callbacks have for it."""
+
+
+def kind_by_name(name: str) -> Kind:
+    """Return a kind.
+
+    Raises:
+        InvalidRequest: there is none of that name.
+    """
+    if name in REQUESTS:
+        return REQUESTS[name].kind
+    message = f"{name!r} is no kind of job; there is {', '.join(REQUESTS)}"
+    raise InvalidRequest([Violation("kind", name, "allowed", message)])
+
+
+def kind_by_id(task_id: str) -> Kind | None:
+    """Return the kind that an id's prefix tells, or None."""
+    kinds = (one.kind for one in REQUESTS.values())
+    return next((one for one in kinds if task_id.startswith(one.prefix)), None)

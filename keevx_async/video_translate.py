@@ -1,0 +1,82 @@
+"""VideoTranslate: a video, dubbed in another language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Self, cast
+
+from attrs import field, frozen
+
+from .errors import Violation
+from .kinds import Kind
+from .requests import Check, Found, Request, a_flag, a_text, a_url, a_video, at_least, some, tupled
+
+
+def _one_language(name: str, value: object) -> Found:
+    if isinstance(value, tuple) and len(cast(tuple[object, ...], value)) == 1:
+        return some(name, cast(object, value), partial(a_text, longest=100))
+    message = f"{value!r} is not a list of one language; for_languages() makes a request of each"
+    return (Violation(name, value, "count", message),)
+
+
+@frozen(kw_only=True)
+class VideoTranslate(Request):
+    """One translation of a video, fields named as the API names them.
+
+    Source: the vendor's skill pages, "video_translate".
+
+    Args:
+        target_languages: one language, as ``Keevx.target_languages()`` names it.
+        video_url: the video: a URL, or an earlier task that made one.
+        speaker_num: number of speakers; 0 to have them detected.
+        translate_audio_only: whether the lips stay as they are.
+        enable_dynamic_duration: whether the video may become longer or shorter.
+        enable_caption: whether captions are made as well, an ``.ass`` file.
+        name: fewer than 100 characters.
+        callback_url: notified when the task ends.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+
+    kind: ClassVar[Kind] = Kind(
+        name="video_translate",
+        path="/v1/video_translate",
+        prefix="vt-",
+        results=("video_url", "caption_url"),
+        longest=7200.0,
+    )
+    rules: ClassVar[Mapping[str, Check]] = {
+        "target_languages": _one_language,
+        "video_url": a_url,
+        "speaker_num": partial(at_least, low=0),
+        "translate_audio_only": a_flag,
+        "enable_dynamic_duration": a_flag,
+        "enable_caption": a_flag,
+        "name": partial(a_text, longest=99),
+        "callback_url": a_url,
+    }
+
+    target_languages: tuple[str, ...] = field(converter=tupled)
+    video_url: str = field(converter=a_video)
+    speaker_num: int = 1
+    translate_audio_only: bool = True
+    enable_dynamic_duration: bool = True
+    enable_caption: bool = False
+    name: str | None = None
+    callback_url: str | None = None
+
+    @classmethod
+    def for_languages(cls, languages: Iterable[str], **fields: Any) -> list[Self]:
+        """Return a request for each language.
+
+        Args:
+            languages: each is asked for once, however often it is named.
+            fields: the other fields, the same in all.
+
+        Raises:
+            InvalidRequest: a field breaks a rule.
+        """
+        named = (languages,) if isinstance(languages, str) else dict.fromkeys(languages)
+        return [cls(target_languages=(one,), **fields) for one in named]
