@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +15,7 @@ from keevx_async.client import Keevx
 from keevx_async.errors import APIError, AuthenticationError, KeevxError
 from keevx_async.fanout import FanOut
 from keevx_async.journal import Journal
+from keevx_async.naming import Names
 from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 
@@ -20,7 +23,7 @@ from .advice import advice
 from .dry import estimated
 from .interrupts import interruptible
 from .listen import answering
-from .prompts import Problem, Prompts, problems
+from .prompts import Job, Problem, Prompts, jobs, problems
 from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
 from .results import Results
 from .sources import Form, Source, opened
@@ -34,7 +37,9 @@ STOPPING = (
 AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
-Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
+Out = Annotated[
+    Path, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+]
 
 
 @frozen(kw_only=True)
@@ -44,6 +49,7 @@ class Run:
     source: Source
     total: int
     out: Path
+    folder: Path
     journal: Path | None
     on_uncertain: Literal["report", "resubmit"]
     on_failed: Literal["report", "resubmit"]
@@ -78,7 +84,10 @@ def run(
     ] = False,
     retry_failed: Annotated[
         bool,
-        Parameter(negative="", help="Make, and pay, anew what failed in earlier runs."),
+        Parameter(
+            negative="",
+            help="Make, and pay, anew what failed in earlier runs: all videos of an item.",
+        ),
     ] = False,
     on_uncertain: Annotated[
         Literal["report", "resubmit"],
@@ -103,14 +112,18 @@ def run(
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE
+    folder = Names(out).folder  # first of all: a bad template is told before anything is sent
     with opened(file, format) as source:
         total, wrong = problems(source)
+        if callbacks is not None and not wrong:
+            wrong = list(_with_callbacks(source))
         if wrong:
             return _refuse(wrong, source)
         asked = Run(
             source=source,
             total=total,
             out=out,
+            folder=folder,
             journal=journal,
             on_uncertain=on_uncertain,
             on_failed="resubmit" if retry_failed else "report",
@@ -132,6 +145,13 @@ def _refuse(wrong: list[Problem], source: Source) -> int:
     return USAGE
 
 
+def _with_callbacks(source: Source) -> Iterator[Problem]:
+    said = "callback_url: must not be set, for --callbacks gives each create one of its own"
+    for job in jobs(source):
+        if isinstance(job, Job) and job.request.callback_url is not None:
+            yield Problem(source.name, job.line, said)
+
+
 async def _estimate(run: Run) -> int:
     record = run.record() if run.journal is not None and run.journal.is_file() else None
     (await estimated(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
@@ -139,7 +159,11 @@ async def _estimate(run: Run) -> int:
 
 
 async def _interruptible(run: Run) -> int:
-    results = Results(run.out)
+    with closing(Results(run.folder)) as results:
+        return await _reported(run, results)
+
+
+async def _reported(run: Run, results: Results) -> int:
     report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
 
     def tell(times: int) -> None:
@@ -165,9 +189,9 @@ async def _run(run: Run, report: Report) -> int:
         fan = keevx.generate_many(
             prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
         )
-        code = await work_off(fan, prompts, report, run.out)
+        code = await work_off(fan, prompts, report, run.folder)
     if not run.quiet:
-        for line in advice(report.tally, report.failed_tasks, run.journal, run.out):
+        for line in advice(report.tally, report.failed, run.journal, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
 
