@@ -49,7 +49,6 @@ class Run:
     source: Source
     total: int
     out: Path
-    folder: Path
     journal: Path | None
     on_uncertain: Literal["report", "resubmit"]
     on_failed: Literal["report", "resubmit"]
@@ -58,6 +57,11 @@ class Run:
     listen: str
     as_json: bool
     quiet: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where results.jsonl stands."""
+        return Names(self.out).folder
 
     def record(self) -> Journal | None:
         """Return the journal, if there is to be one."""
@@ -112,7 +116,7 @@ def run(
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE
-    folder = Names(out).folder  # first of all: a bad template is told before anything is sent
+    Names(out)  # first of all: a bad template is told before anything is sent
     with opened(file, format) as source:
         total, wrong = problems(source)
         if callbacks is not None and not wrong:
@@ -123,7 +127,6 @@ def run(
             source=source,
             total=total,
             out=out,
-            folder=folder,
             journal=journal,
             on_uncertain=on_uncertain,
             on_failed="resubmit" if retry_failed else "report",
@@ -189,7 +192,7 @@ async def _run(run: Run, report: Report) -> int:
         fan = keevx.generate_many(
             prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
         )
-        code = await work_off(fan, prompts, report, run.folder)
+        code = await work_off(fan, prompts, report, run.out)
     if not run.quiet:
         for line in advice(report.tally, report.failed, run.journal, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
@@ -198,14 +201,15 @@ async def _run(run: Run, report: Report) -> int:
 
 async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
     """Report every outcome, also of a run that is cut short; return the exit code."""
+    folder = Names(out).folder
     try:
         with report.live():
             await _follow(fan, prompts, report)
     except KeevxError:
         if report.tally.ended:  # else it had not begun, and the error says it all
-            report.close(out)
+            report.close(folder)
         raise
-    return report.close(out)
+    return report.close(folder)
 
 
 async def _follow(fan: FanOut[Request], prompts: Prompts, report: Report) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from keevx_async import ImageToVideo
 from keevx_async.client import Keevx
-from keevx_async.naming import Names
 from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
@@ -23,13 +22,13 @@ async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) 
     """Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."""
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
     prompts, report = Prompts.of(_requests()), Report(COUNT, "demo")
-    folder, retry = Names(out).folder, RetryPolicy(first_delay=0.1)
+    retry = RetryPolicy(first_delay=0.1)
     async with (
         Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
         Keevx("demo-key", base_url=emulator.url, retry=retry, on_event=report.heard) as keevx,
     ):
         fan = keevx.generate_many(prompts, concurrency=concurrency, download=out)
-        code = await work_off(fan, prompts, report, folder)
+        code = await work_off(fan, prompts, report, out)
         twice = sum(made > 1 for made in emulator.creates.values())
     print(f"the emulator made {len(emulator.tasks)} tasks, {twice} of them twice")
     return code
