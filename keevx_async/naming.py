@@ -125,6 +125,16 @@ class Template:
         """The fields it names."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
+    @property
+    def folder(self) -> Path:
+        """What stands before the part of the path in which the first field is."""
+        before = ""
+        for literal, name, _, _ in self._pieces:
+            before += literal
+            if name is not None:
+                break
+        return Path(os.path.dirname(before))
+
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
         """Return where a task's result goes; its suffix is the file's, if the template has none."""
         path = Path(self._render({"task_id": safe_name(task.task_id), **values}))
@@ -179,6 +189,11 @@ class Names:
                 f"the template {text!r} names every video alike; "
                 "put {task_id}, {key} or {index} into it"
             )
+
+    @property
+    def folder(self) -> Path:
+        """The folder in which, or below which, all results come to lie."""
+        return self._template.folder if self._template else Path(self._folder)
 
     @contextmanager
     def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:

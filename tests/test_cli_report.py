@@ -135,6 +135,24 @@ def test_a_line_that_a_killed_run_left_torn_harms_no_other(tmp_path: Path) -> No
     assert kept == ["a", "c"]
 
 
+def test_items_without_a_key_are_not_taken_for_one(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    told = [item("", "failed", error=text) for text in ("one", "two")] + [item("a"), item("a")]
+    for one in told:
+        results.add(one)
+    results.close()
+    text = (tmp_path / "results.jsonl").read_text()
+    assert [json.loads(line) for line in text.splitlines()] == told[:-1]
+
+
+def test_results_are_written_by_one_at_a_time(tmp_path: Path) -> None:
+    first = Results(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"another keevx run writes .*results\.jsonl"):
+        Results(tmp_path)
+    first.close()
+    Results(tmp_path).close()
+
+
 def test_a_run_of_nothing_leaves_no_file(tmp_path: Path) -> None:
     Results(tmp_path / "out").close()
     assert os.listdir(tmp_path / "out") == []

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from keevx_async import Journal
+from keevx_async import ImageToVideo, Journal
+from keevx_async.cli.dry import estimated
+from keevx_async.cli.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
 
@@ -74,6 +77,7 @@ FAULTS = [
         json.dumps({**GOOD, "image_url": None, "reference_images": ["no.png"], "duration": 8}),
         "stdin:1: reference_images: ",
     ),
+    (json.dumps({**GOOD, "key": "a~2"}), "stdin:1: key: 'a~2' is one that the journal gives to"),
     (b" \n", "stdin: holds no prompts"),
 ]
 
@@ -132,6 +136,20 @@ async def test_a_dry_run_leaves_out_what_the_journal_knows_of(tmp_path: Path) ->
         ran = await keevx(*run, "--dry-run", *more, cwd=tmp_path)
         (plan,) = lines(ran.out)
         assert (plan["requests"], plan["submitted"], plan["uncertain"]) == counts
+
+
+@pytest.mark.asyncio
+async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) -> None:
+    file = written(tmp_path / "p.jsonl", takes(1, key="a"))
+    run = ("run", file, "--journal", "run.db")
+    async with Emulator(seconds=0.02, fail_prompts={"take 0"}) as emulator:
+        assert (await keevx(*run, cwd=tmp_path, **at(emulator))).code == 1
+    request = ImageToVideo.from_dict({**GOOD, "prompt": "take 0"})
+    twice = Prompts([Job(1, request, "a"), Job(2, attrs.evolve(request), "a~2")])
+    journal = Journal(tmp_path / "run.db", on_failed="resubmit")
+    async with asyncio.timeout(5):
+        estimate = await estimated(twice, journal)
+    assert estimate.requests.total() == 2
 
 
 @pytest.mark.asyncio
@@ -209,15 +227,31 @@ async def test_failed_items_cannot_be_found_without_a_journal(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
-async def test_a_file_that_is_no_results_is_left_alone(tmp_path: Path) -> None:
-    file = written(tmp_path / "results.jsonl", takes(2))
-    before = file.read_text()
+async def test_rows_with_a_callback_url_are_refused_beside_callbacks(tmp_path: Path) -> None:
+    rows = [GOOD, {**GOOD, "callback_url": "https://example.com/mine"}]
+    file = written(tmp_path / "p.jsonl", rows)
+    run = ("run", file, "--callbacks", "https://example.com/hook", "--listen", "127.0.0.1:0")
     async with Emulator() as emulator:
-        ran = await keevx("run", file, "--out", tmp_path, cwd=tmp_path, **at(emulator))
-        assert not emulator.requests[CREATE]
+        ran = await keevx(*run, cwd=tmp_path, **at(emulator))
+        assert not emulator.requests
     assert ran.code == 2
-    assert "name another --out" in ran.err
-    assert file.read_text() == before
+    assert ran.err.startswith(f"{file}:2: callback_url: ")
+
+
+@pytest.mark.asyncio
+async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
+    file = written(tmp_path / "p.jsonl", takes(2, generate_count=3))
+    async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
+        run = ("run", file, "--journal", "run.db", "--on-uncertain", "resubmit")
+        failed = await keevx(*run, cwd=tmp_path, **at(emulator))
+    assert "1 failed: 3 videos would be made, and paid, anew: keevx run" in failed.err
+    assert "--on-uncertain" not in failed.err
+    async with Emulator(
+        faults=Faults(refuse=1.0, refuse_status=400, refuse_code=400, once=False)
+    ) as emulator:
+        none = await keevx("run", file, cwd=tmp_path, **at(emulator))
+    assert "without --journal" in none.err
+    assert "the ids so far" not in none.err
 
 
 @pytest.mark.asyncio
@@ -289,17 +323,3 @@ async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
         assert not emulator.requests[CREATE]
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert "held by another process" in ran.err
-
-
-@pytest.mark.asyncio
-async def test_a_reader_that_goes_away_does_not_end_paid_work(tmp_path: Path) -> None:
-    file, out = written(tmp_path / "p.jsonl", takes(5)), tmp_path / "out"
-    async with Emulator(seconds=0.2) as emulator:
-        process = await start("run", file, "--out", out, cwd=tmp_path, **at(emulator))
-        assert process.stdout is not None
-        process.stdout._transport.close()  # type: ignore[attr-defined] # asyncio has no other way
-        assert process.stderr is not None
-        err = await process.stderr.read()
-        assert await process.wait() == 0, err
-        assert b"Traceback" not in err
-    assert {item["status"] for item in results(out).values()} == {"done"}

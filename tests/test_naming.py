@@ -31,6 +31,26 @@ def named(
 
 
 @pytest.mark.parametrize(
+    ("destination", "folder"),
+    [
+        ("videos", "videos"),
+        ("videos/", "videos"),
+        ("run.2026", "run.2026"),
+        ("v/{index:05d}-{task_id}", "v"),
+        ("v/a/take-{key}/{task_id}", "v/a"),
+        ("v/{{x}}/{key}", "v/{x}"),
+        ("/{task_id}", "/"),
+        ("{task_id}", "."),
+        ("../{model}/{task_id}", ".."),
+    ],
+)
+def test_the_folder_of_a_template_is_what_stands_before_its_first_field(
+    destination: str, folder: str
+) -> None:
+    assert Names(destination).folder == Path(folder)
+
+
+@pytest.mark.parametrize(
     ("template", "expected"),
     [
         ("videos/", "videos/i2v-7.webm"),

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .sources import STDIN
 from .tally import Status, Tally
 
 RETRY = "--retry-failed"
+UNCERTAIN = "--on-uncertain"
 
 
-def advice(tally: Tally, failed_tasks: int, journal: Path | None, out: Path) -> Iterator[str]:
+def advice(
+    tally: Tally, failed: Sequence[int], journal: Path | None, folder: Path
+) -> Iterator[str]:
     """Yield a line for each thing that can be done.
 
     Args:
         tally: what the run has come to.
-        failed_tasks: items that failed after they were paid.
+        failed: how many videos each item has that failed after it was paid.
         journal: the run's journal.
-        out: where results.jsonl stands.
+        folder: where results.jsonl stands.
     """
     open_ = tally.total - tally.ended[Status.DONE]
     uncertain = tally.ended[Status.UNCERTAIN]
@@ -28,15 +31,20 @@ def advice(tally: Tally, failed_tasks: int, journal: Path | None, out: Path) -> 
         yield _about_uncertain(uncertain, journal)
     if journal is None:
         if open_ > uncertain:
-            yield (
-                "without --journal a second run makes, and pays, every item again; "
-                f"{out / 'results.jsonl'} has the ids so far, which keevx wait and download take"
-            )
+            yield "; ".join(_about_no_journal(tally, folder))
         return
-    if open_ > uncertain + failed_tasks:
+    if open_ > uncertain + len(failed):
         yield f"to go on, paying nothing twice: {again()}"
-    if failed_tasks:
-        yield f"to make, and pay, {failed_tasks:,} failed anew: {again(RETRY)}"
+    if failed:
+        videos = f"{sum(failed):,} video{'s' * (sum(failed) > 1)}"
+        yield f"{len(failed):,} failed: {videos} would be made, and paid, anew: {again(RETRY)}"
+
+
+def _about_no_journal(tally: Tally, folder: Path) -> Iterator[str]:
+    yield "without --journal a second run makes, and pays, every item again"
+    if tally.submitted:
+        path = folder / "results.jsonl"
+        yield f"{path} has the ids so far, which keevx wait and download take"
 
 
 def _about_uncertain(count: int, journal: Path | None) -> str:
@@ -48,6 +56,16 @@ def _about_uncertain(count: int, journal: Path | None) -> str:
 
 def again(*more: str) -> str:
     """Return the command that was given, with nothing in it but more that asks to pay anew."""
-    words = [word for word in sys.argv[1:] if word != RETRY]
+    words = list(_without_paying_anew(sys.argv[1:]))
     command = shlex.join(["keevx", *words, *more])
     return f"{command}  (with the same input)" if STDIN in words else command
+
+
+def _without_paying_anew(given: Sequence[str]) -> Iterator[str]:
+    words = iter(given)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == UNCERTAIN and not value:
+            next(words, None)
+        elif name not in (RETRY, UNCERTAIN):
+            yield word

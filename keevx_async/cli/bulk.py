@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +15,7 @@ from keevx_async.client import Keevx
 from keevx_async.errors import APIError, AuthenticationError, KeevxError
 from keevx_async.fanout import FanOut
 from keevx_async.journal import Journal
+from keevx_async.naming import Names
 from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 
@@ -20,7 +23,7 @@ from .advice import advice
 from .dry import estimated
 from .interrupts import interruptible
 from .listen import answering
-from .prompts import Problem, Prompts, problems
+from .prompts import Job, Problem, Prompts, jobs, problems
 from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
 from .results import Results
 from .sources import Form, Source, opened
@@ -34,7 +37,9 @@ STOPPING = (
 AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
-Out = Annotated[Path, Parameter(help="Folder for the videos; made if need be.")]
+Out = Annotated[
+    Path, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+]
 
 
 @frozen(kw_only=True)
@@ -52,6 +57,11 @@ class Run:
     listen: str
     as_json: bool
     quiet: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where results.jsonl stands."""
+        return Names(self.out).folder
 
     def record(self) -> Journal | None:
         """Return the journal, if there is to be one."""
@@ -78,7 +88,10 @@ def run(
     ] = False,
     retry_failed: Annotated[
         bool,
-        Parameter(negative="", help="Make, and pay, anew what failed in earlier runs."),
+        Parameter(
+            negative="",
+            help="Make, and pay, anew what failed in earlier runs: all videos of an item.",
+        ),
     ] = False,
     on_uncertain: Annotated[
         Literal["report", "resubmit"],
@@ -103,8 +116,11 @@ def run(
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE
+    Names(out)  # first of all: a bad template is told before anything is sent
     with opened(file, format) as source:
         total, wrong = problems(source)
+        if callbacks is not None and not wrong:
+            wrong = list(_with_callbacks(source))
         if wrong:
             return _refuse(wrong, source)
         asked = Run(
@@ -132,6 +148,13 @@ def _refuse(wrong: list[Problem], source: Source) -> int:
     return USAGE
 
 
+def _with_callbacks(source: Source) -> Iterator[Problem]:
+    said = "callback_url: must not be set, for --callbacks gives each create one of its own"
+    for job in jobs(source):
+        if isinstance(job, Job) and job.request.callback_url is not None:
+            yield Problem(source.name, job.line, said)
+
+
 async def _estimate(run: Run) -> int:
     record = run.record() if run.journal is not None and run.journal.is_file() else None
     (await estimated(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
@@ -139,7 +162,11 @@ async def _estimate(run: Run) -> int:
 
 
 async def _interruptible(run: Run) -> int:
-    results = Results(run.out)
+    with closing(Results(run.folder)) as results:
+        return await _reported(run, results)
+
+
+async def _reported(run: Run, results: Results) -> int:
     report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
 
     def tell(times: int) -> None:
@@ -167,21 +194,22 @@ async def _run(run: Run, report: Report) -> int:
         )
         code = await work_off(fan, prompts, report, run.out)
     if not run.quiet:
-        for line in advice(report.tally, report.failed_tasks, run.journal, run.out):
+        for line in advice(report.tally, report.failed, run.journal, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
 
 
 async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
     """Report every outcome, also of a run that is cut short; return the exit code."""
+    folder = Names(out).folder
     try:
         with report.live():
             await _follow(fan, prompts, report)
     except KeevxError:
         if report.tally.ended:  # else it had not begun, and the error says it all
-            report.close(out)
+            report.close(folder)
         raise
-    return report.close(out)
+    return report.close(folder)
 
 
 async def _follow(fan: FanOut[Request], prompts: Prompts, report: Report) -> None:

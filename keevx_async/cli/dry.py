@@ -33,6 +33,8 @@ async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
 async def _state(request: Request, key: str | None, journal: Journal) -> State | None:
     """Return the state that keeps a request from being made; None where it would be."""
     claim = await journal.claim(request.kind.name, encode_request(request), key)
+    if key is not None:  # only equal requests without one must be held, to be told apart
+        journal.release(claim.key, made=False)
     state = claim.entry.state if claim.entry else None
     kept = state is State.SUBMITTED or (state is State.UNCERTAIN and not journal.resubmits)
     return state if kept else None

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest
+from keevx_async.journal import first_try
 from keevx_async.requests import Request
 
 from .sources import BadLine, Source
@@ -108,6 +109,9 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: {key!r} is not a text",))
+    if key is not None and first_try(key) != key:
+        said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
+        return BadLine(line, (said,))
     try:
         request = ImageToVideo.from_dict(with_paths(row, folder))
     except InvalidRequest as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from keevx_async.errors import TaskFailed
@@ -22,9 +20,10 @@ from keevx_async.tasks import Outcome
 from .progress import progress
 from .prompts import Job
 from .results import Results, record
+from .streams import Errors, abandon
 from .tally import Status, Tally, status_of
 
-ERRORS = Console(stderr=True, highlight=False, markup=False, emoji=False)
+ERRORS = Errors(stderr=True, highlight=False, markup=False, emoji=False)
 ERRORS.soft_wrap = not ERRORS.is_interactive  # a line stays one where no person reads it
 OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
 FEW = 50
@@ -54,7 +53,8 @@ class Report:
     ) -> None:
         self.tally = Tally(total, time.monotonic())
         self.stopping = False
-        self.failed_tasks = 0
+        self.failed: list[int] = []
+        """How many videos each item has that failed after it was paid."""
         self._name = name
         self._results = results
         self._json = as_json
@@ -81,7 +81,8 @@ class Report:
         """Take an item's end."""
         status = status_of(outcome.error)
         self.tally.add(status, time.monotonic())
-        self.failed_tasks += isinstance(outcome.error, TaskFailed)
+        if isinstance(outcome.error, TaskFailed):
+            self.failed.append(len(outcome.task_ids))
         item = record(outcome, job)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
         self._keep(item)
@@ -120,16 +121,18 @@ class Report:
             self._say(json.dumps({"event": event, **facts}))
 
     def _say(self, text: str) -> None:
-        """Write a line to standard output; a reader that has gone does not end paid work."""
+        """Write a line to standard output; that it is gone or full does not end paid work."""
         if ERRORS.is_interactive and sys.stdout.isatty():  # above what moves, and left whole
             ERRORS.print(text, soft_wrap=True)
             return
         try:
             print(text, flush=True)
         except BrokenPipeError:
-            # docs.python.org, "Note on SIGPIPE": else the flush at exit would fail too.
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            abandon(sys.stdout)
+        except OSError as error:
+            abandon(sys.stdout)
+            why = error.strerror or error
+            ERRORS.print(f"keevx: standard output is no longer written: {why}")
 
     def close(self, out: Path) -> int:
         """Tell the sum, and return the exit code."""

@@ -13,6 +13,7 @@ from keevx_async.journal import first_try
 from keevx_async.requests import Request
 from keevx_async.tasks import Outcome
 
+from .exclusive import Exclusive, Held
 from .prompts import Job
 from .tally import status_of
 
@@ -37,13 +38,15 @@ def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
 class Results:
     """Appends each item's line as it ends; closed, it holds the last line of every key.
 
-    Lines of other keys stay: they tell of paid tasks whose videos are there.
+    Lines of other keys stay: they tell of paid tasks whose videos are there. So do all lines
+    without a key, of items that failed before they had one.
 
     Args:
         folder: where it stands; made if need be.
 
     Raises:
-        ConfigurationError: another file has its name, or it cannot be written.
+        ConfigurationError: another file has its name, another run writes it, or it cannot be
+            written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,12 +54,16 @@ class Results:
         self._file: IO[str] | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            writable = os.access(folder, os.W_OK)
+            if not os.access(folder, os.W_OK):
+                raise _cannot(self.path, "the folder lets nobody write")
             self._refuse_strangers()
+            self._lock = Exclusive(folder / f".{NAME}.lock")
         except OSError as error:
             raise _cannot(self.path, error.strerror or str(error)) from error
-        if not writable:
-            raise _cannot(self.path, "the folder lets nobody write")
+        except Held:
+            raise ConfigurationError(
+                f"another keevx run writes {self.path}; give this one another --out"
+            ) from None
 
     def _opened(self) -> IO[str]:
         # What is no valid text is written as JSON's own escape of it.
@@ -83,12 +90,17 @@ class Results:
 
     def close(self) -> None:
         """Leave one line a key: the file is replaced whole, or not at all."""
-        if self._file is None:
-            return
-        self._file.close()
-        self._file = None
-        last = {key: number for number, key, _ in self._lines()}
-        kept = {number for key, number in last.items() if key is not None}
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+                self._leave_the_last()
+        finally:
+            self._lock.release()
+
+    def _leave_the_last(self) -> None:
+        last = {key or number: number for number, key, _ in self._lines() if key is not None}
+        kept = set(last.values())
         if all(number in kept for number, _, _ in self._lines()):
             return
         fresh = self.path.with_name(f".{NAME}.new")

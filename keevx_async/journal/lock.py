@@ -12,12 +12,14 @@ from ..errors import JournalError
 if sys.platform == "win32":
     import msvcrt
 
-    def _hold(file: int) -> None:
+    def hold(file: int) -> None:
+        """Lock an open file, or raise OSError if another process has."""
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    def _hold(file: int) -> None:
+    def hold(file: int) -> None:
+        """Lock an open file, or raise OSError if another process has."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -46,7 +48,7 @@ class Lock:
                 f"{path} cannot be used as a journal: cannot write beside it: {error.strerror}"
             ) from error
         try:
-            _hold(self._file)
+            hold(self._file)
         except OSError as error:
             os.close(self._file)
             raise JournalError(
