@@ -15,9 +15,9 @@ from pkgutil import resolve_name
 import attrs
 import pytest
 
-from keevx_async import MODELS
+from keevx_async import MODELS, Journal
 from keevx_async.cli import commands
-from keevx_async.testing import Emulator
+from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, at, keevx, start, written
 from tests.test_cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 
@@ -186,3 +186,35 @@ def test_the_help_that_is_written_twice_says_the_same(path: str, said: str) -> N
 def test_what_needs_no_network_imports_no_aiohttp(module: str) -> None:
     code = f"import sys, keevx_async.cli.{module}; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+NASTY = "\x1b[2J:dog:\r\n\u202e"
+ESCAPED = "\\x1b[2J:dog:\\r\\n\\u202e"
+
+
+async def doubtful(path: Path) -> None:
+    """A journal with a create in doubt, and one that was made."""
+    body = json.dumps(GOOD).encode()
+    with Journal(path) as journal:
+        for key in (NASTY, "made"):
+            await journal.begin(key, "i2v", body)
+        await journal.uncertain(NASTY, NASTY)
+        await journal.submitted("made", ["i2v-1"])
+
+
+@pytest.mark.asyncio
+async def test_what_a_journal_holds_cannot_move_the_terminal(tmp_path: Path) -> None:
+    await doubtful(tmp_path / "run.db")
+    ran = await keevx("journal", "run.db", cwd=tmp_path)
+    assert (ran.code, ran.out.count("\n")) == (3, 3)
+    assert ran.out.count(ESCAPED) == 2
+
+
+@pytest.mark.asyncio
+async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Path) -> None:
+    written(tmp_path / "p.jsonl", [GOOD])
+    faults = Faults(refuse=1.0, once=False, refuse_status=400, refuse_code=7, refuse_message=NASTY)
+    async with Emulator(faults=faults) as emulator:
+        ran = await keevx("run", "p.jsonl", cwd=tmp_path, **at(emulator))
+    assert ran.code == 1
+    assert [ESCAPED in line for line in ran.err.splitlines()].count(True) == 1

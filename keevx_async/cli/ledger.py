@@ -16,6 +16,7 @@ from keevx_async.journal import Entry, Journal, State
 
 from .lines import complain
 from .report import OK, UNCERTAIN, USAGE
+from .text import printable
 
 
 async def journal(
@@ -59,7 +60,8 @@ def tell_journal(console: Console, journal: Journal) -> int:
 def _tell_uncertain(console: Console, entry: Entry) -> None:
     when = datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds")
     prompt = json.loads(entry.body).get("prompt", "")
-    console.print(f"uncertain  {entry.key}  {when}  {entry.reason}  {prompt!r}")
+    line = f"uncertain  {entry.key}  {when}  {entry.reason}  {prompt!r}"
+    console.print(printable(line), emoji=False)
 
 
 def settlement(word: str) -> tuple[str, tuple[str, ...]]:

@@ -14,9 +14,10 @@ from rich.table import Table
 from keevx_async import ImageToVideo
 from keevx_async.rules import MODELS, ModelRules
 
-from .lines import Json, Teller, complain, printable
+from .lines import Json, Teller, complain
 from .prompts import Job, jobs, problems
 from .report import OK, USAGE
+from .text import printable
 
 _NAMES = tuple(one.name for one in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
