@@ -206,8 +206,33 @@ async def doubtful(path: Path) -> None:
 async def test_what_a_journal_holds_cannot_move_the_terminal(tmp_path: Path) -> None:
     await doubtful(tmp_path / "run.db")
     ran = await keevx("journal", "run.db", cwd=tmp_path)
-    assert (ran.code, ran.out.count("\n")) == (3, 3)
+    assert (ran.code, ran.out.count("\n"), ran.err.count("\n")) == (3, 2, 1)
     assert ran.out.count(ESCAPED) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> None:
+    await doubtful(tmp_path / "run.db")
+    ran = await keevx("journal", "run.db", "--json", cwd=tmp_path)
+    assert (ran.code, "keevx journal run.db --settle" in ran.err) == (3, True)
+    *entries, sums = objects(ran.out)
+    assert [(one["key"], one["state"], one["task_ids"]) for one in entries] == [
+        (NASTY, "uncertain", []),
+        ("made", "submitted", ["i2v-1"]),
+    ]
+    assert entries[0]["reason"] == NASTY
+    assert entries[1]["prompt"] == GOOD["prompt"]
+    assert (
+        sums.items() >= {"journal": "run.db", "submitted": 1, "uncertain": 1, "refused": 0}.items()
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_machine_is_told_the_demo_in_objects_alone(tmp_path: Path) -> None:
+    ran = await keevx("demo", "--json", cwd=tmp_path)
+    *_, summary, books = objects(ran.out)
+    assert (ran.code, summary["event"], summary["done"]) == (0, "summary", 20)
+    assert books == {"event": "emulator", "tasks": 20, "twice": 0}
 
 
 @pytest.mark.asyncio
