@@ -18,7 +18,7 @@ import pytest
 from keevx_async import MODELS, Journal
 from keevx_async.cli import commands
 from keevx_async.testing import Emulator, Faults
-from tests.test_cli import GOOD, at, keevx, start, written
+from tests.test_cli import GOOD, at, fed, keevx, start, written
 from tests.test_cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 
 
@@ -243,3 +243,11 @@ async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Pa
         ran = await keevx("run", "p.jsonl", cwd=tmp_path, **at(emulator))
     assert ran.code == 1
     assert [ESCAPED in line for line in ran.err.splitlines()].count(True) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("header", [" model,prompt", "_model,prompt", "'model',prompt"])
+async def test_what_begins_with_no_bracket_is_read_as_csv(tmp_path: Path, header: str) -> None:
+    ran = await fed(f"{header}\nV,A dog\n".encode(), "run", "-", cwd=tmp_path, KEEVX_API_KEY="k")
+    assert (ran.code, "is no JSON" in ran.err) == (2, False)
+    assert "stdin:2: model: is required" in ran.err

@@ -171,6 +171,7 @@ async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
     [
         (EIGHT, "--image-url: model V needs a start frame"),
         ((*EIGHT, "--image-url", "gone.png"), "gone.png"),
+        ((*EIGHT, "--image-url", "data:image/png;base64," + "A" * 5000), "data: URIs are not"),
         (IMAGE, "--duration"),
         ((*IMAGE, "--duration", "5"), "--duration: 5 is not one of 4, 6, 8"),
         ((*IMAGE, *EIGHT, "--generate-count", "x"), "--generate-count"),
