@@ -129,6 +129,14 @@ BROKEN = [
         "gone.png is neither a URL nor a file",
         id="file",
     ),
+    pytest.param(
+        json.dumps({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),
+        "prompts.jsonl:2: image_url: data: URIs are not taken",
+        id="data",
+    ),
+    pytest.param(
+        json.dumps({**GOOD, "image_url": "A" * 5000}), "prompts.jsonl:2: image_url: ", id="long"
+    ),
     pytest.param(json.dumps({**GOOD, "key": 7}), "2: key: 7 is not a text", id="key"),
 ]
 

@@ -15,10 +15,10 @@ from pkgutil import resolve_name
 import attrs
 import pytest
 
-from keevx_async import MODELS
+from keevx_async import MODELS, Journal
 from keevx_async.cli import commands
-from keevx_async.testing import Emulator
-from tests.test_cli import GOOD, at, keevx, start, written
+from keevx_async.testing import Emulator, Faults
+from tests.test_cli import GOOD, at, fed, keevx, start, written
 from tests.test_cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 
 
@@ -29,14 +29,16 @@ async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: P
     async with Emulator() as emulator:
         ran = await keevx("check", "p.jsonl", cwd=tmp_path, **at(emulator))
         assert (ran.code, ran.err) == (0, "")
-        assert ran.out.splitlines() == [
-            "S  1 request, 1 video",
-            "V  2 requests, 4 videos",
-            "p.jsonl: 3 requests, 5 videos; nothing was sent",
-        ]
+        rows = [line.split() for line in ran.out.splitlines()]
+        assert ["V", "1080p", "6", "s", "2", "4"] in rows
+        assert "p.jsonl: 3 requests, 5 videos; nothing was sent" in ran.out
         assert not emulator.requests
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)  # nor is a key asked for
-    assert objects(ran.out)[1] == {"model": "V", "requests": 2, "videos": 4}
+    (plan,) = objects(ran.out)
+    assert (plan["requests"], plan["videos"], len(plan["groups"])) == (3, 5, 2)
+    given = (tmp_path / "p.jsonl").read_bytes()
+    ran = await fed(given, "check", "-", "--format", "jsonl", cwd=tmp_path)
+    assert (ran.code, "stdin: 3 requests, 5 videos" in ran.out) == (0, True)
 
 
 @pytest.mark.asyncio
@@ -46,7 +48,7 @@ async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) ->
     assert ran.code == 2
     assert "p.jsonl:2: duration: 5 is not one of 4, 6, 8" in ran.out
     assert "p.jsonl:3: promt: is no field" in ran.out
-    assert ran.err.startswith("keevx: p.jsonl has 2 problems")
+    assert ran.err == "keevx: mend what is named in p.jsonl, and check again\n"
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)
     assert [(one["file"], one["line"]) for one in objects(ran.out)] == [
         ("p.jsonl", 2),
@@ -186,3 +188,68 @@ def test_the_help_that_is_written_twice_says_the_same(path: str, said: str) -> N
 def test_what_needs_no_network_imports_no_aiohttp(module: str) -> None:
     code = f"import sys, keevx_async.cli.{module}; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+NASTY = "\x1b[2J:dog:\r\n\u202e"
+ESCAPED = "\\x1b[2J:dog:\\r\\n\\u202e"
+
+
+async def doubtful(path: Path) -> None:
+    """A journal with a create in doubt, and one that was made."""
+    body = json.dumps(GOOD).encode()
+    with Journal(path) as journal:
+        for key in (NASTY, "made"):
+            await journal.begin(key, "i2v", body)
+        await journal.uncertain(NASTY, NASTY)
+        await journal.submitted("made", ["i2v-1"])
+
+
+@pytest.mark.asyncio
+async def test_what_a_journal_holds_cannot_move_the_terminal(tmp_path: Path) -> None:
+    await doubtful(tmp_path / "run.db")
+    ran = await keevx("journal", "run.db", cwd=tmp_path)
+    assert (ran.code, ran.out.count("\n"), ran.err.count("\n")) == (3, 2, 1)
+    assert ran.out.count(ESCAPED) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> None:
+    await doubtful(tmp_path / "run.db")
+    ran = await keevx("journal", "run.db", "--json", cwd=tmp_path)
+    assert (ran.code, "keevx journal run.db --settle" in ran.err) == (3, True)
+    *entries, sums = objects(ran.out)
+    assert [(one["key"], one["state"], one["task_ids"]) for one in entries] == [
+        (NASTY, "uncertain", []),
+        ("made", "submitted", ["i2v-1"]),
+    ]
+    assert entries[0]["reason"] == NASTY
+    assert entries[1]["prompt"] == GOOD["prompt"]
+    assert (
+        sums.items() >= {"journal": "run.db", "submitted": 1, "uncertain": 1, "refused": 0}.items()
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_machine_is_told_the_demo_in_objects_alone(tmp_path: Path) -> None:
+    ran = await keevx("demo", "--json", cwd=tmp_path)
+    *_, summary, books = objects(ran.out)
+    assert (ran.code, summary["event"], summary["done"]) == (0, "summary", 20)
+    assert books == {"event": "emulator", "tasks": 20, "twice": 0}
+
+
+@pytest.mark.asyncio
+async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Path) -> None:
+    written(tmp_path / "p.jsonl", [GOOD])
+    faults = Faults(refuse=1.0, once=False, refuse_status=400, refuse_code=7, refuse_message=NASTY)
+    async with Emulator(faults=faults) as emulator:
+        ran = await keevx("run", "p.jsonl", cwd=tmp_path, **at(emulator))
+    assert ran.code == 1
+    assert [ESCAPED in line for line in ran.err.splitlines()].count(True) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("header", [" model,prompt", "_model,prompt", "'model',prompt"])
+async def test_what_begins_with_no_bracket_is_read_as_csv(tmp_path: Path, header: str) -> None:
+    ran = await fed(f"{header}\nV,A dog\n".encode(), "run", "-", cwd=tmp_path, KEEVX_API_KEY="k")
+    assert (ran.code, "is no JSON" in ran.err) == (2, False)
+    assert "stdin:2: model: is required" in ran.err

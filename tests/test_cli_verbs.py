@@ -104,16 +104,65 @@ async def test_an_uncertain_submit_says_what_to_do_and_is_not_sent_again(tmp_pat
         assert set(emulator.creates.values()) == {1}
 
 
+async def under_way(emulator: Emulator, *more: str, cwd: Path) -> asyncio.subprocess.Process:
+    """A submit whose create was sent, and not answered yet."""
+    process = await start(*SUBMIT, *EIGHT, *IMAGE, *more, cwd=cwd, **at(emulator))
+    while not emulator.tasks:  # noqa: ASYNC110 - the emulator's books ring no bell
+        await asyncio.sleep(0.01)
+    return process
+
+
 @pytest.mark.asyncio
-async def test_an_interrupted_submit_prints_the_ids_it_was_given(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_submit_prints_the_ids_it_was_given(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     async with Emulator(faults=Faults(latency=1.0)) as emulator:
-        process = await start(*SUBMIT, *EIGHT, *IMAGE, cwd=tmp_path, **at(emulator))
-        while not emulator.tasks:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGINT)
+        process = await under_way(emulator, "--wait", cwd=tmp_path)
+        process.send_signal(number)
         out, err = await process.communicate()
         assert (process.returncode, b"Traceback" in err) == (130, False), err
+        assert b"stopping" in err
         assert out.decode().split() == list(emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: Path) -> None:
+    faults = Faults(latency=1.0, error_after_create=1.0)
+    async with Emulator(faults=faults) as emulator:
+        process = await under_way(emulator, cwd=tmp_path)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+        assert (process.returncode, out) == (130, b"")
+        assert b"look for it in your Keevx account" in err
+
+
+@pytest.mark.asyncio
+async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain(
+    tmp_path: Path,
+) -> None:
+    more = ("--key", "mine", "--journal", "run.db")
+    async with Emulator(faults=Faults(silent_after_create=1.0)) as emulator:
+        process = await under_way(emulator, *more, cwd=tmp_path)
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        assert b"30 s to answer" in await process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
+        assert (process.returncode, out) == (130, b"")
+        assert b"look for it in your Keevx account" in err
+        assert b"keevx journal run.db --settle mine=ID" in err
+
+
+@pytest.mark.asyncio
+async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
+    async with Emulator(seconds=60) as emulator:
+        process = await start("wait", await made(emulator), cwd=tmp_path, **at(emulator))
+        while emulator.requests["GET /v1/image_to_video"] < 1:  # noqa: ASYNC110 - no bell
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+        assert (process.returncode, err) == (130, b"keevx: interrupted\n")
 
 
 @pytest.mark.asyncio
@@ -122,6 +171,7 @@ async def test_an_interrupted_submit_prints_the_ids_it_was_given(tmp_path: Path)
     [
         (EIGHT, "--image-url: model V needs a start frame"),
         ((*EIGHT, "--image-url", "gone.png"), "gone.png"),
+        ((*EIGHT, "--image-url", "data:image/png;base64," + "A" * 5000), "data: URIs are not"),
         (IMAGE, "--duration"),
         ((*IMAGE, "--duration", "5"), "--duration: 5 is not one of 4, 6, 8"),
         ((*IMAGE, *EIGHT, "--generate-count", "x"), "--generate-count"),

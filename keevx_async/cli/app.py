@@ -24,6 +24,7 @@ app = App(
     help="Image-to-video with Keevx: every create is paid at most once.",
     version=VERSION,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 register(app)
 CODES: dict[type[Exception], int] = {

@@ -12,16 +12,19 @@ from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
 
 from .bulk import Concurrency, Out, work_off
+from .lines import Json, Teller
 from .prompts import Prompts
 from .report import Report
 
 COUNT = 20
 
 
-async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) -> int:
+async def demo(
+    *, out: Out = Path("demo-videos"), concurrency: Concurrency = 8, json: Json = False
+) -> int:
     """Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."""
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
-    prompts, report = Prompts.of(_requests()), Report(COUNT, "demo")
+    prompts, report = Prompts.of(_requests()), Report(COUNT, "demo", as_json=json)
     retry = RetryPolicy(first_delay=0.1)
     async with (
         Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
@@ -30,7 +33,9 @@ async def demo(*, out: Out = Path("demo-videos"), concurrency: Concurrency = 8) 
         fan = keevx.generate_many(prompts, concurrency=concurrency, download=out)
         code = await work_off(fan, prompts, report, out)
         twice = sum(made > 1 for made in emulator.creates.values())
-    print(f"the emulator made {len(emulator.tasks)} tasks, {twice} of them twice")
+    made = len(emulator.tasks)
+    fields = {"event": "emulator", "tasks": made, "twice": twice}
+    Teller(json).tell(fields, f"the emulator made {made} tasks, {twice} of them twice")
     return code
 
 

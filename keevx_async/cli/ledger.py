@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import json as json_module
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal import Entry, Journal, State
 
-from .lines import complain
+from .lines import Json, Teller, complain
 from .report import OK, UNCERTAIN, USAGE
 
 
@@ -26,6 +25,7 @@ async def journal(
         list[str] | None,
         Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
     ] = None,
+    json: Json = False,
 ) -> int:
     """Show what a journal holds, and the creates whose answer was lost; settle them."""
     if not file.is_file():
@@ -35,31 +35,39 @@ async def journal(
         for word in settle or []:
             key, ids = settlement(word)
             await record.settle(key, ids)
-        return tell_journal(Console(soft_wrap=True, highlight=False, markup=False), record)
+        return tell_journal(Teller(json), record)
 
 
-def tell_journal(console: Console, journal: Journal) -> int:
-    """Print counts and every uncertain create; return the exit code."""
+def tell_journal(teller: Teller, journal: Journal) -> int:
+    """Print counts and every uncertain create, for a machine every create; return the exit code."""
     counts: Counter[State] = Counter()
     for entry in journal.entries():
         counts[entry.state] += 1
-        if entry.state is State.UNCERTAIN:
-            _tell_uncertain(console, entry)
+        if teller.as_json or entry.state is State.UNCERTAIN:
+            _tell(teller, entry)
     told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
-    console.print(f"{journal.path}: {told or 'empty'}")
+    sums = {state.value: counts[state] for state in State}
+    teller.tell({"journal": journal.path, **sums}, f"{journal.path}: {told or 'empty'}")
     if not counts[State.UNCERTAIN]:
         return OK
-    console.print(
-        "Look for the uncertain ones in your Keevx account, then tell: "
+    complain(
+        "look for the uncertain ones in your Keevx account, then tell: "
         f"keevx journal {journal.path} --settle KEY=ID (or KEY=none, and it is made when run again)"
     )
     return UNCERTAIN
 
 
-def _tell_uncertain(console: Console, entry: Entry) -> None:
-    when = datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds")
-    prompt = json.loads(entry.body).get("prompt", "")
-    console.print(f"uncertain  {entry.key}  {when}  {entry.reason}  {prompt!r}")
+def _tell(teller: Teller, entry: Entry) -> None:
+    fields = {
+        "key": entry.key,
+        "state": entry.state.value,
+        "task_ids": entry.task_ids,
+        "at": datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds"),
+        "reason": entry.reason,
+        "prompt": json_module.loads(entry.body).get("prompt", ""),
+    }
+    line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
+    teller.tell(fields, line)
 
 
 def settlement(word: str) -> tuple[str, tuple[str, ...]]:

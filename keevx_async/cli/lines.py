@@ -19,6 +19,7 @@ from keevx_async.tasks import FAILED as TASK_FAILED
 from keevx_async.tasks import Task
 
 from .report import FAILED, OK, USAGE
+from .text import printable
 
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object a line.")]
@@ -31,13 +32,6 @@ def seconds(_: object, value: float | None) -> None:
     """Refuse what is no length of time."""
     if value is not None and not 0 <= value < math.inf:
         raise ValueError(f"{value} is no number of seconds from 0")
-
-
-def printable(text: str) -> str:
-    """Return text with all that could move a terminal's cursor, or end the line, escaped."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
 
 
 def bear_any_text() -> None:

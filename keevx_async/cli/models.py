@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -11,54 +10,41 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from keevx_async import ImageToVideo
 from keevx_async.rules import MODELS, ModelRules
 
-from .lines import Json, Teller, complain, printable
-from .prompts import Job, jobs, problems
+from .dry import estimated
+from .lines import Json, Teller, complain
+from .prompts import Prompts, problems
 from .report import OK, USAGE
+from .sources import Form, opened
+from .text import printable
 
 _NAMES = tuple(one.name for one in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(
-    file: Annotated[Path, Parameter(help="Prompts: JSON lines, or CSV with a header.")],
+async def check(
+    file: Annotated[
+        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+    ],
     /,
     *,
+    format: Annotated[
+        Form | None, Parameter(help="Of the prompts; by default as they look.")
+    ] = None,
     json: Json = False,
 ) -> int:
     """Check a file of prompts, and count what it would make. Sends nothing."""
     teller = Teller(json)
-    _, wrong = problems(file)
-    for problem in wrong:
-        teller.tell(attrs.asdict(problem), str(problem))
-    if wrong:
-        complain(f"{file} has {_many(len(wrong), 'problem')}; mend what is named, and check again")
-        return USAGE
-    _count(file, teller)
+    with opened(file, format) as source:
+        _, wrong = problems(source)
+        for problem in wrong:
+            teller.tell(attrs.asdict(problem), str(problem))
+        if wrong:
+            complain(f"mend what is named in {source.name}, and check again")
+            return USAGE
+        (await estimated(Prompts(source), None)).tell(source.name, as_json=json)
     return OK
-
-
-def _count(file: Path, teller: Teller) -> None:
-    requests, videos = Counter[str](), Counter[str]()
-    for job in jobs(file):
-        if isinstance(job, Job) and isinstance(job.request, ImageToVideo):
-            requests[job.request.model] += 1
-            videos[job.request.model] += job.request.count
-    for model in sorted(requests):
-        fields = {"model": model, "requests": requests[model], "videos": videos[model]}
-        teller.tell(fields, f"{model}  {_makes(requests[model], videos[model])}")
-    if not teller.as_json:
-        teller.tell({}, f"{file}: {_makes(requests.total(), videos.total())}; nothing was sent")
-
-
-def _makes(requests: int, videos: int) -> str:
-    return f"{_many(requests, 'request')}, {_many(videos, 'video')}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def models(*, json: Json = False) -> int:

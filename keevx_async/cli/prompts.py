@@ -16,6 +16,8 @@ from keevx_async.requests import Request
 from .sources import BadLine, Source
 
 KEY = "key"
+LONGEST_TOLD = 300
+"""Letters of a path that a person is told."""
 
 
 @frozen
@@ -127,8 +129,23 @@ def _missing(request: Request) -> Iterator[str]:
         value: object = getattr(request, name)
         several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         for one in several:
-            if isinstance(one, Path) and not one.is_file():
-                yield f"{name}: {one} is neither a URL nor a file"
+            if isinstance(one, Path) and not is_there(one):
+                yield f"{name}: {absent(one)}"
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether path is a file; one too long for the system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def absent(path: Path) -> str:
+    """Say what is wrong with a path that is not there; a whole image may stand in it."""
+    if any(part.startswith("data:") for part in path.parts):
+        return "data: URIs are not taken; save the image as a file, and name that"
+    return f"{str(path)[:LONGEST_TOLD]} is neither a URL nor a file"
 
 
 def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:

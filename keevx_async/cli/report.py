@@ -22,6 +22,7 @@ from .prompts import Job
 from .results import Results, record
 from .streams import Errors, abandon
 from .tally import Status, Tally, status_of
+from .text import printable
 
 ERRORS = Errors(stderr=True, highlight=False, markup=False, emoji=False)
 ERRORS.soft_wrap = not ERRORS.is_interactive  # a line stays one where no person reads it
@@ -91,7 +92,7 @@ class Report:
     def _tell(self, outcome: Outcome[Request], status: Status, line: int) -> None:
         if self._lines:
             for text in _lines_of(outcome, status):
-                self._say(text)
+                self._say(printable(text))
         stopped = self.stopping and status is Status.UNFINISHED  # not its fault
         if outcome.error is not None and not stopped:
             self._warn(f"{self._name}:{line}: {outcome.error}", status)
@@ -99,7 +100,7 @@ class Report:
     def _warn(self, text: str, status: Status) -> None:
         self._room -= 1
         if self._room >= 0:
-            ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
+            ERRORS.print(Text(printable(text), "yellow" if status is Status.UNCERTAIN else "red"))
         elif self._room == -1 and self._results is not None:
             ERRORS.print(f"keevx: further errors are told in {self._results.path} only")
 

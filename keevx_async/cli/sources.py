@@ -88,9 +88,9 @@ def opened(file: Path, form: Form | None) -> Generator[Source]:
 
 def _sniffed(file: IO[str]) -> Form:
     """Tell JSON lines by their first letter: no header of ours begins with a bracket."""
-    first = file.read(4096).lstrip()[:1]
+    is_json = file.read(4096).lstrip().startswith(("{", "["))
     file.seek(0)
-    return "csv" if first.isalpha() or first == '"' else "jsonl"
+    return "jsonl" if is_json else "csv"
 
 
 def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:

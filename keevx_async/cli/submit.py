@@ -14,11 +14,14 @@ from cyclopts import Parameter
 from keevx_async import ImageToVideo
 from keevx_async.client import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.fanout import FanOut
 from keevx_async.tasks import Outcome
 
+from .bulk import AT_ONCE, STOPPING
+from .interrupts import interruptible
 from .lines import FLAG, Download, Json, Teller, complain
-from .prompts import with_paths
-from .report import OK, UNCERTAIN
+from .prompts import absent, is_there, with_paths
+from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN
 from .verbs import PATIENCE, see_through
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
@@ -40,32 +43,36 @@ async def submit(
 ) -> int:
     """Make one create, which is paid, and print its task ids. Images: URLs or local files."""
     request, teller = _request(fields), Teller(json)
-    async with Keevx(journal=journal, retry=PATIENCE) as keevx:
-        outcome = await _create(keevx, request, key, teller)
-        if isinstance(outcome.error, SubmissionUncertain):
-            return _uncertain(outcome.error, journal)
-        if outcome.error is not None:
-            raise outcome.error
-        if not (wait or download):
-            return OK
-        return await see_through(keevx, list(outcome.task_ids), teller, download)
+    with interruptible(lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)):
+        try:
+            async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+                fan = keevx.submit_many([request], key=lambda _: key)
+                ids = await _create(fan, teller, journal)
+                if not (ids and (wait or download)):
+                    return OK if ids else UNCERTAIN
+                return await see_through(keevx, ids, teller, download)
+        except asyncio.CancelledError:
+            return INTERRUPTED
 
 
-async def _create(keevx: Keevx, request: ImageToVideo, key: str | None, teller: Teller) -> Outcome:
-    """Make the create and print its ids; those of an interrupted one, too."""
-    fan = keevx.submit_many([request], key=lambda _: key)
+async def _create(fan: FanOut[ImageToVideo], teller: Teller, journal: Path | None) -> list[str]:
+    """Make the create, and tell what came of it, also when interrupted; return its ids."""
     try:
         (outcome,) = [outcome async for outcome in fan]
     except asyncio.CancelledError:
         for outcome in fan.outcomes:
-            _tell(outcome, teller)
+            _tell(outcome, teller, journal)
         raise
-    _tell(outcome, teller)
-    return outcome
+    _tell(outcome, teller, journal)
+    if outcome.error is not None and not isinstance(outcome.error, SubmissionUncertain):
+        raise outcome.error
+    return list(outcome.task_ids)
 
 
-def _tell(outcome: Outcome, teller: Teller) -> None:
+def _tell(outcome: Outcome, teller: Teller, journal: Path | None) -> None:
     ids = outcome.task_ids
+    if isinstance(outcome.error, SubmissionUncertain):
+        _uncertain(outcome.error, journal)
     if not ids:
         return
     try:
@@ -75,11 +82,10 @@ def _tell(outcome: Outcome, teller: Teller) -> None:
         raise
 
 
-def _uncertain(error: SubmissionUncertain, journal: Path | None) -> int:
+def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
     complain(error)
     if journal is not None:
         complain(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
-    return UNCERTAIN
 
 
 def _request(given: dict[str, Any]) -> ImageToVideo:
@@ -89,9 +95,9 @@ def _request(given: dict[str, Any]) -> ImageToVideo:
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
-    missing = [str(path) for path in request.local_files() if not path.is_file()]
+    missing = [absent(path) for path in request.local_files() if not is_there(path)]
     if missing:
-        raise ConfigurationError(f"neither a URL nor a file: {', '.join(missing)}")
+        raise ConfigurationError("; ".join(missing))
     return request
 
 

@@ -1,0 +1,10 @@
+"""Text of others, made fit for a terminal."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return text with all that could move a terminal's cursor, or end the line, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
