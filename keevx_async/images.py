@@ -147,6 +147,17 @@ def look(path: Path) -> Image:
     return Image(digest.hexdigest(), kind, version, time.time() - touched > SETTLED)
 
 
+def glance(path: Path) -> ImageType:
+    """Return what a file is by its size and first bytes; the rest stays unread.
+
+    Raises:
+        UploadError: as ``look``.
+    """
+    size = version_of(path).size
+    with _telling(path), open(path, "rb") as file:
+        return checked(str(path), file.read(16), size)
+
+
 def read(source: bytes | BinaryIO) -> tuple[bytes, ImageType]:
     """Return an image's bytes and type; a file is read no further than 20 MB.
 

@@ -130,6 +130,11 @@ BROKEN = [
         id="file",
     ),
     pytest.param(
+        json.dumps({**GOOD, "image_url": "prompts.jsonl"}),  # a file, and no image
+        "prompts.jsonl is no JPEG, PNG or WebP image, by its first bytes",
+        id="no image",
+    ),
+    pytest.param(
         json.dumps({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),
         "prompts.jsonl:2: image_url: data: URIs are not taken",
         id="data",

@@ -66,7 +66,8 @@ class Estimate:
         if self.requests:
             console.print(self._table())
         requests, videos = self.requests.total(), self.videos.total()
-        console.print(f"{name}: {requests:,} requests, {videos:,} videos; nothing was sent")
+        counted = f"{_several(requests, 'request')}, {_several(videos, 'video')}"
+        console.print(f"{name}: {counted}; nothing was sent")
         for state, count in self.kept.items():
             console.print(f"not counted, for the journal knows of them: {count:,} {state}")
 
@@ -89,3 +90,7 @@ class Estimate:
             row = (f"{count:,}", f"{self.videos[group]:,}")
             table.add_row(model, resolution, f"{seconds} s", *row)
         return table
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -9,7 +9,8 @@ from typing import Any, cast
 from attrs import frozen
 
 from keevx_async import ImageToVideo
-from keevx_async.errors import ConfigurationError, InvalidRequest
+from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
+from keevx_async.images import glance
 from keevx_async.journal import first_try
 from keevx_async.requests import Request
 
@@ -129,19 +130,24 @@ def _missing(request: Request) -> Iterator[str]:
         value: object = getattr(request, name)
         several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         for one in several:
-            if isinstance(one, Path) and not is_there(one):
-                yield f"{name}: {absent(one)}"
+            if isinstance(one, Path) and (fault := fault_of(one)):
+                yield f"{name}: {fault}"
 
 
-def is_there(path: Path) -> bool:
-    """Tell whether path is a file; one too long for the system is none."""
+def fault_of(path: Path) -> str | None:
+    """Say what keeps a local image from being uploaded, or None."""
     try:
-        return path.is_file()
-    except OSError:
-        return False
+        if not path.is_file():
+            return _absent(path)
+        glance(path)
+    except UploadError as error:
+        return str(error)
+    except OSError:  # too long for the system
+        return _absent(path)
+    return None
 
 
-def absent(path: Path) -> str:
+def _absent(path: Path) -> str:
     """Say what is wrong with a path that is not there; a whole image may stand in it."""
     if any(part.startswith("data:") for part in path.parts):
         return "data: URIs are not taken; save the image as a file, and name that"

@@ -20,7 +20,7 @@ from keevx_async.tasks import Outcome
 from .bulk import AT_ONCE, STOPPING
 from .interrupts import interruptible
 from .lines import FLAG, Download, Json, Teller, complain
-from .prompts import absent, is_there, with_paths
+from .prompts import fault_of, with_paths
 from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN
 from .verbs import PATIENCE, see_through
 
@@ -95,7 +95,7 @@ def _request(given: dict[str, Any]) -> ImageToVideo:
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
-    missing = [absent(path) for path in request.local_files() if not is_there(path)]
+    missing = [fault for path in request.local_files() if (fault := fault_of(path))]
     if missing:
         raise ConfigurationError("; ".join(missing))
     return request
