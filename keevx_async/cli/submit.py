@@ -103,7 +103,7 @@ def _request(given: dict[str, Any]) -> ImageToVideo:
 
 def _options() -> list[inspect.Parameter]:
     """Return an option for each field of the request, with the help its docstring gives."""
-    types, helps = get_type_hints(ImageToVideo), _helps(ImageToVideo.__doc__ or "")
+    types, helps = get_type_hints(ImageToVideo), _helps(inspect.getdoc(ImageToVideo) or "")
     return [
         inspect.Parameter(
             one.name,
@@ -121,7 +121,7 @@ def _said(said: str | None, default: object) -> Parameter:
 
 def _helps(docstring: str) -> dict[str, str]:
     """Return what a docstring's Args say, by name, in a command line's words."""
-    found = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", docstring, re.MULTILINE)
+    found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE)
     return {name: " ".join(_in_words(said).split()) for name, said in found}
 
 
