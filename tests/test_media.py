@@ -493,7 +493,7 @@ async def test_no_signature_of_a_url_is_told(tmp_path: Path) -> None:
 async def test_closing_ends_a_download(tmp_path: Path) -> None:
     async with storing(serve(stall=5000)) as (storage, keevx):
         downloading = asyncio.ensure_future(keevx.download(storage.url, tmp_path))
-        await asyncio.sleep(0.1)
+        await until(lambda: len(storage.seen) == 1)
         await keevx.close()
         with pytest.raises(ConfigurationError, match="was closed"):
             await downloading

@@ -95,7 +95,7 @@ async def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
 def test_a_body_does_not_depend_on_how_its_file_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (tmp_path / "p.jsonl").write_text(json.dumps({**FIELDS, "image_url": "a.png"}))
     monkeypatch.chdir(tmp_path)
     (near,), (far,) = jobs(Path("p.jsonl")), jobs(tmp_path / "p.jsonl")

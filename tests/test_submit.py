@@ -90,7 +90,7 @@ async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fau
 @pytest.mark.parametrize("fault", LOSSES)
 async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> None:
     requests = some_requests(40)
-    async with Emulator(faults=lost(fault)) as emulator, keevx_of(emulator, timeout=0.5) as keevx:
+    async with Emulator(faults=lost(fault)) as emulator, keevx_of(emulator, timeout=2.0) as keevx:
         fan = await getattr(keevx, verb)(requests, concurrency=40)
     assert [outcome.request for outcome in fan.outcomes] == requests
     assert {type(error) for error in fan.errors} == {SubmissionUncertain}
