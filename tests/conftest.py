@@ -19,8 +19,8 @@ hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-# Programs that tests start warn as in dev mode, but without its asyncio debugging: that writes to
-# stderr how long a step took, and on a busy machine a test of what stderr holds would be one of time.
+# Programs that tests start warn as in dev mode, but without its asyncio debugging: that tells on
+# stderr how long a step took, so a test of what stderr holds would be one of time.
 if os.environ.pop("PYTHONDEVMODE", None):
     os.environ.update(PYTHONWARNINGS="default", PYTHONFAULTHANDLER="1")
 
