@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
 from unittest.mock import Mock
 
 import hypothesis
@@ -23,6 +23,20 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 # stderr how long a step took, and on a busy machine a test of what stderr holds would be one of time.
 if os.environ.pop("PYTHONDEVMODE", None):
     os.environ.update(PYTHONWARNINGS="default", PYTHONFAULTHANDLER="1")
+
+
+T = TypeVar("T")
+
+
+def at_once(what: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits, such as reading a journal in SQLite, whether or not a loop runs."""
+    try:
+        what.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    what.close()
+    raise AssertionError("it waits")
 
 
 class FakeClock:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 )
 
 from keevx_async import Journal, JournalError
-from keevx_async.journal import Entry, JournalProtocol, State
+from keevx_async.journal import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.tasks import Task
 
 T = TypeVar("T")
@@ -107,6 +107,18 @@ class JournalMachine(RuleBasedStateMachine):
             del ended[:-1]
             ended[-1].sure = True
         return done
+
+    def find(self, key: str) -> Entry | None:
+        return self.loop.run_until_complete(self.journal.find(key))
+
+    def record(self, task_id: str) -> TaskRecord | None:
+        return self.loop.run_until_complete(self.journal.task(task_id))
+
+    def entries(self, state: State | None = None) -> list[Entry]:
+        async def all_of() -> list[Entry]:
+            return [entry async for entry in self.journal.entries(state)]
+
+        return self.loop.run_until_complete(all_of())
 
     def seen(self, key: str) -> Known | None:
         """An entry as a reader sees it."""
@@ -207,7 +219,7 @@ class JournalMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.held)))
         made = self.state(key) is State.SUBMITTED
-        self.journal.release(key, made=made)
+        self.loop.run_until_complete(self.journal.release(key, made=made))
         body = self.held.pop(key)
         stem, _, number = key.rpartition("-")
         if not made and stem == self.stems.get(body) and body in self.repeats:
@@ -230,14 +242,14 @@ class JournalMachine(RuleBasedStateMachine):
     def ended(self, task: Task) -> None:
         before = self.tasks.setdefault(task.task_id, [])
         path = before[-1].path if before else None
-        self.journal.ended(task)
+        self.loop.run_until_complete(self.journal.ended(task))
         before.append(Ended(task, path))
 
     @rule(task=TASKS, path=st.sampled_from([Path("/videos/one.mp4"), Path("/zwölf/🐕 2.mp4")]))
     def downloaded(self, task: Task, path: Path) -> None:
         self.tasks.setdefault(task.task_id, []).append(Ended(task, path))
         self.do(self.journal.downloaded(task, path, 7, "digest"))
-        record = self.journal.task(task.task_id)
+        record = self.record(task.task_id)
         assert record is not None
         assert (record.size, record.digest) == (7, "digest")
 
@@ -249,7 +261,7 @@ class JournalMachine(RuleBasedStateMachine):
         for known in self.known.values():
             known.old = True
         for task_id, ended in list(self.tasks.items()):
-            record = self.journal.task(task_id)
+            record = self.record(task_id)
             might = [one for one in ended if record and one.task == record.task]
             if in_order:
                 might = [one for one in might if one is ended[-1]]
@@ -265,12 +277,12 @@ class JournalMachine(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         for key in self.known:
-            self.same(self.journal.find(key), self.seen(key))
-        assert self.journal.find("unheard of") is None
-        order = [entry.key for entry in self.journal.entries()]
+            self.same(self.find(key), self.seen(key))
+        assert self.find("unheard of") is None
+        order = [entry.key for entry in self.entries()]
         assert order == list(self.known)
         for state in State:
-            those = [entry.key for entry in self.journal.entries(state)]
+            those = [entry.key for entry in self.entries(state)]
             assert those == [
                 key for key in self.known if (seen := self.seen(key)) and seen.state is state
             ]
@@ -278,7 +290,7 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def it_knows_the_tasks(self) -> None:
         for task_id, ended in self.tasks.items():
-            record = self.journal.task(task_id)
+            record = self.record(task_id)
             if record is None:
                 assert not any(one.sure for one in ended)
             else:
