@@ -14,6 +14,9 @@ from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
 from keevx_async.testing import Emulator
+from tests.fleet import redis_server, redis_session
+
+__all__ = ["redis_server", "redis_session"]  # fixtures
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
 
 import hypothesis.strategies as st
 import pytest
 from attrs import define, field
+from docket import Docket
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,10 +28,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.asyncio import Redis
 
 from keevx_async import Journal, JournalError
+from keevx_async.docket import RedisJournal
+from keevx_async.docket.server import Client
 from keevx_async.journal import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.tasks import Task
+from tests.fleet import RedisServer, dead
 
 T = TypeVar("T")
 KIND = "image_to_video"
@@ -338,9 +345,88 @@ class SqliteMachine(JournalMachine):
         super().teardown()
 
 
+class SharedMachine(JournalMachine):
+    """What both servers have in common. A crash is a holder of whom nothing more is heard."""
+
+    redis: Client
+    journal: RedisJournal
+
+    def open(self) -> RedisJournal:
+        journal = RedisJournal(self.redis)
+        journal.attach()
+        return journal
+
+    def reopen(self) -> JournalProtocol:
+        self.loop.run_until_complete(self.journal.detach())
+        return self.open()
+
+    def crash(self) -> JournalProtocol:
+        self.loop.run_until_complete(dead(self.journal))
+        return self.open()
+
+    @invariant()
+    def it_counts(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        expected = Counter(known.state.value for known in self.known.values())
+        expected.update(
+            "succeeded" if ended[-1].task.succeeded else "failed" for ended in self.tasks.values()
+        )
+        counted = self.loop.run_until_complete(self.journal.counts())
+        assert {name: number for name, number in counted.items() if number} == expected
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.loop.run_until_complete(self.leave())
+        super().teardown()
+
+    async def leave(self) -> None:
+        await self.journal.detach()
+
+
+class RedisMachine(SharedMachine):
+    """A real server, emptied for each example."""
+
+    server: ClassVar[RedisServer]
+
+    def create(self) -> JournalProtocol:
+        self.server.ask("FLUSHALL")
+        self.redis = self.client = Redis(port=self.server.port)
+        return self.open()
+
+    async def leave(self) -> None:
+        await super().leave()
+        await self.client.aclose()
+
+
+class MemoryMachine(SharedMachine):
+    """Docket's ``memory://``."""
+
+    def create(self) -> JournalProtocol:
+        self.redis = self.loop.run_until_complete(in_memory())
+        return self.open()
+
+
+async def in_memory() -> Client:
+    async with Docket(name="a", url=f"memory://{uuid4()}") as docket, docket.redis() as client:
+        return client
+
+
 def test_the_journal_in_sqlite() -> None:
     few = settings(max_examples=20, stateful_step_count=25)
     run_state_machine_as_test(SqliteMachine, settings=few)
+
+
+def test_the_journal_in_memory() -> None:
+    few = settings(max_examples=20, stateful_step_count=25)
+    run_state_machine_as_test(MemoryMachine, settings=few)
+
+
+@pytest.mark.fleet
+def test_the_journal_in_redis(redis_server: RedisServer) -> None:
+    RedisMachine.server = redis_server
+    few = settings(max_examples=20, stateful_step_count=25)
+    run_state_machine_as_test(RedisMachine, settings=few)
 
 
 @pytest.mark.slow

@@ -45,8 +45,8 @@ class Journal:
         on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
         self.path: Path = Path(path)
-        self.resubmits: bool = _resubmits("on_uncertain", on_uncertain)
-        self._remakes = _resubmits("on_failed", on_failed)
+        self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
+        self._remakes = resubmits("on_failed", on_failed)
         self._users = 0
         self._opened: Opened | None = None
 
@@ -222,7 +222,12 @@ class Journal:
         return row[0] if row else None
 
 
-def _resubmits(name: str, value: str) -> bool:
+def resubmits(name: str, value: str) -> bool:
+    """Tell whether a setting says so.
+
+    Raises:
+        ValueError: it says neither that nor the other.
+    """
     if value not in ("report", "resubmit"):
         raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
     return value == "resubmit"
