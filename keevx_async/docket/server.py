@@ -13,6 +13,7 @@ from redis.exceptions import (
     NoScriptError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TimeoutError,
 )
 
@@ -104,7 +105,9 @@ class Server:
     async def _try(self, script: Script, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:
             return await self._send(runs)
-        except NoScriptError:  # a new server, or one that was restarted
+        except ResponseError as error:
+            if not _is_unknown(error):
+                raise
             await self._redis.script_load(script.source)
             return await self._send(runs)
 
@@ -122,6 +125,11 @@ class Server:
             f"journal {self._name!r} in Redis: {what}: {error}. "
             "Look after Redis, then run again: nothing more is sent without it"
         )
+
+
+def _is_unknown(error: ResponseError) -> bool:
+    """Tell whether the server does not know a script: it is new, or was restarted."""
+    return isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")  # a pipeline's
 
 
 def _passes(error: RedisError) -> bool:
