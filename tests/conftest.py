@@ -14,7 +14,7 @@ from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
 from keevx_async.testing import Emulator
-from tests.fleet import redis_server, redis_session
+from tests.fleet import program, redis_server, redis_session
 
 __all__ = ["redis_server", "redis_session"]  # fixtures
 
@@ -29,6 +29,12 @@ if os.environ.pop("PYTHONDEVMODE", None):
 
 
 T = TypeVar("T")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the fleet's tests from here where there is no Redis: one line then tells of them all."""
+    if item.get_closest_marker("fleet") is not None:
+        program()
 
 
 def at_once(what: Coroutine[Any, Any, T]) -> T:

@@ -19,6 +19,12 @@ PROGRAMS = ("redis-server", "valkey-server")
 WITHOUT = "no redis-server here: install the package redis-server or valkey for the fleet's tests"
 
 
+def program() -> str:
+    """Return what to run; skip the test where there is nothing."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    return found or pytest.skip(WITHOUT)
+
+
 class RedisServer:
     """Started and stopped at will; what it was told before is there when it starts again.
 
@@ -79,10 +85,7 @@ async def dead(journal: RedisJournal) -> None:
 @pytest.fixture(scope="session")
 def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One server for all tests."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip(WITHOUT)
-    server = RedisServer(program, tmp_path_factory.mktemp("redis"))
+    server = RedisServer(program(), tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()

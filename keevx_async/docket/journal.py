@@ -14,7 +14,7 @@ import redis.asyncio
 
 from ..errors import ConfigurationError, JournalError
 from ..journal import Claim, Entry, State, resubmits
-from ..journal.rows import is_storable
+from ..journal.rows import is_storable, joined, storable
 from ..tasks import Task
 from . import scripts, values
 from .holding import LEASE, Holding
@@ -182,7 +182,7 @@ class RedisJournal(Book):
         """
         what = f"the ids of {key} could not be written"
         try:
-            answer = await self._run(what, scripts.SUBMITTED, key, values.joined(task_ids))
+            answer = await self._run(what, scripts.SUBMITTED, key, joined(task_ids))
             self._agree(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
@@ -204,8 +204,8 @@ class RedisJournal(Book):
     async def _change(
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        given, ids = int(task_ids is not None), values.joined(task_ids or ())
-        words = (key, state.value, values.storable(reason), given, ids)
+        given, ids = int(task_ids is not None), joined(task_ids or ())
+        words = (key, state.value, storable(reason), given, ids)
         what = f"that {key} is {state} could not be written"
         self._agree(key, await self._run(what, scripts.CHANGE, *words))
 
@@ -217,7 +217,7 @@ class RedisJournal(Book):
         Raises:
             JournalError: there is no uncertain create of that key.
         """
-        token, ids = token_hex(scripts.TOKEN), values.joined(task_ids)
+        token, ids = token_hex(scripts.TOKEN), joined(task_ids)
         what = f"what became of {key} could not be written"
         answer = await self._run(what, scripts.SETTLE, key, token, ids)
         if answer[0] != b"ok":

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from ..errors import JournalError
 from ..journal import Entry, State, TaskRecord
+from ..journal.rows import joined
 from . import scripts, values
 from .holding import Holding
 from .server import Server
@@ -92,7 +93,7 @@ class Book:
         return (await self._tasks([task_id]))[0]
 
     async def _tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
-        names = map(values.quoted, task_ids)
+        names = (joined([one]) for one in task_ids)
         found = await self._run(UNREAD, scripts.TASKS, *names)
         pairs = zip(task_ids, found, strict=True)
         return [values.record_of(task_id, *fields) for task_id, fields in pairs]
@@ -113,7 +114,7 @@ class Book:
 
     async def owner(self, task_id: str) -> str | None:
         """Return the key of the create that was given a task id."""
-        found = await self._run(UNREAD, scripts.OWNER, values.quoted(task_id))
+        found = await self._run(UNREAD, scripts.OWNER, joined([task_id]))
         return found.decode() if found else None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:

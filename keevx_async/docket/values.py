@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import attrs
 
 from ..journal import DIED, Entry, State, TaskRecord
+from ..journal.rows import joined, storable
 from ..tasks import Task
 
 
@@ -21,24 +22,9 @@ def stem_of(kind: str, body: bytes) -> str:
     return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
 
-def quoted(task_id: str) -> str:
-    """Return an id without spaces."""
-    return quote(task_id, errors="surrogatepass")
-
-
-def joined(task_ids: Sequence[str]) -> str:
-    """Return ids as Redis keeps them: a space between two."""
-    return " ".join(map(quoted, task_ids))
-
-
 def split(words: str) -> tuple[str, ...]:
     """Return the ids that were joined."""
     return tuple(unquote(one, errors="surrogatepass") for one in words.split())
-
-
-def storable(text: str) -> str:
-    """Return text without lone surrogates, which have no bytes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
@@ -59,7 +45,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
     record = json.dumps(
         [round(time.time() if at is None else at, 3), fields], separators=(",", ":")
     )
-    return quoted(task.task_id), "+" if task.succeeded else "-", record
+    return joined([task.task_id]), "+" if task.succeeded else "-", record
 
 
 def file_of(path: Path, size: int, digest: str) -> str:
