@@ -296,13 +296,13 @@ class RedisJournal(Book):
     def _agree(self, key: str, answer: Sequence[bytes]) -> None:
         """Raise JournalError if a script did not do what it was asked for."""
         if answer[0] in _REFUSALS:
-            raise JournalError(f"{self!r}: {key} {_REFUSALS[answer[0]]}")
+            raise JournalError(f"{self!r}: {_REFUSALS[answer[0]].format(key)}")
 
 
 _REFUSALS = {
-    b"taken": "is another worker's now: it has taken it, for this one was not heard of",
-    b"submitted": "has been submitted meanwhile; ask for it again, and its ids are there",
-    b"missing": "is not in it: has Redis lost what it had?",
+    b"taken": "another worker has taken {}, or it was never claimed; claim it again",
+    b"submitted": "{} has been submitted meanwhile; claim it again, and its ids are there",
+    b"missing": "{} is not in it: has Redis lost what it had?",
 }
 
 
