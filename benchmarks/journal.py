@@ -89,8 +89,9 @@ def creates(count: int, rounds: int) -> None:
 
 def build(path: Path, count: int) -> None:
     """Write the journal of a program that has submitted so many requests."""
-    with Journal(path):
-        pass
+    journal = Journal(path)
+    journal.attach()
+    asyncio.run(journal.detach())
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.executemany(ROW, _rows(count))
 

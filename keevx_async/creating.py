@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVarTuple
 
@@ -111,7 +111,7 @@ class Creator:
             task_ids = self._recorded(plan)
             if not task_ids:
                 self._offers.check(plan.request)
-                with self._expecting(plan) as callback_url:
+                async with self._expecting(plan) as callback_url:
                     body = await self._body(plan, callback_url)
                     call = Call("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard)
@@ -121,7 +121,7 @@ class Creator:
                 self._emit(Refused(plan.key, error))
             raise
         finally:
-            self._journal.release(plan.key, made=made)
+            await self._journal.release(plan.key, made=made)
         return task_ids
 
     def _recorded(self, plan: Plan) -> tuple[str, ...]:
@@ -139,7 +139,7 @@ class Creator:
         finally:
             self._lane.leave(turn)
 
-    def _expecting(self, plan: Plan) -> AbstractContextManager[str | None]:
+    def _expecting(self, plan: Plan) -> AbstractAsyncContextManager[str | None]:
         if self._settlements is None:
             return _NO_URL
         return self._settlements.expecting(plan.key, plan.request.count, plan.request.kind)

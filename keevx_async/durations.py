@@ -152,16 +152,13 @@ class Durations:
         named = {name: one for name, one in self._groups.items() if isinstance(name, str)}
         return {"step": STEP, "groups": {name: one.dump() for name, one in named.items()}}
 
-    @classmethod
-    def load(cls, data: object) -> Durations:
-        """Return what was dumped; nothing learned where the data make no sense."""
-        made = cls()
+    def load(self, data: object) -> None:
+        """Take in what was dumped; nothing where the data make no sense."""
         whole = _mapping(data)
         groups = _mapping(whole.get("groups")) if whole.get("step") == STEP else {}
         for name, rows in groups.items():
             if isinstance(name, str):
-                made.group(name).load(rows)
-        return made
+                self.group(name).load(rows)
 
 
 class Curve:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Container,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,6 +62,7 @@ class Jobs:
         journal: knows what earlier runs did.
         settlements: knows what callbacks told of uncertain creates.
         kinship: is told of what kind each task is.
+        learn: has what earlier runs learned of durations taken in.
         timeout: seconds that a job's wait takes at most; by default as its kind may need.
     """
 
@@ -66,6 +75,7 @@ class Jobs:
         journal: JournalProtocol,
         settlements: Settlements | None,
         kinship: Kinship,
+        learn: Callable[[], Awaitable[None]],
         timeout: float | NotGiven | None,
     ) -> None:
         self._creator = creator
@@ -75,6 +85,7 @@ class Jobs:
         self._journal = journal
         self._settlements = settlements
         self._kinship = kinship
+        self._learn = learn
         self._timeout = timeout
         self._names_taken: set[str] = set()
 
@@ -110,7 +121,7 @@ class Jobs:
         pending: list[str] = []
         done: list[Task] = []
         for task_id in task_ids:
-            if (task := self._recorded(task_id, at_home)) is not None:
+            if (task := await self._recorded(task_id, at_home)) is not None:
                 done.append(task)
                 yield task
             else:
@@ -118,8 +129,9 @@ class Jobs:
         limit = timeout
         if isinstance(limit, NotGiven):
             limit = self._patience(map(self._kinship.known, pending))
+        await self._learn()
         async for task in self._watcher.wait_many(pending, limit, done):
-            self._journal.ended(task)
+            await self._journal.ended(task)
             yield task
 
     def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
@@ -129,9 +141,9 @@ class Jobs:
         longest = [one.kind.longest for one in REQUESTS.values()]  # of a kind that is not known yet
         return PATIENCE * max((one.longest if one else max(longest) for one in kinds), default=0)
 
-    def _recorded(self, task_id: str, at_home: bool) -> Task | None:
+    async def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
-        record = self._journal.task(task_id)
+        record = await self._journal.task(task_id)
         if record is None:
             return None
         needed = not (at_home and record.path is not None)
@@ -176,7 +188,7 @@ class Jobs:
 
     async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
         """Download a task's results, but for those that were, and are still there and whole."""
-        record = self._journal.task(task.task_id)
+        record = await self._journal.task(task.task_id)
         there: Sequence[Path] = ()
         if record is not None and record.path is not None:
             files = files_of(task, record.path)
@@ -227,7 +239,7 @@ class Jobs:
             try:
                 outcome.task_ids = await self.settled(uncertain)
             finally:
-                outcome.task_ids = outcome.task_ids or self._known(uncertain.key)
+                outcome.task_ids = outcome.task_ids or await self._known(uncertain.key)
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             await follow(outcome)
 
@@ -250,7 +262,7 @@ class Jobs:
         """
         if self._settlements is None:
             raise error
-        entry = self._journal.find(error.key)
+        entry = await self._journal.find(error.key)
         spent = time.time() - entry.at if entry else 0.0
         count, kind = error.request.count, error.request.kind
         limit = self._patience([kind])
@@ -258,14 +270,14 @@ class Jobs:
             async with asyncio.timeout(limit and max(0.0, limit - spent)):
                 task_ids = await self._settlements.wait(error.key, count, kind)
         except TimeoutError:
-            if known := self._known(error.key):
+            if known := await self._known(error.key):
                 log.warning("of %s, callbacks have told of %s only", error.key, known)
             raise error from None
         self._kinship.learn(task_ids, kind)
         return task_ids
 
-    def _known(self, key: str) -> tuple[str, ...]:
-        return self._settlements.known(key) if self._settlements is not None else ()
+    async def _known(self, key: str) -> tuple[str, ...]:
+        return await self._settlements.known(key) if self._settlements is not None else ()
 
     async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:

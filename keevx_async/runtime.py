@@ -56,10 +56,39 @@ class Setup:
     uploaded: Uploaded = field(factory=Uploaded)
 
 
+class Lessons:
+    """What earlier runs learned of how long tasks last, and this one; never worth an error.
+
+    Args:
+        journal: keeps it between runs.
+    """
+
+    def __init__(self, journal: JournalProtocol) -> None:
+        self.durations: Durations = Durations()
+        self._journal = journal
+        self._read = False
+
+    async def read(self) -> None:
+        """Take in what earlier runs learned; call it before a task is scheduled."""
+        if self._read:
+            return
+        with suppress(JournalError):  # keep() must not replace what could not be read
+            known = _parsed(await self._journal.noted(DURATIONS))
+            if not self._read:  # else another did so meanwhile, and more was learned since
+                self._read = True
+                self.durations.load(known)
+
+    async def keep(self) -> None:
+        """Keep what was learned for the next run."""
+        if self._read:
+            with suppress(JournalError):
+                await self._journal.note(DURATIONS, json.dumps(self.durations.dump()))
+
+
 class Runtime:
     """The rooms of one event loop."""
 
-    def __init__(self, setup: Setup, durations: Durations) -> None:
+    def __init__(self, setup: Setup, lessons: Lessons) -> None:
         transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
         lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline, setup.emit)
         self.loop = asyncio.get_running_loop()
@@ -67,7 +96,7 @@ class Runtime:
         self.querier = Querier(transport, retrier, transport.host, setup.kinship)
         self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
-        self.watcher = Watcher(self._ask, polling, setup.emit, durations)
+        self.watcher = Watcher(self._ask, polling, setup.emit, lessons.durations)
         self.settlements = (
             Settlements(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
             if setup.callbacks
@@ -93,10 +122,10 @@ class Runtime:
             setup.journal,
             self.settlements,
             setup.kinship,
+            lessons.read,
             setup.polling.timeout,
         )
-        self._journal = setup.journal
-        self._durations = durations
+        self._lessons = lessons
 
     async def _ask(self, task_id: str) -> Task:
         """Ask about a task, unless that was just done because a callback told of it."""
@@ -115,21 +144,14 @@ class Runtime:
         await self.uploads.close()
         await self.downloads.close()
         await self.watcher.close()
-        keep(self._durations, self._journal)
+        await self._lessons.keep()
 
 
-def learned(journal: JournalProtocol) -> Durations:
-    """Return what earlier runs learned of how long tasks last."""
+def _parsed(text: str | None) -> object:
     try:
-        return Durations.load(json.loads(journal.noted(DURATIONS) or "{}"))
+        return json.loads(text or "{}")
     except ValueError:
-        return Durations()
-
-
-def keep(durations: Durations, journal: JournalProtocol) -> None:
-    """Keep what was learned for the next run; that is never worth an error."""
-    with suppress(JournalError):
-        journal.note(DURATIONS, json.dumps(durations.dump()))
+        return {}
 
 
 def seldom(policy: PollPolicy) -> PollPolicy:

@@ -13,7 +13,7 @@ from weakref import WeakSet
 from .errors import ConfigurationError
 from .fanout import FanOut, carry
 from .retry import Again
-from .runtime import Runtime, Setup, learned
+from .runtime import Lessons, Runtime, Setup
 from .transport import CLOSED
 
 log = logging.getLogger("keevx_async")
@@ -90,10 +90,10 @@ class Session:
         if runtime is None or runtime.loop is not asyncio.get_running_loop():
             if runtime is None:
                 self._setup.journal.attach()
-                self._durations = learned(self._setup.journal)
+                self._lessons = Lessons(self._setup.journal)
             else:
                 runtime.leave()
-            runtime = self._runtime = Runtime(self._setup, self._durations)
+            runtime = self._runtime = Runtime(self._setup, self._lessons)
         return runtime
 
     async def _guard(self, step: Coroutine[Any, Any, T]) -> T:

@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define
@@ -117,8 +117,8 @@ class Settlements:
             taking.cancel()
         await asyncio.gather(*self._taking, return_exceptions=True)
 
-    @contextmanager
-    def expecting(self, key: str, count: int, kind: Kind) -> Generator[str]:
+    @asynccontextmanager
+    async def expecting(self, key: str, count: int, kind: Kind) -> AsyncGenerator[str]:
         """Remember what callbacks tell of a create while the block makes it.
 
         The block is given the create's callback URL.
@@ -136,9 +136,11 @@ class Settlements:
         try:
             yield url
         finally:
-            if create.told and not create.lost and self._uncertain(key) is not None:
-                self.lost(key)  # an earlier run's: this one's attempt to make it again failed
-            self._drop(key, create)
+            try:
+                if create.told and not create.lost and await self._uncertain(key) is not None:
+                    self.lost(key)  # an earlier run's: this one's attempt to make it again failed
+            finally:
+                self._drop(key, create)
 
     def lost(self, key: str) -> None:
         """Look into what callbacks have told of a create: it is now known to be uncertain."""
@@ -164,7 +166,7 @@ class Settlements:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("serve the callbacks on the event loop of their client")
         self._wake(task_id)
-        create = self._creates.get(key) or self._reopened(key)
+        create = self._creates.get(key) or await self._reopened(key)
         if create is None or task_id in create.told or len(create.told) >= MOST_TOLD * create.count:
             return
         create.told.add(task_id)
@@ -173,7 +175,8 @@ class Settlements:
 
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
         """Return the ids of an uncertain create, when callbacks have brought as many as count."""
-        create = self._creates.get(key) or self._opened(key, count, kind, self._journal.find(key))
+        entry = None if key in self._creates else await self._journal.find(key)
+        create = self._creates.get(key) or self._opened(key, count, kind, entry)
         self._hold(key, create)
         try:
             while len(create.ids) < count:
@@ -183,26 +186,27 @@ class Settlements:
         finally:
             self._drop(key, create)
 
-    def known(self, key: str) -> tuple[str, ...]:
+    async def known(self, key: str) -> tuple[str, ...]:
         """Return the ids that callbacks have brought so far."""
-        create = self._creates.get(key) or self._reopened(key)
+        create = self._creates.get(key) or await self._reopened(key)
         return tuple(create.ids) if create else ()
 
     def end_of(self, task_id: str) -> Task | None:
         """Hand out, once, an ended task that Keevx was asked about here."""
         return self._ended.pop(task_id, None)
 
-    def _uncertain(self, key: str) -> Entry | None:
-        entry = self._journal.find(key)
+    async def _uncertain(self, key: str) -> Entry | None:
+        entry = await self._journal.find(key)
         return entry if entry is not None and entry.state is State.UNCERTAIN else None
 
-    def _reopened(self, key: str) -> _Create | None:
+    async def _reopened(self, key: str) -> _Create | None:
         """Return an uncertain create that only the journal remembers."""
-        entry = self._uncertain(key)
+        entry = await self._uncertain(key)
         if entry is None:
             return None
         count = json.loads(entry.body).get("generate_count", 1)
-        return self._opened(key, count, kind_by_name(entry.kind), entry)
+        kind = kind_by_name(entry.kind)
+        return self._creates.get(key) or self._opened(key, count, kind, entry)
 
     def _opened(self, key: str, count: int, kind: Kind, entry: Entry | None) -> _Create:
         ids = entry.task_ids if entry else ()
@@ -277,7 +281,7 @@ class Settlements:
 
     async def _record(self, key: str, count: int, ids: list[str]) -> None:
         """Write the ids; the create stays uncertain until all are known."""
-        entry = self._journal.find(key)
+        entry = await self._journal.find(key)
         if entry is None:  # there is no journal
             return
         if entry.state is not State.UNCERTAIN and not 0 < len(entry.task_ids) < len(ids):

@@ -3,8 +3,8 @@
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Any, TypeVar
 from unittest.mock import Mock
 
 import hypothesis
@@ -14,6 +14,9 @@ from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
 from keevx_async.testing import Emulator
+from tests.fleet import program, redis_server, redis_session
+
+__all__ = ["redis_server", "redis_session"]  # fixtures
 
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -23,6 +26,26 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 # stderr how long a step took, so a test of what stderr holds would be one of time.
 if os.environ.pop("PYTHONDEVMODE", None):
     os.environ.update(PYTHONWARNINGS="default", PYTHONFAULTHANDLER="1")
+
+
+T = TypeVar("T")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the fleet's tests from here where there is no Redis: one line then tells of them all."""
+    if item.get_closest_marker("fleet") is not None:
+        program()
+
+
+def at_once(what: Coroutine[Any, Any, T]) -> T:
+    """Run what never waits, such as reading a journal in SQLite, whether or not a loop runs."""
+    try:
+        what.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    what.close()
+    raise AssertionError("it waits")
 
 
 class FakeClock:

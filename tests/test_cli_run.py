@@ -317,7 +317,7 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
 async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     async with Emulator() as emulator:
-        with Journal(tmp_path / "run.db"):
+        async with Journal(tmp_path / "run.db"):
             run = ("run", file, "--journal", "run.db")
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]

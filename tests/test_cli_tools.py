@@ -197,7 +197,7 @@ ESCAPED = "\\x1b[2J:dog:\\r\\n\\u202e"
 async def doubtful(path: Path) -> None:
     """A journal with a create in doubt, and one that was made."""
     body = json.dumps(GOOD).encode()
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         for key in (NASTY, "made"):
             await journal.begin(key, "i2v", body)
         await journal.uncertain(NASTY, NASTY)

@@ -26,6 +26,7 @@ from keevx_async.journal import Entry, Journal, State, TaskRecord
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.contents import MAKERS, Content, video
 from keevx_async.testing.records import EmulatedTask, Kind
+from tests.conftest import at_once
 from tests.crashing import COUNT, generate, request
 
 FULL = os.environ.get("KEEVX_CRASH") == "full"
@@ -75,8 +76,12 @@ async def spawn(*arguments: object, url: str = "", out: int) -> asyncio.subproce
 
 def book(journal: Path) -> dict[str, Entry]:
     """What a journal holds, by prompt."""
-    with Journal(journal) as opened:
-        return {json.loads(entry.body)["prompt"]: entry for entry in opened.entries()}
+
+    async def read() -> dict[str, Entry]:
+        async with Journal(journal) as opened:
+            return {json.loads(one.body)["prompt"]: one async for one in opened.entries()}
+
+    return at_once(read())
 
 
 def prompt_of(outcome: Outcome) -> str:
@@ -203,8 +208,12 @@ async def test_killed_at_a_step_of_a_download(tmp_path: Path, point: str) -> Non
 def records(program: Program) -> list[TaskRecord]:
     """What the journal holds of the tasks."""
     ids = [one for entry in book(program.journal).values() for one in entry.task_ids]
-    with Journal(program.journal) as journal:
-        return [record for one in ids if (record := journal.task(one)) is not None]
+
+    async def read() -> list[TaskRecord]:
+        async with Journal(program.journal) as journal:
+            return [record for one in ids if (record := await journal.task(one)) is not None]
+
+    return at_once(read())
 
 
 class Bombed:

@@ -26,6 +26,7 @@ from keevx_async.events import (
     Uncertain,
 )
 from keevx_async.testing import Emulator, Faults
+from tests.conftest import at_once
 from tests.test_client import RETRY, a_request, awaited, free_port, keevx_of, some_requests
 
 EVERY_KIND = {Ended, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
@@ -118,11 +119,14 @@ async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: P
     found: list[bool] = []
     more: list[FanOut] = []
 
+    async def read(event: Submitted) -> None:
+        entry = await journal.find(event.key)
+        assert entry is not None
+        found.append(entry.task_ids == event.task_ids)
+
     def look(event: Event) -> None:
         if isinstance(event, Submitted):
-            entry = journal.find(event.key)
-            assert entry is not None
-            found.append(entry.task_ids == event.task_ids)
+            at_once(read(event))
             if not more:
                 more.append(keevx.submit_many(some_requests(2)))
 

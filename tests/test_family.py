@@ -158,8 +158,10 @@ async def test_the_same_program_run_again_pays_for_no_kind_twice(tmp_path: Path)
                 found.append([outcome.tasks for outcome in fan.outcomes])
         assert set(emulator.creates.values()) == {1}
     assert found[0] == found[1]
-    with Journal(tmp_path / "run.db") as journal:
-        again = [REQUESTS[one.kind].from_dict(json.loads(one.body)) for one in journal.entries()]
+    async with Journal(tmp_path / "run.db") as journal:
+        again = [
+            REQUESTS[one.kind].from_dict(json.loads(one.body)) async for one in journal.entries()
+        ]
     assert sorted(again, key=repr) == sorted(requests, key=repr)
 
 

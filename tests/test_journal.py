@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, JournalError, Task
-from keevx_async.journal import Claim, NoJournal, State, schema
+from keevx_async.journal import Claim, Entry, NoJournal, State, schema
 from keevx_async.journal.claims import Filter
 from keevx_async.journal.opened import Opened
 from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
@@ -34,11 +34,20 @@ def a_body(number: int) -> bytes:
 
 async def fill(path: Path, count: int) -> list[str]:
     """Write so many submitted entries; return their keys."""
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         keys = [(await journal.claim(KIND, a_body(n), None)).key for n in range(count)]
         await asyncio.gather(*(journal.begin(k, KIND, a_body(n)) for n, k in enumerate(keys)))
         await asyncio.gather(*(journal.submitted(k, [f"i2v-{n}"]) for n, k in enumerate(keys)))
     return keys
+
+
+async def kept(journal: Journal) -> list[Entry]:
+    return [entry async for entry in journal.entries()]
+
+
+async def kept_in(path: Path) -> list[Entry]:
+    async with Journal(path) as journal:
+        return await kept(journal)
 
 
 def opened(journal: Journal) -> Opened:
@@ -48,18 +57,18 @@ def opened(journal: Journal) -> Opened:
 
 @pytest.mark.asyncio
 async def test_its_way_from_intent_to_ids(path: Path) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
         await journal.begin("mine", KIND, BODY)
-        entry = journal.find("mine")
+        entry = await journal.find("mine")
         assert entry is not None
         assert entry.state is State.SENDING
         await journal.submitted("mine", ["i2v-1", "i2v-2"])
-        entry = journal.find("mine")
+        entry = await journal.find("mine")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
         assert (entry.kind, entry.body) == (KIND, BODY.decode())
-        assert journal.find("yours") is None
+        assert await journal.find("yours") is None
 
 
 @pytest.mark.asyncio
@@ -67,17 +76,17 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     journal = Journal(path)
     assert repr(journal) == f"<Journal {path}>"
     with pytest.raises(JournalError, match="is not open"):
-        journal.find("mine")
-    journal.release("mine")
+        await journal.find("mine")
+    await journal.release("mine")
     journal.attach()
-    with journal:
+    async with journal:
         await journal.detach()
-        assert journal.find("mine") is None
+        assert await journal.find("mine") is None
     with pytest.raises(JournalError, match="is not open"):
         await journal.begin("mine", KIND, BODY)
     assert not [one for one in threading.enumerate() if one.name == "keevx-journal"]
-    with journal:
-        assert journal.find("mine") is None
+    async with journal:
+        assert await journal.find("mine") is None
     with pytest.raises(ValueError, match="'ignore', not 'report' or 'resubmit'"):
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
@@ -88,23 +97,23 @@ async def test_a_change_of_folder_leads_nowhere_else(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
-    with Journal("run.db") as journal:
+    async with Journal("run.db") as journal:
         await journal.begin("mine", KIND, BODY)
         monkeypatch.chdir("elsewhere")
-        assert [entry.key for entry in journal.entries()] == ["mine"]
+        assert [entry.key async for entry in journal.entries()] == ["mine"]
         assert await journal.owner("i2v-1") is None
         await journal.downloaded(Task(task_id="i2v-1", status="SUCCEEDED"), Path("1.mp4"), 1, "")
-        record = journal.task("i2v-1")
+        record = await journal.task("i2v-1")
     assert record is not None
     assert record.path == tmp_path / "elsewhere" / "1.mp4"
 
 
 @pytest.mark.asyncio
 async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Path) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         task = Task(task_id="i2v-1", status="SUCCEEDED")
         await journal.downloaded(task, Path("/videos/\udcff.mp4"), 1, "")
-        record = journal.task("i2v-1")
+        record = await journal.task("i2v-1")
     assert record is not None
     assert record.path == Path("/videos/?.mp4")
 
@@ -112,15 +121,15 @@ async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Pat
 @pytest.mark.asyncio
 async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     task = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/1")
-    with Journal(path) as journal:
-        journal.ended(task)
+    async with Journal(path) as journal:
+        await journal.ended(task)
         await journal.put_back("a barrier")
-        first = journal.task("i2v-1")
+        first = await journal.task("i2v-1")
         await journal.downloaded(task, Path("/1.mp4"), 1, "")
-        second = journal.task("i2v-1")
-        journal.ended(task)
+        second = await journal.task("i2v-1")
+        await journal.ended(task)
         await journal.put_back("a barrier")
-        third = journal.task("i2v-1")
+        third = await journal.task("i2v-1")
     assert first is not None
     assert second is not None
     assert third is not None
@@ -130,7 +139,7 @@ async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         order: list[int] = []
 
         async def hold(number: int) -> None:
@@ -138,7 +147,7 @@ async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
             order.append(number)
             await asyncio.sleep(0)
             assert order[-1] == number
-            journal.release("mine")
+            await journal.release("mine")
 
         holders = [asyncio.ensure_future(hold(number)) for number in range(6)]
         await asyncio.sleep(0)
@@ -149,14 +158,14 @@ async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         await journal.claim(KIND, BODY, "mine")
         waiting = asyncio.ensure_future(journal.claim(KIND, BODY, "mine"))
         await asyncio.sleep(0)
         await journal.begin("mine", KIND, BODY)
         await journal.submitted("mine", ["i2v-1"])
         assert not waiting.done()
-        journal.release("mine")
+        await journal.release("mine")
         entry = (await waiting).entry
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
@@ -164,15 +173,15 @@ async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Path) -> None:
-    with Journal(path.with_name("other.db")) as journal:
+    async with Journal(path.with_name("other.db")) as journal:
         number = (await journal.claim(KIND, BODY, None)).key
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         await journal.claim(KIND, BODY, number)
         await journal.begin(number, KIND, BODY)
         await journal.submitted(number, ["i2v-1"])
-        journal.release(number)
+        await journal.release(number)
         assert (await journal.claim(KIND, BODY, None)).key != number
-        entry = journal.find(number)
+        entry = await journal.find(number)
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
@@ -182,7 +191,7 @@ async def test_a_body_that_only_seems_to_have_been_there_is_looked_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Filter, "add", lambda *_: True)
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         keys = [(await journal.claim(KIND, a_body(number), None)).key for number in range(50)]
         assert all(key.endswith("-1") for key in keys)
 
@@ -196,21 +205,21 @@ def test_few_new_bodies_seem_to_have_been_there() -> None:
 
 @pytest.mark.asyncio
 async def test_notes_are_kept(path: Path) -> None:
-    with Journal(path) as journal:
-        journal.note("durations", "[1, 2]")
-        journal.note("durations", "[3]")
-    with Journal(path) as journal:
-        assert journal.noted("durations") == "[3]"
-        assert journal.noted("colour") is None
+    async with Journal(path) as journal:
+        await journal.note("durations", "[1, 2]")
+        await journal.note("durations", "[3]")
+    async with Journal(path) as journal:
+        assert await journal.noted("durations") == "[3]"
+        assert await journal.noted("colour") is None
 
 
 @pytest.mark.asyncio
 async def test_many_writes_share_a_commit(path: Path) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         await asyncio.gather(*(journal.begin(f"{n}", KIND, BODY) for n in range(500)))
-        assert len(list(journal.entries())) == 500
-    with Journal(path) as journal:
-        commits = int(journal.noted(schema.COMMITS) or 0)
+        assert len([one async for one in journal.entries()]) == 500
+    async with Journal(path) as journal:
+        commits = int(await journal.noted(schema.COMMITS) or 0)
     assert commits < 50
 
 
@@ -218,7 +227,7 @@ async def test_many_writes_share_a_commit(path: Path) -> None:
 async def test_a_write_that_fails_stops_creates_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         await journal.begin("first", KIND, BODY)
         writer, fails = opened(journal).writer, True
         commit = writer._commit
@@ -231,23 +240,25 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
         monkeypatch.setattr(writer, "_commit", failing)
         with pytest.raises(JournalError, match=r"disk is full. Nothing more is sent"):
             await journal.begin("second", KIND, BODY)
-        journal.ended(Task(task_id="i2v-2", status="FAILED"))  # a note is no reason to stop
+        await journal.ended(Task(task_id="i2v-2", status="FAILED"))  # a note is no reason to stop
         with pytest.raises(JournalError, match="disk is full"):
             await journal.submitted("first", ["i2v-1"])
         fails = False
         await journal.submitted("first", ["i2v-1"])  # what was paid is written when it can be
         with pytest.raises(JournalError, match="disk is full"):
             await journal.begin("third", KIND, BODY)
-        assert [entry.key for entry in journal.entries()] == ["first"]
+        assert [entry.key async for entry in journal.entries()] == ["first"]
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
-    with Journal(path) as journal:
-        entry = journal.find("first")
+    async with Journal(path) as journal:
+        entry = await journal.find("first")
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
 
 def test_a_loop_that_has_gone_harms_nobody(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Journal(path) as journal:
+    journal = Journal(path)
+    journal.attach()
+    try:
         held = threading.Event()
         writer = opened(journal).writer
         commit = writer._commit
@@ -266,20 +277,19 @@ def test_a_loop_that_has_gone_harms_nobody(path: Path, monkeypatch: pytest.Monke
         loop.close()
         held.set()
         asyncio.run(journal.begin("yours", KIND, BODY))
-        assert [entry.key for entry in journal.entries()] == ["mine", "yours"]
+        assert [one.key for one in asyncio.run(kept(journal))] == ["mine", "yours"]
+    finally:
+        asyncio.run(journal.detach())
 
 
 def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = asyncio.run(fill(path, 3))
     more = ("ALTER TABLE entries ADD COLUMN cost REAL", "UPDATE entries SET cost = 1.5")
     monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 1: more, 2: ("SELECT 1",)})
-    with Journal(path) as journal:
-        assert [entry.key for entry in journal.entries()] == keys
-        assert [entry.task_ids for entry in journal.entries(State.SUBMITTED)] == [
-            ("i2v-0",),
-            ("i2v-1",),
-            ("i2v-2",),
-        ]
+    found = asyncio.run(kept_in(path))
+    assert [entry.key for entry in found] == keys
+    assert {entry.state for entry in found} == {State.SUBMITTED}
+    assert [entry.task_ids for entry in found] == [("i2v-0",), ("i2v-1",), ("i2v-2",)]
     assert ask(path, "PRAGMA user_version") == [(3,)]
     assert ask(path, "SELECT DISTINCT cost FROM entries") == [(1.5,)]
     monkeypatch.undo()
@@ -294,15 +304,13 @@ def test_an_upgrade_that_fails_changes_nothing(path: Path, monkeypatch: pytest.M
     with pytest.raises(JournalError, match=r"cannot be used as a journal.*syntax error"):
         Journal(path).attach()
     monkeypatch.undo()
-    with Journal(path) as journal:
-        assert len(list(journal.entries())) == 3
+    assert len(asyncio.run(kept_in(path))) == 3
 
 
 def test_an_empty_file_of_ours_is_filled(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
-    with Journal(path) as journal:
-        assert list(journal.entries()) == []
+    assert asyncio.run(kept_in(path)) == []
 
 
 def ask(path: Path, statement: str) -> list[Any]:
@@ -371,15 +379,15 @@ def test_nothing_is_read_ahead_while_something_is_being_written() -> None:
 @pytest.mark.asyncio
 async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) -> None:
     keys = await fill(path, 20)
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         await journal.uncertain(keys[5], "who knows")
-    with Journal(path) as journal:
-        assert journal.find(keys[0]) is not None
-        assert journal.find(keys[1]) is not None
+    async with Journal(path) as journal:
+        assert await journal.find(keys[0]) is not None
+        assert await journal.find(keys[1]) is not None
         await journal.settle(keys[5], ["i2v-found"])
         await journal.begin(keys[6], KIND, a_body(6))
         await journal.submitted(keys[6], ["i2v-new"])
-        found = [journal.find(key) for key in keys]
+        found = [await journal.find(key) for key in keys]
         assert [one.task_ids[0] for one in found if one is not None] == [
             *[f"i2v-{number}" for number in range(5)],
             "i2v-found",
@@ -395,7 +403,7 @@ async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None
         order = list(range(3000))
         if seed:
             random.Random(seed).shuffle(order)
-        with Journal(path) as journal:
+        async with Journal(path) as journal:
             for number in order:
                 claim = await journal.claim(KIND, a_body(number), None)
                 assert claim.key == keys[number]
@@ -418,12 +426,16 @@ async def test_no_journal_keeps_nothing(path: Path) -> None:
     await journal.put_back("mine")
     await journal.settle("mine", [])
     await journal.downloaded(task, path, 1, "")
-    journal.ended(task)
-    journal.release("mine")
-    assert (journal.find("mine"), journal.task("i2v-1"), await journal.owner("i2v-1")) == (
+    await journal.ended(task)
+    await journal.release("mine")
+    assert (
+        await journal.find("mine"),
+        await journal.task("i2v-1"),
+        await journal.owner("i2v-1"),
+    ) == (
         None,
         None,
         None,
     )
-    assert list(journal.entries()) == []
+    assert [one async for one in journal.entries()] == []
     await journal.detach()

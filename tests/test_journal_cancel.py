@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, Keevx, RetryPolicy, SubmissionUncertain
-from keevx_async.journal import State
+from keevx_async.journal import Entry, State
 from keevx_async.transport import Call, Reply, Transport
+from tests.conftest import at_once
 from tests.test_client import a_request, some_requests
 
 ITEMS = 4
@@ -90,11 +91,13 @@ class Run:
 
 def states(path: Path) -> dict[str, tuple[State, tuple[str, ...]]]:
     """What is on disk, by prompt."""
-    with Journal(path) as journal:
-        return {
-            json.loads(entry.body)["prompt"]: (entry.state, entry.task_ids)
-            for entry in journal.entries()
-        }
+
+    async def read() -> list[Entry]:
+        async with Journal(path) as journal:
+            return [entry async for entry in journal.entries()]
+
+    entries = at_once(read())
+    return {json.loads(one.body)["prompt"]: (one.state, one.task_ids) for one in entries}
 
 
 async def awaited(what: Any) -> Any:

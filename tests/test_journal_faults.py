@@ -21,6 +21,7 @@ from keevx_async.journal import State
 from keevx_async.journal.schema import version
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import a_request, keevx_of, some_requests
+from tests.test_journal import kept_in
 
 ROOT = Path(__file__).parent.parent
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -38,7 +39,7 @@ def a_program(text: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 async def write(path: Path, count: int) -> None:
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         for number in range(count):
             body = json.dumps({"prompt": f"prompt {number} " + "x" * 500}).encode()
             await journal.begin(f"key {number}", "image_to_video", body)
@@ -182,12 +183,10 @@ def test_a_journal_goes_on_after_a_kill_when_its_log_is_whole_or_given_up(tmp_pa
     with pytest.raises(JournalError, match="has lost"):
         Journal(path).attach()
     left.write_bytes(kept)
-    with Journal(path) as journal:
-        assert len(list(journal.entries(State.SUBMITTED))) == 20
+    assert [entry.state for entry in asyncio.run(kept_in(path))] == [State.SUBMITTED] * 20
     without_its_log(tmp_path / "other.db")
     (tmp_path / "other.db-lock").unlink()
-    with Journal(tmp_path / "other.db") as journal:
-        assert list(journal.entries()) == []
+    assert asyncio.run(kept_in(tmp_path / "other.db")) == []
 
 
 @pytest.mark.asyncio
@@ -243,9 +242,9 @@ def test_a_read_only_file() -> None:
 HOLDS = """
 import sys
 from keevx_async import Journal
-with Journal(sys.argv[1]):
-    print("held", flush=True)
-    sys.stdin.read()
+Journal(sys.argv[1]).attach()
+print("held", flush=True)
+sys.stdin.read()
 """
 
 
@@ -259,8 +258,7 @@ def test_two_processes_on_one_journal(tmp_path: Path) -> None:
             asyncio.run(nothing_is_held(tmp_path / name))
         process.kill()
         process.communicate()
-    with Journal(path):
-        pass
+    assert asyncio.run(kept_in(path)) == []
 
 
 async def nothing_is_held(path: Path) -> None:
@@ -270,11 +268,13 @@ async def nothing_is_held(path: Path) -> None:
         assert not emulator.requests
 
 
-def test_two_journals_of_one_process(tmp_path: Path) -> None:
+@pytest.mark.asyncio
+async def test_two_journals_of_one_process(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
-    with Journal(path), pytest.raises(JournalError, match="Keevx or Journal of this one"):
-        Journal(path).attach()
-    with Journal(path):
+    async with Journal(path):
+        with pytest.raises(JournalError, match="Keevx or Journal of this one"):
+            Journal(path).attach()
+    async with Journal(path):
         pass
 
 
@@ -328,9 +328,9 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
         assert set(emulator.creates.values()) == {1}
         assert sorted(result["ids"]) == sorted(emulator.tasks)
         assert set(result["kept"]) <= set(result["ids"])
-        with Journal(path) as journal:
-            known = {one for entry in journal.entries() for one in entry.task_ids}
-            lost = list(journal.entries(State.UNCERTAIN))
+        async with Journal(path) as journal:
+            known = {one async for entry in journal.entries() for one in entry.task_ids}
+            lost = [one async for one in journal.entries(State.UNCERTAIN)]
         assert known == set(emulator.tasks) - set(result["kept"])
         assert len(lost) == len(result["kept"]) <= 16
 
@@ -344,7 +344,7 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
 async def test_pages_that_are_damaged_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     await write(path, 400)
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         with path.open("r+b") as file:
             file.seek(3 * 4096)
             file.write(os.urandom(path.stat().st_size - 3 * 4096))
@@ -353,7 +353,7 @@ async def test_pages_that_are_damaged_while_it_is_open(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match="cannot be read"):
             await journal.begin("new", "image_to_video", b"{}")
         with pytest.raises(JournalError):
-            list(journal.entries())
+            [one async for one in journal.entries()]
 
 
 async def claim_all(journal: Journal) -> None:

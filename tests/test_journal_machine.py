@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from uuid import uuid4
 
 import hypothesis.strategies as st
 import pytest
 from attrs import define, field
+from docket import Docket
 from hypothesis import settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,10 +28,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from redis.asyncio import Redis
 
 from keevx_async import Journal, JournalError
-from keevx_async.journal import Entry, JournalProtocol, State
+from keevx_async.docket import RedisJournal
+from keevx_async.docket.server import Client
+from keevx_async.journal import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.tasks import Task
+from tests.fleet import RedisServer, dead
 
 T = TypeVar("T")
 KIND = "image_to_video"
@@ -107,6 +114,18 @@ class JournalMachine(RuleBasedStateMachine):
             del ended[:-1]
             ended[-1].sure = True
         return done
+
+    def find(self, key: str) -> Entry | None:
+        return self.loop.run_until_complete(self.journal.find(key))
+
+    def record(self, task_id: str) -> TaskRecord | None:
+        return self.loop.run_until_complete(self.journal.task(task_id))
+
+    def entries(self, state: State | None = None) -> list[Entry]:
+        async def all_of() -> list[Entry]:
+            return [entry async for entry in self.journal.entries(state)]
+
+        return self.loop.run_until_complete(all_of())
 
     def seen(self, key: str) -> Known | None:
         """An entry as a reader sees it."""
@@ -207,7 +226,7 @@ class JournalMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(sorted(self.held)))
         made = self.state(key) is State.SUBMITTED
-        self.journal.release(key, made=made)
+        self.loop.run_until_complete(self.journal.release(key, made=made))
         body = self.held.pop(key)
         stem, _, number = key.rpartition("-")
         if not made and stem == self.stems.get(body) and body in self.repeats:
@@ -230,14 +249,14 @@ class JournalMachine(RuleBasedStateMachine):
     def ended(self, task: Task) -> None:
         before = self.tasks.setdefault(task.task_id, [])
         path = before[-1].path if before else None
-        self.journal.ended(task)
+        self.loop.run_until_complete(self.journal.ended(task))
         before.append(Ended(task, path))
 
     @rule(task=TASKS, path=st.sampled_from([Path("/videos/one.mp4"), Path("/zwölf/🐕 2.mp4")]))
     def downloaded(self, task: Task, path: Path) -> None:
         self.tasks.setdefault(task.task_id, []).append(Ended(task, path))
         self.do(self.journal.downloaded(task, path, 7, "digest"))
-        record = self.journal.task(task.task_id)
+        record = self.record(task.task_id)
         assert record is not None
         assert (record.size, record.digest) == (7, "digest")
 
@@ -249,7 +268,7 @@ class JournalMachine(RuleBasedStateMachine):
         for known in self.known.values():
             known.old = True
         for task_id, ended in list(self.tasks.items()):
-            record = self.journal.task(task_id)
+            record = self.record(task_id)
             might = [one for one in ended if record and one.task == record.task]
             if in_order:
                 might = [one for one in might if one is ended[-1]]
@@ -265,12 +284,12 @@ class JournalMachine(RuleBasedStateMachine):
         if not hasattr(self, "journal"):
             return
         for key in self.known:
-            self.same(self.journal.find(key), self.seen(key))
-        assert self.journal.find("unheard of") is None
-        order = [entry.key for entry in self.journal.entries()]
+            self.same(self.find(key), self.seen(key))
+        assert self.find("unheard of") is None
+        order = [entry.key for entry in self.entries()]
         assert order == list(self.known)
         for state in State:
-            those = [entry.key for entry in self.journal.entries(state)]
+            those = [entry.key for entry in self.entries(state)]
             assert those == [
                 key for key in self.known if (seen := self.seen(key)) and seen.state is state
             ]
@@ -278,7 +297,7 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def it_knows_the_tasks(self) -> None:
         for task_id, ended in self.tasks.items():
-            record = self.journal.task(task_id)
+            record = self.record(task_id)
             if record is None:
                 assert not any(one.sure for one in ended)
             else:
@@ -326,9 +345,88 @@ class SqliteMachine(JournalMachine):
         super().teardown()
 
 
+class SharedMachine(JournalMachine):
+    """What both servers have in common. A crash is a holder of whom nothing more is heard."""
+
+    redis: Client
+    journal: RedisJournal
+
+    def open(self) -> RedisJournal:
+        journal = RedisJournal(self.redis)
+        journal.attach()
+        return journal
+
+    def reopen(self) -> JournalProtocol:
+        self.loop.run_until_complete(self.journal.detach())
+        return self.open()
+
+    def crash(self) -> JournalProtocol:
+        self.loop.run_until_complete(dead(self.journal))
+        return self.open()
+
+    @invariant()
+    def it_counts(self) -> None:
+        if not hasattr(self, "journal"):
+            return
+        expected = Counter(known.state.value for known in self.known.values())
+        expected.update(
+            "succeeded" if ended[-1].task.succeeded else "failed" for ended in self.tasks.values()
+        )
+        counted = self.loop.run_until_complete(self.journal.counts())
+        assert {name: number for name, number in counted.items() if number} == expected
+
+    def teardown(self) -> None:
+        if hasattr(self, "journal"):
+            self.loop.run_until_complete(self.leave())
+        super().teardown()
+
+    async def leave(self) -> None:
+        await self.journal.detach()
+
+
+class RedisMachine(SharedMachine):
+    """A real server, emptied for each example."""
+
+    server: ClassVar[RedisServer]
+
+    def create(self) -> JournalProtocol:
+        self.server.ask("FLUSHALL")
+        self.redis = self.client = Redis(port=self.server.port)
+        return self.open()
+
+    async def leave(self) -> None:
+        await super().leave()
+        await self.client.aclose()
+
+
+class MemoryMachine(SharedMachine):
+    """Docket's ``memory://``."""
+
+    def create(self) -> JournalProtocol:
+        self.redis = self.loop.run_until_complete(in_memory())
+        return self.open()
+
+
+async def in_memory() -> Client:
+    async with Docket(name="a", url=f"memory://{uuid4()}") as docket, docket.redis() as client:
+        return client
+
+
 def test_the_journal_in_sqlite() -> None:
     few = settings(max_examples=20, stateful_step_count=25)
     run_state_machine_as_test(SqliteMachine, settings=few)
+
+
+def test_the_journal_in_memory() -> None:
+    few = settings(max_examples=20, stateful_step_count=25)
+    run_state_machine_as_test(MemoryMachine, settings=few)
+
+
+@pytest.mark.fleet
+def test_the_journal_in_redis(redis_server: RedisServer) -> None:
+    RedisMachine.server = redis_server
+    few = settings(max_examples=20, stateful_step_count=25)
+    run_state_machine_as_test(RedisMachine, settings=few)
 
 
 @pytest.mark.slow

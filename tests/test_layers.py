@@ -84,6 +84,9 @@ FENCE: dict[str, set[str]] = {
     "rich": {"cli"},
     "tqdm": {"notebook"},
     "pytest": {"testing"},
+    "docket": {"docket"},
+    "redis": {"docket"},
+    "throttled": {"docket"},
 }
 # Imports inside functions, or by name: the faces' laziness, the command's "is the extra here?",
 # commands that come when they are called, so that `keevx --help` need not import aiohttp, and the

@@ -360,8 +360,8 @@ async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
     with pytest.raises(ConfigurationError, match="closed"):
         await waiting
     assert {*(await soon).task_ids, *(await later).task_ids} == set(emulator.tasks)
-    with Journal(tmp_path / "run.db") as journal:
-        assert [entry.state for entry in journal.entries()] == ["submitted"] * 2
+    async with Journal(tmp_path / "run.db") as journal:
+        assert [entry.state async for entry in journal.entries()] == ["submitted"] * 2
 
 
 @pytest.mark.asyncio

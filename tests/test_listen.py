@@ -85,7 +85,7 @@ async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
         receiver = CallbackReceiver(url, secret=SECRET)
         async with keevx_of(emulator, journal=journal, callbacks=receiver) as client:
             assert len((await client.submit_many(some_requests(3))).errors) == 3
-            keys = {entry.key for entry in journal.entries(State.UNCERTAIN)}
+            keys = {entry.key async for entry in journal.entries(State.UNCERTAIN)}
         async with listening(*more, cwd=tmp_path, emulator=emulator) as (process, signer):
             for task in emulator.tasks.values():  # at the port that it listens at now
                 token = task.body["callback_url"].rpartition("/")[2]
@@ -98,8 +98,10 @@ async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
     assert {one["key"] for one in told} == keys
     assert {one["task_id"] for one in told} == set(emulator.tasks)
     assert {one["status"] for one in told} == {"SUCCEEDED"}
-    with journal:
-        assert {one.task_ids[0] for one in journal.entries(State.SUBMITTED)} == set(emulator.tasks)
+    async with journal:
+        assert {one.task_ids[0] async for one in journal.entries(State.SUBMITTED)} == set(
+            emulator.tasks
+        )
 
 
 @pytest.mark.asyncio

@@ -139,8 +139,8 @@ async def test_a_create_is_not_made_again_while_a_task_of_it_goes_on(runs: Runs)
     many = attrs.evolve(REQUESTS[1], generate_count=2)
     async with runs.client() as keevx:
         ids = (await keevx.submit(many, key="mine")).task_ids
-    with Journal(runs.path) as journal:
-        journal.ended(Task(task_id=ids[0], status="FAILED"))
+    async with Journal(runs.path) as journal:
+        await journal.ended(Task(task_id=ids[0], status="FAILED"))
     runs.emulator.fail_prompts = ()
     (found,) = await runs.run([many], "resubmit", key=lambda _: "mine")
     assert (found.key, found.task_ids) == ("mine", ids)

@@ -71,12 +71,12 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
                 fan = await keevx.generate_many([request], download=tmp_path)
                 fan.raise_for_errors()
                 assert (await keevx.status(fan.task_ids[0])).succeeded
-                assert list(keevx._durations.dump()["groups"]) == ["video_upscale/4"]
+                assert list(keevx._lessons.durations.dump()["groups"]) == ["video_upscale/4"]
         (task_id,) = emulator.tasks
         assert emulator.creates == {"https://example.com/a.mp4": 1}
         assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
-    with Journal(tmp_path / "run.db") as journal:
-        (entry,) = journal.entries()
+    async with Journal(tmp_path / "run.db") as journal:
+        (entry,) = [one async for one in journal.entries()]
     assert REQUESTS[entry.kind].from_dict(json.loads(entry.body)) == request
 
 

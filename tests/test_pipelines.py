@@ -81,8 +81,8 @@ async def test_it_goes_on_after_the_step_where_it_stopped(tmp_path: Path, steps:
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
             assert len(await film(keevx, tmp_path)) == 4
         assert set(emulator.creates.values()) == {1}
-    with Journal(tmp_path / "run.db") as journal:
-        kinds = [entry.kind for entry in journal.entries()]
-        sources = [json.loads(entry.body) for entry in journal.entries()]
+    async with Journal(tmp_path / "run.db") as journal:
+        kinds = [entry.kind async for entry in journal.entries()]
+        sources = [json.loads(entry.body) async for entry in journal.entries()]
     assert kinds == ["image_generate", "image_to_video", "video_translate", "video_translate"]
     assert sources[2]["video_url"] == sources[3]["video_url"]

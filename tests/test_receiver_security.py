@@ -291,7 +291,7 @@ async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -
         (ours,) = outcome.task_ids
         assert emulator.tasks[ours].prompt == "ours"
         if journal is not None:
-            assert [one.task_ids for one in journal.entries()] == [(theirs,), (ours,)]
+            assert [one.task_ids async for one in journal.entries()] == [(theirs,), (ours,)]
 
 
 async def _await(fan: FanOut) -> FanOut:
@@ -331,11 +331,11 @@ async def test_replays_change_nothing(tmp_path: Path) -> None:
     async with called_back(0.05, faults=LOST, journal=journal) as (emulator, keevx, receiver):
         fan = await keevx.generate_many([a_request()], key=lambda _: "k")
         (task_id,) = fan.task_ids
-        before, polls = list(journal.entries()), emulator.polls.total()
+        before, polls = [one async for one in journal.entries()], emulator.polls.total()
         for _ in range(50):
             body = {"data": {"task_id": task_id}}
             assert await posted(receiver.url_for("k"), json=body) == 204
-        assert list(journal.entries()) == before
+        assert [one async for one in journal.entries()] == before
         assert emulator.polls.total() == polls
 
 
@@ -379,7 +379,7 @@ async def test_ten_thousand_strangers_keep_no_callback_out(tmp_path: Path) -> No
         assert grown < 8_000_000
         assert runtime.settlements is not None
         assert len(runtime.settlements._creates) <= 60
-        assert Counter(one.state for one in journal.entries()) == {State.SUBMITTED: 60}
+        assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 60}
 
 
 async def _siege(session: aiohttp.ClientSession, url: str, count: int) -> Counter[int]:

@@ -147,8 +147,8 @@ async def test_a_restart_goes_on_with_what_was_under_way(
     assert not video.exists()
     async with serving(emulator, tmp_path):
         await until(video.exists, PATIENCE)
-    with Journal(tmp_path / "run.db") as journal:
-        assert list(recipe("service").unfinished(journal)) == []
+    async with Journal(tmp_path / "run.db") as journal:
+        assert [one async for one in recipe("service").unfinished(journal)] == []
 
 
 @asynccontextmanager
@@ -197,8 +197,10 @@ async def test_told_to_stop_it_loses_no_create_in_flight_and_begins_none(
         await process.wait()
     in_flight = emulator.requests[CREATE]
     made = [one[1] for one in answers if not isinstance(one, BaseException) and one[0] == 202]
-    with Journal(tmp_path / "videos.db") as journal:
-        entries = {entry.key: (entry.state, list(entry.task_ids)) for entry in journal.entries()}
+    async with Journal(tmp_path / "videos.db") as journal:
+        entries = {
+            entry.key: (entry.state, list(entry.task_ids)) async for entry in journal.entries()
+        }
     assert entries == {one["key"]: ("submitted", one["task_ids"]) for one in made}
     assert {task_id for one in made for task_id in one["task_ids"]} == set(emulator.tasks)
     assert 5 <= in_flight == len(made) < len(orders)

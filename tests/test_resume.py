@@ -166,8 +166,8 @@ async def test_a_video_that_is_gone_or_cut_is_downloaded_anew(
 async def test_downloads_are_recorded(program: Program) -> None:
     (outcome,) = await program.generate(some_requests(1))
     (path,), (task,) = outcome.paths, outcome.tasks
-    with Journal(program.path) as journal:
-        record = journal.task(task.task_id)
+    async with Journal(program.path) as journal:
+        record = await journal.task(task.task_id)
     assert record is not None
     assert (record.task, record.path, record.size) == (task, path, 20_000)
     assert record.digest == sha256(path.read_bytes()).hexdigest()
@@ -249,8 +249,8 @@ async def test_what_was_refused_is_tried_again(program: Program) -> None:
     )
     first = await program.submit(some_requests(3))
     assert isinstance(first[1].error, APIError)
-    with Journal(program.path) as journal:
-        (entry,) = journal.entries(State.REFUSED)
+    async with Journal(program.path) as journal:
+        (entry,) = [one async for one in journal.entries(State.REFUSED)]
         assert "no good" in entry.reason
     again = await program.submit(some_requests(3))
     assert all(outcome.ok for outcome in again)
@@ -508,7 +508,7 @@ async def test_the_command_asks_for_a_journal_that_is_there(
 async def test_the_command_says_once_that_a_journal_is_held(
     program: Program, command: Command
 ) -> None:
-    with Journal(program.path):
+    async with Journal(program.path):
         code, told = await command.run()
     assert code == 1
     assert told.count("held by another process") == 1

@@ -64,20 +64,20 @@ async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> 
         async with client(emulator, tmp_path / "run.db", session=closed) as keevx:
             with pytest.raises(ConfigurationError):
                 await keevx.submit(DOG)
-        with Journal(tmp_path / "run.db") as journal:
-            assert [entry.state for entry in journal.entries()] == [State.PLANNED]
+        async with Journal(tmp_path / "run.db") as journal:
+            assert [entry.state async for entry in journal.entries()] == [State.PLANNED]
 
 
 @pytest.mark.asyncio
 async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None:
-    with Journal(tmp_path / "run.db") as journal:
+    async with Journal(tmp_path / "run.db") as journal:
         body = encode_request(DOG)
         await journal.begin("four", "image_to_video", body)
         await journal.uncertain("four", "1 of 4", ["i2v-1"])
-        assert (entry := journal.find("four"))
+        assert (entry := await journal.find("four"))
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
         await journal.settle("four", ())
-        assert (entry := journal.find("four"))
+        assert (entry := await journal.find("four"))
         assert (entry.state, entry.task_ids) == (State.PLANNED, ())
 
 

@@ -30,11 +30,12 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.image_to_video import ImageToVideo
-from keevx_async.journal import JournalProtocol, NoJournal, State
+from keevx_async.journal import Entry, JournalProtocol, NoJournal, State
 from keevx_async.kinds import Kind
 from keevx_async.runtime import FEW, QUIET, SELDOM, seldom
 from keevx_async.settling import MOST_TOLD, Settlements
 from keevx_async.testing import Emulator, Faults
+from tests.conftest import at_once
 from tests.test_callbacks import a_receiver, in_aiohttp, in_starlette, posted, token_of
 from tests.test_client import a_request, keevx_of, some_requests
 
@@ -60,6 +61,10 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110 - books ring no bell
             await asyncio.sleep(0.005)
+
+
+async def uncertain_in(journal: Journal) -> list[Entry]:
+    return [one async for one in journal.entries(State.UNCERTAIN)]
 
 
 def polls_per_task(emulator: Emulator) -> float:
@@ -95,8 +100,8 @@ async def test_forty_lost_answers_and_none_lost_or_paid_twice(
         assert all(len(outcome.paths) == 1 for outcome in fan.outcomes)
         assert polls_per_task(emulator) == 1.0, "the confirmation is the poll"
     if journal is not None:
-        with journal:
-            assert Counter(one.state for one in journal.entries()) == {State.SUBMITTED: 40}
+        async with journal:
+            assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 40}
 
 
 @pytest.mark.asyncio
@@ -189,8 +194,8 @@ async def test_submit_many_returns_uncertain_at_once_and_the_journal_is_filled_i
         assert all(isinstance(one, SubmissionUncertain) for one in fan.errors)
         assert len(fan.errors) == 20
         assert emulator.callbacks.total() == 0
-        await until(lambda: not list(journal.entries(State.UNCERTAIN)))
-        entries = list(journal.entries())
+        await until(lambda: not at_once(uncertain_in(journal)))
+        entries = [one async for one in journal.entries()]
         for entry in entries:
             (task_id,) = entry.task_ids
             assert emulator.tasks[task_id].prompt == json.loads(entry.body)["prompt"]
@@ -211,7 +216,7 @@ async def test_a_later_run_takes_the_callbacks_of_an_earlier_one(tmp_path: Path)
                 assert len((await keevx.submit_many(some_requests(5))).errors) == 5
             async with keevx_of(emulator, **settings):  # not a verb is called
                 await until(lambda: emulator.callbacks.total() == 5)
-                assert not list(journal.entries(State.UNCERTAIN))
+                assert not [one async for one in journal.entries(State.UNCERTAIN)]
             async with keevx_of(emulator, **settings) as keevx:
                 fan = await keevx.generate_many(some_requests(5))
                 fan.raise_for_errors()
@@ -257,13 +262,13 @@ async def test_a_wait_for_callbacks_has_its_deadline(
             await keevx.generate(a_request("nothing comes"))
         if journal is None:
             return
-        entry = journal.find("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
         assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
-        entry = journal.find("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
         assert emulator.creates[outcome.request.prompt] == 1
@@ -334,7 +339,7 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
             await keevx.submit(a_request(), key="k" * 513)
         assert (await keevx.submit(a_request(), key="k" * 512)).task_ids
         assert len(emulator.tasks) == 1
-        assert len(list(journal.entries())) == 1
+        assert len([one async for one in journal.entries()]) == 1
 
 
 @pytest.mark.asyncio
@@ -406,8 +411,8 @@ class Script:
         body = json.dumps({"data": {"task_id": task_id}}).encode()
         await self.receiver.receive(token_of(self.receiver, key), body)
 
-    def lose(self, key: str, count: int = 1) -> None:
-        with self.settlements.expecting(key, count, KIND):
+    async def lose(self, key: str, count: int = 1) -> None:
+        async with self.settlements.expecting(key, count, KIND):
             self.settlements.lost(key)
 
 
@@ -426,10 +431,11 @@ def scripted(test: Callable[[Script], Any]) -> Callable[[], None]:
 
 @scripted
 async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Script) -> None:
-    with script.settlements.expecting("k", 1, KIND):
+    async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-    with pytest.raises(APIError), script.settlements.expecting("k", 1, KIND):
-        raise APIError(400)
+    with pytest.raises(APIError):
+        async with script.settlements.expecting("k", 1, KIND):
+            raise APIError(400)
     assert script.settlements._creates == {}
     await script.tell("k", "t")
     assert script.settlements._creates == {}
@@ -441,7 +447,7 @@ async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Sc
 async def test_memory_is_bounded(script: Script) -> None:
     settlements = script.settlements
     for number in range(12_000):
-        script.lose(f"k{number}")
+        await script.lose(f"k{number}")
         settlements.owns(f"s{number}", [f"i{number}"])
     assert len(settlements._creates) == len(settlements._idle) == 10_000
     assert len(settlements._owners) == 10_000
@@ -449,7 +455,7 @@ async def test_memory_is_bounded(script: Script) -> None:
     waiting = asyncio.create_task(settlements.wait("k2000", 1, KIND))
     await asyncio.sleep(0)
     for number in range(12_000, 24_000):
-        script.lose(f"k{number}")
+        await script.lose(f"k{number}")
     await script.tell("k2000", "t")
     assert await waiting == ("t",), "who is waited for is not forgotten"
 
@@ -462,7 +468,7 @@ async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
     script = Script()
     for number in range(5):
         script.known.add(f"t{number}")
-        script.lose(f"k{number}")
+        await script.lose(f"k{number}")
         await script.tell(f"k{number}", f"t{number}")
     kept = [script.settlements.end_of(f"t{number}") for number in range(5)]
     assert [task is not None for task in kept] == [False, False, True, True, True]
@@ -474,54 +480,54 @@ async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
 async def test_an_id_has_one_owner(script: Script) -> None:
     script.known = {"theirs", "shared"}
     script.settlements.owns("other", ["theirs"])
-    script.lose("one")
-    script.lose("two")
+    await script.lose("one")
+    await script.lose("two")
     await script.tell("one", "theirs")
     await asyncio.gather(script.tell("one", "shared"), script.tell("two", "shared"))
-    assert script.settlements.known("one") == ("shared",)
-    assert script.settlements.known("two") == ()
+    assert await script.settlements.known("one") == ("shared",)
+    assert await script.settlements.known("two") == ()
 
 
 @scripted
 async def test_questions_are_bounded(script: Script) -> None:
-    script.lose("k", 4)
+    await script.lose("k", 4)
     for number in range(50):
         await script.tell("k", f"t{number}")
     assert len(set(script.asked)) == 4 * MOST_TOLD
-    assert script.settlements.known("k") == ()
+    assert await script.settlements.known("k") == ()
 
 
 @scripted
 async def test_a_task_too_new_to_be_found_is_asked_about_again(script: Script) -> None:
-    script.lose("k")
+    await script.lose("k")
     script.known = {"t"}
     script.answers = {"t": [NotFoundError(404), NotFoundError(404)]}
     await script.tell("k", "t")
     assert script.slept == [0.5, 1.5]
-    assert script.settlements.known("k") == ("t",)
+    assert await script.settlements.known("k") == ("t",)
     await script.tell("k", "nobodys")
     assert script.asked.count("nobodys") == 4
 
 
 @scripted
 async def test_a_refusal_to_tell_is_no_word_of_the_task(script: Script) -> None:
-    script.lose("k")
+    await script.lose("k")
     script.known = {"t"}
     for error in (AuthenticationError(401), ConnectionFailed("host", "down")):
         script.answers = {"t": [error]}
         with pytest.raises(type(error)):
             await script.tell("k", "t")
-        assert script.settlements.known("k") == ()
+        assert await script.settlements.known("k") == ()
     await script.tell("k", "t")  # posted again
-    assert script.settlements.known("k") == ("t",)
+    assert await script.settlements.known("k") == ("t",)
     script.answers = {"bad": [APIError(400, 100001, "no such form of id")]}
     await script.tell("k", "bad")
-    assert script.settlements.known("k") == ("t",)
+    assert await script.settlements.known("k") == ("t",)
 
 
 @scripted
 async def test_a_callback_cut_in_the_middle_may_come_again(script: Script) -> None:
-    script.lose("k")
+    await script.lose("k")
     script.known = {"t"}
     script.gate.clear()
     telling = asyncio.create_task(script.tell("k", "t"))
@@ -531,17 +537,17 @@ async def test_a_callback_cut_in_the_middle_may_come_again(script: Script) -> No
         await telling
     script.gate.set()
     await script.tell("k", "t")
-    assert script.settlements.known("k") == ("t",)
+    assert await script.settlements.known("k") == ("t",)
 
 
 @scripted
 async def test_closing_ends_what_has_begun(script: Script) -> None:
     script.known = {"t"}
-    with script.settlements.expecting("k", 1, KIND):
+    async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     await script.settlements.close()
-    assert script.settlements.known("k") == ("t",)
+    assert await script.settlements.known("k") == ("t",)
     await script.tell("k", "t")
     assert script.asked == ["t"], "it is detached"
 
@@ -553,7 +559,7 @@ async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     monkeypatch.setattr("keevx_async.settling.GRACE", 0.01)
     script = Script()
     script.gate.clear()
-    with script.settlements.expecting("k", 1, KIND):
+    async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     async with asyncio.timeout(5):
@@ -568,7 +574,7 @@ async def test_a_failure_after_the_answer_to_the_callback_is_logged(script: Scri
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("keevx_async").addHandler(handler)
     script.answers = {"t": [ConnectionFailed("host", "down")]}
-    with script.settlements.expecting("k", 1, KIND):
+    async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.lost("k")
     await script.settlements.close()
@@ -599,15 +605,15 @@ async def test_it_is_served_on_its_clients_loop() -> None:
 
 @pytest.mark.asyncio
 async def test_what_a_person_settled_meanwhile_stands(tmp_path: Path) -> None:
-    with Journal(tmp_path / "run.db") as journal:
+    async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t", "mine"}
         await journal.begin("k", "image_to_video", b"{}")
         await journal.uncertain("k", "dropped")
-        script.lose("k")
+        await script.lose("k")
         await journal.settle("k", ["mine"])
         await script.tell("k", "t")
-        entry = journal.find("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert entry.task_ids == ("mine",)
         await script.settlements.close()
@@ -615,7 +621,7 @@ async def test_what_a_person_settled_meanwhile_stands(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
-    with Journal(tmp_path / "run.db") as journal:
+    async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t"}
         await journal.begin("k", "image_to_video", b"{}")
@@ -639,14 +645,14 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db", on_uncertain="resubmit")
-    with journal:
+    async with journal:
         script = Script(journal)
         script.known = {"t"}
         await journal.begin("k", "image_to_video", b"{}")
         await journal.uncertain("k", "dropped")
-        with script.settlements.expecting("k", 1, KIND):  # refused: undone
+        async with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
-        entry = journal.find("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert entry.task_ids == ("t",)

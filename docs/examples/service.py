@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -90,11 +90,11 @@ class Studio:
             self._following.discard(task_id)
 
 
-def unfinished(journal: Journal) -> Iterator[str]:
+async def unfinished(journal: Journal) -> AsyncIterator[str]:
     """Yield the tasks of earlier runs that had not ended, or whose videos are not at home."""
-    for entry in journal.entries():
+    async for entry in journal.entries():
         for task_id in entry.task_ids:
-            record = journal.task(task_id)
+            record = await journal.task(task_id)
             if record is None or (record.task.succeeded and record.path is None):
                 yield task_id
 
@@ -131,13 +131,12 @@ def create_app(keevx: Keevx, journal: Journal, receiver: CallbackReceiver, folde
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        with journal:
-            async with keevx, asyncio.TaskGroup() as background:
-                app.state.studio = studio = Studio(keevx, background, folder)
-                studio.follow(unfinished(journal))
-                with told_to_stop(lambda: background.create_task(keevx.close())):
-                    yield
-                await keevx.close()  # ends the waits, and so the background
+        async with journal, keevx, asyncio.TaskGroup() as background:
+            app.state.studio = studio = Studio(keevx, background, folder)
+            studio.follow([task_id async for task_id in unfinished(journal)])
+            with told_to_stop(lambda: background.create_task(keevx.close())):
+                yield
+            await keevx.close()  # ends the waits, and so the background
 
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)

@@ -22,7 +22,7 @@ GROUP = ("model", "aspect_resolution", "duration")
 async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
     """Count what would be made; ask for keys as a run does, and write nothing."""
     estimate = Estimate()
-    with journal or nullcontext():
+    async with journal or nullcontext():
         for request in prompts:
             key = prompts.ended(request).key
             state = await _state(request, key, journal) if journal is not None else None
@@ -34,7 +34,7 @@ async def _state(request: Request, key: str | None, journal: Journal) -> State |
     """Return the state that keeps a request from being made; None where it would be."""
     claim = await journal.claim(request.kind.name, encode_request(request), key)
     if key is not None:  # only equal requests without one must be held, to be told apart
-        journal.release(claim.key, made=False)
+        await journal.release(claim.key, made=False)
     state = claim.entry.state if claim.entry else None
     kept = state is State.SUBMITTED or (state is State.UNCERTAIN and not journal.resubmits)
     return state if kept else None

@@ -31,17 +31,17 @@ async def journal(
     if not file.is_file():
         complain(f"there is no journal {file}")
         return USAGE
-    with Journal(file) as record:
+    async with Journal(file) as record:
         for word in settle or []:
             key, ids = settlement(word)
             await record.settle(key, ids)
-        return tell_journal(Teller(json), record)
+        return await tell_journal(Teller(json), record)
 
 
-def tell_journal(teller: Teller, journal: Journal) -> int:
+async def tell_journal(teller: Teller, journal: Journal) -> int:
     """Print counts and every uncertain create, for a machine every create; return the exit code."""
     counts: Counter[State] = Counter()
-    for entry in journal.entries():
+    async for entry in journal.entries():
         counts[entry.state] += 1
         if teller.as_json or entry.state is State.UNCERTAIN:
             _tell(teller, entry)

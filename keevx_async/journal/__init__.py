@@ -1,11 +1,14 @@
 """The durable record of what was submitted, ended and brought home. sqlite3 lives here."""
 
-from .entries import Claim, Entry, JournalProtocol, State, TaskRecord, first_try
+from .claims import Claims
+from .entries import DIED, Claim, Entry, JournalProtocol, State, TaskRecord, first_try
 from .memory import NoJournal
-from .sqlite import Journal
+from .sqlite import Journal, resubmits
 
 __all__ = [
+    "DIED",
     "Claim",
+    "Claims",
     "Entry",
     "Journal",
     "JournalProtocol",
@@ -13,4 +16,5 @@ __all__ = [
     "State",
     "TaskRecord",
     "first_try",
+    "resubmits",
 ]

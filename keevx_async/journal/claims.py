@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from struct import unpack
 
 from .entries import Claim, Entry, State
 
 Find = Callable[[str], tuple[int, Entry] | None]
+Take = Callable[[str], Awaitable[Claim | None]]
 
 
 class Filter:
@@ -103,13 +104,43 @@ class Claims:
         """Take a key by name, when nobody else has it; return what is known of it."""
         self._given = None  # the name may be one that a number would give
         while key in self._held:
-            waiting = self._held[key]
-            if waiting is None:
-                waiting = self._held[key] = asyncio.get_running_loop().create_future()
-            await asyncio.shield(waiting)
+            await self._released(key)
         found = find(key)
         self._held[key] = None
         return found[1] if found else None
+
+    async def hold(self, key: str) -> None:
+        """Take a key by name, when nobody else has it, where looking it up takes a while."""
+        while key in self._held:
+            await self._released(key)
+        self._held[key] = None
+
+    async def number_held(self, stem: str, take: Take) -> Claim:
+        """Take the first key of a stem that take() gives; held first, for it takes a while.
+
+        Where take() fails, the key is released by whoever knows what came of it.
+        """
+        number = self._repeats.get(stem, 0) + 1
+        while (claim := await self._taken(f"{stem}-{number}", take)) is None:
+            number += 1
+        if number > 1:
+            self._repeats[stem] = number
+        return claim
+
+    async def _taken(self, key: str, take: Take) -> Claim | None:
+        if key in self._held:
+            return None
+        self._held[key] = None
+        claim = await take(key)
+        if claim is None:
+            self.release(key, made=True)
+        return claim
+
+    async def _released(self, key: str) -> None:
+        waiting = self._held[key]
+        if waiting is None:
+            waiting = self._held[key] = asyncio.get_running_loop().create_future()
+        await asyncio.shield(waiting)
 
     def release(self, key: str, *, made: bool) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""

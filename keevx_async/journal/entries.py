@@ -8,7 +8,7 @@ planned ──> sending ──> submitted        then per task:  succeeded | fai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -110,7 +110,7 @@ class JournalProtocol(Protocol):
         """Take a key: the one given, or the first free one among those of equal bodies."""
         ...
 
-    def release(self, key: str, *, made: bool = True) -> None:
+    async def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
         ...
 
@@ -138,7 +138,7 @@ class JournalProtocol(Protocol):
         """Write what became of an uncertain create: its ids, or none of them."""
         ...
 
-    def ended(self, task: Task) -> None:
+    async def ended(self, task: Task) -> None:
         """Note a task's end; a later run asks again if the note is lost."""
         ...
 
@@ -146,11 +146,11 @@ class JournalProtocol(Protocol):
         """Write where a task's result was brought; durable on return."""
         ...
 
-    def find(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         ...
 
-    def task(self, task_id: str) -> TaskRecord | None:
+    async def task(self, task_id: str) -> TaskRecord | None:
         """Return the record of an ended task."""
         ...
 
@@ -158,14 +158,14 @@ class JournalProtocol(Protocol):
         """Return the key of the create that was given a task id."""
         ...
 
-    def entries(self, state: State | None = None) -> Iterator[Entry]:
+    def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Yield the entries in one state, or all."""
         ...
 
-    def note(self, name: str, value: str) -> None:
+    async def note(self, name: str, value: str) -> None:
         """Keep a small text for the next run."""
         ...
 
-    def noted(self, name: str) -> str | None:
+    async def noted(self, name: str) -> str | None:
         """Return a text that was kept."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -30,7 +30,7 @@ class NoJournal:
         """Return the key given, or one that no other create has."""
         return Claim(key or f"{self._prefix}-{next(self._numbers)}", None)
 
-    def release(self, key: str, *, made: bool = True) -> None:
+    async def release(self, key: str, *, made: bool = True) -> None:
         """Keep nothing."""
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
@@ -51,17 +51,17 @@ class NoJournal:
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Keep nothing."""
 
-    def ended(self, task: Task) -> None:
+    async def ended(self, task: Task) -> None:
         """Keep nothing."""
 
     async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Keep nothing."""
 
-    def find(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Know nothing."""
         return None
 
-    def task(self, task_id: str) -> TaskRecord | None:
+    async def task(self, task_id: str) -> TaskRecord | None:
         """Know nothing."""
         return None
 
@@ -69,13 +69,15 @@ class NoJournal:
         """Know nothing."""
         return None
 
-    def entries(self, state: State | None = None) -> Iterator[Entry]:
+    async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Know nothing."""
-        return iter(())
+        nothing: tuple[Entry, ...] = ()
+        for one in nothing:
+            yield one
 
-    def note(self, name: str, value: str) -> None:
+    async def note(self, name: str, value: str) -> None:
         """Keep nothing."""
 
-    def noted(self, name: str) -> str | None:
+    async def noted(self, name: str) -> str | None:
         """Know nothing."""
         return None

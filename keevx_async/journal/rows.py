@@ -27,7 +27,7 @@ def intent(key: str, kind: str, body: bytes) -> Row:
 
 def change(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:
     """Return the row that changes an entry's state, and its ids if they are given."""
-    return [key, state, _text(reason), None, None, None, None if ids is None else joined(ids)]
+    return [key, state, storable(reason), None, None, None, None if ids is None else joined(ids)]
 
 
 def joined(ids: Sequence[str]) -> str:
@@ -59,7 +59,7 @@ def ended(task: Task, at: float | None = None) -> Row:
 
 def brought(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
     """Return the row of a task whose result was brought home."""
-    return [*ended(task, at)[:3], _text(os.path.abspath(path)), size, digest]
+    return [*ended(task, at)[:3], storable(os.path.abspath(path)), size, digest]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:
@@ -70,9 +70,9 @@ def record_of(row: tuple[Any, ...]) -> TaskRecord:
 
 def is_storable(key: str) -> bool:
     """Tell whether a key comes back as it was written."""
-    return "\0" not in key and _text(key) == key
+    return "\0" not in key and storable(key) == key
 
 
-def _text(value: str) -> str:
+def storable(value: str) -> str:
     """Return value without the lone surrogates that are no valid text."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -22,7 +22,7 @@ class Journal:
 
     The intent is on disk before the first byte of a create, and the ids are before the caller
     has them. Give it to ``Keevx(journal=…)``, which opens it when it is first used; or read it
-    with ``with Journal(path) as journal:``.
+    with ``async with Journal(path) as journal:``.
 
     It is written with ``synchronous=FULL``, so that a power cut loses no acknowledged intent
     where the disk keeps its word.
@@ -45,20 +45,20 @@ class Journal:
         on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
         self.path: Path = Path(path)
-        self.resubmits: bool = _resubmits("on_uncertain", on_uncertain)
-        self._remakes = _resubmits("on_failed", on_failed)
+        self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
+        self._remakes = resubmits("on_failed", on_failed)
         self._users = 0
         self._opened: Opened | None = None
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         self.attach()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._leave()
+    async def __aexit__(self, *_: object) -> None:
+        await self.detach()
 
     def attach(self) -> None:
         """Open it, for one more user.
@@ -72,9 +72,6 @@ class Journal:
 
     async def detach(self) -> None:
         """Close it, when its last user leaves."""
-        self._leave()
-
-    def _leave(self) -> None:
         self._users -= 1
         if self._users == 0 and self._opened is not None:
             opened, self._opened = self._opened, None
@@ -125,20 +122,20 @@ class Journal:
         later = next_try(claim.key)
         if not (self._remakes or later in later_tries) or not self._has_failed(entry):
             return None
-        known = self.find(later)
-        if known is not None and known.body == entry.body:  # else someone named it so
-            return later if self._remakes or known.state not in UNMADE else None
+        known = self._file.find(later)
+        if known is not None and known[1].body == entry.body:  # else someone named it so
+            return later if self._remakes or known[1].state not in UNMADE else None
         found = self._file.find(claim.key)
         is_old = found is not None and self._file.claims.is_old(found[0])
         return later if self._remakes and is_old else None
 
     def _has_failed(self, entry: Entry) -> bool:
         """Tell whether all of its tasks have ended, and one failed."""
-        records = [self.task(task_id) for task_id in entry.task_ids]
+        records = [self._task(task_id) for task_id in entry.task_ids]
         ended = [one.task for one in records if one is not None]
         return len(ended) == len(records) and any(not task.succeeded for task in ended)
 
-    def release(self, key: str, *, made: bool = True) -> None:
+    async def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
         if self._opened is not None:
             self._opened.claims.release(key, made=made)
@@ -176,29 +173,32 @@ class Journal:
         Raises:
             JournalError: there is no uncertain create of that key.
         """
-        entry = self.find(key)
+        entry = await self.find(key)
         if entry is None or not _is_open(entry, task_ids):
             state = "not in it" if entry is None else entry.state
             raise JournalError(f"{self.path}: {key} is {state}; only an uncertain one is settled")
         await (self.submitted(key, task_ids) if task_ids else self.put_back(key))
 
-    def ended(self, task: Task) -> None:
+    async def ended(self, task: Task) -> None:
         """Note a task's end; a later run asks again if the note is lost."""
         self._file.writer.put("tasks", rows.ended(task))
 
     async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Write where a task's result was brought; durable on return."""
-        known = self.task(task.task_id)
+        known = self._task(task.task_id)
         at = known.at if known is not None and known.task == task else None
         await self._file.writer.write("tasks", rows.brought(task, at, path, size, digest))
 
-    def find(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         found = self._file.find(key)
         return found[1] if found else None
 
-    def task(self, task_id: str) -> TaskRecord | None:
+    async def task(self, task_id: str) -> TaskRecord | None:
         """Return the record of an ended task."""
+        return self._task(task_id)
+
+    def _task(self, task_id: str) -> TaskRecord | None:
         row = self._file.one(TASK_BY_ID, task_id)
         return rows.record_of(row) if row else None
 
@@ -206,21 +206,28 @@ class Journal:
         """Return the key of the create that was given a task id."""
         return await asyncio.to_thread(self._file.owner, task_id)
 
-    def entries(self, state: State | None = None) -> Iterator[Entry]:
+    async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Yield the entries in one state, or all, oldest first."""
-        return (one for one in self._file.all() if state in (None, one.state))
+        for one in self._file.all():
+            if state in (None, one.state):
+                yield one
 
-    def note(self, name: str, value: str) -> None:
+    async def note(self, name: str, value: str) -> None:
         """Keep a small text for the next run."""
         self._file.writer.put("notes", [name, value])
 
-    def noted(self, name: str) -> str | None:
+    async def noted(self, name: str) -> str | None:
         """Return a text that was kept."""
         row = self._file.one("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 
 
-def _resubmits(name: str, value: str) -> bool:
+def resubmits(name: str, value: str) -> bool:
+    """Tell whether a setting says so.
+
+    Raises:
+        ValueError: it says neither that nor the other.
+    """
     if value not in ("report", "resubmit"):
         raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
     return value == "resubmit"

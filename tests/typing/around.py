@@ -55,14 +55,14 @@ async def received(receiver: CallbackReceiver, token: str, body: bytes) -> int:
     return 200
 
 
-def kept(path: Path) -> None:
+async def kept(path: Path) -> None:
     Keevx(journal="run.db")
     Keevx(journal=Journal(path, on_uncertain="resubmit"))
     Journal(path, on_uncertain="retry")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    with Journal(path) as journal:
+    async with Journal(path) as journal:
         assert_type(journal, Journal)
         assert_type(journal.path, Path)
-        for entry in journal.entries():
+        async for entry in journal.entries():
             assert_type(entry.key, str)
             assert_type(entry.task_ids, tuple[str, ...])
 

@@ -1,0 +1,98 @@
+"""A Redis of the tests' own: a free loopback port, an append-only file that loses nothing."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from keevx_async.docket import RedisJournal, scripts
+
+PROGRAMS = ("redis-server", "valkey-server")
+WITHOUT = "no redis-server here: install the package redis-server or valkey for the fleet's tests"
+
+
+def program() -> str:
+    """Return what to run; skip the test where there is nothing."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    return found or pytest.skip(WITHOUT)
+
+
+class RedisServer:
+    """Started and stopped at will; what it was told before is there when it starts again.
+
+    Args:
+        program: which to run.
+        folder: where its file goes.
+    """
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._program = program
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port: int = found.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        settings = {
+            "bind": "127.0.0.1", "port": self.port, "dir": self._folder, "save": "",
+            "appendonly": "yes", "appendfsync": "always", "logfile": self._folder / "log",
+        }  # fmt: skip
+        words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+        self._process = subprocess.Popen([self._program, *words])
+        self.ask("PING")
+
+    def stop(self, *, kill: bool = True) -> None:
+        """Stop it, by a kill unless told otherwise."""
+        if self._process is not None:
+            (self._process.kill if kill else self._process.terminate)()
+            self._process.wait()
+            self._process = None
+
+    def ask(self, *command: object, patience: float = 10.0) -> object:
+        """Run a command, once it is there."""
+        until = time.monotonic() + patience
+        with contextlib.closing(redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))) as client:
+            while True:
+                try:
+                    answer: object = client.execute_command(*command)
+                except (redis.ConnectionError, redis.BusyLoadingError):
+                    if time.monotonic() > until:
+                        raise
+                    time.sleep(0.02)
+                else:
+                    return answer
+
+
+async def dead(journal: RedisJournal) -> None:
+    """Have a journal's holder die, and its lease end: nothing more is heard of it."""
+    holding = journal._holding
+    if holding._living is not None:
+        holding._living.cancel()
+    await journal._run("no sign of death", scripts.DIE)
+
+
+@pytest.fixture(scope="session")
+def redis_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One server for all tests."""
+    server = RedisServer(program(), tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(redis_session: RedisServer) -> RedisServer:
+    """A server that holds nothing."""
+    redis_session.ask("FLUSHALL")
+    return redis_session
