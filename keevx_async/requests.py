@@ -158,10 +158,11 @@ def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 def listed(value: Images) -> tuple[str | Path, ...]:
     """Return a list of sources as a tuple of them; anything else is left for the rules."""
-    known = cast(list[str | Path | Made] | tuple[str | Path | Made, ...], value)
-    if known and isinstance(known, list | tuple):
-        return tuple(cast(str | Path, an_image(one)) for one in known)
-    return () if isinstance(known, list) else cast(tuple[str | Path, ...], known)
+    if value == ():
+        return ()
+    if isinstance(value, list | tuple):
+        return tuple([cast("str | Path", an_image(one)) for one in cast("Images", value)])
+    return cast("tuple[str | Path, ...]", value)
 
 
 def an_image(value: str | Path | Made | None) -> str | Path | None:
