@@ -21,7 +21,7 @@ from keevx_async.requests import Request
 
 from .advice import advice
 from .dry import estimated
-from .interrupts import interruptible
+from .interrupts import AT_ONCE, STOPPING, interruptible
 from .listen import answering
 from .prompts import Job, Problem, Prompts, jobs, problems
 from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
@@ -30,11 +30,6 @@ from .sources import Form, Source, opened
 
 MOST_TOLD = 50
 """Faults of a file that are told one by one."""
-STOPPING = (
-    "keevx: stopping: nothing new starts, creates in flight are given "
-    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
-)
-AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
