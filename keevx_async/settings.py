@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
 from .journal import Journal, JournalProtocol, NoJournal
-from .requests import is_url
+from .requests import Request, is_url
 from .transport import whole_timeout
 from .version import VERSION
 
@@ -82,3 +82,16 @@ def whole(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, 1 or more")
     return value
+
+
+def several(requests: object) -> None:
+    """Refuse one request, a text or a mapping: its letters or names are no requests.
+
+    Raises:
+        ConfigurationError: requests is one of these.
+    """
+    if isinstance(requests, Request | Mapping | str | bytes):
+        raise ConfigurationError(
+            f"requests is one {type(requests).__name__}; it must be a list, or another iterable, "
+            "of requests: for a single one give [request]"
+        )
