@@ -184,6 +184,7 @@ class Keevx(Session):
 
         Raises:
             WaitTimeout: some had not ended in time.
+            KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
         rooms = self._rooms()
         async for task in rooms.jobs.wait_many(rooms.kinship.told(task_ids, kind), timeout):
