@@ -22,6 +22,7 @@ from keevx_async.requests import Request
 from .advice import advice
 from .dry import estimated
 from .interrupts import AT_ONCE, STOPPING, interruptible
+from .lines import Place
 from .listen import answering
 from .prompts import Job, Problem, Prompts, jobs, problems
 from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
@@ -33,7 +34,7 @@ MOST_TOLD = 50
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
-    Path, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+    Place, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
 ]
 
 
@@ -67,13 +68,13 @@ class Run:
 
 def run(
     file: Annotated[
-        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+        Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
     /,
     *,
     out: Out = Path("videos"),
     journal: Annotated[
-        Path | None, Parameter(help="Record of this run; name it again to go on.")
+        Place | None, Parameter(help="Record of this run; name it again to go on.")
     ] = None,
     format: Annotated[
         Form | None, Parameter(help="Of the prompts; by default as they look.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_module
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -13,12 +12,12 @@ from cyclopts import Parameter
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal import Entry, Journal, State
 
-from .lines import Json, Teller, complain
+from .lines import Json, Place, Teller, complain
 from .report import OK, UNCERTAIN, USAGE
 
 
 async def journal(
-    file: Annotated[Path, Parameter(help="A journal, as named to run.")],
+    file: Annotated[Place, Parameter(help="A journal, as named to run.")],
     /,
     *,
     settle: Annotated[
