@@ -90,8 +90,9 @@ def several(requests: object) -> None:
     Raises:
         ConfigurationError: requests is one of these.
     """
-    if isinstance(requests, Request | Mapping | str | bytes):
+    kind = type(requests)
+    if issubclass(kind, Request | Mapping | str | bytes):
         raise ConfigurationError(
-            f"requests is one {type(requests).__name__}; it must be a list, or another iterable, "
+            f"requests is one {kind.__name__}; it must be a list, or another iterable, "
             "of requests: for a single one give [request]"
         )
