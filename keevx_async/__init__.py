@@ -1,6 +1,6 @@
 """keevx_async: an asyncio-first SDK for the Keevx image-to-video API.
 
-Making and checking requests imports neither aiohttp nor tenacity: the client comes when named.
+Making and checking an ImageToVideo imports no more than that takes: all else comes when named.
 """
 
 from importlib import import_module
@@ -25,25 +25,32 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
-from .image_generate import ImageGenerate
-from .policies import PollPolicy, RetryPolicy
 from .rules import MODELS, ModelRules
 from .signatures import ImageToVideo
-from .tasks import Outcome, Submission, Task
 from .version import VERSION
-from .video_translate import VideoTranslate
 
 if TYPE_CHECKING:
     from .callbacks import CallbackReceiver
     from .client import Keevx
     from .fanout import FanOut
+    from .image_generate import ImageGenerate
     from .journal import Journal
+    from .policies import PollPolicy, RetryPolicy
+    from .tasks import Outcome, Submission, Task
+    from .video_translate import VideoTranslate
 else:
     _LAZY = {
         "CallbackReceiver": ".callbacks",
         "Keevx": ".client",
         "FanOut": ".fanout",
+        "ImageGenerate": ".image_generate",
         "Journal": ".journal",
+        "PollPolicy": ".policies",
+        "RetryPolicy": ".policies",
+        "Outcome": ".tasks",
+        "Submission": ".tasks",
+        "Task": ".tasks",
+        "VideoTranslate": ".video_translate",
     }
 
     def __getattr__(name: str) -> Any:

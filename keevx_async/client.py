@@ -122,6 +122,9 @@ class Keevx(Session):
             requests: any iterable or async iterable, pulled lazily.
             concurrency: most creates under way.
             key: names each create; a function of the request.
+
+        Raises:
+            ConfigurationError: an argument cannot be, such as one request that is in no list.
         """
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
@@ -181,6 +184,7 @@ class Keevx(Session):
 
         Raises:
             WaitTimeout: some had not ended in time.
+            KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
         rooms = self._rooms()
         async for task in rooms.jobs.wait_many(rooms.kinship.told(task_ids, kind), timeout):
@@ -226,7 +230,7 @@ class Keevx(Session):
             key: names each create; a function of the request.
 
         Raises:
-            ConfigurationError: the template cannot name the results.
+            ConfigurationError: the template cannot name the results, or as ``submit_many``.
         """
         names = None if download is None else Names(download)
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
@@ -281,6 +285,7 @@ class Keevx(Session):
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Work], concurrency: int
     ) -> FanOut[R]:
+        settings.several(requests)
         settings.whole("concurrency", concurrency)
         grace = self._setup.retry.grace
 

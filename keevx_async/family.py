@@ -36,5 +36,7 @@ def kind_by_name(name: str) -> Kind:
 
 def kind_by_id(task_id: str) -> Kind | None:
     """Return the kind that an id's prefix tells, or None."""
-    kinds = (one.kind for one in REQUESTS.values())
-    return next((one for one in kinds if task_id.startswith(one.prefix)), None)
+    for one in REQUESTS.values():  # no generator: asked for each id that comes
+        if task_id.startswith(one.kind.prefix):
+            return one.kind
+    return None

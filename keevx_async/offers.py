@@ -45,6 +45,8 @@ class Offers:
         Raises:
             InvalidRequest: it asks for what is not offered.
         """
+        if not self._known:  # as in the main edition, mostly: every create passes here
+            return
         violations = [one for field in self._known for one in self._missing(request, field)]
         if violations:
             raise InvalidRequest(violations)

@@ -54,14 +54,16 @@ def one_of(name: str, value: object, allowed: tuple[Any, ...], where: str = "") 
     if any(type(value) is type(good) and value == good for good in allowed):
         return ()
     listed = ", ".join(map(str, allowed))
-    return (Violation(name, value, "allowed", f"{value!r} is not one of {listed}{where}"),)
+    hint = _unquoted(value, lambda number: one_of(name, number, allowed))
+    return (Violation(name, value, "allowed", f"{value!r} is not one of {listed}{where}{hint}"),)
 
 
 def in_range(name: str, value: object, low: int, high: int) -> Found:
     """Return a violation unless value is an integer between low and high."""
     if is_int(value) and low <= value <= high:
         return ()
-    message = f"{value!r} is not a whole number from {low} to {high}"
+    hint = _unquoted(value, lambda number: in_range(name, number, low, high))
+    message = f"{value!r} is not a whole number from {low} to {high}{hint}"
     return (Violation(name, value, "range", message),)
 
 
@@ -69,7 +71,16 @@ def at_least(name: str, value: object, low: int) -> Found:
     """Return a violation unless value is an integer from low on."""
     if is_int(value) and value >= low:
         return ()
-    return (Violation(name, value, "range", f"{value!r} is not a whole number from {low} on"),)
+    hint = _unquoted(value, lambda number: at_least(name, number, low))
+    message = f"{value!r} is not a whole number from {low} on{hint}"
+    return (Violation(name, value, "range", message),)
+
+
+def _unquoted(value: object, check: Callable[[int], Found]) -> str:
+    """Return what to write, where value is a text of the very number that will do."""
+    if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
+        return ""
+    return "" if check(int(value)) else f"; write {int(value)} without quotes"
 
 
 def a_prompt(name: str, value: object, longest: int) -> Found:
@@ -158,10 +169,11 @@ def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 def listed(value: Images) -> tuple[str | Path, ...]:
     """Return a list of sources as a tuple of them; anything else is left for the rules."""
-    known = cast(list[str | Path | Made] | tuple[str | Path | Made, ...], value)
-    if known and isinstance(known, list | tuple):
-        return tuple(cast(str | Path, an_image(one)) for one in known)
-    return () if isinstance(known, list) else cast(tuple[str | Path, ...], known)
+    if value == ():
+        return ()
+    if isinstance(value, list | tuple):
+        return tuple([cast("str | Path", an_image(one)) for one in cast("Images", value)])
+    return cast("tuple[str | Path, ...]", value)
 
 
 def an_image(value: str | Path | Made | None) -> str | Path | None:

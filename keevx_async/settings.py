@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ConfigurationError
 from .journal import Journal, JournalProtocol, NoJournal
-from .requests import is_url
+from .requests import Request, is_url
 from .transport import whole_timeout
 from .version import VERSION
 
@@ -82,3 +82,17 @@ def whole(name: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} is {value!r}; it must be a whole number, 1 or more")
     return value
+
+
+def several(requests: object) -> None:
+    """Refuse one request, a text or a mapping: its letters or names are no requests.
+
+    Raises:
+        ConfigurationError: requests is one of these.
+    """
+    kind = type(requests)
+    if issubclass(kind, Request | Mapping | str | bytes):
+        raise ConfigurationError(
+            f"requests is one {kind.__name__}; it must be a list, or another iterable, "
+            "of requests: for a single one give [request]"
+        )

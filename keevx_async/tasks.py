@@ -41,6 +41,8 @@ else:
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
+GO_ON = (WaitTimeout, DownloadError)
+"""What stops an item that was made: to go on with it costs nothing."""
 _LONGEST = 300
 """Most letters of a prompt or a reason in a notebook."""
 
@@ -174,7 +176,7 @@ class Outcome(Generic[R_co]):
     @property
     def unfinished(self) -> bool:
         """Whether it was made, and only waiting or downloading was cut short: go on, it is paid."""
-        return isinstance(self.error, WaitTimeout | DownloadError)
+        return isinstance(self.error, GO_ON)
 
     def __repr__(self) -> str:
         files = f" in {brief(', '.join(map(str, self.paths)))}" if self.paths else ""

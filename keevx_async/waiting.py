@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
 from .durations import Durations
 from .errors import (
@@ -77,10 +77,11 @@ class Watcher:
 
         Raises:
             WaitTimeout: with what is pending and what had ended.
-            KeevxError: Keevx no longer answers about one, or any, of them.
+            KeevxError: Keevx no longer answers about one, or any, of them; raised when the
+                others have ended.
         """
         pending = dict.fromkeys(task_ids)
-        done = list(done)
+        done, lost = list(done), dict[str, Exception]()
         news: asyncio.Queue[tuple[str, End]] = asyncio.Queue()
 
         def listener(task_id: str, ended: End) -> None:
@@ -96,15 +97,18 @@ class Watcher:
                     async with asyncio.timeout_at(deadline):
                         task_id, ended = await news.get()
                 except TimeoutError:
-                    raise WaitTimeout(list(pending), done) from None
+                    raise WaitTimeout([*lost, *pending], done) from _first(lost)
                 del pending[task_id]
                 if isinstance(ended, Exception):
-                    raise ended
-                done.append(ended)
-                yield ended
+                    lost[task_id] = ended
+                else:
+                    done.append(ended)
+                    yield ended
         finally:
             for task_id in pending:
                 self._remove(task_id, listener)
+        if (error := _first(lost)) is not None:
+            raise error
 
     async def close(self) -> None:
         """Stop asking, and say so to all who wait."""
@@ -225,6 +229,14 @@ class Watcher:
     def _end(self, task_id: str, ended: End) -> None:
         for listener in self._forget(task_id):
             listener(task_id, ended)
+
+
+def _first(lost: Mapping[str, Exception]) -> Exception | None:
+    """Return the first error, which names every task that was not waited for to its end."""
+    error = next(iter(lost.values()), None)
+    if error is not None and not isinstance(error, AuthenticationError):  # that is all waits' own
+        error.add_note(f"not waited for to its end: {', '.join(lost)}")
+    return error
 
 
 def _is_passing(error: Exception) -> bool:

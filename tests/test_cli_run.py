@@ -323,3 +323,26 @@ async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
         assert not emulator.requests[CREATE]
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert "held by another process" in ran.err
+
+
+@pytest.mark.asyncio
+async def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    home.mkdir()
+    cwd.mkdir()
+    written(home / "p.jsonl", takes(1))
+    async with Emulator(seconds=0.02) as emulator:
+        env = {**at(emulator), "HOME": str(home)}
+        run = ("run", "~/p.jsonl", "--journal=~/run.db", "--out=~/videos")
+        ran = await keevx(*run, cwd=cwd, **env)
+        assert ran.code == 0, ran.err
+        assert len(list((home / "videos").glob("*.mp4"))) == 1
+        for command in (("journal", "~/run.db"), ("check", "~/p.jsonl")):
+            ran = await keevx(*command, cwd=cwd, **env)
+            assert ran.code == 0, ran.err
+        ran = await keevx("wait", *emulator.tasks, "--download=~/more", cwd=cwd, **env)
+        assert ran.code == 0, ran.err
+        assert len(list((home / "more").iterdir())) == 1
+    assert not list(cwd.iterdir())
+    ran = await keevx("journal", "~nobody/run.db", cwd=cwd, **env)
+    assert ran.err == "keevx: there is no journal ~nobody/run.db\n"

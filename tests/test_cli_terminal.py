@@ -113,6 +113,24 @@ async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("count", "told"), [(5, 5), (30, 5)])
+async def test_of_many_unfinished_tasks_a_handful_is_told(
+    tmp_path: Path, count: int, told: int
+) -> None:
+    file = written(tmp_path / "p.jsonl", takes(count))
+    async with (
+        Emulator(seconds=30) as emulator,
+        terminal(100, "run", file, cwd=tmp_path, **at(emulator)) as shown,
+    ):
+        await shown.shows(f"{count} submitted")
+        shown.press(CTRL_C)
+        assert await shown.end() == 130
+        assert len(re.findall(r"^i2v-\w+  unfinished", shown.text, re.MULTILINE)) == told
+        assert f"0 uncertain, {count} unfinished; videos and results.jsonl are" in shown.text
+        assert len(results(tmp_path / "videos")) == count
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("env", "columns", "colour"),
     [({}, 100, True), ({"NO_COLOR": "1"}, 100, False), ({}, 30, True)],

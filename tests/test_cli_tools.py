@@ -15,7 +15,7 @@ from pkgutil import resolve_name
 import attrs
 import pytest
 
-from keevx_async import MODELS, Journal
+from keevx_async import MODELS, Journal, Task
 from keevx_async.cli import commands
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, at, fed, keevx, start, written
@@ -227,6 +227,22 @@ async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> No
     assert (
         sums.items() >= {"journal": "run.db", "submitted": 1, "uncertain": 1, "refused": 0}.items()
     )
+
+
+@pytest.mark.asyncio
+async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> None:
+    ids = [f"i2v-{number}" for number in range(5)]
+    async with Journal(tmp_path / "run.db") as journal:
+        await journal.begin("a", "image_to_video", json.dumps(GOOD).encode())
+        await journal.submitted("a", ids)
+        for one, status in zip(ids, ("SUCCEEDED", "SUCCEEDED", "FAILED", "FAILED"), strict=False):
+            await journal.ended(Task(task_id=one, status=status))
+        task = Task(task_id=ids[0], status="SUCCEEDED")
+        await journal.downloaded(task, tmp_path / "a.mp4", 1, "digest")
+    ran = await keevx("journal", "run.db", cwd=tmp_path)
+    assert ran.out == "run.db: 1 submitted; of 5 tasks: 2 failed, 1 home, 1 made, 1 waiting\n"
+    *_, sums = objects((await keevx("journal", "run.db", "--json", cwd=tmp_path)).out)
+    assert sums["tasks"] == {"home": 1, "made": 1, "failed": 2, "waiting": 1}
 
 
 @pytest.mark.asyncio

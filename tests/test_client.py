@@ -266,6 +266,16 @@ def test_a_client_that_cannot_be(given: dict[str, Any], said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("alone", [a_request(), "text", b"bytes", a_request().to_dict()], ids=type)
+@pytest.mark.parametrize("name", ["submit_many", "generate_many"])
+def test_what_is_no_list_of_requests_is_refused_at_once(name: str, alone: Any) -> None:
+    keevx = Keevx("test-key")
+    with pytest.raises(
+        ConfigurationError, match=rf"one {type(alone).__name__}; .* give \[request]"
+    ):
+        getattr(keevx, name)(alone)
+
+
 @pytest.mark.parametrize("concurrency", [0, -1, 0.5, True, "many"])
 def test_a_concurrency_that_cannot_be(concurrency: Any) -> None:
     keevx = Keevx("test-key")

@@ -226,3 +226,10 @@ def test_a_task_without_the_result_is_refused_by_name(task: Task) -> None:
     assert [one.field for one in refused.value.violations] == ["prompt", "image_url"]
     with pytest.raises(InvalidRequest, match="video_url"):
         VideoTranslate(target_languages=["English"], video_url=IMAGE)
+
+
+def test_a_number_in_quotes_is_told_so() -> None:
+    with pytest.raises(InvalidRequest, match="write 0 without quotes"):
+        VideoTranslate.from_dict(
+            {"target_languages": ["English"], "video_url": URL, "speaker_num": "0"}
+        )

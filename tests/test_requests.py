@@ -143,6 +143,23 @@ def test_a_violation_names_field_value_and_what_is_allowed(
     assert [word for word in named if word not in str(refused)] == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "hint"),
+    [
+        ({"duration": "6"}, "write 6 without quotes"),
+        ({"generate_count": "2"}, "write 2 without quotes"),
+        ({"duration": "7"}, ""),
+        ({"generate_count": "5"}, ""),
+        ({"duration": "6 s"}, ""),
+        ({"generate_count": "9" * 5000}, ""),  # more digits than Python turns into a number
+    ],
+)
+def test_a_number_in_quotes_is_told_so_if_it_would_do(fields: dict[str, Any], hint: str) -> None:
+    (broken,) = refusal(**fields).violations
+    assert ("without quotes" in broken.message) == bool(hint)
+    assert broken.message.endswith(hint)
+
+
 def test_a_refusal_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="prompt"):
         make(prompt="")

@@ -170,6 +170,18 @@ async def hosting() -> AsyncIterator[tuple[Host, Keevx]]:
             yield host, keevx
 
 
+def held(host: Host) -> tuple[asyncio.Event, asyncio.Event]:
+    """An upload has come; it may go on."""
+    came, go = asyncio.Event(), asyncio.Event()
+
+    async def hold(request: web.Request) -> None:
+        came.set()
+        await go.wait()
+
+    host.before = hold
+    return came, go
+
+
 def images(folder: Path, count: int, size: int = 100) -> list[Path]:
     """So many files, no two alike."""
     paths = [folder / f"{number}.png" for number in range(count)]
@@ -434,14 +446,8 @@ async def test_the_name_is_safe_and_the_type_is_the_bytes(
 @pytest.mark.asyncio
 async def test_who_gives_up_does_not_end_the_upload_of_others(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
-    came, go = asyncio.Event(), asyncio.Event()
-
-    async def hold(request: web.Request) -> None:
-        came.set()
-        await go.wait()
-
     async with hosting() as (host, keevx):
-        host.before = hold
+        came, go = held(host)
         first, second = (asyncio.ensure_future(keevx.upload(path)) for _ in range(2))
         await came.wait()
         first.cancel()
@@ -455,14 +461,8 @@ async def test_who_gives_up_does_not_end_the_upload_of_others(tmp_path: Path) ->
 @pytest.mark.asyncio
 async def test_an_upload_that_nobody_waits_for_ends(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
-    came, go = asyncio.Event(), asyncio.Event()
-
-    async def hold(request: web.Request) -> None:
-        came.set()
-        await go.wait()
-
     async with hosting() as (host, keevx):
-        host.before = hold
+        came, go = held(host)
         both = [asyncio.ensure_future(keevx.upload(path)) for _ in range(2)]
         await came.wait()
         for one in both:

@@ -236,6 +236,34 @@ async def test_what_is_wrong_with_one_ends_its_wait_alone(wrong: Exception) -> N
 
 
 @simulated
+async def test_who_waits_for_many_has_the_others_before_what_is_wrong_with_one() -> None:
+    server = Server(b=50.0, d=70.0)
+    wrong = {"a": RuntimeError("of a"), "c": RuntimeError("of c")}
+    server.fault = wrong.get
+    seen: list[str] = []
+
+    async def see() -> None:
+        async for task in watcher(server).wait_many("abcd", 10_000.0):
+            seen.append(task.task_id)  # noqa: PERF401 - what was seen before the error counts
+
+    with pytest.raises(RuntimeError) as raised:
+        await see()
+    assert seen == ["b", "d"]
+    (note,) = raised.value.__notes__
+    assert note in {f"not waited for to its end: {ids}" for ids in ("a, c", "c, a")}
+
+
+@simulated
+async def test_what_was_wrong_with_one_is_told_though_the_time_runs_out() -> None:
+    server = Server(b=1e9)
+    server.fault = lambda task_id: RuntimeError("of a") if task_id == "a" else None
+    with pytest.raises(WaitTimeout) as raised:
+        await all_of(watcher(server), "a", "b", timeout=60.0)
+    assert str(raised.value.__cause__) == "of a"
+    assert raised.value.pending == ("a", "b")
+
+
+@simulated
 @pytest.mark.parametrize("early", [False, True])
 async def test_a_hint_makes_it_ask_soon(early: bool) -> None:
     """A callback came: a few seconds before somebody waits, or while they do."""

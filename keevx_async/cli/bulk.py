@@ -21,7 +21,8 @@ from keevx_async.requests import Request
 
 from .advice import advice
 from .dry import estimated
-from .interrupts import interruptible
+from .interrupts import AT_ONCE, STOPPING, interruptible
+from .lines import Place
 from .listen import answering
 from .prompts import Job, Problem, Prompts, jobs, problems
 from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
@@ -30,15 +31,10 @@ from .sources import Form, Source, opened
 
 MOST_TOLD = 50
 """Faults of a file that are told one by one."""
-STOPPING = (
-    "keevx: stopping: nothing new starts, creates in flight are given "
-    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
-)
-AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
-    Path, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+    Place, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
 ]
 
 
@@ -72,13 +68,13 @@ class Run:
 
 def run(
     file: Annotated[
-        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+        Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
     /,
     *,
     out: Out = Path("videos"),
     journal: Annotated[
-        Path | None, Parameter(help="Record of this run; name it again to go on.")
+        Place | None, Parameter(help="Record of this run; name it again to go on.")
     ] = None,
     format: Annotated[
         Form | None, Parameter(help="Of the prompts; by default as they look.")

@@ -8,7 +8,14 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from itertools import count
 
+from keevx_async.policies import RetryPolicy
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (
+    "keevx: stopping: nothing new starts, creates in flight are given "
+    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
+)
+AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 
 @contextmanager

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json as json_module
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal import Entry, Journal, State
+from keevx_async.journal import Entry, Journal, State, TaskRecord
 
-from .lines import Json, Teller, complain
+from .lines import Json, Place, Teller, complain
 from .report import OK, UNCERTAIN, USAGE
+
+ENDS = ("home", "made", "failed", "waiting")
+"""What becomes of a task, as far as a journal knows; made: it succeeded, and is not home yet."""
 
 
 async def journal(
-    file: Annotated[Path, Parameter(help="A journal, as named to run.")],
+    file: Annotated[Place, Parameter(help="A journal, as named to run.")],
     /,
     *,
     settle: Annotated[
@@ -40,14 +43,22 @@ async def journal(
 
 async def tell_journal(teller: Teller, journal: Journal) -> int:
     """Print counts and every uncertain create, for a machine every create; return the exit code."""
-    counts: Counter[State] = Counter()
+    counts: Counter[str] = Counter()
+    tasks: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
     async for entry in journal.entries():
         counts[entry.state] += 1
+        for one in entry.task_ids:
+            tasks[_end_of(await journal.task(one))] += 1
         if teller.as_json or entry.state is State.UNCERTAIN:
             _tell(teller, entry)
-    told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    told = _listed(counts) or "empty"
+    if tasks.total():
+        told += f"; of {tasks.total()} tasks: {_listed(tasks)}"
     sums = {state.value: counts[state] for state in State}
-    teller.tell({"journal": journal.path, **sums}, f"{journal.path}: {told or 'empty'}")
+    teller.tell(
+        {"journal": journal.path, **sums, "tasks": dict(tasks)},
+        f"{journal.path}: {told}",
+    )
     if not counts[State.UNCERTAIN]:
         return OK
     complain(
@@ -55,6 +66,19 @@ async def tell_journal(teller: Teller, journal: Journal) -> int:
         f"keevx journal {journal.path} --settle KEY=ID (or KEY=none, and it is made when run again)"
     )
     return UNCERTAIN
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()) if number)
+
+
+def _end_of(record: TaskRecord | None) -> str:
+    """Return which of ``ENDS`` a task has come to."""
+    if record is None:
+        return "waiting"
+    if not record.task.succeeded:
+        return "failed"
+    return "home" if record.path is not None else "made"
 
 
 def _tell(teller: Teller, entry: Entry) -> None:

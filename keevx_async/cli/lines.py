@@ -7,12 +7,12 @@ import io
 import json
 import math
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from keevx_async.errors import AuthenticationError, KeevxError, UploadError
 from keevx_async.tasks import FAILED as TASK_FAILED
@@ -21,9 +21,17 @@ from keevx_async.tasks import Task
 from .report import FAILED, OK, USAGE
 from .text import printable
 
+
+def _at_home(_: object, tokens: Sequence[Token]) -> Path:
+    """Return the path that a word names: of ``--out=~/videos`` a shell leaves the ~ as it is."""
+    path = Path(tokens[0].value)
+    return path.expanduser() if path.parts[:1] == ("~",) else path
+
+
+Place = Annotated[Path, Parameter(converter=_at_home)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object a line.")]
-Download = Annotated[Path | None, Parameter(help="Folder the videos go to, made if need be.")]
+Download = Annotated[Place | None, Parameter(help="Folder the videos go to, made if need be.")]
 
 T = TypeVar("T")
 

@@ -8,7 +8,6 @@ import os
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated
 
 import attrs
@@ -20,7 +19,7 @@ from keevx_async.client import Keevx
 from keevx_async.errors import ConfigurationError, NotFoundError
 from keevx_async.tasks import Task
 
-from .lines import task_line
+from .lines import Place, task_line
 
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
 REMEMBERED = 10_000
@@ -40,7 +39,7 @@ async def listen(
     host: Annotated[str, Parameter(help="Address to listen at.")] = LOCAL,
     port: Annotated[int, Parameter(help="Port to listen at.")] = 8080,
     journal: Annotated[
-        Path | None, Parameter(help="A journal; the ids of its uncertain creates are filled in.")
+        Place | None, Parameter(help="A journal; the ids of its uncertain creates are filled in.")
     ] = None,
     json: Annotated[bool, Parameter(negative="", help="Tell each task as a JSON object.")] = False,
 ) -> None:

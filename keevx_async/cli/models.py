@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, cast
 
 import attrs
@@ -13,7 +12,7 @@ from rich.table import Table
 from keevx_async.rules import MODELS, ModelRules
 
 from .dry import estimated
-from .lines import Json, Teller, complain
+from .lines import Json, Place, Teller, complain
 from .prompts import Prompts, problems
 from .report import OK, USAGE
 from .sources import Form, opened
@@ -25,7 +24,7 @@ _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 async def check(
     file: Annotated[
-        Path, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
+        Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
     /,
     *,

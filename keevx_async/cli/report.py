@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ ERRORS.soft_wrap = not ERRORS.is_interactive  # a line stays one where no person
 OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
 FEW = 50
 """So many items, or errors of more items, are told one by one on a terminal."""
+HANDFUL = 5
+"""So many unfinished tasks are told one by one on a terminal; the sum tells how many there are."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
@@ -60,8 +62,9 @@ class Report:
         self._results = results
         self._json = as_json
         self._quiet = quiet
-        many_on_screen = ERRORS.is_interactive and total > FEW
-        self._lines = not (as_json or quiet or (many_on_screen and sys.stdout.isatty()))
+        many_on_screen, on_screen = ERRORS.is_interactive and total > FEW, sys.stdout.isatty()
+        self._lines = not (as_json or quiet or (many_on_screen and on_screen))
+        self._handful = HANDFUL if on_screen and results is not None else sys.maxsize
         self._room = FEW if many_on_screen and results is not None else total
 
     def live(self) -> AbstractContextManager[None]:
@@ -91,11 +94,21 @@ class Report:
 
     def _tell(self, outcome: Outcome[Request], status: Status, line: int) -> None:
         if self._lines:
-            for text in _lines_of(outcome, status):
-                self._say(printable(text))
+            made = [task.task_id for task in outcome.tasks if task.succeeded]
+            home = dict(zip(made, outcome.paths, strict=False))
+            for one, path in home.items():
+                self._say(printable(f"{one}  {path}"))
+            if status is Status.UNFINISHED:
+                self._tell_unfinished(one for one in outcome.task_ids if one not in home)
         stopped = self.stopping and status is Status.UNFINISHED  # not its fault
         if outcome.error is not None and not stopped:
             self._warn(f"{self._name}:{line}: {outcome.error}", status)
+
+    def _tell_unfinished(self, task_ids: Iterable[str]) -> None:
+        for one in task_ids:
+            self._handful -= 1
+            if self._handful >= 0:
+                self._say(f"{printable(one)}  {Status.UNFINISHED}")
 
     def _warn(self, text: str, status: Status) -> None:
         self._room -= 1
@@ -166,11 +179,3 @@ class Report:
             parts.append(f"{counted[Status.UNFINISHED]} unfinished")
         what = "videos and results.jsonl are" if self._results else "videos are"
         return f"{', '.join(parts)}; {what} in {out} ({spent:.1f} s)"
-
-
-def _lines_of(outcome: Outcome[Request], status: Status) -> Iterator[str]:
-    made = [task.task_id for task in outcome.tasks if task.succeeded]
-    yield from (f"{one}  {path}" for one, path in zip(made, outcome.paths, strict=False))
-    if status is Status.UNFINISHED:
-        home = made[: len(outcome.paths)]
-        yield from (f"{one}  {status}" for one in outcome.task_ids if one not in home)

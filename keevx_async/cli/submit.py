@@ -17,8 +17,7 @@ from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUnc
 from keevx_async.fanout import FanOut
 from keevx_async.tasks import Outcome
 
-from .bulk import AT_ONCE, STOPPING
-from .interrupts import interruptible
+from .interrupts import AT_ONCE, STOPPING, interruptible
 from .lines import FLAG, Download, Json, Teller, complain
 from .prompts import fault_of, with_paths
 from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN

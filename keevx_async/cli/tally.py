@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, deque
 from enum import StrEnum
 
-from keevx_async.errors import DownloadError, SubmissionUncertain, WaitTimeout
+from keevx_async.errors import SubmissionUncertain
 from keevx_async.events import Ended, Event, Paused, Polled, Submitted
-from keevx_async.tasks import FAILED, SUCCEEDED
+from keevx_async.tasks import FAILED, GO_ON, SUCCEEDED
 
 WINDOW = 30
 """Seconds over which the rate is taken: a run is slow at its start and at its end."""
@@ -29,8 +29,7 @@ def status_of(error: Exception | None) -> Status:
         return Status.DONE
     if isinstance(error, SubmissionUncertain):
         return Status.UNCERTAIN
-    made = isinstance(error, WaitTimeout | DownloadError)
-    return Status.UNFINISHED if made else Status.FAILED
+    return Status.UNFINISHED if isinstance(error, GO_ON) else Status.FAILED
 
 
 class Tally:

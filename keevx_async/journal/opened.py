@@ -18,8 +18,8 @@ from .schema import connect, inspect, upgrade, verify
 from .writer import Row, Writer
 
 BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own names
-FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608
-ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608
+FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - likewise
+ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
 OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
 LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
