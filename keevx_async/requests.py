@@ -215,6 +215,11 @@ class Request:
         return getattr(self, "generate_count", 1)
 
     @property
+    def subject(self) -> str:
+        """What it asks for, as a person knows it."""
+        return str(getattr(self, "prompt", self.kind.name))
+
+    @property
     def group(self) -> str:
         """What it is like: requests of one group are thought to take as long."""
         return "/".join((self.kind.name, *(str(getattr(self, name)) for name in self.alike)))

@@ -237,9 +237,10 @@ def _shown(task: Task) -> str | None:
 
 
 def _subject(request: object, most: int) -> str:
-    """Return the prompt of a request, or what stands in its place."""
-    prompt = getattr(request, "prompt", None)
-    return brief(prompt if isinstance(prompt, str) else type(request).__name__, most)
+    """Return what a request is about; one that is none, and failed for it, is named by its type."""
+    if isinstance(request, Request):
+        return brief(request.subject, most)
+    return brief(type(request).__name__, most)
 
 
 def _ids(task_ids: tuple[str, ...]) -> str:

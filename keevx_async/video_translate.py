@@ -67,6 +67,11 @@ class VideoTranslate(Request):
     name: str | None = None
     callback_url: str | None = None
 
+    @property
+    def subject(self) -> str:
+        """The language, and the name of the video or where it lies."""
+        return f"{self.target_languages[0]}: {self.name or self.video_url}"
+
     @classmethod
     def for_languages(cls, languages: Iterable[str], **fields: Any) -> list[Self]:
         """Return a request for each language.
