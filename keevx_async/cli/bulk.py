@@ -38,7 +38,7 @@ AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
-    Path, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+    Path, Parameter(help="Folder for the results, made if need be, or a template of their names.")
 ]
 
 
@@ -90,7 +90,7 @@ def run(
         bool,
         Parameter(
             negative="",
-            help="Make, and pay, anew what failed in earlier runs: all videos of an item.",
+            help="Make, and pay, anew what failed in earlier runs: all tasks of an item.",
         ),
     ] = False,
     on_uncertain: Annotated[
@@ -112,7 +112,7 @@ def run(
         bool, Parameter(negative="", help="Tell errors and the last line only.")
     ] = False,
 ) -> int:
-    """Submit a file of prompts, wait for the videos, download them."""
+    """Submit a file of prompts, wait for the results, download them."""
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE

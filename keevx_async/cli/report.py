@@ -55,7 +55,7 @@ class Report:
         self.tally = Tally(total, time.monotonic())
         self.stopping = False
         self.failed: list[int] = []
-        """How many videos each item has that failed after it was paid."""
+        """How many tasks each item has that failed after it was paid."""
         self._name = name
         self._results = results
         self._json = as_json
@@ -164,13 +164,14 @@ class Report:
         parts += [f"{counted[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
         if counted[Status.UNFINISHED]:
             parts.append(f"{counted[Status.UNFINISHED]} unfinished")
-        what = "videos and results.jsonl are" if self._results else "videos are"
+        what = "files and results.jsonl are" if self._results else "files are"
         return f"{', '.join(parts)}; {what} in {out} ({spent:.1f} s)"
 
 
 def _lines_of(outcome: Outcome[Request], status: Status) -> Iterator[str]:
     made = [task.task_id for task in outcome.tasks if task.succeeded]
-    yield from (f"{one}  {path}" for one, path in zip(made, outcome.paths, strict=False))
+    owners = made * len(outcome.paths) if len(made) == 1 else made  # a video, and its captions
+    yield from (f"{one}  {path}" for one, path in zip(owners, outcome.paths, strict=False))
     if status is Status.UNFINISHED:
         home = made[: len(outcome.paths)]
         yield from (f"{one}  {status}" for one in outcome.task_ids if one not in home)

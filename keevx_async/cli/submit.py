@@ -91,7 +91,7 @@ def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
 def _request(given: dict[str, Any]) -> ImageToVideo:
     """Return the request that options make; a source that is no URL is a local file."""
     try:
-        request = ImageToVideo.from_dict(with_paths(given, Path.cwd()))
+        request = ImageToVideo.from_dict(with_paths(ImageToVideo, given, Path.cwd()))
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
