@@ -13,6 +13,7 @@ from .errors import InvalidRequest, Violation
 from .kinds import Kind
 
 FILE_SCHEME = "file:"
+TASK_SCHEME = "task:"
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
@@ -43,10 +44,21 @@ class Made:
     """What an earlier job made: a source for the next."""
 
     __slots__ = ()
+    task_id: str
 
     def made(self, name: str) -> str | None:
         """Return the URL in the field of that name, if the job has succeeded."""
         raise NotImplementedError
+
+
+class Borrowed(str):
+    """A URL that remembers whose result it is: the URL is renewed, the task stays.
+
+    Attributes:
+        task_id: of the task that made it.
+    """
+
+    task_id: str
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Found:
@@ -166,16 +178,21 @@ def listed(value: Images) -> tuple[str | Path, ...]:
 
 def an_image(value: str | Path | Made | None) -> str | Path | None:
     """Return the URL of the image that a task made; one without is left for the rules."""
-    if isinstance(value, Made):
-        return value.made("image_url") or cast(str, value)
-    return value
+    return _borrowed(value, "image_url") if isinstance(value, Made) else value
 
 
 def a_video(value: str | Made) -> str:
     """Return the URL of the video that a task made; one without is left for the rules."""
-    if isinstance(value, Made):
-        return value.made("video_url") or cast(str, value)
-    return value
+    return _borrowed(value, "video_url") if isinstance(value, Made) else value
+
+
+def _borrowed(task: Made, name: str) -> str:
+    url = task.made(name)
+    if not url:
+        return cast(str, task)
+    borrowed = Borrowed(url)
+    borrowed.task_id = task.task_id
+    return borrowed
 
 
 def plain(value: object) -> object:
@@ -184,7 +201,16 @@ def plain(value: object) -> object:
         return FILE_SCHEME + value.as_posix()
     if isinstance(value, tuple):
         return [plain(one) for one in cast(tuple[object, ...], value)]
-    return value
+    return str(value) if isinstance(value, Borrowed) else value
+
+
+def lasting(value: object) -> object:
+    """Return a field's value as a journal knows it: what a task made, by the task."""
+    if isinstance(value, Borrowed):
+        return TASK_SCHEME + value.task_id
+    if isinstance(value, tuple):
+        return [lasting(one) for one in cast(tuple[object, ...], value)]
+    return plain(value)
 
 
 def _rich(value: object) -> object:

@@ -77,7 +77,8 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
         assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
     with Journal(tmp_path / "run.db") as journal:
         (entry,) = journal.entries()
-    assert REQUESTS[entry.kind].from_dict(json.loads(entry.body)) == request
+    assert json.loads(entry.body) == {"factor": 4, "video_url": f"task:{VIDEO.task_id}"}
+    assert REQUESTS[entry.kind].from_dict(request.to_dict()) == request
 
 
 @pytest.mark.asyncio

@@ -14,7 +14,7 @@ from rich.table import Table
 from keevx_async.family import REQUESTS
 from keevx_async.journal import Journal, State
 from keevx_async.requests import Request
-from keevx_async.wire import encode_request
+from keevx_async.wire import canonical_body
 
 from .prompts import Prompts
 
@@ -35,7 +35,7 @@ async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
 
 async def _state(request: Request, key: str | None, journal: Journal) -> State | None:
     """Return the state that keeps a request from being made; None where it would be."""
-    claim = await journal.claim(request.kind.name, encode_request(request), key)
+    claim = await journal.claim(request.kind.name, canonical_body(request), key)
     if key is not None:  # only equal requests without one must be held, to be told apart
         journal.release(claim.key, made=False)
     state = claim.entry.state if claim.entry else None
