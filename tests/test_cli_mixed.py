@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
+from keevx_async import ImageGenerate
 from keevx_async.cli.cells import typed
 from keevx_async.family import REQUESTS
 from keevx_async.testing import Emulator
@@ -206,3 +207,49 @@ async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path
         ran = await keevx("download", *given, "--out", "one", cwd=tmp_path, **at(emulator))
         assert (ran.code, ran.err) == (0, "")
         assert judged(emulator, tmp_path / ran.out.strip()) == odd
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("image_generate", ["--prompt", "A lighthouse", "--module", "pro"]),
+        (
+            "video_translate",
+            ["--target-languages", "English", "--video-url", URL, "--no-translate-audio-only"],
+        ),
+    ],
+)
+async def test_submit_makes_a_create_of_each_kind(
+    tmp_path: Path, kind: str, given: list[str]
+) -> None:
+    command = ("submit", kind, *given, "--download", "out", "--journal", "run.db")
+    async with Emulator(seconds=0.02) as emulator:
+        for _ in range(2):
+            ran = await keevx(*command, cwd=tmp_path, **at(emulator))
+            assert (ran.code, ran.err) == (0, "")
+        (task,) = emulator.tasks.values()
+        assert task.kind.name == kind
+        assert task.body.get("module", "std") == ("pro" if "--module" in given else "std")
+        assert task.body.get("translate_audio_only", True) is (kind == "image_generate")
+        (path,) = (tmp_path / "out").iterdir()
+        assert judged(emulator, path) == task.task_id
+
+
+@pytest.mark.asyncio
+async def test_a_kind_s_own_options_and_rules_hold(tmp_path: Path) -> None:
+    said = await keevx("submit", "image_generate", "--help", cwd=tmp_path)
+    for field in attrs.fields(ImageGenerate):
+        assert f"--{field.name.replace('_', '-')} " in said.out
+    assert "up to five URLs or local files" in said.out
+    assert "--model" not in said.out
+    listed = await keevx("submit", "--help", cwd=tmp_path)
+    assert all(kind in listed.out for kind in REQUESTS if kind != "image_to_video")
+    for more, wrong in (
+        (["--prompt", "A", "--module", "ultra"], "--module"),
+        (["--prompt", "A", "--reference-images", "no.png"], "no.png is neither a URL nor a file"),
+        (["--prompt", "A", "--generate-count", "9"], "--generate-count: 9 is not a whole number"),
+    ):
+        ran = await keevx("submit", "image_generate", *more, cwd=tmp_path, KEEVX_API_KEY="k")
+        assert (ran.code, ran.out) == (2, "")
+        assert wrong in ran.err
