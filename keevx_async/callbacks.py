@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from .checks import is_url
 from .errors import CallbackRejected, ConfigurationError, InvalidRequest, Violation
-from .requests import is_url
 
 log = logging.getLogger("keevx_async")
 

@@ -20,6 +20,7 @@ from .errors import (
 )
 from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
+from .inputs import TASK_SCHEME
 from .journal import Entry, JournalProtocol, State
 from .lane import Lane, Turn
 from .offers import Offers
@@ -28,10 +29,12 @@ from .retry import Again, Retrier
 from .settling import Settlements
 from .transport import Call, Exchange, Reply
 from .verdict import Fate, Fault, api_error, fate_of, is_rate_limit, is_transient, retry_after
-from .wire import decode_envelope, decode_ids, encode_request
+from .wire import canonical_body, decode_envelope, decode_ids, encode_request
 
 Ts = TypeVarTuple("Ts")
 _NO_URL = nullcontext()
+TASK_MARK = f'"{TASK_SCHEME}'.encode()
+"""Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 Uploads = Callable[[tuple[Path, ...]], Awaitable[Mapping[Path, str]]]
 
 
@@ -92,7 +95,7 @@ class Creator:
             raise InvalidRequest(
                 [Violation("callback_url", request.callback_url, "unused", message)]
             )
-        body = encode_request(request)
+        body = canonical_body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Plan(request, claim.key, body, claim.entry)
 
@@ -148,7 +151,8 @@ class Creator:
         request, files = plan.request, plan.request.local_files()
         if files:
             request = request.with_urls(await self._uploads(files))
-        return encode_request(request, callback_url) if files or callback_url else plan.body
+        differs = files or callback_url or TASK_MARK in plan.body
+        return encode_request(request, callback_url) if differs else plan.body
 
     async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""

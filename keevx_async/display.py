@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Final, Literal
 
-from .requests import is_url
+from .checks import is_url
 
 Tone = Literal["good", "bad", "unsure", "plain"]
 

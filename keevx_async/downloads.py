@@ -14,8 +14,8 @@ import attrs
 from attrs import frozen
 from yarl import URL
 
+from .checks import is_url
 from .errors import ConfigurationError, DownloadError
-from .requests import is_url
 from .retry import Again, Retrier
 from .transport import CLOSED, Transport, fault_of
 

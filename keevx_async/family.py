@@ -34,6 +34,15 @@ def kind_by_name(name: str) -> Kind:
     raise InvalidRequest([Violation("kind", name, "allowed", message)])
 
 
+def request_by_name(name: str) -> type[Request]:
+    """Return the request of a kind.
+
+    Raises:
+        InvalidRequest: there is none of that name.
+    """
+    return REQUESTS[kind_by_name(name).name]
+
+
 def kind_by_id(task_id: str) -> Kind | None:
     """Return the kind that an id's prefix tells, or None."""
     for one in REQUESTS.values():  # no generator: asked for each id that comes

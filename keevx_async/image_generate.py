@@ -9,8 +9,10 @@ from typing import ClassVar, Literal, get_args
 
 from attrs import field, frozen
 
+from .checks import Check, a_prompt, a_source, a_url, in_range, one_of, some
+from .inputs import listed
 from .kinds import Kind
-from .requests import Check, Request, a_prompt, a_source, a_url, in_range, listed, one_of, some
+from .requests import Request
 
 Module = Literal["std", "pro"]
 Quality = Literal["1K", "2K", "4K"]

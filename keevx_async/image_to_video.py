@@ -8,21 +8,11 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
+from .checks import Found, a_flag, a_prompt, a_source, a_url, in_range, one_of, some
 from .errors import Violation
+from .inputs import an_image, listed
 from .kinds import Kind
-from .requests import (
-    Found,
-    Request,
-    a_flag,
-    a_prompt,
-    a_source,
-    a_url,
-    an_image,
-    in_range,
-    listed,
-    one_of,
-    some,
-)
+from .requests import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 
 

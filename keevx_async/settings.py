@@ -8,9 +8,10 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checks import is_url
 from .errors import ConfigurationError
 from .journal import Journal, JournalProtocol, NoJournal
-from .requests import Request, is_url
+from .requests import Request
 from .transport import whole_timeout
 from .version import VERSION
 

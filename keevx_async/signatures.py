@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .requests import Images, Made
+    from .inputs import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """One image-to-video job, fields named as the API names them.

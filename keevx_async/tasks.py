@@ -23,8 +23,9 @@ from .display import (
     table,
 )
 from .errors import DownloadError, SubmissionUncertain, WaitTimeout
+from .inputs import Made
 from .kinds import SUFFIXES
-from .requests import Made, Request
+from .requests import Request
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
@@ -239,9 +240,10 @@ def _shown(task: Task) -> str | None:
 
 
 def _subject(request: object, most: int) -> str:
-    """Return the prompt of a request, or what stands in its place."""
-    prompt = getattr(request, "prompt", None)
-    return brief(prompt if isinstance(prompt, str) else type(request).__name__, most)
+    """Return what a request is about; one that is none, and failed for it, is named by its type."""
+    if isinstance(request, Request):
+        return brief(request.subject, most)
+    return brief(type(request).__name__, most)
 
 
 def _ids(task_ids: tuple[str, ...]) -> str:

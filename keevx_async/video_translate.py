@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Self, cast
 
 from attrs import field, frozen
 
+from .checks import Check, Found, a_flag, a_text, a_url, at_least, some
 from .errors import Violation
+from .inputs import a_video, tupled
 from .kinds import Kind
-from .requests import Check, Found, Request, a_flag, a_text, a_url, a_video, at_least, some, tupled
+from .requests import Request
 
 
 def _one_language(name: str, value: object) -> Found:
@@ -66,6 +68,11 @@ class VideoTranslate(Request):
     enable_caption: bool = False
     name: str | None = None
     callback_url: str | None = None
+
+    @property
+    def subject(self) -> str:
+        """The language, and the name of the video or where it lies."""
+        return f"{self.target_languages[0]}: {self.name or self.video_url}"
 
     @classmethod
     def for_languages(cls, languages: Iterable[str], **fields: Any) -> list[Self]:

@@ -13,8 +13,9 @@ import attrs
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
+from .inputs import lasting, plain
 from .kinds import SUFFIXES, Kind
-from .requests import Request, plain
+from .requests import Request
 from .tasks import Task
 
 LANGUAGES_PATH = "/v1/video_translate/target_languages"
@@ -72,19 +73,35 @@ def _json(value: object) -> str:
     return _encode(plain(value))
 
 
+def _lasting_json(value: object) -> str:
+    return _encode(lasting(value))
+
+
 # Texts and numbers take the short way, as every create has several.
 _JSON: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
-    """Return the canonical JSON body of a request, with callback_url put in if given."""
+    """Return the JSON body of a request as it is sent, with callback_url put in if given."""
+    return _encoded(request, callback_url, _json)
+
+
+def canonical_body(request: Request) -> bytes:
+    """Return what a request is known by: an earlier task's result by the task, not by its URL.
+
+    URLs are renewed (they live for 7 days), and a renewed one must not make another request.
+    """
+    return _encoded(request, None, _lasting_json)
+
+
+def _encoded(request: Request, callback_url: str | None, write: Callable[[Any], str]) -> bytes:
     read, defaults, keys = _LAYOUTS.get(type(request)) or _layout(type(request))
     values = read(request)
     if callback_url is not None:
         at = keys.index('"callback_url":')
         values = (*values[:at], callback_url, *values[at + 1 :])
     cells = [
-        key + _JSON.get(value.__class__, _json)(value)
+        key + _JSON.get(value.__class__, write)(value)
         for key, default, value in zip(keys, defaults, values, strict=True)
         if value is not default and (default is attrs.NOTHING or value != default)
     ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .requests import Images, Made
+    from .inputs import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """{docstring}

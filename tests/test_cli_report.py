@@ -109,7 +109,7 @@ async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
 
 def item(key: str, status: str = "done", **more: Any) -> dict[str, Any]:
     blank: dict[str, Any] = {"task_ids": [], "paths": [], "error": None}
-    return {"key": key, "prompt": "p", **blank, "status": status, **more}
+    return {"key": key, "kind": "image_to_video", "prompt": "p", **blank, "status": status, **more}
 
 
 def test_a_later_line_replaces_an_earlier_one_and_strangers_keys_stay(tmp_path: Path) -> None:

@@ -112,7 +112,9 @@ async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
         told = await keevx("run", file, "--dry-run", "--json", cwd=tmp_path)
         assert not emulator.requests
     assert (ran.code, told.code) == (0, 0)
-    assert ["V", "1080p", "6", "s", "3", "6"] in [line.split() for line in ran.out.splitlines()]
+    assert ["image_to_video", "V", "1080p", "6", "s", "3", "6"] in [
+        line.split() for line in ran.out.splitlines()
+    ]
     assert "4 requests, 7 videos; nothing was sent" in ran.out
     (plan,) = lines(told.out)
     assert (plan["requests"], plan["videos"], len(plan["groups"])) == (4, 7, 2)
@@ -244,7 +246,7 @@ async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         run = ("run", file, "--journal", "run.db", "--on-uncertain", "resubmit")
         failed = await keevx(*run, cwd=tmp_path, **at(emulator))
-    assert "1 failed: 3 videos would be made, and paid, anew: keevx run" in failed.err
+    assert "1 failed: 3 tasks would be made, and paid, anew: keevx run" in failed.err
     assert "--on-uncertain" not in failed.err
     async with Emulator(
         faults=Faults(refuse=1.0, refuse_status=400, refuse_code=400, once=False)

@@ -126,7 +126,7 @@ async def test_of_many_unfinished_tasks_a_handful_is_told(
         shown.press(CTRL_C)
         assert await shown.end() == 130
         assert len(re.findall(r"^i2v-\w+  unfinished", shown.text, re.MULTILINE)) == told
-        assert f"0 uncertain, {count} unfinished; videos and results.jsonl are" in shown.text
+        assert f"0 uncertain, {count} unfinished; files and results.jsonl are" in shown.text
         assert len(results(tmp_path / "videos")) == count
 
 

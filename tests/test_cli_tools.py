@@ -14,6 +14,7 @@ from pkgutil import resolve_name
 
 import attrs
 import pytest
+from cyclopts import App
 
 from keevx_async import MODELS, Journal, Task
 from keevx_async.cli import commands
@@ -30,7 +31,7 @@ async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: P
         ran = await keevx("check", "p.jsonl", cwd=tmp_path, **at(emulator))
         assert (ran.code, ran.err) == (0, "")
         rows = [line.split() for line in ran.out.splitlines()]
-        assert ["V", "1080p", "6", "s", "2", "4"] in rows
+        assert ["image_to_video", "V", "1080p", "6", "s", "2", "4"] in rows
         assert "p.jsonl: 3 requests, 5 videos; nothing was sent" in ran.out
         assert not emulator.requests
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)  # nor is a key asked for
@@ -181,7 +182,8 @@ async def test_completion_for_an_unknown_shell_asks_which(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("path", "said"), commands.HELP.items())
 def test_the_help_that_is_written_twice_says_the_same(path: str, said: str) -> None:
-    assert resolve_name(f"keevx_async.cli.{path}").__doc__ == said
+    command = resolve_name(f"keevx_async.cli.{path}")
+    assert (command.help if isinstance(command, App) else command.__doc__) == said
 
 
 @pytest.mark.parametrize("module", ["app", "commands", "models", "lines"])

@@ -1,6 +1,7 @@
 """In a notebook: no text gets out of its place, whatever users and Keevx write."""
 
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,12 @@ from keevx_async import (
     Submission,
     SubmissionUncertain,
     Task,
+    VideoTranslate,
     WaitTimeout,
 )
+from keevx_async.checks import is_url
 from keevx_async.counts import MOST_SHOWN, Counts
 from keevx_async.display import Html, brief, clean, code, element, joined, link, picture
-from keevx_async.requests import is_url
 from tests.simulated import simulated
 
 VIDEO, THUMBNAIL = "https://cdn.example/v.mp4?a=1&b=2", "http://cdn.example/t.webp"
@@ -232,6 +234,16 @@ def test_a_failed_task_s_card_says_why() -> None:
 def test_no_formula_is_read_out_of_a_prompt() -> None:
     for shown in every_view("$5 and $6", None):
         assert "mathjax_ignore" in (seen(shown).elements[0].attributes["class"] or "")
+
+
+def test_a_translation_is_known_by_its_language_and_name_or_video() -> None:
+    url = "https://example.com/a.mp4"
+    for name, shown in ((None, url), ("the <film>", "the <film>")):
+        request = VideoTranslate(target_languages=("Thai",), video_url=url, name=name)
+        submission = Submission(request, "key", ("vt-1",))
+        assert repr(submission) == f"<Submission vt-1 of 'Thai: {shown}'>"
+        assert f"Thai: {escape(shown)}" in submission._repr_html_()
+        assert f"Thai: {escape(shown)}" in Outcome(0, request)._repr_html_()
 
 
 def test_a_submission_s_card_has_prompt_model_and_ids() -> None:

@@ -20,8 +20,11 @@ import keevx_async
 from docs import build
 from docs.picture import PICTURE, drawn
 from docs.tables import models
-from keevx_async import MODELS, ImageToVideo, InvalidRequest, ModelRules
+from keevx_async import MODELS, InvalidRequest, ModelRules
 from keevx_async.cli.app import app, with_stdin
+from keevx_async.cli.cells import kind_named
+from keevx_async.cli.prompts import with_paths
+from keevx_async.family import request_by_name
 from keevx_async.testing import Emulator
 
 ROOT = Path(__file__).parents[1]
@@ -107,11 +110,12 @@ def shell(example: Example) -> None:
 
 
 def prompts(example: Example) -> None:
-    """Hold each line of a file of prompts to the rules; its image is a path, as the page says."""
+    """Hold each line of a file of prompts to the rules of its kind."""
     for line in example.parsed.splitlines():
         fields = json.loads(line)
-        del fields["key"]
-        ImageToVideo(**{**fields, "image_url": Path(fields["image_url"])})
+        fields.pop("key", None)
+        kind = request_by_name(kind_named(fields.pop("kind", None)))
+        kind.from_dict(with_paths(kind, fields, Path()))
 
 
 def blocks(page: Path, runner: asyncio.Runner) -> Document:

@@ -19,6 +19,8 @@ ROOMS = [
     "policies",
     "kinds",
     "rules",
+    "inputs",
+    "checks",
     "requests",
     "image_to_video",
     "image_generate",

@@ -10,9 +10,13 @@ import pytest
 from attrs import field, frozen
 
 from keevx_async import InvalidRequest, Journal, Task
+from keevx_async.checks import Check, a_url, in_range
+from keevx_async.cli.dry import Estimate
+from keevx_async.cli.prompts import Job, jobs
 from keevx_async.family import REQUESTS
+from keevx_async.inputs import a_video
 from keevx_async.kinds import Kind
-from keevx_async.requests import Check, Request, a_url, a_video, in_range
+from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults, api, kinds
 from keevx_async.testing.records import Kind as EmulatedKind
 from tests.test_client import keevx_of
@@ -77,7 +81,8 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
         assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
     async with Journal(tmp_path / "run.db") as journal:
         (entry,) = [one async for one in journal.entries()]
-    assert REQUESTS[entry.kind].from_dict(json.loads(entry.body)) == request
+    assert json.loads(entry.body) == {"factor": 4, "video_url": f"task:{VIDEO.task_id}"}
+    assert REQUESTS[entry.kind].from_dict(request.to_dict()) == request
 
 
 @pytest.mark.asyncio
@@ -87,6 +92,17 @@ async def test_a_lost_answer_is_settled_by_its_callback() -> None:
         tasks = await keevx.generate(Upscale(video_url=VIDEO))
         assert [task.task_id for task in tasks] == list(emulator.tasks)
         assert emulator.creates.total() == 1
+
+
+def test_the_command_line_takes_it(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.csv"
+    file.write_text("kind,video_url,factor\nvideo_upscale,https://example.com/a.mp4,3\n")
+    (job,) = jobs(file)
+    assert isinstance(job, Job)
+    assert job.request == Upscale(video_url="https://example.com/a.mp4", factor=3)
+    estimate = Estimate()
+    estimate.add(job.request, None)
+    assert estimate.requests == {("video_upscale", (3,)): 1}
 
 
 def test_its_rules_are_held() -> None:

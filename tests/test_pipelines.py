@@ -1,12 +1,24 @@
 """A prompt to an image, a video, two languages: a step's task is the next one's source."""
 
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 
-from keevx_async import ImageGenerate, ImageToVideo, Journal, Keevx, Task, VideoTranslate
+from keevx_async import (
+    ImageGenerate,
+    ImageToVideo,
+    InvalidRequest,
+    Journal,
+    Keevx,
+    Task,
+    VideoTranslate,
+)
 from keevx_async.testing import Emulator, Faults
+from keevx_async.wire import canonical_body, encode_request
 from tests.test_client import keevx_of
 
 LANGUAGES = ("English", "Chinese")
@@ -86,3 +98,60 @@ async def test_it_goes_on_after_the_step_where_it_stopped(tmp_path: Path, steps:
         sources = [json.loads(entry.body) async for entry in journal.entries()]
     assert kinds == ["image_generate", "image_to_video", "video_translate", "video_translate"]
     assert sources[2]["video_url"] == sources[3]["video_url"]
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.asyncio
+async def test_a_renewed_url_makes_no_other_request(tmp_path: Path, keyed: bool) -> None:
+    """Result URLs live for 7 days; the task of a later run has another."""
+
+    def later(task: Task) -> Task:
+        return attrs.evolve(task, image_url=f"{task.image_url}?signed=anew")
+
+    async with Emulator(0.02) as emulator:
+        made = []
+        for renew in (attrs.evolve, later):
+            async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
+                image = renew(await step(keevx, ImageGenerate(prompt="A lighthouse"), "image"))
+                for request in (animated(image_url=image), redrawn(image)):
+                    key = request.kind.name if keyed else None
+                    made.append((await keevx.submit(request, key=key)).task_ids)
+        assert made[:2] == made[2:]
+        assert set(emulator.creates.values()) == {1}
+        sent = [task.body for task in emulator.tasks.values()]
+        assert sent[1]["image_url"].endswith("/image_0.png"), "Keevx is told the URL"
+        assert sent[2]["reference_images"][0].endswith("/image_0.png")
+
+
+def animated(**source: Any) -> ImageToVideo:
+    settings: dict[str, Any] = {"aspect_ratio": "9:16", "aspect_resolution": "720p", "duration": 4}
+    return ImageToVideo(**{"model": "S", "prompt": "Waves roll in"} | settings | source)
+
+
+def redrawn(image: Task) -> ImageGenerate:
+    return ImageGenerate(prompt="At night", reference_images=[image, "https://example.com/b.png"])
+
+
+def test_a_task_in_a_request_lasts_as_long_as_the_request() -> None:
+    image = Task(task_id="i2is-1", status="SUCCEEDED", image_url="https://example.com/a.png")
+    for request in (animated(image_url=image), redrawn(image)):
+        again = pickle.loads(pickle.dumps(request))  # noqa: S301 - our own bytes
+        changed = attrs.evolve(attrs.evolve(again, prompt="x"), prompt=request.prompt)
+        assert canonical_body(request) == canonical_body(again) == canonical_body(changed)
+        assert b'"task:i2is-1"' in canonical_body(request)
+        assert "task:" not in json.dumps(request.to_dict())
+        assert b"task:" not in encode_request(request)
+        assert type(request).from_dict(request.to_dict()) == request
+    plain = animated(image_url=image.image_url)
+    assert (
+        canonical_body(plain) == encode_request(plain) == encode_request(animated(image_url=image))
+    )
+
+
+@pytest.mark.parametrize("named", ["task:i2is-1", "TASK:i2is-1"])
+def test_no_stranger_s_data_names_a_task(named: str) -> None:
+    data = {**animated(image_url="https://example.com/a.png").to_dict(), "image_url": named}
+    with pytest.raises(InvalidRequest, match="not an absolute http"):
+        ImageToVideo.from_dict(data)
+    with pytest.raises(InvalidRequest, match="not an absolute http"):
+        VideoTranslate.from_dict({"target_languages": ["English"], "video_url": named})

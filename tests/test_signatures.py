@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args, get_origin, get_overloads, get_
 import pytest
 
 from keevx_async import MODELS, ImageToVideo, ModelRules, image_to_video
-from keevx_async.requests import Images
+from keevx_async.inputs import Images
 from tests.signatures import PATH, written
 from tests.test_rules import is_accepted
 

@@ -21,7 +21,7 @@ def advice(
 
     Args:
         tally: what the run has come to.
-        failed: how many videos each item has that failed after it was paid.
+        failed: how many tasks each item has that failed after it was paid.
         journal: the run's journal.
         folder: where results.jsonl stands.
     """
@@ -36,8 +36,8 @@ def advice(
     if open_ > uncertain + len(failed):
         yield f"to go on, paying nothing twice: {again()}"
     if failed:
-        videos = f"{sum(failed):,} video{'s' * (sum(failed) > 1)}"
-        yield f"{len(failed):,} failed: {videos} would be made, and paid, anew: {again(RETRY)}"
+        tasks = f"{sum(failed):,} task{'s' * (sum(failed) > 1)}"
+        yield f"{len(failed):,} failed: {tasks} would be made, and paid, anew: {again(RETRY)}"
 
 
 def _about_no_journal(tally: Tally, folder: Path) -> Iterator[str]:

@@ -34,7 +34,7 @@ MOST_TOLD = 50
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
-    Place, Parameter(help="Folder for the videos, made if need be, or a template of their names.")
+    Place, Parameter(help="Folder for the results, made if need be, or a template of their names.")
 ]
 
 
@@ -86,7 +86,7 @@ def run(
         bool,
         Parameter(
             negative="",
-            help="Make, and pay, anew what failed in earlier runs: all videos of an item.",
+            help="Make, and pay, anew what failed in earlier runs: all tasks of an item.",
         ),
     ] = False,
     on_uncertain: Annotated[
@@ -108,7 +108,7 @@ def run(
         bool, Parameter(negative="", help="Tell errors and the last line only.")
     ] = False,
 ) -> int:
-    """Submit a file of prompts, wait for the videos, download them."""
+    """Submit a file of prompts, wait for the results, download them."""
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
         return USAGE

@@ -11,7 +11,7 @@ from typing import Any, cast
 from cyclopts import App
 
 HELP = {
-    "bulk:run": "Submit a file of prompts, wait for the videos, download them.",
+    "bulk:run": "Submit a file of prompts, wait for the results, download them.",
     "ledger:journal": (
         "Show what a journal holds, and the creates whose answer was lost; settle them."
     ),

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from keevx_async import ImageToVideo
+from keevx_async.family import REQUESTS
 from keevx_async.journal import Journal, State
 from keevx_async.requests import Request
-from keevx_async.wire import encode_request
+from keevx_async.wire import canonical_body
 
 from .prompts import Prompts
 
-GROUP = ("model", "aspect_resolution", "duration")
+Group = tuple[str, tuple[Any, ...]]
+"""A kind, and the values of the fields that how long it takes depends on, as what it costs may."""
 
 
 async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
@@ -32,7 +35,7 @@ async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
 
 async def _state(request: Request, key: str | None, journal: Journal) -> State | None:
     """Return the state that keeps a request from being made; None where it would be."""
-    claim = await journal.claim(request.kind.name, encode_request(request), key)
+    claim = await journal.claim(request.kind.name, canonical_body(request), key)
     if key is not None:  # only equal requests without one must be held, to be told apart
         await journal.release(claim.key, made=False)
     state = claim.entry.state if claim.entry else None
@@ -41,21 +44,22 @@ async def _state(request: Request, key: str | None, journal: Journal) -> State |
 
 
 class Estimate:
-    """Counts requests and videos, by model, resolution and seconds."""
+    """Counts requests and what they would make, by kind and settings."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.videos: Counter[tuple[str, str, int]] = Counter()
+        self.requests: Counter[Group] = Counter()
+        self.results: Counter[Group] = Counter()
         self.kept: Counter[State] = Counter()
 
     def add(self, request: Request, kept: State | None) -> None:
         """Count a request, or what keeps it from being made."""
         if kept is not None:
             self.kept[kept] += 1
-        elif isinstance(request, ImageToVideo):
-            group = (request.model, request.aspect_resolution, request.duration)
-            self.requests[group] += 1
-            self.videos[group] += request.count
+            return
+        settings = tuple(getattr(request, name) for name in request.alike)
+        group = (request.kind.name, settings)
+        self.requests[group] += 1
+        self.results[group] += request.count
 
     def tell(self, name: str, *, as_json: bool) -> None:
         """Print what was counted."""
@@ -65,31 +69,55 @@ class Estimate:
         console = Console(highlight=False, markup=False, soft_wrap=True)
         if self.requests:
             console.print(self._table())
-        requests, videos = self.requests.total(), self.videos.total()
-        counted = f"{_several(requests, 'request')}, {_several(videos, 'video')}"
+        made = (_several(count, what) for what, count in self._made().items() if count)
+        counted = ", ".join([_several(self.requests.total(), "request"), *made])
         console.print(f"{name}: {counted}; nothing was sent")
         for state, count in self.kept.items():
             console.print(f"not counted, for the journal knows of them: {count:,} {state}")
 
+    def _made(self) -> dict[str, int]:
+        """Return how many would be made of each thing that is made."""
+        made = dict.fromkeys(map(_made_of, REQUESTS), 0)
+        for (kind, _), count in self.results.items():
+            made[_made_of(kind)] += count
+        return made
+
     def _plan(self) -> dict[str, object]:
         groups = [
-            dict(zip(GROUP, group, strict=True), requests=count, videos=self.videos[group])
-            for group, count in sorted(self.requests.items())
+            {"kind": kind, **dict(zip(REQUESTS[kind].alike, settings, strict=True))}
+            | {"requests": count, f"{_made_of(kind)}s": self.results[kind, settings]}
+            for (kind, settings), count in sorted(self.requests.items())
         ]
-        sums = {"requests": self.requests.total(), "videos": self.videos.total()}
+        sums = {"requests": self.requests.total()}
+        sums |= {f"{what}s": count for what, count in self._made().items()}
         kept = {state.value: self.kept[state] for state in (State.SUBMITTED, State.UNCERTAIN)}
         return {"event": "plan", **sums, **kept, "groups": groups}
 
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("model")
-        for heading in ("resolution", "duration", "requests", "videos"):
+        table.add_column("kind")
+        table.add_column("settings")
+        for heading in ("requests", "results"):
             table.add_column(heading, justify="right")
         for group, count in sorted(self.requests.items()):
-            model, resolution, seconds = group
-            row = (f"{count:,}", f"{self.videos[group]:,}")
-            table.add_row(model, resolution, f"{seconds} s", *row)
+            kind, settings = group
+            said = " ".join(_said(REQUESTS[kind].alike, settings))
+            table.add_row(kind, said, f"{count:,}", f"{self.results[group]:,}")
         return table
+
+
+def _said(names: Iterable[str], settings: Iterable[object]) -> Iterator[str]:
+    """Yield settings as a person reads them: a switch by its name, where it is on."""
+    for name, value in zip(names, settings, strict=True):
+        if not isinstance(value, bool):
+            yield f"{value} s" if name == "duration" else str(value)
+        elif value:
+            yield name
+
+
+def _made_of(kind: str) -> str:
+    """Return what a kind makes, in a word: a video, an image."""
+    return REQUESTS[kind].kind.results[0].removesuffix("_url")
 
 
 def _several(count: int, what: str) -> str:

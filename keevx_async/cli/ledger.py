@@ -88,7 +88,8 @@ def _tell(teller: Teller, entry: Entry) -> None:
         "task_ids": entry.task_ids,
         "at": datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds"),
         "reason": entry.reason,
-        "prompt": json_module.loads(entry.body).get("prompt", ""),
+        "kind": entry.kind,
+        "prompt": json_module.loads(entry.body).get("prompt", entry.body),
     }
     line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
     teller.tell(fields, line)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, cast
 import attrs
 from cyclopts import Parameter, Token
 
-from keevx_async.errors import AuthenticationError, KeevxError, UploadError
+from keevx_async.errors import AuthenticationError, InvalidRequest, KeevxError, UploadError
 from keevx_async.tasks import FAILED as TASK_FAILED
 from keevx_async.tasks import Task
 
@@ -31,7 +31,7 @@ def _at_home(_: object, tokens: Sequence[Token]) -> Path:
 Place = Annotated[Path, Parameter(converter=_at_home)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object a line.")]
-Download = Annotated[Place | None, Parameter(help="Folder the videos go to, made if need be.")]
+Download = Annotated[Place | None, Parameter(help="Folder the results go to, made if need be.")]
 
 T = TypeVar("T")
 
@@ -68,15 +68,15 @@ class Teller:
         print(*written, sep="\n", flush=True)
 
     def task(self, task: Task, path: Path | None = None) -> int:
-        """Print a task, and where its video was put; return the exit code it stands for."""
+        """Print a task, and where its result was put; return the exit code it stands for."""
         fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
         self.tell(fields, task_line(task, path))
         return FAILED if task.status == TASK_FAILED else OK
 
 
 def task_line(task: Task, path: Path | None = None) -> str:
-    """Return a task as a person reads it: its id, its status, and its video or why not."""
-    said = path or (task.video_url if task.succeeded else task.error_message) or ""
+    """Return a task as a person reads it: its id, its status, and its result or why not."""
+    said = path or next(iter(task.results.values()), task.error_message)
     return printable(f"{task.task_id}  {task.status}  {said}".rstrip())
 
 
@@ -115,4 +115,4 @@ async def _told(one: Awaitable[T], tell: Callable[[T], int]) -> int:
         raise
     except KeevxError as error:
         complain(error)
-        return USAGE if isinstance(error, UploadError) else FAILED
+        return USAGE if isinstance(error, UploadError | InvalidRequest) else FAILED

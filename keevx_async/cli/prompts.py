@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
+from keevx_async.family import request_by_name
 from keevx_async.images import glance
 from keevx_async.journal import first_try
 from keevx_async.requests import Request
 
+from .cells import KIND, kind_named
 from .sources import BadLine, Source
 
 KEY = "key"
@@ -116,7 +117,8 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
         said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
         return BadLine(line, (said,))
     try:
-        request = ImageToVideo.from_dict(with_paths(row, folder))
+        kind = request_by_name(kind_named(row.pop(KIND, None)))
+        request = kind.from_dict(with_paths(kind, row, folder))
     except InvalidRequest as error:
         return BadLine(line, tuple(map(str, error.violations)))
     if missing := tuple(_missing(request)):
@@ -154,7 +156,7 @@ def _absent(path: Path) -> str:
     return f"{str(path)[:LONGEST_TOLD]} is neither a URL nor a file"
 
 
-def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(kind: type[Request], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Turn sources that are no URLs into paths relative to the file."""
 
     def place(value: Any) -> Any:
@@ -164,5 +166,4 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return folder / value.removeprefix("file:")
         return value
 
-    sources = ImageToVideo.sources
-    return {name: place(value) if name in sources else value for name, value in row.items()}
+    return {name: place(value) if name in kind.sources else value for name, value in row.items()}

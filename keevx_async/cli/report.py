@@ -57,7 +57,7 @@ class Report:
         self.tally = Tally(total, time.monotonic())
         self.stopping = False
         self.failed: list[int] = []
-        """How many videos each item has that failed after it was paid."""
+        """How many tasks each item has that failed after it was paid."""
         self._name = name
         self._results = results
         self._json = as_json
@@ -95,10 +95,11 @@ class Report:
     def _tell(self, outcome: Outcome[Request], status: Status, line: int) -> None:
         if self._lines:
             made = [task.task_id for task in outcome.tasks if task.succeeded]
-            home = dict(zip(made, outcome.paths, strict=False))
-            for one, path in home.items():
+            owners = made * len(outcome.paths) if len(made) == 1 else made  # captions come too
+            for one, path in zip(owners, outcome.paths, strict=False):
                 self._say(printable(f"{one}  {path}"))
             if status is Status.UNFINISHED:
+                home = made[: len(outcome.paths)]
                 self._tell_unfinished(one for one in outcome.task_ids if one not in home)
         stopped = self.stopping and status is Status.UNFINISHED  # not its fault
         if outcome.error is not None and not stopped:
@@ -177,5 +178,5 @@ class Report:
         parts += [f"{counted[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
         if counted[Status.UNFINISHED]:
             parts.append(f"{counted[Status.UNFINISHED]} unfinished")
-        what = "videos and results.jsonl are" if self._results else "videos are"
+        what = "files and results.jsonl are" if self._results else "files are"
         return f"{', '.join(parts)}; {what} in {out} ({spent:.1f} s)"

@@ -18,7 +18,7 @@ from .prompts import Job
 from .tally import status_of
 
 NAME = "results.jsonl"
-FIELDS = ("key", "prompt", "task_ids", "status", "paths", "error")
+FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "error")
 
 
 def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
     error = outcome.error
     values = (
         job.key or first_try(outcome.key),
-        getattr(outcome.request, "prompt", ""),
+        outcome.request.kind.name,
+        outcome.request.subject,
         list(outcome.task_ids),
         status_of(error).value,
         list(map(str, outcome.paths)),
@@ -134,6 +135,6 @@ def _key_of(line: bytes) -> str | None:
         item = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(item, dict) or item.keys() != set(FIELDS):
+    if not isinstance(item, dict) or item.keys() | {"kind"} != set(FIELDS):  # older ones had none
         return None
     return str(cast(dict[str, object], item)["key"])

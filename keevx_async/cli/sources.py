@@ -17,10 +17,11 @@ from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
 
+from .cells import typed
+
 Form = Literal["jsonl", "csv"]
 STDIN = "-"
 SUFFIXES: dict[str, Form] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 class BadLine(Exception):
@@ -142,14 +143,4 @@ def _twice(names: Iterable[str]) -> list[str]:
 def _csv_row(line: int, row: dict[str | Any, str | Any]) -> dict[str, Any] | BadLine:
     if None in row:
         return BadLine(line, ("has more cells than the header",))
-    return {name: _cell(name, text) for name, text in row.items() if text}
-
-
-def _cell(name: str, text: str) -> Any:
-    """Turn a cell into what its field takes; what cannot be turned is left for the rules."""
-    text = text.strip()
-    if name in ("duration", "generate_count"):
-        return int(text) if text.lstrip("-").isdecimal() else text
-    if name == "generate_audio":
-        return FLAGS.get(text.lower(), text)
-    return text.split() if name == "reference_images" else text
+    return typed({name: text.strip() for name, text in row.items() if text})

@@ -1,60 +1,77 @@
-"""``keevx submit``: one paid create, its options derived from ImageToVideo."""
+"""``keevx submit``: one paid create, its options derived from the request of its kind."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from keevx_async import ImageToVideo
 from keevx_async.client import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.family import REQUESTS
 from keevx_async.fanout import FanOut
+from keevx_async.requests import Request
 from keevx_async.tasks import Outcome
 
+from .commands import HELP
 from .interrupts import AT_ONCE, STOPPING, interruptible
-from .lines import FLAG, Download, Json, Teller, complain
+from .lines import FLAG, Download, Json, Place, Teller, complain
 from .prompts import fault_of, with_paths
 from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN
 from .verbs import PATIENCE, see_through
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
 Record = Annotated[
-    Path | None,
+    Place | None,
     Parameter(help="Record: the same command again pays nothing, and prints the same ids."),
 ]
-Wait = Annotated[bool, FLAG, Parameter(help="Wait until the videos are made.")]
+Wait = Annotated[bool, FLAG, Parameter(help="Wait until the results are made.")]
+
+WORDS = {
+    "``pathlib.Path``": "local file",
+    "``MODELS``": "keevx models",
+    "URL, or an earlier task that made one": "URL",
+    "URLs, local paths or earlier tasks": "URLs or local files",
+}
+"""What a request's docstring says to who writes Python, and what a command line says."""
 
 
-async def submit(
-    *,
-    wait: Wait = False,
-    download: Download = None,
-    key: Key = None,
-    journal: Record = None,
-    json: Json = False,
-    **fields: Any,
-) -> int:
-    """Make one create, which is paid, and print its task ids. Images: URLs or local files."""
-    request, teller = _request(fields), Teller(json)
-    with interruptible(lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)):
-        try:
-            async with Keevx(journal=journal, retry=PATIENCE) as keevx:
-                fan = keevx.submit_many([request], key=lambda _: key)
-                ids = await _create(fan, teller, journal)
-                if not (ids and (wait or download)):
-                    return OK if ids else UNCERTAIN
-                return await see_through(keevx, ids, teller, download)
-        except asyncio.CancelledError:
-            return INTERRUPTED
+def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
+    """Return the command that makes a create of a kind."""
+
+    async def submit(
+        *,
+        wait: Wait = False,
+        download: Download = None,
+        key: Key = None,
+        journal: Record = None,
+        json: Json = False,
+        **fields: Any,
+    ) -> int:
+        request, teller = _request(kind, fields), Teller(json)
+        with interruptible(lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)):
+            try:
+                async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+                    fan = keevx.submit_many([request], key=lambda _: key)
+                    ids = await _create(fan, teller, journal)
+                    if not (ids and (wait or download)):
+                        return OK if ids else UNCERTAIN
+                    return await see_through(keevx, ids, teller, download)
+            except asyncio.CancelledError:
+                return INTERRUPTED
+
+    cast(Any, submit).__signature__ = _signature(kind, submit)
+    return submit
 
 
-async def _create(fan: FanOut[ImageToVideo], teller: Teller, journal: Path | None) -> list[str]:
+async def _create(fan: FanOut[Request], teller: Teller, journal: Path | None) -> list[str]:
     """Make the create, and tell what came of it, also when interrupted; return its ids."""
     try:
         (outcome,) = [outcome async for outcome in fan]
@@ -68,7 +85,7 @@ async def _create(fan: FanOut[ImageToVideo], teller: Teller, journal: Path | Non
     return list(outcome.task_ids)
 
 
-def _tell(outcome: Outcome, teller: Teller, journal: Path | None) -> None:
+def _tell(outcome: Outcome[Request], teller: Teller, journal: Path | None) -> None:
     ids = outcome.task_ids
     if isinstance(outcome.error, SubmissionUncertain):
         _uncertain(outcome.error, journal)
@@ -87,10 +104,10 @@ def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
         complain(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
 
 
-def _request(given: dict[str, Any]) -> ImageToVideo:
+def _request(kind: type[Request], given: dict[str, Any]) -> Request:
     """Return the request that options make; a source that is no URL is a local file."""
     try:
-        request = ImageToVideo.from_dict(with_paths(given, Path.cwd()))
+        request = kind.from_dict(with_paths(kind, given, Path.cwd()))
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
@@ -100,9 +117,9 @@ def _request(given: dict[str, Any]) -> ImageToVideo:
     return request
 
 
-def _options() -> list[inspect.Parameter]:
-    """Return an option for each field of the request, with the help its docstring gives."""
-    types, helps = get_type_hints(ImageToVideo), _helps(inspect.getdoc(ImageToVideo) or "")
+def _options(kind: type[Request]) -> list[inspect.Parameter]:
+    """Return an option for each field of a kind's request, with the help its docstring gives."""
+    types, helps = get_type_hints(kind), _helps(inspect.getdoc(kind) or "")
     return [
         inspect.Parameter(
             one.name,
@@ -110,12 +127,20 @@ def _options() -> list[inspect.Parameter]:
             default=inspect.Parameter.empty if one.default is attrs.NOTHING else one.default,
             annotation=Annotated[types[one.name], _said(helps.get(one.name), one.default)],
         )
-        for one in attrs.fields(ImageToVideo)
+        for one in attrs.fields(cast(Any, kind))  # Request itself is none of attrs
     ]
 
 
 def _said(said: str | None, default: object) -> Parameter:
-    return Parameter(help=said, negative="", show_default=bool(default), consume_multiple=True)
+    switch_off = None if default is True else ""  # --no-NAME, where it is on
+    return Parameter(
+        help=said, negative=switch_off, show_default=bool(default), consume_multiple=True
+    )
+
+
+def _said_of(kind: type[Request]) -> str:
+    """Return the first words of a request's docstring."""
+    return (inspect.getdoc(kind) or "").partition(",")[0] + "."
 
 
 def _helps(docstring: str) -> dict[str, str]:
@@ -125,15 +150,22 @@ def _helps(docstring: str) -> dict[str, str]:
 
 
 def _in_words(said: str) -> str:
-    for code, word in (("``pathlib.Path``", "local file"), ("``MODELS``", "keevx models")):
+    for code, word in WORDS.items():
         said = said.replace(code, word)
     return said.replace("``", "")
 
 
-def _signature() -> inspect.Signature:
+def _signature(kind: type[Request], command: Callable[..., object]) -> inspect.Signature:
     """Return what the command line reads: the request's fields, then the command's own."""
-    own = inspect.signature(submit, eval_str=True).parameters.values()
-    return inspect.Signature([*_options(), *(one for one in own if one.kind != one.VAR_KEYWORD)])
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    return inspect.Signature(
+        [*_options(kind), *(one for one in own if one.kind != one.VAR_KEYWORD)]
+    )
 
 
-cast(Any, submit).__signature__ = _signature()
+submit = App(name="submit", help=HELP["submit:submit"])
+for _kind in REQUESTS.values():
+    if _kind.kind == ImageToVideo.kind:
+        submit.default(_submitting(_kind))
+    else:
+        submit.command(_submitting(_kind), name=_kind.kind.name, help=_said_of(_kind))

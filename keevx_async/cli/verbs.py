@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from keevx_async.checks import is_url
 from keevx_async.client import Keevx
 from keevx_async.errors import DownloadError, NotFoundError, TaskFailed
+from keevx_async.family import REQUESTS
 from keevx_async.naming import target_of
 from keevx_async.policies import NOT_GIVEN, RetryPolicy
-from keevx_async.requests import is_url
 from keevx_async.tasks import Task
 
-from .lines import FLAG, Download, Json, Teller, each, seconds
+from .lines import FLAG, Download, Json, Place, Teller, each, seconds
 from .report import OK
 
 PATIENCE = RetryPolicy(attempts=4)
 """A person waits: a host that cannot be reached is told of after seconds, not minutes."""
 
+
+def a_kind(_: object, name: str | None) -> None:
+    """Refuse what is no kind of job."""
+    if name is not None and name not in REQUESTS:
+        raise ValueError(f"there is {', '.join(REQUESTS)}")
+
+
+Kind = Annotated[
+    str | None,
+    Parameter(
+        help=f"Of the tasks: {', '.join(REQUESTS)}; by default as the ids begin.",
+        validator=a_kind,
+    ),
+]
 TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as submit printed them.")]
 Timeout = Annotated[
     float | None,
-    Parameter(help="Seconds to wait at most; by default half an hour.", validator=seconds),
+    Parameter(
+        help="Seconds to wait at most; by default as long as their kind may need.",
+        validator=seconds,
+    ),
 ]
 
 
-async def status(ids: TaskIds, /, *, json: Json = False) -> int:
+async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
     """Ask about tasks, once."""
     teller = Teller(json)
     async with Keevx(retry=PATIENCE) as keevx:
-        return await each(ids, keevx.status, teller.task)
+        return await each(ids, partial(keevx.status, kind=kind), teller.task)
 
 
 async def wait(
     ids: TaskIds,
     /,
     *,
+    kind: Kind = None,
     timeout: Timeout = None,
     download: Download = None,
     json: Json = False,
@@ -46,8 +66,10 @@ async def wait(
     """Wait until tasks have ended, and tell of each when it has."""
     async with Keevx(retry=PATIENCE) as keevx:
         with suppress(NotFoundError):  # a young task may not be found yet: the wait knows
-            await keevx.status(ids[0])  # tells a wrong key or host at once, which a wait sits out
-        return await see_through(keevx, ids, Teller(json), download, timeout)
+            await keevx.status(
+                ids[0], kind=kind
+            )  # tells a wrong key or host at once, which a wait sits out
+        return await see_through(keevx, ids, Teller(json), download, timeout, kind)
 
 
 async def see_through(
@@ -56,13 +78,14 @@ async def see_through(
     teller: Teller,
     download: Path | None,
     timeout: float | None = None,
+    kind: str | None = None,
 ) -> int:
-    """Wait for tasks, bring their videos home, tell each when it is; return the exit code."""
+    """Wait for tasks, bring their results home, tell each when it is; return the exit code."""
     limit = NOT_GIVEN if timeout is None else timeout
 
     async def follow(task_id: str) -> tuple[Task, Path | None]:
         try:
-            task = await keevx.wait(task_id, timeout=limit)
+            task = await keevx.wait(task_id, timeout=limit, kind=kind)
         except TaskFailed as failed:
             return failed.task, None
         if download is None:
@@ -76,9 +99,10 @@ async def download(
     what: Annotated[list[str], Parameter(name="ID|URL", help="Task ids, or URLs of results.")],
     /,
     *,
-    out: Annotated[Path, Parameter(help="Folder for the videos; made if need be.")] = Path(
+    out: Annotated[Place, Parameter(help="Folder for the results; made if need be.")] = Path(
         "videos"
     ),
+    kind: Kind = None,
     overwrite: Annotated[bool, FLAG, Parameter(help="Replace files that are there.")] = False,
     json: Json = False,
 ) -> int:
@@ -86,7 +110,7 @@ async def download(
     teller = Teller(json)
 
     async def bring(one: str) -> tuple[str, Path]:
-        result = one if is_url(one) else _ended(await keevx.status(one))
+        result = one if is_url(one) else _ended(await keevx.status(one, kind=kind))
         target = target_of(result, in_folder(out))
         if target.exists() and not overwrite:
             raise DownloadError(f"{target} is there already; --overwrite replaces it")
@@ -135,6 +159,6 @@ def _ended(task: Task) -> Task:
     if task.done:
         raise TaskFailed(task)
     raise DownloadError(
-        f"task {task.task_id} has no video yet, it is {task.status}; "
+        f"task {task.task_id} has no result yet, it is {task.status}; "
         f"keevx wait {task.task_id} --download FOLDER waits for it"
     )
