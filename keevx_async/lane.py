@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from .errors import RateLimitError
 from .events import Emit, Paused
@@ -19,6 +20,18 @@ class Turn:
         self.told: bool = False
 
 
+class Gate(Protocol):
+    """What lanes of other processes, which share a limit, have to say about ours."""
+
+    async def enter(self) -> None:
+        """Wait until one more create may go."""
+        ...
+
+    def refused(self, seconds: float) -> None:
+        """Hold all lanes: Keevx said 429."""
+        ...
+
+
 class Lane:
     """The way that every create of a client goes, one by one.
 
@@ -27,10 +40,19 @@ class Lane:
         width: most creates in flight.
         patience: seconds; a longer wait fails at once.
         emit: told of each pause.
+        gate: asked last of all, right before a create goes; None: this lane is the only one.
     """
 
-    def __init__(self, pacer: Pacer, width: int, patience: float, emit: Emit | None = None) -> None:
+    def __init__(
+        self,
+        pacer: Pacer,
+        width: int,
+        patience: float,
+        emit: Emit | None = None,
+        gate: Gate | None = None,
+    ) -> None:
         self._pacer = pacer
+        self._gate = gate
         self._free = width
         self._patience = patience
         self._emit = emit
@@ -40,7 +62,7 @@ class Lane:
 
     def try_enter(self) -> Turn | None:
         """Take a turn if there is nothing to wait for."""
-        if self._turn.locked() or self._free <= 0:
+        if self._turn.locked() or self._free <= 0 or self._gate is not None:
             return None
         now = self._now()
         return self._go(now) if self._pacer.delay(now) <= 0 else None
@@ -52,14 +74,22 @@ class Lane:
             RateLimitError: that would take longer than patience.
         """
         async with self._turn:
-            while True:
-                now = self._now()
-                wait = self._pacer.delay(now)
-                if wait <= 0 and self._free > 0:
-                    return self._go(now)
-                if wait > self._patience:
-                    raise RateLimitError(429, None, f"asked to wait for {wait:.0f} s")
-                await self._until(now + wait if wait > 0 else None)
+            await self._open()
+            if self._gate is not None:
+                await self._gate.enter()
+                await self._open()  # a 429 may have come meanwhile
+            return self._go(self._now())
+
+    async def _open(self) -> None:
+        """Wait until the pacer lets a create go, and there is room for it."""
+        while True:
+            now = self._now()
+            wait = self._pacer.delay(now)
+            if wait <= 0 and self._free > 0:
+                return
+            if wait > self._patience:
+                raise RateLimitError(429, None, f"asked to wait for {wait:.0f} s")
+            await self._until(now + wait if wait > 0 else None)
 
     def _go(self, now: float) -> Turn:
         self._free -= 1
@@ -91,5 +121,8 @@ class Lane:
         """Note that Keevx said 429: everyone is held."""
         turn.told, now = True, self._now()
         self._pacer.refused(now, turn.at, retry_after)
+        wait = self._pacer.delay(now)
+        if self._gate is not None:
+            self._gate.refused(wait)
         if self._emit is not None:
-            self._emit(Paused(self._pacer.delay(now)))
+            self._emit(Paused(wait))

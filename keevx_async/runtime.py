@@ -17,7 +17,7 @@ from .events import Emit
 from .jobs import Jobs
 from .journal import JournalProtocol
 from .kinship import Kinship
-from .lane import Lane
+from .lane import Gate, Lane
 from .offers import Offers
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
@@ -54,6 +54,7 @@ class Setup:
     kinship: Kinship
     offers: Offers
     uploaded: Uploaded = field(factory=Uploaded)
+    gate: Gate | None = None
 
 
 class Lessons:
@@ -90,7 +91,8 @@ class Runtime:
 
     def __init__(self, setup: Setup, lessons: Lessons) -> None:
         transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
-        lane = Lane(setup.pacer, setup.max_connections, setup.retry.deadline, setup.emit)
+        patience = setup.retry.deadline
+        lane = Lane(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
         self.loop = asyncio.get_running_loop()
         self.kinship = setup.kinship
         self.querier = Querier(transport, retrier, transport.host, setup.kinship)
