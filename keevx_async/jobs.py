@@ -227,12 +227,7 @@ class Jobs:
         submit = self.submitting(key)
 
         async def follow(outcome: Outcome[Any]) -> None:
-            outcome.tasks = await self.wait(outcome.task_ids, at_home=names is not None)
-            if names is not None:
-                outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
-                await self._bring_home(outcome, names)
-            outcome.error = None
-            succeeded(outcome.tasks)
+            await self.finish(outcome, names)
 
         async def hold_open(outcome: Outcome[Any]) -> None:
             uncertain = cast(SubmissionUncertain, outcome.error)
@@ -253,6 +248,21 @@ class Jobs:
             return follow
 
         return work
+
+    async def finish(self, outcome: Outcome[Any], names: Names | None) -> None:
+        """Wait for the tasks of an outcome that has their ids, and bring the results home.
+
+        Raises:
+            TaskFailed: one ended without a result.
+            WaitTimeout: one had not ended in time.
+            DownloadError: a result could not be had whole.
+        """
+        outcome.tasks = await self.wait(outcome.task_ids, at_home=names is not None)
+        if names is not None:
+            outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
+            await self._bring_home(outcome, names)
+        outcome.error = None
+        succeeded(outcome.tasks)
 
     async def settled(self, error: SubmissionUncertain) -> tuple[str, ...]:
         """Return the ids of an uncertain create, if its callbacks come before the deadline.

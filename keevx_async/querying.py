@@ -42,10 +42,10 @@ class Querier:
         """Return a task's snapshot, asking again after a passing fault."""
         return await self._retrier(self._status, task_id, kind)
 
-    async def status_once(self, task_id: str) -> Task:
+    async def status_once(self, task_id: str, kind: Kind | None = None) -> Task:
         """Return a task's snapshot, asking once: the schedule says when to ask again."""
         try:
-            return await self._status(task_id)
+            return await self._status(task_id, kind)
         except Again as again:
             raise again.error from again.__cause__
 
