@@ -1,5 +1,23 @@
-"""Many machines: the journal that they share. Needs the extra ``docket``."""
+"""A fleet of workers on Docket: many machines, one key, one limit, one bill.
+
+A ``KeevxDocket`` takes requests, each ``KeevxWorker`` makes some of them, and a ``RedisJournal`` is
+the record that decides whether a create may go.
+"""
 
 from .journal import RedisJournal
+from .member import WorkerSettings, worker_settings
+from .queue import KeevxDocket
+from .tasks import create, create_tasks, poll, poll_tasks
+from .worker import KeevxWorker
 
-__all__ = ["RedisJournal"]
+__all__ = [
+    "KeevxDocket",
+    "KeevxWorker",
+    "RedisJournal",
+    "WorkerSettings",
+    "create",
+    "create_tasks",
+    "poll",
+    "poll_tasks",
+    "worker_settings",
+]

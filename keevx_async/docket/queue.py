@@ -1,0 +1,274 @@
+"""Where a fleet's requests are added, and asked about."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack
+from itertools import islice
+from secrets import token_hex
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+from docket import Docket
+from redis.exceptions import RedisError
+
+from ..errors import (
+    APIError,
+    ConfigurationError,
+    InvalidRequest,
+    SubmissionUncertain,
+    Violation,
+    WaitTimeout,
+)
+from ..jobs import KeyOf, checked, succeeded
+from ..journal import State
+from ..policies import PollPolicy
+from ..requests import Request
+from ..tasks import R, Task
+from ..wire import encode_request
+from .journal import Planned, RedisJournal
+from .member import CREATES, POLLS, docket_of, patience, request_of
+from .reading import Ends
+from .tasks import create
+
+T = TypeVar("T")
+WINDOW = 1_000
+"""Requests that are added in one round trip."""
+SOONEST, LATEST = 0.1, 2.0
+"""Seconds between two looks at what is waited for."""
+
+
+class KeevxDocket:
+    """Takes requests for a fleet of workers.
+
+    Use it as ``async with KeevxDocket(…) as docket:``. What is added stays in Redis until it is
+    done, whatever becomes of the program that added it.
+
+    Args:
+        name: the fleet's: of its two dockets, ``NAME-create`` and ``NAME-poll``, and its journal.
+        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
+        polling: how long tasks are waited for.
+
+    Raises:
+        ConfigurationError: no Redis answers when it is opened.
+    """
+
+    def __init__(
+        self,
+        name: str = "keevx",
+        url: str = "memory://keevx",
+        *,
+        polling: PollPolicy | None = None,
+    ) -> None:
+        self.creates: Docket = docket_of(name, CREATES, url)
+        self.polls: Docket = docket_of(name, POLLS, url)
+        self._name = name
+        self._polling = polling or PollPolicy()
+        self._run = token_hex(8)
+        self._stack = AsyncExitStack()
+        self._awaited: dict[str, asyncio.Future[Ends]] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self.creates)
+            await stack.enter_async_context(self.polls)
+            redis = cast(Any, await stack.enter_async_context(self.creates.redis()))
+            await _greet(redis)
+            journal = RedisJournal(redis, self._name)
+            self.journal = await stack.enter_async_context(journal)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait({self._looking})
+        await self._stack.aclose()
+
+    async def add(self, request: Request, *, key: str | None = None) -> str:
+        """Add one request; return its key. What was made already is not made again.
+
+        Args:
+            request: what to make. It names no local files: workers may be on other machines.
+            key: names the create; by default a digest of the request and a running number. A
+                service that is asked twice for the same must give each its own.
+
+        Raises:
+            InvalidRequest: it names a local file.
+            JournalError: the key stands for another request.
+        """
+        (added,) = await self._add([(request, key)])
+        return added
+
+    async def add_many(
+        self, requests: Iterable[R] | AsyncIterable[R], *, key: KeyOf[R] | None = None
+    ) -> int:
+        """Add requests, as many at a time as one round trip takes; return how many.
+
+        The same program run again adds nothing twice.
+
+        Args:
+            requests: any iterable or async iterable, of any length, pulled lazily.
+            key: names each create; a function of the request.
+
+        Raises:
+            InvalidRequest: one names a local file; those before it are added.
+            JournalError: a key stands for another request.
+        """
+        count = 0
+        async for window in _windows(requests):
+            await self._add([(one, key(one) if key else None) for one in window])
+            count += len(window)
+        return count
+
+    async def _add(self, asked: Sequence[tuple[Request, str | None]]) -> list[str]:
+        rows = [Planned(_portable(one).kind.name, encode_request(one), key) for one, key in asked]
+        added = await self.journal.add_many(rows, self._run)
+        again = [key for key, entry in added if entry is None or entry.state is not State.SUBMITTED]
+        await self.creates.add_many(self.creates.call(create, key=key)(key) for key in again)
+        return [key for key, _ in added]
+
+    async def get_result(self, key: str, *, timeout: float | None = None) -> tuple[Task, ...]:
+        """Wait until every task of a create has ended, and return them.
+
+        Args:
+            key: what ``add`` returned.
+            timeout: seconds; by default as long as its kind may take, once it is made.
+
+        Raises:
+            TaskFailed: one ended without a result; ``tasks`` holds them all.
+            SubmissionUncertain: its answer was lost, or its worker died during it.
+            APIError: Keevx refused it.
+            WaitTimeout: it had not ended in time.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                end = await self.end_of(key)
+        except TimeoutError:
+            so_far = (await self.journal.ends([key])).get(key)
+            raise (_late(so_far) if so_far else WaitTimeout(())) from None
+        if None in end.records:
+            raise _late(end)
+        return succeeded(tuple(one.task for one in end.records if one is not None))
+
+    async def progress(self) -> dict[str, int]:
+        """Return how many creates are in each state, and how many tasks ended how."""
+        return await self.journal.counts()
+
+    async def settle(self, key: str, task_ids: Sequence[str]) -> None:
+        """Say what became of an uncertain create: its ids, which are then waited for, or none.
+
+        Without ids it is made.
+
+        Raises:
+            JournalError: there is no uncertain create of that key.
+        """
+        await self.journal.settle(key, task_ids)
+        await self.creates.add(create, key=key)(key)
+
+    async def end_of(self, key: str) -> Ends:
+        """Return a create that was made, and what is known of its tasks, once nothing is due.
+
+        All that is waited for is looked for together, a thousand at a time.
+
+        Raises:
+            SubmissionUncertain: its answer was lost, or its worker died during it.
+            APIError: Keevx refused it.
+        """
+        found = await self._end_of(key)
+        entry = found.entry
+        if entry.state is State.UNCERTAIN:
+            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason)
+        if entry.state is State.REFUSED:
+            raise APIError(0, None, entry.reason)
+        return found
+
+    async def _end_of(self, key: str) -> Ends:
+        awaited = self._awaited.get(key)
+        if awaited is None:
+            awaited = self._awaited[key] = asyncio.get_running_loop().create_future()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return await asyncio.shield(awaited)
+
+    async def _look(self) -> None:
+        pause = SOONEST
+        while self._awaited:
+            found = await self._ended(list(islice(self._awaited, WINDOW)))
+            for key, end in found.items():
+                self._awaited.pop(key).set_result(end)
+            pause = SOONEST if found else min(LATEST, 1.5 * pause)
+            await asyncio.sleep(pause)
+
+    async def _ended(self, keys: Sequence[str]) -> dict[str, Ends]:
+        found = await self.journal.ends(keys)
+        return {key: one for key, one in found.items() if self._has_ended(one)}
+
+    def _has_ended(self, found: Ends) -> bool:
+        entry = found.entry
+        if entry.state in (State.UNCERTAIN, State.REFUSED):
+            return True
+        if entry.state is not State.SUBMITTED:
+            return False
+        late = time.time() - entry.at > patience(entry.kind, self._polling)
+        return late or None not in found.records
+
+
+async def _greet(redis: Any) -> None:
+    """See that Redis is there: later it may be away for a while, and is waited for.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    try:
+        await redis.exists("keevx")
+    except RedisError as error:
+        raise ConfigurationError(
+            f"no Redis answers: {error}; check the URL and the server"
+        ) from None
+
+
+def _portable(request: Request) -> Request:
+    """Return a request that any machine can make.
+
+    Raises:
+        InvalidRequest: it names a local file.
+    """
+    files = checked(request).local_files()
+    if files:
+        message = "workers may be on other machines; upload it, and give the URL"
+        raise InvalidRequest(
+            [Violation("request", file, "url", f"{file}: {message}") for file in files]
+        )
+    return request
+
+
+def _late(found: Ends) -> WaitTimeout:
+    both = list(zip(found.entry.task_ids, found.records, strict=True))
+    pending = [task_id for task_id, record in both if record is None]
+    return WaitTimeout(pending, [record.task for _, record in both if record is not None])
+
+
+async def _windows(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[list[T]]:
+    """Yield an iterable's items, so many at a time."""
+    if not isinstance(items, AsyncIterable):
+        each = iter(items)
+        while window := list(islice(each, WINDOW)):
+            yield window
+        return
+    few: list[T] = []
+    async for item in items:
+        few.append(item)
+        if len(few) == WINDOW:
+            yield few
+            few = []
+    if few:
+        yield few

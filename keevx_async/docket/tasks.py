@@ -1,0 +1,81 @@
+"""The two tasks of the fleet, as Docket runs them.
+
+A project that runs Docket already registers them on dockets of its own, whose names end alike:
+``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``, and
+``poll_tasks`` on ``films-poll``.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from attrs import evolve
+from docket import Perpetual, Retry, Shared
+
+from ..errors import (
+    APIError,
+    ConnectionFailed,
+    InvalidRequest,
+    RateLimitError,
+    ServerError,
+    SubmissionUncertain,
+)
+from .member import Member, Watched, member
+
+log = logging.getLogger("keevx_async")
+
+PASSING = (ConnectionFailed, RateLimitError, ServerError)
+AGAIN = timedelta(seconds=10)
+"""Until a create is tried again that could not be made for longer than the retry policy tries."""
+
+AFTER_A_FAULT = timedelta(seconds=30)
+"""Until a task is asked about again where asking itself failed in a way that nobody foresaw."""
+
+
+async def create(
+    key: str, member: Member = Shared(member), retry: Retry = Retry.forever(AGAIN)
+) -> None:
+    """Make one create, and see to it that its tasks are asked about.
+
+    Args:
+        key: under which the journal holds it.
+        member: this worker's client.
+        retry: of what cost nothing and may pass.
+    """
+    entry = await member.journal.find(key)
+    if entry is None:
+        log.error("%s is not in the fleet's journal; it is left alone", key)
+        return
+    try:
+        task_ids = await member.make(entry)
+    except PASSING:
+        raise
+    except (APIError, InvalidRequest, SubmissionUncertain) as error:
+        log.warning("%s: %s", key, error)  # the journal has it
+        return
+    async for watched, when in member.first(entry, task_ids):  # those that are scheduled stay so
+        await member.polls.add(poll, when=when, key=watched.task_id)(watched)
+
+
+async def poll(
+    watched: Watched, member: Member = Shared(member), again: Perpetual = Perpetual(AFTER_A_FAULT)
+) -> None:
+    """Ask about one task, and again later until it has ended.
+
+    Args:
+        watched: what is known of it.
+        member: this worker's client.
+        again: schedules the next time.
+    """
+    wait = await member.look(watched)
+    if wait is None:
+        again.cancel()
+        return
+    again.perpetuate(evolve(watched, seen=time.time()))
+    again.after(timedelta(seconds=wait))
+
+
+create_tasks = [create]
+poll_tasks = [poll]

@@ -1,0 +1,118 @@
+"""A worker of the fleet: makes creates and asks about tasks, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from attrs import evolve
+from docket import Docket, Worker
+
+from ..client import Keevx
+from ..errors import APIError, AuthenticationError
+from ..policies import RetryPolicy
+from .member import WorkerSettings, worker_settings
+from .queue import KeevxDocket
+from .tasks import create, poll
+
+REDELIVERY = timedelta(seconds=30)
+"""After which a dead worker's creates and polls are another's; a live one renews its lease."""
+
+
+class KeevxWorker:
+    """Works on a KeevxDocket; run as many as there are machines, or cores.
+
+    Args:
+        docket: whose requests it makes.
+        settings: what its client is set up with; every worker of a fleet is given the same
+            ``rate``.
+        name: as of Docket's worker.
+        redelivery_timeout: after how long what a dead worker held is another's.
+
+    Raises:
+        AuthenticationError: the key is refused; asked before any work is taken.
+    """
+
+    def __init__(
+        self,
+        docket: KeevxDocket,
+        settings: WorkerSettings | None = None,
+        *,
+        name: str | None = None,
+        redelivery_timeout: timedelta = REDELIVERY,
+    ) -> None:
+        self._docket = docket
+        self._settings = settings or WorkerSettings()
+        self._name = name
+        self._redelivery = redelivery_timeout
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self._knock()
+        worker_settings.set(self._settings)
+        self._docket.creates.register(create)
+        self._docket.polls.register(poll)
+        polls = self._settings.polling.concurrency
+        async with AsyncExitStack() as stack:
+            make = self._worker
+            self._creating = await stack.enter_async_context(
+                make(self._docket.creates, self._settings.concurrency)
+            )
+            self._polling = await stack.enter_async_context(make(self._docket.polls, polls))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def _worker(self, docket: Docket, concurrency: int) -> Worker:
+        return Worker(
+            docket, self._name, concurrency=concurrency, redelivery_timeout=self._redelivery
+        )
+
+    async def run_forever(self) -> None:
+        """Work until cancelled."""
+        await _both(self._creating.run_forever(), self._polling.run_forever())
+
+    async def run_until_finished(self) -> None:
+        """Work until every create is made and every task has ended."""
+        polling = asyncio.ensure_future(self._polling.run_forever())
+        try:
+            await self._creating.run_until_finished()
+        finally:
+            polling.cancel()
+            await asyncio.wait({polling})
+        await self._polling.run_until_finished()
+
+    async def _knock(self) -> None:
+        """Ask about a task that is not there: a wrong key is told before anything is paid."""
+        settings = self._settings
+        quick = evolve(settings, retry=RetryPolicy(attempts=2, first_delay=0.2))
+        async with Keevx(
+            quick.api_key, base_url=quick.base_url, retry=quick.retry, timeout=quick.timeout
+        ) as keevx:
+            try:
+                await keevx.status("i2v-" + "0" * 32)
+            except AuthenticationError:
+                raise
+            except APIError:
+                return
+
+
+async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in (one, other):
+            group.create_task(_run(each))
+
+
+async def _run(what: Awaitable[None]) -> None:
+    await what

@@ -1,0 +1,242 @@
+"""A fleet over a real Redis: worker processes that are killed, the Emulator as the book."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import sys
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keevx_async import KeevxError, SubmissionUncertain
+from keevx_async.docket import KeevxDocket
+from keevx_async.journal import State
+from keevx_async.testing import Emulator, Faults
+from tests.crashing import request
+from tests.fleet import RedisServer
+from tests.fleeting import FLEET
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.fleet
+
+
+class Fleet:
+    """Worker processes on one Redis, and what they are judged by."""
+
+    def __init__(self, redis: RedisServer, emulator: Emulator, docket: KeevxDocket) -> None:
+        self.redis, self.emulator, self.docket = redis, emulator, docket
+        self.workers: list[asyncio.subprocess.Process] = []
+
+    async def start(self, point: str = "nowhere", **settings: Any) -> asyncio.subprocess.Process:
+        """Start one more worker; return it once it works."""
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.fleeting", point, self.redis.url, self.emulator.url,
+            json.dumps(settings), cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        self.workers.append(worker)
+        assert worker.stdout is not None
+        assert (await worker.stdout.readline()) == b"working\n"
+        return worker
+
+    async def kill(self, worker: asyncio.subprocess.Process) -> None:
+        if worker.returncode is None:
+            worker.kill()
+        assert await worker.wait() == -signal.SIGKILL
+
+    async def stop(self) -> None:
+        for worker in self.workers:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+
+    async def states(self) -> dict[str, State]:
+        """The state of each create, by prompt."""
+        entries = [entry async for entry in self.docket.journal.entries()]
+        return {json.loads(entry.body)["prompt"]: entry.state for entry in entries}
+
+    async def results(self, keys: list[str], timeout: float = 60) -> Counter[str]:
+        """Wait for all; count what they came to."""
+
+        async def one(key: str) -> str:
+            try:
+                await self.docket.get_result(key, timeout=timeout)
+            except SubmissionUncertain:
+                return "uncertain"
+            except KeevxError as error:
+                return f"{type(error).__name__}: {error}"
+            return "ended"
+
+        return Counter(await asyncio.gather(*map(one, keys)))
+
+
+@asynccontextmanager
+async def a_fleet(redis: RedisServer, **settings: Any) -> AsyncIterator[Fleet]:
+    async with (
+        Emulator(**{"seconds": 0.1} | settings) as emulator,
+        KeevxDocket(FLEET, redis.url) as docket,
+    ):
+        fleet = Fleet(redis, emulator, docket)
+        try:
+            yield fleet
+        finally:
+            await fleet.stop()
+
+
+async def until(true: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+    """Wait for something that other processes do."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not await true():  # noqa: ASYNC110 - other processes ring no bell
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"in {seconds} s: not {what}")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("on_uncertain", ["report", "resubmit"])
+async def test_two_workers_of_which_one_after_the_other_is_killed(
+    redis_server: RedisServer, on_uncertain: str
+) -> None:
+    faults, dice = Faults(latency=(0.0, 0.03)), random.Random(4)
+    async with a_fleet(redis_server, seconds=0.3, faults=faults) as fleet:
+        settings: dict[str, Any] = {"on_uncertain": on_uncertain, "concurrency": 8, "rate": 40.0}
+        keys = [await fleet.docket.add(request(number)) for number in range(300)]
+        workers = [await fleet.start(**settings) for _ in range(2)]
+        for turn in range(4):
+            await reached(fleet.emulator, fleet.emulator.creates.total() + dice.randint(20, 40))
+            await fleet.kill(workers[turn % 2])
+            workers[turn % 2] = await fleet.start(**settings)
+        came_to = await fleet.results(keys)
+        assert set(came_to) <= {"ended", "uncertain"}, came_to
+        twice = {prompt for prompt, made in fleet.emulator.creates.items() if made > 1}
+        if on_uncertain == "report":
+            assert not twice
+            states = await fleet.states()
+            lost = {prompt for prompt, state in states.items() if state is State.UNCERTAIN}
+            assert len(lost) == came_to["uncertain"] <= 4 * 8
+            assert set(states) - lost <= set(fleet.emulator.creates)
+        else:
+            assert came_to == {"ended": 300}
+            assert len(twice) <= 4 * 8
+
+
+async def reached(emulator: Emulator, creates: int) -> None:
+    """Wait for so many creates."""
+
+    async def are_made() -> bool:
+        return emulator.creates.total() >= creates
+
+    await until(are_made, f"{creates} creates")
+
+
+POINTS = [
+    # where it dies, the second prompt's state then, creates of it then, and in the end
+    ("before the limiter", State.PLANNED, 0, 1),
+    ("after the intent", State.UNCERTAIN, 0, 0),
+    ("after the POST", State.UNCERTAIN, 1, 1),
+    ("before the poll is added", State.SUBMITTED, 1, 1),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("point", "state", "then", "at_last"), POINTS)
+async def test_killed_at_a_step_of_a_create(
+    redis_server: RedisServer, point: str, state: State, then: int, at_last: int
+) -> None:
+    async with a_fleet(redis_server) as fleet:
+        keys = [await fleet.docket.add(request(number)) for number in range(3)]
+        dying = await fleet.start(point, concurrency=1)
+        assert await dying.wait() == -signal.SIGKILL
+        assert fleet.emulator.creates["prompt 1"] == then
+
+        async def at_rest() -> bool:  # the dead worker's claim holds for a while
+            return (await fleet.states())["prompt 1"] is state
+
+        await until(at_rest, f"{state}")
+        await fleet.start()
+        lost = state is State.UNCERTAIN
+        assert await fleet.results(keys) == Counter(ended=3 - lost, uncertain=lost)
+        creates = fleet.emulator.creates
+        assert [creates[f"prompt {n}"] for n in range(3)] == [1, at_last, 1]
+
+
+@pytest.mark.asyncio
+async def test_a_create_that_takes_longer_than_the_redelivery_time_runs_once(
+    redis_server: RedisServer,
+) -> None:
+    async with a_fleet(redis_server, faults=Faults(latency=3.0)) as fleet:
+        key = await fleet.docket.add(request(0))
+        for _ in range(2):
+            await fleet.start(redelivery=1.0)
+        assert await fleet.results([key]) == {"ended": 1}
+        assert fleet.emulator.creates == {"prompt 0": 1}
+
+
+@pytest.mark.asyncio
+async def test_polls_go_on_under_a_backlog_of_creates(redis_server: RedisServer) -> None:
+    async with a_fleet(redis_server) as fleet:
+        first = [await fleet.docket.add(request(number)) for number in range(20)]
+        await fleet.docket.add_many(request(number) for number in range(20, 10_000))
+        await fleet.start(rate=50.0)
+        assert await fleet.results(first, timeout=20) == {"ended": 20}
+        assert fleet.emulator.creates.total() < 2_000
+
+
+@pytest.mark.asyncio
+async def test_one_key_is_one_create_whenever_it_is_added(redis_server: RedisServer) -> None:
+    async with a_fleet(redis_server) as fleet:
+        keys = [await fleet.docket.add(request(0), key="mine") for _ in range(2)]
+        await fleet.start()
+        assert await fleet.results(keys) == {"ended": 2}
+        assert await fleet.docket.add(request(0), key="mine") == "mine"
+        await fleet.docket.add(request(1), key="another")  # once it ends, so has what was before
+        assert await fleet.results(["another", "mine"]) == {"ended": 2}
+        assert fleet.emulator.creates == {"prompt 0": 1, "prompt 1": 1}
+
+
+@pytest.mark.asyncio
+async def test_two_hundred_creates_under_way_in_one_worker(redis_server: RedisServer) -> None:
+    async with a_fleet(redis_server, faults=Faults(latency=0.5)) as fleet:
+        keys = [await fleet.docket.add(request(number)) for number in range(400)]
+        await fleet.start(concurrency=200)
+        assert await fleet.results(keys) == {"ended": 400}
+        assert set(fleet.emulator.creates.values()) == {1}
+
+
+@pytest.mark.asyncio
+async def test_redis_is_restarted_in_the_midst_of_it(redis_server: RedisServer) -> None:
+    async with a_fleet(redis_server, faults=Faults(latency=(0.0, 0.3))) as fleet:
+        keys = [await fleet.docket.add(request(number)) for number in range(100)]
+        for _ in range(2):
+            await fleet.start(concurrency=8)
+        await reached(fleet.emulator, 30)
+        redis_server.stop()
+        await asyncio.sleep(0.5)  # answers come meanwhile, whose ids must not be lost
+        redis_server.start()
+        came_to = await fleet.results(keys)
+        assert set(came_to) <= {"ended", "uncertain"}, came_to
+        assert set(fleet.emulator.creates.values()) == {1}
+        entries = [entry async for entry in fleet.docket.journal.entries()]
+        kept = {one for entry in entries for one in entry.task_ids}
+        assert kept == set(fleet.emulator.tasks), "an id was lost"
+
+
+@pytest.mark.asyncio
+async def test_no_second_sees_more_than_the_rate_and_the_burst(redis_server: RedisServer) -> None:
+    rate = 50
+    async with a_fleet(redis_server) as fleet:
+        keys = [await fleet.docket.add(request(number)) for number in range(200)]
+        for _ in range(2):
+            await fleet.start(rate=float(rate))
+        assert await fleet.results(keys) == {"ended": 200}
+        begun = sorted(task.created for task in fleet.emulator.tasks.values())
+        most = max(bisect_left(begun, one + 1) - place for place, one in enumerate(begun))
+        assert most <= rate + rate // 5 + 2  # what lay in flight when the second began

@@ -1,0 +1,174 @@
+"""A fleet within one process: Docket's own in-memory backend, the Emulator as Keevx."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+import pytest
+
+from keevx_async import (
+    APIError,
+    ImageToVideo,
+    InvalidRequest,
+    JournalError,
+    PollPolicy,
+    RetryPolicy,
+    SubmissionUncertain,
+    TaskFailed,
+    WaitTimeout,
+)
+from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
+from keevx_async.errors import AuthenticationError
+from keevx_async.testing import Emulator, Faults
+from tests.crashing import request
+
+NUMBERS = count()
+
+
+def settings_of(emulator: Emulator, **more: Any) -> WorkerSettings:
+    hurry: dict[str, Any] = {
+        "polling": PollPolicy(shortest=0.02, longest=0.2),
+        "retry": RetryPolicy(first_delay=0.02),
+    }
+    return WorkerSettings(api_key="test-key", base_url=emulator.url, **(hurry | more))
+
+
+@asynccontextmanager
+async def a_docket(**more: Any) -> AsyncIterator[KeevxDocket]:
+    async with KeevxDocket("films", f"memory://{next(NUMBERS)}", **more) as docket:
+        yield docket
+
+
+async def work(docket: KeevxDocket, emulator: Emulator, **more: Any) -> None:
+    """Have one worker do all that there is."""
+    async with KeevxWorker(docket, settings_of(emulator, **more)) as worker:
+        await worker.run_until_finished()
+
+
+@pytest.mark.asyncio
+async def test_what_is_added_is_made_once_and_waited_for(emulator: Emulator) -> None:
+    async with a_docket() as docket:
+        keys = [await docket.add(request(number)) for number in range(3)]
+        assert await docket.add_many(request(number) for number in range(3, 12)) == 9
+        await work(docket, emulator)
+        tasks = await docket.get_result(keys[0])
+        assert [task.task_id for task in tasks] == [
+            one for one, made in emulator.tasks.items() if made.prompt == "prompt 0"
+        ]
+        counts = await docket.progress()
+        assert (counts["submitted"], counts["succeeded"]) == (12, 12)
+        assert set(emulator.creates.values()) == {1}
+
+
+@pytest.mark.asyncio
+async def test_the_same_program_run_again_adds_nothing_twice(emulator: Emulator) -> None:
+    url = f"memory://{next(NUMBERS)}"
+    for again in (False, True):
+        async with KeevxDocket("films", url) as docket:
+            twins = [await docket.add(request(0)), await docket.add(request(0))]
+            assert len(set(twins)) == 2
+            await docket.add(request(1), key="mine")
+            if not again:
+                await docket.add(request(1), key="mine")
+            await work(docket, emulator)
+            assert emulator.creates == {"prompt 0": 2, "prompt 1": 1}
+            with pytest.raises(JournalError, match="stands for another request"):
+                await docket.add(request(2), key="mine")
+
+
+@pytest.mark.asyncio
+async def test_what_a_create_came_to_is_what_get_result_raises(emulator: Emulator) -> None:
+    emulator.faults = Faults(
+        drop_after_create={"prompt 0"},
+        refuse={"prompt 1"},
+        refuse_status=400,
+        refuse_code=400,
+        once=False,
+    )
+    emulator.fail_prompts = {"prompt 2"}
+    async with a_docket() as docket:
+        lost, refused, failed = [await docket.add(request(number)) for number in range(3)]
+        await work(docket, emulator)
+        with pytest.raises(SubmissionUncertain) as uncertain:
+            await docket.get_result(lost)
+        assert (uncertain.value.key, uncertain.value.request) == (lost, request(0))
+        with pytest.raises(APIError, match="server busy"):
+            await docket.get_result(refused)
+        with pytest.raises(TaskFailed) as bad:
+            await docket.get_result(failed)
+        assert len(bad.value.tasks) == 1
+        assert emulator.creates["prompt 0"] == 1
+
+
+@pytest.mark.asyncio
+async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> None:
+    emulator.faults = Faults(drop_after_create={"prompt 0"})
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+        await work(docket, emulator)
+        (task_id,) = emulator.tasks
+        await docket.settle(key, [task_id])
+        await work(docket, emulator)
+        (task,) = await docket.get_result(key)
+        assert (task.task_id, task.succeeded) == (task_id, True)
+        with pytest.raises(JournalError, match="only an uncertain one is settled"):
+            await docket.settle(key, [])
+        assert emulator.creates["prompt 0"] == 1
+
+
+@pytest.mark.asyncio
+async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
+    async with a_docket() as docket:
+        for _ in range(2):
+            await docket.add(request(0), key="mine")
+            await work(docket, emulator)
+        (task,) = await docket.get_result("mine")
+        assert task.succeeded
+
+
+@pytest.mark.asyncio
+async def test_a_wait_ends_in_time_and_the_job_goes_on(emulator: Emulator) -> None:
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+        with pytest.raises(WaitTimeout):
+            await docket.get_result(key, timeout=0.05)
+        await work(docket, emulator)
+        assert await docket.get_result(key)
+
+
+@pytest.mark.asyncio
+async def test_what_another_machine_could_not_make_is_not_added() -> None:
+    async with a_docket() as docket:
+        local = ImageToVideo.from_dict(request(0).to_dict() | {"image_url": "file:/tmp/start.png"})
+        with pytest.raises(InvalidRequest, match=r"start\.png: workers may be on other machines"):
+            await docket.add(local)
+        with pytest.raises(InvalidRequest, match="is no request"):
+            await docket.add("a prompt")  # type: ignore[arg-type]
+        assert not any((await docket.progress()).values())
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_key_is_told_before_any_work_is_taken() -> None:
+    async with Emulator(seconds=0.05, api_key="another") as emulator, a_docket() as docket:
+        await docket.add(request(0))
+        with pytest.raises(AuthenticationError):
+            await work(docket, emulator)
+        assert not emulator.creates
+        assert "test-key" not in repr(settings_of(emulator))
+
+
+@pytest.mark.asyncio
+async def test_a_429_to_one_worker_holds_the_others(emulator: Emulator) -> None:
+    emulator.faults = Faults(rate=20, burst=1, retry_after=0.5)
+    async with a_docket() as docket:
+        await docket.add_many(request(number) for number in range(12))
+        await asyncio.gather(*(work(docket, emulator) for _ in range(2)))
+        assert (await docket.progress())["succeeded"] == 12
+        assert set(emulator.creates.values()) == {1}
+        # Held apart from each other, two workers would each run into it again.
+        assert emulator.refused.total() <= 12

@@ -1,0 +1,172 @@
+"""The fleet's decisions, without Redis: its pace, its polls, its names."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keevx_async import PollPolicy
+from keevx_async.docket.member import roomy
+from keevx_async.docket.pace import SharedPace, quota
+from keevx_async.docket.waits import Waits
+from keevx_async.durations import Durations
+from keevx_async.errors import ConfigurationError, RateLimitError
+from keevx_async.lane import Lane
+from keevx_async.pacing import Pacer
+from tests.conftest import FakeClock
+
+
+class FakeRedis:
+    """Knows keys that end; time comes from a clock set by hand."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.until: dict[str, float] = {}
+
+    async def exists(self, key: str) -> int:
+        return int(self.until.get(key, 0) > self.clock.now)
+
+    async def set(self, key: str, value: bytes, *, px: int, nx: bool) -> None:
+        if not (nx and await self.exists(key)):
+            self.until[key] = self.clock.now + px / 1000
+
+
+@pytest.mark.asyncio
+async def test_a_hold_is_every_workers_and_the_first_one_counts(clock: FakeClock) -> None:
+    redis = FakeRedis(clock)
+    one, other = (
+        SharedPace(redis, "films", None, "memory://x", sleep=clock.sleep) for _ in range(2)
+    )
+    one.refused(2.0)
+    await asyncio.sleep(0)
+    began = clock.now
+    other.refused(9.0)  # a 429 to what was in flight already
+    await asyncio.sleep(0)
+    await other.enter()
+    assert clock.now - began == pytest.approx(2.0, abs=0.1)
+    await one.enter()
+    assert clock.now - began == pytest.approx(2.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (1.0, 1), (0.25, 1), (2.5, 1), (33.3, 6)])
+def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(rate: float, burst: int) -> None:
+    found = quota(rate)
+    assert found.emission_interval == pytest.approx(1 / rate)
+    assert found.burst == burst
+
+
+def test_a_rate_that_cannot_be_kept_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="rate is 1e-06 a second"):
+        quota(1e-6)
+
+
+class Closed:
+    """A gate that opens when told, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.entered = 0
+        self.held: list[float] = []
+
+    async def enter(self) -> None:
+        self.entered += 1
+        await self.open.wait()
+
+    def refused(self, seconds: float) -> None:
+        self.held.append(seconds)
+
+
+@pytest.mark.asyncio
+async def test_a_lane_asks_its_gate_last_and_one_create_at_a_time() -> None:
+    gate = Closed()
+    lane = Lane(Pacer(), 8, 60, gate=gate)
+    assert lane.try_enter() is None
+    waiting = [asyncio.ensure_future(lane.enter()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert gate.entered == 1, "a crowd before the gate would all be let through late"
+    gate.open.set()
+    turns = await asyncio.gather(*waiting)
+    assert gate.entered == 3
+    lane.refused(turns[0], 0.01)
+    assert gate.held == [pytest.approx(0.01, abs=0.005)]
+
+
+@pytest.mark.asyncio
+async def test_a_hold_that_comes_while_the_gate_is_waited_for_holds() -> None:
+    gate = Closed()
+    lane = Lane(Pacer(), 8, 1.0, gate=gate)
+    gate.open.set()
+    first = await lane.enter()
+    gate.open.clear()
+    waiting = asyncio.ensure_future(lane.enter())
+    await asyncio.sleep(0)
+    lane.refused(first, 30.0)
+    gate.open.set()
+    with pytest.raises(RateLimitError, match="asked to wait for 30 s"):
+        await waiting
+
+
+@given(st.floats(0, 1e6), st.floats(0.01, 5), st.floats(0.01, 100), st.integers(0, 2**32))
+def test_a_wait_keeps_within_the_policys_bounds(
+    age: float, shortest: float, longest: float, seed: int
+) -> None:
+    policy = PollPolicy(shortest=shortest, longest=longest)
+    waits = Waits(policy, Durations(), random.Random(seed).random)
+    for _ in range(3):
+        assert min(shortest, longest) <= waits.next("V", age) <= longest
+        waits.ended("V", age / 2, age)
+
+
+def polled(waits: Waits, lasts: float) -> tuple[int, float]:
+    """How often a task is asked about, and how long after its end that is known."""
+    seen = 0.0
+    age = waits.next("V", 0.0)
+    for polls in range(1, 1000):
+        if age >= lasts:
+            waits.ended("V", seen, age)
+            return polls, age - lasts
+        seen = age
+        age += waits.next("V", age)
+    pytest.fail("asked a thousand times")
+
+
+def test_durations_that_were_seen_make_polls_fewer_or_sooner() -> None:
+    dice = random.Random(7)
+    waits = Waits(PollPolicy(), Durations(), dice.random)
+    found = [polled(waits, 120 * dice.lognormvariate(0, 0.1)) for _ in range(300)]
+    early, late = found[:10], found[-100:]
+
+    def mean(these: list[tuple[int, float]], of: int) -> float:
+        return sum(one[of] for one in these) / len(these)
+
+    assert mean(late, 0) * mean(late, 1) < 0.5 * mean(early, 0) * mean(early, 1)
+    assert mean(late, 0) < 1.5 * PollPolicy().polls_per_task
+
+
+def test_what_one_worker_learned_another_begins_with() -> None:
+    taught, policy = Durations(), PollPolicy()
+    waits = Waits(policy, taught, lambda: 0.5)
+    for _ in range(40):
+        waits.ended("V", 99.0, 101.0)
+    kept = Durations()
+    kept.load(taught.dump())
+    again = Waits(policy, kept, lambda: 0.5)
+    assert again.next("V", 0.0) == pytest.approx(waits.next("V", 0.0), rel=0.05)
+    assert again.next("V", 0.0) > 5 * Waits(policy, Durations(), lambda: 0.5).next("V", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("url", "roomier"),
+    [
+        ("redis://h:1/0", "redis://h:1/0?max_connections=10000"),
+        ("rediss://h/0?ssl_ca_certs=x", "rediss://h/0?ssl_ca_certs=x&max_connections=10000"),
+        ("redis://h/0?max_connections=7", "redis://h/0?max_connections=7"),
+        ("memory://films", "memory://films"),
+    ],
+)
+def test_a_redis_url_has_room_for_a_worker(url: str, roomier: str) -> None:
+    assert roomy(url) == roomier
