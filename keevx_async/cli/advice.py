@@ -9,20 +9,20 @@ from pathlib import Path
 
 from .sources import STDIN
 from .tally import Status, Tally
+from .text import masked
 
 RETRY = "--retry-failed"
 UNCERTAIN = "--on-uncertain"
 
 
-def advice(
-    tally: Tally, failed: Sequence[int], journal: Path | None, folder: Path
-) -> Iterator[str]:
+def advice(tally: Tally, failed: Sequence[int], journal: str | None, folder: Path) -> Iterator[str]:
     """Yield a line for each thing that can be done.
 
     Args:
         tally: what the run has come to.
-        failed: how many tasks each item has that failed after it was paid.
-        journal: the run's journal.
+        failed: how many tasks each item has that failed after it was paid, and could be made
+            anew.
+        journal: what names the run's journal on a command line.
         folder: where results.jsonl stands.
     """
     open_ = tally.total - tally.ended[Status.DONE]
@@ -47,17 +47,17 @@ def _about_no_journal(tally: Tally, folder: Path) -> Iterator[str]:
         yield f"{path} has the ids so far, which keevx wait and download take"
 
 
-def _about_uncertain(count: int, journal: Path | None) -> str:
+def _about_uncertain(count: int, journal: str | None) -> str:
     where = "look for them in your Keevx account before you make them again"
     if journal is not None:
-        where = f"see which, and how to settle them: keevx journal {shlex.quote(str(journal))}"
+        where = f"see which, and how to settle them: keevx journal {journal}"
     return f"creates that may have been paid, though the answer was lost: {count:,}; {where}"
 
 
 def again(*more: str) -> str:
     """Return the command that was given, with nothing in it but more that asks to pay anew."""
     words = list(_without_paying_anew(sys.argv[1:]))
-    command = shlex.join(["keevx", *words, *more])
+    command = shlex.join(["keevx", *map(masked, words), *more])
     return f"{command}  (with the same input)" if STDIN in words else command
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
+import shlex
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from keevx_async.requests import Request
 
 from .advice import advice
 from .dry import estimated
+from .fleet import LEAVING, Fleet, feeding, named
 from .interrupts import AT_ONCE, STOPPING, interruptible
 from .lines import Place
 from .listen import answering
@@ -51,6 +53,8 @@ class Run:
     concurrency: int
     callbacks: str | None
     listen: str
+    docket: str | None
+    fleet: str
     as_json: bool
     quiet: bool
 
@@ -58,6 +62,13 @@ class Run:
     def folder(self) -> Path:
         """Where results.jsonl stands."""
         return Names(self.out).folder
+
+    @property
+    def journal_words(self) -> str | None:
+        """What names the journal on a command line."""
+        if self.docket is not None:
+            return named(self.docket, self.fleet)
+        return None if self.journal is None else shlex.quote(str(self.journal))
 
     def record(self) -> Journal | None:
         """Return the journal, if there is to be one."""
@@ -101,6 +112,11 @@ def run(
     listen: Annotated[
         str, Parameter(help="HOST:PORT that takes the callbacks.")
     ] = "127.0.0.1:8080",
+    docket: Annotated[
+        str | None,
+        Parameter(help="Redis of a fleet that does the work; see keevx worker."),
+    ] = None,
+    fleet: Fleet = "keevx",
     json: Annotated[
         bool, Parameter(negative="", help="Tell events as JSON lines; all else on standard error.")
     ] = False,
@@ -111,6 +127,12 @@ def run(
     """Submit a file of prompts, wait for the results, download them."""
     if retry_failed and journal is None:
         ERRORS.print("keevx: --retry-failed needs --journal, which knows what failed")
+        return USAGE
+    if docket is not None and (journal or callbacks or on_uncertain == "resubmit"):
+        ERRORS.print(
+            "keevx: a fleet has its own journal, and its workers are told of --on-uncertain; "
+            "leave --journal, --callbacks and --on-uncertain out beside --docket"
+        )
         return USAGE
     Names(out)  # first of all: a bad template is told before anything is sent
     with opened(file, format) as source:
@@ -129,6 +151,8 @@ def run(
             concurrency=concurrency,
             callbacks=callbacks,
             listen=listen,
+            docket=docket,
+            fleet=fleet,
             as_json=json,
             quiet=quiet,
         )
@@ -167,7 +191,8 @@ async def _reported(run: Run, results: Results) -> int:
 
     def tell(times: int) -> None:
         report.stopping = True
-        ERRORS.print(STOPPING if times == 1 else AT_ONCE)
+        polite = STOPPING if run.docket is None else LEAVING
+        ERRORS.print(polite if times == 1 else AT_ONCE)
 
     with interruptible(tell):
         try:
@@ -181,18 +206,30 @@ async def _reported(run: Run, results: Results) -> int:
 
 async def _run(run: Run, report: Report) -> int:
     prompts = Prompts(run.source)
-    async with (
-        answering(run.callbacks, run.listen) as receiver,
-        Keevx(journal=run.record(), callbacks=receiver, on_event=report.heard) as keevx,
-    ):
+    async with _client(run, report) as keevx:
         fan = keevx.generate_many(
             prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
         )
         code = await work_off(fan, prompts, report, run.out)
     if not run.quiet:
-        for line in advice(report.tally, report.failed, run.journal, run.folder):
+        failed = [] if run.docket else report.failed  # what a fleet made stays as it is
+        for line in advice(report.tally, failed, run.journal_words, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
+
+
+@asynccontextmanager
+async def _client(run: Run, report: Report) -> AsyncGenerator[Keevx]:
+    """Open what makes the creates, or has a fleet make them."""
+    if run.docket is not None:
+        async with feeding(run.docket, run.fleet, report) as keevx:
+            yield keevx
+        return
+    async with (
+        answering(run.callbacks, run.listen) as receiver,
+        Keevx(journal=run.record(), callbacks=receiver, on_event=report.heard) as keevx,
+    ):
+        yield keevx
 
 
 async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:

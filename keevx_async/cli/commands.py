@@ -30,6 +30,7 @@ HELP = {
     "verbs:download": "Download the results of tasks that have succeeded.",
     "verbs:upload": "Upload images, and print their URLs in the order given.",
     "models:models": "Show what each model takes: a table, or tab-separated when piped.",
+    "fleet:worker": "Work for a fleet until Ctrl-C: make its creates, and ask about its tasks.",
     "emulate:emulator": (
         "Serve an emulated Keevx on this machine until Ctrl-C: no key, no cost, no network."
     ),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json as json_module
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal import Entry, Journal, State, TaskRecord
+from keevx_async.journal import Entry, Journal, JournalProtocol, State, TaskRecord
 
+from .fleet import Fleet, named, queue
 from .lines import Json, Place, Teller, complain
 from .report import OK, UNCERTAIN, USAGE
 
@@ -21,9 +22,13 @@ ENDS = ("home", "made", "failed", "waiting")
 
 
 async def journal(
-    file: Annotated[Place, Parameter(help="A journal, as named to run.")],
+    file: Annotated[Place | None, Parameter(help="A journal, as named to run.")] = None,
     /,
     *,
+    docket: Annotated[
+        str | None, Parameter(help="Redis of a fleet, whose journal it is instead.")
+    ] = None,
+    fleet: Fleet = "keevx",
     settle: Annotated[
         list[str] | None,
         Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
@@ -31,17 +36,33 @@ async def journal(
     json: Json = False,
 ) -> int:
     """Show what a journal holds, and the creates whose answer was lost; settle them."""
-    if not file.is_file():
+    if (file is None) == (docket is None):
+        complain("name one journal: a file, or a fleet's by --docket")
+        return USAGE
+    if docket is not None:
+        async with queue(docket, fleet) as asked:
+            name = named(docket, fleet)
+            return await _settled(settle, asked.settle, asked.journal, name, Teller(json))
+    if file is None or not file.is_file():
         complain(f"there is no journal {file}")
         return USAGE
     async with Journal(file) as record:
-        for word in settle or []:
-            key, ids = settlement(word)
-            await record.settle(key, ids)
-        return await tell_journal(Teller(json), record)
+        return await _settled(settle, record.settle, record, str(file), Teller(json))
 
 
-async def tell_journal(teller: Teller, journal: Journal) -> int:
+async def _settled(
+    words: list[str] | None,
+    settle: Callable[[str, Sequence[str]], Awaitable[None]],
+    record: JournalProtocol,
+    name: str,
+    teller: Teller,
+) -> int:
+    for word in words or []:
+        await settle(*settlement(word))
+    return await tell_journal(teller, record, name)
+
+
+async def tell_journal(teller: Teller, journal: JournalProtocol, name: str) -> int:
     """Print counts and every uncertain create, for a machine every create; return the exit code."""
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
@@ -55,15 +76,12 @@ async def tell_journal(teller: Teller, journal: Journal) -> int:
     if tasks.total():
         told += f"; of {tasks.total()} tasks: {_listed(tasks)}"
     sums = {state.value: counts[state] for state in State}
-    teller.tell(
-        {"journal": journal.path, **sums, "tasks": dict(tasks)},
-        f"{journal.path}: {told}",
-    )
+    teller.tell({"journal": name, **sums, "tasks": dict(tasks)}, f"{name}: {told}")
     if not counts[State.UNCERTAIN]:
         return OK
     complain(
         "look for the uncertain ones in your Keevx account, then tell: "
-        f"keevx journal {journal.path} --settle KEY=ID (or KEY=none, and it is made when run again)"
+        f"keevx journal {name} --settle KEY=ID (or KEY=none, and it is made when run again)"
     )
     return UNCERTAIN
 

@@ -45,6 +45,8 @@ class Tally:
         self.began = now
         self.submitted = 0
         self.held_until = now
+        self.fleet = ""
+        """How far the fleet is that does the work, where there is one."""
         self.ended: Counter[Status] = Counter()
         self._waiting: set[str] = set()
         self._ends: deque[float] = deque()
@@ -85,15 +87,17 @@ class Tally:
     def words(self) -> list[tuple[str, str]]:
         """Return what is counted, each with its colour."""
         ended = self.ended
+        own = [(f"{self.submitted:,} submitted", ""), (f"{self.waiting:,} waiting", "")]
         shown = [
-            (f"{self.submitted:,} submitted", ""),
-            (f"{self.waiting:,} waiting", ""),
+            *([] if self.fleet else own),
             (f"{ended[Status.DONE]:,} done", "green"),
             (f"{ended[Status.FAILED]:,} failed", "red" if ended[Status.FAILED] else ""),
             (f"{ended[Status.UNCERTAIN]:,} uncertain", "yellow" * bool(ended[Status.UNCERTAIN])),
         ]
         if ended[Status.UNFINISHED]:
             shown.append((f"{ended[Status.UNFINISHED]:,} unfinished", "yellow"))
+        if self.fleet:
+            shown.append((f"fleet: {self.fleet}", ""))
         return shown
 
 
