@@ -124,10 +124,16 @@ async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> 
 async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
     emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
     async with a_docket() as docket:
-        for _ in range(2):
-            await docket.add(request(0), key="mine")
-            await work(docket, emulator)
-        (task,) = await docket.get_result("mine")
+        await docket.add(request(0), key="mine")
+        await work(docket, emulator)
+        with pytest.raises(APIError):
+            await docket.get_result("mine")
+        await docket.add(request(0), key="mine")
+        waiting = asyncio.ensure_future(docket.get_result("mine"))
+        await asyncio.sleep(0.3)
+        assert not waiting.done(), "told of what was, though a worker is yet to make it"
+        await work(docket, emulator)
+        (task,) = await waiting
         assert task.succeeded
 
 
@@ -139,6 +145,8 @@ async def test_a_wait_ends_in_time_and_the_job_goes_on(emulator: Emulator) -> No
             await docket.get_result(key, timeout=0.05)
         await work(docket, emulator)
         assert await docket.get_result(key)
+        with pytest.raises(JournalError, match="'typo' is no key of fleet 'films'; add"):
+            await docket.get_result("typo")
 
 
 @pytest.mark.asyncio

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
+from keevx_async.docket.lookout import Lookout
 from keevx_async.docket.member import roomy
 from keevx_async.docket.pace import SharedPace, quota
 from keevx_async.docket.waits import Waits
 from keevx_async.durations import Durations
-from keevx_async.errors import ConfigurationError, RateLimitError
+from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.lane import Lane
 from keevx_async.pacing import Pacer
 from tests.conftest import FakeClock
@@ -170,3 +172,65 @@ def test_what_one_worker_learned_another_begins_with() -> None:
 )
 def test_a_redis_url_has_room_for_a_worker(url: str, roomier: str) -> None:
     assert roomy(url) == roomier
+
+
+class Book:
+    """What has come to its end, and what was looked at."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, str | Exception] = {}
+        self.looks: list[list[str]] = []
+
+    async def look(self, keys: Sequence[str]) -> dict[str, str | Exception]:
+        self.looks.append([*keys])
+        return {key: self.ends[key] for key in keys if key in self.ends}
+
+
+@pytest.mark.asyncio
+async def test_all_that_is_waited_for_is_looked_at_however_many_it_is(clock: FakeClock) -> None:
+    book = Book()
+    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    waiting = {str(n): asyncio.ensure_future(lookout.wait(str(n))) for n in range(2_500)}
+    twin = asyncio.ensure_future(lookout.wait("2499"))
+    await asyncio.sleep(0)
+    book.ends["2499"] = "end"
+    assert (await waiting["2499"], await twin) == ("end", "end")
+    assert max(map(len, book.looks)) == 1_000
+    for one in waiting.values():
+        one.cancel()
+    await asyncio.gather(*waiting.values(), return_exceptions=True)
+    del book.looks[:]
+    last = asyncio.ensure_future(lookout.wait("0"))
+    await asyncio.sleep(0.01)
+    assert {key for keys in book.looks for key in keys} == {"0"}, "those who left are looked for"
+    await lookout.close()
+    last.cancel()
+
+
+@pytest.mark.asyncio
+async def test_pauses_between_looks_grow_until_there_is_news(clock: FakeClock) -> None:
+    book = Book()
+    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    waiting = asyncio.ensure_future(lookout.wait("key"))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert clock.sleeps == sorted(clock.sleeps)
+    assert (clock.sleeps[0] < 0.2, clock.sleeps[-1]) == (True, 2.0)
+    book.ends["key"] = "end"
+    assert await waiting == "end"
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: FakeClock) -> None:
+    book = Book()
+    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    book.ends = {"unknown": JournalError("never added")}
+    with pytest.raises(JournalError, match="never added"):
+        await lookout.wait("unknown")
+
+    async def away(keys: Sequence[str]) -> dict[str, str | Exception]:
+        raise JournalError("Redis is away")
+
+    lookout = Lookout(away, sleep=clock.sleep)
+    both = await asyncio.gather(*map(lookout.wait, "ab"), return_exceptions=True)
+    assert [str(one) for one in both] == ["Redis is away"] * 2

@@ -18,6 +18,7 @@ from ..errors import (
     APIError,
     ConfigurationError,
     InvalidRequest,
+    JournalError,
     SubmissionUncertain,
     Violation,
     WaitTimeout,
@@ -29,6 +30,7 @@ from ..requests import Request
 from ..tasks import R, Task
 from ..wire import encode_request
 from .journal import Planned, RedisJournal
+from .lookout import Lookout
 from .member import CREATES, POLLS, docket_of, patience, request_of
 from .reading import Ends
 from .tasks import create
@@ -36,8 +38,6 @@ from .tasks import create
 T = TypeVar("T")
 WINDOW = 1_000
 """Requests that are added in one round trip."""
-SOONEST, LATEST = 0.1, 2.0
-"""Seconds between two looks at what is waited for."""
 
 
 class KeevxDocket:
@@ -68,8 +68,7 @@ class KeevxDocket:
         self._polling = polling or PollPolicy()
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
-        self._awaited: dict[str, asyncio.Future[Ends]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._lookout = Lookout(self._ended)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -88,9 +87,7 @@ class KeevxDocket:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
+        await self._lookout.close()
         await self._stack.aclose()
 
     async def add(self, request: Request, *, key: str | None = None) -> str:
@@ -147,6 +144,7 @@ class KeevxDocket:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
             SubmissionUncertain: its answer was lost, or its worker died during it.
             APIError: Keevx refused it.
+            JournalError: it was never added.
             WaitTimeout: it had not ended in time.
         """
         try:
@@ -177,13 +175,12 @@ class KeevxDocket:
     async def end_of(self, key: str) -> Ends:
         """Return a create that was made, and what is known of its tasks, once nothing is due.
 
-        All that is waited for is looked for together, a thousand at a time.
-
         Raises:
+            JournalError: it was never added.
             SubmissionUncertain: its answer was lost, or its worker died during it.
             APIError: Keevx refused it.
         """
-        found = await self._end_of(key)
+        found = await self._lookout.wait(key)
         entry = found.entry
         if entry.state is State.UNCERTAIN:
             raise SubmissionUncertain(request_of(entry), entry.key, entry.reason)
@@ -191,31 +188,20 @@ class KeevxDocket:
             raise APIError(0, None, entry.reason)
         return found
 
-    async def _end_of(self, key: str) -> Ends:
-        awaited = self._awaited.get(key)
-        if awaited is None:
-            awaited = self._awaited[key] = asyncio.get_running_loop().create_future()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
-        return await asyncio.shield(awaited)
-
-    async def _look(self) -> None:
-        pause = SOONEST
-        while self._awaited:
-            found = await self._ended(list(islice(self._awaited, WINDOW)))
-            for key, end in found.items():
-                self._awaited.pop(key).set_result(end)
-            pause = SOONEST if found else min(LATEST, 1.5 * pause)
-            await asyncio.sleep(pause)
-
-    async def _ended(self, keys: Sequence[str]) -> dict[str, Ends]:
+    async def _ended(self, keys: Sequence[str]) -> dict[str, Ends | Exception]:
+        """Return those of some creates that have come to their end, or were never added."""
         found = await self.journal.ends(keys)
-        return {key: one for key, one in found.items() if self._has_ended(one)}
+        unknown = f"is no key of fleet {self._name!r}; add a request under it first"
+        missing: dict[str, Ends | Exception] = {
+            key: JournalError(f"{key!r} {unknown}") for key in keys if key not in found
+        }
+        return missing | {key: one for key, one in found.items() if await self._has_ended(one)}
 
-    def _has_ended(self, found: Ends) -> bool:
+    async def _has_ended(self, found: Ends) -> bool:
         entry = found.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
-            return True
+            # A worker may yet take it up: of a dead one's, or as it was added again.
+            return await self.creates.get_execution(entry.key) is None
         if entry.state is not State.SUBMITTED:
             return False
         late = time.time() - entry.at > patience(entry.kind, self._polling)
