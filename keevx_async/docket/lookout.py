@@ -11,7 +11,9 @@ T = TypeVar("T")
 WINDOW = 1_000
 """Creates that are looked at in one round trip."""
 SOONEST, LATEST = 0.1, 2.0
-"""Seconds between two looks; a look that takes long is followed by as long a pause."""
+"""Seconds between two looks at all."""
+PER_SECOND = 2_000
+"""Creates that are looked at in a second at most: looking must not be what Redis is busy with."""
 
 
 class Lookout(Generic[T]):
@@ -63,14 +65,13 @@ class Lookout(Generic[T]):
             await asyncio.wait({self._looking})
 
     async def _go_on(self) -> None:
-        now, pause = asyncio.get_running_loop().time, SOONEST
+        pause = SOONEST
         while self._waiting:
-            began, news = now(), False
-            keys = list(self._waiting)
+            keys, news = list(self._waiting), False
             for first in range(0, len(keys), WINDOW):
                 news |= await self._one(keys[first : first + WINDOW])
             pause = SOONEST if news else min(LATEST, 1.5 * pause)
-            await self._sleep(max(pause, now() - began))
+            await self._sleep(max(pause, len(keys) / PER_SECOND))
 
     async def _one(self, keys: Sequence[str]) -> bool:
         """Look once, and tell who waits."""

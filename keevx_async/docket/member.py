@@ -202,7 +202,7 @@ async def member(
     name = docket.name.removesuffix(CREATES).removesuffix(POLLS)
     settings = worker_settings.get(WorkerSettings())
     # A dead worker's creates must be nobody's by the time that they come to another.
-    lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 3)
+    lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
     async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
         client = cast(Any, redis)
         pace = SharedPace(client, name, settings.rate, docket.url)

@@ -19,7 +19,7 @@ from .member import WorkerSettings, worker_settings
 from .queue import KeevxDocket
 from .tasks import create, poll
 
-REDELIVERY = timedelta(seconds=30)
+REDELIVERY = timedelta(seconds=10)
 """After which a dead worker's creates and polls are another's; a live one renews its lease."""
 
 
