@@ -139,6 +139,16 @@ async def test_the_journal_tells_it_in_a_later_run(
             assert len([one async for one in given]) == 8
 
 
+@pytest.mark.asyncio
+async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
+    async with speaking() as (_, keevx):
+        (task,) = await keevx.generate(an_image())
+        with pytest.raises(NotFoundError):
+            await keevx.status(task.task_id, kind="video_translate")
+        assert (await keevx.status(task.task_id, kind="image_generate")).succeeded
+        assert (await keevx.status(task.task_id)).succeeded
+
+
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.kinship.MOST_LEARNED", 2)
     kinship, kind = Kinship(NoJournal()), ImageGenerate.kind
