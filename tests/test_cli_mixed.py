@@ -133,6 +133,32 @@ async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
 
 
 @pytest.mark.asyncio
+async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [DUB, {**IMAGE, "module": "pro"}, {**GOOD, "films": 1}]
+    forgetful = [{name: one for name, one in row.items() if name != "kind"} for row in rows]
+    written(tmp_path / "p.jsonl", [*forgetful, {**DUB, "kind": None}])
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    assert ran.code == 2
+    told = (ran.out + ran.err).splitlines()
+    for number, kind in ((1, "video_translate"), (2, "image_generate"), (4, "video_translate")):
+        said = f'p.jsonl:{number}: kind: is missing; a line with these fields has "kind": "{kind}"'
+        assert said in told
+    assert [line for line in told if line.startswith("p.jsonl:3:")] == [
+        line for line in told if line.startswith("p.jsonl:3: films: is no field")
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -> None:
+    rows = [{**DUB, "target_languages": one} for one in ("English", ["English", "Chinese"])]
+    written(tmp_path / "p.jsonl", rows)
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    told = (ran.out + ran.err).splitlines()
+    assert """p.jsonl:1: target_languages: 'English' is in no list; write ["English"]""" in told
+    assert any("p.jsonl:2: " in one and "gives each a request" in one for one in told)
+
+
+@pytest.mark.asyncio
 async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "generate_audio": True, "generate_count": 2}, DUB]
     rows += [{**IMAGE, "generate_count": 8}, {**IMAGE, "module": "pro"}]
