@@ -25,6 +25,7 @@ from keevx_async.kinds import Kind
 from keevx_async.kinship import Kinship
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
+from keevx_async.verdict import api_error
 from keevx_async.wire import decode_ids, decode_task
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_settling import called_back
@@ -249,6 +250,12 @@ async def test_a_kinds_own_code_is_not_taken_for_the_familys(
             await keevx.submit(an_image(image_ratio="1:2"))
     assert refused.value.code == 100002
     assert not isinstance(refused.value, AuthenticationError)
+
+
+def test_an_image_that_is_not_found_is_said_to_be_so_by_a_code_of_its_kind() -> None:
+    """110002 is image_generate's for what 100003 is elsewhere, whatever the HTTP status."""
+    assert type(api_error(200, 110002, "", "", ImageGenerate.kind.codes)) is NotFoundError
+    assert type(api_error(200, 110002, "", "", VideoTranslate.kind.codes)) is APIError
 
 
 def test_a_task_needs_no_more_than_an_id_and_a_status() -> None:
