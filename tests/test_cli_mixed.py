@@ -268,6 +268,23 @@ async def test_submit_makes_a_create_of_each_kind(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["image-generate", "image_to_video", "image-to-video"])
+async def test_submit_takes_a_kind_s_name_as_it_may_be_typed(tmp_path: Path, name: str) -> None:
+    given = IMAGE if name == "image-generate" else GOOD
+    options = [
+        word
+        for field, value in given.items()
+        if field != "kind"
+        for word in (f"--{field.replace('_', '-')}", value)
+    ]
+    async with Emulator(seconds=0.02) as emulator:
+        ran = await keevx("submit", name, *options, cwd=tmp_path, **at(emulator))
+        assert (ran.code, ran.err) == (0, "")
+        (task,) = emulator.tasks.values()
+    assert task.kind.name == name.replace("-", "_")
+
+
+@pytest.mark.asyncio
 async def test_a_kind_s_own_options_and_rules_hold(tmp_path: Path) -> None:
     said = await keevx("submit", "image_generate", "--help", cwd=tmp_path)
     for field in attrs.fields(ImageGenerate):
