@@ -81,7 +81,11 @@ async def _grace(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 
 
 class _Slot:
-    """One worker's place; also the guard of its paid steps."""
+    """One worker's place; also the guard of its paid steps.
+
+    After one that went well it stays busy until its item has what the step returned: letting a
+    key go may wait, and a cancellation there would lose ids that are paid.
+    """
 
     __slots__ = ("_fan", "busy")
 
@@ -93,10 +97,11 @@ class _Slot:
         self.busy = True
         try:
             return await step
-        finally:
+        except BaseException:
             self.busy = False
             if self._fan.stopping and (task := asyncio.current_task()):
-                task.cancel()  # the step is whole: end at the next wait
+                task.cancel()  # it is not tried again: end at the next wait
+            raise
 
 
 class _Feed:
@@ -301,6 +306,7 @@ class FanOut(Generic[R_co]):
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
+        slot.busy = False
         if follow is None or self.stopping:
             self._keep(outcome)
             await self._hand_out()

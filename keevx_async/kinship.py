@@ -28,7 +28,9 @@ class Kinship:
     def learn(self, task_ids: Iterable[str], kind: Kind) -> None:
         """Remember the kind of tasks, as far as their ids do not tell it."""
         for task_id in task_ids:
-            if kind_by_id(task_id) is not kind:
+            if kind_by_id(task_id) is kind:
+                self._learned.pop(task_id, None)  # another may have been said of it by mistake
+            else:
                 self._learned[task_id] = kind
                 if len(self._learned) > MOST_LEARNED:
                     self._learned.popitem(last=False)

@@ -18,7 +18,9 @@ from .requests import Request
 def _one_language(name: str, value: object) -> Found:
     if isinstance(value, tuple) and len(cast(tuple[object, ...], value)) == 1:
         return some(name, cast(object, value), partial(a_text, longest=100))
-    message = f"{value!r} is not a list of one language; for_languages() makes a request of each"
+    message = f"{value!r} is not a list of one language; for_languages() gives each a request"
+    if isinstance(value, str):
+        message = f'{value!r} is in no list; write ["{value}"]'
     return (Violation(name, value, "count", message),)
 
 

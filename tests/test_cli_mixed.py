@@ -104,6 +104,11 @@ def test_a_row_of_texts_makes_the_request_it_was_written_from(kind: str) -> None
     assert typed(texts) == fields
 
 
+@pytest.mark.parametrize("text", ["--3", "-", "3-", "9" * 5000, "²", "3.0"])
+def test_a_cell_that_is_no_number_is_left_for_the_rules_to_refuse(text: str) -> None:
+    assert typed({"kind": "image_generate", "generate_count": text})["generate_count"] == text
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("command", ["check", "run"])
 async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
@@ -125,6 +130,32 @@ async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
         assert said in told
     assert any(line.startswith("p.jsonl:5: target_languages: ") for line in told)
     assert any(line.startswith("p.jsonl:6: model: is no field; known are prompt") for line in told)
+
+
+@pytest.mark.asyncio
+async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [DUB, {**IMAGE, "module": "pro"}, {**GOOD, "films": 1}]
+    forgetful = [{name: one for name, one in row.items() if name != "kind"} for row in rows]
+    written(tmp_path / "p.jsonl", [*forgetful, {**DUB, "kind": None}])
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    assert ran.code == 2
+    told = (ran.out + ran.err).splitlines()
+    for number, kind in ((1, "video_translate"), (2, "image_generate"), (4, "video_translate")):
+        said = f'p.jsonl:{number}: kind: is missing; a line with these fields has "kind": "{kind}"'
+        assert said in told
+    assert [line for line in told if line.startswith("p.jsonl:3:")] == [
+        line for line in told if line.startswith("p.jsonl:3: films: is no field")
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -> None:
+    rows = [{**DUB, "target_languages": one} for one in ("English", ["English", "Chinese"])]
+    written(tmp_path / "p.jsonl", rows)
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    told = (ran.out + ran.err).splitlines()
+    assert """p.jsonl:1: target_languages: 'English' is in no list; write ["English"]""" in told
+    assert any("p.jsonl:2: " in one and "gives each a request" in one for one in told)
 
 
 @pytest.mark.asyncio
@@ -234,6 +265,23 @@ async def test_submit_makes_a_create_of_each_kind(
         assert task.body.get("translate_audio_only", True) is (kind == "image_generate")
         (path,) = (tmp_path / "out").iterdir()
         assert judged(emulator, path) == task.task_id
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["image-generate", "image_to_video", "image-to-video"])
+async def test_submit_takes_a_kind_s_name_as_it_may_be_typed(tmp_path: Path, name: str) -> None:
+    given = IMAGE if name == "image-generate" else GOOD
+    options = [
+        word
+        for field, value in given.items()
+        if field != "kind"
+        for word in (f"--{field.replace('_', '-')}", value)
+    ]
+    async with Emulator(seconds=0.02) as emulator:
+        ran = await keevx("submit", name, *options, cwd=tmp_path, **at(emulator))
+        assert (ran.code, ran.err) == (0, "")
+        (task,) = emulator.tasks.values()
+    assert task.kind.name == name.replace("-", "_")
 
 
 @pytest.mark.asyncio

@@ -25,6 +25,7 @@ from keevx_async.kinds import Kind
 from keevx_async.kinship import Kinship
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
+from keevx_async.verdict import api_error
 from keevx_async.wire import decode_ids, decode_task
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_settling import called_back
@@ -139,6 +140,16 @@ async def test_the_journal_tells_it_in_a_later_run(
             assert len([one async for one in given]) == 8
 
 
+@pytest.mark.asyncio
+async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
+    async with speaking() as (_, keevx):
+        (task,) = await keevx.generate(an_image())
+        with pytest.raises(NotFoundError):
+            await keevx.status(task.task_id, kind="video_translate")
+        assert (await keevx.status(task.task_id, kind="image_generate")).succeeded
+        assert (await keevx.status(task.task_id)).succeeded
+
+
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.kinship.MOST_LEARNED", 2)
     kinship, kind = Kinship(NoJournal()), ImageGenerate.kind
@@ -239,6 +250,12 @@ async def test_a_kinds_own_code_is_not_taken_for_the_familys(
             await keevx.submit(an_image(image_ratio="1:2"))
     assert refused.value.code == 100002
     assert not isinstance(refused.value, AuthenticationError)
+
+
+def test_an_image_that_is_not_found_is_said_to_be_so_by_a_code_of_its_kind() -> None:
+    """110002 is image_generate's for what 100003 is elsewhere, whatever the HTTP status."""
+    assert type(api_error(200, 110002, "", "", ImageGenerate.kind.codes)) is NotFoundError
+    assert type(api_error(200, 110002, "", "", VideoTranslate.kind.codes)) is APIError
 
 
 def test_a_task_needs_no_more_than_an_id_and_a_status() -> None:

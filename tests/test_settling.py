@@ -656,3 +656,43 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
         entry = await journal.find("k")
         assert entry is not None
         assert entry.task_ids == ("t",)
+
+
+class Far(Journal):
+    """A journal that takes a while to be read, as the one in Redis."""
+
+    async def find(self, key: str) -> Entry | None:
+        found = await super().find(key)
+        await asyncio.sleep(0)
+        return found
+
+
+@pytest.mark.asyncio
+async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_path: Path) -> None:
+    async with Far(tmp_path / "run.db") as journal:
+        body = b'{"generate_count":3}'
+        await journal.claim(KIND.name, body, "k")
+        await journal.begin("k", KIND.name, body)
+        await journal.uncertain("k", "dropped")
+        script = Script(journal)
+        script.known = {"a", "b", "c"}
+        waiting = asyncio.ensure_future(script.settlements.wait("k", 3, KIND))
+        await asyncio.gather(*(script.tell("k", one) for one in sorted(script.known)))
+        assert sorted(await asyncio.wait_for(waiting, 5)) == ["a", "b", "c"]
+        entry = await journal.find("k")
+        assert entry is not None
+        assert (entry.state, sorted(entry.task_ids)) == (State.SUBMITTED, ["a", "b", "c"])
+        await script.settlements.close()
+
+
+@pytest.mark.asyncio
+async def test_an_id_told_of_two_creates_together_is_one_s(tmp_path: Path) -> None:
+    async with Far(tmp_path / "run.db") as journal:
+        for key in ("k", "l"):
+            await journal.begin(key, KIND.name, b"{}")
+            await journal.uncertain(key, "dropped")
+        script = Script(journal)
+        script.known = {"t"}
+        await asyncio.gather(script.tell("k", "t"), script.tell("l", "t"))
+        assert len(await uncertain_in(journal)) == 1
+        await script.settlements.close()

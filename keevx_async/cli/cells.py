@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_origin, get_type_hints
 
@@ -10,6 +11,7 @@ from keevx_async.family import REQUESTS
 from keevx_async.requests import Request
 
 KIND = "kind"
+NUMBER = re.compile(r"-?\d{1,9}")
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -30,7 +32,7 @@ def typed(row: Mapping[str, str]) -> dict[str, Any]:
 def _cell(request: type[Request], name: str, text: str) -> Any:
     taken = _types(request).get(name)
     if taken is int:
-        return int(text) if text.lstrip("-").isdecimal() else text
+        return int(text) if NUMBER.fullmatch(text) else text
     if taken is bool:
         return FLAGS.get(text.lower(), text)
     if get_origin(taken) is tuple:  # of URLs and paths several; other texts may hold spaces

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 
+from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
-from keevx_async.family import request_by_name
+from keevx_async.family import REQUESTS, request_by_name
 from keevx_async.images import glance
 from keevx_async.journal import first_try
 from keevx_async.requests import Request
@@ -116,14 +117,27 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     if key is not None and first_try(key) != key:
         said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
         return BadLine(line, (said,))
+    named = row.pop(KIND, None)
+    if named is None and (hint := _forgotten(row)):
+        return BadLine(line, (hint,))
     try:
-        kind = request_by_name(kind_named(row.pop(KIND, None)))
+        kind = request_by_name(kind_named(named))
         request = kind.from_dict(with_paths(kind, row, folder))
     except InvalidRequest as error:
         return BadLine(line, tuple(map(str, error.violations)))
     if missing := tuple(_missing(request)):
         return BadLine(line, missing)
     return Job(line, request, key)
+
+
+def _forgotten(row: Mapping[str, Any]) -> str | None:
+    """Tell which kind a line without one is of, where its fields are another's alone."""
+    if row.keys() <= fields_dict(ImageToVideo).keys():
+        return None
+    for name, kind in REQUESTS.items():
+        if row.keys() <= fields_dict(cast(Any, kind)).keys():
+            return f'kind: is missing; a line with these fields has "{KIND}": "{name}"'
+    return None
 
 
 def _missing(request: Request) -> Iterator[str]:

@@ -167,5 +167,6 @@ submit = App(name="submit", help=HELP["submit:submit"])
 for _kind in REQUESTS.values():
     if _kind.kind == ImageToVideo.kind:
         submit.default(_submitting(_kind))
-    else:
-        submit.command(_submitting(_kind), name=_kind.kind.name, help=_said_of(_kind))
+    _name = _kind.kind.name
+    submit.command(_submitting(_kind), name=_name, help=_said_of(_kind))
+    submit.command(_submitting(_kind), name=_name.replace("_", "-"), show=False)
