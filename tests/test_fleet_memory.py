@@ -180,3 +180,16 @@ async def test_a_429_to_one_worker_holds_the_others(emulator: Emulator) -> None:
         assert set(emulator.creates.values()) == {1}
         # Held apart from each other, two workers would each run into it again.
         assert emulator.refused.total() <= 12
+
+
+@pytest.mark.asyncio
+async def test_two_fleets_in_one_program_each_make_their_own(emulator: Emulator) -> None:
+    async with Emulator(seconds=0.05) as other, a_docket() as one, KeevxDocket("ads") as two:
+        await one.add(request(1))
+        await two.add(request(2))
+        async with (
+            KeevxWorker(one, settings_of(emulator)) as films,
+            KeevxWorker(two, settings_of(other)) as ads,
+        ):
+            await asyncio.gather(films.run_until_finished(), ads.run_until_finished())
+        assert (emulator.creates, other.creates) == ({"prompt 1": 1}, {"prompt 2": 1})

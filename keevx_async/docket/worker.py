@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from attrs import evolve
 from docket import Docket, Worker
@@ -53,7 +54,6 @@ class KeevxWorker:
 
     async def __aenter__(self) -> Self:
         await self._knock()
-        worker_settings.set(self._settings)
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
         polls = self._settings.polling.concurrency
@@ -64,6 +64,9 @@ class KeevxWorker:
             )
             self._polling = await stack.enter_async_context(make(self._docket.polls, polls))
             self._stack = stack.pop_all()
+        # Docket keeps what its tasks share in context variables, which the next worker sets anew.
+        self._context = copy_context()
+        self._context.run(worker_settings.set, self._settings)
         return self
 
     async def __aexit__(
@@ -81,10 +84,17 @@ class KeevxWorker:
 
     async def run_forever(self) -> None:
         """Work until cancelled."""
-        await _both(self._creating.run_forever(), self._polling.run_forever())
+        await self._apart(_both(self._creating.run_forever(), self._polling.run_forever()))
 
     async def run_until_finished(self) -> None:
         """Work until every create is made and every task has ended."""
+        await self._apart(self._until_finished())
+
+    async def _apart(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work as this worker, whichever others this program has entered since."""
+        await asyncio.create_task(work, context=self._context)
+
+    async def _until_finished(self) -> None:
         polling = asyncio.ensure_future(self._polling.run_forever())
         try:
             await self._creating.run_until_finished()
