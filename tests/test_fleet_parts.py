@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
 from keevx_async.docket.lookout import Lookout
-from keevx_async.docket.member import roomy
+from keevx_async.docket.member import CREATES, POLLS, fleet_of, roomy
 from keevx_async.docket.pace import SharedPace, quota
 from keevx_async.docket.waits import Waits
 from keevx_async.durations import Durations
@@ -234,3 +234,7 @@ async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: 
     lookout = Lookout(away, sleep=clock.sleep)
     both = await asyncio.gather(*map(lookout.wait, "ab"), return_exceptions=True)
     assert [str(one) for one in both] == ["Redis is away"] * 2
+@pytest.mark.parametrize("which", [CREATES, POLLS])
+@pytest.mark.parametrize("fleet", ["films", "gallup-poll", "re-create", "poll"])
+def test_a_docket_tells_its_fleet_whatever_that_is_called(fleet: str, which: str) -> None:
+    assert fleet_of(fleet + which) == fleet

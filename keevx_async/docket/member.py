@@ -71,6 +71,11 @@ def docket_of(name: str, which: str, url: str) -> Docket:
     return Docket(f"{name}{which}", roomy(url), execution_ttl=timedelta(0))
 
 
+def fleet_of(docket: str) -> str:
+    """Return the name of the fleet that a docket is of; its own may end in ``-poll``."""
+    return docket.removesuffix(CREATES if docket.endswith(CREATES) else POLLS)
+
+
 def roomy(url: str) -> str:
     """Return a Redis URL that lets a worker have as many connections as it needs."""
     if url.startswith("memory:") or "max_connections=" in url:
@@ -199,7 +204,7 @@ async def member(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
 ) -> AsyncGenerator[Member]:
     """Give a worker's tasks their client, for as long as the worker runs."""
-    name = docket.name.removesuffix(CREATES).removesuffix(POLLS)
+    name = fleet_of(docket.name)
     settings = worker_settings.get(WorkerSettings())
     # A dead worker's creates must be nobody's by the time that they come to another.
     lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
