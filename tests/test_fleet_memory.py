@@ -121,6 +121,22 @@ async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> 
 
 
 @pytest.mark.asyncio
+async def test_what_is_settled_as_its_worker_ends_is_made(emulator: Emulator) -> None:
+    emulator.faults = Faults(drop_after_create={"prompt 0"})
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+
+        async def settle_at_once() -> None:
+            while (entry := await docket.journal.find(key)) is None or entry.state != "uncertain":
+                await asyncio.sleep(0)
+            await docket.settle(key, [])
+
+        await asyncio.gather(settle_at_once(), work(docket, emulator))
+        await work(docket, emulator)
+        assert await docket.get_result(key, timeout=5)
+
+
+@pytest.mark.asyncio
 async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
     emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
     async with a_docket() as docket:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from itertools import islice
 from secrets import token_hex
 from types import TracebackType
@@ -170,7 +171,8 @@ class KeevxDocket:
             JournalError: there is no uncertain create of that key.
         """
         await self.journal.settle(key, task_ids)
-        await self.creates.add(create, key=key)(key)
+        # Not add(): where the worker that lost the answer has not quite ended, nothing would be.
+        await self.creates.replace(create, datetime.now(UTC), key)(key)
 
     async def end_of(self, key: str) -> Ends:
         """Return a create that was made, and what is known of its tasks, once nothing is due.
