@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,8 +21,8 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
-from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
-from keevx_async.errors import AuthenticationError
+from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, lookout
+from keevx_async.errors import AuthenticationError, ConfigurationError
 from keevx_async.testing import Emulator, Faults
 from tests.crashing import request
 
@@ -161,8 +161,49 @@ async def test_a_wait_ends_in_time_and_the_job_goes_on(emulator: Emulator) -> No
             await docket.get_result(key, timeout=0.05)
         await work(docket, emulator)
         assert await docket.get_result(key)
+
+
+@pytest.mark.asyncio
+async def test_what_is_waited_for_longest_keeps_no_other_result_back(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookout, "WINDOW", 3)
+    async with a_docket() as docket:
+        keys = [await docket.add(request(number)) for number in range(4)]
+        await work(docket, emulator)
+        for number in range(4, 8):
+            with pytest.raises(WaitTimeout):
+                await docket.get_result(await docket.add(request(number)), timeout=0.01)
+        assert await docket.get_result(keys[0], timeout=5)
+
+
+@pytest.mark.asyncio
+async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+
+        async def ends(_: object) -> NoReturn:
+            raise JournalError("Redis stayed away")
+
+        docket.journal.ends = ends  # type: ignore[method-assign]
+        with pytest.raises(JournalError, match="stayed away"):
+            await asyncio.wait_for(docket.get_result(key), 5)
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_was_never_added_has_no_result() -> None:
+    async with a_docket() as docket:
         with pytest.raises(JournalError, match="'typo' is no key of fleet 'films'; add"):
-            await docket.get_result("typo")
+            await asyncio.wait_for(docket.get_result("typo"), 5)
+
+
+@pytest.mark.asyncio
+async def test_a_wait_ends_with_its_docket() -> None:
+    async with a_docket() as docket:
+        waiting = asyncio.ensure_future(docket.get_result(await docket.add(request(0))))
+        await asyncio.sleep(0.2)
+    with pytest.raises(ConfigurationError, match="closed"):
+        await asyncio.wait_for(waiting, 5)
 
 
 @pytest.mark.asyncio

@@ -234,6 +234,8 @@ async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: 
     lookout = Lookout(away, sleep=clock.sleep)
     both = await asyncio.gather(*map(lookout.wait, "ab"), return_exceptions=True)
     assert [str(one) for one in both] == ["Redis is away"] * 2
+
+
 @pytest.mark.parametrize("which", [CREATES, POLLS])
 @pytest.mark.parametrize("fleet", ["films", "gallup-poll", "re-create", "poll"])
 def test_a_docket_tells_its_fleet_whatever_that_is_called(fleet: str, which: str) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
+from ..errors import ConfigurationError
+
 T = TypeVar("T")
 
 WINDOW = 1_000
@@ -59,10 +61,13 @@ class Lookout(Generic[T]):
             self._waiting.pop(key, None)
 
     async def close(self) -> None:
-        """Look no more."""
+        """Look no more, and say so to all who wait."""
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait({self._looking})
+        closed = ConfigurationError("the docket was closed meanwhile")
+        for key in list(self._waiting):
+            self._tell(key, closed)
 
     async def _go_on(self) -> None:
         pause = SOONEST
@@ -81,15 +86,14 @@ class Lookout(Generic[T]):
         except Exception as error:  # noqa: BLE001 - a surprise must end the waits, not hang them
             found = dict.fromkeys(keys, error)
         for key, end in found.items():
-            for waiting in self._waiting.pop(key, set()):
-                _tell(waiting, end)
+            self._tell(key, end)
         return bool(found)
 
-
-def _tell(waiting: asyncio.Future[T], end: T | Exception) -> None:
-    if waiting.done():  # it has just left
-        return
-    if isinstance(end, Exception):
-        waiting.set_exception(end)
-    else:
-        waiting.set_result(end)
+    def _tell(self, key: str, end: T | Exception) -> None:
+        for waiting in self._waiting.pop(key, set()):
+            if waiting.done():  # it has just left
+                continue
+            if isinstance(end, Exception):
+                waiting.set_exception(end)
+            else:
+                waiting.set_result(end)

@@ -145,8 +145,8 @@ class KeevxDocket:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
             SubmissionUncertain: its answer was lost, or its worker died during it.
             APIError: Keevx refused it.
-            JournalError: it was never added.
             WaitTimeout: it had not ended in time.
+            JournalError: it was never added, or Redis stayed away.
         """
         try:
             async with asyncio.timeout(timeout):
