@@ -9,6 +9,8 @@ from itertools import count
 from typing import Any, NoReturn
 
 import pytest
+from docket import Disposition
+from redis.exceptions import OutOfMemoryError
 
 from keevx_async import (
     APIError,
@@ -127,7 +129,7 @@ async def test_what_is_settled_as_its_worker_ends_is_made(emulator: Emulator) ->
         key = await docket.add(request(0))
 
         async def settle_at_once() -> None:
-            while (entry := await docket.journal.find(key)) is None or entry.state != "uncertain":
+            while (await docket.journal.find(key)).state != "uncertain":  # type: ignore[union-attr] # noqa: ASYNC110
                 await asyncio.sleep(0)
             await docket.settle(key, [])
 
@@ -151,6 +153,37 @@ async def test_what_was_refused_may_be_added_again(emulator: Emulator) -> None:
         await work(docket, emulator)
         (task,) = await waiting
         assert task.succeeded
+
+
+@pytest.mark.asyncio
+async def test_what_is_added_again_is_not_told_of_the_old_refusal(emulator: Emulator) -> None:
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=400, refuse_code=400)
+    async with a_docket() as docket:
+        await docket.add(request(0), key="mine")
+        await work(docket, emulator)
+        await docket.add(request(0), key="mine")
+        waiting = asyncio.ensure_future(docket.get_result("mine", timeout=20))
+        await asyncio.sleep(0.2)
+        await work(docket, emulator)
+        (task,) = await waiting
+        assert task.succeeded
+
+
+@pytest.mark.asyncio
+async def test_what_redis_did_not_take_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_docket() as docket:
+        real = docket.creates.add_many
+
+        async def full(calls: Any) -> Any:
+            done = await real(calls)
+            for one in done:
+                one.disposition = Disposition.FAILED
+                one.schedule_exception = OutOfMemoryError("OOM")
+            return done
+
+        monkeypatch.setattr(docket.creates, "add_many", full)
+        with pytest.raises(JournalError, match="2 of 2 creates were not queued: OOM"):
+            await docket.add_many(request(number) for number in range(2))
 
 
 @pytest.mark.asyncio

@@ -242,7 +242,9 @@ class RedisJournal(Book):
         await self._run(f"the note {name} could not be written", scripts.NOTE, name, value)
 
     async def add(self, kind: str, body: bytes, key: str | None, run: str) -> Added:
-        """Write that a create is to be made, as it is put in a queue; nothing changes one known.
+        """Write that a create is to be made, as it is put in a queue; returned is what was known.
+
+        Of one known only what was refused changes: it is to be made again.
 
         Args:
             kind: of job.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import islice
@@ -12,7 +12,7 @@ from secrets import token_hex
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from docket import Docket
+from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
 from ..errors import (
@@ -30,7 +30,7 @@ from ..policies import PollPolicy
 from ..requests import Request
 from ..tasks import R, Task
 from ..wire import encode_request
-from .journal import Planned, RedisJournal
+from .journal import Added, Planned, RedisJournal
 from .lookout import Lookout
 from .member import CREATES, POLLS, docket_of, patience, request_of
 from .reading import Ends
@@ -130,9 +130,30 @@ class KeevxDocket:
     async def _add(self, asked: Sequence[tuple[Request, str | None]]) -> list[str]:
         rows = [Planned(_portable(one).kind.name, encode_request(one), key) for one, key in asked]
         added = await self.journal.add_many(rows, self._run)
-        again = [key for key, entry in added if entry is None or entry.state is not State.SUBMITTED]
-        await self.creates.add_many(self.creates.call(create, key=key)(key) for key in again)
+        open_ = [
+            one for one in added if one.entry is None or one.entry.state is not State.SUBMITTED
+        ]
+        await self._queue(self.creates.add_many, (one.key for one in open_ if not _is_over(one)))
+        # Not add_many(): where the worker that was refused has not quite ended, nothing would be.
+        await self._queue(self.creates.replace_many, (one.key for one in open_ if _is_over(one)))
         return [key for key, _ in added]
+
+    async def _queue(
+        self, put: Callable[[Iterable[TaskCall]], Awaitable[list[Execution]]], keys: Iterable[str]
+    ) -> None:
+        """Put creates in the queue.
+
+        Raises:
+            JournalError: Redis took some of them not, as when it is full.
+        """
+        done = await put([self.creates.call(create, key=key)(key) for key in keys])
+        failed = [one for one in done if one.disposition is Disposition.FAILED]
+        if failed:
+            raise JournalError(
+                f"{len(failed)} of {len(done)} creates were not queued: "
+                f"{failed[0].schedule_exception}. Look after Redis, then add them again: "
+                "nothing is made twice"
+            )
 
     async def get_result(self, key: str, *, timeout: float | None = None) -> tuple[Task, ...]:
         """Wait until every task of a create has ended, and return them.
@@ -208,6 +229,10 @@ class KeevxDocket:
             return False
         late = time.time() - entry.at > patience(entry.kind, self._polling)
         return late or None not in found.records
+
+
+def _is_over(added: Added) -> bool:
+    return added.entry is not None and added.entry.state in (State.REFUSED, State.UNCERTAIN)
 
 
 async def _greet(redis: Any) -> None:

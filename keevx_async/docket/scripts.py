@@ -219,10 +219,18 @@ local function new(key, by)
   put(key, 'planned', by, kind, body, at)
   return {'new', key}
 end
+local function there(key)
+  local found = {'there', key, is_held(key) and 1 or 0, all(key)}
+  if get(key, 'state') == 'refused' and not is_held(key) then
+    explain(key, '')
+    move(key, 'planned')
+  end
+  return found
+end
 if named ~= '' then
   if not get(named, 'state') then return new(named, run) end
   if is_other(named) then return {'other', get(named, 'body')} end
-  return {'there', named, is_held(named) and 1 or 0, all(named)}
+  return there(named)
 end
 n = tonumber(n)
 while true do
@@ -232,13 +240,16 @@ while true do
   local is_ours = string.sub(its, 1, -#token - 1) == run .. ':'
   if not is_other(key) and (its == by or not is_ours) then
     set(key, 'run', by)
-    return {'there', key, is_held(key) and 1 or 0, all(key)}
+    return there(key)
   end
   n = n + 1
 end
 """,
 )
-"""Write a create as planned: under a name, or the first of its equals that this run had not."""
+"""Write a create as planned: under a name, or the first of its equals that this run had not.
+
+What was refused is planned anew, else whoever waits for it would be told of the old refusal.
+"""
 
 END = _script(
     """
