@@ -240,6 +240,18 @@ async def test_a_wait_ends_with_its_docket() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_worker_that_is_to_stop_waits_for_no_task() -> None:
+    async with Emulator(seconds=30) as emulator, a_docket() as docket:
+        key = await docket.add(request(0))
+        async with KeevxWorker(docket, settings_of(emulator)) as worker:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(worker.run_until_finished(), 1.5)
+        entry = await docket.journal.find(key)
+        assert entry is not None
+        assert entry.state == "submitted"
+
+
+@pytest.mark.asyncio
 async def test_what_another_machine_could_not_make_is_not_added() -> None:
     async with a_docket() as docket:
         local = ImageToVideo.from_dict(request(0).to_dict() | {"image_url": "file:/tmp/start.png"})

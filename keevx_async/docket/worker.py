@@ -97,11 +97,11 @@ class KeevxWorker:
     async def _until_finished(self) -> None:
         polling = asyncio.ensure_future(self._polling.run_forever())
         try:
-            await self._creating.run_until_finished()
+            await _run(self._creating.run_until_finished())
         finally:
             polling.cancel()
             await asyncio.wait({polling})
-        await self._polling.run_until_finished()
+        await _run(self._polling.run_until_finished())
 
     async def _knock(self) -> None:
         """Ask about a task that is not there: a wrong key is told before anything is paid."""
@@ -125,4 +125,12 @@ async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
 
 
 async def _run(what: Awaitable[None]) -> None:
-    await what
+    """Run a worker of Docket's: when cancelled it ends as if it had finished, which we do not."""
+    working = asyncio.ensure_future(what)
+    try:
+        await asyncio.wait({working})
+    except asyncio.CancelledError:
+        working.cancel()
+        await asyncio.wait({working})
+        raise
+    working.result()
