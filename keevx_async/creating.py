@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVarTuple
 
 from .errors import (
     APIError,
+    AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
     InvalidRequest,
@@ -186,11 +187,14 @@ class Creator:
             self._emit(Uncertain(plan.key, error.reason))
 
     async def _unmade(self, plan: Plan, error: BaseException) -> None:
-        """Write that no task was made, which tells nothing of an earlier create in doubt."""
+        """Write that no task was made, which tells nothing of an earlier create in doubt.
+
+        A key that is refused says nothing of the request: it is still to be made.
+        """
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await _noted(journal.uncertain, plan.key, entry.reason)
-        elif isinstance(error, APIError):
+        elif isinstance(error, APIError) and not isinstance(error, AuthenticationError):
             await _noted(journal.refused, plan.key, str(error))
         else:
             await _noted(journal.put_back, plan.key)

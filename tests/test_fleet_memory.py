@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
+from inspect import signature
 from itertools import count
 from typing import Any, NoReturn
 
@@ -23,11 +25,12 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
-from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, lookout
+from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create, lookout
 from keevx_async.errors import AuthenticationError, ConfigurationError
 from keevx_async.testing import Emulator, Faults
 from tests.crashing import request
 
+AGAIN = signature(create).parameters["retry"].default
 NUMBERS = count()
 
 
@@ -270,6 +273,19 @@ async def test_a_wrong_key_is_told_before_any_work_is_taken() -> None:
             await work(docket, emulator)
         assert not emulator.creates
         assert "test-key" not in repr(settings_of(emulator))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("status", "code"), [(401, 100002), (500, 100003)])
+async def test_what_may_yet_be_made_is_tried_again(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: int, code: int
+) -> None:
+    monkeypatch.setattr(AGAIN, "delay", timedelta(seconds=0.1))
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=status, refuse_code=code)
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+        await work(docket, emulator, retry=RetryPolicy(attempts=1))
+        assert await docket.get_result(key, timeout=5)
 
 
 @pytest.mark.asyncio

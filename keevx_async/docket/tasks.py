@@ -22,6 +22,7 @@ from ..errors import (
     ServerError,
     SubmissionUncertain,
 )
+from ..journal import State
 from .member import Member, Watched, member
 
 log = logging.getLogger("keevx_async")
@@ -53,6 +54,9 @@ async def create(
     except PASSING:
         raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
+        known = await member.journal.find(key)
+        if known is None or known.state is State.PLANNED:
+            raise  # no one would take it up again
         log.warning("%s: %s", key, error)  # the journal has it
         return
     async for watched, when in member.first(entry, task_ids):  # those that are scheduled stay so
