@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
 from keevx_async.docket.lookout import Lookout
+from keevx_async.docket import WorkerSettings
 from keevx_async.docket.member import CREATES, POLLS, fleet_of, roomy
 from keevx_async.docket.pace import SharedPace, quota
 from keevx_async.docket.waits import Waits
@@ -64,6 +66,18 @@ def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(rate: float, burst: int) -
 def test_a_rate_that_cannot_be_kept_is_named() -> None:
     with pytest.raises(ConfigurationError, match="rate is 1e-06 a second"):
         quota(1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rate", 0.0), ("rate", -1.0), ("rate", float("inf")), ("rate", float("nan")),
+        ("concurrency", 0), ("on_uncertain", "resend"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_told_before_a_worker_starts(name: str, value: Any) -> None:
+    with pytest.raises((ConfigurationError, ValueError), match=name):
+        WorkerSettings(**{name: value})
 
 
 class Closed:

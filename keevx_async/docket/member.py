@@ -19,13 +19,13 @@ from ..client import Keevx
 from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..family import REQUESTS, kind_by_name
 from ..jobs import PATIENCE
-from ..journal import Entry, State
+from ..journal import Entry, State, resubmits
 from ..policies import NotGiven, PollPolicy, RetryPolicy
 from ..requests import Request
-from ..settings import DEFAULT_TIMEOUT
+from ..settings import DEFAULT_TIMEOUT, whole
 from .holding import LEASE
 from .journal import RedisJournal
-from .pace import SharedPace
+from .pace import SharedPace, quota
 from .waits import Waits
 
 log = logging.getLogger("keevx_async")
@@ -50,6 +50,9 @@ class WorkerSettings:
         retry: as of ``Keevx``.
         polling: as of ``Keevx``.
         timeout: seconds for one exchange.
+
+    Raises:
+        ConfigurationError: one of them cannot be.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -60,6 +63,12 @@ class WorkerSettings:
     retry: RetryPolicy = field(factory=RetryPolicy)
     polling: PollPolicy = field(factory=PollPolicy)
     timeout: float = DEFAULT_TIMEOUT
+
+    def __attrs_post_init__(self) -> None:
+        if self.rate is not None:
+            quota(self.rate)
+        whole("concurrency", self.concurrency)
+        resubmits("on_uncertain", self.on_uncertain)
 
 
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")

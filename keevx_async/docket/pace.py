@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from throttled.asyncio import Quota, RedisStore, Throttled, per_duration
 
 from ..errors import ConfigurationError
+from ..settings import positive
 
 log = logging.getLogger("keevx_async")
 
@@ -24,7 +25,9 @@ LOOK = 0.05
 
 def quota(rate: float) -> Quota:
     """Return what lets ``rate`` creates go a second, and a burst of a fifth of it."""
-    exact = Fraction(rate).limit_denominator(1_000)  # throttled-py's periods are whole seconds
+    exact = Fraction(positive("rate", rate)).limit_denominator(
+        1_000
+    )  # throttled-py's periods are whole seconds
     if not exact:
         raise ConfigurationError(f"rate is {rate!r} a second; it must be 0.001 or more")
     period = timedelta(seconds=exact.denominator)
