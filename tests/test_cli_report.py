@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from keevx_async import DownloadError, ImageToVideo, Outcome, SubmissionUncertain, Task, WaitTimeout
+from keevx_async.cli import fleet
 from keevx_async.cli.progress import beat, progress, screen
 from keevx_async.cli.prompts import Job
+from keevx_async.cli.report import Report
 from keevx_async.cli.results import Results, record
 from keevx_async.cli.tally import Status, Tally, pace, span, status_of
-from keevx_async.errors import ConfigurationError, ConnectionFailed
+from keevx_async.cli.text import masked
+from keevx_async.errors import ConfigurationError, ConnectionFailed, JournalError
 from keevx_async.events import Ended, Paused, Polled, Submitted
 from tests.simulated import simulated
 from tests.test_client import a_request
@@ -182,3 +186,29 @@ def test_an_item_keeps_its_key_when_it_is_made_again(
     request: ImageToVideo = a_request()
     told = record(Outcome(0, request, journal, ("i2v-1",)), Job(1, request, named))
     assert told == item(key, prompt=request.prompt, task_ids=["i2v-1"])
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://:s3cret@h/0", "redis://:***@h/0"),
+        ("redis://me:s3@cret@h/0", "redis://me:***@h/0"),
+        ("redis://h/0?password=s3cret&db=1", "redis://h/0?password=***&db=1"),
+        ("redis://h:6379/0?a=b@c", "redis://h:6379/0?a=b@c"),
+    ],
+)
+def test_a_password_is_not_told_wherever_a_url_holds_it(url: str, told: str) -> None:
+    assert masked(url) == told
+
+
+@pytest.mark.asyncio
+async def test_a_fleet_that_cannot_be_watched_for_a_while_is_watched_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet, "BEAT", 0.0)
+    asked = Mock()
+    asked.progress = AsyncMock(side_effect=[JournalError("Redis is away"), {"planned": 2}])
+    report = Report(2, "prompts.jsonl", quiet=True)
+    with pytest.raises(StopAsyncIteration):
+        await fleet._watch(asked, report)
+    assert report.tally.fleet == "2 planned"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from keevx_async.errors import ConfigurationError
+from keevx_async.errors import ConfigurationError, JournalError
 
 from .interrupts import interruptible
 from .lines import complain
@@ -95,10 +95,11 @@ async def feeding(url: str, fleet: str, report: Report) -> AsyncGenerator[Feeder
 
 async def _watch(asked: KeevxDocket, report: Report) -> None:
     while True:
-        counts = await asked.progress()
-        report.tally.fleet = ", ".join(
-            f"{count:,} {name}" for name, count in counts.items() if count
-        )
+        with suppress(JournalError):  # whoever waits for a result is told
+            counts = await asked.progress()
+            report.tally.fleet = ", ".join(
+                f"{count:,} {name}" for name, count in counts.items() if count
+            )
         await asyncio.sleep(BEAT)
 
 

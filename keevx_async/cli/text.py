@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_PASSWORD = re.compile(r"(://[^/@:]*:)[^/@]*@")
+_PASSWORD = re.compile(r"(://[^/@:?#]*:)[^/?#]*@|([?&]password=)[^&#]*")
 
 
 def printable(text: str) -> str:
@@ -16,4 +16,4 @@ def printable(text: str) -> str:
 
 def masked(word: str) -> str:
     """Return a word of a command line without the password that a URL in it may hold."""
-    return _PASSWORD.sub(r"\1***@", word)
+    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", word)
