@@ -255,6 +255,24 @@ async def test_a_worker_that_is_to_stop_waits_for_no_task() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_worker_that_is_to_stop_begins_no_more_creates(emulator: Emulator) -> None:
+    async with a_docket() as docket:
+        await docket.add_many(request(number) for number in range(30))
+        async with KeevxWorker(docket, settings_of(emulator, rate=5.0)) as worker:
+            working = asyncio.ensure_future(worker.run_forever())
+            while not emulator.creates:  # noqa: ASYNC110 - the emulator rings no bell
+                await asyncio.sleep(0.01)
+            working.cancel()
+            before = emulator.creates.total()
+            await asyncio.wait({working}, timeout=3)
+            assert working.cancelled()
+            assert emulator.creates.total() <= before + 1  # what was in flight
+        await work(docket, emulator)  # others go on at once, with what it had taken
+        assert (await docket.progress())["succeeded"] == 30
+        assert set(emulator.creates.values()) == {1}
+
+
+@pytest.mark.asyncio
 async def test_what_another_machine_could_not_make_is_not_added() -> None:
     async with a_docket() as docket:
         local = ImageToVideo.from_dict(request(0).to_dict() | {"image_url": "file:/tmp/start.png"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
@@ -73,6 +74,9 @@ class WorkerSettings:
 
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
 """What the tasks' clients are set up with; where nothing is set, the environment's key is."""
+
+worker_stopping: ContextVar[asyncio.Event] = ContextVar("worker_stopping")
+"""Set when a worker is to stop: creates that have not begun are then left to others."""
 
 
 def docket_of(name: str, which: str, url: str) -> Docket:
@@ -219,7 +223,7 @@ async def member(
     lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
     async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
         client = cast(Any, redis)
-        pace = SharedPace(client, name, settings.rate, docket.url)
+        pace = SharedPace(client, name, settings.rate, docket.url, worker_stopping.get(None))
         journal = RedisJournal(
             client, name, on_uncertain=settings.on_uncertain, patience=math.inf, lease=lease
         )

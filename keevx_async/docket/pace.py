@@ -34,6 +34,10 @@ def quota(rate: float) -> Quota:
     return per_duration(period, exact.numerator, max(1, int(rate * BURST)))
 
 
+class Stopping(Exception):
+    """A create has not begun, and is not to: its worker stops."""
+
+
 class SharedPace:
     """Says when one more create of the fleet may go.
 
@@ -42,6 +46,7 @@ class SharedPace:
         name: the fleet's.
         rate: creates per second of all workers together; None: holds are shared, no rate is.
         url: of the same Redis; a ``memory://`` fleet shares its rate within the process.
+        stopping: set when no more creates are to begin here.
         sleep: waits for the given seconds; tests pass their own.
     """
 
@@ -51,22 +56,33 @@ class SharedPace:
         name: str,
         rate: float | None,
         url: str,
+        stopping: asyncio.Event | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._redis = redis
+        self._stopping = stopping or asyncio.Event()
         self._held = f"{{{name}}}:held"
         self._sleep = sleep
         self._holding: set[asyncio.Task[None]] = set()
         self._limiter = None if rate is None else _limiter(name, rate, url)
 
     async def enter(self) -> None:
-        """Wait until one more create may go."""
-        while await self._redis.exists(self._held):
+        """Wait until one more create may go.
+
+        Raises:
+            Stopping: none may any more.
+        """
+        await self._wait()
+        if self._stopping.is_set():
+            raise Stopping
+
+    async def _wait(self) -> None:
+        while not self._stopping.is_set() and await self._redis.exists(self._held):
             await self._sleep(LOOK)
         if self._limiter is None:
             return
-        while (found := await self._limiter.limit()).limited:
+        while not self._stopping.is_set() and (found := await self._limiter.limit()).limited:
             await self._sleep(found.state.retry_after)
 
     def refused(self, seconds: float) -> None:

@@ -12,7 +12,8 @@ import time
 from datetime import timedelta
 
 from attrs import evolve
-from docket import Perpetual, Retry, Shared
+from docket import CurrentExecution, Execution, Perpetual, Retry, Shared
+from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
@@ -24,6 +25,7 @@ from ..errors import (
 )
 from ..journal import State
 from .member import Member, Watched, member
+from .pace import Stopping
 
 log = logging.getLogger("keevx_async")
 
@@ -36,7 +38,10 @@ AFTER_A_FAULT = timedelta(seconds=30)
 
 
 async def create(
-    key: str, member: Member = Shared(member), retry: Retry = Retry.forever(AGAIN)
+    key: str,
+    member: Member = Shared(member),
+    retry: Retry = Retry.forever(AGAIN),
+    execution: Execution = CurrentExecution(),
 ) -> None:
     """Make one create, and see to it that its tasks are asked about.
 
@@ -44,6 +49,7 @@ async def create(
         key: under which the journal holds it.
         member: this worker's client.
         retry: of what cost nothing and may pass.
+        execution: given back to the docket where it has not begun and this worker stops.
     """
     entry = await member.journal.find(key)
     if entry is None:
@@ -53,6 +59,8 @@ async def create(
         task_ids = await member.make(entry)
     except PASSING:
         raise
+    except Stopping:
+        raise AdmissionBlocked(execution, "a worker that stops") from None
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
         known = await member.journal.find(key)
         if known is None or known.state is State.PLANNED:

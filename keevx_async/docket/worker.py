@@ -16,7 +16,7 @@ from docket import Docket, Worker
 from ..client import Keevx
 from ..errors import APIError, AuthenticationError
 from ..policies import RetryPolicy
-from .member import WorkerSettings, worker_settings
+from .member import WorkerSettings, worker_settings, worker_stopping
 from .queue import KeevxDocket
 from .tasks import create, poll
 
@@ -51,6 +51,7 @@ class KeevxWorker:
         self._name = name
         self._redelivery = redelivery_timeout
         self._stack = AsyncExitStack()
+        self._stopping = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._knock()
@@ -67,6 +68,7 @@ class KeevxWorker:
         # Docket keeps what its tasks share in context variables, which the next worker sets anew.
         self._context = copy_context()
         self._context.run(worker_settings.set, self._settings)
+        self._context.run(worker_stopping.set, self._stopping)
         return self
 
     async def __aexit__(
@@ -92,7 +94,16 @@ class KeevxWorker:
 
     async def _apart(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work as this worker, whichever others this program has entered since."""
-        await asyncio.create_task(work, context=self._context)
+        self._stopping.clear()
+        working = asyncio.create_task(work, context=self._context)
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError:
+            self._stopping.set()
+            working.cancel()
+            await asyncio.wait({working})
+            raise
+        working.result()
 
     async def _until_finished(self) -> None:
         polling = asyncio.ensure_future(self._polling.run_forever())
