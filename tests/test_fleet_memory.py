@@ -221,7 +221,7 @@ async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
         async def ends(_: object) -> NoReturn:
             raise JournalError("Redis stayed away")
 
-        docket.journal.ends = ends  # type: ignore[method-assign]
+        docket.journal.ends = ends  # type: ignore[assignment,method-assign]
         with pytest.raises(JournalError, match="stayed away"):
             await asyncio.wait_for(docket.get_result(key), 5)
 
