@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
-from keevx_async.docket.lookout import Lookout
 from keevx_async.docket import WorkerSettings
+from keevx_async.docket.lookout import Lookout
 from keevx_async.docket.member import CREATES, POLLS, fleet_of, roomy
 from keevx_async.docket.pace import SharedPace, quota
 from keevx_async.docket.waits import Waits
