@@ -26,6 +26,7 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create, lookout
+from keevx_async.docket.member import agreed
 from keevx_async.errors import AuthenticationError, ConfigurationError
 from keevx_async.testing import Emulator, Faults
 from tests.crashing import request
@@ -294,16 +295,60 @@ async def test_a_wrong_key_is_told_before_any_work_is_taken() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("status", "code"), [(401, 100002), (500, 100003)])
 async def test_what_may_yet_be_made_is_tried_again(
-    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: int, code: int
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AGAIN, "delay", timedelta(seconds=0.1))
-    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=status, refuse_code=code)
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=500, refuse_code=100003)
     async with a_docket() as docket:
         key = await docket.add(request(0))
         await work(docket, emulator, retry=RetryPolicy(attempts=1))
         assert await docket.get_result(key, timeout=5)
+
+
+@pytest.mark.asyncio
+async def test_a_worker_whose_key_is_revoked_stops_and_no_job_is_lost(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AGAIN, "delay", timedelta(seconds=0.1))
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=401, refuse_code=100002)
+    async with a_docket() as docket:
+        keys = [await docket.add(request(number)) for number in range(20)]
+        with pytest.raises(AuthenticationError):
+            await work(docket, emulator, concurrency=1)
+        assert emulator.creates.total() < 20, "it went on with a key that Keevx does not take"
+        await work(docket, emulator)
+        assert [len(await docket.get_result(key, timeout=5)) for key in keys] == [1] * 20
+        assert set(emulator.creates.values()) == {1}
+
+
+@pytest.mark.asyncio
+async def test_what_was_given_up_is_asked_about_again_when_it_is_added_again() -> None:
+    short = PollPolicy(shortest=0.02, longest=0.1, timeout=0.3)
+    async with Emulator(seconds=1.0) as emulator, a_docket(polling=short) as docket:
+        key = await docket.add(request(0))
+        await work(docket, emulator, polling=short)
+        with pytest.raises(WaitTimeout) as late:
+            await docket.get_result(key)
+        assert late.value.pending == tuple(emulator.tasks)
+        await asyncio.sleep(0.8)
+        assert await docket.add(request(0), key=key) == key
+        await work(docket, emulator, polling=short)
+        (task,) = await docket.get_result(key)
+        assert (task.succeeded, emulator.creates) == (True, {"prompt 0": 1})
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_is_told_no_rate_keeps_the_fleets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with a_docket() as docket:
+        assert await agreed(docket.journal, None) is None
+        assert await agreed(docket.journal, 5.0) == 5.0
+        assert await agreed(docket.journal, None) == 5.0
+        assert not caplog.records
+        assert await agreed(docket.journal, 7.0) == 7.0
+        assert "the fleet's rate was 5.0, and now is 7.0" in caplog.text
 
 
 @pytest.mark.asyncio

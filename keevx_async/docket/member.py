@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
@@ -26,13 +25,14 @@ from ..requests import Request
 from ..settings import DEFAULT_TIMEOUT, whole
 from .holding import LEASE
 from .journal import RedisJournal
-from .pace import SharedPace, quota
+from .pace import SharedPace, Stop, quota
 from .waits import Waits
 
 log = logging.getLogger("keevx_async")
 
 CREATES, POLLS = "-create", "-poll"
 """How the two dockets' names end. On one, polls would queue behind creates, and no job end."""
+RATE = "rate"
 ROOM = 10_000
 """Connections to Redis at most; redis-py's own 100 end a worker of concurrency 200."""
 
@@ -44,7 +44,8 @@ class WorkerSettings:
     Attributes:
         api_key: by default from ``KEEVX_API_KEY``.
         base_url: as of ``Keevx``.
-        rate: most creates per second of the whole fleet; every worker names the same.
+        rate: most creates per second of the whole fleet; by default what another worker of it
+            has named, else as many as Keevx takes.
         concurrency: most creates in flight in this worker.
         on_uncertain: ``"report"`` leaves a create whose worker died during it alone,
             ``"resubmit"`` sends it again, though it may have been paid.
@@ -75,8 +76,8 @@ class WorkerSettings:
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
 """What the tasks' clients are set up with; where nothing is set, the environment's key is."""
 
-worker_stopping: ContextVar[asyncio.Event] = ContextVar("worker_stopping")
-"""Set when a worker is to stop: creates that have not begun are then left to others."""
+worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
+"""How a worker that these tasks run in is stopped."""
 
 
 def docket_of(name: str, which: str, url: str) -> Docket:
@@ -135,13 +136,20 @@ class Member(Keevx):
         pace: likewise.
         polls: where its tasks' polls are scheduled.
         settings: what it is set up with.
+        stop: stops the worker.
     """
 
     def __init__(
-        self, journal: RedisJournal, pace: SharedPace, polls: Docket, settings: WorkerSettings
+        self,
+        journal: RedisJournal,
+        pace: SharedPace,
+        polls: Docket,
+        settings: WorkerSettings,
+        stop: Stop,
     ) -> None:
         self.journal = journal
         self.polls = polls
+        self.stop = stop
         self._polling = settings.polling
         super().__init__(
             settings.api_key,
@@ -222,10 +230,23 @@ async def member(
     # A dead worker's creates must be nobody's by the time that they come to another.
     lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
     async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
-        client = cast(Any, redis)
-        pace = SharedPace(client, name, settings.rate, docket.url, worker_stopping.get(None))
+        client, stop = cast(Any, redis), worker_stop.get(None) or Stop()
         journal = RedisJournal(
             client, name, on_uncertain=settings.on_uncertain, patience=math.inf, lease=lease
         )
-        async with journal, Member(journal, pace, polls, settings) as one:
-            yield one
+        async with journal:
+            rate = await agreed(journal, settings.rate)
+            pace = SharedPace(client, name, rate, docket.url, stop)
+            async with Member(journal, pace, polls, settings, stop) as one:
+                yield one
+
+
+async def agreed(journal: RedisJournal, rate: float | None) -> float | None:
+    """Return the rate of the fleet: the one given, which others are told, or what they were."""
+    noted = await journal.noted(RATE)
+    if rate is None:
+        return float(noted) if noted else None
+    if noted and float(noted) != rate:
+        log.warning("the fleet's rate was %s, and now is %s; restart other workers", noted, rate)
+    await journal.note(RATE, str(rate))
+    return rate

@@ -38,6 +38,24 @@ class Stopping(Exception):
     """A create has not begun, and is not to: its worker stops."""
 
 
+class Stop:
+    """Whether a worker is to stop.
+
+    Attributes:
+        event: set when it is: creates that have not begun are then left to others.
+        error: what it stops for, where nobody told it to.
+    """
+
+    def __init__(self) -> None:
+        self.event: asyncio.Event = asyncio.Event()
+        self.error: Exception | None = None
+
+    def call(self, error: Exception | None = None) -> None:
+        """Have the worker stop."""
+        self.error = self.error or error
+        self.event.set()
+
+
 class SharedPace:
     """Says when one more create of the fleet may go.
 
@@ -46,7 +64,7 @@ class SharedPace:
         name: the fleet's.
         rate: creates per second of all workers together; None: holds are shared, no rate is.
         url: of the same Redis; a ``memory://`` fleet shares its rate within the process.
-        stopping: set when no more creates are to begin here.
+        stop: tells when no more creates are to begin here.
         sleep: waits for the given seconds; tests pass their own.
     """
 
@@ -56,12 +74,12 @@ class SharedPace:
         name: str,
         rate: float | None,
         url: str,
-        stopping: asyncio.Event | None = None,
+        stop: Stop | None = None,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._redis = redis
-        self._stopping = stopping or asyncio.Event()
+        self._stopping = (stop or Stop()).event
         self._held = f"{{{name}}}:held"
         self._sleep = sleep
         self._holding: set[asyncio.Task[None]] = set()
@@ -86,7 +104,7 @@ class SharedPace:
             await self._sleep(found.state.retry_after)
 
     def refused(self, seconds: float) -> None:
-        """Hold the creates of all workers, unless they are held already."""
+        """Hold the creates of all workers, unless they are held for longer already."""
         holding = asyncio.ensure_future(self._hold(seconds))
         self._holding.add(holding)
         holding.add_done_callback(self._holding.discard)
@@ -94,7 +112,8 @@ class SharedPace:
     async def _hold(self, seconds: float) -> None:
         milliseconds = max(1, round(seconds * 1000))
         try:
-            await self._redis.set(self._held, b"429", px=milliseconds, nx=True)
+            if await self._redis.ttl(self._held) < seconds:  # in whole seconds, or negative
+                await self._redis.set(self._held, b"429", px=milliseconds)
         except RedisError as error:
             log.warning("the fleet could not be told of a 429: %s", error)
 

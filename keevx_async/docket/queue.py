@@ -130,13 +130,18 @@ class KeevxDocket:
     async def _add(self, asked: Sequence[tuple[Request, str | None]]) -> list[str]:
         rows = [Planned(_portable(one).kind.name, encode_request(one), key) for one, key in asked]
         added = await self.journal.add_many(rows, self._run)
-        open_ = [
-            one for one in added if one.entry is None or one.entry.state is not State.SUBMITTED
-        ]
+        open_ = await self._open(added)
         await self._queue(self.creates.add_many, (one.key for one in open_ if not _is_over(one)))
         # Not add_many(): where the worker that was refused has not quite ended, nothing would be.
         await self._queue(self.creates.replace_many, (one.key for one in open_ if _is_over(one)))
         return [key for key, _ in added]
+
+    async def _open(self, added: Sequence[Added]) -> list[Added]:
+        """Return those for which there is something to do: to be made, or asked about."""
+        made = [one.key for one in added if one.entry and one.entry.state is State.SUBMITTED]
+        ends = await self.journal.ends(made) if made else {}
+        over = {key for key, end in ends.items() if None not in end.records}
+        return [one for one in added if one.key not in over]
 
     async def _queue(
         self, put: Callable[[Iterable[TaskCall]], Awaitable[list[Execution]]], keys: Iterable[str]

@@ -11,12 +11,13 @@ import logging
 import time
 from datetime import timedelta
 
-from attrs import evolve
+from attrs import astuple
 from docket import CurrentExecution, Execution, Perpetual, Retry, Shared
 from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
+    AuthenticationError,
     ConnectionFailed,
     InvalidRequest,
     RateLimitError,
@@ -61,6 +62,9 @@ async def create(
         raise
     except Stopping:
         raise AdmissionBlocked(execution, "a worker that stops") from None
+    except AuthenticationError as error:
+        member.stop.call(error)  # each job would meet the same
+        raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
         known = await member.journal.find(key)
         if known is None or known.state is State.PLANNED:
@@ -68,24 +72,35 @@ async def create(
         log.warning("%s: %s", key, error)  # the journal has it
         return
     async for watched, when in member.first(entry, task_ids):  # those that are scheduled stay so
-        await member.polls.add(poll, when=when, key=watched.task_id)(watched)
+        await member.polls.add(poll, when=when, key=watched.task_id)(*astuple(watched))
 
 
 async def poll(
-    watched: Watched, member: Member = Shared(member), again: Perpetual = Perpetual(AFTER_A_FAULT)
+    task_id: str,
+    kind: str,
+    group: str,
+    born: float,
+    seen: float,
+    member: Member = Shared(member),
+    again: Perpetual = Perpetual(AFTER_A_FAULT),
 ) -> None:
     """Ask about one task, and again later until it has ended.
 
     Args:
-        watched: what is known of it.
+        task_id: whom it is about. What is known of it comes as plain values, not as the
+            ``Watched`` that they make: that would be pickled by the name of its class.
+        kind: as of ``Watched``.
+        group: likewise.
+        born: likewise.
+        seen: likewise.
         member: this worker's client.
         again: schedules the next time.
     """
-    wait = await member.look(watched)
+    wait = await member.look(Watched(task_id, kind, group, born, seen))
     if wait is None:
         again.cancel()
         return
-    again.perpetuate(evolve(watched, seen=time.time()))
+    again.perpetuate(task_id, kind, group, born, time.time())
     again.after(timedelta(seconds=wait))
 
 

@@ -16,7 +16,8 @@ from docket import Docket, Worker
 from ..client import Keevx
 from ..errors import APIError, AuthenticationError
 from ..policies import RetryPolicy
-from .member import WorkerSettings, worker_settings, worker_stopping
+from .member import WorkerSettings, worker_settings, worker_stop
+from .pace import Stop
 from .queue import KeevxDocket
 from .tasks import create, poll
 
@@ -35,7 +36,7 @@ class KeevxWorker:
         redelivery_timeout: after how long what a dead worker held is another's.
 
     Raises:
-        AuthenticationError: the key is refused; asked before any work is taken.
+        AuthenticationError: the key is refused: before any work is taken, or later.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class KeevxWorker:
         self._name = name
         self._redelivery = redelivery_timeout
         self._stack = AsyncExitStack()
-        self._stopping = asyncio.Event()
+        self._stop = Stop()
 
     async def __aenter__(self) -> Self:
         await self._knock()
@@ -68,7 +69,7 @@ class KeevxWorker:
         # Docket keeps what its tasks share in context variables, which the next worker sets anew.
         self._context = copy_context()
         self._context.run(worker_settings.set, self._settings)
-        self._context.run(worker_stopping.set, self._stopping)
+        self._context.run(worker_stop.set, self._stop)
         return self
 
     async def __aexit__(
@@ -94,15 +95,19 @@ class KeevxWorker:
 
     async def _apart(self, work: Coroutine[Any, Any, None]) -> None:
         """Do work as this worker, whichever others this program has entered since."""
-        self._stopping.clear()
+        self._stop.event.clear()
         working = asyncio.create_task(work, context=self._context)
+        stopped = asyncio.create_task(self._stop.event.wait())
         try:
-            await asyncio.wait({working})
-        except asyncio.CancelledError:
-            self._stopping.set()
-            working.cancel()
-            await asyncio.wait({working})
-            raise
+            await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stop.call()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
+            await stopped
+        if self._stop.error is not None:
+            raise self._stop.error
         working.result()
 
     async def _until_finished(self) -> None:
