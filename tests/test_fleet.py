@@ -111,7 +111,7 @@ async def test_two_workers_of_which_one_after_the_other_is_killed(
         keys = [await fleet.docket.add(request(number)) for number in range(300)]
         workers = [await fleet.start(**settings) for _ in range(2)]
         for turn in range(4):
-            await reached(fleet.emulator, fleet.emulator.creates.total() + dice.randint(20, 40))
+            await reached(fleet.emulator, 60 * turn + dice.randint(20, 60))
             await fleet.kill(workers[turn % 2])
             workers[turn % 2] = await fleet.start(**settings)
         came_to = await fleet.results(keys)
