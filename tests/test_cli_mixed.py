@@ -69,6 +69,7 @@ generate_count,target_languages,video_url,enable_caption,speaker_num
 ,V,A dog,16:9,1080p,6,start.png,,,,,,,
 image_generate,,A lighthouse,,,,,pro,start.png https://example.com/2.jpg,3,,,,
 video_translate,,,,,,,,,,Old English,https://example.com/a.mp4,yes,0
+video_translate,,,,,,,,,,English,https://example.com/a.mp4,yes,0
 """
 
 
@@ -77,21 +78,19 @@ async def test_cells_are_what_the_field_of_their_kind_takes(tmp_path: Path) -> N
     (tmp_path / "start.png").write_bytes(PNG)
     async with Emulator(seconds=0.02) as emulator:
         ran = await fed(CELLS.encode(), "run", "-", cwd=tmp_path, **at(emulator))
-        # The Emulator lists no such language: its page, not ours, has refused it.
-        assert "Old English" in ran.err
+        assert "target_languages: ('Old English',) is not offered" in ran.err
         bodies = {task.kind.name: task.body for task in emulator.tasks.values()}
         assert bodies["image_to_video"]["duration"] == 6
         assert bodies["image_generate"]["generate_count"] == 3
         uploaded, given = bodies["image_generate"]["reference_images"]
         assert uploaded.startswith(emulator.storage_url)
         assert given == "https://example.com/2.jpg"
-        (refused,) = emulator.invalid
-    assert refused.body == {
-        "target_languages": ["Old English"],
-        "video_url": URL,
-        "enable_caption": True,
-        "speaker_num": 0,
-    }
+        assert bodies["video_translate"] == {
+            "target_languages": ["English"],
+            "video_url": URL,
+            "enable_caption": True,
+            "speaker_num": 0,
+        }
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -156,6 +155,20 @@ async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -
     told = (ran.out + ran.err).splitlines()
     assert """p.jsonl:1: target_languages: 'English' is in no list; write ["English"]""" in told
     assert any("p.jsonl:2: " in one and "gives each a request" in one for one in told)
+
+
+@pytest.mark.asyncio
+async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
+    tmp_path: Path,
+) -> None:
+    rows = [IMAGE, DUB, {**DUB, "target_languages": ["Klingon"]}]
+    file = written(tmp_path / "mixed.jsonl", rows)
+    async with Emulator(seconds=0.05) as emulator:
+        ran = await keevx("run", file, cwd=tmp_path, **at(emulator))
+    assert (ran.code, "2 of 3 done, 1 failed" in ran.out) == (1, True), ran.err
+    assert "mixed.jsonl:3: target_languages: ('Klingon',) is not offered here; there is" in ran.err
+    assert emulator.creates.total() == 2
+    assert emulator.requests["GET /v1/video_translate/target_languages"] == 1
 
 
 @pytest.mark.asyncio

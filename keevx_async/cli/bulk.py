@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +19,7 @@ from keevx_async.journal import Journal
 from keevx_async.naming import Names
 from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
+from keevx_async.video_translate import VideoTranslate
 
 from .advice import advice
 from .dry import estimated
@@ -207,8 +208,9 @@ async def _reported(run: Run, results: Results) -> int:
 async def _run(run: Run, report: Report) -> int:
     prompts = Prompts(run.source)
     async with _client(run, report) as keevx:
+        asked = knowing_languages(keevx, prompts)
         fan = keevx.generate_many(
-            prompts, concurrency=run.concurrency, download=run.out, key=prompts.key
+            asked, concurrency=run.concurrency, download=run.out, key=prompts.key
         )
         code = await work_off(fan, prompts, report, run.out)
     if not run.quiet:
@@ -216,6 +218,20 @@ async def _run(run: Run, report: Report) -> int:
         for line in advice(report.tally, failed, run.journal_words, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
+
+
+async def knowing_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Request]:
+    """Yield requests; before the first translation, have the client know what can be spoken.
+
+    Then one to another language is refused before it is sent.
+    """
+    known = False
+    for request in prompts:
+        if not known and isinstance(request, VideoTranslate):
+            known = True
+            with suppress(KeevxError):  # unknown, it is Keevx that refuses
+                await keevx.target_languages()
+        yield request
 
 
 @asynccontextmanager
