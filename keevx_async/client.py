@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import settings
-from .errors import SubmissionUncertain
+from .errors import APIError, AuthenticationError, SubmissionUncertain
 from .events import Event, guarded
 from .fanout import FanOut, Work
 from .jobs import Jobs, KeyOf, succeeded
@@ -295,3 +295,23 @@ class Keevx(Session):
         fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
+
+
+async def knock(api_key: str | None = None, **given: Any) -> None:
+    """Ask about a task that is not there: tells a wrong key or host before anything is paid.
+
+    Args:
+        api_key: as of ``Keevx``.
+        given: likewise.
+
+    Raises:
+        AuthenticationError: the key is refused.
+        ConnectionFailed: Keevx could not be reached.
+    """
+    async with Keevx(api_key, retry=RetryPolicy(attempts=2, first_delay=0.2), **given) as keevx:
+        try:
+            await keevx.status("i2v-" + "0" * 32)
+        except AuthenticationError:
+            raise
+        except APIError:
+            return

@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Parameter
 
-from keevx_async.client import Keevx
-from keevx_async.errors import APIError, AuthenticationError, KeevxError
+from keevx_async.client import Keevx, knock
+from keevx_async.errors import KeevxError
 from keevx_async.fanout import FanOut
 from keevx_async.journal import Journal
 from keevx_async.naming import Names
-from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 from keevx_async.video_translate import VideoTranslate
 
@@ -197,7 +196,7 @@ async def _reported(run: Run, results: Results) -> int:
 
     with interruptible(tell):
         try:
-            await _knock()
+            await knock()
             return await _run(run, report)
         except asyncio.CancelledError:
             if not report.stopping:
@@ -271,14 +270,3 @@ async def _follow(fan: FanOut[Request], prompts: Prompts, report: Report) -> Non
     finally:
         for outcome in fan.outcomes:
             report.add(outcome, prompts.ended(outcome.request))
-
-
-async def _knock() -> None:
-    """Ask about a task that is not there: tells a wrong key or host before anything is paid."""
-    async with Keevx(retry=RetryPolicy(attempts=2, first_delay=0.2)) as keevx:
-        try:
-            await keevx.status("i2v-" + "0" * 32)
-        except AuthenticationError:
-            raise
-        except APIError:
-            return

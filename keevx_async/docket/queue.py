@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import islice
 from secrets import token_hex
-from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from docket import Disposition, Docket, Execution, TaskCall
@@ -82,12 +81,7 @@ class KeevxDocket:
             self._stack = stack.pop_all()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._lookout.close()
         await self._stack.aclose()
 

@@ -7,15 +7,11 @@ from collections.abc import Awaitable, Coroutine
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Self
 
-from attrs import evolve
 from docket import Docket, Worker
 
-from ..client import Keevx
-from ..errors import APIError, AuthenticationError
-from ..policies import RetryPolicy
+from ..client import knock
 from .member import WorkerSettings, worker_settings, worker_stop
 from .pace import Stop
 from .queue import KeevxDocket
@@ -30,8 +26,7 @@ class KeevxWorker:
 
     Args:
         docket: whose requests it makes.
-        settings: what its client is set up with; every worker of a fleet is given the same
-            ``rate``.
+        settings: what its client is set up with.
         name: as of Docket's worker.
         redelivery_timeout: after how long what a dead worker held is another's.
 
@@ -55,7 +50,8 @@ class KeevxWorker:
         self._stop = Stop()
 
     async def __aenter__(self) -> Self:
-        await self._knock()
+        given = self._settings
+        await knock(given.api_key, base_url=given.base_url, timeout=given.timeout)
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
         polls = self._settings.polling.concurrency
@@ -72,12 +68,7 @@ class KeevxWorker:
         self._context.run(worker_stop.set, self._stop)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     def _worker(self, docket: Docket, concurrency: int) -> Worker:
@@ -118,20 +109,6 @@ class KeevxWorker:
             polling.cancel()
             await asyncio.wait({polling})
         await _run(self._polling.run_until_finished())
-
-    async def _knock(self) -> None:
-        """Ask about a task that is not there: a wrong key is told before anything is paid."""
-        settings = self._settings
-        quick = evolve(settings, retry=RetryPolicy(attempts=2, first_delay=0.2))
-        async with Keevx(
-            quick.api_key, base_url=quick.base_url, retry=quick.retry, timeout=quick.timeout
-        ) as keevx:
-            try:
-                await keevx.status("i2v-" + "0" * 32)
-            except AuthenticationError:
-                raise
-            except APIError:
-                return
 
 
 async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
