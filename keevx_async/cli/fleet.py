@@ -38,7 +38,7 @@ async def worker(
     fleet: Fleet = "keevx",
     rate: Annotated[
         float | None,
-        Parameter(help="Creates per second of the whole fleet; the same for every worker."),
+        Parameter(help="Creates per second of the whole fleet; by default as its others do."),
     ] = None,
     concurrency: Annotated[int, Parameter(help="Creates under way at a time in this worker.")] = 64,
     on_uncertain: Annotated[
