@@ -100,6 +100,13 @@ class _Entry:
         self.rate = 0.0
 
 
+def intensity_of(policy: PollPolicy) -> Intensity:
+    """Return what turns durations into polls within a policy's bounds."""
+    most = JITTER[0] / min(policy.shortest, policy.longest)
+    least = min(most, max(SELDOM, sum(JITTER) / policy.longest))
+    return Intensity(least, most, policy.polls_per_task)
+
+
 class Schedule:
     """Says which tasks are due.
 
@@ -119,9 +126,7 @@ class Schedule:
         self._durations = Durations() if durations is None else durations
         self._uniform = uniform
         self._shortest = min(policy.shortest, policy.longest)
-        most = JITTER[0] / self._shortest
-        least = min(most, max(SELDOM, sum(JITTER) / policy.longest))
-        self._intensity = Intensity(least, most, policy.polls_per_task)
+        self._intensity = intensity_of(policy)
         self._kinds: dict[Hashable, _Kind] = {}
         self._ageless = _Kind(None, self._intensity.prior())
         self._entries: dict[str, _Entry] = {}

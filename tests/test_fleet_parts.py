@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -137,6 +138,13 @@ def test_a_wait_keeps_within_the_policys_bounds(
     for _ in range(3):
         assert min(shortest, longest) <= waits.next("V", age) <= longest
         waits.ended("V", age / 2, age)
+
+
+def test_a_policy_that_names_no_longest_wait_still_asks() -> None:
+    waits = Waits(PollPolicy(longest=math.inf), Durations(), lambda: 0.5)
+    for _ in range(3):
+        assert 0 < waits.next("V", 60.0) < math.inf
+        waits.ended("V", 30.0, 31.0)
 
 
 def polled(waits: Waits, lasts: float) -> tuple[int, float]:

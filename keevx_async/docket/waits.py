@@ -6,9 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-from ..durations import Curve, Durations, Intensity
+from ..durations import Curve, Durations
 from ..policies import PollPolicy
-from ..polling import JITTER
+from ..polling import JITTER, intensity_of
 
 RELEARN = 8
 """Ends of a group after which its curve is made anew: a first one is, then every so many."""
@@ -36,9 +36,7 @@ class Waits:
         self._longest = policy.longest
         self._durations = durations
         self._uniform = uniform
-        most = JITTER[0] / self._shortest
-        least = min(most, sum(JITTER) / policy.longest)
-        self._intensity = Intensity(least, most, policy.polls_per_task)
+        self._intensity = intensity_of(policy)
         self._curves: dict[str, Curve] = {}
         self._news: Counter[str] = Counter()
 
