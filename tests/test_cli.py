@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from keevx_async.testing import Emulator, Faults
+from tests.conftest import default_signals
 
 GOOD: dict[str, Any] = {
     "model": "V",
@@ -41,17 +42,18 @@ class Ran:
 
 
 async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "keevx_async.cli",
-        *map(str, arguments),
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **env},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    with default_signals():
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "keevx_async.cli",
+            *map(str, arguments),
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "200", **env},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
 
 
 async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ran:

@@ -22,6 +22,8 @@ AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 def interruptible(tell: Callable[[int], None]) -> Generator[None]:
     """Let each signal cancel the current task: the first politely, the second ends its grace.
 
+    A signal that the parent process ignores (as ``nohup`` and a shell's ``&`` do) stays ignored.
+
     Args:
         tell: told how many there have been.
     """
@@ -39,7 +41,8 @@ def interruptible(tell: Callable[[int], None]) -> Generator[None]:
     # Windows has none, there asyncio.run cancels once, at Ctrl-C; nor has a second thread.
     with suppress(NotImplementedError, RuntimeError):
         for number in SIGNALS:
-            loop.add_signal_handler(number, stop)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, stop)
     try:
         yield
     finally:
