@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async.testing import Emulator, Faults
+from tests.conftest import default_signals
 from tests.test_cli import at, written
 from tests.test_cli_run import results, takes
 
@@ -69,11 +70,12 @@ async def terminal(
     termios.tcsetwinsize(end, (30, columns))
     plain = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ITS_OWN, *map(str, arguments),
-            cwd=cwd, env={**plain, "TERM": "xterm-256color", **env},
-            stdin=end, stdout=end, stderr=end, start_new_session=True,
-        )  # fmt: skip
+        with default_signals():
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", ITS_OWN, *map(str, arguments),
+                cwd=cwd, env={**plain, "TERM": "xterm-256color", **env},
+                stdin=end, stdout=end, stderr=end, start_new_session=True,
+            )  # fmt: skip
     finally:
         os.close(end)
     shown = Terminal(screen, process)

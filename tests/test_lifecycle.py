@@ -21,6 +21,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
+from tests.conftest import default_signals
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_emulator import until
 
@@ -151,13 +152,14 @@ asyncio.run(main())
 
 
 def run(script: str, here: Path, warn: str = "error") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "dev", "-W", warn, "-c", BEGIN + script, str(here)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with default_signals():
+        return subprocess.run(
+            [sys.executable, "-X", "dev", "-W", warn, "-c", BEGIN + script, str(here)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
 
 @pytest.mark.smoke

@@ -24,7 +24,7 @@ from keevx_async import CallbackReceiver, Journal
 from keevx_async.events import Ended, Event, Submitted
 from keevx_async.tasks import Task
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import FakeClock
+from tests.conftest import FakeClock, default_signals
 from tests.test_callbacks import loopback, under_uvicorn
 from tests.test_client import a_request, keevx_of, some_requests
 from tests.test_emulator import until
@@ -162,10 +162,11 @@ async def a_process(emulator: Emulator, folder: Path) -> AsyncGenerator[tuple[An
         "KEEVX_API_KEY": "test-key", "KEEVX_BASE_URL": emulator.url, "PORT": str(port),
         "CALLBACK_URL": f"{origin}/keevx", "CALLBACK_SECRET": SECRET,
     }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, EXAMPLES / "service.py", cwd=folder, env=environment,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    with default_signals():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, EXAMPLES / "service.py", cwd=folder, env=environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
     try:
         assert process.stdout
         async with asyncio.timeout(30), aiohttp.ClientSession() as session:
