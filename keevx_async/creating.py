@@ -36,7 +36,8 @@ Ts = TypeVarTuple("Ts")
 _NO_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
-Uploads = Callable[[tuple[Path, ...]], Awaitable[Mapping[Path, str]]]
+Uploads = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
+"""Takes local files, and the names of the formats that they may be; returns the URL of each."""
 
 
 class Plan(NamedTuple):
@@ -151,7 +152,8 @@ class Creator:
     async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
         request, files = plan.request, plan.request.local_files()
         if files:
-            request = request.with_urls(await self._uploads(files))
+            urls = await self._uploads(files, request.kind.formats)
+            request = request.with_urls(urls)
         differs = files or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 

@@ -39,7 +39,8 @@ class Violation:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
+        # The message of an unknown field names it already.
+        return self.message if self.rule == "unknown" else f"{self.field}: {self.message}"
 
 
 class KeevxError(Exception):

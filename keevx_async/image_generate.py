@@ -5,30 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 from attrs import field, frozen
 
-from .checks import Check, a_prompt, a_source, a_url, in_range, one_of, some
-from .inputs import listed
-from .kinds import Kind
+from .checks import Check, Found, a_prompt, a_source, a_url, in_range, one_of, some
+from .inputs import listed, to_int, to_text, to_url
+from .kinds import REFERENCE_FORMATS, Kind
 from .requests import Request
+from .rules import IMAGE_VALUES
 
-Module = Literal["std", "pro"]
-Quality = Literal["1K", "2K", "4K"]
-Ratio = Literal["1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
+
+def _listed_value(name: str, value: object) -> Found:
+    return one_of(name, value, IMAGE_VALUES[name])
 
 
 @frozen(kw_only=True)
 class ImageGenerate(Request):
     """One image-generation job, fields named as the API names them.
 
-    Source: the vendor's skill pages, "image_generate".
+    Source: the vendor's skill pages, "image_generate". What ``module``, ``image_quality`` and
+    ``image_ratio`` take is listed in ``keevx_async.rules.IMAGE_VALUES``, to which you may add.
 
     Args:
         prompt: 1 to 1000 characters.
         reference_images: up to five URLs, local paths or earlier tasks; the server would cut
-            more off without a word.
+            more off without a word. Files may be JPEG, PNG, WebP, BMP or GIF.
         module: ``std`` or ``pro``.
         generate_count: number of images, 1 to 8; one task id each.
         image_quality: ``1K``, ``2K`` or ``4K``.
@@ -45,6 +47,7 @@ class ImageGenerate(Request):
         prefix="i2is-",
         results=("image_url",),
         longest=600.0,
+        formats=REFERENCE_FORMATS,
         codes={100002: 100001, 110002: 100003},
     )
     sources: ClassVar[tuple[str, ...]] = ("reference_images",)
@@ -52,17 +55,17 @@ class ImageGenerate(Request):
     rules: ClassVar[Mapping[str, Check]] = {
         "prompt": partial(a_prompt, longest=1000),
         "reference_images": partial(some, check=a_source, most=5),
-        "module": partial(one_of, allowed=get_args(Module)),
+        "module": _listed_value,
         "generate_count": partial(in_range, low=1, high=8),
-        "image_quality": partial(one_of, allowed=get_args(Quality)),
-        "image_ratio": partial(one_of, allowed=get_args(Ratio)),
+        "image_quality": _listed_value,
+        "image_ratio": _listed_value,
         "callback_url": a_url,
     }
 
-    prompt: str
+    prompt: str = field(converter=to_text)
     reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
-    module: Module = "std"
-    generate_count: int = 1
-    image_quality: Quality = "2K"
-    image_ratio: Ratio = "9:16"
-    callback_url: str | None = None
+    module: str = field(default="std", converter=to_text)
+    generate_count: int = field(default=1, converter=to_int)
+    image_quality: str = field(default="2K", converter=to_text)
+    image_ratio: str = field(default="9:16", converter=to_text)
+    callback_url: str | None = field(default=None, converter=to_url)

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from .checks import Found, a_flag, a_prompt, a_source, a_url, in_range, one_of, some
 from .errors import Violation
-from .inputs import an_image, listed
+from .inputs import an_image, listed, to_bool, to_int, to_text, to_url
 from .kinds import Kind
 from .requests import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
@@ -53,17 +53,17 @@ class ImageToVideo(Request):
     sources: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
     alike: ClassVar[tuple[str, ...]] = ("model", "aspect_resolution", "duration", "generate_audio")
 
-    model: str
-    prompt: str
-    aspect_ratio: str
-    aspect_resolution: str
-    duration: int
+    model: str = field(converter=to_text)
+    prompt: str = field(converter=to_text)
+    aspect_ratio: str = field(converter=to_text)
+    aspect_resolution: str = field(converter=to_text)
+    duration: int = field(converter=to_int)
     image_url: str | Path | None = field(default=None, converter=an_image)
     end_image_url: str | Path | None = field(default=None, converter=an_image)
     reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
-    generate_audio: bool = False
-    generate_count: int = 1
-    callback_url: str | None = None
+    generate_audio: bool = field(default=False, converter=to_bool)
+    generate_count: int = field(default=1, converter=to_int)
+    callback_url: str | None = field(default=None, converter=to_url)
 
     def violations(self) -> Found:
         """Return every rule this request breaks."""
@@ -92,7 +92,7 @@ def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ..
         request.aspect_ratio,
         request.aspect_resolution,
         duration,
-        duration.__class__,  # True is 1, and 6.0 is 6, but not here
+        duration.__class__,  # True is 1, but not here
         request.generate_audio,
         request.generate_audio.__class__,
         count,
@@ -110,7 +110,7 @@ def _free(request: ImageToVideo, rules: ModelRules | None) -> Found:
         found += a_source("image_url", request.image_url)
     if request.end_image_url is not None:
         found += a_source("end_image_url", request.end_image_url)
-    if request.reference_images != ():
+    if _has_references(request):
         found += some("reference_images", request.reference_images, a_source)
     if request.callback_url is not None:
         found += a_url("callback_url", request.callback_url)
@@ -131,15 +131,21 @@ def _settings(request: ImageToVideo, rules: ModelRules | None) -> Found:
     return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
 
 
+def _has_references(request: ImageToVideo) -> bool:
+    """Tell whether there are references; what is not a list of them is refused by its own check."""
+    references: object = request.reference_images
+    return not isinstance(references, tuple) or bool(references)
+
+
 def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    where = f" that model {request.model} takes"
+    where = f" for model {request.model}"
     yield from one_of("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
 
 
 def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
     # With neither image nor references the one violation is that: not the duration as well.
-    started = request.image_url is not None or not request.reference_images
-    where = f" seconds that model {request.model} takes"
+    started = request.image_url is not None or not _has_references(request)
+    where = f" seconds for model {request.model}"
     if rules.reference_durations is not None:
         where += " with a start frame" if started else " with references alone"
     allowed = rules.durations_for(start_frame=started)
@@ -147,7 +153,7 @@ def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
 
 
 def _images(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    started, referring = request.image_url is not None, bool(request.reference_images)
+    started, referring = request.image_url is not None, _has_references(request)
     if started and rules.start_frame == "unused":
         yield _unused(request, "image_url")
     if not started and rules.start_frame == "required":
@@ -174,7 +180,7 @@ def _reference_count(request: ImageToVideo, rules: ModelRules) -> Iterator[Viola
         if most == 0:
             yield _unused(request, "reference_images")
             return
-        message = f"has {len(references)} images, model {request.model} takes at most {most}"
+        message = f"must have at most {most} images for model {request.model} (got {len(references)})"
         yield Violation("reference_images", references, "count", message)
 
 
@@ -184,7 +190,7 @@ def _audio(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
 
 
 def _unused(request: ImageToVideo, name: str) -> Violation:
-    message = f"is not used by model {request.model}; leave it out"
+    message = f"is not used by model {request.model}: leave it out"
     return Violation(name, getattr(request, name), "unused", message)
 
 

@@ -1,48 +1,32 @@
-"""Images on this machine: what their bytes say they are. Nothing here is sent."""
+"""Images and videos on this machine: read, and told by their bytes. Nothing here is sent."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import os
-import re
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from attrs import frozen
 
+from .checks import shown
 from .errors import UploadError
+from .media_types import HEAD, MEDIA_TYPES, MediaType, foreign_type_of, media_type_of
 
 MAX_UPLOAD = 20 * 1024 * 1024
-"""Bytes; keevx-api.md, "Upload"."""
+"""Bytes of an image; keevx-api.md, "Upload". For videos the vendor names no limit."""
+ALL_FORMATS = tuple(one.name for one in MEDIA_TYPES)
 
 CHUNK = 256 * 1024
 SETTLED = 2.0
 """Seconds: a file written to more lately may change again and keep its times and size, as file
 systems tell time in steps (what git calls a racy entry)."""
-
-# Leading bytes of what Keevx takes (keevx-api.md, "Upload": JPG, PNG, WebP), and the endings
-# that names of such files have, the usual one first.
-_MAGIC = (
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg", (".jpg", ".jpeg", ".jpe", ".jfif")),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png", (".png",)),
-    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), "image/webp", (".webp",)),
-)
-
-
-class ImageType(NamedTuple):
-    """A type of image: what it is called in a header, and at the end of a name."""
-
-    media_type: str
-    suffixes: tuple[str, ...]
-
-    def name(self, stem: str, suffix: str) -> str:
-        """Return a file's name, its suffix put right if it lies."""
-        return stem + (suffix if suffix.lower() in self.suffixes else self.suffixes[0])
 
 
 class Version(NamedTuple):
@@ -91,7 +75,7 @@ class Image:
     """
 
     digest: str
-    type: ImageType
+    type: MediaType
     version: Version
     settled: bool
 
@@ -120,82 +104,173 @@ def version_of(path: Path) -> Version:
     """Return what a file is like now.
 
     Raises:
-        UploadError: it cannot be read, or is none.
+        UploadError: it cannot be read, or is not a regular file.
     """
     with _telling(path):
         found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):  # a pipe can be read once only, a folder not at all
-        raise UploadError(f"cannot read {path}: it is no regular file; give its bytes instead")
+        raise UploadError(f"cannot read {path}: it is not a regular file; give its bytes instead")
     return Version.of(found)
 
 
-def look(path: Path) -> Image:
+def look(path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
     """Read a file through, a piece at a time, and say what it is.
 
+    Args:
+        path: the file.
+        formats: what it may be, by the names in ``media_types``.
+
     Raises:
-        UploadError: it cannot be read, is too large, empty, or of a type Keevx does not take.
+        UploadError: it cannot be read, is too large, empty, cut short, or none of formats.
     """
     version = version_of(path)
-    digest, size, head = hashlib.sha256(), 0, b""
+    digest, left = hashlib.sha256(), version.size
     with _telling(path), open(path, "rb") as file:
-        while size <= MAX_UPLOAD and (piece := file.read(CHUNK)):
-            head = head or piece[:16]
-            size += len(piece)
+        kind = checked(str(path), file, version.size, formats)
+        file.seek(0)
+        while left > 0 and (piece := file.read(min(CHUNK, left))):
+            left -= len(piece)
             digest.update(piece)
-    kind = checked(str(path), head, size)
     touched = max(version.modified, version.changed) / 1e9
     return Image(digest.hexdigest(), kind, version, time.time() - touched > SETTLED)
 
 
-def glance(path: Path) -> ImageType:
-    """Return what a file is by its size and first bytes; the rest stays unread.
+def glance(path: Path, formats: Collection[str] = ALL_FORMATS) -> MediaType:
+    """Return what a file is, of which only what tells that is read.
+
+    Args:
+        path: the file.
+        formats: what it may be.
 
     Raises:
         UploadError: as ``look``.
     """
     size = version_of(path).size
     with _telling(path), open(path, "rb") as file:
-        return checked(str(path), file.read(16), size)
+        return checked(str(path), file, size, formats)
 
 
-def read(source: bytes | BinaryIO) -> tuple[bytes, ImageType]:
-    """Return an image's bytes and type; a file is read no further than 20 MB.
-
-    Raises:
-        UploadError: as ``look``.
-    """
-    what = "the image"
-    with _telling(what):
-        data = source if isinstance(source, bytes) else _read(source)
-    return data, checked(what, data[:16], len(data))
-
-
-def _read(file: BinaryIO) -> bytes:
-    data = file.read(MAX_UPLOAD + 1) if hasattr(file, "read") else None
-    if not isinstance(data, bytes):
-        raise UploadError(f"{type(file).__name__} is not a path, bytes or a binary file")
-    return data
-
-
-def checked(what: str, head: bytes, size: int) -> ImageType:
-    """Return the type of an image by its first bytes.
+def read(source: object) -> tuple[bytes, MediaType]:
+    """Return the bytes and type of a file in memory, or of an open one from where it stands.
 
     Raises:
-        UploadError: it is too large, empty, or of a type Keevx does not take.
+        UploadError: as ``look``, or it is neither.
     """
-    if size > MAX_UPLOAD:
+    if isinstance(source, bytes | bytearray | memoryview):
+        data, what = bytes(source), "the data"
+    else:
+        data, what = _read(source), f"the file {shown(getattr(source, 'name', source))}"
+    return data, checked(what, io.BytesIO(data), len(data))
+
+
+def _read(file: object) -> bytes:
+    """Return the rest of a binary file; of an image no more than tells that it is too large."""
+    reading = getattr(file, "read", None)
+    if not callable(reading):
+        raise UploadError(f"must be a path, bytes or a binary file (got {shown(file)})")
+    pieces: list[bytes] = []
+    size = 0
+    with _telling(f"the file {shown(getattr(file, 'name', file))}"):
+        while piece := reading(CHUNK):
+            if not isinstance(piece, bytes | bytearray | memoryview):
+                raise UploadError(_not_binary(file, piece))
+            pieces.append(bytes(piece))
+            size += len(pieces[-1])
+            if size > MAX_UPLOAD and not _is_video(media_type_of(pieces[0][:HEAD])):
+                break
+    if not pieces and (at := _position(file)):
+        raise UploadError(f"the file has no bytes after position {at}: call its seek(0) first")
+    return b"".join(pieces)
+
+
+def _not_binary(file: object, piece: object) -> str:
+    if isinstance(piece, str):
+        return "must be a path, bytes or a binary file (got text): open it with mode 'rb'"
+    if inspect.iscoroutine(piece):
+        piece.close()
+        return "must be a path, bytes or a binary file (got an asynchronous one): read it first"
+    return f"must be a path, bytes or a binary file (got {shown(file)})"
+
+
+def _position(file: object) -> int:
+    try:
+        return int(file.tell())  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):  # a pipe has none
+        return 0
+
+
+def _is_video(kind: MediaType | None) -> bool:
+    return kind is not None and kind.media_type.startswith("video/")
+
+
+def checked(
+    what: str, file: BinaryIO, size: int, formats: Collection[str] = ALL_FORMATS
+) -> MediaType:
+    """Return the type of a file.
+
+    Args:
+        what: names it in errors.
+        file: which can seek.
+        size: its bytes.
+        formats: what it may be.
+
+    Raises:
+        UploadError: it is none of formats, too large, empty or cut short.
+    """
+    if size == 0:
+        raise UploadError(f"{what} is empty (0 bytes)")
+    head = file.read(HEAD)
+    kind = media_type_of(head)
+    if size > MAX_UPLOAD and not _is_video(kind):
         raise UploadError(
             f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
         )
-    for magic, media_type, suffixes in _MAGIC:
-        if magic.match(head):
-            return ImageType(media_type, suffixes)
-    raise UploadError(f"{what} is no JPEG, PNG or WebP image, by its first bytes; convert it")
+    if kind is None:
+        foreign = foreign_type_of(head)
+        raise UploadError(f"{what} {_wrong_type(foreign, formats)}")
+    require_format(what, kind, formats)
+    if not kind.complete(file, size):
+        raise UploadError(
+            f"{what} is cut short: the end of the {kind.name} file is missing; save or download "
+            "it again"
+        )
+    return kind
+
+
+def require_format(what: object, kind: MediaType, formats: Collection[str]) -> None:
+    """Refuse a file that is none of formats.
+
+    Raises:
+        UploadError: it is not.
+    """
+    if kind.name not in formats:
+        raise UploadError(f"{what} {_wrong_type(kind.name, formats)}")
+
+
+def _wrong_type(found: str | None, formats: Collection[str]) -> str:
+    *others, last = formats
+    listed = f"{', '.join(others)} or {last}" if others else last
+    if found is None:
+        return f"is not a {listed} file, by its first bytes; convert it"
+    return f"is a {found} file, by its first bytes, and must be {listed}; convert it"
 
 
 @contextmanager
 def _telling(what: object) -> Generator[None]:
+    """Raise what an operating system says of a file as an UploadError."""
     try:
         yield
     except OSError as error:
-        raise UploadError(f"cannot read {what}: {error.strerror or error}") from error
+        hint = _hint(what) if isinstance(error, FileNotFoundError) else ""
+        raise UploadError(f"cannot read {what}: {error.strerror or error}{hint}") from error
+    except ValueError as error:  # a NUL in a path, or a file that was closed
+        raise UploadError(f"cannot read {what}: {error}") from error
+
+
+def _hint(path: object) -> str:
+    text = str(path)
+    if text.startswith("~"):
+        return "; ~ is not expanded: call expanduser() on the path"
+    if text.lower().startswith(("http:", "https:")):
+        return "; it is a URL, which needs no upload"
+    return ""

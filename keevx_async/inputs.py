@@ -1,13 +1,25 @@
-"""What a request is made from: URLs, local files, and what earlier tasks made."""
+"""What a request is made from: URLs, local files, what earlier tasks made, and plain values.
+
+Callers hold values of many libraries: numpy's numbers, rows of pandas, pydantic's URLs. The
+converters here turn each into the built-in type that it stands for, and leave what stands for
+none of them as it is, for the checks to refuse with the value that the caller gave.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+import os
+from collections.abc import Iterable, Iterator, Mapping, Set
+from numbers import Number
 from pathlib import Path, PurePath
-from typing import Protocol, SupportsIndex, cast
+from typing import Protocol, SupportsIndex, TypeVar, cast
+from urllib.parse import quote, unquote_to_bytes
+from urllib.request import url2pathname
 
 FILE_SCHEME = "file:"
 TASK_SCHEME = "task:"
+
+T = TypeVar("T")
 
 
 class Made:
@@ -42,28 +54,111 @@ class Images(Protocol):
     def __getitem__(self, index: SupportsIndex, /) -> str | Path | Made: ...
 
 
+def to_int(value: int) -> int:
+    """Return the integer that a value stands for, or the value itself.
+
+    Integers of any library count (``operator.index``), and so do floats and decimals without a
+    fraction, as spreadsheets and pandas write them. A bool is not an integer here.
+    """
+    if value.__class__ is int:
+        return value
+    found = _scalar(value)
+    if isinstance(found, bool):
+        return value
+    try:
+        return operator.index(cast("SupportsIndex", found))
+    except TypeError:
+        pass
+    if not isinstance(found, Number):
+        return value
+    try:
+        whole = int(cast("int", found))
+    except (TypeError, ValueError, OverflowError):  # complex, NaN, infinite
+        return value
+    return whole if whole == found else value
+
+
+def to_bool(value: bool) -> bool:
+    """Return the bool that a value stands for, such as ``numpy.True_``, or the value itself."""
+    if value.__class__ is bool:
+        return value
+    found = _scalar(value)
+    return found if isinstance(found, bool) else value
+
+
+def _scalar(value: object) -> object:
+    """Return what a scalar of numpy or its like holds: those have no dimensions, and ``item``."""
+    if getattr(value, "ndim", None) == 0 and callable(item := getattr(value, "item", None)):
+        return item()
+    return value
+
+
+def to_text(value: T) -> T | str:
+    """Return a ``str`` of another class (an enum's member, ``numpy.str_``) as a plain one."""
+    if value.__class__ is str or not isinstance(value, str) or isinstance(value, Borrowed):
+        return value
+    return str.__str__(value)
+
+
+def to_url(value: T) -> T | str:
+    """Return a URL object (pydantic's, yarl's, httpx's) as its text, anything else as it is."""
+    if value is None or value.__class__ is str:
+        return value
+    if isinstance(value, str):
+        return to_text(value)
+    if isinstance(value, bytes | PurePath | Made):
+        return value
+    text = str(value)
+    return text if text[:8].lower().startswith(("http://", "https://")) else value
+
+
+def is_null(value: object) -> bool:
+    """Tell whether a value means "nothing there": None, or what pandas writes for it."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value  # NaN, and nothing else
+
+
+def to_items(value: object) -> tuple[object, ...] | None:
+    """Return the items of a list, tuple, array, Series or another iterable; else None.
+
+    One text is not a list of its letters, a mapping not one of its names. A set has no order,
+    which matters to images.
+    """
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping | Set):
+        return None
+    try:
+        return tuple(cast("Iterable[object]", value))
+    except TypeError:  # not an iterable, or an array of no dimensions
+        return None
+
+
 def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Return a list as a tuple; anything else is left for the rules to refuse."""
-    return tuple(value) if isinstance(value, list) else value
+    """Return a list of texts as a tuple; what is not a list is left for the rules to refuse."""
+    items = to_items(value)
+    return value if items is None else tuple([cast("str", to_text(one)) for one in items])  # type: ignore[return-value]
 
 
 def listed(value: Images) -> tuple[str | Path, ...]:
-    """Return a list of sources as a tuple of them; anything else is left for the rules."""
-    if value == ():
+    """Return a list of sources as a tuple; what is not a list is left for the rules to refuse."""
+    if value.__class__ is tuple and not value:
         return ()
-    if isinstance(value, list | tuple):
-        return tuple([cast("str | Path", an_image(one)) for one in cast("Images", value)])
-    return cast("tuple[str | Path, ...]", value)
+    items = to_items(value)
+    if items is None:
+        return cast("tuple[str | Path, ...]", value)
+    return tuple([cast("str | Path", an_image(cast("str", one))) for one in items])
 
 
 def an_image(value: str | Path | Made | None) -> str | Path | None:
     """Return the URL of the image that a task made; one without is left for the rules."""
-    return _borrowed(value, "image_url") if isinstance(value, Made) else value
+    if value is None or value.__class__ is str:
+        return cast("str | None", value)
+    return _borrowed(value, "image_url") if isinstance(value, Made) else to_url(value)
 
 
-def a_video(value: str | Made) -> str:
+def a_video(value: str | Path | Made) -> str | Path:
     """Return the URL of the video that a task made; one without is left for the rules."""
-    return _borrowed(value, "video_url") if isinstance(value, Made) else value
+    return _borrowed(value, "video_url") if isinstance(value, Made) else to_url(value)
 
 
 def _borrowed(task: Made, name: str) -> str:
@@ -78,7 +173,9 @@ def _borrowed(task: Made, name: str) -> str:
 def plain(value: object) -> object:
     """Return a field's value as JSON knows it."""
     if isinstance(value, PurePath):
-        return FILE_SCHEME + value.as_posix()
+        path = value.as_posix()
+        # After ``//`` a URI names a host, so a path that begins so is written as a whole URI.
+        return FILE_SCHEME + (f"//{quote(path)}" if path.startswith("//") else path)
     if isinstance(value, tuple):
         return [plain(one) for one in cast(tuple[object, ...], value)]
     return str(value) if isinstance(value, Borrowed) else value
@@ -94,10 +191,26 @@ def lasting(value: object) -> object:
 
 
 def rich(value: object) -> object:
-    """Return a field's value as ``plain`` was given it."""
+    """Return a field's value as ``plain`` was given it.
+
+    Two forms of ``file:`` are read, which the slashes after it tell apart:
+
+    1. ``file:PATH``, as ``plain`` writes it: the path as it is, percent signs included.
+    2. ``file:///PATH``, a URI as ``Path.as_uri()`` writes it (RFC 8089): ``%20`` is a blank. A
+       URI that names another host is left for the rules to refuse.
+    """
     if isinstance(value, str) and value[:5].lower() == FILE_SCHEME:
         path = value[len(FILE_SCHEME) :]
-        return Path(path[2:] if path.startswith("///") else path)
-    if isinstance(value, list):
-        return tuple(rich(one) for one in cast(list[object], value))
-    return value
+        if not path.startswith("//"):
+            return Path(path)
+        host, slash, rest = path[2:].partition("/")
+        return _path_of(slash + rest) if host.lower() in ("", "localhost") else value
+    items = None if isinstance(value, str) else to_items(value)
+    return value if items is None else tuple([rich(one) for one in items])
+
+
+def _path_of(quoted: str) -> Path:
+    """Return the path of a URI; url2pathname alone knows drives, and elsewhere it reads hosts."""
+    if os.name == "nt":
+        return Path(url2pathname(quoted))
+    return Path(os.fsdecode(unquote_to_bytes(quoted)))

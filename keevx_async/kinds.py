@@ -15,6 +15,13 @@ SUFFIXES: Final[Mapping[str, str]] = {
 """The fields of a task that lead to a file, the main one first, and how such a file's name ends
 where its URL does not say. Captions: keevx-api.md, "Sister endpoints"."""
 
+IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
+"""What every kind that starts from images takes. Source: keevx-api.md, "Upload"."""
+REFERENCE_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF")
+"""What references of ``image_generate`` may be. Source: keevx-api.md, "Found later"."""
+VIDEO_FORMATS: Final = ("MP4", "QuickTime", "WebM", "Matroska", "AVI")
+"""Videos to translate. The vendor names MP4 and lists no formats, so common ones are let through."""
+
 
 @frozen(kw_only=True)
 class Kind:
@@ -26,6 +33,7 @@ class Kind:
         prefix: how its task ids begin.
         results: which fields of ``SUFFIXES`` its tasks have.
         longest: seconds that the vendor says, or its suggested polls say, it may take.
+        formats: names of the formats of local files that its sources may be (``media_types``).
         codes: error codes that it has for itself, and those of the family that mean the same.
     """
 
@@ -34,4 +42,5 @@ class Kind:
     prefix: str
     results: tuple[str, ...]
     longest: float
+    formats: tuple[str, ...] = IMAGE_FORMATS
     codes: Mapping[int, int] = field(factory=dict[int, int], hash=False)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Self, cast
 
 import attrs
 
-from .checks import Check, Found
+from .checks import Check, Found, shown
 from .errors import InvalidRequest, Violation
-from .inputs import plain, rich
+from .inputs import is_null, plain, rich
 from .kinds import Kind
 
 
@@ -72,18 +73,42 @@ class Request:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build a request from what ``to_dict`` returned.
+        """Build a request from what ``to_dict`` returned, or from a row of any table.
 
-        A text that begins with ``file:`` becomes a local path, which is uploaded when submitted.
-        In a stranger's data that is a file of yours: look at ``local_files()`` first.
+        Null is absent: None, and the NaN that pandas writes for it. A text that begins with
+        ``file:`` becomes a local path, which is uploaded when submitted. In a stranger's data
+        that is a file of yours: look at ``local_files()`` first.
 
         Raises:
-            InvalidRequest: a field is unknown or missing, or a rule is broken.
+            InvalidRequest: a field is unknown or missing, or a rule is broken; with every
+                violation.
         """
-        raise_unless_fields(cls, data)
-        return cls(
-            **{name: rich(one) if name in cls.sources else one for name, one in data.items()}
-        )
+        if not isinstance(data, Mapping):
+            message = f"must be a mapping of fields to values (got {shown(data)})"
+            raise InvalidRequest([Violation("request", data, "type", message)])
+        known = dict(_defaults(cls))
+        values = {
+            name: rich(value) if name in cls.sources else value
+            for name, value in data.items()
+            if name in known and not is_null(value)
+        }
+        missing = [
+            name
+            for name, default in known.items()
+            if default is attrs.NOTHING and name not in values
+        ]
+        found = [
+            *(_unknown(str(name), data[name], cls) for name in data if name not in known),
+            *(Violation(name, None, "required", "is required") for name in missing),
+        ]
+        if not found:
+            return cls(**values)
+        # What is missing stands as None, so that the rest is checked in the same round.
+        try:
+            cls(**values, **dict.fromkeys(missing))
+        except InvalidRequest as error:
+            found += [one for one in error.violations if one.field not in missing]
+        raise InvalidRequest(found)
 
     def local_files(self) -> tuple[Path, ...]:
         """Return the paths among its sources, in order, which are uploaded when submitted."""
@@ -120,18 +145,15 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
     return _DEFAULTS[cls]
 
 
-def raise_unless_fields(cls: type, data: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest naming each unknown and each missing field of data."""
-    known = dict(_defaults(cls))
-    unknown = [
-        Violation(str(name), data[name], "unknown", f"is no field; known are {', '.join(known)}")
-        for name in data
-        if name not in known
-    ]
-    missing = [
-        Violation(name, None, "required", "is required")
-        for name, default in known.items()
-        if default is attrs.NOTHING and name not in data
-    ]
-    if unknown or missing:
-        raise InvalidRequest([*unknown, *missing])
+def _unknown(name: str, value: object, cls: type[Request]) -> Violation:
+    """Return the violation by a field that there is none of, with the nearest there is."""
+    known = [field for field, _ in _defaults(cls)]
+    plain_names = {_plain_name(field): field for field in known}
+    near = get_close_matches(_plain_name(name), plain_names, n=1)
+    hint = f"did you mean {plain_names[near[0]]!r}?" if near else f"known: {', '.join(known)}"
+    return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
+
+
+def _plain_name(name: str) -> str:
+    """Return a name without what spellings differ by: ``imageUrl``, ``Image URL``, ``image-url``."""
+    return "".join(filter(str.isalnum, name)).casefold()

@@ -80,3 +80,13 @@ MODELS: MutableMapping[str, ModelRules] = {
     ),
 }
 """The rules of each model by its name; add a row when the vendor ships a model before we do."""
+
+IMAGE_VALUES: MutableMapping[str, tuple[str, ...]] = {
+    "module": ("std", "pro"),
+    "image_quality": ("1K", "2K", "4K"),
+    "image_ratio": ("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
+}
+"""What fields of ``ImageGenerate`` take; add a value when the vendor ships one before we do.
+
+Source: the vendor's skill pages, "image_generate".
+"""

@@ -26,11 +26,19 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Call(NamedTuple):
-    """One request: a method, a path below the base URL, a body."""
+    """One request.
+
+    Attributes:
+        method: such as ``POST``.
+        path: below the base URL.
+        body: JSON, or a form.
+        allowance: seconds that it may take on top of the timeout, since its body is large.
+    """
 
     method: str
     path: str
     body: bytes | aiohttp.FormData | None = None
+    allowance: float = 0.0
 
 
 class Reply(NamedTuple):
@@ -189,7 +197,7 @@ class Transport:
         """
         here = self._ready() or await self._open()
         try:
-            with Deadline(here.deadlines):
+            with Deadline(here.deadlines if not call.allowance else self._extended(call)):
                 answer = await here.session.request(
                     call.method,
                     URL(self._base + call.path, encoded=True),
@@ -214,6 +222,10 @@ class Transport:
         # Out here, so that it has no cause: some of aiohttp's errors hold the request's headers.
         log.debug("%s %s: %s", call.method, call.path, fault.reason)
         raise fault
+
+    def _extended(self, call: Call) -> Deadlines:
+        total = self.timeout.total
+        return Deadlines(total and total + call.allowance)
 
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""

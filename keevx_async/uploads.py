@@ -1,4 +1,4 @@
-"""Local images up: each distinct file once, a few at a time, none of them held in memory."""
+"""Local files up: each distinct file once, a few at a time, none of them held in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
@@ -14,8 +14,19 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import aiohttp
 from attrs import define, field
 
+from .checks import shown
 from .errors import ConfigurationError, ResponseError, UploadError
-from .images import ChangedError, Image, ImageType, Version, look, read, version_of
+from .images import (
+    ALL_FORMATS,
+    ChangedError,
+    Image,
+    Version,
+    look,
+    read,
+    require_format,
+    version_of,
+)
+from .media_types import MediaType
 from .naming import safe_name
 from .querying import Querier
 from .retry import Again, Retrier
@@ -29,6 +40,9 @@ nowhere; an hour is far below the 7 days of results, and renewing one an hour co
 MOST_KNOWN = 10_000
 """Files remembered by a client, so that a stream of any length stays small."""
 LOOKS = 3
+SLOWEST = 64 * 1024
+"""Bytes per second. An upload is given its size by this on top of the timeout of an exchange, so
+that neither a long video nor a slow line runs into it."""
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -56,7 +70,7 @@ class Uploaded:
 
 
 class Uploads:
-    """Brings images to Keevx.
+    """Brings images and videos to Keevx.
 
     Args:
         querier: carries them.
@@ -81,30 +95,38 @@ class Uploads:
         self._waiting: dict[asyncio.Task[str], int] = {}
         self._closed = False
 
-    async def files(self, paths: Iterable[Path]) -> Mapping[Path, str]:
+    async def files(
+        self, paths: Iterable[Path], formats: Collection[str] = ALL_FORMATS
+    ) -> Mapping[Path, str]:
         """Return each local file's URL. All are looked at before the first is sent.
 
+        Args:
+            paths: the files.
+            formats: what they may be, by the names in ``media_types``.
+
         Raises:
-            UploadError: one cannot be read, is too large or of another type.
+            UploadError: one cannot be read, is too large, empty, cut short, or none of formats.
         """
         distinct = list(dict.fromkeys(paths))
-        images = await _all(map(self._look, distinct))
+        images = await _all(self._look(path, formats) for path in distinct)
         sent = map(self._file, distinct, images, [None] * len(distinct))
         return dict(zip(distinct, await _all(sent), strict=True))
 
     async def one(self, source: Source, filename: str | None) -> str:
-        """Return an image's URL: of bytes or a binary file always a new one.
+        """Return a file's URL: of bytes or a binary file always a new one.
 
         Raises:
-            UploadError: it cannot be read, is too large or of another type.
+            UploadError: it cannot be read, is too large, empty, cut short or of another type.
         """
+        if filename is not None and not isinstance(filename, str):
+            raise UploadError(f"filename must be a string (got {shown(filename)})")
         if isinstance(source, str | os.PathLike):
             path = Path(source)
             return await self._file(path, await self._look(path), filename)
         async with self._slots:
             data, kind = await asyncio.to_thread(read, source)
-            name = safe_name(filename) if filename else kind.name("image", "")
-            return await self._retrier(lambda: self._post(io.BytesIO(data), name, kind))
+            name = safe_name(filename) if filename else kind.file_name("image", "")
+            return await self._retrier(lambda: self._post(io.BytesIO(data), name, kind, len(data)))
 
     async def close(self) -> None:
         """End what is under way."""
@@ -114,12 +136,14 @@ class Uploads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self, path: Path) -> Image:
+    async def _look(self, path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
         version = await asyncio.to_thread(version_of, path)
-        if (image := self._known.images.get(version)) is None:
-            image = await asyncio.to_thread(look, path)
-            if image.settled:
-                remember(self._known.images, image.version, image)
+        if (image := self._known.images.get(version)) is not None:
+            require_format(path, image.type, formats)  # another kind of job may have named it
+            return image
+        image = await asyncio.to_thread(look, path, formats)
+        if image.settled:
+            remember(self._known.images, image.version, image)
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
@@ -170,13 +194,14 @@ class Uploads:
 
         async def attempt() -> str:
             with image.opened(path) as file:
-                return await self._post(file, name, image.type)
+                return await self._post(file, name, image.type, image.version.size)
 
         async with self._slots:
             return await self._retrier(attempt)
 
-    async def _post(self, file: BinaryIO, name: str, kind: ImageType) -> str:
-        call = Call("POST", UPLOAD_PATH, form_of(file, name, kind.media_type))
+    async def _post(self, file: BinaryIO, name: str, kind: MediaType, size: int) -> str:
+        form = form_of(file, name, kind.media_type)
+        call = Call("POST", UPLOAD_PATH, form, size / SLOWEST)
         reply, envelope = await self._querier.ask(call)
         url = decode_upload(envelope.result or envelope.data)
         if url is None:
@@ -192,7 +217,7 @@ def form_of(file: BinaryIO, name: str, media_type: str) -> aiohttp.FormData:
 
 
 def _name_of(path: Path, image: Image) -> str:
-    return image.type.name(safe_name(path.stem), path.suffix)
+    return image.type.file_name(safe_name(path.stem), path.suffix)
 
 
 def remember(known: dict[K, T], key: K, value: T) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from attrs import field, frozen
 
-from .checks import Check, Found, a_flag, a_text, a_url, at_least, some
+from .checks import Check, Found, a_flag, a_source, a_text, a_url, at_least, not_a_list, some
 from .errors import Violation
-from .inputs import a_video, tupled
-from .kinds import Kind
+from .inputs import a_video, to_bool, to_int, to_text, to_url, tupled
+from .kinds import VIDEO_FORMATS, Kind
 from .requests import Request
 
 
 def _one_language(name: str, value: object) -> Found:
     if isinstance(value, tuple) and len(cast(tuple[object, ...], value)) == 1:
         return some(name, cast(object, value), partial(a_text, longest=100))
-    message = f"{value!r} is not a list of one language; for_languages() gives each a request"
-    if isinstance(value, str):
-        message = f'{value!r} is in no list; write ["{value}"]'
+    if isinstance(value, tuple):
+        many = len(cast(tuple[object, ...], value))
+        message = f"must have one language (got {many}): for_languages() makes a request for each"
+    else:
+        message = not_a_list(value)
     return (Violation(name, value, "count", message),)
 
 
@@ -32,7 +35,8 @@ class VideoTranslate(Request):
 
     Args:
         target_languages: one language, as ``Keevx.target_languages()`` names it.
-        video_url: the video: a URL, or an earlier task that made one.
+        video_url: the video: a URL, or a ``pathlib.Path`` that is uploaded when submitted, or an
+            earlier task that made one.
         speaker_num: number of speakers; 0 to have them detected.
         translate_audio_only: whether the lips stay as they are.
         enable_dynamic_duration: whether the video may become longer or shorter.
@@ -50,10 +54,12 @@ class VideoTranslate(Request):
         prefix="vt-",
         results=("video_url", "caption_url"),
         longest=7200.0,
+        formats=VIDEO_FORMATS,
     )
+    sources: ClassVar[tuple[str, ...]] = ("video_url",)
     rules: ClassVar[Mapping[str, Check]] = {
         "target_languages": _one_language,
-        "video_url": a_url,
+        "video_url": a_source,
         "speaker_num": partial(at_least, low=0),
         "translate_audio_only": a_flag,
         "enable_dynamic_duration": a_flag,
@@ -63,13 +69,13 @@ class VideoTranslate(Request):
     }
 
     target_languages: tuple[str, ...] = field(converter=tupled)
-    video_url: str = field(converter=a_video)
-    speaker_num: int = 1
-    translate_audio_only: bool = True
-    enable_dynamic_duration: bool = True
-    enable_caption: bool = False
-    name: str | None = None
-    callback_url: str | None = None
+    video_url: str | Path = field(converter=a_video)
+    speaker_num: int = field(default=1, converter=to_int)
+    translate_audio_only: bool = field(default=True, converter=to_bool)
+    enable_dynamic_duration: bool = field(default=True, converter=to_bool)
+    enable_caption: bool = field(default=False, converter=to_bool)
+    name: str | None = field(default=None, converter=to_text)
+    callback_url: str | None = field(default=None, converter=to_url)
 
     @property
     def subject(self) -> str:

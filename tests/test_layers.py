@@ -51,6 +51,7 @@ ROOMS = [
     "naming",
     "downloads",
     "querying",
+    "media_types",
     "images",
     "uploads",
     "jobs",

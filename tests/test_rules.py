@@ -97,7 +97,7 @@ def is_taken(fields: dict[str, Any]) -> bool:
             any(fields["prompt"] is one for one in GOOD_PROMPTS),
             fields["aspect_ratio"] in ("16:9", "9:16"),
             fields["aspect_resolution"] in page.resolutions,
-            type(fields["duration"]) is int and fields["duration"] in durations,
+            is_whole(fields["duration"]) and fields["duration"] in durations,
             start is not None or references,
             not (references and not page.most_references),
             len(references) <= page.most_references,
@@ -105,10 +105,14 @@ def is_taken(fields: dict[str, Any]) -> bool:
             start is None or (is_image(start) and bool(page.with_start_frame)),
             end is None or (is_image(end) and page.end_frame and start is not None),
             type(audio) is bool and (page.audio or not audio),
-            type(count) is int and count in (1, 2, 3, 4),
+            is_whole(count) and count in (1, 2, 3, 4),
             callback is None or any(callback is one for one in GOOD_URLS),
         ]
     )
+
+
+def is_whole(value: object) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def is_image(value: object) -> bool:

@@ -77,7 +77,7 @@ async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Pat
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("content", [b"", b"GIF89a" + bytes(50), b"\x89PN", b"RIFF0000WAVE"])
+@pytest.mark.parametrize("content", [b"text", b"%!PS" + bytes(50), b"\x89PN", b"RIFF0000WAVE"])
 async def test_a_wrong_type_is_told_by_the_bytes_not_the_name(
     content: bytes, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ async def test_a_wrong_type_is_told_by_the_bytes_not_the_name(
     path.write_bytes(content)
     async with speaking() as (emulator, keevx):
         for source in (path, content, io.BytesIO(content)):
-            with pytest.raises(UploadError, match="no JPEG, PNG or WebP"):
+            with pytest.raises(UploadError, match="is not a JPEG, PNG, WebP, BMP, GIF"):
                 await keevx.upload(source, filename="picture.png")
         assert not emulator.requests
 
@@ -265,9 +265,9 @@ async def test_a_file_that_lies_untouched_is_read_once(
 ) -> None:
     looked: list[Path] = []
 
-    def counted(path: Path) -> Any:
+    def counted(path: Path, formats: tuple[str, ...]) -> Any:
         looked.append(path)
-        return look(path)
+        return look(path, formats)
 
     monkeypatch.setattr("keevx_async.images.SETTLED", settled)
     monkeypatch.setattr("keevx_async.uploads.look", counted)
@@ -371,7 +371,7 @@ async def test_nothing_is_sent_of_a_request_that_names_one_bad_file(tmp_path: Pa
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"GIF89a")
     async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"bad\.png is no JPEG, PNG or WebP"):
+        with pytest.raises(UploadError, match=r"bad\.png is a GIF file.* must be JPEG, PNG or WebP"):
             await keevx.submit(a_request(image_url=good, end_image_url=bad))
     assert not emulator.requests
 
@@ -576,7 +576,7 @@ async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
 async def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     async with hosting() as (host, keevx):
-        with pytest.raises(UploadError, match=r"pipe\.png: it is no regular file"):
+        with pytest.raises(UploadError, match=r"pipe\.png: it is not a regular file"):
             await keevx.upload(tmp_path / "pipe.png")
     assert not host.lengths
 

@@ -13,6 +13,7 @@ from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
 from keevx_async.family import REQUESTS, request_by_name
 from keevx_async.images import glance
 from keevx_async.journal import first_try
+from keevx_async.kinds import Kind
 from keevx_async.requests import Request
 
 from .cells import KIND, kind_named
@@ -113,7 +114,7 @@ def problems(file: Path | Source) -> tuple[int, list[Problem]]:
 def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
-        return BadLine(line, (f"key: {key!r} is not a text",))
+        return BadLine(line, (f"key: must be a string (got {key!r})",))
     if key is not None and first_try(key) != key:
         said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
         return BadLine(line, (said,))
@@ -146,16 +147,16 @@ def _missing(request: Request) -> Iterator[str]:
         value: object = getattr(request, name)
         several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         for one in several:
-            if isinstance(one, Path) and (fault := fault_of(one)):
+            if isinstance(one, Path) and (fault := fault_of(one, request.kind)):
                 yield f"{name}: {fault}"
 
 
-def fault_of(path: Path) -> str | None:
-    """Say what keeps a local image from being uploaded, or None."""
+def fault_of(path: Path, kind: Kind) -> str | None:
+    """Say what keeps a local file from being uploaded for a job of a kind, or None."""
     try:
         if not path.is_file():
             return _absent(path)
-        glance(path)
+        glance(path, kind.formats)
     except UploadError as error:
         return str(error)
     except OSError:  # too long for the system

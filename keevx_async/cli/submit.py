@@ -37,7 +37,7 @@ Wait = Annotated[bool, FLAG, Parameter(help="Wait until the results are made.")]
 WORDS = {
     "``pathlib.Path``": "local file",
     "``MODELS``": "keevx models",
-    "URL, or an earlier task that made one": "URL",
+    ", or an earlier task that made one": "",
     "URLs, local paths or earlier tasks": "URLs or local files",
 }
 """What a request's docstring says to who writes Python, and what a command line says."""
@@ -111,7 +111,7 @@ def _request(kind: type[Request], given: dict[str, Any]) -> Request:
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
-    missing = [fault for path in request.local_files() if (fault := fault_of(path))]
+    missing = [fault for path in request.local_files() if (fault := fault_of(path, kind.kind))]
     if missing:
         raise ConfigurationError("; ".join(missing))
     return request
