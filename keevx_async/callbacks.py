@@ -25,6 +25,7 @@ from aiohttp import web
 
 from .checks import is_url
 from .errors import CallbackRejected, ConfigurationError, InvalidRequest, Violation
+from .inputs import to_secret, url_text
 
 log = logging.getLogger("keevx_async")
 
@@ -259,7 +260,8 @@ def task_of(body: bytes) -> str:
     return task_id
 
 
-def _public(url: str) -> str:
+def _public(given: object) -> str:
+    url = url_text(given)
     if not is_url(url) or len(url) > LONGEST_PUBLIC or any(letter in url for letter in "?#@{}"):
         raise ConfigurationError(
             f"the callbacks' public URL is {url!r}, not like https://you.example/keevx: an "
@@ -268,8 +270,9 @@ def _public(url: str) -> str:
     return url.rstrip("/")
 
 
-def _key_of(secret: str | bytes) -> bytes:
-    key = secret.encode() if isinstance(secret, str) else secret
+def _key_of(secret: object) -> bytes:
+    key = to_secret(secret)
+    key = key.encode() if isinstance(key, str) else key
     if not isinstance(key, bytes) or len(key) < SHORTEST_SECRET:
         raise ConfigurationError(
             f"the callback secret is shorter than {SHORTEST_SECRET} bytes, or none; "

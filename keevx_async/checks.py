@@ -10,6 +10,9 @@ from typing import Any, TypeGuard, cast
 from .errors import InvalidRequest, Violation
 from .inputs import Made, to_items, to_text
 
+LONGEST_KEY = 10_000
+"""Characters of a create's key: it is kept in the journal, and printed in errors."""
+LONGEST_ID = 1_000
 LONGEST_SHOWN = 200
 """Characters of a value that a message quotes: one may hold a whole image as a data: URI."""
 
@@ -32,6 +35,11 @@ def is_url(value: object) -> TypeGuard[str]:
 def is_int(value: object) -> TypeGuard[int]:
     """Tell whether value is an integer; a bool is none."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8: half of a character (a surrogate) cannot."""
+    return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def shown(value: object) -> str:
@@ -95,7 +103,7 @@ def a_text(name: str, value: object, longest: int, blank: str = "must not be bla
     if len(value) > longest:
         message = f"must be at most {longest} characters (got {len(value)})"
         return (Violation(name, value, "length", message),)
-    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not is_text(value):
         message = "must be valid text: it contains half of a character (a lone surrogate)"
         return (Violation(name, value, "text", message),)
     return ()
@@ -165,15 +173,27 @@ def not_a_list(value: object, what: str = "a list") -> str:
     return f"must be {what} (got {shown(value)})"
 
 
+def key_of(value: object) -> str | None:
+    """Return the key that a caller gives a create, or None for one of our own.
+
+    Raises:
+        InvalidRequest: it is not a text, or an empty one.
+    """
+    found = () if value is None else a_text("key", value, longest=LONGEST_KEY)
+    if found:
+        raise InvalidRequest(found)
+    return to_text(cast("str", value))
+
+
 def task_id_of(name: str, value: object) -> str:
     """Return value if it can be a task's id.
 
     Raises:
         InvalidRequest: it cannot.
     """
-    found = a_text(name, to_text(value), longest=1000)
+    found = a_text(name, value, longest=LONGEST_ID)
     if not found:
-        return cast(str, to_text(value))
+        return to_text(cast(str, value))
     attribute = next((one for one in ("task_id", "task_ids") if hasattr(value, one)), None)
     if attribute is not None:
         message = f"must be a task's id (got a {type(value).__name__}): give its {attribute}"
@@ -191,8 +211,8 @@ def task_ids_of(value: object) -> tuple[str, ...]:
     if items is None:
         message = not_a_list(value, "a list of task ids")
         if hasattr(value, "task_ids"):
-            message = f"must be a list of task ids (got a {type(value).__name__}): give its task_ids"
+            message += "; give its task_ids"
         elif hasattr(value, "task_id"):
-            message = f"must be a list of task ids (got a {type(value).__name__}): give [its task_id]"
+            message += "; give a list with its task_id"
         raise InvalidRequest([Violation("task_ids", value, "type", message)])
     return tuple([task_id_of(f"task_ids[{number}]", one) for number, one in enumerate(items)])

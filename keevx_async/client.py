@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import settings
-from .errors import APIError, AuthenticationError, SubmissionUncertain
+from .checks import key_of, shown, task_id_of, task_ids_of
+from .errors import APIError, AuthenticationError, DownloadError, SubmissionUncertain
 from .events import Event, guarded
 from .fanout import FanOut, Work
+from .inputs import url_text
 from .jobs import Jobs, KeyOf, succeeded
 from .journal import JournalProtocol
 from .kinship import Kinship
@@ -81,15 +83,15 @@ class Keevx(Session):
                 url,
                 settings.api_headers(api_key, headers),
                 settings.timeout(timeout),
-                session,
+                settings.session(session),
             ),
-            retry or RetryPolicy(),
-            polling or PollPolicy(),
+            settings.policy("retry", retry, RetryPolicy),
+            settings.policy("polling", polling, PollPolicy),
             Pacer(None if rate is None else settings.positive("rate", rate)),
             settings.whole("max_connections", max_connections),
             record,
             callbacks,
-            guarded(on_event),
+            guarded(settings.hook("on_event", on_event)),
             Kinship(record),
             Offers(settings.offered(url)),
         )
@@ -107,7 +109,7 @@ class Keevx(Session):
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
-        return await self._rooms().jobs.submit(request, key, self._guard)
+        return await self._rooms().jobs.submit(request, key_of(key), self._guard)
 
     def submit_many(
         self,
@@ -126,6 +128,7 @@ class Keevx(Session):
         Raises:
             ConfigurationError: an argument cannot be, such as one request that is in no list.
         """
+        settings.hook("key", key)
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
     async def status(self, task_id: str, *, kind: str | None = None) -> Task:
@@ -143,7 +146,7 @@ class Keevx(Session):
             ConnectionFailed: Keevx could not be reached.
         """
         rooms = self._rooms()
-        (task_id,) = rooms.kinship.told([task_id], kind)
+        (task_id,) = rooms.kinship.told([task_id_of("task_id", task_id)], kind)
         return await rooms.querier.status(task_id)
 
     async def wait(
@@ -164,7 +167,7 @@ class Keevx(Session):
             TaskFailed: it ended without a result.
             WaitTimeout: it had not ended in time.
         """
-        ended = self.wait_many([task_id], timeout=timeout, kind=kind)
+        ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
         (task,) = succeeded(tuple([one async for one in ended]))
         return task
 
@@ -183,11 +186,13 @@ class Keevx(Session):
             kind: of all of them; as of ``status``.
 
         Raises:
+            InvalidRequest: these are not a list of ids, such as one id alone.
             WaitTimeout: some had not ended in time.
             KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
-        rooms = self._rooms()
-        async for task in rooms.jobs.wait_many(rooms.kinship.told(task_ids, kind), timeout):
+        rooms, limit = self._rooms(), settings.wait_timeout(timeout)
+        ids = rooms.kinship.told(task_ids_of(task_ids), kind)
+        async for task in rooms.jobs.wait_many(ids, limit):
             yield task
 
     async def generate(self, request: Request) -> list[Task]:
@@ -232,7 +237,8 @@ class Keevx(Session):
         Raises:
             ConfigurationError: the template cannot name the results, or as ``submit_many``.
         """
-        names = None if download is None else Names(download)
+        settings.hook("key", key)
+        names = None if download is None else Names(settings.destination("download", download))
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def target_languages(self) -> tuple[str, ...]:
@@ -253,16 +259,19 @@ class Keevx(Session):
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
     ) -> str:
-        """Upload an image and return its URL.
+        """Upload an image or a video and return its URL.
 
         A file whose bytes this client has uploaded within the hour is not sent again.
 
         Args:
-            source: a path, the bytes, or a binary file; JPEG, PNG or WebP, 20 MB at most.
+            source: a path, which is streamed from disk; the bytes; or a binary file, which is
+                read into memory from where it stands. JPEG, PNG, WebP, BMP and GIF images of 20
+                MB at most, and videos. Which of them a request takes depends on its kind.
             filename: what Keevx is told; by default the path's name, with the suffix of its type.
 
         Raises:
-            UploadError: it cannot be read, is too large or of another type. Nothing was sent.
+            UploadError: it cannot be read, is too large, empty, cut short or of another type.
+                Nothing was sent.
         """
         return await self._rooms().uploads.one(source, filename)
 
@@ -280,13 +289,14 @@ class Keevx(Session):
         Raises:
             DownloadError: it could not be had whole.
         """
-        return await self._rooms().jobs.download(task_or_url, destination, overwrite=overwrite)
+        what, where = _result_of(task_or_url), settings.destination("destination", destination)
+        return await self._rooms().jobs.download(what, where, overwrite=overwrite)
 
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Work], concurrency: int
     ) -> FanOut[R]:
         settings.several(requests)
-        settings.whole("concurrency", concurrency)
+        concurrency = settings.whole("concurrency", concurrency)
         grace = self._setup.retry.grace
 
         def begin() -> Work:
@@ -295,6 +305,18 @@ class Keevx(Session):
         fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
+
+
+def _result_of(value: object) -> Task | str:
+    """Return what can be downloaded: a task, or a URL, be it an object of another library.
+
+    Raises:
+        DownloadError: it is something else, such as a list of tasks.
+    """
+    found = url_text(value)
+    if isinstance(found, Task | str):
+        return found
+    raise DownloadError(f"must be a Task or the URL of a result (got {shown(value)})")
 
 
 async def knock(api_key: str | None = None, **given: Any) -> None:

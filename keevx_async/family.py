@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
+from .checks import shown
 from .errors import InvalidRequest, Violation
 from .image_generate import ImageGenerate
 from .image_to_video import ImageToVideo
@@ -28,9 +29,9 @@ def kind_by_name(name: str) -> Kind:
     Raises:
         InvalidRequest: there is none of that name.
     """
-    if name in REQUESTS:
+    if isinstance(name, str) and name in REQUESTS:
         return REQUESTS[name].kind
-    message = f"{name!r} is no kind of job; there is {', '.join(REQUESTS)}"
+    message = f"must be one of {', '.join(REQUESTS)} (got {shown(name)})"
     raise InvalidRequest([Violation("kind", name, "allowed", message)])
 
 

@@ -180,7 +180,8 @@ def _reference_count(request: ImageToVideo, rules: ModelRules) -> Iterator[Viola
         if most == 0:
             yield _unused(request, "reference_images")
             return
-        message = f"must have at most {most} images for model {request.model} (got {len(references)})"
+        got = len(references)
+        message = f"must have at most {most} images for model {request.model} (got {got})"
         yield Violation("reference_images", references, "count", message)
 
 

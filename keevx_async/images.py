@@ -166,6 +166,8 @@ def read(source: object) -> tuple[bytes, MediaType]:
 def _read(file: object) -> bytes:
     """Return the rest of a binary file; of an image no more than tells that it is too large."""
     reading = getattr(file, "read", None)
+    if isinstance(file, io.TextIOBase):
+        raise UploadError(_not_binary(file, ""))
     if not callable(reading):
         raise UploadError(f"must be a path, bytes or a binary file (got {shown(file)})")
     pieces: list[bytes] = []

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
 from numbers import Number
 from pathlib import Path, PurePath
-from typing import Protocol, SupportsIndex, TypeVar, cast
+from typing import Protocol, SupportsIndex, cast
 from urllib.parse import quote, unquote_to_bytes
 from urllib.request import url2pathname
 
 FILE_SCHEME = "file:"
 TASK_SCHEME = "task:"
-
-T = TypeVar("T")
 
 
 class Made:
@@ -72,17 +70,15 @@ def to_int(value: int) -> int:
     if not isinstance(found, Number):
         return value
     try:
-        whole = int(cast("int", found))
+        whole: object = int(cast("int", found))
     except (TypeError, ValueError, OverflowError):  # complex, NaN, infinite
         return value
-    return whole if whole == found else value
+    return cast("int", whole) if whole == found else value
 
 
 def to_bool(value: bool) -> bool:
     """Return the bool that a value stands for, such as ``numpy.True_``, or the value itself."""
-    if value.__class__ is bool:
-        return value
-    found = _scalar(value)
+    found: object = value if value.__class__ is bool else _scalar(value)
     return found if isinstance(found, bool) else value
 
 
@@ -93,23 +89,32 @@ def _scalar(value: object) -> object:
     return value
 
 
-def to_text(value: T) -> T | str:
+def to_text(value: str) -> str:
     """Return a ``str`` of another class (an enum's member, ``numpy.str_``) as a plain one."""
     if value.__class__ is str or not isinstance(value, str) or isinstance(value, Borrowed):
         return value
     return str.__str__(value)
 
 
-def to_url(value: T) -> T | str:
+def to_url(value: str | None) -> str | None:
     """Return a URL object (pydantic's, yarl's, httpx's) as its text, anything else as it is."""
-    if value is None or value.__class__ is str:
-        return value
+    return value if value is None or value.__class__ is str else cast("str", url_text(value))
+
+
+def url_text(value: object) -> object:
+    """Return the text of a URL object, or of a string; anything else as it is."""
     if isinstance(value, str):
         return to_text(value)
     if isinstance(value, bytes | PurePath | Made):
         return value
     text = str(value)
     return text if text[:8].lower().startswith(("http://", "https://")) else value
+
+
+def to_secret(value: object) -> object:
+    """Return what a SecretStr of pydantic or its like holds, anything else as it is."""
+    reveal = getattr(value, "get_secret_value", None)
+    return reveal() if callable(reveal) else value
 
 
 def is_null(value: object) -> bool:
@@ -125,7 +130,9 @@ def to_items(value: object) -> tuple[object, ...] | None:
     One text is not a list of its letters, a mapping not one of its names. A set has no order,
     which matters to images.
     """
-    if isinstance(value, str | bytes | bytearray | memoryview | Mapping | Set):
+    if value.__class__ in (tuple, list):
+        return tuple(cast("Iterable[object]", value))
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
         return None
     try:
         return tuple(cast("Iterable[object]", value))
@@ -136,13 +143,13 @@ def to_items(value: object) -> tuple[object, ...] | None:
 def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return a list of texts as a tuple; what is not a list is left for the rules to refuse."""
     items = to_items(value)
-    return value if items is None else tuple([cast("str", to_text(one)) for one in items])  # type: ignore[return-value]
+    if items is None:
+        return cast("tuple[str, ...]", value)
+    return tuple([to_text(cast("str", one)) for one in items])
 
 
 def listed(value: Images) -> tuple[str | Path, ...]:
     """Return a list of sources as a tuple; what is not a list is left for the rules to refuse."""
-    if value.__class__ is tuple and not value:
-        return ()
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
@@ -152,13 +159,15 @@ def listed(value: Images) -> tuple[str | Path, ...]:
 def an_image(value: str | Path | Made | None) -> str | Path | None:
     """Return the URL of the image that a task made; one without is left for the rules."""
     if value is None or value.__class__ is str:
-        return cast("str | None", value)
-    return _borrowed(value, "image_url") if isinstance(value, Made) else to_url(value)
+        return value
+    found = _borrowed(value, "image_url") if isinstance(value, Made) else url_text(value)
+    return cast("str | Path", found)
 
 
 def a_video(value: str | Path | Made) -> str | Path:
     """Return the URL of the video that a task made; one without is left for the rules."""
-    return _borrowed(value, "video_url") if isinstance(value, Made) else to_url(value)
+    found = _borrowed(value, "video_url") if isinstance(value, Made) else url_text(value)
+    return cast("str | Path", found)
 
 
 def _borrowed(task: Made, name: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import (
 from pathlib import Path
 from typing import Any, cast
 
+from .checks import key_of, shown
 from .creating import Creator, Plan
 from .downloads import Brought, Downloads, GoneError
 from .errors import (
@@ -211,7 +212,7 @@ class Jobs:
 
         async def work(outcome: Outcome[Any], guard: Guard) -> None:
             request = checked(outcome.request)
-            plan = await self._creator.plan(request, key(request) if key else None)
+            plan = await self._creator.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             try:
                 outcome.task_ids = await self._creator.create(plan, guard)
@@ -317,7 +318,7 @@ def checked(value: object) -> Request:
         InvalidRequest: it is something else.
     """
     if not isinstance(value, Request):
-        message = f"{value!r} is no request; make an ImageToVideo, say"
+        message = f"must be a request (got {shown(value)}): make an ImageToVideo, for example"
         raise InvalidRequest([Violation("request", value, "type", message)])
     return value
 

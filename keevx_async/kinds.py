@@ -20,7 +20,7 @@ IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
 REFERENCE_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF")
 """What references of ``image_generate`` may be. Source: keevx-api.md, "Found later"."""
 VIDEO_FORMATS: Final = ("MP4", "QuickTime", "WebM", "Matroska", "AVI")
-"""Videos to translate. The vendor names MP4 and lists no formats, so common ones are let through."""
+"""Videos to translate. The vendor names MP4 and no list of formats, so common ones may pass."""
 
 
 @frozen(kw_only=True)

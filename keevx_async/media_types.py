@@ -49,8 +49,8 @@ def _at(file: BinaryIO, place: int, size: int) -> bytes:
 
 def _png(file: BinaryIO, size: int) -> bool:
     """Chunks of length, type, data and checksum follow each other; the last one is IEND."""
-    if size >= 16 and _at(file, 12, 4) != b"IHDR":
-        return True  # it does not even begin as a PNG does: nothing can be told
+    if _at(file, 12, 4) != b"IHDR":
+        return True  # it does not begin as a PNG does: nothing can be told
     place = 8
     while place + 8 <= size:
         head = _at(file, place, 8)
@@ -65,6 +65,8 @@ def _png(file: BinaryIO, size: int) -> bool:
 def _jpeg(file: BinaryIO, size: int) -> bool:
     """Segments tell their length; after the first scan comes an end marker, FF D9."""
     place = 2
+    if size < place + 4:
+        return True  # not even a segment begins: nothing can be told
     while place + 4 <= size:
         mark, kind, *length = _at(file, place, 4)
         long = length[0] << 8 | length[1]
@@ -104,21 +106,29 @@ def _gif(file: BinaryIO, size: int) -> bool:
     return _at(file, max(0, size - CHUNK), CHUNK).rstrip(b"\0").endswith(b";")
 
 
+_BOXES = frozenset(
+    b"ftyp styp moov mdat moof mfra meta free skip wide uuid sidx ssix pdin prft pnot udta".split()
+)
+"""Those that stand at the top of a file."""
+
+
 def _iso_media(file: BinaryIO, size: int) -> bool:
-    """Boxes of size and type follow each other; the one named moov tells what is in the others."""
-    place, playable = 0, False
+    """Boxes of size and type follow each other; what plays is in mdat, and moov describes it."""
+    place, seen = 0, set[bytes]()
     while place + 8 <= size:
         head = _at(file, place, 16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if kind not in _BOXES:
+            return True  # not a box: nothing can be told
+        seen.add(kind)
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
         if length == 0:  # the last one reaches to the end
-            return playable or kind == b"moov"
+            length = size - place
         if length < 8:
-            return True  # not a box: nothing can be told
+            return True  # not a box
         place += length
-        playable = playable or kind == b"moov"
-    return playable and place <= size
+    return place <= size and seen >= {b"moov", b"mdat"}
 
 
 def _unknown(file: BinaryIO, size: int) -> bool:
@@ -138,7 +148,7 @@ MEDIA_TYPES = (
     _type("WebP", "image/webp", ".webp", rb"RIFF.{4}WEBP", _riff),
     _type("BMP", "image/bmp", ".bmp .dib", rb"BM.{4}\0\0\0\0", _bmp),
     _type("GIF", "image/gif", ".gif", rb"GIF8[79]a", _gif),
-    _type("QuickTime", "video/quicktime", ".mov .qt", rb".{4}(ftypqt  |moov|mdat|wide)", _iso_media),
+    _type("QuickTime", "video/quicktime", ".mov .qt", rb".{4}(ftypqt|moov|mdat|wide)", _iso_media),
     _type("MP4", "video/mp4", ".mp4 .m4v", rb".{4}ftyp(?!" + _STILLS + rb")", _iso_media),
     _type("WebM", "video/webm", ".webm", rb"\x1a\x45\xdf\xa3.{,40}webm", _unknown),
     _type("Matroska", "video/x-matroska", ".mkv", rb"\x1a\x45\xdf\xa3", _unknown),
@@ -171,4 +181,3 @@ def media_type_of(head: bytes) -> MediaType | None:
 def foreign_type_of(head: bytes) -> str | None:
     """Return what a file is called that no kind of job takes, if that can be told."""
     return next((name for name, magic in _FOREIGN_MAGIC if magic.match(head)), None)
-

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final
+from numbers import Integral, Real
+from typing import Any, Final
 
-from attrs import field, frozen
-from attrs.validators import ge, gt, optional
+from attrs import Attribute, field, frozen
+
+from .errors import ConfigurationError
 
 
 class NotGiven(Enum):
@@ -17,6 +19,36 @@ class NotGiven(Enum):
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+
+class _InvalidSetting(ConfigurationError, ValueError):
+    """A setting of a policy is out of its range."""
+
+
+_Validator = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+def _number(
+    at_least: float = 0.0,
+    *,
+    above: float | None = None,
+    whole: bool = False,
+    optional: bool = False,
+) -> _Validator:
+    """Return a validator of numbers of any library; neither a bool nor NaN is one."""
+    what = "a whole number" if whole else "a number"
+    what += f", {at_least:g} or more" if above is None else f" above {above:g}"
+    what += ", or None" if optional else ""
+
+    def validate(_: Any, setting: Attribute[Any], value: Any) -> None:
+        if optional and (value is None or value is NOT_GIVEN):
+            return
+        is_number = isinstance(value, Integral if whole else Real)
+        large = is_number and (value >= at_least if above is None else value > above)
+        if isinstance(value, bool) or not large:
+            raise _InvalidSetting(f"{setting.name} must be {what} (got {value!r})")
+
+    return validate
 
 
 @frozen(kw_only=True)
@@ -32,11 +64,11 @@ class RetryPolicy:
         grace: seconds that creates in flight are given to answer when they are cancelled.
     """
 
-    attempts: int = field(default=8, validator=ge(1))
-    first_delay: float = field(default=0.5, validator=ge(0))
-    max_delay: float = field(default=30.0, validator=ge(0))
-    deadline: float = field(default=600.0, validator=gt(0))
-    grace: float = field(default=30.0, validator=ge(0))
+    attempts: int = field(default=8, validator=_number(1, whole=True))
+    first_delay: float = field(default=0.5, validator=_number(0))
+    max_delay: float = field(default=30.0, validator=_number(0))
+    deadline: float = field(default=600.0, validator=_number(above=0))
+    grace: float = field(default=30.0, validator=_number(0))
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait after attempt number ``attempt``: full jitter.
@@ -67,9 +99,9 @@ class PollPolicy:
             are known; more find the end sooner.
     """
 
-    shortest: float = field(default=0.25, validator=gt(0))
-    longest: float = field(default=30.0, validator=gt(0))
-    concurrency: int = field(default=32, validator=ge(1))
-    timeout: float | NotGiven | None = NOT_GIVEN
-    max_rate: float | None = field(default=None, validator=optional(gt(0)))
-    polls_per_task: float = field(default=8.0, validator=ge(1))
+    shortest: float = field(default=0.25, validator=_number(above=0))
+    longest: float = field(default=30.0, validator=_number(above=0))
+    concurrency: int = field(default=32, validator=_number(1, whole=True))
+    timeout: float | NotGiven | None = field(default=NOT_GIVEN, validator=_number(0, optional=True))
+    max_rate: float | None = field(default=None, validator=_number(above=0, optional=True))
+    polls_per_task: float = field(default=8.0, validator=_number(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from .errors import ConnectionFailed, InvalidRequest, KeevxError, ResponseError, Violation
+from .errors import ConnectionFailed, KeevxError, ResponseError
 from .kinds import Kind
 from .kinship import Kinship
 from .retry import Again, Retrier
@@ -50,9 +50,6 @@ class Querier:
             raise again.error from again.__cause__
 
     async def _status(self, task_id: str, kind: Kind | None = None) -> Task:
-        if not task_id or not isinstance(task_id, str):
-            message = f"{task_id!r} is no task id; a submission has them in task_ids"
-            raise InvalidRequest([Violation("task_id", task_id, "required", message)])
         kind = kind or await self._kinship.of(task_id)
         reply, envelope = await self.ask(Call("GET", query_path(kind, task_id)), kind.codes)
         task = decode_task(envelope.data, kind)

@@ -14,6 +14,10 @@ from .errors import InvalidRequest, Violation
 from .inputs import is_null, plain, rich
 from .kinds import Kind
 
+LIKENESS = 0.75
+"""How much alike (``difflib``) a wrong name must be to one that it is taken for; ``model`` is no
+misspelt ``module``."""
+
 
 class Request:
     """What every kind of request can do. Subclasses are frozen attrs classes."""
@@ -83,7 +87,7 @@ class Request:
             InvalidRequest: a field is unknown or missing, or a rule is broken; with every
                 violation.
         """
-        if not isinstance(data, Mapping):
+        if not isinstance(cast(object, data), Mapping):
             message = f"must be a mapping of fields to values (got {shown(data)})"
             raise InvalidRequest([Violation("request", data, "type", message)])
         known = dict(_defaults(cls))
@@ -149,11 +153,11 @@ def _unknown(name: str, value: object, cls: type[Request]) -> Violation:
     """Return the violation by a field that there is none of, with the nearest there is."""
     known = [field for field, _ in _defaults(cls)]
     plain_names = {_plain_name(field): field for field in known}
-    near = get_close_matches(_plain_name(name), plain_names, n=1)
-    hint = f"did you mean {plain_names[near[0]]!r}?" if near else f"known: {', '.join(known)}"
+    near = get_close_matches(_plain_name(name), plain_names, n=1, cutoff=LIKENESS)
+    hint = f"did you mean {plain_names[near[0]]!r}?" if near else f"known are {', '.join(known)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
 
 
 def _plain_name(name: str) -> str:
-    """Return a name without what spellings differ by: ``imageUrl``, ``Image URL``, ``image-url``."""
+    """Return a name without what spellings differ by: ``imageUrl`` and ``Image URL`` are one."""
     return "".join(filter(str.isalnum, name)).casefold()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 from .checks import Check, Found, a_flag, a_source, a_text, a_url, at_least, not_a_list, some
 from .errors import Violation
@@ -74,7 +75,7 @@ class VideoTranslate(Request):
     translate_audio_only: bool = field(default=True, converter=to_bool)
     enable_dynamic_duration: bool = field(default=True, converter=to_bool)
     enable_caption: bool = field(default=False, converter=to_bool)
-    name: str | None = field(default=None, converter=to_text)
+    name: str | None = field(default=None, converter=optional(to_text))
     callback_url: str | None = field(default=None, converter=to_url)
 
     @property

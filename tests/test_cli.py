@@ -123,9 +123,15 @@ BROKEN = [
     pytest.param('{"model": ', "prompts.jsonl:2: is no JSON", id="broken line"),
     pytest.param("[1]", "prompts.jsonl:2: is no JSON object", id="no object"),
     pytest.param(
-        json.dumps({**GOOD, "model": "Z"}), "2: model: 'Z' is not one of V, KL, S", id="model"
+        json.dumps({**GOOD, "model": "Z"}),
+        "2: model: must be one of V, KL, S (got 'Z')",
+        id="model",
     ),
-    pytest.param(json.dumps({**GOOD, "promt": "x"}), "2: promt: is no field", id="unknown field"),
+    pytest.param(
+        json.dumps({**GOOD, "promt": "x"}),
+        "2: unknown field 'promt': did you mean 'prompt'?",
+        id="unknown field",
+    ),
     pytest.param(
         json.dumps({**GOOD, "image_url": "gone.png"}),
         "gone.png is neither a URL nor a file",
@@ -133,7 +139,7 @@ BROKEN = [
     ),
     pytest.param(
         json.dumps({**GOOD, "image_url": "prompts.jsonl"}),  # a file, and no image
-        "prompts.jsonl is no JPEG, PNG or WebP image, by its first bytes",
+        "prompts.jsonl is not a JPEG, PNG or WebP file, by its first bytes",
         id="no image",
     ),
     pytest.param(
@@ -144,7 +150,7 @@ BROKEN = [
     pytest.param(
         json.dumps({**GOOD, "image_url": "A" * 5000}), "prompts.jsonl:2: image_url: ", id="long"
     ),
-    pytest.param(json.dumps({**GOOD, "key": 7}), "2: key: 7 is not a text", id="key"),
+    pytest.param(json.dumps({**GOOD, "key": 7}), "2: key: must be a string (got 7)", id="key"),
 ]
 
 

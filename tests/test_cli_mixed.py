@@ -125,10 +125,12 @@ async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
     assert ran.code == 2
     told = (ran.out + ran.err).splitlines()
     for number, name in ((2, "image-generate"), (3, "7"), (4, "[]")):
-        said = f"p.jsonl:{number}: kind: '{name}' is no kind of job; there is {', '.join(REQUESTS)}"
+        said = f"p.jsonl:{number}: kind: must be one of {', '.join(REQUESTS)} (got '{name}')"
         assert said in told
     assert any(line.startswith("p.jsonl:5: target_languages: ") for line in told)
-    assert any(line.startswith("p.jsonl:6: model: is no field; known are prompt") for line in told)
+    assert any(
+        line.startswith("p.jsonl:6: unknown field 'model': known are prompt") for line in told
+    )
 
 
 @pytest.mark.asyncio
@@ -143,7 +145,7 @@ async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> 
         said = f'p.jsonl:{number}: kind: is missing; a line with these fields has "kind": "{kind}"'
         assert said in told
     assert [line for line in told if line.startswith("p.jsonl:3:")] == [
-        line for line in told if line.startswith("p.jsonl:3: films: is no field")
+        line for line in told if line.startswith("p.jsonl:3: unknown field 'films'")
     ]
 
 
@@ -153,8 +155,9 @@ async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -
     written(tmp_path / "p.jsonl", rows)
     ran = await keevx("check", "p.jsonl", cwd=tmp_path)
     told = (ran.out + ran.err).splitlines()
-    assert """p.jsonl:1: target_languages: 'English' is in no list; write ["English"]""" in told
-    assert any("p.jsonl:2: " in one and "gives each a request" in one for one in told)
+    said = "p.jsonl:1: target_languages: must be a list (got the string 'English'): "
+    assert f"{said}write ['English']" in told
+    assert any("p.jsonl:2: " in one and "makes a request for each" in one for one in told)
 
 
 @pytest.mark.asyncio
@@ -309,7 +312,10 @@ async def test_a_kind_s_own_options_and_rules_hold(tmp_path: Path) -> None:
     for more, wrong in (
         (["--prompt", "A", "--module", "ultra"], "--module"),
         (["--prompt", "A", "--reference-images", "no.png"], "no.png is neither a URL nor a file"),
-        (["--prompt", "A", "--generate-count", "9"], "--generate-count: 9 is not a whole number"),
+        (
+            ["--prompt", "A", "--generate-count", "9"],
+            "--generate-count: must be a whole number from 1 to 8 (got 9)",
+        ),
     ):
         ran = await keevx("submit", "image_generate", *more, cwd=tmp_path, KEEVX_API_KEY="k")
         assert (ran.code, ran.out) == (2, "")

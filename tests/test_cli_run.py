@@ -70,7 +70,7 @@ FAULTS = [
     (HEADER + b",prompt\n" + ROW, "stdin:1: prompt: has two columns"),
     (HEADER + b"\n" + ROW + b"a\n" + ROW.replace(b"dog", b"d\xf6g"), "stdin:3: is not UTF-8"),
     (HEADER + b"\n" + ROW + b"a,b", "stdin:2: has more cells"),
-    (HEADER + b"\n" + ROW.replace(b",6,", b",six,"), "stdin:2: duration: 'six' is not one of"),
+    (HEADER + b"\n" + ROW.replace(b",6,", b",six,"), "stdin:2: duration: must be one of"),
     (json.dumps(GOOD).encode() + b'\n{"prompt": "d\xf6g"}', "stdin:2: is not UTF-8"),
     (json.dumps(GOOD).encode() + b'\n{"prompt": }', "stdin:2: is no JSON at column 12"),
     (

@@ -47,8 +47,8 @@ async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) ->
     written(tmp_path / "p.jsonl", [GOOD, {**GOOD, "duration": 5}, {**GOOD, "promt": "x"}])
     ran = await keevx("check", "p.jsonl", cwd=tmp_path)
     assert ran.code == 2
-    assert "p.jsonl:2: duration: 5 is not one of 4, 6, 8" in ran.out
-    assert "p.jsonl:3: promt: is no field" in ran.out
+    assert "p.jsonl:2: duration: must be one of 4, 6, 8 seconds" in ran.out
+    assert "p.jsonl:3: unknown field 'promt': did you mean 'prompt'?" in ran.out
     assert ran.err == "keevx: mend what is named in p.jsonl, and check again\n"
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)
     assert [(one["file"], one["line"]) for one in objects(ran.out)] == [

@@ -173,7 +173,7 @@ async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
         ((*EIGHT, "--image-url", "gone.png"), "gone.png"),
         ((*EIGHT, "--image-url", "data:image/png;base64," + "A" * 5000), "data: URIs are not"),
         (IMAGE, "--duration"),
-        ((*IMAGE, "--duration", "5"), "--duration: 5 is not one of 4, 6, 8"),
+        ((*IMAGE, "--duration", "5"), "--duration: must be one of 4, 6, 8 seconds"),
         ((*IMAGE, *EIGHT, "--generate-count", "x"), "--generate-count"),
         ((*IMAGE, *EIGHT, "--end-image", "x"), "--end-image-url"),
     ],
@@ -298,7 +298,7 @@ async def test_upload_prints_urls_in_order_and_refuses_what_is_no_image(tmp_path
         assert [emulator.uploads[url].name for url in ran.out.split()] == ["b.png", "a.png"]
         ran = await keevx("upload", "c.png", "a.png", "--json", cwd=tmp_path, **at(emulator))
         assert (ran.code, [one["file"] for one in objects(ran.out)]) == (2, ["a.png"])
-        assert "c.png is no JPEG, PNG or WebP" in ran.err
+        assert "c.png is not a JPEG, PNG, WebP" in ran.err
 
 
 @pytest.mark.asyncio

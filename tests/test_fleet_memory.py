@@ -279,7 +279,7 @@ async def test_what_another_machine_could_not_make_is_not_added() -> None:
         local = ImageToVideo.from_dict(request(0).to_dict() | {"image_url": "file:/tmp/start.png"})
         with pytest.raises(InvalidRequest, match=r"start\.png: workers may be on other machines"):
             await docket.add(local)
-        with pytest.raises(InvalidRequest, match="is no request"):
+        with pytest.raises(InvalidRequest, match="must be a request"):
             await docket.add("a prompt")  # type: ignore[arg-type]
         assert not any((await docket.progress()).values())
 

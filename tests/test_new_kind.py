@@ -41,7 +41,7 @@ class Upscale(Request):
         "callback_url": a_url,
     }
 
-    video_url: str = field(converter=a_video)
+    video_url: str | Path = field(converter=a_video)
     factor: int = 2
     callback_url: str | None = None
 

@@ -371,7 +371,9 @@ async def test_nothing_is_sent_of_a_request_that_names_one_bad_file(tmp_path: Pa
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"GIF89a")
     async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"bad\.png is a GIF file.* must be JPEG, PNG or WebP"):
+        with pytest.raises(
+            UploadError, match=r"bad\.png is a GIF file.* must be JPEG, PNG or WebP"
+        ):
             await keevx.submit(a_request(image_url=good, end_image_url=bad))
     assert not emulator.requests
 

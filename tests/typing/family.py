@@ -15,20 +15,18 @@ URL = "https://example.com/a.mp4"
 def images(task: Task) -> None:
     ImageGenerate(prompt="A kite", reference_images=[URL, Path("a.png"), task])
     ImageGenerate(prompt="A kite", module="pro", image_quality="4K", image_ratio="21:9")
-    ImageGenerate(prompt="A kite", module="max")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    ImageGenerate(prompt="A kite", image_quality="8K")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    ImageGenerate(prompt="A kite", image_ratio="1:2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageGenerate(prompt="A kite", module=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ImageGenerate(prompt="A kite", reference_images=URL)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ImageGenerate()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def translations(task: Task) -> None:
     one = VideoTranslate(target_languages=["English"], video_url=task)
-    assert_type(one.video_url, str)
+    assert_type(one.video_url, str | Path)
     assert_type(one.target_languages, tuple[str, ...])
     many = VideoTranslate.for_languages(["English", "Chinese"], video_url=URL)
     assert_type(many, list[VideoTranslate])
-    VideoTranslate(target_languages=["English"], video_url=Path("a.mp4"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    VideoTranslate(target_languages=["English"], video_url=Path("a.mp4"))
     VideoTranslate(target_languages=["English"])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
