@@ -112,7 +112,7 @@ def a_text(name: str, value: object, longest: int, blank: str = "must not be bla
 def a_url(name: str, value: object) -> Found:
     """Return a violation unless value is one absolute http(s) URL."""
     if is_url(value):
-        if not _SEVERAL_URLS.search(value):
+        if not ("," in value or ";" in value) or not _SEVERAL_URLS.search(value):
             return ()
         message = (
             f"must be one URL (got several in one string: {shown(value)}); give several as a "
@@ -129,13 +129,15 @@ def a_url(name: str, value: object) -> Found:
 
 def a_source(name: str, value: object) -> Found:
     """Return a violation unless value is a URL or a local path, which is uploaded later."""
-    if isinstance(value, PurePath):
+    if value.__class__ is not str and isinstance(value, PurePath):
         if value.as_posix().isprintable():
             return ()
         message = f"must be a path of printable characters (got {shown(value)}); rename the file"
         return (Violation(name, value, "text", message),)
     found = a_url(name, value)
-    if not found or is_url(value) or isinstance(value, Made) or to_items(value) is not None:
+    if not found:
+        return ()
+    if is_url(value) or isinstance(value, Made) or to_items(value) is not None:
         return found
     hint = "for a local file give a pathlib.Path"
     if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "read"):

@@ -91,7 +91,9 @@ def _scalar(value: object) -> object:
 
 def to_text(value: str) -> str:
     """Return a ``str`` of another class (an enum's member, ``numpy.str_``) as a plain one."""
-    if value.__class__ is str or not isinstance(value, str) or isinstance(value, Borrowed):
+    if value.__class__ is str:
+        return value
+    if not isinstance(value, str) or isinstance(value, Borrowed):
         return value
     return str.__str__(value)
 

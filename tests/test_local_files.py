@@ -16,6 +16,7 @@ from keevx_async.images import MAX_UPLOAD, glance
 from keevx_async.testing import Emulator
 from keevx_async.transport import Transport
 from keevx_async.uploads import SLOWEST
+from tests.test_cli import keevx, written
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_uploads import hosting
 
@@ -242,3 +243,23 @@ async def test_a_source_that_cannot_be_used_is_refused_in_words(tmp_path: Path) 
         with pytest.raises(UploadError, match="filename must be a string"):
             await keevx.upload(path, filename=path)  # type: ignore[arg-type]
     assert not emulator.requests
+
+
+@pytest.mark.asyncio
+async def test_check_knows_a_local_video_and_the_formats_of_each_kind(tmp_path: Path) -> None:
+    for name in ("MP4", "GIF"):
+        (tmp_path / name).write_bytes(FILES[name])
+    rows: list[dict[str, Any]] = [
+        {"kind": "video_translate", "target_languages": ["English"], "video_url": "MP4"},
+        {"kind": "image_generate", "prompt": "A kite", "reference_images": ["GIF"]},
+        {"kind": "video_translate", "target_languages": ["English"], "video_url": "GIF"},
+        {"kind": "image_generate", "prompt": "A kite", "reference_images": ["MP4"]},
+    ]
+    written(tmp_path / "p.jsonl", rows)
+    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
+    assert ran.code == 2
+    told = [line for line in ran.out.splitlines() if line.startswith("p.jsonl:")]
+    assert [line.split(": ")[:2] for line in told] == [
+        ["p.jsonl:3", "video_url"],
+        ["p.jsonl:4", "reference_images"],
+    ]
