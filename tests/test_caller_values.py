@@ -122,6 +122,10 @@ class NAType:
     """What pandas writes for a value that is missing."""
 
 
+def made(**fields: Any) -> ImageToVideo:
+    return ImageToVideo(**{**LEAST, **fields})
+
+
 def violations(kind: Any, data: dict[str, Any]) -> list[str]:
     with pytest.raises(InvalidRequest) as refused:
         kind.from_dict(data)
@@ -149,10 +153,10 @@ def test_what_is_no_whole_number_is_refused_as_it_was_given(value: Any) -> None:
 
 
 def test_a_bool_of_another_library_is_a_bool_and_a_number_is_not() -> None:
-    assert ImageToVideo(**LEAST, generate_audio=Scalar(True)).generate_audio is True
+    assert made(generate_audio=Scalar(True)).generate_audio is True
     for value in (1, Whole(1), "true"):
         with pytest.raises(InvalidRequest, match="generate_audio: must be true or false"):
-            ImageToVideo(**LEAST, generate_audio=value)
+            made(generate_audio=value)
 
 
 def test_a_string_of_another_class_is_a_plain_one() -> None:
@@ -195,8 +199,8 @@ def test_null_is_absent_in_every_optional_field(kind: Any, null: object) -> None
 def test_an_array_or_an_iterable_is_a_list(several: Any) -> None:
     request = ImageToVideo(**LEAST, reference_images=several(URL, Path("b.png")))
     assert request.reference_images == (URL, Path("b.png"))
-    request = VideoTranslate(target_languages=several("English"), video_url=URL)
-    assert request.target_languages == ("English",)
+    dubbed = VideoTranslate(target_languages=several("English"), video_url=URL)
+    assert dubbed.target_languages == ("English",)
 
 
 @pytest.mark.parametrize("value", [URL, URL.encode(), {"a": URL}, {URL}, 5])
@@ -297,9 +301,9 @@ def test_all_that_is_wrong_with_a_row_is_told_at_once() -> None:
 def test_values_of_image_generate_may_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, values in list(IMAGE_VALUES.items()):
         with pytest.raises(InvalidRequest, match=f"{name}: must be one of .* \\(got 'next'\\)"):
-            ImageGenerate(prompt="A kite", **{name: "next"})
+            ImageGenerate.from_dict({"prompt": "A kite", name: "next"})
         monkeypatch.setitem(IMAGE_VALUES, name, (*values, "next"))
-        assert ImageGenerate(prompt="A kite", **{name: "next"}).to_dict()[name] == "next"
+        assert ImageGenerate.from_dict({"prompt": "A kite", name: "next"}).to_dict()[name] == "next"
 
 
 GOOD: list[dict[str, Any]] = [
