@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Self, cast
@@ -114,6 +114,28 @@ class Request:
             found += [one for one in error.violations if one.field not in missing]
         raise InvalidRequest(found)
 
+    @classmethod
+    def many(cls, rows: Iterable[Mapping[str, Any]]) -> list[Self]:
+        """Build a request from each row, as ``from_dict`` does.
+
+        Args:
+            rows: such as ``frame.to_dict("records")`` of a pandas DataFrame.
+
+        Raises:
+            InvalidRequest: with every violation of every row; ``rows[2].prompt`` names the field
+                ``prompt`` of the third row.
+        """
+        found: list[Violation] = []
+        made: list[Self] = []
+        for number, row in enumerate(rows):
+            try:
+                made.append(cls.from_dict(row))
+            except InvalidRequest as error:
+                found += [_in_row(number, one) for one in error.violations]
+        if found:
+            raise InvalidRequest(found)
+        return made
+
     def local_files(self) -> tuple[Path, ...]:
         """Return the paths among its sources, in order, which are uploaded when submitted."""
         found: list[Path] = []
@@ -156,6 +178,14 @@ def _unknown(name: str, value: object, cls: type[Request]) -> Violation:
     near = get_close_matches(_plain_name(name), plain_names, n=1, cutoff=LIKENESS)
     hint = f"did you mean {plain_names[near[0]]!r}?" if near else f"known are {', '.join(known)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
+
+
+def _in_row(number: int, violation: Violation) -> Violation:
+    """Return a violation as one of a row; of an unknown field the message says where it stands."""
+    row = f"rows[{number}]"
+    unknown = violation.rule == "unknown"
+    message = f"{row}: {violation.message}" if unknown else violation.message
+    return attrs.evolve(violation, field=f"{row}.{violation.field}", message=message)
 
 
 def _plain_name(name: str) -> str:

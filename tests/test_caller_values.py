@@ -298,6 +298,22 @@ def test_all_that_is_wrong_with_a_row_is_told_at_once() -> None:
     assert "must be a mapping" in violations(ImageToVideo, [row])[0]  # type: ignore[arg-type]
 
 
+def test_of_many_rows_each_violation_names_its_row() -> None:
+    assert ImageToVideo.many(iter([LEAST, {**LEAST, "duration": 6.0}])) == [
+        made(),
+        made(duration=6),
+    ]
+    assert ImageToVideo.many([]) == []
+    with pytest.raises(InvalidRequest) as refused:
+        ImageToVideo.many([LEAST, {**LEAST, "duration": 5, "promt": "x"}, LEAST, {}, "row"])  # type: ignore[list-item]
+    found = refused.value.violations
+    assert str(found[0]) == "rows[1]: unknown field 'promt': did you mean 'prompt'?"
+    assert str(found[1]).startswith("rows[1].duration: must be one of 4, 6, 8")
+    assert "rows[3].prompt: is required" in map(str, found)
+    assert str(found[-1]).startswith("rows[4].request: must be a mapping of fields")
+    assert {one.field.partition("]")[0] for one in found} == {"rows[1", "rows[3", "rows[4"}
+
+
 def test_values_of_image_generate_may_be_added(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, values in list(IMAGE_VALUES.items()):
         with pytest.raises(InvalidRequest, match=f"{name}: must be one of .* \\(got 'next'\\)"):
