@@ -219,13 +219,18 @@ async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> No
 
 @pytest.mark.asyncio
 async def test_a_wait_tells_of_each_task_when_it_ends(tmp_path: Path) -> None:
-    async with Emulator(seconds=3) as emulator:
+    async with Emulator(seconds=600) as emulator:
         slow = await made(emulator)
         emulator.seconds = 0
         quick = await made(emulator, "Quick")
-        ran = await keevx("wait", slow, quick, cwd=tmp_path, **at(emulator))
-        assert ran.code == 0, ran.err
-        assert [line.split()[0] for line in ran.out.splitlines()] == [quick, slow]
+        process = await start("wait", slow, quick, cwd=tmp_path, **at(emulator))
+        assert process.stdout is not None
+        assert (await process.stdout.readline()).decode().split()[0] == quick
+        ended = attrs.evolve(emulator.tasks[slow], ready_at=emulator.clock())
+        emulator.tasks[slow] = ended
+        out, err = await process.communicate()
+        assert process.returncode == 0, err
+        assert [line.split()[0] for line in out.decode().splitlines()] == [slow]
 
 
 @pytest.mark.asyncio
