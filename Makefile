@@ -7,7 +7,7 @@ PIP    := 'pip>=25.1'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types docs build smoke bench format clean
+.PHONY: help demo test unit lint types docs build smoke floors bench format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 	/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/.cli  ## the main job: 20 prompts to 20 files against the embedded
 
 test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors, dev mode on, branch coverage held (ARGS=-n0: one after the other, for a debugger)
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
+
+unit: $(VENV)/.test  ## the tests that open no socket and start no process, in seconds: the inner loop
+	$(BIN)/python -m pytest -n 2 -m unit $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -41,7 +44,17 @@ smoke: build  ## the smoke tests against the installed wheel, far from the sourc
 	cp -R tests benchmarks docs pyproject.toml "$$away"; \
 	cd "$$away"; unset PYTHONPATH; \
 	venv/bin/python -c 'import keevx_async as k; print(k.__file__); assert "site-packages" in k.__file__'; \
-	PYTHONDEVMODE=1 venv/bin/python -m pytest -m smoke -p no:cacheprovider
+	PYTHONDEVMODE=1 venv/bin/python -m pytest -n auto -m smoke -p no:cacheprovider
+
+floors:  ## the smoke tests with each dependency at the lowest version that pyproject.toml allows
+	set -eu; away=$$(mktemp -d); trap 'rm -rf "$$away"' EXIT; \
+	$(PYTHON) .ci/floors.py > "$$away/floors"; \
+	$(PYTHON) -m venv "$$away/venv"; \
+	"$$away/venv/bin/python" -m pip install -q $(PIP); \
+	"$$away/venv/bin/python" -m pip install -q -c "$$away/floors" --group test '.[cli,docket,notebook,uvloop]'; \
+	cp -R tests benchmarks docs pyproject.toml "$$away"; \
+	cd "$$away"; unset PYTHONPATH; \
+	PYTHONDEVMODE=1 venv/bin/python -m pytest -n auto -m smoke -p no:cacheprovider
 
 bench: $(VENV)/.bench  ## the figures of benchmarks/, against peers in their own environment (ARGS=--quick)
 	$(BIN)/python -m benchmarks.run $(ARGS)

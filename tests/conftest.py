@@ -4,8 +4,11 @@ import asyncio
 import inspect
 import os
 import signal
+import socket
+import subprocess
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import Mock
 
@@ -33,9 +36,28 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(4, os.cpu_count() or 1)
 
 
+# Modules whose tests open no socket and start no process; the fixture no_io holds them to it.
+UNIT = {
+    "cli_report", "deadlines", "display", "durations", "errors", "family_rules", "fanout",
+    "fleet_examples", "fleet_parts", "journal", "layers", "lessons", "pacing",
+    "polling", "requests", "retry", "rules", "signatures", "unit_guard", "verdict", "waiting",
+    "wire",
+}  # fmt: skip
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For `make unit`, do not even import the other modules: that takes longer than the tests."""
+    name = collection_path.stem.removeprefix("test_")
+    others = name != collection_path.stem and name not in UNIT
+    return True if config.option.markexpr == "unit" and others else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that load the whole machine to one worker, and begin with them."""
+    """Mark the unit tests; give those that load the whole machine to one worker, to begin with."""
     for item in items:
+        slow = item.get_closest_marker("slow") is not None
+        if item.path.stem.removeprefix("test_") in UNIT and not slow:
+            item.add_marker("unit")
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.xdist_group("alone"))
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
@@ -130,6 +152,25 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("KEEVX_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit test that reaches for the network or another process fails."""
+    if request.node.get_closest_marker("unit") is None:
+        return
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("a unit test opens no socket and starts no process")
+
+    for owner, name in (
+        (socket.socket, "bind"),
+        (socket.socket, "connect"),
+        (socket.socket, "connect_ex"),
+        (subprocess.Popen, "__init__"),
+        (os, "fork"),
+    ):
+        monkeypatch.setattr(owner, name, forbidden, raising=False)
 
 
 @pytest.fixture
