@@ -280,6 +280,7 @@ class Bombed:
         return code
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_killed_at_random_moments(tmp_path: Path) -> None:

@@ -202,6 +202,7 @@ async def test_one_key_is_one_create_whenever_it_is_added(redis_server: RedisSer
         assert fleet.emulator.creates == {"prompt 0": 1, "prompt 1": 1}
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio
 async def test_two_hundred_creates_under_way_in_one_worker(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=0.5)) as fleet:
@@ -229,6 +230,7 @@ async def test_redis_is_restarted_in_the_midst_of_it(redis_server: RedisServer) 
         assert kept == set(fleet.emulator.tasks), "an id was lost"
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio
 async def test_no_second_sees_more_than_the_rate_and_the_burst(redis_server: RedisServer) -> None:
     rate = 50

@@ -354,6 +354,7 @@ async def test_replays_during_a_wait_do_not_set_its_pace(tmp_path: Path) -> None
 # Strangers
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_ten_thousand_strangers_keep_no_callback_out(tmp_path: Path) -> None:
