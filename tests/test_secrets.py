@@ -22,7 +22,8 @@ from keevx_async import (
     errors,
 )
 from keevx_async.testing import Emulator, Faults
-from tests.test_client import a_request, free_port, some_requests
+from tests.ports import free_port
+from tests.test_client import a_request, some_requests
 
 KEY = "sk-0123456789-never-to-be-seen"
 RETRY = RetryPolicy(attempts=2, first_delay=0.001, deadline=5, grace=0.1)

@@ -24,11 +24,11 @@ from keevx_async import (
     UploadError,
 )
 from keevx_async.testing import Emulator, Faults
+from tests.ports import free_port
 from tests.test_client import (
     RETRY,
     a_request,
     awaited,
-    free_port,
     keevx_of,
     some_requests,
     speaking,
