@@ -23,8 +23,8 @@ WITHOUT = "no redis-server here: install the package redis-server or valkey for 
 
 def program() -> str:
     """Return what to run: the system's, else what `make test` installed; without any, skip."""
-    found = next(filter(None, map(shutil.which, (*PROGRAMS, INSTALLED))), None)
-    return str(found) if found else pytest.skip(WITHOUT)
+    found = next(filter(None, map(shutil.which, (*PROGRAMS, str(INSTALLED)))), None)
+    return found or pytest.skip(WITHOUT)
 
 
 class RedisServer:
