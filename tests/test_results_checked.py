@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from keevx_async import DownloadError, ImageGenerate, Journal, Keevx, RetryPolicy, Task
@@ -317,6 +318,19 @@ async def test_a_range_goes_along_with_a_redirect(tmp_path: Path) -> None:
     async with storing(moved, cut(5000), moved, rest(5000)) as (storage, keevx):
         assert (await keevx.download(storage.url, tmp_path)).read_bytes() == BODY
         assert "Range: bytes=5000-" in storage.heads[3]
+
+
+@pytest.mark.asyncio
+async def test_a_login_of_a_lent_session_does_not_reach_storage(tmp_path: Path) -> None:
+    storage, login = Storage(answer()), {"authorization": "Bearer mine", "X-A": "b"}
+    async with (
+        listening(storage.handle) as storage.port,
+        aiohttp.ClientSession(headers=login) as lent,
+        Keevx("test-key", base_url="http://127.0.0.1:1", session=lent) as keevx,
+    ):
+        await keevx.download(storage.url, tmp_path)
+    assert "X-A: b" in storage.heads[0]
+    assert "bearer" not in storage.heads[0].lower()
 
 
 # --- Addresses
