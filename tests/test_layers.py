@@ -36,6 +36,12 @@ ROOMS = [
     "pacing",
     "durations",
     "polling",
+    "framing",
+    "connections",
+    "proxies",
+    "certificates",
+    "socks",
+    "pool",
     "deadlines",
     "transport",
     "retry",
@@ -48,7 +54,10 @@ ROOMS = [
     "lane",
     "creating",
     "waiting",
+    "addresses",
+    "media",
     "naming",
+    "parts",
     "downloads",
     "querying",
     "media_types",
@@ -71,15 +80,34 @@ GUESTS = {"cli", "docket"}  # use the face, as a user would
 FENCE: dict[str, set[str]] = {
     "attr": {"*"},
     "attrs": {"*"},
-    "aiohttp": {"transport", "downloads", "uploads", "callbacks", "testing"},
+    "aiohttp": {
+        "connections",
+        "pool",
+        "transport",
+        "socks",
+        "downloads",
+        "uploads",
+        "callbacks",
+        "testing",
+    },
     "multidict": {
+        "pool",
         "transport",
         "downloads",
         "uploads",
         "callbacks",
         "testing",
     },  # comes with aiohttp
-    "yarl": {"transport", "downloads", "uploads", "callbacks", "testing"},  # comes with aiohttp
+    "yarl": {
+        "transport",
+        "addresses",
+        "downloads",
+        "uploads",
+        "callbacks",
+        "testing",
+    },  # comes with aiohttp
+    "aiohttp_socks": {"socks"},
+    "truststore": {"certificates"},
     "tenacity": {"retry"},
     "cattrs": {"wire"},
     "sqlite3": {"journal"},
@@ -93,16 +121,19 @@ FENCE: dict[str, set[str]] = {
 }
 # Imports inside functions, or by name: the faces' laziness, the command's "is the extra here?",
 # commands that come when they are called, so that `keevx --help` need not import aiohttp, and the
-# plugin, which pytest imports at every start of people who may not use it.
+# plugin, which pytest imports at every start of people who may not use it; and the extras that
+# certificates and socks use where they are installed and needed.
 LAZY = {
     "__init__.py",
+    "certificates.py",
+    "socks.py",
     "cli/__init__.py",
     "cli/commands.py",
     "cli/fleet.py",
     "testing/__init__.py",
     "testing/plugin.py",
 }
-LONGEST = 350
+LONGEST = 450
 
 
 class Import(NamedTuple):
@@ -313,7 +344,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "from keevx_async import Keevx\n", "client imports the face"),
         ("testing/server.py", "from ..rules import MODELS\n", "but it stands alone"),
         ("testing/server.py", "from keevx_async import MODELS\n", "but it stands alone"),
-        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, downloads"),
+        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, connections"),
         ("client.py", "from yarl import URL\n", "imports yarl, which is fenced"),
         ("__init__.py", "import aiohttp.web\n", "imports aiohttp, which is fenced"),
         ("client.py", "from tenacity import retry\n", "imports tenacity, which is fenced"),
@@ -323,7 +354,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "import cyclopts\n", "imports cyclopts, which is fenced into cli"),
         ("client.py", "import httpx\n", "imports httpx, which FENCE of test_layers.py"),
         ("attic.py", "", "attic.py: attic is no known room; give it its place in ROOMS"),
-        ("wire.py", "x = 1\n" * 351, "wire.py: 351 lines, at most 350"),
+        ("wire.py", "x = 1\n" * 451, "wire.py: 451 lines, at most 450"),
         ("journal/store.py", "from . import Journal\n", "a circle: keevx_async.journal"),
     ],
 )
