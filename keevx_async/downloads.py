@@ -93,13 +93,14 @@ class Downloads:
             return await asyncio.to_thread(part.finish, overwrite)
 
     async def _attempt(self, url: str, part: _Part) -> None:
-        session, address = await self._transport.session(), URL(url, encoded=True)
+        address = URL(url, encoded=True)
+        session, proxy = await self._transport.route(address)
         try:
             async with session.get(
                 address,
                 headers=part.headers(),
                 timeout=self._timeout,
-                proxy=self._transport.proxy(address),
+                proxy=proxy,
                 auto_decompress=False,
             ) as answer:
                 _raise_for(answer.status, url)

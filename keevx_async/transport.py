@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -13,8 +15,11 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from .certificates import tls_context
 from .deadlines import Deadline, Deadlines
 from .errors import ConfigurationError
+from .proxies import find_proxy, is_socks
+from .socks import require_socks, socks_connector
 from .verdict import Fault
 
 log = logging.getLogger("keevx_async")
@@ -22,7 +27,6 @@ log = logging.getLogger("keevx_async")
 CLOSED = "this client was closed; make a new Keevx()"
 
 LONGEST_CONNECT = 10.0
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Call(NamedTuple):
@@ -115,6 +119,8 @@ class _Here(NamedTuple):
     session: aiohttp.ClientSession
     deadlines: Deadlines
     pool: AsyncGenerator[aiohttp.ClientSession] | None
+    detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
+    """Sessions for hosts that are behind another SOCKS proxy than the API is, by that proxy."""
 
 
 class Transport:
@@ -144,7 +150,10 @@ class Transport:
         self._closed = False
         self._here: _Here | None = None
         self._proxies: dict[str, str | None] = {}
-        self._api_proxy = self._find_proxy(self._base)
+        self._tls = True if session is not None else tls_context(os.environ)
+        proxy = self._find_proxy(self._base)
+        self._api_socks: str | None = proxy if is_socks(proxy) else None
+        self._api_proxy: str | None = None if self._api_socks else proxy
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
@@ -169,24 +178,46 @@ class Transport:
             raise ConfigurationError(CLOSED)
         pool, session = None, self._borrowed
         if session is None:
-            pool = _open_pool(self.timeout)
+            pool = _open_pool(self.timeout, self._tls, self._api_socks)
             session = await anext(pool)
         elif session.closed:
             raise ConfigurationError("the session given as session= is closed; give an open one")
         loop = asyncio.get_running_loop()
-        here = self._here = _Here(loop, session, Deadlines(self.timeout.total), pool)
+        here = self._here = _Here(loop, session, Deadlines(self.timeout.total), pool, {})
         return here
 
+    async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
+        """Return the session for a request to url, and the HTTP proxy to name in the request.
+
+        Raises:
+            ConfigurationError: as of ``session`` and ``proxy``.
+        """
+        here = self._ready() or await self._open()
+        proxy = self.proxy(url)
+        socks, http = (proxy, None) if is_socks(proxy) else (None, proxy)
+        if here.pool is None or socks == self._api_socks:
+            return here.session, http
+        if socks not in here.detours:
+            pool = _open_pool(self.timeout, self._tls, socks)
+            here.detours[socks] = (await anext(pool), pool)
+        return here.detours[socks][0], http
+
     def proxy(self, url: URL) -> str | None:
-        """Return the proxy the environment names for url's origin, asked for once."""
+        """Return the proxy the environment names for url's origin, asked for once.
+
+        Raises:
+            ConfigurationError: it names what is not a proxy, or SOCKS without the extra for it.
+        """
         origin = str(url.origin())
         return self._proxies[origin] if origin in self._proxies else self._find_proxy(origin)
 
     def _find_proxy(self, origin: str) -> str | None:
-        parts = urlsplit(origin)
-        host = parts.hostname or ""
-        free = self._borrowed is not None or host in _LOOPBACK or proxy_bypass(host)
-        found = self._proxies[origin] = None if free else getproxies().get(parts.scheme)
+        found = None
+        if self._borrowed is None and not proxy_bypass(urlsplit(origin).hostname or ""):
+            found = find_proxy(origin, getproxies())
+        if is_socks(found):
+            require_socks()
+        self._proxies[origin] = found
         return found
 
     async def exchange(self, call: Call) -> Reply:
@@ -235,16 +266,30 @@ class Transport:
             return  # what is under way in a borrowed session still meets its deadline
         if here.pool is not None:
             await here.pool.aclose()
+        for _, pool in here.detours.values():
+            await pool.aclose()
 
 
-async def _open_pool(timeout: aiohttp.ClientTimeout) -> AsyncGenerator[aiohttp.ClientSession]:
+async def _open_pool(
+    timeout: aiohttp.ClientTimeout, tls: ssl.SSLContext | bool, socks: str | None
+) -> AsyncGenerator[aiohttp.ClientSession]:
     """Yield a session that closes with the generator.
 
     A generator, because a loop that ends closes those it still has (``shutdown_asyncgens``):
     a client that outlives its loop leaves no socket behind.
+
+    Args:
+        timeout: of its requests.
+        tls: what it trusts.
+        socks: the SOCKS proxy that it reaches all hosts through, if any.
     """
+    connector = (
+        aiohttp.TCPConnector(limit=0, ssl=tls)
+        if socks is None
+        else socks_connector(socks, limit=0, ssl=tls)
+    )
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=timeout,
     ) as session:

@@ -37,6 +37,9 @@ ROOMS = [
     "durations",
     "polling",
     "deadlines",
+    "proxies",
+    "certificates",
+    "socks",
     "transport",
     "retry",
     "journal",
@@ -71,7 +74,7 @@ GUESTS = {"cli", "docket"}  # use the face, as a user would
 FENCE: dict[str, set[str]] = {
     "attr": {"*"},
     "attrs": {"*"},
-    "aiohttp": {"transport", "downloads", "uploads", "callbacks", "testing"},
+    "aiohttp": {"transport", "socks", "downloads", "uploads", "callbacks", "testing"},
     "multidict": {
         "transport",
         "downloads",
@@ -80,6 +83,8 @@ FENCE: dict[str, set[str]] = {
         "testing",
     },  # comes with aiohttp
     "yarl": {"transport", "downloads", "uploads", "callbacks", "testing"},  # comes with aiohttp
+    "aiohttp_socks": {"socks"},
+    "truststore": {"certificates"},
     "tenacity": {"retry"},
     "cattrs": {"wire"},
     "sqlite3": {"journal"},
@@ -93,9 +98,12 @@ FENCE: dict[str, set[str]] = {
 }
 # Imports inside functions, or by name: the faces' laziness, the command's "is the extra here?",
 # commands that come when they are called, so that `keevx --help` need not import aiohttp, and the
-# plugin, which pytest imports at every start of people who may not use it.
+# plugin, which pytest imports at every start of people who may not use it; and the extras that
+# certificates and socks use where they are installed and needed.
 LAZY = {
     "__init__.py",
+    "certificates.py",
+    "socks.py",
     "cli/__init__.py",
     "cli/commands.py",
     "cli/fleet.py",
