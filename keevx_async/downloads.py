@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import re
+import time
 from pathlib import Path
-from typing import BinaryIO
 
 import aiohttp
 import attrs
 from attrs import frozen
-from yarl import URL
 
-from .checks import is_url
+from .addresses import address_of, bare, redirected
 from .errors import ConfigurationError, DownloadError
+from .media import check_type
+from .parts import Brought, Part, UnfitError
 from .retry import Again, Retrier
 from .transport import CLOSED, Transport, fault_of
+from .verdict import is_retryable_status, retry_after
 
-CHUNK = 256 * 1024
 PARALLEL_DOWNLOADS = 32
+MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
-
-
-@frozen
-class Brought:
-    """A file that was brought home: where, its bytes, and their SHA-256."""
-
-    path: Path
-    size: int
-    digest: str
+_ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
 
 
 class GoneError(DownloadError):
     """The storage host no longer gives the file: its URL has expired, or never was."""
+
+
+@frozen
+class _Wanted:
+    """One result: its address, what it must be, and whether 403 and 404 may pass."""
+
+    url: str
+    expected: str | None
+    is_new: bool
 
 
 class Downloads:
@@ -42,7 +44,7 @@ class Downloads:
 
     Args:
         transport: lends its session; none of its headers are sent.
-        retrier: repeats what was cut.
+        retrier: repeats what was cut, or was not a result.
     """
 
     def __init__(self, transport: Transport, retrier: Retrier) -> None:
@@ -53,20 +55,36 @@ class Downloads:
         self._under_way: dict[Path, asyncio.Future[Brought]] = {}
         self._closed = False
 
-    async def fetch(self, url: str, target: Path, *, overwrite: bool) -> Brought:
-        """Download url to target.
+    async def fetch(
+        self,
+        url: str,
+        target: Path,
+        *,
+        overwrite: bool,
+        expected: str | None = None,
+        is_new: bool = False,
+    ) -> Brought:
+        """Download url to target. Cancelled, it keeps what has come, and goes on the next time.
+
+        Args:
+            url: requested as it is; only what no request can hold, such as a blank, is escaped.
+            target: the file; its folder is made if need be.
+            overwrite: whether to replace a file that is there.
+            expected: ``video``, ``image`` or ``caption``; None for any of them.
+            is_new: whether the result has just been made: its host may not know it yet, so 403
+                and 404 are asked again by the retry policy.
 
         Raises:
             GoneError: the storage host no longer has it.
-            DownloadError: it could not be had whole, or target exists.
+            DownloadError: it could not be had whole, is not what was expected, or target exists
+                or cannot be written. Nothing else is raised, but for ConfigurationError where
+                the client was closed or a proxy is not one.
         """
-        if not is_url(url):
-            raise DownloadError(
-                f"{url!r} is not an http(s) URL; give that, or the Task that wait() returned"
-            )
+        address_of(url)
         if target in self._under_way:
             raise DownloadError(f"{target} is already being downloaded")
-        fetching = asyncio.ensure_future(self._fetch(url, _Part(target, url), overwrite))
+        wanted = _Wanted(url, expected, is_new)
+        fetching = asyncio.ensure_future(self._fetch(wanted, Part(target, url), overwrite))
         self._under_way[target] = fetching
         try:
             return await fetching
@@ -86,32 +104,63 @@ class Downloads:
             fetching.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def _fetch(self, url: str, part: _Part, overwrite: bool) -> Brought:
+    async def _fetch(self, wanted: _Wanted, part: Part, overwrite: bool) -> Brought:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
-            await self._retrier(lambda: self._attempt(url, part))
-            return await asyncio.to_thread(part.finish, overwrite)
+            try:
+                await self._retrier(lambda: self._attempt(wanted, part))
+                return await asyncio.to_thread(part.finish, overwrite)
+            except BaseException:
+                part.tidy()
+                raise
 
-    async def _attempt(self, url: str, part: _Part) -> None:
-        address = URL(url, encoded=True)
-        session, proxy = await self._transport.route(address)
+    async def _attempt(self, wanted: _Wanted, part: Part) -> None:
+        """Request the result once, redirects included; have it whole, or raise Again.
+
+        What was raised decides:
+
+        1. What came does not fit what is there, or is not a result: begin anew.
+        2. The connection failed: ask again, and go on where it was cut.
+        3. aiohttp, or a codec below it, cannot send such a request: it never will.
+
+        An OSError of another kind is the disk's, and fetch() says so.
+        """
+        where = bare(wanted.url)
         try:
+            await self._request(wanted, part)
+        except UnfitError as error:
+            part.restart()
+            raise Again(DownloadError(f"{where}: {error}")) from error
+        except aiohttp.ClientError as error:
+            raise Again(DownloadError(f"{where}: {fault_of(error).reason}")) from error
+        except TimeoutError as error:
+            raise Again(DownloadError(f"{where}: timed out")) from error
+        except ConnectionError as error:
+            raise Again(DownloadError(f"{where}: {error.strerror or error}")) from error
+        except (ValueError, RuntimeError) as error:
+            raise DownloadError(f"{where}: cannot be requested ({error})") from error
+
+    async def _request(self, wanted: _Wanted, part: Part) -> None:
+        """Follow redirects hop by hop: each has its own proxy, and is requested as it is given."""
+        url, headers = wanted.url, part.headers()
+        for _ in range(1 + MOST_REDIRECTS):
+            address = address_of(url)
+            session, proxy = await self._transport.route(address)
             async with session.get(
                 address,
-                headers=part.headers(),
+                headers=headers,
                 timeout=self._timeout,
                 proxy=proxy,
+                allow_redirects=False,
                 auto_decompress=False,
+                raise_for_status=False,
             ) as answer:
-                _raise_for(answer.status, url)
-                await part.take(answer)
-        except _Unfit as error:
-            part.restart()
-            raise Again(DownloadError(f"{bare(url)}: {error}")) from error
-        except aiohttp.ClientError as error:
-            raise Again(DownloadError(f"{bare(url)}: {fault_of(error).reason}")) from error
-        except TimeoutError as error:
-            raise Again(DownloadError(f"{bare(url)}: timed out")) from error
+                if answer.status not in _REDIRECTS or "Location" not in answer.headers:
+                    await _raise_for(answer, wanted)
+                    await part.take(answer, wanted.expected)
+                    return
+                url = redirected(url, answer.headers["Location"])
+        raise DownloadError(f"{bare(wanted.url)} redirects more than {MOST_REDIRECTS} times")
 
 
 def for_download(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
@@ -119,107 +168,40 @@ def for_download(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
 
-class _Unfit(Exception):
-    """What came does not fit what is there: begin anew."""
+async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
+    """Raise unless an answer brings the file, or a part of it.
 
-
-def bare(url: str) -> str:
-    """Return url without its query, which may hold a signature."""
-    return url.partition("?")[0]
-
-
-def _raise_for(status: int, url: str) -> None:
+    1. A page, or another document, is not a result: ask again. What is there stays there.
+    2. 416: the part at hand does not fit: begin anew.
+    3. 403, 404, 410: the URL has expired, or the result is gone. Storage hosts may say 403 and
+       404 of what was made a moment ago, so a new result is asked for again. Some say 400 and
+       ``ExpiredToken``.
+    4. What passes by itself (408, 425, 429, 5xx; S3's 400 ``RequestTimeout``), and a success
+       without a file (202): ask again, after Retry-After.
+    5. Anything else is final.
+    """
+    where, status = bare(wanted.url), answer.status
     if status in (200, 206):
+        wrong = check_type(answer.headers.get("Content-Type", ""), wanted.expected)
+        if wrong is not None:
+            raise Again(DownloadError(f"{where}: {wrong}"))
         return
     if status == 416:
-        raise _Unfit("the part at hand is no part of it")
-    if status in _GONE:
-        raise GoneError(
-            f"{bare(url)} is gone (HTTP {status}); result URLs live for 7 days: "
+        raise UnfitError("the part at hand is no part of it")
+    code = await _error_code(answer) if status == 400 else ""
+    if status in _GONE or code == "ExpiredToken":
+        gone = GoneError(
+            f"{where} is gone (HTTP {status}); result URLs live for 7 days: "
             "ask for the task's status again"
         )
-    error = DownloadError(f"{bare(url)} answered HTTP {status}")
-    raise Again(error) if status == 429 or status >= 500 else error
+        raise Again(gone) if wanted.is_new and status in (403, 404) else gone
+    error = DownloadError(f"{where} answered HTTP {status}{code and f' ({code})'}")
+    if is_retryable_status(status) or code == "RequestTimeout" or status < 300:
+        raise Again(error, retry_after(answer.headers.get("Retry-After"), time.time()) or None)
+    raise error
 
 
-class _Part:
-    """A download under way: a temporary file beside its target, and the version it is of."""
-
-    def __init__(self, target: Path, url: str) -> None:
-        mark = hashlib.sha256(bare(url).encode()).hexdigest()[:8]
-        self._target = target
-        self._path = target.with_name(f".{target.name}.{mark}.part")
-        self._tag = self._path.with_suffix(".tag")
-
-    def prepare(self, overwrite: bool) -> None:
-        """See that there is a folder, and no file that would be lost."""
-        if self._target.exists() and not overwrite:
-            raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-
-    def headers(self) -> dict[str, str]:
-        """Return the request headers that go on where the file stands."""
-        wanted = {"Accept-Encoding": "identity"}
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size and self._tag.exists():
-            wanted |= {"Range": f"bytes={size}-", "If-Range": self._tag.read_text()}
-        return wanted
-
-    async def take(self, answer: aiohttp.ClientResponse) -> None:
-        """Append to the part (206) or begin it anew (200); see that all came that was said."""
-        start, whole = _span_of(answer)
-        size = start
-        with self._open(start, answer.headers.get("ETag", "")) as file:
-            async for chunk in answer.content.iter_chunked(CHUNK):
-                size += len(chunk)
-                if whole is not None and size > whole:
-                    break  # it may never end
-                await asyncio.to_thread(file.write, chunk)
-        if whole not in (None, size):
-            raise _Unfit(f"{size} bytes came of {whole}")
-
-    def _open(self, start: int, tag: str) -> BinaryIO:
-        if start == 0:
-            self.restart()
-        elif tag and self._tag.exists() and tag != self._tag.read_text():
-            raise _Unfit("the part that came is of another version")
-        file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
-        if file.tell() != start:
-            file.close()
-            raise _Unfit("the range that came does not follow what is there")
-        if tag and not tag.startswith("W/"):  # a weak tag is no proof of equal bytes
-            self._tag.write_text(tag)
-        return file
-
-    def restart(self) -> None:
-        """Forget what is there."""
-        self._tag.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-
-    def finish(self, overwrite: bool) -> Brought:
-        """Put the whole file under its final name.
-
-        Raises:
-            DownloadError: that was taken meanwhile, and must not be overwritten.
-        """
-        with open(self._path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-            size = file.tell()
-        self.prepare(overwrite)  # again: another program may be at work here
-        self._tag.unlink(missing_ok=True)
-        self._path.replace(self._target)
-        return Brought(self._target, size, digest)
-
-
-def _span_of(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return where an answer begins and, if it is told, the whole's size (RFC 9110, 14.4)."""
-    if answer.status == 200:
-        return 0, answer.content_length
-    found = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
-    if found is None:
-        raise _Unfit("a part came that does not say where it begins")
-    start, length = int(found[1]), answer.content_length
-    if found[2]:
-        return start, int(found[2])
-    return start, None if length is None else start + length
+async def _error_code(answer: aiohttp.ClientResponse) -> str:
+    """Return the code in an object store's error document, empty if it has none."""
+    found = _ERROR_CODE.search(await answer.content.read(2048))
+    return (found[1] or found[2]).decode() if found else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import (
     AsyncGenerator,
@@ -19,7 +20,7 @@ from typing import Any, cast
 
 from .checks import key_of, shown
 from .creating import Creator, Plan
-from .downloads import Brought, Downloads, GoneError
+from .downloads import Downloads, GoneError
 from .errors import (
     DownloadError,
     InvalidRequest,
@@ -35,6 +36,7 @@ from .journal import JournalProtocol, TaskRecord
 from .kinds import Kind
 from .kinship import Kinship
 from .naming import Destination, Names, files_of, target_of
+from .parts import Brought
 from .policies import NOT_GIVEN, NotGiven
 from .querying import Querier
 from .requests import Request
@@ -49,6 +51,8 @@ PATIENCE = 1.5
 """How often as long as the vendor says that a kind may take its tasks are waited for."""
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
+NEW_FOR = 600.0
+"""Seconds after a task's end in which its storage host may not know the result yet."""
 CUT_SHORT = "cut short; download the task again: what has come is kept"
 
 
@@ -179,13 +183,26 @@ class Jobs:
     async def _fetch_one(
         self, task: Task, field: str, path: Path, overwrite: bool
     ) -> tuple[Task, Brought]:
+        """Download one of a task's files, with a new URL where the host no longer has it.
+
+        1. The URL that the task has is requested. Where it is gone, it may have expired, so
+           Keevx is asked for another, once: that is free, and quicker than to wait.
+        2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
+           requested by the retry policy, unless the task is known to have ended long ago.
+        """
+        expected = field.removesuffix("_url")
         try:
-            url = url_of(task, field)
-            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
+            brought = await self._downloads.fetch(
+                url_of(task, field), path, overwrite=overwrite, expected=expected
+            )
         except GoneError:
+            record = await self._journal.task(task.task_id)
+            is_new = record is None or time.time() - record.at < NEW_FOR
             task = await self._querier.status(task.task_id)
-            url = url_of(task, field)
-            return task, await self._downloads.fetch(url, path, overwrite=overwrite)
+            brought = await self._downloads.fetch(
+                url_of(task, field), path, overwrite=overwrite, expected=expected, is_new=is_new
+            )
+        return task, brought
 
     async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
         """Download a task's results, but for those that were, and are still there and whole."""
@@ -308,7 +325,7 @@ def _is_whole(path: Path, size: int | None) -> bool:
 
 
 def _existing(files: Mapping[str, Path]) -> list[Path]:
-    return [path for path in files.values() if path.exists()]
+    return [path for path in files.values() if os.path.exists(path)]  # never raises
 
 
 def checked(value: object) -> Request:

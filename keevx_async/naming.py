@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from string import Formatter
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
+from .addresses import file_name
 from .errors import ConfigurationError
 from .kinds import SUFFIXES
 from .requests import Request
@@ -26,15 +28,45 @@ LONGEST_KEY = 80
 FIELDS: Mapping[str, str | int] = {"index": 0, "task_id": "i2v-0", "key": "key", "model": "V"}
 """What a template may name, each with a value such as it will have."""
 _TELLING = ("index", "task_id", "key")
+_DEVICE = re.compile(
+    r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
+)
+"""Names of devices, whatever follows a dot. Source: Microsoft's "Naming Files, Paths, and
+Namespaces"; superscript digits count too."""
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,9}$")
 _Piece = tuple[str, str | None, str | None, str | None]
 """What string.Formatter().parse yields: text, then a field, its format and its conversion."""
 
 
 def safe_name(name: str) -> str:
-    """Return name with nothing in it that could leave its folder or hide."""
-    clean = re.sub(r"[^\w.\- ]+", "_", name).strip(" .")
-    return clean.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(" .") or "result"
+    """Return name as a file's or a folder's, on every system: it cannot leave its folder or hide.
+
+    Letters, marks and digits of every script stay, composed (NFC); ``_``, ``-``, ``.`` and
+    blanks too. Anything else becomes ``_``, and so does what the names of this system's files
+    cannot hold, as in the C locale. Names that Windows keeps for devices get a ``_`` in front,
+    on every system, for files are copied. What is too long loses its beginning.
+    """
+    composed = unicodedata.normalize("NFC", name)
+    clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
+    clean = re.sub("\0+", "_", clean).strip(" .")
+    short = clean.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(" .") or "result"
+    return _not_a_device(short)
+
+
+def _not_a_device(name: str) -> str:
+    return f"_{name}" if _DEVICE.match(name) else name
+
+
+def _is_allowed(letter: str) -> bool:
+    if letter.isascii():
+        return letter.isalnum() or letter in "_-. "
+    if unicodedata.category(letter)[0] not in "LMN":
+        return False
+    try:
+        os.fsencode(letter)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def target_of(what: Task | str, destination: Destination) -> Path:
@@ -77,7 +109,7 @@ def _own_name(task: Task) -> str:
 
 
 def _remote_name(url: str) -> str:
-    return safe_name(unquote(urlsplit(url).path.rpartition("/")[2]))
+    return safe_name(unquote(file_name(url)))
 
 
 def _suffix_of(task: Task, field: str | None = None) -> str:
@@ -138,6 +170,9 @@ class Template:
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
         """Return where a task's result goes; its suffix is the file's, if the template has none."""
         path = Path(self._render({"task_id": safe_name(task.task_id), **values}))
+        # Values are safe each for itself; beside other text they may still name a device.
+        inner = map(_not_a_device, path.parent.relative_to(self.folder).parts)
+        path = self.folder.joinpath(*inner, path.name)
         suffix = "" if _SUFFIX.search(self._ending()) else _suffix_of(task)
         return path.with_name(safe_name(path.name + suffix))
 

@@ -23,7 +23,9 @@ from keevx_async.testing.state import State
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_emulator import until
 
-BODY = bytes(range(256)) * 40  # 10,240 bytes
+FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"  # an MP4 begins so
+BODY = FTYP + (bytes(range(256)) * 40)[len(FTYP) :]  # 10,240 bytes
+OTHER = FTYP + BODY[: len(FTYP) - 1 : -1]
 
 
 class Storage:
@@ -157,7 +159,7 @@ async def test_a_large_video_is_cut_in_the_emulator_and_resumed(tmp_path: Path) 
 
 @pytest.mark.asyncio
 async def test_a_thing_that_has_changed_is_begun_anew(tmp_path: Path) -> None:
-    other = BODY[::-1]
+    other = OTHER
     async with storing(serve(cut=5000), serve(other, tag='"2"')) as (storage, keevx):
         path = await keevx.download(storage.url, tmp_path)
     assert path.read_bytes() == other
@@ -233,16 +235,16 @@ async def test_a_host_that_falls_silent_is_asked_again(tmp_path: Path) -> None:
 async def test_a_download_may_take_longer_than_an_exchange(tmp_path: Path) -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        response.content_length = 10
+        response.content_length = len(BODY)
         await response.prepare(request)
-        for _ in range(10):
-            await response.write(b"x")
+        for start in range(0, len(BODY), 1024):
+            await response.write(BODY[start : start + 1024])
             await asyncio.sleep(0.03)
         return response
 
     async with storing(slow, timeout=0.2) as (storage, keevx):
         path = await keevx.download(storage.url, tmp_path)
-    assert path.read_bytes() == b"x" * 10
+    assert path.read_bytes() == BODY
     assert len(storage.seen) == 1
 
 
@@ -523,7 +525,7 @@ async def test_a_host_that_knows_no_ranges_is_asked_for_all(tmp_path: Path) -> N
 
 @pytest.mark.asyncio
 async def test_a_part_of_another_version_is_not_appended(tmp_path: Path) -> None:
-    other = BODY[::-1]
+    other = OTHER
 
     async def careless(request: web.Request) -> web.StreamResponse:
         span = f"bytes 5000-{len(other) - 1}/{len(other)}"

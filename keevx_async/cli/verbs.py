@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from keevx_async.checks import is_url
+from keevx_async.addresses import is_address
 from keevx_async.client import Keevx
 from keevx_async.errors import DownloadError, NotFoundError, TaskFailed
 from keevx_async.family import REQUESTS
@@ -110,15 +112,15 @@ async def download(
     teller = Teller(json)
 
     async def bring(one: str) -> tuple[str, Path]:
-        result = one if is_url(one) else _ended(await keevx.status(one, kind=kind))
+        result = one if is_address(one) else _ended(await keevx.status(one, kind=kind))
         target = target_of(result, in_folder(out))
-        if target.exists() and not overwrite:
+        if not overwrite and await asyncio.to_thread(os.path.exists, target):
             raise DownloadError(f"{target} is there already; --overwrite replaces it")
         return one, await keevx.download(result, in_folder(out), overwrite=overwrite)
 
     def tell(brought: tuple[str, Path]) -> int:
         one, path = brought
-        teller.tell({"url" if is_url(one) else "task_id": one, "path": path}, str(path))
+        teller.tell({"url" if is_address(one) else "task_id": one, "path": path}, str(path))
         return OK
 
     async with Keevx(retry=PATIENCE) as keevx:
