@@ -9,7 +9,9 @@ from yarl import URL
 
 from .errors import DownloadError
 
-_URL = re.compile(r"(https?://([^/?#\\\s]+))([^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(
+    r"(https?://([^/?#\\\s\x00-\x1f\x7f]+))((?:[/?][^#]*)?)(?:#.*)?", re.IGNORECASE | re.DOTALL
+)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
