@@ -53,13 +53,11 @@ class Part:
 
     def prepare(self, overwrite: bool) -> None:
         """See that there is a folder, and no file that would be lost."""
-        try:
-            os.fsencode(self._target)
-        except ValueError:
+        if not _is_writable_name(str(self._target)):
             raise DownloadError(
-                f"cannot write {str(self._target)!r}: file names here are "
-                f"{sys.getfilesystemencoding()}; set PYTHONUTF8=1, or choose another name"
-            ) from None
+                f"cannot write {str(self._target)!r}: no file can have this name where names are "
+                f"{sys.getfilesystemencoding()}; choose another, or set PYTHONUTF8=1"
+            )
         if self._target.exists() and not overwrite:
             raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
         self._target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +145,13 @@ class Part:
         self._tag.unlink(missing_ok=True)
         self._path.replace(self._target)
         return Brought(self._target, size, digest)
+
+
+def _is_writable_name(name: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def _write(file: BinaryIO, chunk: bytes, inflater: _Inflater | None) -> None:
