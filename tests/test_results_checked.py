@@ -423,7 +423,12 @@ async def test_each_kind_of_result_is_held_to_its_own_kind(tmp_path: Path) -> No
 async def test_images_of_the_emulator_come_home(emulator: Emulator, tmp_path: Path) -> None:
     async with Keevx("k", base_url=emulator.url, retry=QUICK) as keevx:
         (task,) = await keevx.generate(ImageGenerate(prompt="an owl"))
-        assert (await keevx.download(task, tmp_path)).suffix == ".png"
+        path = await keevx.download(task, tmp_path)
+    content = path.read_bytes()
+    assert path.suffix == ".png"
+    assert len(content) == emulator.video_bytes
+    assert content.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    assert content.endswith(b"\0\0\0\0IEND\xaeB`\x82")
 
 
 # --- The disk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import shake_128
 
@@ -12,6 +13,9 @@ BLOCK = 2**16
 # An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), so that a look at it says MP4.
 _FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
 _PNG = b"\x89PNG\r\n\x1a\n"
+_ONE_PIXEL = bytes.fromhex("00000001 00000001 08 00 00 00 00")
+_BLACK = bytes.fromhex("789c 6360 0000 0002 0001")  # one line, compressed
+_PIXEL_PNG_BYTES = 79  # of such a PNG, its chunk of noise being empty
 # One transparent pixel, lossless WebP.
 PIXEL = bytes.fromhex(
     "52494646 1a000000 57454250 5650384c 0d000000 2f000000 10071011 1188 88fe 0700"
@@ -49,9 +53,19 @@ def video(task_id: str, size: int) -> Content:
 
 
 def image(task_id: str, size: int) -> Content:
-    """The image of a task: it looks like a PNG, as its video looks like an MP4."""
-    content = (_PNG + shake_128(f"{task_id}/image".encode()).digest(size))[:size]
-    return held(content, task_id, "image/png")
+    """The image of a task: a PNG of one black pixel, with a chunk of noise to make it of its size.
+
+    Of less than 79 bytes it is only the beginning of one.
+    """
+    noise = shake_128(f"{task_id}/image".encode()).digest(max(0, size - _PIXEL_PNG_BYTES))
+    chunks = (b"IHDR" + _ONE_PIXEL, b"noIs" + noise, b"IDAT" + _BLACK, b"IEND")
+    return held((_PNG + b"".join(map(_chunk, chunks)))[:size], task_id, "image/png")
+
+
+def _chunk(content: bytes) -> bytes:
+    """A chunk of a PNG: its length, type, data and check sum (PNG 3rd edition, 5.3)."""
+    length, check = len(content) - 4, zlib.crc32(content)
+    return length.to_bytes(4, "big") + content + check.to_bytes(4, "big")
 
 
 def captions(task_id: str, size: int) -> Content:
