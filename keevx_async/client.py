@@ -280,6 +280,12 @@ class Keevx(Session):
     ) -> Path:
         """Download a result, captions beside it; each file is whole, or it is not there.
 
+        What comes must be a video, an image or captions by its declared type and its first
+        bytes. A page or an error in its place is asked for again by the retry policy, as is all
+        that passes (408, 425, 429, 5xx; 403 and 404 of a task that has just ended). An expired
+        URL is asked for anew, once. A cut download goes on where it was cut, in a later call
+        too. Redirects are followed as they are given. The API key is sent to none of the hosts.
+
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
             destination: a file, or a folder, which is made if need be; for a task also a
@@ -287,7 +293,9 @@ class Keevx(Session):
             overwrite: whether to replace a file that is there.
 
         Raises:
-            DownloadError: it could not be had whole.
+            DownloadError: it could not be had whole, is not a result, or cannot be written.
+            ConfigurationError: the environment names a proxy that cannot be used.
+            APIError, ConnectionFailed: Keevx could not say where an expired result lies now.
         """
         what, where = _result_of(task_or_url), settings.destination("destination", destination)
         return await self._rooms().jobs.download(what, where, overwrite=overwrite)
