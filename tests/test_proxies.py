@@ -344,4 +344,5 @@ async def test_a_borrowed_session_keeps_its_own_proxies_and_certificates(
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     async with aiohttp.ClientSession() as session:
         made = Transport("https://api.example", {}, whole_timeout(5), session)
-        assert await made.route(URL("https://storage.example")) == (session, None)
+        assert (await made.route(URL("https://storage.example")))[1] is None
+        await made.close()
