@@ -16,6 +16,7 @@ LONGEST_BODY = 2**20
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
+_CUT_SIZE = re.compile(rb"[0-9a-fA-F]{0,16}\r?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHED = 101
@@ -102,7 +103,8 @@ def _joined(rest: bytes) -> tuple[bytes, bool] | None:
         at += len(rest[at : at + 2]) - len(rest[at : at + 2].lstrip(b"\r\n"))
     if not chunks:
         return None
-    return b"".join(chunks) + rest[at:], False  # the rest, for it may be what the body goes on with
+    left = rest[at:]  # what the body goes on with, unless it is the next size, cut off
+    return b"".join(chunks) + (b"" if _CUT_SIZE.fullmatch(left) else left), False
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
@@ -134,10 +136,9 @@ def _inflated(body: bytes, coding: str) -> tuple[bytes, bool]:
     if coding == "deflate" and not body.lstrip().startswith(b"{"):
         ways.append(-zlib.MAX_WBITS)
     for bits in ways:
-        for step in (_SLICE, 1):  # an error takes what its slice gave: then byte by byte
-            inflated, ended, failed = _inflated_by(body, bits, step)
-            if not failed:
-                break
+        inflated, ended, failed = _inflated_by(body, bits, _SLICE)
+        if failed:  # an error takes what its slice gave: then byte by byte
+            inflated, ended, _ = _inflated_by(body, bits, 1)
         if inflated or ended:
             return inflated, ended or len(inflated) > LONGEST_BODY
     return body, not body

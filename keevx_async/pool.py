@@ -25,29 +25,29 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_A_VALUE = re.compile(r"[\r\n\0]")
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent.
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers of a lent session that cannot be sent.
 
     Raises:
         ConfigurationError: a name or a value is no text, or holds what no header may.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers=: {name!r} is not a header's name")
+            raise ConfigurationError(f"session=: {name!r} is not a header's name")
         try:
-            bad = not isinstance(value, str) or _NOT_IN_A_VALUE.search(value)
+            bad = _NOT_IN_A_VALUE.search(value) is not None
             value.encode()
-        except (AttributeError, UnicodeEncodeError):
+        except (TypeError, UnicodeEncodeError):
             bad = True
         if bad:
             raise ConfigurationError(
-                f"headers=: the value of {name} must be a string without line breaks"
+                f"session=: the value of the header {name} must be a string without line breaks"
             )
 
 
 def check_lent(session: aiohttp.ClientSession, host: str) -> None:
     """Refuse a session whose own login would stand in the API key's place."""
-    check_headers(session.headers)
+    _check_headers(session.headers)
     if getattr(session, "auth", None) is not None:
         raise ConfigurationError(
             "the session given as session= has auth=, which would replace the API key: "
@@ -116,9 +116,8 @@ def _session(
         max_line_size=LONGEST_HEADER,
         max_field_size=LONGEST_HEADER,
         max_headers=MOST_HEADERS + 2,  # aiohttp counts the status line and the empty one
-        # An answer must come in an encoding that framing.py decodes.
         headers=_headers(lent),
-        trace_configs=lent and lent.trace_configs,
+        trace_configs=lent.trace_configs if lent else None,
         # The one thing of a session that users set and aiohttp shows nowhere.
         proxy=getattr(lent, "_default_proxy", None),
         proxy_auth=getattr(lent, "_default_proxy_auth", None),

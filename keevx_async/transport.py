@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from .certificates import tls_context
@@ -19,7 +19,7 @@ from .connections import ATTEMPT, Attempt, CheckedConnector
 from .deadlines import Deadline, Deadlines
 from .errors import ConfigurationError
 from .framing import LONGEST_BODY, decode_body, read_answer
-from .pool import check_headers, check_lent, open_pool
+from .pool import check_lent, open_pool
 from .proxies import find_proxy, is_socks
 from .socks import require_socks
 from .verdict import Fault
@@ -29,6 +29,8 @@ log = logging.getLogger("keevx_async")
 CLOSED = "this client was closed; make a new Keevx()"
 
 LONGEST_CONNECT = 10.0
+_KEEP_ALIVE = istr("Keep-Alive")
+_CONTENT_ENCODING = istr("Content-Encoding")
 
 
 class Call(NamedTuple):
@@ -188,7 +190,7 @@ class Transport:
             change what an answer means, or send a paid request twice.
 
     Raises:
-        ConfigurationError: a header cannot be sent, or the session would send a login of its own.
+        ConfigurationError: the session has a header that cannot be sent, or a login of its own.
     """
 
     def __init__(
@@ -201,7 +203,6 @@ class Transport:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
         self._base = base_url.rstrip("/")
-        check_headers(headers)
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)
@@ -324,11 +325,12 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
             failure = _failure(error, attempt, self.host)
         else:
-            reply = _reply(answer.status, answer.headers, body, "")
+            headers = answer.headers
+            reply = _reply(answer.status, headers, body, "")
             tap = attempt.tap
             if tap is not None:
                 tap.finish(body, here.loop.time())
-                if (keep_alive := answer.headers.get("Keep-Alive")) is not None:
+                if (keep_alive := headers.get(_KEEP_ALIVE)) is not None:
                     here.connector.heed(keep_alive)
             log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
             return reply
@@ -373,7 +375,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> Reply:
-    encoding = headers.get("Content-Encoding")
+    encoding = headers.get(_CONTENT_ENCODING)
     if encoding is not None or len(body) > LONGEST_BODY:
         body, wrong = decode_body(body, encoding or "")
         reason = reason or wrong
