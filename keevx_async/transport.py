@@ -22,6 +22,8 @@ log = logging.getLogger("keevx_async")
 CLOSED = "this client was closed; make a new Keevx()"
 
 LONGEST_CONNECT = 10.0
+SHORTEST_SECRET = 8
+_OPEN_HEADERS = ("Authorization", "User-Agent")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -148,7 +150,7 @@ class Transport:
     ) -> None:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
-        self._base = base_url.rstrip("/")
+        self.base_url: str = base_url.rstrip("/")
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)
@@ -156,10 +158,19 @@ class Transport:
         self._closed = False
         self._here: _Here | None = None
         self._proxies: dict[str, str | None] = {}
-        self._api_proxy = self._find_proxy(self._base)
+        self._api_proxy = self._find_proxy(self.base_url)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
+
+    def secrets(self) -> list[str]:
+        """Return what must not be quoted from an answer, which may echo our request's headers.
+
+        The API key, and the values of extra headers that are long enough to be one.
+        """
+        key = self._headers.get("Authorization", "").removeprefix("Bearer ")
+        others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
+        return [key, *(value for value in others if len(value) >= SHORTEST_SECRET)]
 
     async def session(self) -> aiohttp.ClientSession:
         """Return the session of the running loop, opened if need be.
@@ -212,7 +223,7 @@ class Transport:
             with Deadline(here.deadlines if not call.allowance else self._extended(call)):
                 answer = await here.session.request(
                     call.method,
-                    URL(self._base + call.path, encoded=True),
+                    URL(self.base_url + call.path, encoded=True),
                     data=call.body,
                     headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
                     timeout=self._parts,
