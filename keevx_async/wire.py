@@ -293,11 +293,10 @@ def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
         secrets: what must not be shown.
     """
     text = next(_decoded(answer, None), "") if isinstance(answer, bytes) else answer
+    text = text.replace("\\/", "/").removesuffix("\\")  # some write a slash so in JSON
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        for form in (secret, secret.replace("/", "\\/")):  # some write a slash so in JSON
-            text = text.replace(form, _MASK)
-        text = _without_start_of(secret, text)
-    text = _URL_QUERY.sub(rf"\1?{_MASK}", text.replace("\\/", "/"))
+        text = _without_start_of(secret, text.replace(secret, _MASK))
+    text = _URL_QUERY.sub(rf"\1?{_MASK}", text)
     text = _printable(text).strip()
     return text if len(text) <= QUOTED else text[:QUOTED] + "…"
 
