@@ -270,15 +270,19 @@ class Creator:
 
     async def _post(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         try:
-            reply = await self._exchange.exchange(call)
-            envelope = decode_envelope(reply.body)
-            if envelope is not None and reply.complete:
-                self._host.is_keevx = True
-                if envelope.code == 0 and reply.status < 400:
-                    ids = decode_ids(envelope.data)
-                    if ids is not None and not self._owners.foreign(ids, plan.key):
-                        return self._accepted(ids, plan, turn)
-            return await self._judge(call, reply, envelope, plan, turn)
+            reply = await self._answer(call, plan)
+            return await self._read(call, reply, plan, turn)
+        except (Again, KeevxError):
+            raise
+        except Exception as error:
+            log.debug("a create ended with an unexpected error", exc_info=True)
+            reason = self._host.quote(f"{type(error).__name__}: {error}", _callbacks_of(call))
+            # Without a cause: some of aiohttp's errors hold the request's headers.
+            raise SubmissionUncertain(plan.request, plan.key, reason) from None
+
+    async def _answer(self, call: Call, plan: Plan) -> Reply:
+        try:
+            return await self._exchange.exchange(call)
         except Fault as fault:
             if fault.fate is Fate.NOT_SENT:
                 raise Again(ConnectionFailed(self._host.name, fault.reason)) from fault
@@ -287,13 +291,17 @@ class Creator:
             # The task is the fan-out's or carry()'s, which wait for it to end.
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
-        except (Again, KeevxError):
-            raise
-        except Exception as error:
-            log.debug("a create ended with an unexpected error", exc_info=True)
-            reason = self._host.quote(f"{type(error).__name__}: {error}", _callbacks_of(call))
-            # Without a cause: some of aiohttp's errors hold the request's headers.
-            raise SubmissionUncertain(plan.request, plan.key, reason) from None
+
+    async def _read(self, call: Call, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
+        """Return the ids of an answer, or raise what it means."""
+        envelope = decode_envelope(reply.body)
+        if envelope is not None and reply.complete:
+            self._host.is_keevx = True
+            if envelope.code == 0 and reply.status < 400:
+                ids = decode_ids(envelope.data)
+                if ids is not None and not self._owners.foreign(ids, plan.key):
+                    return self._accepted(ids, plan, turn)
+        return await self._judge(call, reply, envelope, plan, turn)
 
     def _accepted(self, ids: tuple[str, ...], plan: Plan, turn: Turn) -> tuple[str, ...]:
         self._lane.accepted(turn)
@@ -333,7 +341,12 @@ class Creator:
         verdict = fate(is_known_host=host.is_keevx)
         if verdict is Fate.WRONG_HOST:
             # Perhaps Keevx has just not been heard yet. Asking costs nothing.
-            if await host.is_foreign(query_path(kind, kind.prefix + "0" * 32)):
+            try:
+                is_foreign = await host.is_foreign(query_path(kind, kind.prefix + "0" * 32))
+            except asyncio.CancelledError:
+                reason = f"HTTP {reply.status}, cancelled before it was known who answers there"
+                raise SubmissionUncertain(plan.request, plan.key, reason) from None
+            if is_foreign:
                 raise host.wrong(call, reply)
             verdict = fate(is_known_host=True)
         secrets = _callbacks_of(call)
