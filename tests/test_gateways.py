@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from keevx_async import (
@@ -32,6 +31,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.journal import Entry
+from keevx_async.transport import Reply, Transport
 from tests.test_client import a_request
 
 pytestmark = pytest.mark.asyncio
@@ -409,31 +409,23 @@ async def test_a_long_message_is_quoted_briefly(tmp_path: Path) -> None:
     assert len((await entry(tmp_path / "run.db")).reason) < 1000
 
 
-async def test_no_foreign_error_leaves_and_no_entry_stays_as_sending(tmp_path: Path) -> None:
+async def test_no_foreign_error_leaves_and_no_entry_stays_as_sending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*_: object) -> Reply:
+        raise ZeroDivisionError(f"while sending {KEY}")
+
     path = tmp_path / "run.db"
-    with pytest.warns(DeprecationWarning, match="Inheritance"):
-
-        class Odd(aiohttp.ClientSession):
-            async def _request(self, *_: Any, **__: Any) -> Any:
-                raise ZeroDivisionError(f"while sending {KEY}")
-
-    async with serving(lambda number, ids, sent: http(made(ids))) as server, Odd() as session:
-        error = await ended(server, path, session=session)
-        assert isinstance(error, SubmissionUncertain)
-        assert "ZeroDivisionError" in str(error)
-        assert KEY not in str(error)
-        async with client(server, path) as keevx:
-            with pytest.raises(SubmissionUncertain, match="ZeroDivisionError"):
-                await keevx.submit(a_request("p", generate_count=1), key="p")
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"X-Trace": "a\nb"}, {"X-Trace": 5}, {"X Trace": "a"}, {"": "a"}, {5: "a"}, {"X": "\ud800"}],
-)
-async def test_a_header_that_cannot_be_sent_is_refused_at_once(headers: Any) -> None:
-    with pytest.raises(ConfigurationError, match="header"):
-        Keevx(KEY, headers=headers)
+    async with serving(lambda number, ids, sent: http(made(ids))) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(Transport, "exchange", failing)
+            error = await ended(server, path)
+        for again in (error, await ended(server, path)):
+            assert isinstance(again, SubmissionUncertain)
+            assert "ZeroDivisionError" in str(again)
+            assert KEY not in str(again)
+        assert (await entry(path)).state == "uncertain"
+        assert not server.book
 
 
 async def test_a_key_that_is_no_string_is_refused(tmp_path: Path) -> None:
