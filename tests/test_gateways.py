@@ -6,6 +6,7 @@ The server's own book judges: whatever it answers, no create may be made twice.
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -24,6 +25,7 @@ from keevx_async import (
     Journal,
     Keevx,
     KeevxError,
+    PollPolicy,
     RateLimitError,
     ResponseError,
     RetryPolicy,
@@ -452,4 +454,21 @@ async def test_a_wait_is_reckoned_by_the_servers_own_clock() -> None:
     async with serving(first(hour)) as server:
         error = await ended(server, None)
         assert isinstance(error, RateLimitError)
+        assert server.book == {"p": 1}
+
+
+async def test_a_clock_that_was_wrong_when_the_intent_was_written_makes_no_wait_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = CallbackReceiver("http://127.0.0.1:9/callbacks", secret="0123456789abcdef")
+    settings: dict[str, Any] = {"callbacks": receiver, "polling": PollPolicy(timeout=0.05)}
+    path, now = tmp_path / "run.db", time.time
+    async with serving(lambda *_: http(b"")) as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda: now() + 10_000)
+            assert isinstance(await ended(server, path, **settings), SubmissionUncertain)
+        assert (await entry(path)).at > now() + 5000
+        async with client(server, path, **settings) as keevx, asyncio.timeout(10):
+            fan = await keevx.generate_many([a_request("p", generate_count=1)], key=lambda _: "p")
+        assert [type(error) for error in fan.errors] == [SubmissionUncertain]
         assert server.book == {"p": 1}
