@@ -242,9 +242,10 @@ async def test_ids_in_an_answer_are_kept_and_never_sent_again(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "run.db"
+    got: Any = None
     async with serving(lambda number, ids, sent: IDS_ANYWAY[name](ids)) as server:
         for on_uncertain in ("report", "report", "resubmit"):
-            journal = Journal(path, on_uncertain=on_uncertain)  # type: ignore[arg-type]
+            journal = Journal(path, on_uncertain=on_uncertain)
             got = await ended(server, None, count=2, journal=journal)
             assert list(got.task_ids) == server.ids["p"]
             if isinstance(got, SubmissionUncertain):

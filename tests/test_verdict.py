@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Any
 
 import attrs
 import pytest
@@ -144,7 +145,7 @@ answers = st.fixed_dictionaries(
 
 @given(statuses, st.none() | codes, answers)
 def test_ids_that_can_be_read_are_always_accepted(
-    status: int, code: int | None, answer: dict[str, bool]
+    status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
     assert fate_of(status, code, ids=Ids.READ, **answer) is ACCEPTED
     assert fate_of(status, code, ids=Ids.DOUBTFUL, **answer) is UNKNOWN
@@ -152,7 +153,7 @@ def test_ids_that_can_be_read_are_always_accepted(
 
 @given(statuses, st.none() | codes, answers)
 def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
-    status: int, code: int | None, answer: dict[str, bool]
+    status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
     fate = fate_of(status, code, **answer)
     assert fate in (REFUSED, WRONG_HOST, UNKNOWN)
@@ -171,7 +172,7 @@ def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
     answers,
 )
 def test_a_gateways_status_is_never_sent_again(
-    status: int, code: int | None, answer: dict[str, bool]
+    status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
     assert fate_of(status, code, **answer) is UNKNOWN
     assert fate_of(200, code or 504, **{**answer, "html": False}) is UNKNOWN
