@@ -15,6 +15,7 @@ import attrs
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
+from .checks import is_text
 from .inputs import lasting, plain
 from .kinds import SUFFIXES, Kind
 from .requests import Request
@@ -178,16 +179,7 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
 
 def _can_be_id(text: str) -> bool:
     """Tell whether a task can be asked about by this: a lone surrogate fits in no URL."""
-    return len(text) <= LONGEST_ID and (text.isascii() or is_text(text))
-
-
-def is_text(value: str) -> bool:
-    """Tell whether a string is text: JSON may bring lone surrogates, which no encoding takes."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return len(text) <= LONGEST_ID and is_text(text)
 
 
 class Contents(NamedTuple):

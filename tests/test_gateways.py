@@ -436,7 +436,7 @@ async def test_a_key_that_is_no_string_is_refused(tmp_path: Path) -> None:
         async with client(server, tmp_path / "run.db") as keevx:
             with pytest.raises(InvalidRequest, match="key: must be a string"):
                 await keevx.submit(a_request(), key=5)  # type: ignore[arg-type]
-            with pytest.raises(InvalidRequest, match="no task id"):
+            with pytest.raises(InvalidRequest, match="task_id: must be valid text"):
                 await keevx.status("i2v-\ud800")
         assert not server.book
 
