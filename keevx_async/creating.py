@@ -134,11 +134,9 @@ class Creator:
         """Claim the request's key; without one, a digest and a running number.
 
         Raises:
-            InvalidRequest: the key is not a string, or the request has a callback URL of its own
-                where every create gets one.
+            InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
         """
-        key = _checked_key(key)
         if self._settlements is not None and request.callback_url is not None:
             message = "every create has a callback URL of its own where callbacks= is given"
             raise InvalidRequest(
@@ -380,13 +378,6 @@ class Creator:
             self._lane.refused(turn, wait)
             return Again(error, wait or 0.0)
         return Again(error, wait)
-
-
-def _checked_key(key: object) -> str | None:
-    if key is not None and not isinstance(key, str):
-        message = f"must be a string (got {key!r})"
-        raise InvalidRequest([Violation("key", key, "type", message)])
-    return key
 
 
 def _reason(reply: Reply, foreign: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
