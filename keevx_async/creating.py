@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVarTuple
@@ -16,6 +19,7 @@ from .errors import (
     ConnectionFailed,
     InvalidRequest,
     JournalError,
+    KeevxError,
     SubmissionUncertain,
     Violation,
 )
@@ -25,17 +29,30 @@ from .inputs import TASK_SCHEME
 from .journal import Entry, JournalProtocol, State
 from .lane import Lane, Turn
 from .offers import Offers
+from .querying import Host, is_html
 from .requests import Request
 from .retry import Again, Retrier
 from .settling import Settlements
 from .transport import Call, Exchange, Reply, interruption_of
-from .verdict import Fate, Fault, api_error, fate_of, is_rate_limit, is_transient, retry_after
-from .wire import canonical_body, decode_envelope, decode_ids, encode_request
+from .verdict import Fate, Fault, Ids, api_error, fate_of, is_busy, is_rate_limit, retry_after
+from .wire import (
+    Envelope,
+    canonical_body,
+    decode_envelope,
+    decode_ids,
+    encode_request,
+    query_path,
+    read_contents,
+)
+
+log = logging.getLogger("keevx_async")
 
 Ts = TypeVarTuple("Ts")
 _NO_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
+MOST_OWNED = 100_000
+"""Task ids of which a client remembers the create; the oldest are forgotten."""
 Uploads = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
 """Takes local files, and the names of the formats that they may be; returns the URL of each."""
 
@@ -49,6 +66,30 @@ class Plan(NamedTuple):
     entry: Entry | None
 
 
+class Owners:
+    """Which create each task id was given to. It outlives an event loop.
+
+    An id that comes again in the answer to another create shows that this answer is not its own:
+    a server or a gateway answered twice on one connection.
+    """
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[str, str] = OrderedDict()
+
+    def add(self, task_ids: Sequence[str], key: str) -> None:
+        """Remember whose these ids are; an id that is another create's stays so."""
+        keys = self._keys
+        for task_id in task_ids:
+            keys.setdefault(task_id, key)
+        while len(keys) > MOST_OWNED:
+            keys.popitem(last=False)
+
+    def foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Return those ids that are another create's, with its key."""
+        keys = self._keys
+        return {one: keys[one] for one in task_ids if keys.get(one, key) != key}
+
+
 class Creator:
     """Submits requests.
 
@@ -60,7 +101,8 @@ class Creator:
         journal: keeps the intent and what came of it.
         settlements: gives each create a callback URL of its own, where there is a receiver.
         offers: refuses what this Keevx does not offer.
-        host: named in errors.
+        host: who answers; named in errors.
+        owners: knows whose the ids are that this client was given.
         emit: told of each create that was accepted, was refused, or is uncertain.
     """
 
@@ -73,7 +115,8 @@ class Creator:
         journal: JournalProtocol,
         settlements: Settlements | None,
         offers: Offers,
-        host: str,
+        host: Host,
+        owners: Owners,
         emit: Emit | None = None,
     ) -> None:
         self._exchange = exchange
@@ -84,12 +127,14 @@ class Creator:
         self._settlements = settlements
         self._offers = offers
         self._host = host
+        self._owners = owners
         self._emit = emit
 
     async def plan(self, request: Request, key: str | None) -> Plan:
         """Claim the request's key; without one, a digest and a running number.
 
         Raises:
+            InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
         """
         if self._settlements is not None and request.callback_url is not None:
@@ -108,6 +153,7 @@ class Creator:
             InvalidRequest: it asks for what this Keevx does not offer.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
+            ConfigurationError: the host at the base URL is not Keevx.
             ConnectionFailed: Keevx could not be reached.
             JournalError: the intent could not be written, so nothing was sent.
         """
@@ -121,7 +167,7 @@ class Creator:
                     call = Call("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard)
             made = True
-        except (APIError, ConnectionFailed) as error:
+        except (APIError, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
                 self._emit(Refused(plan.key, error))
             raise
@@ -133,9 +179,13 @@ class Creator:
         entry = plan.entry
         if entry is None:
             return ()
-        if entry.state is State.UNCERTAIN and not self._journal.resubmits:
-            raise SubmissionUncertain(plan.request, plan.key, entry.reason)
-        return entry.task_ids if entry.state is State.SUBMITTED else ()
+        if entry.state is State.SUBMITTED:
+            self._owners.add(entry.task_ids, plan.key)
+            return entry.task_ids
+        # A create with a known id is never sent again, in any mode.
+        if entry.state is State.UNCERTAIN and (entry.task_ids or not self._journal.resubmits):
+            raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
+        return ()
 
     async def _attempt(self, call: Call, plan: Plan, guard: Guard) -> tuple[str, ...]:
         turn = self._lane.try_enter() or await self._lane.enter()
@@ -158,14 +208,25 @@ class Creator:
         return encode_request(request, callback_url) if differs else plan.body
 
     async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
-        """Write the intent, send, and write what came of it, before anyone else knows."""
+        """Write the intent, send, and write what came of it, before anyone else knows.
+
+        Once the intent is written, whatever ends the exchange is written down as what it is:
+
+        1. ids: submitted.
+        2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
+        3. Anything else, a cancellation and an error of no kind of ours included: uncertain.
+        """
         try:
             await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
+        except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
+            await self._unmade(plan, error)
+            raise
+        try:
             task_ids = await self._post(call, plan, turn)
         except SubmissionUncertain as error:
             await self._lost(plan, error)
             raise
-        except (Again, APIError, ConfigurationError, asyncio.CancelledError) as error:
+        except (Again, KeevxError, asyncio.CancelledError) as error:
             await self._unmade(plan, error)
             raise
         await self._made(plan, task_ids)
@@ -178,11 +239,15 @@ class Creator:
             await _written(self._journal.submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
+        except Exception as error:
+            message = f"the journal could not be written: {type(error).__name__}: {error}"
+            raise JournalError(message, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
 
     async def _lost(self, plan: Plan, error: SubmissionUncertain) -> None:
-        await _noted(self._journal.uncertain, plan.key, error.reason)
+        # None leaves alone what an earlier run knew: ids are only ever added to.
+        await _noted(self._journal.uncertain, plan.key, error.reason, error.task_ids or None)
         if self._settlements is not None:
             self._settlements.lost(plan.key)
         if self._emit is not None:
@@ -203,51 +268,146 @@ class Creator:
 
     async def _post(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         try:
-            reply = await self._exchange.exchange(call)
+            reply = await self._answer(call, plan)
+            return await self._read(call, reply, plan, turn)
+        except (Again, KeevxError):
+            raise
+        except Exception as error:
+            log.debug("a create ended with an unexpected error", exc_info=True)
+            reason = self._host.quote(f"{type(error).__name__}: {error}", _callbacks_of(call))
+            # Without a cause: some of aiohttp's errors hold the request's headers.
+            raise SubmissionUncertain(plan.request, plan.key, reason) from None
+
+    async def _answer(self, call: Call, plan: Plan) -> Reply:
+        try:
+            return await self._exchange.exchange(call)
         except Fault as fault:
             if fault.fate is Fate.NOT_SENT:
-                raise Again(ConnectionFailed(self._host, fault.reason)) from fault
+                raise Again(ConnectionFailed(self._host.name, fault.reason)) from fault
             raise SubmissionUncertain(plan.request, plan.key, fault.reason) from fault
         except asyncio.CancelledError as error:
             interruption = interruption_of(error)
             if not interruption.sent:
                 raise
             if interruption.reply is not None:
-                return self._read(interruption.reply, plan, turn)
+                return interruption.reply
             # The task is the fan-out's or carry()'s, which wait for it to end.
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
-        return self._read(reply, plan, turn)
 
-    def _read(self, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
+    async def _read(self, call: Call, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
+        """Return the ids of an answer, or raise what it means."""
         envelope = decode_envelope(reply.body)
-        code = envelope.code if envelope else None
-        fate = fate_of(reply.status, code)
-        ids = decode_ids(envelope.data) if envelope and fate is Fate.ACCEPTED else None
-        if ids is not None:
-            self._lane.accepted(turn)
-            return ids
-        if not reply.complete:  # a refusal is believed only when it came whole
-            raise SubmissionUncertain(plan.request, plan.key, reply.reason)
-        if fate is Fate.REFUSED:
-            raise self._refusal(reply, code, envelope.msg if envelope else "", plan, turn)
-        said = reply.body[:300].decode("utf-8", "replace")
-        reason = f"HTTP {reply.status}, and no task ids could be read from: {said!r}"
-        raise SubmissionUncertain(plan.request, plan.key, reason)
+        if envelope is not None and reply.complete:
+            self._host.is_keevx = True
+            if envelope.code == 0 and reply.status < 400:
+                ids = decode_ids(envelope.data)
+                if ids is not None and not self._owners.foreign(ids, plan.key):
+                    return self._accepted(ids, plan, turn)
+        return await self._judge(call, reply, envelope, plan, turn)
 
-    def _refusal(
-        self, reply: Reply, code: int | None, msg: str, plan: Plan, turn: Turn
-    ) -> Exception:
-        text = reply.body[:500].decode("utf-8", "replace")
-        error = api_error(reply.status, code, msg, text, plan.request.kind.codes)
-        if not is_transient(reply.status, code):
+    def _accepted(self, ids: tuple[str, ...], plan: Plan, turn: Turn) -> tuple[str, ...]:
+        self._lane.accepted(turn)
+        self._owners.add(ids, plan.key)
+        if len(ids) != plan.request.count:
+            log.warning(
+                "create %s: %d distinct task id(s) came for %d asked for: %s",
+                plan.key,
+                len(ids),
+                plan.request.count,
+                ", ".join(ids),
+            )
+        return ids
+
+    async def _judge(
+        self, call: Call, reply: Reply, envelope: Envelope | None, plan: Plan, turn: Turn
+    ) -> tuple[str, ...]:
+        """Return the ids of an answer that is not simply accepted, or raise what it means."""
+        kind, host = plan.request.kind, self._host
+        found = read_contents(reply.body, kind.prefix, _charset_of(reply))
+        foreign = self._owners.foreign((*found.ids, *found.traces), plan.key)
+        ids = Ids.DOUBTFUL if foreign or found.traces else Ids.READ if found.ids else Ids.NONE
+        code = envelope.code if envelope is not None else None
+        wait = retry_after(reply.headers, time.time())
+
+        def fate(*, is_known_host: bool) -> Fate:
+            return fate_of(
+                reply.status,
+                code,
+                ids=ids,
+                complete=reply.complete,
+                retry_after=wait is not None,
+                html=is_html(reply),
+                is_known_host=is_known_host,
+            )
+
+        verdict = fate(is_known_host=host.is_keevx)
+        if verdict is Fate.WRONG_HOST:
+            # Perhaps Keevx has just not been heard yet. Asking costs nothing.
+            try:
+                is_foreign = await host.is_foreign(query_path(kind, kind.prefix + "0" * 32))
+            except asyncio.CancelledError:
+                reason = f"HTTP {reply.status}, cancelled before it was known who answers there"
+                raise SubmissionUncertain(plan.request, plan.key, reason) from None
+            if is_foreign:
+                raise host.wrong(call, reply)
+            verdict = fate(is_known_host=True)
+        secrets = _callbacks_of(call)
+        if verdict is Fate.ACCEPTED:
+            if reply.status >= 400 or found.code != 0:
+                log.warning(
+                    "create %s: task ids %s came in an answer that is no success (HTTP %d) and "
+                    "are kept: %s",
+                    plan.key,
+                    ", ".join(found.ids),
+                    reply.status,
+                    host.quote(reply.body, secrets),
+                )
+            return self._accepted(found.ids, plan, turn)
+        text = host.quote(reply.body, secrets)
+        if verdict is Fate.REFUSED:
+            msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
+            error = api_error(reply.status, code, msg, text, kind.codes)
+            raise self._refusal(error, wait, turn)
+        kept = [one for one in (*found.ids, *found.traces) if one not in foreign]
+        self._owners.add(kept, plan.key)
+        reason = _reason(reply, foreign, text, is_keevx=host.is_keevx)
+        raise SubmissionUncertain(plan.request, plan.key, reason, kept)
+
+    def _refusal(self, error: APIError, wait: float | None, turn: Turn) -> Exception:
+        if not is_busy(error.status, error.code):
             return error
         # 0, or a date that has passed, is no time to wait: then it is ours to choose.
-        wait = retry_after(reply.headers.get("Retry-After"), time.time()) or None
-        if is_rate_limit(reply.status, code):
+        wait = wait or None
+        if is_rate_limit(error.status, error.code):
             self._lane.refused(turn, wait)
             return Again(error, wait or 0.0)
         return Again(error, wait)
+
+
+def _reason(reply: Reply, foreign: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
+    """Say what was seen where it is not known what became of a create."""
+    if foreign:
+        whose = ", ".join(f"{task_id} of create {key}" for task_id, key in foreign.items())
+        return f"HTTP {reply.status}, the answer to another create: it names {whose}"
+    what = "no task ids could be read"
+    if not reply.complete:
+        what = f"cut off ({reply.reason}), and {what}"
+    where = "" if is_keevx else "; this host has never answered as Keevx does: check the base URL"
+    return f"HTTP {reply.status}, {what} from: {text!r}{where}"
+
+
+def _charset_of(reply: Reply) -> str | None:
+    _, _, charset = reply.headers.get("Content-Type", "").lower().partition("charset=")
+    return charset.partition(";")[0].strip(" \"'") or None
+
+
+def _callbacks_of(call: Call) -> tuple[str, ...]:
+    """Return a create's callback URL and its token: an answer may echo them."""
+    body = json.loads(call.body) if isinstance(call.body, bytes) else {}
+    url = body.get("callback_url") or ""
+    token = url.rstrip("/").rpartition("/")[2]
+    return (url, token) if token else ()
 
 
 async def _written(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
@@ -268,5 +428,9 @@ async def _noted(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
     A journal that cannot be written stops later creates, and what is left in it as ``sending``
     reads as uncertain.
     """
-    with suppress(JournalError):
+    try:
         await _written(write, *what)
+    except JournalError:
+        pass
+    except Exception:
+        log.exception("the journal could not be written")

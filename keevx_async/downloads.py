@@ -197,7 +197,7 @@ async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
         raise Again(gone) if wanted.is_new and status in (403, 404) else gone
     error = DownloadError(f"{where} answered HTTP {status}{code and f' ({code})'}")
     if is_retryable_status(status) or code == "RequestTimeout" or status < 300:
-        raise Again(error, retry_after(answer.headers.get("Retry-After"), time.time()) or None)
+        raise Again(error, retry_after(answer.headers, time.time()) or None)
     raise error
 
 

@@ -28,6 +28,20 @@ from typing import Any
 
 from attrs import frozen
 
+_LONGEST_QUOTE = 300
+_MOST_IDS = 16
+_CREATIONS = "https://www.keevx.com/main/meta/creations"
+"""Where a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a text that came from outside, as a message quotes it."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+
+
+def _listed(task_ids: Sequence[str]) -> str:
+    return ", ".join(task_ids[:_MOST_IDS]) + (", …" if len(task_ids) > _MOST_IDS else "")
+
 
 @frozen
 class Violation:
@@ -44,11 +58,19 @@ class Violation:
 
 
 class KeevxError(Exception):
-    """The root of every error that keevx_async raises."""
+    """The root of every error that keevx_async raises.
+
+    Attributes:
+        hint: what a person does next.
+    """
+
+    hint: str = "Read the message; it says what was wrong"
 
 
 class InvalidRequest(KeevxError, ValueError):
     """A request breaks the vendor's rules. Nothing was sent."""
+
+    hint = "Correct the fields that are named, and submit the request again"
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__(tuple(violations))
@@ -60,6 +82,8 @@ class InvalidRequest(KeevxError, ValueError):
 
 class ConfigurationError(KeevxError):
     """The client cannot work as it was set up."""
+
+    hint = "Check the arguments of Keevx(), KEEVX_API_KEY and KEEVX_BASE_URL"
 
 
 class APIError(KeevxError):
@@ -83,14 +107,18 @@ class APIError(KeevxError):
 
     def __str__(self) -> str:
         code = "" if self.code is None else f", code {self.code}"
-        said = self.msg or self.body[:200] or "no message"
+        said = brief(self.msg or self.body) or "no message"
         return f"Keevx refused (HTTP {self.status}{code}): {said}. {self.hint}"
 
 
 class AuthenticationError(APIError):
     """The API key is missing, wrong, or not allowed to do this."""
 
-    hint = "Check KEEVX_API_KEY, or the api_key given to Keevx()"
+    hint = (
+        "Check KEEVX_API_KEY, or the api_key given to Keevx(), and that the base URL "
+        "(KEEVX_BASE_URL) is that of the edition which issued it; some gateways also want "
+        "headers={'source': 'skill'}"
+    )
 
 
 class NotFoundError(APIError):
@@ -114,20 +142,21 @@ class ServerError(APIError):
 class ConnectionFailed(KeevxError):
     """No connection was made (or, for a query, none that held). Nothing was paid."""
 
+    hint = "Check the network, the base URL (KEEVX_BASE_URL) and any proxy"
+
     def __init__(self, host: str, reason: str) -> None:
         super().__init__(host, reason)
         self.host = host
         self.reason = reason
 
     def __str__(self) -> str:
-        return (
-            f"could not reach {self.host}: {self.reason}. "
-            "Check the network, the base URL (KEEVX_BASE_URL) and any proxy"
-        )
+        return f"could not reach {self.host}: {self.reason}. {self.hint}"
 
 
 class ResponseError(KeevxError):
     """An answer could not be read as Keevx's."""
+
+    hint = "Check that the base URL (KEEVX_BASE_URL) is Keevx's"
 
     def __init__(self, status: int, reason: str, body: str = "") -> None:
         super().__init__(status, reason, body)
@@ -136,10 +165,7 @@ class ResponseError(KeevxError):
         self.body = body
 
     def __str__(self) -> str:
-        return (
-            f"unreadable answer (HTTP {self.status}): {self.reason}. "
-            "Check that the base URL (KEEVX_BASE_URL) is Keevx's"
-        )
+        return f"unreadable answer (HTTP {self.status}): {self.reason}. {self.hint}"
 
 
 class SubmissionUncertain(KeevxError):
@@ -151,19 +177,25 @@ class SubmissionUncertain(KeevxError):
         request: the request that was sent.
         key: the key it was sent under.
         reason: what was seen instead of an answer.
+        task_ids: task ids that stood in an answer which could not be believed; often empty.
+            Ask about them: they may be this create's.
     """
 
-    def __init__(self, request: Any, key: str, reason: str) -> None:
-        super().__init__(request, key, reason)
+    hint = f"Look for it in your Keevx account ({_CREATIONS}) before you submit it again"
+
+    def __init__(self, request: Any, key: str, reason: str, task_ids: Sequence[str] = ()) -> None:
+        super().__init__(request, key, reason, tuple(task_ids))
         self.request = request
         self.key = key
         self.reason = reason
+        self.task_ids: tuple[str, ...] = tuple(task_ids)
 
     def __str__(self) -> str:
+        ids = f"task ids {_listed(self.task_ids)} may be its own: " if self.task_ids else ""
         return (
-            f"a create was sent but its answer was lost ({self.reason}); it may have been paid. "
-            "It was not sent again; look for it in your Keevx account before you do "
-            f"(key {self.key})"
+            f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
+            f"paid. It was not sent again; look for it in your Keevx account ({_CREATIONS}) "
+            f"before you do (key {self.key})"
         )
 
 
@@ -175,17 +207,16 @@ class TaskFailed(KeevxError):
         tasks: every task of the same request, those that succeeded included.
     """
 
+    hint = "Change the prompt or the images, and submit again"
+
     def __init__(self, task: Any, tasks: Sequence[Any] = ()) -> None:
         super().__init__(task, tuple(tasks))
         self.task = task
         self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
 
     def __str__(self) -> str:
-        said = self.task.error_message or "no reason was given"
-        return (
-            f"task {self.task.task_id} failed: {said}. "
-            "Change the prompt or the images, and submit again"
-        )
+        said = brief(self.task.error_message) or "no reason was given"
+        return f"task {self.task.task_id} failed: {said}. {self.hint}"
 
 
 class WaitTimeout(KeevxError, TimeoutError):
@@ -196,6 +227,8 @@ class WaitTimeout(KeevxError, TimeoutError):
         done: the tasks that had.
     """
 
+    hint = "They go on; wait for the same ids again"
+
     def __init__(self, pending: Sequence[str], done: Sequence[Any] = ()) -> None:
         super().__init__(tuple(pending), tuple(done))
         self.pending: tuple[str, ...] = tuple(pending)
@@ -203,18 +236,19 @@ class WaitTimeout(KeevxError, TimeoutError):
 
     def __str__(self) -> str:
         shown = ", ".join(self.pending[:5]) + (", …" if len(self.pending) > 5 else "")
-        return (
-            f"{len(self.pending)} task(s) had not ended when the wait did: {shown}. "
-            "They go on; wait for the same ids again"
-        )
+        return f"{len(self.pending)} task(s) had not ended when the wait did: {shown}. {self.hint}"
 
 
 class UploadError(KeevxError):
     """A file cannot be uploaded, or Keevx did not take it."""
 
+    hint = "Check the file that is named: JPEG, PNG or WebP, 20 MB at most"
+
 
 class DownloadError(KeevxError):
     """A result could not be brought home whole. No file was left under its final name."""
+
+    hint = "Download the task again; what has come is kept"
 
 
 class JournalError(KeevxError):
@@ -223,6 +257,8 @@ class JournalError(KeevxError):
     Attributes:
         task_ids: what a create had just been given when its ids could not be written.
     """
+
+    hint = "Make the journal's file usable, then run the same program again"
 
     def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(task_ids))
@@ -236,3 +272,5 @@ class JournalError(KeevxError):
 
 class CallbackRejected(KeevxError):
     """A callback was not signed by us, has expired, or is not one."""
+
+    hint = "Nothing was done with it; callbacks of this client's own creates are accepted"

@@ -32,7 +32,7 @@ from .errors import (
 )
 from .family import REQUESTS
 from .fanout import Follow, Guard, Work
-from .journal import JournalProtocol, TaskRecord
+from .journal import Entry, JournalProtocol, TaskRecord
 from .kinds import Kind
 from .kinship import Kinship
 from .naming import Destination, Names, files_of, target_of
@@ -103,7 +103,7 @@ class Jobs:
 
     def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         self._kinship.learn(task_ids, plan.request.kind)
-        age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
+        age = _since(plan.entry) if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
             self._watcher.born(task_id, plan.request, age)
 
@@ -233,7 +233,7 @@ class Jobs:
             outcome.key = plan.key
             try:
                 outcome.task_ids = await self._creator.create(plan, guard)
-            except JournalError as error:
+            except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
             self._born(plan, outcome.task_ids)
@@ -291,7 +291,7 @@ class Jobs:
         if self._settlements is None:
             raise error
         entry = await self._journal.find(error.key)
-        spent = time.time() - entry.at if entry else 0.0
+        spent = _since(entry) if entry else 0.0
         count, kind = error.request.count, error.request.kind
         limit = self._patience([kind])
         try:
@@ -311,6 +311,14 @@ class Jobs:
         for task in outcome.tasks:
             if task.succeeded:
                 await self._bring(task, outcome, names)
+
+
+def _since(entry: Entry) -> float:
+    """Return the seconds since an intent was written; 0 where a clock was wrong meanwhile.
+
+    A time that lies ahead of our clock must not make a wait longer.
+    """
+    return max(0.0, time.time() - entry.at)
 
 
 def _has_expired(record: TaskRecord) -> bool:

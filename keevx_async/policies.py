@@ -20,6 +20,14 @@ class NotGiven(Enum):
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
+BUSY_CODES: Final[set[int]] = {429, 503, 530003}
+"""Codes of Keevx's envelope that mean "busy, try again": no task was made, and the same create is
+sent again by the RetryPolicy. Add one that Keevx gave you: ``BUSY_CODES.add(530004)``. 530003 is
+the vendor's "task creation failed, retry" (keevx-api.md, "Errors")."""
+REFUSAL_CODES: Final[set[int]] = set()
+"""Codes of Keevx's envelope that mean "no task was made", beside those that are known by their
+form: six digits, or an HTTP 4xx. Any other code leaves a create uncertain."""
+
 
 class _InvalidSetting(ConfigurationError, ValueError):
     """A setting of a policy is out of its range."""

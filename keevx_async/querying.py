@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlsplit, urlunsplit
 
-from .errors import ConnectionFailed, KeevxError, ResponseError
+from .errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from .kinds import Kind
 from .kinship import Kinship
 from .retry import Again, Retrier
@@ -19,7 +21,105 @@ from .wire import (
     decode_languages,
     decode_task,
     query_path,
+    quotable,
 )
+
+_GATEWAY_STATUSES = frozenset({408, 413, 425, 429, 499})
+"""Statuses that a gateway in front of Keevx may give: they do not say who is behind it."""
+_NO_PATH = frozenset({404, 405, 410})
+"""Statuses of a host that does not know our paths."""
+
+
+def _no_secrets() -> Iterable[str]:
+    return ()
+
+
+class Host:
+    """Who answers at the base URL: Keevx, as far as is known, or something else.
+
+    Args:
+        exchange: one request, one answer.
+        name: the host, named in errors.
+        base_url: named where the host turns out not to be Keevx.
+        secrets: returns what must not be quoted from an answer.
+
+    Attributes:
+        base_url: as given.
+        is_keevx: whether it has answered this client in Keevx's envelope.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        name: str,
+        base_url: str = "",
+        secrets: Callable[[], Iterable[str]] = _no_secrets,
+    ) -> None:
+        self.name: str = name
+        self.is_keevx: bool = False
+        self._exchange = exchange
+        self.base_url: str = base_url or name
+        self._secrets = secrets
+        self._asking = asyncio.Lock()
+        self._is_foreign = False
+
+    def quote(self, answer: bytes | str, secrets: Iterable[str] = ()) -> str:
+        """Return the first part of an answer as errors quote it: short, and without secrets."""
+        return quotable(answer, (*self._secrets(), *secrets))
+
+    async def is_foreign(self, path: str) -> bool:
+        """Tell whether the host is certainly not Keevx; asks it once, free of charge.
+
+        False where it answers as Keevx does, and where that cannot be told: it does not answer, or
+        only a gateway in trouble does.
+
+        Args:
+            path: of a status query.
+        """
+        async with self._asking:
+            if self.is_keevx or self._is_foreign:
+                return not self.is_keevx
+            try:
+                reply = await self._exchange.exchange(Call("GET", path))
+            except Fault:
+                return False
+            self.is_keevx = reply.complete and decode_envelope(reply.body) is not None
+            unsure = not reply.complete or reply.status >= 500 or reply.status in _GATEWAY_STATUSES
+            self._is_foreign = not (self.is_keevx or unsure)
+            return self._is_foreign
+
+    def wrong(self, call: Call, reply: Reply) -> ConfigurationError:
+        """Return the error of an answer that Keevx would not give."""
+        location, base = _shown(reply.headers.get("Location", "")), self.base_url
+        what = f"a redirect to {location}" if location else "an answer that is not Keevx's"
+        if is_html(reply):
+            what = "a web page"
+        advice = ""
+        if location.endswith(call.path):
+            advice = f"; it leads to {location.removesuffix(call.path)}"
+        elif base.endswith("/v1"):
+            advice = f"; leave out the /v1: {base.removesuffix('/v1')}"
+        key = " and the API key" if reply.status in (401, 403) else ""
+        quoted = self.quote(reply.body)
+        return ConfigurationError(
+            f"the base URL {base} is not Keevx's: {call.method} {call.path} got HTTP "
+            f"{reply.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{advice}"
+            + (f". The answer was: {quoted!r}" if quoted else "")
+        )
+
+
+def is_html(reply: Reply) -> bool:
+    """Tell whether an answer declares itself to be a page."""
+    return "html" in reply.headers.get("Content-Type", "").lower()
+
+
+def _shown(location: str) -> str:
+    """Return where a redirect leads, without credentials and query."""
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class Querier:
@@ -28,11 +128,11 @@ class Querier:
     Args:
         exchange: one request, one answer.
         retrier: repeats what failed in passing.
-        host: named in errors.
+        host: who answers; named in errors.
         kinship: knows where a task is asked about.
     """
 
-    def __init__(self, exchange: Exchange, retrier: Retrier, host: str, kinship: Kinship) -> None:
+    def __init__(self, exchange: Exchange, retrier: Retrier, host: Host, kinship: Kinship) -> None:
         self._exchange = exchange
         self._retrier = retrier
         self._host = host
@@ -83,23 +183,33 @@ class Querier:
         try:
             reply = await self._exchange.exchange(call)
         except Fault as fault:
-            raise Again(ConnectionFailed(self._host, fault.reason)) from fault
+            raise Again(ConnectionFailed(self._host.name, fault.reason)) from fault
         if not reply.complete:
-            raise Again(ConnectionFailed(self._host, reply.reason))
+            reason = f"HTTP {reply.status}, cut off: {reply.reason}"
+            raise Again(ConnectionFailed(self._host.name, reason))
         envelope = decode_envelope(reply.body)
-        if envelope is not None and envelope.code == 0 and reply.status < 400:
-            return reply, envelope
-        raise _refusal(reply, envelope, codes)
+        if envelope is not None:
+            self._host.is_keevx = True
+            if envelope.code == 0 and reply.status < 400:
+                return reply, envelope
+        raise self._refusal(call, reply, envelope, codes)
 
+    def _refusal(
+        self, call: Call, reply: Reply, envelope: Envelope | None, codes: Mapping[int, int]
+    ) -> Again | KeevxError:
+        status, text = reply.status, self._host.quote(reply.body)
+        wait = retry_after(reply.headers, time.time()) or None
+        if envelope is None and self._is_wrong_host(reply):
+            return self._host.wrong(call, reply)
+        if envelope is None and not 400 <= status < 600:
+            what = "a web page" if is_html(reply) else "no envelope"
+            where = "" if self._host.is_keevx else f" at the base URL {self._host.base_url}"
+            return Again(ResponseError(status, f"it holds {what}{where}", text), wait)
+        code, msg = (envelope.code, self._host.quote(envelope.msg)) if envelope else (None, "")
+        error = api_error(status, code, msg, text, codes)
+        passing = is_transient(status, code) or is_retryable_status(status)
+        return Again(error, wait) if passing else error
 
-def _refusal(
-    reply: Reply, envelope: Envelope | None, codes: Mapping[int, int]
-) -> Again | KeevxError:
-    text = reply.body[:500].decode("utf-8", "replace")
-    wait = retry_after(reply.headers.get("Retry-After"), time.time()) or None
-    if envelope is None and not 400 <= reply.status < 600:
-        return Again(ResponseError(reply.status, "it holds no envelope", text), wait)
-    code, msg = (envelope.code, envelope.msg) if envelope else (None, "")
-    error = api_error(reply.status, code, msg, text, codes)
-    passing = is_transient(reply.status, code) or is_retryable_status(reply.status)
-    return Again(error, wait) if passing else error
+    def _is_wrong_host(self, reply: Reply) -> bool:
+        """Tell whether asking again is of no use. A page under 2xx may be gone at the next try."""
+        return not self._host.is_keevx and (300 <= reply.status < 400 or reply.status in _NO_PATH)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from .creating import Creator
+from .creating import Creator, Owners
 from .downloads import Downloads
 from .durations import Durations
 from .errors import JournalError
@@ -21,7 +21,7 @@ from .lane import Gate, Lane
 from .offers import Offers
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
-from .querying import Querier
+from .querying import Host, Querier
 from .retry import Retrier
 from .settling import Settlements
 from .tasks import Task
@@ -54,6 +54,7 @@ class Setup:
     kinship: Kinship
     offers: Offers
     uploaded: Uploaded = field(factory=Uploaded)
+    owners: Owners = field(factory=Owners)
     gate: Gate | None = None
 
 
@@ -95,7 +96,8 @@ class Runtime:
         lane = Lane(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
         self.loop = asyncio.get_running_loop()
         self.kinship = setup.kinship
-        self.querier = Querier(transport, retrier, transport.host, setup.kinship)
+        host = Host(transport, transport.host, transport.base_url, transport.secrets)
+        self.querier = Querier(transport, retrier, host, setup.kinship)
         self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
         self.watcher = Watcher(self._ask, polling, setup.emit, lessons.durations)
@@ -112,7 +114,8 @@ class Runtime:
             setup.journal,
             self.settlements,
             setup.offers,
-            transport.host,
+            host,
+            setup.owners,
             setup.emit,
         )
         self.downloads = Downloads(transport, retrier)

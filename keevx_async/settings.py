@@ -16,6 +16,8 @@ from .checks import is_int, is_url, shown
 from .errors import ConfigurationError
 from .inputs import to_int, to_secret, url_text
 from .journal import Journal, JournalProtocol, NoJournal
+from .policies import BUSY_CODES as BUSY_CODES
+from .policies import REFUSAL_CODES as REFUSAL_CODES
 from .policies import NotGiven
 from .requests import Request
 from .transport import whole_timeout

@@ -31,6 +31,8 @@ CLOSED = "this client was closed; make a new Keevx()"
 LONGEST_CONNECT = 10.0
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
+SHORTEST_SECRET = 8
+_OPEN_HEADERS = ("Authorization", "User-Agent")
 
 
 class Call(NamedTuple):
@@ -202,7 +204,7 @@ class Transport:
     ) -> None:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
-        self._base = base_url.rstrip("/")
+        self.base_url: str = base_url.rstrip("/")
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)
@@ -213,12 +215,21 @@ class Transport:
         self._here: _Here | None = None
         self._proxies: dict[str, str | None] = {}
         self._tls = True if session is not None else tls_context(os.environ)
-        proxy = self._find_proxy(self._base)
+        proxy = self._find_proxy(self.base_url)
         self._api_socks: str | None = proxy if is_socks(proxy) else None
         self._api_proxy: str | None = None if self._api_socks else proxy
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
+
+    def secrets(self) -> list[str]:
+        """Return what must not be quoted from an answer, which may echo our request's headers.
+
+        The API key, and the values of extra headers that are long enough to be one.
+        """
+        key = self._headers.get("Authorization", "").removeprefix("Bearer ")
+        others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
+        return [key, *(value for value in others if len(value) >= SHORTEST_SECRET)]
 
     async def session(self) -> aiohttp.ClientSession:
         """Return the session of the running loop, opened if need be.
@@ -305,7 +316,7 @@ class Transport:
             with Deadline(here.deadlines if not call.allowance else self._extended(call)):
                 answer = await here.session.request(
                     call.method,
-                    URL(self._base + call.path, encoded=True),
+                    URL(self.base_url + call.path, encoded=True),
                     data=call.body,
                     headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
                     timeout=self._parts,

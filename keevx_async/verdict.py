@@ -18,6 +18,7 @@ from .errors import (
     RateLimitError,
     ServerError,
 )
+from .policies import BUSY_CODES, REFUSAL_CODES
 
 NO_CODES: Mapping[int, int] = {}
 """Of a kind that has none of its own."""
@@ -29,7 +30,20 @@ class Fate(Enum):
     ACCEPTED = "accepted"
     NOT_SENT = "not sent"
     REFUSED = "refused"
+    WRONG_HOST = "wrong host"
     UNKNOWN = "unknown"
+
+
+class Ids(Enum):
+    """What an answer holds of task ids.
+
+    NONE: none. READ: in their documented place, and all of them readable. DOUBTFUL: some that
+    are elsewhere in the answer or only partly readable, or that are another create's.
+    """
+
+    NONE = "none"
+    READ = "read"
+    DOUBTFUL = "doubtful"
 
 
 class Fault(Exception):
@@ -51,33 +65,84 @@ class Fault(Exception):
         return Fate.UNKNOWN if self.sent else Fate.NOT_SENT
 
 
-# Envelope codes that a second try may mend (keevx-api.md, "Errors"): 530003 is the vendor's
-# own "task creation failed, retry"; some gateways repeat the HTTP status inside the envelope.
-_TRANSIENT_CODES = frozenset({429, 500, 502, 503, 504, 530003})
-
-# Without an envelope: 429 and 503 turn a request away before it is worked on, a permanent
-# redirect and a 4xx say it was not taken. 408 and 499 may come from a proxy that had passed
-# it on; every other status leaves open what happened behind it.
-_REFUSED_UNREAD = frozenset({301, 307, 308, 503, *range(400, 500)}) - {408, 499}
+# Envelope codes of a query that may fare better later: what is busy, and an HTTP status that a
+# gateway repeats inside the envelope.
+_GATEWAY_CODES = frozenset({500, 502, 504, *range(520, 530)})
+# Statuses that a proxy may give after it has passed the request on: it gave up waiting, or
+# thinks that the client did.
+_PROXY_GAVE_UP = frozenset({408, 499})
 
 
-def fate_of(status: int, code: int | None) -> Fate:
-    """Return what an answered create came to.
+def fate_of(
+    status: int,
+    code: int | None,
+    *,
+    ids: Ids = Ids.NONE,
+    complete: bool = True,
+    retry_after: bool = False,
+    html: bool = False,
+    is_known_host: bool = True,
+) -> Fate:
+    """Return what an answered create came to (contract: "Money").
+
+    The first of these cases that fits decides:
+
+    1. Task ids that can be read: accepted, whatever the status, the code and the framing say.
+       Ids that are doubtful: unknown, for something was made, and perhaps for this create.
+    2. Without ids, an answer that was cut off: unknown. Only a whole refusal is believed.
+    3. The envelope's code 0 without ids: unknown. It claims that something was made.
+    4. HTTP 429: refused. It is given before a request is worked on.
+    5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
+       gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
+       Keevx broke after the request had gone out (Envoy: "connection termination").
+    6. An envelope whose code is Keevx's own (six digits, ``REFUSAL_CODES``, ``BUSY_CODES``) or a
+       4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that gave up.
+    7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. A gateway writes it, and
+       does not know what happened behind it.
+    8. Without an envelope, a 3xx, a 4xx or an HTML page (no 5xx) from a host that has not answered
+       this client in Keevx's envelope: wrong host. Nothing there makes tasks.
+    9. Everything else: unknown. A page under 403, 404 or 409 may come from a filter that replaced
+       the answer to a create that was made; a 5xx leaves open what happened.
 
     Args:
         status: the HTTP status.
-        code: the envelope's code, None where there was no envelope.
+        code: the code of Keevx's envelope, read strictly; None where there was no envelope.
+        ids: what the answer holds of task ids, read leniently.
+        complete: whether the answer came whole.
+        retry_after: whether it has a valid ``Retry-After``.
+        html: whether it declares itself to be a page.
+        is_known_host: whether its host has answered this client in Keevx's envelope.
     """
-    if code is None:
-        return Fate.REFUSED if status in _REFUSED_UNREAD else Fate.UNKNOWN
-    if code != 0:
+    if ids is not Ids.NONE:
+        return Fate.ACCEPTED if ids is Ids.READ else Fate.UNKNOWN
+    if not complete or code == 0:
+        return Fate.UNKNOWN
+    if status == 429 or (status == 503 and retry_after):
         return Fate.REFUSED
-    return Fate.ACCEPTED if status < 400 else Fate.UNKNOWN
+    if code is not None:
+        return Fate.REFUSED if _is_refusal(status, code) else Fate.UNKNOWN
+    if not is_known_host and status < 500 and (status >= 300 or html):
+        return Fate.WRONG_HOST
+    return Fate.UNKNOWN
+
+
+def _is_refusal(status: int, code: int) -> bool:
+    """Tell whether an envelope's code says that no task was made: cases 5 to 7."""
+    if 100_000 <= code <= 999_999 or code in REFUSAL_CODES or code in BUSY_CODES:
+        return True
+    if 400 <= code <= 499:
+        return not (code == status and code in _PROXY_GAVE_UP)
+    return status == 503 and code not in _GATEWAY_CODES
+
+
+def is_busy(status: int, code: int | None) -> bool:
+    """Tell whether a create that was refused is sent again: 429, 503, or a busy code."""
+    return status in (429, 503) or code in BUSY_CODES
 
 
 def is_transient(status: int, code: int | None) -> bool:
-    """Tell whether the same request may fare better later."""
-    return status == 429 or status >= 500 or code in _TRANSIENT_CODES
+    """Tell whether the same query may fare better later."""
+    return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
 
 
 def is_retryable_status(status: int) -> bool:
@@ -118,21 +183,29 @@ def api_error(
     return kind(status, code, msg, body)
 
 
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds a Retry-After header asks for (RFC 9110, 10.2.3), or None.
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
+
+    A date is read by the answer's own ``Date``, so a clock that is wrong, here or there, neither
+    makes a wait of an hour nor lets one go by. An answer without a ``Date`` is read by ``now``.
 
     Args:
-        value: the header: seconds, or an HTTP date.
-        now: seconds since the epoch.
+        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
+        now: seconds since the epoch, by our own clock.
     """
-    text = (value or "").strip()
-    if not text:
-        return None
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
+    when = _http_date(text)
+    if when is None:
+        return None
+    sent = _http_date(headers.get("Date", ""))
+    return max(0.0, (when - (sent or datetime.fromtimestamp(now, UTC))).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    aware = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (aware - datetime.fromtimestamp(now, UTC)).total_seconds())
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

@@ -258,7 +258,9 @@ async def test_a_machine_is_told_the_demo_in_objects_alone(tmp_path: Path) -> No
 @pytest.mark.asyncio
 async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Path) -> None:
     written(tmp_path / "p.jsonl", [GOOD])
-    faults = Faults(refuse=1.0, once=False, refuse_status=400, refuse_code=7, refuse_message=NASTY)
+    faults = Faults(
+        refuse=1.0, once=False, refuse_status=400, refuse_code=100007, refuse_message=NASTY
+    )
     async with Emulator(faults=faults) as emulator:
         ran = await keevx("run", "p.jsonl", cwd=tmp_path, **at(emulator))
     assert ran.code == 1

@@ -53,7 +53,7 @@ async def test_latency_holds_for_every_answer(latency: Any) -> None:
 @pytest.mark.asyncio
 async def test_a_prompt_is_refused_once_and_then_accepted() -> None:
     async with calling(faults=Faults(refuse={"busy"})) as caller:
-        assert await caller.post(prompt="busy") == (500, envelope(500, "server busy"))
+        assert await caller.post(prompt="busy") == (500, envelope(530003, "server busy"))
         assert not caller.emulator.creates
         await caller.create(prompt="busy")
         await caller.create(prompt="other")

@@ -132,6 +132,7 @@ def test_the_fields_are_those_of_the_contract() -> None:
         "request": REQUEST,
         "key": "key-1",
         "reason": "timed out",
+        "task_ids": (),
     }
     assert fields(JournalError) == {"message": "full", "task_ids": ("i2v-8",)}
     assert fields(TaskFailed) == {"task": FAILED, "tasks": (FAILED, ENDED)}

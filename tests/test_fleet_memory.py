@@ -299,7 +299,7 @@ async def test_what_may_yet_be_made_is_tried_again(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AGAIN, "delay", timedelta(seconds=0.1))
-    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=500, refuse_code=100003)
+    emulator.faults = Faults(refuse={"prompt 0"}, refuse_status=500, refuse_code=530003)
     async with a_docket() as docket:
         key = await docket.add(request(0))
         await work(docket, emulator, retry=RetryPolicy(attempts=1))

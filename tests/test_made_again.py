@@ -118,7 +118,7 @@ async def test_a_remake_whose_answer_is_lost_is_uncertain_as_any_other(runs: Run
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("code", [500, 100001])
+@pytest.mark.parametrize("code", [530003, 100001])
 async def test_a_remake_that_was_refused_is_not_paid_by_a_run_that_did_not_ask(
     runs: Runs, code: int
 ) -> None:

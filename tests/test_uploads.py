@@ -26,6 +26,7 @@ from keevx_async import (
 from keevx_async.images import look
 from keevx_async.journal import NoJournal
 from keevx_async.kinship import Kinship
+from keevx_async.querying import Host as ApiHost
 from keevx_async.querying import Querier
 from keevx_async.retry import Retrier
 from keevx_async.testing import Emulator, Faults
@@ -286,7 +287,10 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
         transport = Transport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
         uploads = Uploads(
-            Querier(transport, retrier, "host", Kinship(NoJournal())), retrier, Uploaded(), clock
+            Querier(transport, retrier, ApiHost(transport, "host"), Kinship(NoJournal())),
+            retrier,
+            Uploaded(),
+            clock,
         )
         urls = []
         for passed in (0, URL_LIFE - 1, 1, URL_LIFE - 1):
@@ -503,7 +507,9 @@ class Slow:
 async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
-    uploads = Uploads(Querier(slow, retrier, "host", Kinship(NoJournal())), retrier, Uploaded())
+    uploads = Uploads(
+        Querier(slow, retrier, ApiHost(slow, "host"), Kinship(NoJournal())), retrier, Uploaded()
+    )
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()
     first.cancel()

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
+from typing import Any
 
 import attrs
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
+from keevx_async import policies, settings
 from keevx_async.errors import (
     APIError,
     AuthenticationError,
@@ -22,101 +24,173 @@ from keevx_async.policies import RetryPolicy
 from keevx_async.verdict import (
     Fate,
     Fault,
+    Ids,
     api_error,
     fate_of,
+    is_busy,
     is_rate_limit,
-    is_transient,
     retry_after,
 )
 
 ACCEPTED, REFUSED, UNKNOWN = Fate.ACCEPTED, Fate.REFUSED, Fate.UNKNOWN
+WRONG_HOST = Fate.WRONG_HOST
 
-# contract.md, "Money: the promise". (status, envelope's code) -> fate, sent again?
+# contract.md, "Money: the promise". (status, envelope's code, None without one) -> fate, sent
+# again? Of a whole answer without task ids, from a host that is known to be Keevx.
 MONEY = [
-    # Keevx's own envelope says that it took it
-    (200, 0, ACCEPTED, False),
-    (201, 0, ACCEPTED, False),
-    # ... or that it did not: no task was made
+    # an envelope that says it was taken, and no ids: something was made
+    (200, 0, UNKNOWN, False),
+    (201, 0, UNKNOWN, False),
+    (400, 0, UNKNOWN, False),
+    (429, 0, UNKNOWN, False),
+    (500, 0, UNKNOWN, False),
+    # Keevx's own codes: no task was made, whatever the status
     (200, 100001, REFUSED, False),
     (200, 100002, REFUSED, False),
-    (200, -1, REFUSED, False),
-    (200, 530003, REFUSED, True),  # the vendor's "task creation failed, retry"
-    (200, 429, REFUSED, True),
     (400, 100001, REFUSED, False),
     (401, 100002, REFUSED, False),
     (404, 100003, REFUSED, False),
     (413, 100004, REFUSED, False),
-    (500, 100001, REFUSED, True),
+    (500, 100001, REFUSED, False),
+    (504, 100001, REFUSED, False),
+    (200, 530002, REFUSED, False),
+    (200, 530003, REFUSED, True),  # the vendor's "task creation failed, retry"
     (500, 530003, REFUSED, True),
-    (502, 1, REFUSED, True),
-    (504, 1, REFUSED, True),
-    # 429 and 503 turn a request away before it is worked on, envelope or not
+    # a 4xx as the code, in Keevx's envelope
+    (200, 429, REFUSED, True),
+    (200, 400, REFUSED, False),
+    (400, 400, REFUSED, False),
+    (403, 403, REFUSED, False),
+    (400, 408, REFUSED, False),
+    # 429 turns a request away before it is worked on, envelope or not
     (429, None, REFUSED, True),
     (429, 100001, REFUSED, True),
-    (503, None, REFUSED, True),
+    (429, 429, REFUSED, True),
+    # ... and 503 in Keevx's envelope
+    (503, 503, REFUSED, True),
+    (503, 1, REFUSED, True),
     (503, 100001, REFUSED, True),
-    # a 2xx that cannot be read: it may have been made
-    (200, None, UNKNOWN, None),
-    (201, None, UNKNOWN, None),
-    (204, None, UNKNOWN, None),
-    (299, None, UNKNOWN, None),
-    # 5xx without an envelope: what happened behind the gateway is not known
-    (500, None, UNKNOWN, None),
-    (502, None, UNKNOWN, None),
-    (504, None, UNKNOWN, None),
-    (520, None, UNKNOWN, None),
-    (524, None, UNKNOWN, None),
-    (599, None, UNKNOWN, None),
-    # an error that says it went well
-    (500, 0, UNKNOWN, None),
-    (400, 0, UNKNOWN, None),
-    # a proxy may have passed it on before it gave up
-    (408, None, UNKNOWN, None),
-    (499, None, UNKNOWN, None),
-    # elsewhere, perhaps after it was taken
-    (302, None, UNKNOWN, None),
-    (303, None, UNKNOWN, None),
-    # never taken here
-    (400, None, REFUSED, False),
-    (401, None, REFUSED, False),
-    (403, None, REFUSED, False),
-    (404, None, REFUSED, False),
-    (413, None, REFUSED, False),
-    (307, None, REFUSED, False),
-    (308, None, REFUSED, False),
+    (200, 503, REFUSED, True),
+    # a bare 503: its proxy may have lost the connection after the request went out
+    (503, None, UNKNOWN, None),
+    # an envelope that only repeats a gateway's status
+    (500, 500, UNKNOWN, None),
+    (502, 502, UNKNOWN, None),
+    (504, 504, UNKNOWN, None),
+    (200, 504, UNKNOWN, None),
+    (503, 504, UNKNOWN, None),
+    (524, 524, UNKNOWN, None),
+    (408, 408, UNKNOWN, None),
+    (499, 499, UNKNOWN, None),
+    # ... or has a code of nobody's
+    (200, -1, UNKNOWN, None),
+    (200, 1, UNKNOWN, None),
+    (400, 7, UNKNOWN, None),
+    (502, 1, UNKNOWN, None),
+    (200, 99_999, UNKNOWN, None),
+    (200, 1_000_000, UNKNOWN, None),
+    # no envelope: what happened behind the gateway, the filter or the cache is not known
+    *((status, None, UNKNOWN, None) for status in (200, 201, 204, 299, 301, 302, 303, 307, 308)),
+    *((status, None, UNKNOWN, None) for status in (400, 401, 403, 404, 408, 409, 413, 425, 499)),
+    *((status, None, UNKNOWN, None) for status in (500, 501, 502, 504, 520, 524, 599)),
 ]
 
 
 @pytest.mark.parametrize(("status", "code", "fate", "again"), MONEY)
 def test_the_money_table(status: int, code: int | None, fate: Fate, again: bool | None) -> None:
     assert fate_of(status, code) is fate
-    if again is not None and fate is REFUSED:
-        assert is_transient(status, code) is again
+    if fate is REFUSED:
+        assert is_busy(status, code) is again
+
+
+@pytest.mark.parametrize("status", [*range(300, 429), *range(430, 500)])
+def test_a_host_that_never_answered_as_keevx_does_is_a_wrong_one(status: int) -> None:
+    assert fate_of(status, None, is_known_host=False) is WRONG_HOST
+    assert fate_of(status, 100001, is_known_host=False) is REFUSED
+
+
+@pytest.mark.parametrize(
+    ("status", "html", "fate"),
+    [
+        (200, True, WRONG_HOST),
+        (200, False, UNKNOWN),
+        (404, True, WRONG_HOST),
+        (429, True, REFUSED),
+        (500, True, UNKNOWN),  # a gateway in trouble looks so, in front of Keevx too
+        (502, True, UNKNOWN),
+        (503, True, UNKNOWN),
+    ],
+)
+def test_a_page_from_an_unknown_host(status: int, html: bool, fate: Fate) -> None:
+    assert fate_of(status, None, html=html, is_known_host=False) is fate
+    assert fate_of(status, None, html=html) is (REFUSED if status == 429 else UNKNOWN)
+
+
+def test_a_503_is_a_refusal_if_it_says_when_to_come_again() -> None:
+    assert fate_of(503, None, retry_after=True) is REFUSED
+    assert fate_of(502, None, retry_after=True) is UNKNOWN
 
 
 statuses = st.integers(100, 999)
-codes = st.integers(-(10**6), 10**6)
+codes = st.integers(-(10**6), 10**7)
+answers = st.fixed_dictionaries(
+    {
+        "complete": st.booleans(),
+        "retry_after": st.booleans(),
+        "html": st.booleans(),
+        "is_known_host": st.booleans(),
+    }
+)
 
 
-@given(statuses)
-def test_without_an_envelope_nothing_is_ever_accepted(status: int) -> None:
-    assert fate_of(status, None) in (REFUSED, UNKNOWN)
+@given(statuses, st.none() | codes, answers)
+def test_ids_that_can_be_read_are_always_accepted(
+    status: int, code: int | None, answer: dict[str, Any]
+) -> None:
+    assert fate_of(status, code, ids=Ids.READ, **answer) is ACCEPTED
+    assert fate_of(status, code, ids=Ids.DOUBTFUL, **answer) is UNKNOWN
 
 
-@given(st.integers(200, 299) | st.integers(500, 599).filter(lambda status: status != 503))
-def test_an_unread_success_or_server_error_is_never_sent_again(status: int) -> None:
-    assert fate_of(status, None) is UNKNOWN
+@given(statuses, st.none() | codes, answers)
+def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
+    status: int, code: int | None, answer: dict[str, Any]
+) -> None:
+    fate = fate_of(status, code, **answer)
+    assert fate in (REFUSED, WRONG_HOST, UNKNOWN)
+    if not answer["complete"] or code == 0:
+        assert fate is UNKNOWN
+    if fate is REFUSED and code is None:
+        assert status == 429 or (status == 503 and answer["retry_after"])
+    if fate is WRONG_HOST:
+        assert code is None
+        assert not answer["is_known_host"]
 
 
-@given(statuses, codes)
-def test_an_envelope_that_refuses_is_a_refusal_whatever_the_status(status: int, code: int) -> None:
-    assume(code != 0)
+@given(
+    st.sampled_from([500, 502, 504, *range(520, 530)]),
+    st.sampled_from([None, 500, 502, 504, *range(520, 530)]),
+    answers,
+)
+def test_a_gateways_status_is_never_sent_again(
+    status: int, code: int | None, answer: dict[str, Any]
+) -> None:
+    assert fate_of(status, code, **answer) is UNKNOWN
+    assert fate_of(200, code or 504, **{**answer, "html": False}) is UNKNOWN
+
+
+@given(statuses, st.integers(100_000, 999_999))
+def test_a_code_of_keevxs_own_is_a_refusal_whatever_the_status(status: int, code: int) -> None:
     assert fate_of(status, code) is REFUSED
 
 
-@given(statuses)
-def test_an_envelope_that_accepts_is_never_a_refusal(status: int) -> None:
-    assert fate_of(status, 0) is (ACCEPTED if status < 400 else UNKNOWN)
+def test_users_may_name_codes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keevx_async.verdict.BUSY_CODES", {429, 503, 7})
+    monkeypatch.setattr("keevx_async.verdict.REFUSAL_CODES", {504, -1})
+    assert fate_of(200, 7) is fate_of(200, -1) is fate_of(200, 504) is REFUSED
+    assert is_busy(200, 7)
+    assert not is_busy(200, -1)
+    assert settings.BUSY_CODES is policies.BUSY_CODES
+    assert settings.REFUSAL_CODES is policies.REFUSAL_CODES
 
 
 @pytest.mark.parametrize(("sent", "fate"), [(False, Fate.NOT_SENT), (True, UNKNOWN)])
@@ -155,6 +229,11 @@ def test_only_429_slows_everyone_down(status: int, code: int | None) -> None:
 NOW = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
+def wait_of(value: str | None) -> float | None:
+    headers = {} if value is None else {"Retry-After": value}
+    return retry_after(headers, NOW.timestamp())
+
+
 @pytest.fixture
 def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine whose clock shows Tokyo's time."""
@@ -189,14 +268,15 @@ def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("nan", None),
         ("Tue, 99 Mar 2025 05:06:37 GMT", None),
         ("Tue, 04 Mar 99999 05:06:37 GMT", None),
+        ("Tue, 04 Mar 2025 05:06:37 +99999999999999", None),
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None, far_east: None) -> None:
-    assert retry_after(value, NOW.timestamp()) == seconds
+    assert wait_of(value) == seconds
 
 
 def test_a_huge_retry_after_is_huge() -> None:
-    seconds = retry_after("9" * 400, NOW.timestamp())
+    seconds = wait_of("9" * 400)
     assert seconds is not None
     assert seconds > 10**9
 
@@ -211,8 +291,10 @@ pieces = st.lists(
 
 @given(st.text() | pieces)
 def test_a_garbled_retry_after_is_none_or_a_wait(value: str) -> None:
-    seconds = retry_after(value, NOW.timestamp())
+    seconds = wait_of(value)
     assert seconds is None or seconds >= 0
+    dated = retry_after({"Retry-After": value, "Date": value}, NOW.timestamp())
+    assert dated is None or dated >= 0
 
 
 @given(
@@ -221,10 +303,24 @@ def test_a_garbled_retry_after_is_none_or_a_wait(value: str) -> None:
 )
 def test_a_date_means_the_same_in_every_zone(seconds: int, zone: timezone) -> None:
     header = format_datetime((NOW + timedelta(seconds=seconds)).astimezone(zone))
-    assert retry_after(header, NOW.timestamp()) == seconds
+    assert wait_of(header) == seconds
 
 
-policies = st.builds(
+@pytest.mark.parametrize("hours", [-3.0, -0.5, 0.0, 0.5, 24.0])
+def test_a_date_is_read_by_the_answers_own_date(hours: float) -> None:
+    """Our clock or the server's is wrong by hours: the wait is what the server meant."""
+    sent = NOW + timedelta(hours=hours)
+    headers = {
+        "Date": format_datetime(sent, usegmt=True),
+        "Retry-After": format_datetime(sent + timedelta(seconds=20), usegmt=True),
+    }
+    assert retry_after(headers, NOW.timestamp()) == 20
+    assert retry_after({**headers, "Retry-After": "7"}, NOW.timestamp()) == 7
+    garbled = retry_after({**headers, "Date": "yesterday"}, NOW.timestamp())
+    assert garbled == max(0.0, hours * 3600 + 20)
+
+
+some_policies = st.builds(
     RetryPolicy,
     first_delay=st.floats(0, 1e6),
     max_delay=st.floats(0, 1e6),
@@ -232,7 +328,7 @@ policies = st.builds(
 chances = st.floats(0, 1, exclude_max=True)
 
 
-@given(policies, st.integers(1, 10**6), chances)
+@given(some_policies, st.integers(1, 10**6), chances)
 def test_the_delay_is_full_jitter_below_a_doubling_bound(
     policy: RetryPolicy, attempt: int, chance: float
 ) -> None:

@@ -93,7 +93,7 @@ class Faults:
     latency: float | tuple[float, float] = 0.0
     refuse: Which = 0.0
     refuse_status: int = 500
-    refuse_code: int = 500
+    refuse_code: int = 530003
     refuse_message: str = "server busy"
     rate: float | None = None
     burst: float | None = None
