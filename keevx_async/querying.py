@@ -11,7 +11,7 @@ from .kinship import Kinship
 from .retry import Again, Retrier
 from .tasks import Task
 from .transport import Call, Exchange, Reply
-from .verdict import NO_CODES, Fault, api_error, is_passing, is_transient, retry_after
+from .verdict import NO_CODES, Fault, api_error, is_retryable_status, is_transient, retry_after
 from .wire import (
     LANGUAGES_PATH,
     Envelope,
@@ -99,5 +99,5 @@ def _refusal(
         return Again(ResponseError(reply.status, "it holds no envelope", text), wait)
     code, msg = (envelope.code, envelope.msg) if envelope else (None, "")
     error = api_error(reply.status, code, msg, text, codes)
-    passing = is_transient(reply.status, code) or is_passing(reply.status)
+    passing = is_transient(reply.status, code) or is_retryable_status(reply.status)
     return Again(error, wait) if passing else error

@@ -24,7 +24,7 @@ from .policies import PollPolicy
 from .polling import Schedule
 from .requests import Request
 from .tasks import Task
-from .verdict import is_passing
+from .verdict import is_retryable_status
 
 log = logging.getLogger("keevx_async")
 
@@ -242,4 +242,5 @@ def _first(lost: Mapping[str, Exception]) -> Exception | None:
 def _is_passing(error: Exception) -> bool:
     if isinstance(error, TRANSIENT):
         return True
-    return isinstance(error, APIError) and is_passing(error.status)
+    # A subclass tells of the task or of the key, whatever status it came under.
+    return type(error) is APIError and is_retryable_status(error.status)
