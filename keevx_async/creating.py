@@ -16,13 +16,14 @@ from .errors import (
     ConnectionFailed,
     InvalidRequest,
     JournalError,
+    KeevxError,
     SubmissionUncertain,
     Violation,
 )
 from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
 from .inputs import TASK_SCHEME
-from .journal import Entry, JournalProtocol, State
+from .journal import Entry, JournalProtocol, State, partly
 from .lane import Lane, Turn
 from .offers import Offers
 from .requests import Request
@@ -133,9 +134,13 @@ class Creator:
         entry = plan.entry
         if entry is None:
             return ()
-        if entry.state is State.UNCERTAIN and not self._journal.resubmits:
-            raise SubmissionUncertain(plan.request, plan.key, entry.reason)
-        return entry.task_ids if entry.state is State.SUBMITTED else ()
+        # Whatever its state and the mode, a create with a known id was made: it is not sent
+        # again. With all of its ids it is as good as submitted, with some of them in doubt.
+        if entry.state is State.SUBMITTED or len(entry.task_ids) >= plan.request.count:
+            return entry.task_ids
+        if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):
+            raise SubmissionUncertain(plan.request, plan.key, entry.doubt)
+        return ()
 
     async def _attempt(self, call: Call, plan: Plan, guard: Guard) -> tuple[str, ...]:
         turn = self._lane.try_enter() or await self._lane.enter()
@@ -160,8 +165,10 @@ class Creator:
     async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""
         try:
-            await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
-            task_ids = await self._post(call, plan, turn)
+            task_ids = await self._announced(plan)
+            if not task_ids:
+                await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
+                task_ids = await self._post(call, plan, turn)
         except SubmissionUncertain as error:
             await self._lost(plan, error)
             raise
@@ -170,6 +177,25 @@ class Creator:
             raise
         await self._made(plan, task_ids)
         return task_ids
+
+    async def _announced(self, plan: Plan) -> tuple[str, ...]:
+        """Return the ids that callbacks brought before this try was sent: none, as a rule.
+
+        Raises:
+            SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
+        """
+        if self._settlements is None:
+            return ()
+        count = plan.request.count
+        try:
+            ids = await self._settlements.announced(plan.key)
+        except KeevxError as error:
+            reason = f"a callback told of a task, and Keevx could not be asked about it: {error}"
+            raise SubmissionUncertain(plan.request, plan.key, reason) from error
+        if ids and len(ids) < count:
+            reason = f"{partly(len(ids), count)}: {', '.join(ids)}"
+            raise SubmissionUncertain(plan.request, plan.key, reason)
+        return ids
 
     async def _made(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         if self._settlements is not None:
@@ -182,7 +208,8 @@ class Creator:
             self._emit(Submitted(plan.key, task_ids))
 
     async def _lost(self, plan: Plan, error: SubmissionUncertain) -> None:
-        await _noted(self._journal.uncertain, plan.key, error.reason)
+        ids = self._settlements.confirmed(plan.key) if self._settlements is not None else ()
+        await _noted(self._journal.uncertain, plan.key, error.reason, ids or None)
         if self._settlements is not None:
             self._settlements.lost(plan.key)
         if self._emit is not None:

@@ -205,7 +205,7 @@ class KeevxDocket:
         found = await self._lookout.wait(key)
         entry = found.entry
         if entry.state is State.UNCERTAIN:
-            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason)
+            raise SubmissionUncertain(request_of(entry), entry.key, entry.doubt)
         if entry.state is State.REFUSED:
             raise APIError(0, None, entry.reason)
         return found
