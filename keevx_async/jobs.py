@@ -99,7 +99,8 @@ class Jobs:
 
     def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         self._kinship.learn(task_ids, plan.request.kind)
-        age = time.time() - plan.entry.at if plan.entry and plan.entry.task_ids else 0.0
+        # A clock that was wrong when the intent was written must not make the wait longer.
+        age = max(0.0, time.time() - plan.entry.at) if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
             self._watcher.born(task_id, plan.request, age)
 
@@ -132,7 +133,8 @@ class Jobs:
             limit = self._patience(map(self._kinship.known, pending))
         await self._learn()
         async for task in self._watcher.wait_many(pending, limit, done):
-            await self._journal.ended(task)
+            if task.done:  # else it was given up without its result: the next run asks again
+                await self._journal.ended(task)
             yield task
 
     def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
@@ -145,7 +147,7 @@ class Jobs:
     async def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
         record = await self._journal.task(task_id)
-        if record is None:
+        if record is None or not record.task.done:
             return None
         needed = not (at_home and record.path is not None)
         return None if needed and _has_expired(record) else record.task
@@ -274,7 +276,7 @@ class Jobs:
         if self._settlements is None:
             raise error
         entry = await self._journal.find(error.key)
-        spent = time.time() - entry.at if entry else 0.0
+        spent = max(0.0, time.time() - entry.at) if entry else 0.0
         count, kind = error.request.count, error.request.kind
         limit = self._patience([kind])
         try:

@@ -247,7 +247,9 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
         await lost(lambda: journal.begin(more, KIND, BODY))
         await lost(lambda: journal.uncertain(more, "x"))
         await lost(lambda: journal.settle(more, []))
-        await lost(lambda: journal.ended(Task(task_id="i2v-1", status="SUCCEEDED")))
+        await lost(
+            lambda: journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
+        )
         await lost(lambda: journal.release(key))
         assert await journal.counts() == {
             "planned": 4, "sending": 0, "submitted": 1, "refused": 0, "uncertain": 0,
@@ -433,7 +435,7 @@ async def test_a_restart_of_redis_loses_no_id(redis_server: RedisServer, client:
         redis_server.stop()
         await journal.submitted("k", ["i2v-1"])
         redis_server.stop()
-        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED"))
+        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
         assert (await found(journal)).task_ids == ("i2v-1",)
         assert (await journal.counts())["succeeded"] == 1
         await journal.release("k")

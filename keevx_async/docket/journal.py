@@ -251,6 +251,14 @@ class RedisJournal(Book):
         what = f"the end of {task.task_id} could not be written"
         await self._run(what, scripts.END, *values.end_of(task), "")
 
+    async def gave_up(self, task: Task) -> None:
+        """Write that a task is without its result and is not asked about any more; durable.
+
+        It counts as neither succeeded nor failed. Adding its create again has it asked about.
+        """
+        what = f"that {task.task_id} was given up could not be written"
+        await self._run(what, scripts.END, *values.end_of(task), "")
+
     async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Write where a task's result was brought; durable on return."""
         known = await self.task(task.task_id)

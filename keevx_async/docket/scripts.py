@@ -280,15 +280,19 @@ What was refused is planned anew, else whoever waits for it would be told of the
 END = _script(
     """
 local id, outcome, record, file = unpack(ARGV, 3)
+local names = {['+'] = 'succeeded', ['-'] = 'failed'}
 local old = redis.call('HGET', P .. 'tasks', id)
-if old then count(string.sub(old, 1, 1) == '+' and 'succeeded' or 'failed', -1) end
-count(outcome == '+' and 'succeeded' or 'failed', 1)
+if old and names[string.sub(old, 1, 1)] then count(names[string.sub(old, 1, 1)], -1) end
+if names[outcome] then count(names[outcome], 1) end
 redis.call('HSET', P .. 'tasks', id, outcome .. record)
 if file ~= '' then redis.call('HSET', P .. 'files', id, file) end
 return 1
 """,
 )
-"""Write a task's end, and where its result is; an older end's place is kept."""
+"""Write a task's end, and where its result is; an older end's place is kept.
+
+``+`` is a success, ``-`` a failure; ``?`` no end: it was given up without a result.
+"""
 
 TASKS = _script(
     """

@@ -134,7 +134,7 @@ class Journal:
     def _has_failed(self, entry: Entry) -> bool:
         """Tell whether all of its tasks have ended, and one failed."""
         records = [self._task(task_id) for task_id in entry.task_ids]
-        ended = [one.task for one in records if one is not None]
+        ended = [one.task for one in records if one is not None and one.task.done]
         return len(ended) == len(records) and any(not task.succeeded for task in ended)
 
     async def release(self, key: str, *, made: bool = True) -> None:
