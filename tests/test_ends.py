@@ -53,9 +53,9 @@ def test_a_terminal_word_ends_a_task(status: str) -> None:
 
 
 def test_users_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = Task(task_id="a", status="BLOCKED")
+    task = Task(task_id="a", status="WITHDRAWN")
     assert not task.done
-    monkeypatch.setattr("keevx_async.tasks.FAILED_STATUSES", FAILED_STATUSES | {"BLOCKED"})
+    monkeypatch.setattr("keevx_async.tasks.FAILED_STATUSES", FAILED_STATUSES | {"WITHDRAWN"})
     assert task.done
 
 

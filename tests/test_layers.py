@@ -102,7 +102,7 @@ LAZY = {
     "testing/__init__.py",
     "testing/plugin.py",
 }
-LONGEST = 350
+LONGEST = 450
 
 
 class Import(NamedTuple):
@@ -323,7 +323,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "import cyclopts\n", "imports cyclopts, which is fenced into cli"),
         ("client.py", "import httpx\n", "imports httpx, which FENCE of test_layers.py"),
         ("attic.py", "", "attic.py: attic is no known room; give it its place in ROOMS"),
-        ("wire.py", "x = 1\n" * 351, "wire.py: 351 lines, at most 350"),
+        ("wire.py", "x = 1\n" * 451, "wire.py: 451 lines, at most 450"),
         ("journal/store.py", "from . import Journal\n", "a circle: keevx_async.journal"),
     ],
 )
