@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("keevx_async")
 
 MOST_TOLD = 3
-"""Ids that callbacks may tell of one create, for each task that it has."""
+"""Ids that callbacks may tell of one create and that are not its own, for each task it has."""
 REMEMBERED = 10_000
 """Lost creates that nobody waits for, ids and ends kept in memory; the oldest go first."""
 PARALLEL = 16
@@ -212,7 +212,7 @@ class Settlements:
         create = self._creates.get(key) or await self._reopened(key, task_id)
         if create is None or task_id in create.told or task_id in create.ids:
             return
-        if len(create.told) >= MOST_TOLD * create.count:
+        if len(create.told.difference(create.ids)) >= MOST_TOLD * create.count:
             return
         create.told.add(task_id)
         if not create.making:
