@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from keevx_async import PollPolicy, TaskFailed, WaitTimeout
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
@@ -19,7 +19,7 @@ from tests.test_waiting import URL
 POLLING = PollPolicy(shortest=0.01, longest=0.05)
 
 
-async def work(docket: KeevxDocket, server: TestServer, polling: PollPolicy = POLLING) -> None:
+async def work(docket: KeevxDocket, server: BaseTestServer, polling: PollPolicy = POLLING) -> None:
     url = str(server.make_url("")).rstrip("/")
     settings = WorkerSettings(api_key="k", base_url=url, polling=polling)
     async with KeevxWorker(docket, settings) as worker:

@@ -402,7 +402,7 @@ class Script:
             raise self.answers[task_id].pop(0)
         if task_id not in self.known:
             raise NotFoundError(404)
-        return Task(task_id=task_id, status="SUCCEEDED")
+        return Task(task_id=task_id, status="SUCCEEDED", video_url="https://example.com/v.mp4")
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
