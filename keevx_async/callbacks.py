@@ -106,7 +106,7 @@ class CallbackReceiver:
         """Take one callback.
 
         Args:
-            token: the last part of the URL that it was posted to.
+            token: the last part of the URL that it was posted to; a slash after it is ignored.
             body: what was posted, at most 64 KiB.
 
         Raises:
@@ -123,7 +123,7 @@ class CallbackReceiver:
         Raises:
             CallbackRejected: it is not ours, or has expired.
         """
-        raw = _bytes(token)
+        raw = _bytes(token.rstrip("/"))
         mac, payload = raw[:_MAC], raw[_MAC:]
         genuine = hmac.compare_digest(mac, self._sign(payload))
         if not genuine or int.from_bytes(payload[:_UNTIL], "big") < self._clock():
@@ -146,9 +146,12 @@ class CallbackReceiver:
             raise failed
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes to add to an ``aiohttp.web`` application."""
+        """Return the routes to add to an ``aiohttp.web`` application.
+
+        A slash that a proxy or the sender puts at the end of a callback's URL changes nothing.
+        """
         path = urlsplit(self.public_url).path
-        return [web.post(f"{path}/{{token}}", self._handle)]
+        return [web.post(f"{path}/{{token}}{slash}", self._handle) for slash in ("", "/")]
 
     async def _handle(self, request: web.Request) -> web.Response:
         chunks = request.content.iter_chunked(LONGEST_BODY)
@@ -165,7 +168,7 @@ class CallbackReceiver:
                 raise ValueError(f"keevx_async takes callbacks over http, not {scope['type']}")
             status = 405
             if scope["method"] == "POST":
-                token = str(scope["path"]).rpartition("/")[2]
+                token = str(scope["path"]).rstrip("/").rpartition("/")[2]
                 status = await self._take(token, _asgi_chunks(receive))
             await send({"type": "http.response.start", "status": status, "headers": []})
             await send({"type": "http.response.body", "body": b""})

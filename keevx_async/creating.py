@@ -26,7 +26,7 @@ from .errors import (
 from .events import Emit, Refused, Submitted, Uncertain
 from .fanout import Guard
 from .inputs import TASK_SCHEME
-from .journal import Entry, JournalProtocol, State
+from .journal import Entry, JournalProtocol, State, partly
 from .lane import Lane, Turn
 from .offers import Offers
 from .querying import Host, is_html
@@ -179,11 +179,12 @@ class Creator:
         entry = plan.entry
         if entry is None:
             return ()
-        if entry.state is State.SUBMITTED:
+        # Whatever its state and the mode, a create with a known id was made: it is not sent
+        # again. With all of its ids it is as good as submitted, with some of them in doubt.
+        if entry.state is State.SUBMITTED or len(entry.task_ids) >= plan.request.count:
             self._owners.add(entry.task_ids, plan.key)
             return entry.task_ids
-        # A create with a known id is never sent again, in any mode.
-        if entry.state is State.UNCERTAIN and (entry.task_ids or not self._journal.resubmits):
+        if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
@@ -217,12 +218,17 @@ class Creator:
         3. Anything else, a cancellation and an error of no kind of ours included: uncertain.
         """
         try:
-            await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
+            task_ids = await self._announced(plan)
+            if not task_ids:
+                await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
+        except SubmissionUncertain as error:
+            await self._lost(plan, error)
+            raise
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
             await self._unmade(plan, error)
             raise
         try:
-            task_ids = await self._post(call, plan, turn)
+            task_ids = task_ids or await self._post(call, plan, turn)
         except SubmissionUncertain as error:
             await self._lost(plan, error)
             raise
@@ -231,6 +237,24 @@ class Creator:
             raise
         await self._made(plan, task_ids)
         return task_ids
+
+    async def _announced(self, plan: Plan) -> tuple[str, ...]:
+        """Return the ids that callbacks brought before this try was sent: none, as a rule.
+
+        Raises:
+            SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
+        """
+        if self._settlements is None:
+            return ()
+        count = plan.request.count
+        try:
+            ids = await self._settlements.announced(plan.key)
+        except KeevxError as error:
+            reason = f"a callback told of a task, and Keevx could not be asked about it: {error}"
+            raise SubmissionUncertain(plan.request, plan.key, reason) from error
+        if ids and len(ids) < count:
+            raise SubmissionUncertain(plan.request, plan.key, partly(len(ids), count), ids)
+        return ids
 
     async def _made(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
         if self._settlements is not None:
@@ -247,7 +271,9 @@ class Creator:
 
     async def _lost(self, plan: Plan, error: SubmissionUncertain) -> None:
         # None leaves alone what an earlier run knew: ids are only ever added to.
-        await _noted(self._journal.uncertain, plan.key, error.reason, error.task_ids or None)
+        ids = self._settlements.confirmed(plan.key) if self._settlements is not None else ()
+        known = tuple(dict.fromkeys((*error.task_ids, *ids)))
+        await _noted(self._journal.uncertain, plan.key, error.reason, known or None)
         if self._settlements is not None:
             self._settlements.lost(plan.key)
         if self._emit is not None:

@@ -23,7 +23,7 @@ Each keeps its fields in ``args``, so each can be pickled; none holds the API ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -215,8 +215,14 @@ class TaskFailed(KeevxError):
         self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
 
     def __str__(self) -> str:
+        if self.task.lacks_result:
+            return (
+                f"task {self.task.task_id} is {self.task.status}, but Keevx gives no result of it. "
+                "It was made and paid: ask for its status again later, or ask Keevx about it"
+            )
         said = brief(self.task.error_message) or "no reason was given"
-        return f"task {self.task.task_id} failed: {said}. {self.hint}"
+        status = "" if self.task.status == "FAILED" else f" ({self.task.status[:40]})"
+        return f"task {self.task.task_id} failed{status}: {said}. {self.hint}"
 
 
 class WaitTimeout(KeevxError, TimeoutError):
@@ -225,18 +231,33 @@ class WaitTimeout(KeevxError, TimeoutError):
     Attributes:
         pending: ids of the tasks that had not ended.
         done: the tasks that had.
+        statuses: the last status of each pending task, as Keevx gave it, by id; a task that was
+            not asked about, or did not answer, is left out.
     """
 
     hint = "They go on; wait for the same ids again"
 
-    def __init__(self, pending: Sequence[str], done: Sequence[Any] = ()) -> None:
-        super().__init__(tuple(pending), tuple(done))
+    def __init__(
+        self,
+        pending: Sequence[str],
+        done: Sequence[Any] = (),
+        statuses: Mapping[str, str] | None = None,
+    ) -> None:
+        given = {one: status for one, status in (statuses or {}).items() if status}
+        super().__init__(tuple(pending), tuple(done), given)
         self.pending: tuple[str, ...] = tuple(pending)
         self.done: tuple[Any, ...] = tuple(done)
+        self.statuses: dict[str, str] = given
 
     def __str__(self) -> str:
-        shown = ", ".join(self.pending[:5]) + (", …" if len(self.pending) > 5 else "")
+        shown = ", ".join(map(self._shown, self.pending[:5]))
+        if len(self.pending) > 5:
+            shown += ", …"
         return f"{len(self.pending)} task(s) had not ended when the wait did: {shown}. {self.hint}"
+
+    def _shown(self, task_id: str) -> str:
+        status = self.statuses.get(task_id)
+        return f"{task_id} ({status[:40]})" if status else task_id
 
 
 class UploadError(KeevxError):

@@ -136,7 +136,8 @@ class Jobs:
             limit = self._patience(map(self._kinship.known, pending))
         await self._learn()
         async for task in self._watcher.wait_many(pending, limit, done):
-            await self._journal.ended(task)
+            if task.done:  # else it was given up without its result: the next run asks again
+                await self._journal.ended(task)
             yield task
 
     def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
@@ -149,7 +150,7 @@ class Jobs:
     async def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
         record = await self._journal.task(task_id)
-        if record is None:
+        if record is None or not record.task.done:
             return None
         needed = not (at_home and record.path is not None)
         return None if needed and _has_expired(record) else record.task

@@ -146,8 +146,8 @@ class Schedule:
         Args:
             task_id: the vendor's id; one that is scheduled already is left as it is.
             group: tasks of one group are expected to take alike.
-            born: when it was created; None if that is not known, then it is asked about at
-                once and nothing is learned from it.
+            born: when it was created, at the latest now; None if that is not known, then it is
+                asked about at once and nothing is learned from it.
             now: the time.
         """
         if task_id in self._entries:
@@ -188,13 +188,16 @@ class Schedule:
         self.drop(task_id)
         self._refresh(kind, now)
 
-    def plan(self, task_id: str, now: float, *, answered: bool = True) -> None:
+    def plan(
+        self, task_id: str, now: float, *, answered: bool = True, within: float = math.inf
+    ) -> None:
         """Set when a task is next asked about.
 
         Args:
             task_id: its id; one that is not scheduled is ignored.
             now: the time.
             answered: whether a poll just said that it has not ended.
+            within: seconds in which that is at the latest, though no sooner than the policy has it.
         """
         entry = self._entries.get(task_id)
         if entry is None:
@@ -203,7 +206,8 @@ class Schedule:
             entry.seen = max(entry.seen, now)
         woken = entry.due == AGAIN
         self._refresh(entry.cohort.kind, now)
-        self._set(task_id, entry, self._soonest(entry, now) if woken else self._next(entry, now))
+        when = self._soonest(entry, now) if woken else self._next(entry, now)
+        self._set(task_id, entry, min(when, now + max(self._shortest, within)))
 
     def wake(self, task_id: str, now: float) -> None:
         """Make a task due at once, shortest kept; one just being asked about is asked again."""

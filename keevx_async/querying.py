@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
@@ -11,7 +12,7 @@ from .errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseEr
 from .kinds import Kind
 from .kinship import Kinship
 from .retry import Again, Retrier
-from .tasks import Task
+from .tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
 from .transport import Call, Exchange, Reply
 from .verdict import NO_CODES, Fault, api_error, is_retryable_status, is_transient, retry_after
 from .wire import (
@@ -122,6 +123,13 @@ def _shown(location: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+log = logging.getLogger("keevx_async")
+
+KNOWN_STATUSES = RUNNING_STATUSES | {SUCCEEDED}
+MOST_STRANGE = 100
+"""Unknown statuses that are warned of; a server that invents one for each answer is not heard."""
+
+
 class Querier:
     """Asks Keevx.
 
@@ -137,6 +145,7 @@ class Querier:
         self._retrier = retrier
         self._host = host
         self._kinship = kinship
+        self._strange: set[str] = set()
 
     async def status(self, task_id: str, kind: Kind | None = None) -> Task:
         """Return a task's snapshot, asking again after a passing fault."""
@@ -156,7 +165,21 @@ class Querier:
         if task is None or task.task_id != task_id:
             said = "no task" if task is None else f"task {task.task_id}"
             raise Again(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
+        if task.status not in KNOWN_STATUSES and task.status not in FAILED_STATUSES:
+            self._warn(task)
         return task
+
+    def _warn(self, task: Task) -> None:
+        """Warn of a status that we don't know, once for each word."""
+        if task.status in self._strange or len(self._strange) >= MOST_STRANGE:
+            return
+        self._strange.add(task.status)
+        log.warning(
+            "task %s has the unknown status %r, which counts as not ended; if it ends a task, "
+            "add it to keevx_async.tasks.FAILED_STATUSES",
+            task.task_id,
+            task.status[:40],
+        )
 
     async def target_languages(self) -> tuple[str, ...]:
         """Return the languages that a video can be translated to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableSet
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic
 
@@ -42,6 +42,21 @@ else:
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
+FAILED_STATUSES: MutableSet[str] = {
+    FAILED,
+    "CANCELLED",
+    "CANCELED",
+    "EXPIRED",
+    "REJECTED",
+    "ABORTED",
+    "ERROR",
+}
+"""The statuses that end a task without a result. Add a word when the vendor ships one before we
+do: ``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
+RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATING"})
+"""The documented statuses of a task that goes on (keevx-api.md, "Query")."""
+MAIN_RESULTS = ("video_url", "image_url")
+"""The fields of which a task that has succeeded has one: captions alone are no result."""
 GO_ON = (WaitTimeout, DownloadError)
 """What stops an item that was made: to go on with it costs nothing."""
 _LONGEST = 300
@@ -52,13 +67,14 @@ _LONGEST = 300
 class Task(Made):
     """A snapshot of one task, as a status query or a callback told it.
 
-    Source: the vendor's query page. A status not known here is kept as it came, and
-    counts as not done.
+    Source: the vendor's query page. A status that is not in ``FAILED_STATUSES`` and that we
+    don't know is kept as it came, and counts as not done. So does SUCCEEDED without the URL of
+    a video or an image: the result may follow.
 
     Attributes:
         task_id: the vendor's id.
         status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or
-            another word.
+            another word, as it came.
         video_url: where the video lies, for 7 days.
         thumbnail_url: where its thumbnail lies.
         error_message: why it failed.
@@ -87,12 +103,17 @@ class Task(Made):
     @property
     def succeeded(self) -> bool:
         """Whether the task ended with a result."""
-        return self.status == SUCCEEDED
+        return self.status == SUCCEEDED and any(getattr(self, name) for name in MAIN_RESULTS)
+
+    @property
+    def lacks_result(self) -> bool:
+        """Whether Keevx says that it succeeded, but gives no result yet."""
+        return self.status == SUCCEEDED and not self.succeeded
 
     @property
     def done(self) -> bool:
         """Whether the task has ended, either way."""
-        return self.status in (SUCCEEDED, FAILED)
+        return self.succeeded or self.status in FAILED_STATUSES
 
     @property
     def results(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 
@@ -32,6 +33,13 @@ TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
 MOST_BIRTHS = 10_000
 SETTLING = 10.0
 """Seconds for which a task that Keevx does not find is asked about again."""
+NEW = 60.0
+"""Seconds after its creation in which a task that Keevx does not find is thought to be new."""
+RESULT_GRACE = 300.0
+"""Seconds for which a task that SUCCEEDED without a result is asked about before it is given up."""
+RESULT_PAUSE = 10.0
+"""Seconds between two such questions at most: no task is asked about more often than the policy
+says, but a policy that leaves the end to callbacks must not make this an hour."""
 MOST_HINTED = 10_000
 """Callbacks remembered for waits that have not begun; the oldest are forgotten."""
 
@@ -65,6 +73,9 @@ class Watcher:
         self._made_from: dict[str, Request] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
+        self._statuses: dict[str, str] = {}
+        self._resultless: dict[str, float] = {}
+        self._new_until: dict[str, float] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self._hinted: OrderedDict[str, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
@@ -75,8 +86,11 @@ class Watcher:
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends; done are those that had, should the time run out.
 
+        A task that SUCCEEDED without a result is asked about for RESULT_GRACE seconds more, then
+        yielded as it is: not done.
+
         Raises:
-            WaitTimeout: with what is pending and what had ended.
+            WaitTimeout: with what is pending, the last status of each, and what had ended.
             KeevxError: Keevx no longer answers about one, or any, of them; raised when the
                 others have ended.
         """
@@ -97,7 +111,10 @@ class Watcher:
                     async with asyncio.timeout_at(deadline):
                         task_id, ended = await news.get()
                 except TimeoutError:
-                    raise WaitTimeout([*lost, *pending], done) from _first(lost)
+                    statuses = {
+                        one: self._statuses[one] for one in pending if one in self._statuses
+                    }
+                    raise WaitTimeout([*lost, *pending], done, statuses) from _first(lost)
                 del pending[task_id]
                 if isinstance(ended, Exception):
                     lost[task_id] = ended
@@ -126,9 +143,9 @@ class Watcher:
         Args:
             task_id: the task's.
             request: tasks of requests of one group are thought to last alike.
-            age: seconds since it was created.
+            age: seconds since it was created; below 0 where a clock was wrong, which counts as 0.
         """
-        self._births[task_id] = self._loop.time() - age
+        self._births[task_id] = self._loop.time() - max(0.0, age)
         self._made_from[task_id] = request
         if len(self._births) > MOST_BIRTHS:
             self._made_from.pop(self._births.popitem(last=False)[0])
@@ -153,6 +170,8 @@ class Watcher:
             request, born = self._birth_of(task_id)
             group = request.group if request is not None else ""
             self._since[task_id] = now
+            if born is not None:
+                self._new_until[task_id] = born + NEW
             self._listeners[task_id] = []
             self._schedule.add(task_id, group, born, now)
             if task_id in self._hinted:
@@ -168,7 +187,8 @@ class Watcher:
 
     def _forget(self, task_id: str) -> list[Listener]:
         self._schedule.drop(task_id)
-        self._since.pop(task_id, None)
+        for known in (self._since, self._statuses, self._resultless, self._new_until):
+            known.pop(task_id, None)
         return self._listeners.pop(task_id, [])
 
     def _set_timer(self) -> None:
@@ -203,18 +223,30 @@ class Watcher:
             self._emit(Polled(task_id, task.status))
         now = self._loop.time()
         hinted = self._hinted.pop(task_id, None)
-        if not task.done:
-            self._schedule.plan(task_id, now)
+        if task_id in self._listeners:
+            self._statuses[task_id] = task.status
+        if not task.done and not self._is_given_up(task, now):
+            within = RESULT_PAUSE if task.lacks_result else math.inf
+            self._schedule.plan(task_id, now, within=within)
             return
         self._schedule.ended(task_id, now, hinted)
         if self._emit is not None:
             self._emit(Ended(task))
         self._end(task_id, task)
 
+    def _is_given_up(self, task: Task, now: float) -> bool:
+        """Tell whether a task has been without its result for too long since it SUCCEEDED."""
+        if not task.lacks_result:
+            self._resultless.pop(task.task_id, None)
+            return False
+        since = self._resultless.setdefault(task.task_id, now)
+        return now - since >= RESULT_GRACE
+
     def _failed(self, task_id: str, error: Exception) -> None:
         """Go on after a passing fault; end the wait where asking again is of no use."""
         now = self._loop.time()
-        young = now - self._since.get(task_id, now) < SETTLING
+        waited = now - self._since.get(task_id, now)
+        young = waited < SETTLING or now < self._new_until.get(task_id, now)
         if _is_passing(error) or (isinstance(error, NotFoundError) and young):
             log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):

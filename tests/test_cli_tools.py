@@ -231,6 +231,9 @@ async def test_a_machine_is_told_every_create_of_a_journal(tmp_path: Path) -> No
     )
 
 
+URL = "https://example.com/v.mp4"
+
+
 @pytest.mark.asyncio
 async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> None:
     ids = [f"i2v-{number}" for number in range(5)]
@@ -238,8 +241,8 @@ async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> N
         await journal.begin("a", "image_to_video", json.dumps(GOOD).encode())
         await journal.submitted("a", ids)
         for one, status in zip(ids, ("SUCCEEDED", "SUCCEEDED", "FAILED", "FAILED"), strict=False):
-            await journal.ended(Task(task_id=one, status=status))
-        task = Task(task_id=ids[0], status="SUCCEEDED")
+            await journal.ended(Task(task_id=one, status=status, video_url=URL))
+        task = Task(task_id=ids[0], status="SUCCEEDED", video_url=URL)
         await journal.downloaded(task, tmp_path / "a.mp4", 1, "digest")
     ran = await keevx("journal", "run.db", cwd=tmp_path)
     assert ran.out == "run.db: 1 submitted; of 5 tasks: 2 failed, 1 home, 1 made, 1 waiting\n"

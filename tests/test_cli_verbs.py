@@ -321,5 +321,7 @@ async def test_what_a_server_says_cannot_move_the_terminal(tmp_path: Path) -> No
         for encoding in ("utf-8", "ascii"):
             env = {**at(emulator), "PYTHONIOENCODING": encoding}
             ran = await keevx("status", task_id, cwd=tmp_path, **env)
-            assert (ran.code, ran.out.count("\n"), ran.err) == (0, 1, "")
+            assert (ran.code, ran.out.count("\n"), ran.err.count("\n")) == (0, 1, 1)
+            assert "has the unknown status" in ran.err
+            assert ("\x1b" in ran.out, "\x1b" in ran.err) == (False, False)
             assert "\\x1b[2J" in ran.out

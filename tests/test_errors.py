@@ -136,7 +136,7 @@ def test_the_fields_are_those_of_the_contract() -> None:
     }
     assert fields(JournalError) == {"message": "full", "task_ids": ("i2v-8",)}
     assert fields(TaskFailed) == {"task": FAILED, "tasks": (FAILED, ENDED)}
-    assert fields(WaitTimeout) == {"pending": ("i2v-1",), "done": (ENDED,)}
+    assert fields(WaitTimeout) == {"pending": ("i2v-1",), "done": (ENDED,), "statuses": {}}
 
 
 def test_a_task_that_failed_alone_is_all_of_its_tasks() -> None:

@@ -388,7 +388,7 @@ async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) ->
         await journal.begin(keys[6], KIND, a_body(6))
         await journal.submitted(keys[6], ["i2v-new"])
         found = [await journal.find(key) for key in keys]
-        assert [one.task_ids[0] for one in found if one is not None] == [
+        assert [one.task_ids[-1] for one in found if one is not None] == [
             *[f"i2v-{number}" for number in range(5)],
             "i2v-found",
             "i2v-new",
@@ -425,6 +425,7 @@ async def test_no_journal_keeps_nothing(path: Path) -> None:
     await journal.refused("mine", "")
     await journal.put_back("mine")
     await journal.settle("mine", [])
+    assert await journal.add_ids("mine", ["i2v-1"], 1) is None
     await journal.downloaded(task, path, 1, "")
     await journal.ended(task)
     await journal.release("mine")

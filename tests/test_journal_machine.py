@@ -196,7 +196,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def begin(self, data: st.DataObject) -> None:
         key = self.a_key(data, None, State.PLANNED, State.REFUSED, State.UNCERTAIN)
-        if key is not None:
+        if key is not None and not (key in self.known and self.known[key].ids):  # that was made
             self.do(self.journal.begin(key, KIND, self.held[key]))
             self.known[key] = Known(self.held[key], State.SENDING)
 
@@ -234,16 +234,38 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), ids=st.one_of(IDS, st.just([])))
     def settle(self, data: st.DataObject, ids: list[str]) -> None:
-        key = data.draw(st.sampled_from([*sorted(self.known), "unheard of"]))
+        free = self.known.keys() - self.held.keys()  # a create under way would be waited for
+        key = data.draw(st.sampled_from([*sorted(free), "unheard of"]))
         known = self.seen(key)
         more = known is not None and known.state is State.SUBMITTED and set(known.ids) < set(ids)
         if known is None or (known.state is not State.UNCERTAIN and not more):
             with pytest.raises(JournalError, match="only an uncertain one is settled"):
                 self.do(self.journal.settle(key, ids))
             return
+        if known.ids and not ids:
+            with pytest.raises(JournalError, match="cannot be settled as none"):
+                self.do(self.journal.settle(key, ids))
+            return
         self.do(self.journal.settle(key, ids))
         state = State.SUBMITTED if ids else State.PLANNED
-        self.known[key] = Known(known.body, state, "", tuple(ids), self.known[key].old)
+        union = tuple(dict.fromkeys([*known.ids, *ids]))
+        self.known[key] = Known(known.body, state, "", union, self.known[key].old)
+
+    @rule(data=st.data(), ids=IDS, count=st.integers(1, 4))
+    def add_ids(self, data: st.DataObject, ids: list[str], count: int) -> None:
+        free = self.known.keys() - self.held.keys()
+        key = data.draw(st.sampled_from([*sorted(free), "unheard of"]))
+        known = self.seen(key)
+        adding = self.journal.add_ids(key, ids, count)
+        if known is None or set(ids) <= set(known.ids):
+            self.same(self.loop.run_until_complete(adding), known)  # nothing is written
+            return
+        self.same(self.do(adding), known)
+        union = tuple(dict.fromkeys([*known.ids, *ids]))
+        whole = known.state is State.SUBMITTED or len(union) >= count
+        state = State.SUBMITTED if whole else State.UNCERTAIN
+        reason = "" if whole else f"callbacks have told of {len(union)} of its {count} tasks"
+        self.known[key] = Known(known.body, state, reason, union, self.known[key].old)
 
     @rule(task=TASKS)
     def ended(self, task: Task) -> None:

@@ -132,7 +132,8 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
             await second.begin("k", KIND, BODY)
         await second.put_back("k")
         await second.uncertain("k", "x", ["i2v-2"])
-        assert (await found(second)).task_ids == ("i2v-1",)
+        entry = await found(second)
+        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
 
 @pytest.mark.asyncio
@@ -147,7 +148,7 @@ async def test_ids_of_who_was_thought_dead_are_kept(
         assert (await found(second)).state is State.SUBMITTED
         assert "paid twice" not in caplog.text
         await second.submitted("k", ["i2v-2"])
-        assert (await found(second)).task_ids == ("i2v-2", "i2v-1")
+        assert (await found(second)).task_ids == ("i2v-1", "i2v-2")
         assert "k was paid twice" in caplog.text
         assert [await second.owner(f"i2v-{n}") for n in (1, 2, 3)] == ["k", "k", None]
         with pytest.raises(JournalError, match="has Redis lost") as caught:
@@ -246,7 +247,9 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
         await lost(lambda: journal.begin(more, KIND, BODY))
         await lost(lambda: journal.uncertain(more, "x"))
         await lost(lambda: journal.settle(more, []))
-        await lost(lambda: journal.ended(Task(task_id="i2v-1", status="SUCCEEDED")))
+        await lost(
+            lambda: journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
+        )
         await lost(lambda: journal.release(key))
         assert await journal.counts() == {
             "planned": 4, "sending": 0, "submitted": 1, "refused": 0, "uncertain": 0,
@@ -302,7 +305,7 @@ async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
             await journal.refused("k", "no good")
         with pytest.raises(JournalError, match="has Redis lost"):
             await journal.refused("unheard of", "no good")
-        await journal.uncertain("k", "a callback told of one", ["i2v-1"])
+        await journal.add_ids("k", ["i2v-1"], 2)
         assert (await found(journal)).task_ids == ("i2v-1",)
 
 
@@ -432,7 +435,7 @@ async def test_a_restart_of_redis_loses_no_id(redis_server: RedisServer, client:
         redis_server.stop()
         await journal.submitted("k", ["i2v-1"])
         redis_server.stop()
-        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED"))
+        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
         assert (await found(journal)).task_ids == ("i2v-1",)
         assert (await journal.counts())["succeeded"] == 1
         await journal.release("k")

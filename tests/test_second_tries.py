@@ -12,7 +12,14 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keevx_async import ConfigurationError, ConnectionFailed, ImageToVideo, Journal, Keevx
+from keevx_async import (
+    ConfigurationError,
+    ConnectionFailed,
+    ImageToVideo,
+    Journal,
+    JournalError,
+    Keevx,
+)
 from keevx_async.cli.prompts import Job, jobs
 from keevx_async.journal import State
 from keevx_async.policies import RetryPolicy
@@ -76,9 +83,11 @@ async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None
         await journal.uncertain("four", "1 of 4", ["i2v-1"])
         assert (entry := await journal.find("four"))
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
-        await journal.settle("four", ())
+        with pytest.raises(JournalError, match=r"i2v-1.* cannot be settled as none"):
+            await journal.settle("four", ())
+        await journal.settle("four", ["i2v-2"])
         assert (entry := await journal.find("four"))
-        assert (entry.state, entry.task_ids) == (State.PLANNED, ())
+        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
 
 @pytest.mark.asyncio

@@ -402,7 +402,7 @@ class Script:
             raise self.answers[task_id].pop(0)
         if task_id not in self.known:
             raise NotFoundError(404)
-        return Task(task_id=task_id, status="SUCCEEDED")
+        return Task(task_id=task_id, status="SUCCEEDED", video_url="https://example.com/v.mp4")
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -433,6 +433,7 @@ def scripted(test: Callable[[Script], Any]) -> Callable[[], None]:
 async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Script) -> None:
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
+        script.settlements.owns("k", ["t"])
     with pytest.raises(APIError):
         async with script.settlements.expecting("k", 1, KIND):
             raise APIError(400)
@@ -604,7 +605,9 @@ async def test_it_is_served_on_its_clients_loop() -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_a_person_settled_meanwhile_stands(tmp_path: Path) -> None:
+async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_proves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t", "mine"}
@@ -615,7 +618,8 @@ async def test_what_a_person_settled_meanwhile_stands(tmp_path: Path) -> None:
         await script.tell("k", "t")
         entry = await journal.find("k")
         assert entry is not None
-        assert entry.task_ids == ("mine",)
+        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
+        assert "k was paid twice: it has mine, and now t" in caplog.text
         await script.settlements.close()
 
 
@@ -629,14 +633,14 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
         waiting = asyncio.create_task(script.settlements.wait("k", 1, KIND))
         await asyncio.sleep(0)
 
-        async def full(key: str, task_ids: Any) -> None:
+        async def full(key: str, task_ids: Any, count: int) -> None:
             raise JournalError("the disk is full")
 
-        settle, journal.settle = journal.settle, full  # type: ignore[method-assign]
+        add_ids, journal.add_ids = journal.add_ids, full  # type: ignore[method-assign, method-assign]
         with pytest.raises(JournalError, match="full"):
             await script.tell("k", "t")
         assert not waiting.done()
-        journal.settle = settle  # type: ignore[method-assign]
+        journal.add_ids = add_ids  # type: ignore[method-assign]
         await script.tell("k", "t")
         assert await waiting == ("t",)
         await script.settlements.close()
@@ -674,6 +678,7 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         await journal.claim(KIND.name, body, "k")
         await journal.begin("k", KIND.name, body)
         await journal.uncertain("k", "dropped")
+        await journal.release("k")
         script = Script(journal)
         script.known = {"a", "b", "c"}
         waiting = asyncio.ensure_future(script.settlements.wait("k", 3, KIND))

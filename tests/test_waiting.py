@@ -27,6 +27,7 @@ from keevx_async.tasks import Task
 from keevx_async.waiting import Watcher
 from tests.simulated import hops, simulated
 
+URL = "https://example.com/v.mp4"
 NOW = 1_000.0  # a SimulatedLoop's first moment
 POLICY = PollPolicy(shortest=1.0, longest=10.0, concurrency=8)
 GONE = NotFoundError(404, 100003, "no such task")
@@ -64,7 +65,10 @@ class Server:
         said = self.script[task_id].pop(0) if self.script.get(task_id) else None
         if isinstance(said, Exception):
             raise said
-        return Task(task_id=task_id, status=said or self.status(task_id, now))
+        status = said or self.status(task_id, now)
+        return Task(
+            task_id=task_id, status=status, video_url=URL if status == "SUCCEEDED" else None
+        )
 
     def status(self, task_id: str, now: float) -> str:
         return "SUCCEEDED" if now >= self.ends.get(task_id, 0.0) else "PROCESSING"
@@ -94,7 +98,7 @@ async def all_of(made: Watcher, *task_ids: str, timeout: float | None = None) ->
 async def test_it_waits_until_the_task_has_ended() -> None:
     server = Server(a=100.0)
     task = await end_of(watcher(server), "a", None)
-    assert task == Task(task_id="a", status="SUCCEEDED")
+    assert task == Task(task_id="a", status="SUCCEEDED", video_url=URL)
     assert 100.0 <= clock() <= 100.0 + POLICY.longest
     assert len(server.asked) > 3, "a long task is asked about more than once"
 

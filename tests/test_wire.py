@@ -201,7 +201,7 @@ def test_an_unknown_status_is_kept_and_is_not_done(status: str) -> None:
     ],
 )
 def test_the_known_statuses(status: str, done: bool, succeeded: bool) -> None:
-    task = Task(task_id=IDS[0], status=status)
+    task = Task(task_id=IDS[0], status=status, video_url="https://example.com/v.mp4")
     assert (task.done, task.succeeded) == (done, succeeded)
 
 

@@ -92,7 +92,7 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _end_of(record: TaskRecord | None) -> str:
     """Return which of ``ENDS`` a task has come to."""
-    if record is None:
+    if record is None or not record.task.done:
         return "waiting"
     if not record.task.succeeded:
         return "failed"

@@ -15,7 +15,6 @@ import attrs
 from cyclopts import Parameter, Token
 
 from keevx_async.errors import AuthenticationError, InvalidRequest, KeevxError, UploadError
-from keevx_async.tasks import FAILED as TASK_FAILED
 from keevx_async.tasks import Task
 
 from .report import FAILED, OK, USAGE
@@ -71,7 +70,7 @@ class Teller:
         """Print a task, and where its result was put; return the exit code it stands for."""
         fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
         self.tell(fields, task_line(task, path))
-        return FAILED if task.status == TASK_FAILED else OK
+        return FAILED if task.done and not task.succeeded else OK
 
 
 def task_line(task: Task, path: Path | None = None) -> str:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from keevx_async.errors import SubmissionUncertain
 from keevx_async.events import Ended, Event, Paused, Polled, Submitted
-from keevx_async.tasks import FAILED, GO_ON, SUCCEEDED
+from keevx_async.tasks import FAILED_STATUSES, GO_ON, SUCCEEDED
 
 WINDOW = 30
 """Seconds over which the rate is taken: a run is slow at its start and at its end."""
@@ -61,7 +61,7 @@ class Tally:
         if isinstance(event, Submitted):
             self.submitted += 1
             self._waiting.update(event.task_ids)
-        elif isinstance(event, Polled) and event.status not in (SUCCEEDED, FAILED):
+        elif isinstance(event, Polled) and event.status not in (SUCCEEDED, *FAILED_STATUSES):
             self._waiting.add(event.task_id)  # of an earlier run, perhaps
         elif isinstance(event, Ended):
             self._waiting.discard(event.task.task_id)

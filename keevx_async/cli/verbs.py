@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 
 from keevx_async.addresses import is_address
 from keevx_async.client import Keevx
-from keevx_async.errors import DownloadError, NotFoundError, TaskFailed
+from keevx_async.errors import APIError, AuthenticationError, DownloadError, TaskFailed
 from keevx_async.family import REQUESTS
 from keevx_async.naming import target_of
 from keevx_async.policies import NOT_GIVEN, RetryPolicy
@@ -67,10 +66,12 @@ async def wait(
 ) -> int:
     """Wait until tasks have ended, and tell of each when it has."""
     async with Keevx(retry=PATIENCE) as keevx:
-        with suppress(NotFoundError):  # a young task may not be found yet: the wait knows
-            await keevx.status(
-                ids[0], kind=kind
-            )  # tells a wrong key or host at once, which a wait sits out
+        try:  # a wrong key or host is told of at once, which a wait sits out
+            await keevx.status(ids[0], kind=kind)
+        except AuthenticationError:
+            raise
+        except APIError:
+            pass  # it may pass, as where the task is new: the wait knows
         return await see_through(keevx, ids, Teller(json), download, timeout, kind)
 
 
@@ -89,6 +90,8 @@ async def see_through(
         try:
             task = await keevx.wait(task_id, timeout=limit, kind=kind)
         except TaskFailed as failed:
+            if failed.task.lacks_result:
+                raise
             return failed.task, None
         if download is None:
             return task, None

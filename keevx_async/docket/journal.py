@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self
 import redis.asyncio
 
 from ..errors import ConfigurationError, JournalError
-from ..journal import Claim, Entry, State, resubmits
+from ..journal import Claim, Entry, State, made, resubmits
 from ..journal.rows import is_storable, joined, storable
 from ..tasks import Task
 from . import scripts, values
@@ -199,34 +199,64 @@ class RedisJournal(Book):
 
     async def put_back(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
-        await self._change(key, State.PLANNED, "", ())
+        await self._change(key, State.PLANNED, "")
 
     async def _change(
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        given, ids = int(task_ids is not None), joined(task_ids or ())
-        words = (key, state.value, storable(reason), given, ids)
+        words = (key, state.value, storable(reason), joined(task_ids or ()))
         what = f"that {key} is {state} could not be written"
         self._agree(key, await self._run(what, scripts.CHANGE, *words))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Write what became of an uncertain create: its ids, or none of them.
 
-        A create of several tasks may be settled again as more of its ids become known.
+        A create of several tasks may be settled again as more of its ids become known. Ids that
+        are known stay.
 
         Raises:
-            JournalError: there is no uncertain create of that key.
+            JournalError: there is no uncertain create of that key: another settlement came
+                first, say; or it has ids, and so cannot be settled as none.
         """
         token, ids = token_hex(scripts.TOKEN), joined(task_ids)
         what = f"what became of {key} could not be written"
-        answer = await self._run(what, scripts.SETTLE, key, token, ids)
-        if answer[0] != b"ok":
-            state = answer[1].decode() or "not in it"
+        verdict, *rest = await self._run(what, scripts.SETTLE, key, token, ids)
+        if verdict == b"made":
+            raise JournalError(f"{self!r}: {key} {made(values.split(rest[0].decode()))}")
+        if verdict != b"ok":
+            state = rest[0].decode() or "not in it"
             raise JournalError(f"{self!r}: {key} is {state}; only an uncertain one is settled")
+
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Add ids that Keevx confirmed to an entry in any state; durable on return.
+
+        They outweigh whatever was assumed: an entry that was planned, refused or uncertain is
+        submitted once it has as many ids as it was to have, and uncertain until then. One that
+        a worker is sending right now keeps them beside what its answer brings.
+
+        Args:
+            key: of the entry.
+            task_ids: those that it has already are kept once.
+            count: how many tasks the create was to make.
+
+        Returns:
+            The entry as it was before; None if there is none of that key.
+        """
+        what = f"ids of {key} could not be written"
+        found = await self._run(what, scripts.ADD_IDS, key, count, joined(task_ids))
+        return values.entry_of(key, found[1], held=bool(found[0])) if found else None
 
     async def ended(self, task: Task) -> None:
         """Write a task's end; durable on return."""
         what = f"the end of {task.task_id} could not be written"
+        await self._run(what, scripts.END, *values.end_of(task), "")
+
+    async def gave_up(self, task: Task) -> None:
+        """Write that a task is without its result and is not asked about any more; durable.
+
+        It counts as neither succeeded nor failed. Adding its create again has it asked about.
+        """
+        what = f"that {task.task_id} was given up could not be written"
         await self._run(what, scripts.END, *values.end_of(task), "")
 
     async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
@@ -304,6 +334,7 @@ class RedisJournal(Book):
 _REFUSALS = {
     b"taken": "another worker has taken {}, or it was never claimed; claim it again",
     b"submitted": "{} has been submitted meanwhile; claim it again, and its ids are there",
+    b"made": "{} has ids meanwhile, so it was made; claim it again, and they are there",
     b"missing": "{} is not in it: has Redis lost what it had?",
 }
 

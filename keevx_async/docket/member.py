@@ -23,6 +23,8 @@ from ..journal import Entry, State, resubmits
 from ..policies import NotGiven, PollPolicy, RetryPolicy
 from ..requests import Request
 from ..settings import DEFAULT_TIMEOUT, whole
+from ..tasks import Task
+from ..waiting import RESULT_GRACE, RESULT_PAUSE
 from .holding import LEASE
 from .journal import RedisJournal
 from .pace import SharedPace, Stop, quota
@@ -119,6 +121,8 @@ class Watched:
         group: tasks of one group are thought to last alike.
         born: when its create was begun, in seconds since the epoch.
         seen: when it was last seen alive, likewise.
+        status: its last status, as Keevx gave it; empty where it was not asked about yet.
+        resultless: since when it has been SUCCEEDED without a result, likewise; 0 if it is not.
     """
 
     task_id: str
@@ -126,6 +130,8 @@ class Watched:
     group: str
     born: float
     seen: float
+    status: str = ""
+    resultless: float = 0.0
 
 
 class Member(Keevx):
@@ -180,13 +186,19 @@ class Member(Keevx):
     ) -> AsyncIterator[tuple[Watched, datetime]]:
         """Yield what is to be known of a create's tasks, and when each is first asked about."""
         group, now = request_of(entry).group, time.time()
-        born = entry.at if entry.state is State.SUBMITTED else now  # else it was just made
+        # Else it was just made. A clock that was wrong then must not make the wait longer.
+        born = min(entry.at, now) if entry.state is State.SUBMITTED else now
         for task_id in task_ids:
             wait = (await self._learned()).next(group, now - born)
             yield Watched(task_id, entry.kind, group, born, born), _in(wait)
 
-    async def look(self, watched: Watched) -> float | None:
-        """Ask about a task; return the seconds to the next time, or None if there is none."""
+    async def look(self, watched: Watched) -> tuple[Watched, float] | None:
+        """Ask about a task; return what is known of it then, and the seconds to the next time.
+
+        Nothing is returned once it has ended, or is given up.
+        """
+        # Clocks of two machines differ: by each look it was born by then, at the latest.
+        watched = evolve(watched, born=min(watched.born, time.time()))
         kind = kind_by_name(watched.kind)
         try:
             task = await self._rooms().querier.status_once(watched.task_id, kind)
@@ -195,18 +207,32 @@ class Member(Keevx):
             held = self._polling.longest if isinstance(error, RateLimitError) else 0.0
             return await self._next(watched, at_least=held)
         if not task.done:
-            return await self._next(watched)
+            return await self._next_of(task, watched)
         await self.journal.ended(task)
         age, alive = time.time() - watched.born, watched.seen - watched.born
         (await self._learned()).ended(watched.group, max(0.0, alive), max(0.0, age))
         return None
 
-    async def _next(self, watched: Watched, at_least: float = 0.0) -> float | None:
+    async def _next_of(self, task: Task, watched: Watched) -> tuple[Watched, float] | None:
+        """Go on with a task that has not ended, unless it has gone without its result too long."""
+        now = time.time()
+        since = (watched.resultless or now) if task.lacks_result else 0.0
+        if task.lacks_result and now - since >= RESULT_GRACE:
+            log.warning("task %s SUCCEEDED without a result; it is left alone", task.task_id)
+            await self.journal.gave_up(task)
+            return None
+        watched = evolve(watched, seen=now, status=task.status, resultless=since)
+        return await self._next(watched, at_most=RESULT_PAUSE if since else math.inf)
+
+    async def _next(
+        self, watched: Watched, at_least: float = 0.0, at_most: float = math.inf
+    ) -> tuple[Watched, float] | None:
         age = time.time() - watched.born
         if age > patience(watched.kind, self._polling):
             log.warning("task %s has not ended in %.0f s; it is left alone", watched.task_id, age)
             return None
-        return max(at_least, (await self._learned()).next(watched.group, age))
+        wait = (await self._learned()).next(watched.group, age)
+        return watched, max(at_least, min(at_most, wait))
 
     async def _learned(self) -> Waits:
         self._rooms()

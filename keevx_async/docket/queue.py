@@ -11,6 +11,7 @@ from itertools import islice
 from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
 
+from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
@@ -24,18 +25,20 @@ from ..errors import (
     WaitTimeout,
 )
 from ..jobs import KeyOf, checked, succeeded
-from ..journal import State
+from ..journal import Entry, State
 from ..policies import PollPolicy
 from ..requests import Request
 from ..tasks import R, Task
 from ..wire import encode_request
 from .journal import Added, Planned, RedisJournal
 from .lookout import Lookout
-from .member import CREATES, POLLS, docket_of, patience, request_of
+from .member import CREATES, POLLS, Watched, docket_of, patience, request_of
 from .reading import Ends
 from .tasks import create
 
 T = TypeVar("T")
+STATUS = [one.name for one in fields(Watched)].index("status")
+"""Where a poll carries its task's last status."""
 WINDOW = 1_000
 """Requests that are added in one round trip."""
 
@@ -69,6 +72,7 @@ class KeevxDocket:
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
         self._lookout = Lookout(self._ended)
+        self._ahead: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -134,7 +138,7 @@ class KeevxDocket:
         """Return those for which there is something to do: to be made, or asked about."""
         made = [one.key for one in added if one.entry and one.entry.state is State.SUBMITTED]
         ends = await self.journal.ends(made) if made else {}
-        over = {key for key, end in ends.items() if None not in end.records}
+        over = {key for key, end in ends.items() if end.done}
         return [one for one in added if one.key not in over]
 
     async def _queue(
@@ -173,9 +177,9 @@ class KeevxDocket:
                 end = await self.end_of(key)
         except TimeoutError:
             so_far = (await self.journal.ends([key])).get(key)
-            raise (_late(so_far) if so_far else WaitTimeout(())) from None
+            raise (await self._late(so_far) if so_far else WaitTimeout(())) from None
         if None in end.records:
-            raise _late(end)
+            raise await self._late(end)
         return succeeded(tuple(one.task for one in end.records if one is not None))
 
     async def progress(self) -> dict[str, int]:
@@ -226,8 +230,42 @@ class KeevxDocket:
             return await self.creates.get_execution(entry.key) is None
         if entry.state is not State.SUBMITTED:
             return False
-        late = time.time() - entry.at > patience(entry.kind, self._polling)
-        return late or None not in found.records
+        if self._age(entry) > patience(entry.kind, self._polling) or found.done:
+            self._ahead.pop(entry.key, None)
+            return True
+        return None not in found.records and not await self._is_queued(found)
+
+    def _age(self, entry: Entry) -> float:
+        """Return the seconds since a create; a clock that was ahead then makes them no fewer.
+
+        What was written in the future is as old as it has been looked at here.
+        """
+        age, now = time.time() - entry.at, time.monotonic()
+        if age < 0:
+            self._ahead.setdefault(entry.key, now)
+        return max(age, now - self._ahead.get(entry.key, now))
+
+    async def _is_queued(self, found: Ends) -> bool:
+        """Tell whether tasks that were given up without a result are to be asked about again."""
+        if await self.creates.get_execution(found.entry.key) is not None:
+            return True
+        given_up = [one.task.task_id for one in found.records if one and not one.task.done]
+        return any([await self.polls.get_execution(one) is not None for one in given_up])
+
+    async def _late(self, found: Ends) -> WaitTimeout:
+        """Return the error of a wait that ended first, with the last status of each task."""
+        both = list(zip(found.entry.task_ids, found.records, strict=True))
+        done = [record.task for _, record in both if record is not None and record.task.done]
+        ended = {task.task_id for task in done}
+        pending = [task_id for task_id, _ in both if task_id not in ended]
+        statuses = {one: await self._status(one) for one in pending}
+        return WaitTimeout(pending, done, statuses)
+
+    async def _status(self, task_id: str) -> str:
+        """Return the last status of a task, which its next poll carries; empty if none does."""
+        execution = await self.polls.get_execution(task_id)
+        carried = execution.args[STATUS:] if execution is not None else ()
+        return str(carried[0]) if carried else ""
 
 
 def _is_over(added: Added) -> bool:
@@ -261,12 +299,6 @@ def _portable(request: Request) -> Request:
             [Violation("request", file, "url", f"{file}: {message}") for file in files]
         )
     return request
-
-
-def _late(found: Ends) -> WaitTimeout:
-    both = list(zip(found.entry.task_ids, found.records, strict=True))
-    pending = [task_id for task_id, record in both if record is None]
-    return WaitTimeout(pending, [record.task for _, record in both if record is not None])
 
 
 async def _windows(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[list[T]]:

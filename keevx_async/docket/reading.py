@@ -21,10 +21,15 @@ UNREAD = "it could not be read"
 
 @frozen
 class Ends:
-    """What became of a create: its entry, and the record of each task of it that has ended."""
+    """What became of a create: its entry, and what is known of how each task ended."""
 
     entry: Entry
     records: tuple[TaskRecord | None, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of its tasks have ended; one that was given up has not."""
+        return all(one is not None and one.task.done for one in self.records)
 
 
 class Book:

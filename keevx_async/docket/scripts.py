@@ -7,7 +7,6 @@ commands that Docket's ``memory://`` knows. All keys lie under one hash tag.
 ``create:KEY``         hash: kind, state, body, at, run; reason and ids where there are any
 ``order``              sorted set of the creates' keys, in the order they were written
 ``owners``             hash: task id -> key of the create that was given it
-``owners:ID``          hash of further keys that claim the same id
 ``holders``            hash: key -> who works on it (holder and token of the claim)
 ``alive:HOLDER``       there while the holder is; it expires
 ``tasks``, ``files``   hashes: task id -> its end, and where its result was brought
@@ -61,20 +60,6 @@ end
 
 _IDS = """
 local function has(ids, id) return string.find(' ' .. ids .. ' ', ' ' .. id .. ' ', 1, true) end
-local function own(key, id)
-  local owner = redis.call('HGET', P .. 'owners', id)
-  if owner and owner ~= key then redis.call('HSET', P .. 'owners:' .. id, key, '1')
-  else redis.call('HSET', P .. 'owners', id, key) end
-end
-local function disown(key, id)
-  local rest = P .. 'owners:' .. id
-  redis.call('HDEL', rest, key)
-  if redis.call('HGET', P .. 'owners', id) ~= key then return end
-  local heir = redis.call('HGETALL', rest)[1]
-  if not heir then redis.call('HDEL', P .. 'owners', id) return end
-  redis.call('HDEL', rest, heir)
-  redis.call('HSET', P .. 'owners', id, heir)
-end
 local function ids_of(key) return get(key, 'ids') or '' end
 local function without(ids, others)
   local left = {}
@@ -83,11 +68,19 @@ local function without(ids, others)
   end
   return left
 end
-local function set_ids(key, ids)
-  for _, id in ipairs(without(ids_of(key), ids)) do disown(key, id) end
-  for id in string.gmatch(ids, '%S+') do own(key, id) end
-  if ids == '' then redis.call('HDEL', P .. 'create:' .. key, 'ids')
-  else set(key, 'ids', ids) end
+local function add(key, ids)
+  local all_ids, new = ids_of(key), 0
+  for id in string.gmatch(ids, '%S+') do
+    if not has(all_ids, id) then
+      if not redis.call('HGET', P .. 'owners', id) then
+        redis.call('HSET', P .. 'owners', id, key)
+      end
+      all_ids = all_ids == '' and id or all_ids .. ' ' .. id
+      new = new + 1
+    end
+  end
+  if new > 0 then set(key, 'ids', all_ids) end
+  return new
 end
 """
 
@@ -140,6 +133,7 @@ local ttl, key, kind, body, at = unpack(ARGV, 3)
 if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
 if state == 'submitted' then return {'submitted'} end
+if get(key, 'ids') then return {'made'} end
 live(ttl)
 if state then
   set(key, 'at', at)
@@ -159,7 +153,7 @@ SUBMITTED = _script(
 local key, ids = unpack(ARGV, 3)
 if not get(key, 'state') then return {'missing'} end
 local others = table.concat(without(ids_of(key), ids), ' ')
-set_ids(key, others == '' and ids or ids .. ' ' .. others)
+add(key, ids)
 explain(key, '')
 move(key, 'submitted')
 return {'ok', others}
@@ -170,19 +164,25 @@ return {'ok', others}
 CHANGE = _script(
     _IDS,
     """
-local key, state, reason, given, ids = unpack(ARGV, 3)
+local key, state, reason, ids = unpack(ARGV, 3)
 local old = get(key, 'state')
 if not old then return {'missing'} end
-local adds = given == '1' and ids ~= '' and #without(ids_of(key), ids) == 0
-if is_others(key) or (not adds and holder_of(key) ~= me) then return {'taken'} end
-if old == 'submitted' and not adds then return {'ok'} end
-if given == '1' then set_ids(key, ids) end
+if holder_of(key) ~= me then return {'taken'} end
+add(key, ids)
+if old == 'submitted' then return {'ok'} end
+if state ~= 'uncertain' and ids_of(key) ~= '' then
+  state = 'uncertain'
+  if reason == '' then reason = 'callbacks have told of its tasks' end
+end
 explain(key, reason)
 move(key, state)
 return {'ok'}
 """,
 )
-"""Write that a create is uncertain, was refused or is to be made; a submitted one stays so."""
+"""Write that a create is uncertain, was refused or is to be made.
+
+A submitted one stays so, and one that has ids was made, whatever its holder heard.
+"""
 
 SETTLE = _script(
     _IDS,
@@ -193,14 +193,40 @@ local state, old = get(key, 'state'), ids_of(key)
 local open = state == 'uncertain' or (state == 'sending' and not is_held(key))
 if state == 'submitted' then open = #without(old, ids) == 0 and #without(ids, old) > 0 end
 if not open then return {'closed', state or ''} end
-set_ids(key, ids)
+if ids == '' and old ~= '' then return {'made', old} end
+add(key, ids)
 explain(key, '')
 move(key, ids == '' and 'planned' or 'submitted')
 redis.call('SET', P .. 'done:' .. token, '1', 'PX', '600000')
 return {'ok'}
 """,
 )
-"""Write what became of an uncertain create."""
+"""Write what became of an uncertain create; ids that it has stay."""
+
+ADD_IDS = _script(
+    _IDS,
+    """
+local key, count, ids = unpack(ARGV, 3)
+local state, held = get(key, 'state'), is_held(key)
+if not state then return {} end
+local before = {held and 1 or 0, all(key)}
+local is_sent = state == 'sending' and held
+if add(key, ids) == 0 or state == 'submitted' or is_sent then return before end
+local known = #without(ids_of(key), '')
+if known >= tonumber(count) then
+  explain(key, '')
+  move(key, 'submitted')
+else
+  explain(key, string.format('callbacks have told of %d of its %s tasks', known, count))
+  move(key, 'uncertain')
+end
+return before
+""",
+)
+"""Add ids that Keevx confirmed, whatever the create's state; return the hash as it was before.
+
+One that is being sent stays so: what its holder writes next adds to these ids.
+"""
 
 FIND = _script(
     """
@@ -254,15 +280,19 @@ What was refused is planned anew, else whoever waits for it would be told of the
 END = _script(
     """
 local id, outcome, record, file = unpack(ARGV, 3)
+local names = {['+'] = 'succeeded', ['-'] = 'failed'}
 local old = redis.call('HGET', P .. 'tasks', id)
-if old then count(string.sub(old, 1, 1) == '+' and 'succeeded' or 'failed', -1) end
-count(outcome == '+' and 'succeeded' or 'failed', 1)
+if old and names[string.sub(old, 1, 1)] then count(names[string.sub(old, 1, 1)], -1) end
+if names[outcome] then count(names[outcome], 1) end
 redis.call('HSET', P .. 'tasks', id, outcome .. record)
 if file ~= '' then redis.call('HSET', P .. 'files', id, file) end
 return 1
 """,
 )
-"""Write a task's end, and where its result is; an older end's place is kept."""
+"""Write a task's end, and where its result is; an older end's place is kept.
+
+``+`` is a success, ``-`` a failure; ``?`` no end: it was given up without a result.
+"""
 
 TASKS = _script(
     """

@@ -8,7 +8,6 @@ A project that runs Docket already registers them on dockets of its own, whose n
 from __future__ import annotations
 
 import logging
-import time
 from datetime import timedelta
 
 from attrs import astuple
@@ -81,6 +80,8 @@ async def poll(
     group: str,
     born: float,
     seen: float,
+    status: str = "",
+    resultless: float = 0.0,
     member: Member = Shared(member),
     again: Perpetual = Perpetual(AFTER_A_FAULT),
 ) -> None:
@@ -93,14 +94,17 @@ async def poll(
         group: likewise.
         born: likewise.
         seen: likewise.
+        status: likewise.
+        resultless: likewise.
         member: this worker's client.
         again: schedules the next time.
     """
-    wait = await member.look(Watched(task_id, kind, group, born, seen))
-    if wait is None:
+    ahead = await member.look(Watched(task_id, kind, group, born, seen, status, resultless))
+    if ahead is None:
         again.cancel()
         return
-    again.perpetuate(task_id, kind, group, born, time.time())
+    watched, wait = ahead
+    again.perpetuate(*astuple(watched))
     again.after(timedelta(seconds=wait))
 
 

@@ -40,12 +40,16 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
-    """Return a task's id, how it ended, and its record; what is at its default is left out."""
+    """Return a task's id, how it ended, and its record; what is at its default is left out.
+
+    One that was given up without a result has not ended.
+    """
     fields = attrs.asdict(task, filter=lambda it, one: it.name != "task_id" and one != it.default)
     record = json.dumps(
         [round(time.time() if at is None else at, 3), fields], separators=(",", ":")
     )
-    return joined([task.task_id]), "+" if task.succeeded else "-", record
+    outcome = "+" if task.succeeded else "-" if task.done else "?"
+    return joined([task.task_id]), outcome, record
 
 
 def file_of(path: Path, size: int, digest: str) -> str:

@@ -42,8 +42,9 @@ class Waits:
 
     def next(self, group: str, age: float) -> float:
         """Return the seconds until a task of a group, now of that age, is to be asked about."""
+        age = max(0.0, age)  # below 0 where a clock was wrong
         jitter = JITTER[0] + JITTER[1] * self._uniform()
-        wait = self._curve(group).after(max(0.0, age), jitter) - age
+        wait = self._curve(group).after(age, jitter) - age
         return min(self._longest, max(self._shortest, wait))
 
     def ended(self, group: str, low: float, high: float) -> None:

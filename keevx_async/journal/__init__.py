@@ -1,7 +1,7 @@
 """The durable record of what was submitted, ended and brought home. sqlite3 lives here."""
 
 from .claims import Claims
-from .entries import DIED, Claim, Entry, JournalProtocol, State, TaskRecord, first_try
+from .entries import DIED, Claim, Entry, JournalProtocol, State, TaskRecord, first_try, made, partly
 from .memory import NoJournal
 from .sqlite import Journal, resubmits
 
@@ -16,5 +16,7 @@ __all__ = [
     "State",
     "TaskRecord",
     "first_try",
+    "made",
+    "partly",
     "resubmits",
 ]

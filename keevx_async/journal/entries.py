@@ -20,6 +20,16 @@ from ..tasks import Task
 DIED = "the program ended before the answer came"
 
 
+def partly(known: int, count: int) -> str:
+    """Return why a create is uncertain of which some ids are known."""
+    return f"callbacks have told of {known} of its {count} tasks"
+
+
+def made(task_ids: Sequence[str]) -> str:
+    """Return why a create that has ids cannot be settled as not made."""
+    return f"was made: it has {', '.join(task_ids)}, so it cannot be settled as none"
+
+
 AGAIN = "~"
 """Stands between a create's key and the number of its try, where a task of it failed."""
 
@@ -70,6 +80,13 @@ class Entry(NamedTuple):
     at: float
     reason: str = ""
     task_ids: tuple[str, ...] = ()
+
+    @property
+    def doubt(self) -> str:
+        """Why it is uncertain, with the ids that are known of it all the same."""
+        if not self.task_ids:
+            return self.reason
+        return f"{self.reason}; known so far: {', '.join(self.task_ids)}"
 
 
 class Claim(NamedTuple):
@@ -136,6 +153,10 @@ class JournalProtocol(Protocol):
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Write what became of an uncertain create: its ids, or none of them."""
+        ...
+
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Add ids that Keevx confirmed to an entry in any state; durable on return."""
         ...
 
     async def ended(self, task: Task) -> None:

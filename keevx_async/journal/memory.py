@@ -51,6 +51,10 @@ class NoJournal:
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Keep nothing."""
 
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Keep nothing."""
+        return None
+
     async def ended(self, task: Task) -> None:
         """Keep nothing."""
 

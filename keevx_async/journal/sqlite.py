@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from ..errors import JournalError
 from ..tasks import Task
 from . import rows
 from .claims import UNMADE
-from .entries import Claim, Entry, State, TaskRecord, next_try
+from .entries import DIED, Claim, Entry, State, TaskRecord, made, next_try, partly
 from .opened import Opened
+
+T = TypeVar("T")
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
@@ -132,7 +134,7 @@ class Journal:
     def _has_failed(self, entry: Entry) -> bool:
         """Tell whether all of its tasks have ended, and one failed."""
         records = [self._task(task_id) for task_id in entry.task_ids]
-        ended = [one.task for one in records if one is not None]
+        ended = [one.task for one in records if one is not None and one.task.done]
         return len(ended) == len(records) and any(not task.succeeded for task in ended)
 
     async def release(self, key: str, *, made: bool = True) -> None:
@@ -163,21 +165,82 @@ class Journal:
 
     async def put_back(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
-        await self._file.save(rows.change(key, State.PLANNED, "", ()))
+        await self._file.save(rows.change(key, State.PLANNED))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Write what became of an uncertain create: its ids, or none of them.
 
-        A create of several tasks may be settled again as more of its ids become known.
+        A create of several tasks may be settled again as more of its ids become known. A create
+        that is under way, or that is being settled, is waited for. Ids that are known stay.
 
         Raises:
-            JournalError: there is no uncertain create of that key.
+            JournalError: there is no uncertain create of that key: another settlement came
+                first, say; or it has ids, and so cannot be settled as none.
         """
-        entry = await self.find(key)
+        await self._undisturbed(key, lambda entry: self._settle(key, task_ids, entry))
+
+    async def _settle(self, key: str, task_ids: Sequence[str], entry: Entry | None) -> None:
         if entry is None or not _is_open(entry, task_ids):
             state = "not in it" if entry is None else entry.state
             raise JournalError(f"{self.path}: {key} is {state}; only an uncertain one is settled")
-        await (self.submitted(key, task_ids) if task_ids else self.put_back(key))
+        if not task_ids:
+            if entry.task_ids:
+                raise JournalError(f"{self.path}: {key} {made(entry.task_ids)}")
+            await self.put_back(key)
+            return
+        await self.submitted(key, _union(entry.task_ids, task_ids))
+
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Add ids that Keevx confirmed to an entry in any state; durable on return.
+
+        They outweigh whatever was assumed: an entry that was planned, refused or uncertain is
+        submitted once it has as many ids as it was to have, and uncertain until then. A create
+        that is under way, or that is being settled, is waited for.
+
+        Args:
+            key: of the entry.
+            task_ids: those that it has already are kept once.
+            count: how many tasks the create was to make.
+
+        Returns:
+            The entry as it was before; None if there is none of that key.
+        """
+        return await self._undisturbed(key, lambda entry: self._add(key, task_ids, count, entry))
+
+    async def _add(
+        self, key: str, task_ids: Sequence[str], count: int, entry: Entry | None
+    ) -> Entry | None:
+        if entry is None or set(task_ids) <= set(entry.task_ids):
+            return entry
+        ids = _union(entry.task_ids, task_ids)
+        if entry.state is State.SUBMITTED or len(ids) >= count:
+            await self.submitted(key, ids)
+        else:
+            await self.uncertain(key, partly(len(ids), count), ids)
+        return entry
+
+    async def _undisturbed(
+        self, key: str, change: Callable[[Entry | None], Coroutine[Any, Any, T]]
+    ) -> T:
+        """Look at an entry and change it while nobody else may.
+
+        It ends even where its caller is cancelled: the key is held until what is written can
+        be read, or the next one to look would decide by what no longer holds.
+        """
+
+        async def whole() -> T:
+            file = self._file
+            await file.claims.hold(key)
+            try:
+                found = file.find(key)
+                entry = found[1] if found else None
+                if entry is not None and entry.state is State.SENDING:  # by a run that died
+                    entry = entry._replace(state=State.UNCERTAIN, reason=DIED)
+                return await change(entry)
+            finally:
+                file.claims.release(key, made=True)
+
+        return await asyncio.shield(asyncio.ensure_future(whole()))
 
     async def ended(self, task: Task) -> None:
         """Note a task's end; a later run asks again if the note is lost."""
@@ -231,6 +294,10 @@ def resubmits(name: str, value: str) -> bool:
     if value not in ("report", "resubmit"):
         raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
     return value == "resubmit"
+
+
+def _union(known: Sequence[str], task_ids: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*known, *task_ids]))
 
 
 def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:
