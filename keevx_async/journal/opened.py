@@ -39,11 +39,11 @@ class Opened:
         self._path = path.resolve()  # links and a change of folder must not lead elsewhere
         with ExitStack() as undo, self._explained():
             lock = undo.enter_context(closing(Lock(self._path)))
-            commits = inspect(self._path)
-            lock.check(commits)
+            found = inspect(self._path)
+            lock.check(found.commits, log_is_missing=found.log_is_missing)
             writing = undo.enter_context(closing(connect(self._path)))
             verify(writing, self._path)
-            upgrade(writing)
+            commits = upgrade(writing, found.commits)
             lock.committed(commits)
             # Asked once: to look for a later try of each entry would double what a resume takes.
             rows = writing.execute(LATER)

@@ -2,7 +2,8 @@
 
 While the event loop is busy, this thread may wait 5 ms for the interpreter's lock each time it
 has given it up. So it does so as seldom as can be: rows come encoded; what came during a commit
-is the next batch; a batch is a single statement; the commit's witness is memory.
+is the next batch; a batch is a single statement; the commit is witnessed once those who wait
+for it have been woken.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from attrs import define, field
 
 from ..errors import JournalError
 from .lock import Lock
-from .schema import COMMITS
+from .schema import COMMITS, OPEN
 
 log = logging.getLogger("keevx_async")
 
@@ -31,6 +32,8 @@ _Item = tuple[str, Waiter | None]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _CELLS = "abcdefg"
+CLOSED = _encode(["notes", OPEN, 0])
+"""The row that is written last."""
 
 
 def _upsert(table: str, key: str, fixed: str, kept: str = "") -> str:
@@ -150,8 +153,11 @@ class Writer(threading.Thread):
         last = False
         while not last:
             batch = self._next()
-            error = self._try(batch.rows) if batch.rows else None
+            rows = [*batch.rows, CLOSED] if batch.last else batch.rows
+            error = self._try(rows) if rows else None
             _tell(batch.waiters, error)
+            if error is None:
+                self._witness()
             self._done += len(batch.rows)
             last = batch.last
 
@@ -175,7 +181,12 @@ class Writer(threading.Thread):
     def _commit(self, batch: str) -> None:
         self._connection.execute(INSERT, (batch,))
         self._commits += 1
-        self._lock.committed(self._commits)
+
+    def _witness(self) -> None:
+        try:
+            self._lock.committed(self._commits)
+        except OSError as error:
+            self.fail(f"{self._path}-lock cannot be written: {error}")
 
 
 def _tell(waiters: Iterable[Waiter], error: JournalError | None) -> None:
