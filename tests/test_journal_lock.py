@@ -17,7 +17,7 @@ from keevx_async import Journal, JournalError
 from keevx_async.cli.exclusive import Exclusive
 from keevx_async.journal import State
 from keevx_async.journal.lock import Lock
-from tests.test_journal import kept_in
+from tests.test_journal import kept_in, opened
 from tests.test_journal_faults import HOLDS, POSIX, a_program, killed, write
 
 IN_USE = "copied or moved without that file"
@@ -127,6 +127,8 @@ async def test_a_witness_that_cannot_be_written_whole_stops_creates(
         await journal.begin("first", "image_to_video", b"{}")
         monkeypatch.setattr(os, "write", lambda *_: 3)
         await journal.submitted("first", ["i2v-1"])
+        while not opened(journal).writer.idle:  # it is witnessed after those who wait are woken
+            await asyncio.sleep(0)
         monkeypatch.undo()
         with pytest.raises(JournalError, match=r"-lock cannot be written.*No space"):
             await journal.begin("second", "image_to_video", b"{}")
