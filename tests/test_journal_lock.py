@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -127,13 +128,18 @@ async def test_a_witness_that_cannot_be_written_whole_stops_creates(
         await journal.begin("first", "image_to_video", b"{}")
         monkeypatch.setattr(os, "write", lambda *_: 3)
         await journal.submitted("first", ["i2v-1"])
-        while not opened(journal).writer.idle:  # it is witnessed after those who wait are woken
-            await asyncio.sleep(0)
+        await asyncio.to_thread(until_written, journal)
         monkeypatch.undo()
         with pytest.raises(JournalError, match=r"-lock cannot be written.*No space"):
             await journal.begin("second", "image_to_video", b"{}")
     (entry,) = await kept_in_async(path)
     assert entry.task_ids == ("i2v-1",)
+
+
+def until_written(journal: Journal) -> None:
+    """Wait for the witness too, which is written once those who wait have been woken."""
+    while not opened(journal).writer.idle:
+        time.sleep(0.001)
 
 
 async def kept_in_async(path: Path) -> list[object]:

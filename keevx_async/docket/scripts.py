@@ -6,8 +6,7 @@ commands that Docket's ``memory://`` knows. All keys lie under one hash tag.
 =====================  ====================================================================
 ``create:KEY``         hash: kind, state, body, at, run; reason and ids where there are any
 ``order``              sorted set of the creates' keys, in the order they were written
-``owners``             hash: task id -> key of the create that was given it
-``owners:ID``          hash of further keys that claim the same id
+``owners``             hash: task id -> key of the create that was first given it
 ``holders``            hash: key -> who works on it (holder and token of the claim)
 ``alive:HOLDER``       there while the holder is; it expires
 ``tasks``, ``files``   hashes: task id -> its end, and where its result was brought
@@ -61,20 +60,6 @@ end
 
 _IDS = """
 local function has(ids, id) return string.find(' ' .. ids .. ' ', ' ' .. id .. ' ', 1, true) end
-local function own(key, id)
-  local owner = redis.call('HGET', P .. 'owners', id)
-  if owner and owner ~= key then redis.call('HSET', P .. 'owners:' .. id, key, '1')
-  else redis.call('HSET', P .. 'owners', id, key) end
-end
-local function disown(key, id)
-  local rest = P .. 'owners:' .. id
-  redis.call('HDEL', rest, key)
-  if redis.call('HGET', P .. 'owners', id) ~= key then return end
-  local heir = redis.call('HGETALL', rest)[1]
-  if not heir then redis.call('HDEL', P .. 'owners', id) return end
-  redis.call('HDEL', rest, heir)
-  redis.call('HSET', P .. 'owners', id, heir)
-end
 local function ids_of(key) return get(key, 'ids') or '' end
 local function without(ids, others)
   local left = {}
@@ -83,11 +68,14 @@ local function without(ids, others)
   end
   return left
 end
-local function set_ids(key, ids)
-  for _, id in ipairs(without(ids_of(key), ids)) do disown(key, id) end
-  for id in string.gmatch(ids, '%S+') do own(key, id) end
-  if ids == '' then redis.call('HDEL', P .. 'create:' .. key, 'ids')
-  else set(key, 'ids', ids) end
+local function add_ids(key, ids)
+  if ids == '' then return '' end
+  local others = table.concat(without(ids_of(key), ids), ' ')
+  for id in string.gmatch(ids, '%S+') do
+    if not redis.call('HGET', P .. 'owners', id) then redis.call('HSET', P .. 'owners', id, key) end
+  end
+  set(key, 'ids', others == '' and ids or ids .. ' ' .. others)
+  return others
 end
 """
 
@@ -135,11 +123,12 @@ LIVE = _script("live(ARGV[3]) return 1")
 DIE = _script("redis.call('DEL', P .. 'alive:' .. me) return 1")
 
 BEGIN = _script(
+    _IDS,
     """
 local ttl, key, kind, body, at = unpack(ARGV, 3)
 if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
-if state == 'submitted' then return {'submitted'} end
+if state == 'submitted' or ids_of(key) ~= '' then return {'submitted'} end
 live(ttl)
 if state then
   set(key, 'at', at)
@@ -151,15 +140,17 @@ end
 return {'ok'}
 """,
 )
-"""Write an intent, if the create is still its holder's, who then has a whole lease of life."""
+"""Write an intent, if the create is still its holder's, who then has a whole lease of life.
+
+A create of which an id is known is never sent again.
+"""
 
 SUBMITTED = _script(
     _IDS,
     """
 local key, ids = unpack(ARGV, 3)
 if not get(key, 'state') then return {'missing'} end
-local others = table.concat(without(ids_of(key), ids), ' ')
-set_ids(key, others == '' and ids or ids .. ' ' .. others)
+local others = add_ids(key, ids)
 explain(key, '')
 move(key, 'submitted')
 return {'ok', others}
@@ -176,7 +167,7 @@ if not old then return {'missing'} end
 local adds = given == '1' and ids ~= '' and #without(ids_of(key), ids) == 0
 if is_others(key) or (not adds and holder_of(key) ~= me) then return {'taken'} end
 if old == 'submitted' and not adds then return {'ok'} end
-if given == '1' then set_ids(key, ids) end
+if given == '1' then add_ids(key, ids) end
 explain(key, reason)
 move(key, state)
 return {'ok'}
@@ -192,8 +183,8 @@ if redis.call('EXISTS', P .. 'done:' .. token) == 1 then return {'ok'} end
 local state, old = get(key, 'state'), ids_of(key)
 local open = state == 'uncertain' or (state == 'sending' and not is_held(key))
 if state == 'submitted' then open = #without(old, ids) == 0 and #without(ids, old) > 0 end
-if not open then return {'closed', state or ''} end
-set_ids(key, ids)
+if not open or (ids == '' and old ~= '') then return {'closed', state or ''} end
+add_ids(key, ids)
 explain(key, '')
 move(key, ids == '' and 'planned' or 'submitted')
 redis.call('SET', P .. 'done:' .. token, '1', 'PX', '600000')

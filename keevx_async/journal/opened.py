@@ -51,6 +51,7 @@ class Opened:
             self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
+            self.intents: dict[str, float] = {}  # of what is claimed: when the last was written
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()

@@ -128,3 +128,9 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
     # From the log into the file itself, which may be copied alone from now on.
     connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
     return commits + 1
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Tell whether another program has the file, which it will let go of."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it only says in which way
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -13,6 +14,7 @@ from . import rows
 from .claims import UNMADE
 from .entries import Claim, Entry, State, TaskRecord, next_try
 from .opened import Opened
+from .writer import EntryChanged
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
@@ -99,6 +101,7 @@ class Journal:
         while (later := self._next_try(claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._take(kind, body, later)
+        self._file.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _take(self, kind: str, body: bytes, key: str) -> Claim:
@@ -138,16 +141,31 @@ class Journal:
     async def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
         if self._opened is not None:
+            self._opened.intents.pop(key, None)
             self._opened.claims.release(key, made=made)
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
         """Write the intent; durable on return.
 
         Raises:
-            JournalError: it cannot be written, or something could not be before.
+            JournalError: it cannot be written, or something could not be before; or the entry
+                has changed since it was claimed: another run has it, or ids came for it.
         """
-        self._file.writer.check()
-        await self._file.save(rows.intent(key, kind, body))
+        file, now = self._file, time.time()
+        file.writer.check()
+        last = file.intents.get(key)
+        if last is None:
+            last = _last_intent(await self.find(key))
+        try:
+            await file.save(rows.intent(key, kind, body, now, last))
+        except EntryChanged as error:
+            entry = await self.find(key)
+            state = entry.state if entry is not None else "gone"
+            raise JournalError(
+                f"{self.path}: {key} is {state} meanwhile, by another run or by ids that came "
+                "for it. Nothing was sent; submit it again, and what is known of it is there"
+            ) from error
+        file.intents[key] = now
 
     async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return."""
@@ -231,6 +249,10 @@ def resubmits(name: str, value: str) -> bool:
     if value not in ("report", "resubmit"):
         raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
     return value == "resubmit"
+
+
+def _last_intent(entry: Entry | None) -> float:
+    return rows.NEVER if entry is None or entry.at is None else entry.at
 
 
 def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:
