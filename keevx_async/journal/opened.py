@@ -51,7 +51,6 @@ class Opened:
             self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
-            self.intents: dict[str, float] = {}  # of what is claimed: when the last was written
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
@@ -64,7 +63,7 @@ class Opened:
             raise JournalError(f"{self._path} cannot be used as a journal: {error}") from error
 
     def close(self) -> None:
-        """Write what is left and close."""
+        """Write what is left and close; in a forked process only let go of it."""
         self.writer.stop()
         self._close()
 

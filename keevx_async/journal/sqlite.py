@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from .opened import Opened
 from .writer import EntryChanged
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
+
+_users = threading.Lock()
+"""Held where journals are opened and closed, for clients may be so in several threads."""
 
 
 class Journal:
@@ -68,21 +72,24 @@ class Journal:
         Raises:
             JournalError: it cannot be used; the message says why.
         """
-        if self._opened is None:
-            self._opened = Opened(self.path)
-        self._users += 1
+        with _users:
+            if self._opened is None:
+                self._opened = Opened(self.path)
+            self._users += 1
 
     async def detach(self) -> None:
         """Close it, when its last user leaves."""
-        self._users -= 1
-        if self._users == 0 and self._opened is not None:
-            opened, self._opened = self._opened, None
-            opened.close()
+        with _users:
+            self._users -= 1
+            if self._users == 0 and self._opened is not None:
+                opened, self._opened = self._opened, None
+                opened.close()
 
     @property
     def _file(self) -> Opened:
         if self._opened is None:
             raise JournalError(f"{self.path} is not open")
+        self._opened.claims.enter()
         return self._opened
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
@@ -101,7 +108,7 @@ class Journal:
         while (later := self._next_try(claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._take(kind, body, later)
-        self._file.intents[claim.key] = _last_intent(claim.entry)
+        self._file.claims.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _take(self, kind: str, body: bytes, key: str) -> Claim:
@@ -141,7 +148,6 @@ class Journal:
     async def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
         if self._opened is not None:
-            self._opened.intents.pop(key, None)
             self._opened.claims.release(key, made=made)
 
     async def begin(self, key: str, kind: str, body: bytes) -> None:
@@ -153,19 +159,24 @@ class Journal:
         """
         file, now = self._file, time.time()
         file.writer.check()
-        last = file.intents.get(key)
-        if last is None:
-            last = _last_intent(await self.find(key))
+        last = file.claims.intents.get(key)
+        if last is None:  # it was never claimed, or its event loop had stopped and lost it
+            entry = await self.find(key)
+            if entry is not None and entry.state not in UNMADE:
+                raise self._changed(key, entry)
+            last = _last_intent(entry)
         try:
             await file.save(rows.intent(key, kind, body, now, last))
         except EntryChanged as error:
-            entry = await self.find(key)
-            state = entry.state if entry is not None else "gone"
-            raise JournalError(
-                f"{self.path}: {key} is {state} meanwhile, by another run or by ids that came "
-                "for it. Nothing was sent; submit it again, and what is known of it is there"
-            ) from error
-        file.intents[key] = now
+            raise self._changed(key, await self.find(key)) from error
+        file.claims.intents[key] = now
+
+    def _changed(self, key: str, entry: Entry | None) -> JournalError:
+        state = entry.state if entry is not None else "gone"
+        return JournalError(
+            f"{self.path}: {key} is {state} meanwhile, by another run or by ids that came for it. "
+            "Nothing was sent; submit it again, and what is known of it is there"
+        )
 
     async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return."""

@@ -187,8 +187,9 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         """Write what is left, then end. Blocks until then."""
-        self._items.put(None)
-        self.join()
+        if self.is_alive():  # in a forked process it is not
+            self._items.put(None)
+            self.join()
 
     def run(self) -> None:
         """Commit batch after batch."""
