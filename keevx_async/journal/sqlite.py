@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from ..errors import JournalError
+from ..errors import ConfigurationError, JournalError
 from ..tasks import Task
 from . import rows
 from .claims import UNMADE
@@ -19,6 +20,7 @@ from .writer import EntryChanged
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
+_ADDRESS = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _users = threading.Lock()
 """Held where journals are opened and closed, for clients may be so in several threads."""
 
@@ -35,12 +37,16 @@ class Journal:
 
     Args:
         path: the file, made if need be; a ``-wal``, a ``-shm`` and a ``-lock`` file stand
-            beside it while it is open.
+            beside it while it is open, and belong to it if the program was killed.
+            ``":memory:"`` keeps it in memory until it is closed.
         on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
             alone, ``"resubmit"`` sends it again, though it may have been paid.
         on_failed: ``"report"`` tells again of a create of an earlier run of which a task
             failed, ``"resubmit"`` makes and pays a new one, all its videos, under the key
             ``KEY~2``, once every task of the first has ended.
+
+    Raises:
+        ConfigurationError: the path is an address, such as ``sqlite:///run.db``.
     """
 
     def __init__(
@@ -50,6 +56,11 @@ class Journal:
         on_uncertain: Literal["report", "resubmit"] = "report",
         on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
+        if (address := _ADDRESS.match(str(path))) is not None:
+            raise ConfigurationError(
+                f"the journal is given as an address ({address[0]}…); it must be the path of a "
+                "file, such as run.db, or ':memory:'; Redis takes RedisJournal.from_url(…)"
+            )
         self.path: Path = Path(path)
         self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
         self._remakes = resubmits("on_failed", on_failed)

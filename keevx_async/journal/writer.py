@@ -134,12 +134,14 @@ class Writer(threading.Thread):
 
     Args:
         connection: used by this thread alone from now on.
-        lock: witnesses each commit.
+        lock: witnesses each commit; None for a journal in memory.
         commits: how many there were so far.
         path: named in errors.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: Lock, commits: int, path: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, lock: Lock | None, commits: int, path: str
+    ) -> None:
         super().__init__(name="keevx-journal", daemon=True)
         for statement in BATCH:
             connection.execute(statement)
@@ -265,6 +267,8 @@ class Writer(threading.Thread):
         self._commits += 1
 
     def _witness(self) -> None:
+        if self._lock is None:
+            return
         try:
             self._lock.committed(self._commits)
         except OSError as error:
