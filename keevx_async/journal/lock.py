@@ -54,8 +54,9 @@ def open_binary(path: Path | str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
 
-_OFFSET = 8  # kept free: the first bytes were locked on Windows
-_SIZE = _OFFSET + 8
+_MARK = b"keevx-1\n"
+"""What a witness begins with, before the eight bytes of the number."""
+_SIZE = len(_MARK) + 8
 
 _Identity = tuple[int, int]
 _locks: dict[_Identity, Lock] = {}
@@ -138,10 +139,11 @@ class Lock:
             log_is_missing: whether a log should be beside it, and is not.
         """
         witnessed = self._witnessed()
-        if number < witnessed:
+        if witnessed is not None and number < witnessed:
             lost = f"has lost {witnessed - number} commits: its -wal file was cut or removed, or"
             raise self._lost(f"{lost} it is an old copy")
-        is_whole = witnessed and number - witnessed <= 1  # a kill may come before the witness
+        # A run may be killed, or stopped by an error, between a commit and its witness.
+        is_whole = witnessed is not None and number - witnessed <= 1
         if log_is_missing and not is_whole:
             raise self._lost(
                 "has lost what its -wal file held: it was copied or moved without that file, "
@@ -156,10 +158,12 @@ class Lock:
             f'sqlite3 {self._path} "{delete}"'
         )
 
-    def _witnessed(self) -> int:
-        os.lseek(self._witness, _OFFSET, os.SEEK_SET)
-        there = os.read(self._witness, _SIZE - _OFFSET)
-        return int.from_bytes(there, "big") if len(there) == _SIZE - _OFFSET else 0
+    def _witnessed(self) -> int | None:
+        os.lseek(self._witness, 0, os.SEEK_SET)
+        there = os.read(self._witness, _SIZE)
+        if len(there) < _SIZE or not there.startswith(_MARK):
+            return None
+        return int.from_bytes(there[len(_MARK) :], "big")
 
     def committed(self, number: int) -> None:
         """Witness a commit: in memory that the kernel keeps, even if this process is killed.
@@ -168,9 +172,8 @@ class Lock:
             OSError: it could not be written.
         """
         # Not mapped into memory: a mapping of a file that someone empties kills the process.
-        os.lseek(self._witness, _OFFSET, os.SEEK_SET)
-        encoded = number.to_bytes(_SIZE - _OFFSET, "big")
-        if os.write(self._witness, encoded) != len(encoded):
+        os.lseek(self._witness, 0, os.SEEK_SET)
+        if os.write(self._witness, _MARK + number.to_bytes(8, "big")) != _SIZE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:

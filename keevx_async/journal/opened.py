@@ -62,6 +62,7 @@ class Opened:
         lock = undo.enter_context(closing(Lock(self._path)))
         found = inspect(self._path)
         lock.check(found.commits, log_is_missing=found.log_is_missing)
+        lock.committed(found.commits)
         connection = undo.enter_context(closing(connect(self._path)))
         verify(connection, self._path)
         commits = upgrade(connection, found.commits)
