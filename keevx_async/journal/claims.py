@@ -37,6 +37,23 @@ class Filter:
         return there
 
 
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def forks() -> int:
+    """Return how many forks lie behind this process: it differs from what its parent had."""
+    return _forks
+
+
 UNMADE = (State.PLANNED, State.REFUSED)
 """States that are certain to have cost nothing: whoever asks again takes them up."""
 
@@ -59,7 +76,7 @@ class Claims:
         self._held: dict[str, asyncio.Future[None] | None] = {}
         self._repeats: dict[str, int] = {}
         self.intents: dict[str, float] = {}  # of keys held: when the last intent was written
-        self._process = os.getpid()
+        self._forks = _forks
         self._loop: asyncio.AbstractEventLoop | None = None
         self._switch = threading.Lock()
 
@@ -74,7 +91,7 @@ class Claims:
             JournalError: this is a forked process, or another loop is running.
         """
         loop = asyncio.get_running_loop()
-        if self._process != os.getpid():
+        if self._forks != _forks:
             raise JournalError(
                 "this journal was opened before a fork; open a Journal, and a Keevx, of its own "
                 "in the process that uses it"
