@@ -58,13 +58,13 @@ class Lane:
         self._emit = emit
         self._turn = asyncio.Lock()
         self._left = asyncio.Event()
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
 
     def try_enter(self) -> Turn | None:
         """Take a turn if there is nothing to wait for."""
         if self._turn.locked() or self._free <= 0 or self._gate is not None:
             return None
-        now = self._now()
+        now = self._loop.time()
         return self._go(now) if self._pacer.delay(now) <= 0 else None
 
     async def enter(self) -> Turn:
@@ -78,12 +78,12 @@ class Lane:
             if self._gate is not None:
                 await self._gate.enter()
                 await self._open()  # a 429 may have come meanwhile
-            return self._go(self._now())
+            return self._go(self._loop.time())
 
     async def _open(self) -> None:
         """Wait until the pacer lets a create go, and there is room for it."""
         while True:
-            now = self._now()
+            now = self._loop.time()
             wait = self._pacer.delay(now)
             if wait <= 0 and self._free > 0:
                 return
@@ -115,11 +115,11 @@ class Lane:
     def accepted(self, turn: Turn) -> None:
         """Note that Keevx took a create."""
         turn.told = True
-        self._pacer.accepted(self._now(), turn.at)
+        self._pacer.accepted(self._loop.time(), turn.at)
 
     def refused(self, turn: Turn, retry_after: float | None) -> None:
         """Note that Keevx said 429: everyone is held."""
-        turn.told, now = True, self._now()
+        turn.told, now = True, self._loop.time()
         self._pacer.refused(now, turn.at, retry_after)
         wait = self._pacer.delay(now)
         if self._gate is not None:

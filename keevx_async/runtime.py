@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
+import os
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
@@ -95,6 +96,7 @@ class Runtime:
         patience = setup.retry.deadline
         lane = Lane(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
         self.loop = asyncio.get_running_loop()
+        self.process = os.getpid()
         self.kinship = setup.kinship
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
         self.querier = Querier(transport, retrier, host, setup.kinship)
@@ -143,13 +145,14 @@ class Runtime:
             self.settlements.leave()
 
     async def close(self) -> None:
-        """Stop asking, uploading, downloading, and taking callbacks."""
-        if self.settlements is not None:
-            await self.settlements.close()
-        await self.uploads.close()
-        await self.downloads.close()
-        await self.watcher.close()
-        await self._lessons.keep()
+        """Stop all that asks, uploads, downloads or takes callbacks, even where it is cancelled."""
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._lessons.keep)
+            last_first.push_async_callback(self.watcher.close)
+            last_first.push_async_callback(self.downloads.close)
+            last_first.push_async_callback(self.uploads.close)
+            if self.settlements is not None:
+                last_first.push_async_callback(self.settlements.close)
 
 
 def _parsed(text: str | None) -> object:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 import warnings
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar
 from weakref import WeakSet
@@ -31,6 +34,7 @@ class Session:
     def __init__(self, setup: Setup) -> None:
         self._closed = False
         self._runtime: Runtime | None = None
+        self._opening = threading.Lock()
         self._fans: WeakSet[FanOut[Any]] = WeakSet()
         self._paying: set[asyncio.Task[Any]] = set()
         self._setup = setup
@@ -66,35 +70,56 @@ class Session:
             )
 
     async def close(self) -> None:
-        """Close the connections, once what is being created has been answered."""
+        """Close the connections, once what is being created has been answered.
+
+        Cancelled on the way it still closes everything, though creates that are under way are
+        not waited for any longer. The second time nothing happens.
+        """
         self._closed = True
-        try:
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._detach)
+            last_first.push_async_callback(self._setup.transport.close)
+            last_first.push_async_callback(self._leave)
             for fan in list(self._fans):
                 await fan.aclose()
             if self._paying:
                 await asyncio.wait(self._paying, timeout=self._setup.retry.grace)
-        finally:
-            runtime, self._runtime = self._runtime, None
-            if runtime is not None:
-                runtime.leave()
-                if runtime.loop is asyncio.get_running_loop():
-                    await runtime.close()
-            await self._setup.transport.close()
-            if runtime is not None:
-                await self._setup.journal.detach()
+
+    async def _leave(self) -> None:
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.leave()
+            if runtime.loop is asyncio.get_running_loop():
+                await runtime.close()
+
+    async def _detach(self) -> None:
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            await self._setup.journal.detach()
 
     def _rooms(self) -> Runtime:
         if self._closed:
             raise ConfigurationError(CLOSED)
         runtime = self._runtime
         if runtime is None or runtime.loop is not asyncio.get_running_loop():
-            if runtime is None:
-                self._setup.journal.attach()
-                self._lessons = Lessons(self._setup.journal)
-            else:
-                runtime.leave()
-            runtime = self._runtime = Runtime(self._setup, self._lessons)
+            with self._opening:
+                runtime = self._opened(self._runtime)
         return runtime
+
+    def _opened(self, before: Runtime | None) -> Runtime:
+        """Return the rooms of the running event loop, now that the one before has stopped."""
+        if before is None:
+            self._setup.journal.attach()
+            self._lessons = Lessons(self._setup.journal)
+        elif before.loop.is_running() and before.process == os.getpid():
+            raise ConfigurationError(
+                "this client is in use on another event loop, which is still running, as in "
+                "another thread; make one Keevx for each, or use this one on one loop"
+            )
+        else:
+            before.leave()
+        self._runtime = Runtime(self._setup, self._lessons)
+        return self._runtime
 
     async def _guard(self, step: Coroutine[Any, Any, T]) -> T:
         """Carry a single create to its end; closing waits for those that it finds."""

@@ -379,8 +379,9 @@ def test_nothing_is_read_ahead_while_something_is_being_written() -> None:
 @pytest.mark.asyncio
 async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) -> None:
     keys = await fill(path, 20)
-    async with Journal(path) as journal:
-        await journal.uncertain(keys[5], "who knows")
+    with closing(sqlite3.connect(path)) as database, database:
+        unmade = "UPDATE entries SET state = ?, task_ids = NULL WHERE key = ?"
+        database.executemany(unmade, [("uncertain", keys[5]), ("planned", keys[6])])
     async with Journal(path) as journal:
         assert await journal.find(keys[0]) is not None
         assert await journal.find(keys[1]) is not None

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from keevx_async.journal.lock import hold
+from keevx_async.journal.lock import hold, open_binary
 
 
 class Held(Exception):
@@ -32,7 +32,7 @@ class Exclusive:
 
     def _taken(self) -> int | None:
         """Return the open lock; None if its file was removed while it was taken."""
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_binary(self._path)
         try:
             hold(file)
             if os.path.samestat(os.fstat(file), self._path.stat()):

@@ -64,9 +64,14 @@ class Holding:
             self.claims.release(key, made=made)
 
     async def close(self) -> None:
-        """Let go of everything."""
-        if self._going:
-            await asyncio.wait(self._going)
+        """Let go of everything, also where this is cancelled while keys are being let go."""
+        try:
+            if self._going:
+                await asyncio.wait(self._going)
+        finally:
+            await self._die()
+
+    async def _die(self) -> None:
         living, self._living = self._living, None
         if living is None:
             return

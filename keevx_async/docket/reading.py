@@ -70,14 +70,17 @@ class Book:
         self._users -= 1
         if self._users == 0 and self._open is not None:
             holding, self._open = self._open, None
-            await holding.close()
-            if self._aclose is not None:
-                await self._aclose()
+            try:
+                await holding.close()
+            finally:
+                if self._aclose is not None:
+                    await self._aclose()
 
     @property
     def _holding(self) -> Holding:
         if self._open is None:
             raise JournalError(f"journal {self.name!r} in Redis is not open")
+        self._open.claims.enter()
         return self._open
 
     async def _run(self, what: str, script: scripts.Script, *words: str | float) -> Any:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import sha256
 from struct import unpack
 
+from ..errors import JournalError
 from .entries import Claim, Entry, State
 
 Find = Callable[[str], tuple[int, Entry] | None]
@@ -33,6 +37,23 @@ class Filter:
         return there
 
 
+_forks = 0
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def forks() -> int:
+    """Return how many forks lie behind this process: it differs from what its parent had."""
+    return _forks
+
+
 UNMADE = (State.PLANNED, State.REFUSED)
 """States that are certain to have cost nothing: whoever asks again takes them up."""
 
@@ -54,6 +75,50 @@ class Claims:
         self._found = bytearray(old + 1)
         self._held: dict[str, asyncio.Future[None] | None] = {}
         self._repeats: dict[str, int] = {}
+        self.intents: dict[str, float] = {}  # of keys held: when the last intent was written
+        self._forks = _forks
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._switch = threading.Lock()
+
+    def enter(self) -> None:
+        """See that keys are given out here: in one process, on one event loop at a time.
+
+        1. A forked process has neither the thread that writes nor a lock of its own.
+        2. Two loops that run at once, each in a thread of its own, would both be given a key.
+        3. A loop that runs no more leaves its keys behind. They are free for the next one.
+
+        Raises:
+            JournalError: this is a forked process, or another loop is running.
+        """
+        loop = asyncio.get_running_loop()
+        if self._forks != _forks:
+            raise JournalError(
+                "this journal was opened before a fork; open a Journal, and a Keevx, of its own "
+                "in the process that uses it"
+            )
+        if loop is self._loop:
+            return
+        with self._switch:
+            before, self._loop = self._loop, self._loop or loop
+            if before is None or before is loop:
+                return
+            if before.is_running():
+                raise JournalError(
+                    "this journal is in use on another event loop, which is still running, as in "
+                    "another thread; use one Keevx, on one loop, for all that share a journal"
+                )
+            self._loop = loop
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Free the keys of a loop that runs no more, and wake what waits there for its next run."""
+        waiting = [one for one in self._held.values() if one is not None]
+        self._held.clear()
+        self.intents.clear()
+        for one in waiting:
+            with suppress(RuntimeError):  # that loop is closed
+                if not one.done():
+                    one.set_result(None)
 
     def holds(self, key: str) -> bool:
         """Tell whether someone in this run has the key."""
@@ -144,6 +209,7 @@ class Claims:
 
     def release(self, key: str, *, made: bool) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
+        self.intents.pop(key, None)
         digest, _, number = key.rpartition("-")
         if not made and digest in self._repeats and number.isdecimal():
             self._repeats[digest] = min(self._repeats[digest], int(number) - 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from ..tasks import Task
+from .claims import forks
 from .entries import Claim, Entry, State, TaskRecord
 
 
@@ -17,7 +18,7 @@ class NoJournal:
     resubmits = False
 
     def __init__(self) -> None:
-        self._prefix = token_hex(8)
+        self._forks, self._prefix = forks(), token_hex(8)
         self._numbers = count(1)
 
     def attach(self) -> None:
@@ -28,6 +29,8 @@ class NoJournal:
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Return the key given, or one that no other create has."""
+        if self._forks != forks():  # forked: the keys of both must differ
+            self._forks, self._prefix = forks(), token_hex(8)
         return Claim(key or f"{self._prefix}-{next(self._numbers)}", None)
 
     async def release(self, key: str, *, made: bool = True) -> None:

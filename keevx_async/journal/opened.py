@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? ||
 LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
+MEMORY = Path(":memory:")
+"""What SQLite calls a database that is nowhere but in memory."""
+
 
 class Opened:
     """Everything there is while a journal is open.
@@ -36,24 +39,44 @@ class Opened:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()  # links and a change of folder must not lead elsewhere
+        self._in_memory = path == MEMORY
+        # Links and a change of folder must not lead elsewhere.
+        self._path = path if self._in_memory else path.resolve()
         with ExitStack() as undo, self._explained():
-            lock = undo.enter_context(closing(Lock(self._path)))
-            commits = inspect(self._path)
-            lock.check(commits)
-            writing = undo.enter_context(closing(connect(self._path)))
-            verify(writing, self._path)
-            upgrade(writing)
-            lock.committed(commits)
+            open_ = self._open_memory if self._in_memory else self._open_file
+            writing, lock, commits = open_(undo)
             # Asked once: to look for a later try of each entry would double what a resume takes.
             rows = writing.execute(LATER)
             self.later_tries: frozenset[str] = frozenset(row[0] for row in rows)
-            self._reader = undo.enter_context(closing(connect(self._path)))
+            self._reader = writing
+            if not self._in_memory:
+                self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
             self.claims: Claims = Claims(self.one(LAST)[0])
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
+
+    def _open_file(self, undo: ExitStack) -> tuple[sqlite3.Connection, Lock, int]:
+        """Return a connection to the file, its lock, and how many commits it knows of."""
+        lock = undo.enter_context(closing(Lock(self._path)))
+        found = inspect(self._path)
+        lock.check(found.commits, log_is_missing=found.log_is_missing)
+        lock.committed(found.commits)
+        connection = undo.enter_context(closing(connect(self._path)))
+        verify(connection, self._path)
+        commits = upgrade(connection, found.commits)
+        lock.committed(commits)
+        return connection, lock, commits
+
+    def _open_memory(self, undo: ExitStack) -> tuple[sqlite3.Connection, None, int]:
+        """Return the one connection that there is to memory; it reads and writes."""
+        connection = undo.enter_context(closing(connect(self._path)))
+        return connection, None, upgrade(connection, 0)
+
+    def _another(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return a connection for a longer look."""
+        return nullcontext(self._reader) if self._in_memory else closing(connect(self._path))
 
     @contextmanager
     def _explained(self) -> Generator[None]:
@@ -63,7 +86,7 @@ class Opened:
             raise JournalError(f"{self._path} cannot be used as a journal: {error}") from error
 
     def close(self) -> None:
-        """Write what is left and close."""
+        """Write what is left and close; in a forked process only let go of it."""
         self.writer.stop()
         self._close()
 
@@ -96,7 +119,7 @@ class Opened:
     def all(self) -> Iterator[Entry]:
         """Yield all entries, oldest first."""
         try:
-            with closing(connect(self._path)) as connection:
+            with self._another() as connection:
                 for row in connection.execute(ALL):
                     yield self._entry(row)
         except sqlite3.Error as error:
@@ -105,7 +128,7 @@ class Opened:
     def owner(self, task_id: str) -> str | None:
         """Return the key of the entry that has a task id. Reads them all; any thread may ask."""
         try:
-            with closing(connect(self._path)) as connection:
+            with self._another() as connection:
                 row = connection.execute(OWNER, (joined([task_id]),)).fetchone()
         except sqlite3.Error as error:
             raise self._unreadable(error) from error

@@ -20,9 +20,21 @@ ENTRY = "rowid, key, kind, state, body, at, reason, task_ids"
 TASK = "snapshot, at, path, size, digest"
 
 
-def intent(key: str, kind: str, body: bytes) -> Row:
-    """Return the row of a create that is about to be sent."""
-    return [key, State.SENDING, "", kind, body.decode(), time.time(), None]
+NEVER = -1.0
+"""When the last intent of an entry that is not there was written."""
+
+
+def intent(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
+    """Return the row of a create that is about to be sent.
+
+    Args:
+        key: of the entry.
+        kind: of job.
+        body: the canonical JSON of its request.
+        at: now, in seconds since the epoch.
+        last: when the last intent was written that is known of; NEVER if none was.
+    """
+    return [key, State.SENDING, "", kind, body.decode(), at, None, last]
 
 
 def change(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from ..errors import JournalError
+from ..errors import ConfigurationError, JournalError
 from ..tasks import Task
 from . import rows
 from .claims import UNMADE
 from .entries import DIED, Claim, Entry, State, TaskRecord, made, next_try, partly
 from .opened import Opened
+from .writer import EntryChanged
 
 T = TypeVar("T")
 
 TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
+
+_ADDRESS = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_users = threading.Lock()
+"""Held where journals are opened and closed, for clients may be so in several threads."""
 
 
 class Journal:
@@ -31,12 +39,16 @@ class Journal:
 
     Args:
         path: the file, made if need be; a ``-wal``, a ``-shm`` and a ``-lock`` file stand
-            beside it while it is open.
+            beside it while it is open, and belong to it if the program was killed.
+            ``":memory:"`` keeps it in memory until it is closed.
         on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
             alone, ``"resubmit"`` sends it again, though it may have been paid.
         on_failed: ``"report"`` tells again of a create of an earlier run of which a task
             failed, ``"resubmit"`` makes and pays a new one, all its videos, under the key
             ``KEY~2``, once every task of the first has ended.
+
+    Raises:
+        ConfigurationError: the path is an address, such as ``sqlite:///run.db``.
     """
 
     def __init__(
@@ -46,6 +58,11 @@ class Journal:
         on_uncertain: Literal["report", "resubmit"] = "report",
         on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
+        if (address := _ADDRESS.match(str(path))) is not None:
+            raise ConfigurationError(
+                f"the journal is given as an address ({address[0]}…); it must be the path of a "
+                "file, such as run.db, or ':memory:'; Redis takes RedisJournal.from_url(…)"
+            )
         self.path: Path = Path(path)
         self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
         self._remakes = resubmits("on_failed", on_failed)
@@ -68,21 +85,24 @@ class Journal:
         Raises:
             JournalError: it cannot be used; the message says why.
         """
-        if self._opened is None:
-            self._opened = Opened(self.path)
-        self._users += 1
+        with _users:
+            if self._opened is None:
+                self._opened = Opened(self.path)
+            self._users += 1
 
     async def detach(self) -> None:
         """Close it, when its last user leaves."""
-        self._users -= 1
-        if self._users == 0 and self._opened is not None:
-            opened, self._opened = self._opened, None
-            opened.close()
+        with _users:
+            self._users -= 1
+            if self._users == 0 and self._opened is not None:
+                opened, self._opened = self._opened, None
+                opened.close()
 
     @property
     def _file(self) -> Opened:
         if self._opened is None:
             raise JournalError(f"{self.path} is not open")
+        self._opened.claims.enter()
         return self._opened
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
@@ -101,6 +121,7 @@ class Journal:
         while (later := self._next_try(claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._take(kind, body, later)
+        self._file.claims.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _take(self, kind: str, body: bytes, key: str) -> Claim:
@@ -146,10 +167,29 @@ class Journal:
         """Write the intent; durable on return.
 
         Raises:
-            JournalError: it cannot be written, or something could not be before.
+            JournalError: it cannot be written, or something could not be before; or the entry
+                has changed since it was claimed: another run has it, or ids came for it.
         """
-        self._file.writer.check()
-        await self._file.save(rows.intent(key, kind, body))
+        file, now = self._file, time.time()
+        file.writer.check()
+        last = file.claims.intents.get(key)
+        if last is None:  # it was never claimed, or its event loop had stopped and lost it
+            entry = await self.find(key)
+            if entry is not None and entry.state not in UNMADE:
+                raise self._changed(key, entry)
+            last = _last_intent(entry)
+        try:
+            await file.save(rows.intent(key, kind, body, now, last))
+        except EntryChanged as error:
+            raise self._changed(key, await self.find(key)) from error
+        file.claims.intents[key] = now
+
+    def _changed(self, key: str, entry: Entry | None) -> JournalError:
+        state = entry.state if entry is not None else "gone"
+        return JournalError(
+            f"{self.path}: {key} is {state} meanwhile, by another run or by ids that came for it. "
+            "Nothing was sent; submit it again, and what is known of it is there"
+        )
 
     async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return."""
@@ -298,6 +338,10 @@ def resubmits(name: str, value: str) -> bool:
 
 def _union(known: Sequence[str], task_ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*known, *task_ids]))
+
+
+def _last_intent(entry: Entry | None) -> float:
+    return rows.NEVER if entry is None or entry.at is None else entry.at
 
 
 def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:

@@ -2,7 +2,8 @@
 
 While the event loop is busy, this thread may wait 5 ms for the interpreter's lock each time it
 has given it up. So it does so as seldom as can be: rows come encoded; what came during a commit
-is the next batch; a batch is a single statement; the commit's witness is memory.
+is the next batch; a batch is a single statement; the commit is witnessed once those who wait
+for it have been woken.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -21,7 +22,7 @@ from attrs import define, field
 
 from ..errors import JournalError
 from .lock import Lock
-from .schema import COMMITS
+from .schema import COMMITS, OPEN, is_locked
 
 log = logging.getLogger("keevx_async")
 
@@ -30,34 +31,77 @@ Waiter = asyncio.Future[None]
 _Item = tuple[str, Waiter | None]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_CELLS = "abcdefg"
+_CELLS = "abcdefgh"
+CLOSED = _encode(["notes", OPEN, 0])
+"""The row that is written last."""
+
+CHANGED = "changed"
+_IDS_CELL = 6
+
+_IDS = """
+CASE WHEN ifnull(excluded.task_ids, '') = '' THEN task_ids
+WHEN ifnull(task_ids, '') = '' THEN excluded.task_ids
+ELSE excluded.task_ids || (
+    SELECT coalesce(group_concat(' ' || value, ''), '')
+    FROM json_each('["' || replace(entries.task_ids, ' ', '","') || '"]')
+    WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
+END"""
+"""Ids are only ever added to."""
+
+_IS_REFUSED = (
+    "NEW.h IS NOT NULL AND (state = 'submitted' OR ifnull(task_ids, '') <> '' "
+    "OR abs(coalesce(at, -1) - NEW.h) > 0.001)"
+)
+_STAYS = "state = 'submitted' AND ifnull(excluded.task_ids, '') = ''"
+
+_ENTRIES: Mapping[str, str] = {
+    "state": f"CASE WHEN {_IS_REFUSED} THEN RAISE(ABORT, '{CHANGED}') "
+    f"WHEN {_STAYS} THEN state ELSE excluded.state END",
+    "reason": f"CASE WHEN {_STAYS} THEN reason ELSE excluded.reason END",
+    "kind": "coalesce(excluded.kind, kind)",
+    "body": "coalesce(excluded.body, body)",
+    "at": "coalesce(excluded.at, at)",
+    "task_ids": _IDS,
+}
+"""What becomes of an entry that is there, column by column.
+
+1. An intent is refused if the entry is not as it was when it was claimed: another intent was
+   written since, or its ids are known. Else one create could be paid twice. The last cell of an
+   intent, which other rows leave out, is when the last one was written that the claim knew of.
+2. One that is submitted stays so, unless more ids come.
+"""
+_TASKS: Mapping[str, str] = {
+    "snapshot": "excluded.snapshot",
+    "at": "excluded.at",
+    "path": "coalesce(excluded.path, path)",
+    "size": "coalesce(excluded.size, size)",
+    "digest": "coalesce(excluded.digest, digest)",
+}
 
 
-def _upsert(table: str, key: str, fixed: str, kept: str = "") -> str:
+def _upsert(table: str, key: str, sets: Mapping[str, str]) -> str:
     """Return what writes a row of the batch, if it is meant for table.
 
     Args:
         table: where to.
         key: the first column, by which a row is replaced.
-        fixed: columns that a row sets.
-        kept: columns that a null leaves as they were.
+        sets: the others, and what each becomes in a row that is there.
     """
-    columns = [key, *fixed.split(), *kept.split()]
+    columns = [key, *sets]
     cells = ", ".join(f"NEW.{cell}" for cell in _CELLS[: len(columns)])
-    sets = [f"{name} = excluded.{name}" for name in fixed.split()]
-    sets += [f"{name} = coalesce(excluded.{name}, {name})" for name in kept.split()]
+    changes = ", ".join(f"{column} = {becomes}" for column, becomes in sets.items())
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {cells} WHERE NEW.place = '{table}' "
-        f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(sets)};"
+        f"ON CONFLICT ({key}) DO UPDATE SET {changes};"
     )
 
 
 BATCH = (
     f"CREATE TEMP VIEW batch (place, {', '.join(_CELLS)}) AS SELECT 0{', 0' * len(_CELLS)}",
     "CREATE TEMP TRIGGER sort INSTEAD OF INSERT ON batch BEGIN "
-    + _upsert("entries", "key", "state reason", "kind body at task_ids")
-    + _upsert("tasks", "task_id", "snapshot at", "path size digest")
-    + _upsert("notes", "name", "value")
+    + _upsert("entries", "key", _ENTRIES)
+    + _upsert("tasks", "task_id", _TASKS)
+    + _upsert("notes", "name", {"value": "excluded.value"})
     + " END",
 )
 """What a batch is inserted into; it sorts the rows into their tables. Of the connection alone."""
@@ -68,21 +112,21 @@ INSERT = f"INSERT INTO batch SELECT {_VALUES} FROM json_each(?)"  # noqa: S608 -
 
 @define
 class _Batch:
-    """Rows to be written together, as JSON, and who waits for them."""
+    """Rows to be written together, as JSON, and who waits for each."""
 
-    rows: list[str] = field(factory=list[str])
-    waiters: list[Waiter] = field(factory=list[Waiter])
+    items: list[_Item] = field(factory=list["_Item"])
     last: bool = False
 
     def add(self, item: _Item | None) -> None:
         """Add a row; None says that no more will come."""
         if item is None:
             self.last = True
-            return
-        row, waiter = item
-        self.rows.append(row)
-        if waiter is not None:
-            self.waiters.append(waiter)
+        else:
+            self.items.append(item)
+
+
+class EntryChanged(JournalError):
+    """An intent was refused: its entry is no longer as it was when it was claimed."""
 
 
 class Writer(threading.Thread):
@@ -90,12 +134,14 @@ class Writer(threading.Thread):
 
     Args:
         connection: used by this thread alone from now on.
-        lock: witnesses each commit.
+        lock: witnesses each commit; None for a journal in memory.
         commits: how many there were so far.
         path: named in errors.
     """
 
-    def __init__(self, connection: sqlite3.Connection, lock: Lock, commits: int, path: str) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, lock: Lock | None, commits: int, path: str
+    ) -> None:
         super().__init__(name="keevx-journal", daemon=True)
         for statement in BATCH:
             connection.execute(statement)
@@ -108,6 +154,7 @@ class Writer(threading.Thread):
         self._put = 0
         self._done = 0
         self._broken: JournalError | None = None
+        self._unwritten: list[str] = []
 
     @property
     def idle(self) -> bool:
@@ -142,18 +189,44 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         """Write what is left, then end. Blocks until then."""
-        self._items.put(None)
-        self.join()
+        if self.is_alive():  # in a forked process it is not
+            self._items.put(None)
+            self.join()
 
     def run(self) -> None:
         """Commit batch after batch."""
         last = False
         while not last:
             batch = self._next()
-            error = self._try(batch.rows) if batch.rows else None
-            _tell(batch.waiters, error)
-            self._done += len(batch.rows)
+            if batch.items:
+                self._write(batch.items)
+            self._done += len(batch.items)
             last = batch.last
+        self._write_unwritten()
+        self._write([(CLOSED, None)])
+
+    def _write(self, items: Sequence[_Item]) -> None:
+        """Commit rows, and tell those who wait for them."""
+        error = self._try([row for row, _ in items])
+        if isinstance(error, EntryChanged) and len(items) > 1:
+            for item in items:  # what one may not do must not keep the others from what they may
+                self._write([item])
+            return
+        _tell([waiter for _, waiter in items if waiter is not None], error)
+        if error is None:
+            self._witness()
+            self._write_unwritten()
+        else:
+            self._unwritten += [row for row, _ in items if _has_ids(row)]
+
+    def _write_unwritten(self) -> None:
+        """Write the ids that could not be when they came: by now the disk may have room."""
+        rows, self._unwritten = self._unwritten, []
+        for row in rows:
+            if self._try([row]) is None:
+                self._witness()
+            else:
+                self._unwritten.append(row)
 
     def _next(self) -> _Batch:
         """Return all that was put, once something was."""
@@ -164,10 +237,27 @@ class Writer(threading.Thread):
                 batch.add(self._items.get_nowait())
         return batch
 
-    def _try(self, rows: list[str]) -> JournalError | None:
+    def _try(self, rows: Sequence[str]) -> JournalError | None:
+        """Commit rows; return why that failed.
+
+        1. An entry has changed since it was claimed: only its own create is stopped.
+        2. Another program has the file locked for longer than SQLite waits: tried once more.
+        3. All else: no further create begins.
+        """
         commit = _encode(["notes", COMMITS, self._commits + 1])
+        batch = f"[{','.join([*rows, commit])}]"
         try:
-            self._commit(f"[{','.join([*rows, commit])}]")
+            try:
+                self._commit(batch)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    raise
+                log.warning("%s is locked by another program; trying again", self._path)
+                self._commit(batch)
+        except sqlite3.IntegrityError as error:
+            if str(error) != CHANGED:
+                return self.fail(f"{self._path} cannot be written: {error}")
+            return EntryChanged(f"{self._path}: the entry has changed since it was claimed")
         except Exception as error:  # noqa: BLE001 - were this thread to die, all would wait for ever
             return self.fail(f"{self._path} cannot be written: {error}")
         return None
@@ -175,7 +265,14 @@ class Writer(threading.Thread):
     def _commit(self, batch: str) -> None:
         self._connection.execute(INSERT, (batch,))
         self._commits += 1
-        self._lock.committed(self._commits)
+
+    def _witness(self) -> None:
+        if self._lock is None:
+            return
+        try:
+            self._lock.committed(self._commits)
+        except OSError as error:
+            self.fail(f"{self._path}-lock cannot be written: {error}")
 
 
 def _tell(waiters: Iterable[Waiter], error: JournalError | None) -> None:
@@ -195,4 +292,9 @@ def _settle(waiters: list[Waiter], error: JournalError | None) -> None:
         if error is None:
             waiter.set_result(None)
         else:
-            waiter.set_exception(JournalError(*error.args))
+            waiter.set_exception(type(error)(*error.args))
+
+
+def _has_ids(row: str) -> bool:
+    place, *cells = json.loads(row)
+    return place == "entries" and len(cells) > _IDS_CELL and bool(cells[_IDS_CELL])

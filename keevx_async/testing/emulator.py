@@ -52,8 +52,9 @@ class Emulator(State):
         """Begin to serve; nothing happens when it does already."""
         if self._announcer is not None:
             return
-        self._loop = asyncio.get_running_loop()
-        self.clock = self._loop.time
+        self._loop = loop = asyncio.get_running_loop()
+        # Looked up at each call: whoever freezes time for a test replaces the loop's method.
+        self.clock = lambda: loop.time()
         self.closing = asyncio.Event()
         self._announcer = Announcer(self)
         try:
