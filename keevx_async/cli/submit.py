@@ -21,10 +21,10 @@ from keevx_async.requests import Request
 from keevx_async.tasks import Outcome
 
 from .commands import HELP
-from .interrupts import AT_ONCE, STOPPING, interruptible
-from .lines import FLAG, Download, Json, Place, Teller, complain
+from .interrupts import AT_ONCE, STOPPING, stoppable
+from .lines import FLAG, Download, Json, Place, Teller, complain, keep_ids
 from .prompts import fault_of, with_paths
-from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN
+from .report import ERRORS, OK, UNCERTAIN
 from .verbs import PATIENCE, see_through
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
@@ -56,16 +56,18 @@ def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         **fields: Any,
     ) -> int:
         request, teller = _request(kind, fields), Teller(json)
-        with interruptible(lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)):
-            try:
-                async with Keevx(journal=journal, retry=PATIENCE) as keevx:
-                    fan = keevx.submit_many([request], key=lambda _: key)
-                    ids = await _create(fan, teller, journal)
-                    if not (ids and (wait or download)):
-                        return OK if ids else UNCERTAIN
-                    return await see_through(keevx, ids, teller, download)
-            except asyncio.CancelledError:
-                return INTERRUPTED
+
+        async def work() -> int:
+            async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+                fan = keevx.submit_many([request], key=lambda _: key)
+                ids = await _create(fan, teller, journal)
+                if not (ids and (wait or download)):
+                    return OK if ids else UNCERTAIN
+                return await see_through(keevx, ids, teller, download)
+
+        return await stoppable(
+            work(), lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)
+        )
 
     cast(Any, submit).__signature__ = _signature(kind, submit)
     return submit
@@ -93,8 +95,8 @@ def _tell(outcome: Outcome[Request], teller: Teller, journal: Path | None) -> No
         return
     try:
         teller.tell({"key": outcome.key, "task_ids": ids}, *ids)
-    except BrokenPipeError:
-        complain(f"keep these task ids, which are paid and nobody read: {', '.join(ids)}")
+    except OSError:
+        keep_ids(ids)
         raise
 
 
