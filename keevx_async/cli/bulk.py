@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,13 +26,11 @@ from .fleet import LEAVING, Fleet, feeding, named
 from .interrupts import AT_ONCE, STOPPING, stoppable
 from .lines import Place
 from .listen import answering
-from .prompts import Job, Problem, Prompts, jobs, problems
+from .prompts import Job, Problem, Prompts, problems, told
 from .report import ERRORS, OK, USAGE, Report
 from .results import Results
 from .sources import Form, Source, opened
-
-MOST_TOLD = 50
-"""Faults of a file that are told one by one."""
+from .text import printable
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
@@ -138,7 +136,7 @@ def run(
     with opened(file, format) as source:
         total, wrong = problems(source)
         if callbacks is not None and not wrong:
-            wrong = list(_with_callbacks(source))
+            _, wrong = problems(source, _own_callback)
         if wrong:
             return _refuse(wrong, source)
         asked = Run(
@@ -160,19 +158,16 @@ def run(
 
 
 def _refuse(wrong: list[Problem], source: Source) -> int:
-    for problem in wrong[:MOST_TOLD]:
-        ERRORS.print(str(problem))
-    if len(wrong) > MOST_TOLD:
-        ERRORS.print(f"… and {len(wrong) - MOST_TOLD:,} more")
-    ERRORS.print(f"keevx: nothing was sent; mend {source.name} and run again")
+    for line in told(wrong):
+        ERRORS.print(printable(line))
+    ERRORS.print(f"keevx: nothing was sent; fix {source.name} and run again")
     return USAGE
 
 
-def _with_callbacks(source: Source) -> Iterator[Problem]:
-    said = "callback_url: must not be set, for --callbacks gives each create one of its own"
-    for job in jobs(source):
-        if isinstance(job, Job) and job.request.callback_url is not None:
-            yield Problem(source.name, job.line, said)
+def _own_callback(job: Job) -> str | None:
+    if job.request.callback_url is None:
+        return None
+    return "callback_url: must not be set, for --callbacks gives each create one of its own"
 
 
 async def _estimate(run: Run) -> int:

@@ -25,6 +25,7 @@ from .interrupts import AT_ONCE, STOPPING, stoppable
 from .lines import FLAG, Download, Json, Place, Teller, complain, keep_ids
 from .prompts import fault_of, with_paths
 from .report import ERRORS, OK, UNCERTAIN
+from .sources import working_folder
 from .verbs import PATIENCE, see_through
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
@@ -109,7 +110,7 @@ def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
 def _request(kind: type[Request], given: dict[str, Any]) -> Request:
     """Return the request that options make; a source that is no URL is a local file."""
     try:
-        request = kind.from_dict(with_paths(kind, given, Path.cwd()))
+        request = kind.from_dict(with_paths(kind, given, working_folder()))
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
