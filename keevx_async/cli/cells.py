@@ -16,7 +16,7 @@ NUMBER = re.compile(r"(-?\d{1,9})(?:[.,]0+)?")
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 _AFTER_A_FILE = re.compile(r"(\.(?:jpe?g|png|webp|gif|bmp))[,;]", re.IGNORECASE)
-_BEFORE_ANOTHER = re.compile(r"[,;](?=\s|$|https?:|file:)", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?<!\S)[,;]|[,;](?=\s|$|https?:|file:)", re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?:\s?([AP])\.?M\.?)?", re.IGNORECASE)
 _PART_OF_A_DAY = re.compile(r"0[.,]\d{4,}")
 
@@ -51,12 +51,12 @@ def references(text: str) -> list[str]:
     """Return the URLs and paths that a cell lists.
 
     1. Blanks and line breaks separate.
-    2. A comma or semicolon separates before a blank, before a URL, and after the name of an
+    2. A comma or semicolon separates beside a blank, before a URL, and after the name of an
        image file.
     3. Any other belongs to its URL, which may hold some: ``…/upload/w_300,h_200/a.jpg``.
     """
     text = _AFTER_A_FILE.sub(r"\1 ", text)
-    return _BEFORE_ANOTHER.sub(" ", text).split()
+    return _BETWEEN.sub(" ", text).split()
 
 
 def ratio_made_a_time(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, cast
 
 import attrs
@@ -22,7 +23,7 @@ _NAMES = tuple(one.name for one in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-async def check(
+def check(
     file: Annotated[
         Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
@@ -45,7 +46,7 @@ async def check(
                 teller.tell({}, *told(wrong))
             complain(f"fix what is named in {source.name}, and check again")
             return USAGE
-        (await estimated(Prompts(source), None)).tell(source.name, as_json=json)
+        asyncio.run(estimated(Prompts(source), None)).tell(source.name, as_json=json)
     return OK
 
 

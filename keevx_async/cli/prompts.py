@@ -22,6 +22,8 @@ from .sources import Source
 
 MOST_TOLD = 50
 """Faults of a file that are told one by one."""
+LINES_TOLD = 3
+"""Lines that are named beside the first, where many have the same fault."""
 LONGEST_TOLD = 300
 """Letters of a path that a person is told."""
 
@@ -43,19 +45,23 @@ class Problem:
         file: what a person calls it.
         line: the first that has the fault; 0: it is the whole file's.
         message: what is wrong.
-        more_lines: how many other lines have the same fault.
+        more_lines: the others that have the same fault.
     """
 
     file: str
     line: int
     message: str
-    more_lines: int = 0
+    more_lines: Sequence[int] = ()
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        lines = "line" if self.more_lines == 1 else "lines"
-        more = f" … in {self.more_lines:,} more {lines}" if self.more_lines else ""
-        return f"{where}: {self.message}{more}"
+        return f"{where}: {self.message}{''.join(self._elsewhere())}"
+
+    def _elsewhere(self) -> Iterator[str]:
+        if count := len(self.more_lines):
+            yield f" … in {count:,} more line{'s' * (count > 1)} ("
+            yield ", ".join(map(str, self.more_lines[:LINES_TOLD]))
+            yield ", …)" if count > LINES_TOLD else ")"
 
 
 def told(problems: Sequence[Problem]) -> Iterator[str]:
@@ -123,7 +129,7 @@ def problems(
         check: says what else is wrong with a job that breaks no rule.
     """
     name = file.name if isinstance(file, Source) else str(file)
-    lines: dict[str, list[int]] = {}  # of a fault: the first that has it, and how many more do
+    lines: dict[str, list[int]] = {}  # that have a fault
     count = 0
     try:
         for job in jobs(file):
@@ -131,12 +137,12 @@ def problems(
             fault = check(job) if isinstance(job, Job) else None
             messages = job.messages if isinstance(job, BadLine) else (fault,) if fault else ()
             for message in messages:
-                lines.setdefault(message, [job.line, -1])[1] += 1
+                lines.setdefault(message, []).append(job.line)
     except OSError as error:
-        lines[f"cannot be read: {error.strerror or error}"] = [0, 0]
+        lines[f"cannot be read: {error.strerror or error}"] = [0]
     if not count and not lines:
-        lines["holds no prompts"] = [0, 0]
-    return count, [Problem(name, line, said, more) for said, (line, more) in lines.items()]
+        lines["holds no prompts"] = [0]
+    return count, [Problem(name, line, said, more) for said, (line, *more) in lines.items()]
 
 
 def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:

@@ -81,8 +81,12 @@ def finish_output() -> OSError | None:
     return None
 
 
+_ABANDONED: set[TextIO] = set()
+
+
 def abandon(stream: TextIO) -> None:
     """Send what is still written to a stream nowhere."""
+    _ABANDONED.add(stream)
     # docs.python.org, "Note on SIGPIPE": else the flush at exit would fail too.
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
@@ -114,5 +118,5 @@ def print_error(text: str) -> bool:
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:
-        return False
-    return True
+        abandon(sys.stderr)
+    return sys.stderr not in _ABANDONED

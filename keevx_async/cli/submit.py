@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -80,7 +81,8 @@ async def _create(fan: FanOut[Request], teller: Teller, journal: Path | None) ->
         (outcome,) = [outcome async for outcome in fan]
     except asyncio.CancelledError:
         for outcome in fan.outcomes:
-            _tell(outcome, teller, journal)
+            with suppress(OSError):  # the ids were saved, and the interruption goes on
+                _tell(outcome, teller, journal)
         raise
     _tell(outcome, teller, journal)
     if outcome.error is not None and not isinstance(outcome.error, SubmissionUncertain):
