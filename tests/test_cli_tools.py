@@ -49,7 +49,7 @@ async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) ->
     assert ran.code == 2
     assert "p.jsonl:2: duration: must be one of 4, 6, 8 seconds" in ran.out
     assert "p.jsonl:3: unknown field 'promt': did you mean 'prompt'?" in ran.out
-    assert ran.err == "keevx: mend what is named in p.jsonl, and check again\n"
+    assert ran.err == "keevx: fix what is named in p.jsonl, and check again\n"
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)
     assert [(one["file"], one["line"]) for one in objects(ran.out)] == [
         ("p.jsonl", 2),
@@ -275,4 +275,5 @@ async def test_what_a_server_says_of_a_run_cannot_move_the_terminal(tmp_path: Pa
 async def test_what_begins_with_no_bracket_is_read_as_csv(tmp_path: Path, header: str) -> None:
     ran = await fed(f"{header}\nV,A dog\n".encode(), "run", "-", cwd=tmp_path, KEEVX_API_KEY="k")
     assert (ran.code, "is no JSON" in ran.err) == (2, False)
-    assert "stdin:2: model: is required" in ran.err
+    fault = "stdin:2: aspect_ratio: is required" if header[0] == " " else "stdin:1: unknown field "
+    assert fault in ran.err

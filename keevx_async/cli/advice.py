@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .sources import STDIN
+from .sources import is_read_once
 from .tally import Status, Tally
 from .text import masked
 
@@ -58,7 +58,8 @@ def again(*more: str) -> str:
     """Return the command that was given, with nothing in it but more that asks to pay anew."""
     words = list(_without_paying_anew(sys.argv[1:]))
     command = shlex.join(["keevx", *map(masked, words), *more])
-    return f"{command}  (with the same input)" if STDIN in words else command
+    piped = any(is_read_once(Path(word)) for word in words)
+    return f"{command}  (with the same input)" if piped else command
 
 
 def _without_paying_anew(given: Sequence[str]) -> Iterator[str]:

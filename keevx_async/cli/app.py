@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import inspect
+import os
+from collections.abc import Awaitable, Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -15,9 +18,11 @@ from keevx_async.errors import (
 from keevx_async.version import VERSION
 
 from .commands import register
-from .lines import bear_any_text, complain
-from .report import FAILED, INTERRUPTED, UNCERTAIN, USAGE
+from .interrupts import raising_interrupts, stoppable
+from .lines import complain
+from .report import FAILED, INTERRUPTED, OK, UNCERTAIN, USAGE
 from .sources import STDIN
+from .streams import finish_output, prepare_streams
 
 app = App(
     name="keevx",
@@ -38,18 +43,76 @@ CODES: dict[type[Exception], int] = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code."""
-    bear_any_text()
+    prepare_streams()
+    code = _code_of(arguments)
+    failed = finish_output()
+    if failed is None or code != OK:
+        return code
+    if not isinstance(failed, BrokenPipeError):  # who read it has gone, as head does
+        complain(described(failed))
+    return FAILED
+
+
+def _code_of(arguments: Sequence[str]) -> int:
     try:
-        result = app(with_stdin(arguments), exit_on_error=False, print_error=False)
+        with raising_interrupts():
+            return _run(arguments)
     except (CycloptsError, KeevxError, ValueError) as error:
         complain(error)
         return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:  # who read it has gone, as head does
+    except BrokenPipeError:
         return FAILED
-    return result if isinstance(result, int) else 0
+    except OSError as error:
+        complain(described(error))
+        return FAILED
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        command, bound, _ = app.parse_args(
+            with_stdin(arguments), exit_on_error=False, print_error=False
+        )
+    except OSError as error:  # of what the command imports: nothing has begun
+        raise ConfigurationError(described(error)) from None
+    result = command(*bound.args, **bound.kwargs)
+    if inspect.iscoroutine(result):
+        result = asyncio.run(_interrupted(result))
+    return result if isinstance(result, int) else OK
+
+
+async def _interrupted(command: Awaitable[object]) -> object:
+    """Await a command, which a signal ends; one that takes signals itself comes before this."""
+    signals = 0
+
+    def on_signal(times: int) -> None:
+        nonlocal signals
+        signals = times
+
+    result = await stoppable(command, on_signal)
+    if signals and result == INTERRUPTED:
+        complain("interrupted")
+    return result
+
+
+def described(error: OSError) -> str:
+    """Say what the system refused, with the file, and the variable that named it.
+
+    A working folder that was removed is named as such: the system says no more than "No such
+    file or directory".
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        return "the folder that it runs in is gone; change to one that is there"
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return reason
+    named = [name for name, value in os.environ.items() if value == str(error.filename)]
+    hint = f", which the environment variable {named[0]} names" if named else ""
+    return f"{error.filename}: {reason}{hint}"
 
 
 def with_stdin(arguments: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,16 +23,14 @@ from keevx_async.video_translate import VideoTranslate
 from .advice import advice
 from .dry import estimated
 from .fleet import LEAVING, Fleet, feeding, named
-from .interrupts import AT_ONCE, STOPPING, interruptible
+from .interrupts import AT_ONCE, STOPPING, stoppable
 from .lines import Place
 from .listen import answering
-from .prompts import Job, Problem, Prompts, jobs, problems
-from .report import ERRORS, INTERRUPTED, OK, USAGE, Report
+from .prompts import Job, Problem, Prompts, problems, told
+from .report import ERRORS, OK, USAGE, Report
 from .results import Results
 from .sources import Form, Source, opened
-
-MOST_TOLD = 50
-"""Faults of a file that are told one by one."""
+from .text import printable
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
@@ -138,7 +136,7 @@ def run(
     with opened(file, format) as source:
         total, wrong = problems(source)
         if callbacks is not None and not wrong:
-            wrong = list(_with_callbacks(source))
+            _, wrong = problems(source, _own_callback)
         if wrong:
             return _refuse(wrong, source)
         asked = Run(
@@ -156,23 +154,20 @@ def run(
             as_json=json,
             quiet=quiet,
         )
-        return asyncio.run(_estimate(asked) if dry_run else _interruptible(asked))
+        return asyncio.run(_estimate(asked) if dry_run else _reported(asked))
 
 
 def _refuse(wrong: list[Problem], source: Source) -> int:
-    for problem in wrong[:MOST_TOLD]:
-        ERRORS.print(str(problem))
-    if len(wrong) > MOST_TOLD:
-        ERRORS.print(f"… and {len(wrong) - MOST_TOLD:,} more")
-    ERRORS.print(f"keevx: nothing was sent; mend {source.name} and run again")
+    for line in told(wrong):
+        ERRORS.print(printable(line))
+    ERRORS.print(f"keevx: nothing was sent; fix {source.name} and run again")
     return USAGE
 
 
-def _with_callbacks(source: Source) -> Iterator[Problem]:
-    said = "callback_url: must not be set, for --callbacks gives each create one of its own"
-    for job in jobs(source):
-        if isinstance(job, Job) and job.request.callback_url is not None:
-            yield Problem(source.name, job.line, said)
+def _own_callback(job: Job) -> str | None:
+    if job.request.callback_url is None:
+        return None
+    return "callback_url: must not be set, for --callbacks gives each create one of its own"
 
 
 async def _estimate(run: Run) -> int:
@@ -181,30 +176,30 @@ async def _estimate(run: Run) -> int:
     return OK
 
 
-async def _interruptible(run: Run) -> int:
+async def _reported(run: Run) -> int:
     with closing(Results(run.folder)) as results:
-        return await _reported(run, results)
-
-
-async def _reported(run: Run, results: Results) -> int:
-    report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
-
-    def tell(times: int) -> None:
-        report.stopping = True
+        report = Report(run.total, run.source.name, results, as_json=run.as_json, quiet=run.quiet)
         polite = STOPPING if run.docket is None else LEAVING
+        return await stoppable(_run(run, report), stopping(report, polite))
+
+
+def stopping(report: Report, polite: str) -> Callable[[int], None]:
+    """Return what takes the signals that stop a run.
+
+    Args:
+        report: of the run.
+        polite: what a person is told after the first.
+    """
+
+    def on_signal(times: int) -> None:
+        report.stopping = True
         ERRORS.print(polite if times == 1 else AT_ONCE)
 
-    with interruptible(tell):
-        try:
-            await knock()
-            return await _run(run, report)
-        except asyncio.CancelledError:
-            if not report.stopping:
-                raise
-            return INTERRUPTED
+    return on_signal
 
 
 async def _run(run: Run, report: Report) -> int:
+    await knock()
     prompts = Prompts(run.source)
     async with _client(run, report) as keevx:
         asked = knowing_languages(keevx, prompts)

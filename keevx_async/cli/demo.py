@@ -11,7 +11,8 @@ from keevx_async.policies import RetryPolicy
 from keevx_async.requests import Request
 from keevx_async.testing import Emulator, Faults
 
-from .bulk import Concurrency, Out, work_off
+from .bulk import Concurrency, Out, stopping, work_off
+from .interrupts import STOPPING, stoppable
 from .lines import Json, Teller
 from .prompts import Prompts
 from .report import Report
@@ -23,8 +24,13 @@ async def demo(
     *, out: Out = Path("demo-videos"), concurrency: Concurrency = 8, json: Json = False
 ) -> int:
     """Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."""
+    report = Report(COUNT, "demo", as_json=json)
+    return await stoppable(_demo(report, out, concurrency, json), stopping(report, STOPPING))
+
+
+async def _demo(report: Report, out: Path, concurrency: int, as_json: bool) -> int:
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
-    prompts, report = Prompts.of(_requests()), Report(COUNT, "demo", as_json=json)
+    prompts = Prompts.of(_requests())
     retry = RetryPolicy(first_delay=0.1)
     async with (
         Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
@@ -35,7 +41,7 @@ async def demo(
         twice = sum(made > 1 for made in emulator.creates.values())
     made = len(emulator.tasks)
     fields = {"event": "emulator", "tasks": made, "twice": twice}
-    Teller(json).tell(fields, f"the emulator made {made} tasks, {twice} of them twice")
+    Teller(as_json).tell(fields, f"the emulator made {made} tasks, {twice} of them twice")
     return code
 
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError, JournalError
 
-from .interrupts import interruptible
+from .interrupts import stoppable
 from .lines import complain
 from .report import INTERRUPTED, Report
 from .text import masked
@@ -50,14 +50,14 @@ async def worker(
     with needing_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
     settings = WorkerSettings(rate=rate, concurrency=concurrency, on_uncertain=on_uncertain)
-    with interruptible(_tell):
-        try:
-            async with queue(docket, fleet) as asked, KeevxWorker(asked, settings) as one:
-                complain(f"working for {fleet}; Ctrl-C stops it once its creates are answered")
-                await one.run_forever()
-        except asyncio.CancelledError:
-            return INTERRUPTED
-    return INTERRUPTED
+
+    async def work() -> int:
+        async with queue(docket, fleet) as asked, KeevxWorker(asked, settings) as one:
+            complain(f"working for {fleet}; Ctrl-C stops it once its creates are answered")
+            await one.run_forever()
+        return INTERRUPTED
+
+    return await stoppable(work(), _tell)
 
 
 def _tell(times: int) -> None:

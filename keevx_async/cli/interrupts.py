@@ -1,55 +1,125 @@
-"""Ctrl-C, and SIGTERM, which is how services are stopped."""
+"""Signals that end a command: Ctrl-C, SIGTERM of services, SIGHUP of a terminal that was closed."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from itertools import count
+from typing import Any, TypeVar
 
 from keevx_async.policies import RetryPolicy
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from .report import INTERRUPTED
+
+# SIGBREAK is Windows': Ctrl-Break, and a console window that is closed.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
 STOPPING = (
     "keevx: stopping: nothing new starts, creates in flight are given "
     f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
 )
 AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
 
+T = TypeVar("T")
+
+
+def handled() -> list[signal.Signals]:
+    """Return the signals that end a command.
+
+    A signal that the parent process had ignored stays ignored: ``nohup`` does so with SIGHUP, a
+    shell's ``&`` with SIGINT.
+    """
+    return [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+
 
 @contextmanager
-def interruptible(tell: Callable[[int], None]) -> Generator[None]:
-    """Let each signal cancel the current task: the first politely, the second ends its grace.
+def raising_interrupts() -> Generator[None]:
+    """Within the block each signal raises ``KeyboardInterrupt``, where no event loop takes it.
 
-    A signal that the parent process ignores (as ``nohup`` and a shell's ``&`` do) stays ignored.
-
-    Args:
-        tell: told how many there have been.
+    So SIGTERM ends a wait for a pipe, and what is open is closed. Afterwards the signals do what
+    they did before.
     """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    times = count(1)
-
-    def stop() -> None:
-        number = next(times)
-        tell(number)
-        if task is not None:
-            task.cancel()
-        if number > 1:
-            _let_go(loop)  # a third ends the process as the system does
-
-    # Windows has none, there asyncio.run cancels once, at Ctrl-C; nor has a second thread.
-    with suppress(NotImplementedError, RuntimeError):
-        for number in SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, stop)
+    before = {one: signal.signal(one, signal.default_int_handler) for one in handled()}
     try:
         yield
     finally:
-        _let_go(loop)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _let_go(loop: asyncio.AbstractEventLoop) -> None:
-    with suppress(NotImplementedError):
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T | int:
+    """Await work, which a signal cancels; return its result, or the exit code of an interruption.
+
+    The first signal cancels once, so that creates in flight keep their grace. The second cancels
+    again, which ends the grace. A third ends the process as the system does.
+
+    Args:
+        work: ends when it is cancelled, with everything known saved.
+        on_signal: called with the number of signals so far.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    numbers, times = count(1), 0
+
+    def stop() -> None:
+        nonlocal times
+        times = next(numbers)
+        if task is not None:
+            task.cancel()
+        if times > 1:
+            _leave_to_the_system(loop)
+        on_signal(times)
+
+    _take(loop, stop)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not times:
+            raise
+        return INTERRUPTED
+    finally:
+        if times > 1:
+            _leave_to_the_system(loop)
+        else:
+            _release(loop)
+
+
+def _take(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Have signals call ``stop`` on the loop."""
+
+    def wake(*_: object) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    with suppress(RuntimeError, ValueError):  # a thread that is not the main one takes none
+        for number in handled():
+            try:
+                loop.add_signal_handler(number, stop)
+            except NotImplementedError:  # Windows: its loops only wake up for a signal
+                signal.signal(number, wake)
+
+
+def _release(loop: asyncio.AbstractEventLoop) -> None:
+    """Have signals raise ``KeyboardInterrupt`` again."""
+    _reset(loop, signal.default_int_handler)
+
+
+def _leave_to_the_system(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the next signal end the process, and the loop tell nothing of what was cut off.
+
+    asyncio would log tracebacks of tasks that were cancelled in their clean-up; those may quote
+    the signed URL of a result.
+    """
+    _reset(loop, signal.SIG_DFL)
+    loop.set_exception_handler(lambda *_: None)
+
+
+def _reset(loop: asyncio.AbstractEventLoop, handler: Any) -> None:
+    with suppress(RuntimeError, ValueError):
+        for number in handled():
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+            signal.signal(number, handler)

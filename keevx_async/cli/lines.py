@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import math
-import sys
+import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import attrs
 from cyclopts import Parameter, Token
@@ -18,13 +18,21 @@ from keevx_async.errors import AuthenticationError, InvalidRequest, KeevxError, 
 from keevx_async.tasks import Task
 
 from .report import FAILED, OK, USAGE
+from .streams import print_error
 from .text import printable
 
 
 def _at_home(_: object, tokens: Sequence[Token]) -> Path:
     """Return the path that a word names: of ``--out=~/videos`` a shell leaves the ~ as it is."""
     path = Path(tokens[0].value)
-    return path.expanduser() if path.parts[:1] == ("~",) else path
+    if path.parts[:1] != ("~",):
+        return path
+    try:
+        return path.expanduser()
+    except RuntimeError:  # a container's user, who is in no list of users
+        raise ValueError(
+            f"{path}: this user has no home folder; set HOME, or name it whole"
+        ) from None
 
 
 Place = Annotated[Path, Parameter(converter=_at_home)]
@@ -41,14 +49,23 @@ def seconds(_: object, value: float | None) -> None:
         raise ValueError(f"{value} is no number of seconds from 0")
 
 
-def bear_any_text() -> None:
-    """Have stdout escape what its encoding has no letters for, as stderr does."""
-    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
+def complain(what: object) -> bool:
+    """Print an error, or another word that is no result; return whether it was written."""
+    return print_error(f"keevx: {printable(str(what))}")
 
 
-def complain(what: object) -> None:
-    """Print an error, or another word that is no result."""
-    print(f"keevx: {printable(str(what))}", file=sys.stderr, flush=True)
+def keep_ids(task_ids: Sequence[str]) -> None:
+    """Save task ids that are paid and could not be printed: a terminal was closed, a disk is full.
+
+    They go to standard error; where that is gone too, to ``keevx-task-ids.txt`` in the working
+    folder, or else in the folder for temporary files.
+    """
+    if complain(f"keep these task ids, which are paid and nobody read: {', '.join(task_ids)}"):
+        return
+    for folder in (Path(), Path(tempfile.gettempdir())):
+        with suppress(OSError), (folder / "keevx-task-ids.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{one}\n" for one in task_ids)
+            return
 
 
 class Teller:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, cast
 
 import attrs
@@ -13,7 +14,7 @@ from keevx_async.rules import MODELS, ModelRules
 
 from .dry import estimated
 from .lines import Json, Place, Teller, complain
-from .prompts import Prompts, problems
+from .prompts import Prompts, problems, told
 from .report import OK, USAGE
 from .sources import Form, opened
 from .text import printable
@@ -22,7 +23,7 @@ _NAMES = tuple(one.name for one in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-async def check(
+def check(
     file: Annotated[
         Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
     ],
@@ -37,12 +38,15 @@ async def check(
     teller = Teller(json)
     with opened(file, format) as source:
         _, wrong = problems(source)
-        for problem in wrong:
-            teller.tell(attrs.asdict(problem), str(problem))
         if wrong:
-            complain(f"mend what is named in {source.name}, and check again")
+            if json:
+                for problem in wrong:
+                    teller.tell(attrs.asdict(problem))
+            else:
+                teller.tell({}, *told(wrong))
+            complain(f"fix what is named in {source.name}, and check again")
             return USAGE
-        (await estimated(Prompts(source), None)).tell(source.name, as_json=json)
+        asyncio.run(estimated(Prompts(source), None)).tell(source.name, as_json=json)
     return OK
 
 

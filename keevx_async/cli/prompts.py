@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from attrs import fields_dict, frozen
 
 from keevx_async import ImageToVideo
-from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
+from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError, Violation
 from keevx_async.family import REQUESTS, request_by_name
 from keevx_async.images import glance
 from keevx_async.journal import first_try
 from keevx_async.kinds import Kind
 from keevx_async.requests import Request
 
-from .cells import KIND, kind_named
-from .sources import BadLine, Source
+from .cells import KEY, KIND, kind_named, ratio_made_a_time
+from .formats import BadLine
+from .sources import Source
 
-KEY = "key"
+MOST_TOLD = 50
+"""Faults of a file that are told one by one."""
+LINES_TOLD = 3
+"""Lines that are named beside the first, where many have the same fault."""
 LONGEST_TOLD = 300
 """Letters of a path that a person is told."""
 
@@ -35,15 +39,36 @@ class Job:
 
 @frozen
 class Problem:
-    """One fault of a file, as a person is told it."""
+    """One fault of a file, as a person is told it.
+
+    Attributes:
+        file: what a person calls it.
+        line: the first that has the fault; 0: it is the whole file's.
+        message: what is wrong.
+        more_lines: the others that have the same fault.
+    """
 
     file: str
     line: int
     message: str
+    more_lines: Sequence[int] = ()
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.message}"
+        return f"{where}: {self.message}{''.join(self._elsewhere())}"
+
+    def _elsewhere(self) -> Iterator[str]:
+        if count := len(self.more_lines):
+            yield f" … in {count:,} more line{'s' * (count > 1)} ("
+            yield ", ".join(map(str, self.more_lines[:LINES_TOLD]))
+            yield ", …)" if count > LINES_TOLD else ")"
+
+
+def told(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield the lines that tell a person of a file's faults; of very many, the first."""
+    yield from map(str, problems[:MOST_TOLD])
+    if len(problems) > MOST_TOLD:
+        yield f"… and {len(problems) - MOST_TOLD:,} more"
 
 
 def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
@@ -94,21 +119,30 @@ class Prompts:
         return self._under_way.pop(id(request))
 
 
-def problems(file: Path | Source) -> tuple[int, list[Problem]]:
-    """Read a file through; return how many jobs it holds, and all that is wrong with it."""
-    found: list[Problem] = []
+def problems(
+    file: Path | Source, check: Callable[[Job], str | None] = lambda _: None
+) -> tuple[int, list[Problem]]:
+    """Read a file through; return how many jobs it holds, and all that is wrong with it.
+
+    Args:
+        file: its lines are read, and no more than one is held.
+        check: says what else is wrong with a job that breaks no rule.
+    """
     name = file.name if isinstance(file, Source) else str(file)
+    lines: dict[str, list[int]] = {}  # that have a fault
     count = 0
     try:
         for job in jobs(file):
             count += 1
-            if isinstance(job, BadLine):
-                found += [Problem(name, job.line, one) for one in job.messages]
+            fault = check(job) if isinstance(job, Job) else None
+            messages = job.messages if isinstance(job, BadLine) else (fault,) if fault else ()
+            for message in messages:
+                lines.setdefault(message, []).append(job.line)
     except OSError as error:
-        found.append(Problem(name, 0, f"cannot be read: {error.strerror or error}"))
-    if not count and not found:
-        found.append(Problem(name, 0, "holds no prompts"))
-    return count, found
+        lines[f"cannot be read: {error.strerror or error}"] = [0]
+    if not count and not lines:
+        lines["holds no prompts"] = [0]
+    return count, [Problem(name, line, said, more) for said, (line, *more) in lines.items()]
 
 
 def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
@@ -125,10 +159,21 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
         kind = request_by_name(kind_named(named))
         request = kind.from_dict(with_paths(kind, row, folder))
     except InvalidRequest as error:
-        return BadLine(line, tuple(map(str, error.violations)))
+        return BadLine(line, tuple(map(_explained, error.violations)))
     if missing := tuple(_missing(request)):
         return BadLine(line, missing)
     return Job(line, request, key)
+
+
+def _explained(violation: Violation) -> str:
+    """Say what is broken; of a ratio that a spreadsheet has taken for a time, that it has."""
+    said, value = str(violation), violation.value
+    if violation.rule != "allowed" or not violation.field.endswith("ratio"):
+        return said
+    ratio = ratio_made_a_time(value) if isinstance(value, str) else None
+    if ratio is None or ratio == value:
+        return said
+    return f"{said}; a spreadsheet made a time of {ratio}: format the column as text"
 
 
 def _forgotten(row: Mapping[str, Any]) -> str | None:

@@ -142,12 +142,11 @@ class Report:
             return
         try:
             print(text, flush=True)
-        except BrokenPipeError:
-            abandon(sys.stdout)
         except OSError as error:
             abandon(sys.stdout)
-            why = error.strerror or error
-            ERRORS.print(f"keevx: standard output is no longer written: {why}")
+            if self._json or not isinstance(error, BrokenPipeError):  # as head does, of lines
+                why = error.strerror or error
+                ERRORS.print(f"keevx: standard output is no longer written: {why}")
 
     def close(self, out: Path) -> int:
         """Tell the sum, and return the exit code."""

@@ -1,36 +1,32 @@
-"""Where prompts are read from: a file or standard input, JSON lines or CSV, row by row."""
+"""Where prompts are read from: a file, standard input, or another pipe."""
 
 from __future__ import annotations
 
-import csv
-import json
-import shutil
+import codecs
+import io
+import os
+import select
+import stat
 import sys
-from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, Literal
+from typing import Literal
 
 from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
 
-from .cells import typed
+from .formats import Row, is_json, read_csv, read_json
 
 Form = Literal["jsonl", "csv"]
 STDIN = "-"
-SUFFIXES: dict[str, Form] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-
-
-class BadLine(Exception):
-    """A line that is no request; says why."""
-
-    def __init__(self, line: int, messages: tuple[str, ...]) -> None:
-        super().__init__(line, messages)
-        self.line = line
-        self.messages = messages
+SUFFIXES: dict[str, Form] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+DEVICES = ("/dev/", "/proc/")
+"""Where a file may go on reading where another reader of it stopped: macOS's /dev/stdin."""
+NOT_DECODED = "keevx.not-decoded"
+codecs.register_error(NOT_DECODED, lambda error: ("\udc80", getattr(error, "end", 0)))
 
 
 @frozen
@@ -53,94 +49,122 @@ class Source:
     @classmethod
     def of(cls, path: Path, form: Form | None = None) -> Source:
         """Return a file as a source."""
-        return cls(path, str(path), path.resolve().parent, form)
+        form = form or SUFFIXES.get(path.suffix.lower())
+        return cls(path, str(path), Path(os.path.realpath(path)).parent, form)
 
-    def rows(self) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
+    def rows(self) -> Iterator[Row]:
         """Yield each row and its line number, blank lines left out.
 
         Raises:
             OSError: the file cannot be read.
         """
-        with self.path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            form = self.form or SUFFIXES.get(self.path.suffix.lower()) or _sniffed(file)
-            yield from (_csv_rows if form == "csv" else _json_rows)(file)
+        with self.path.open("rb") as file:
+            encoding = encoding_of(file.read(4))
+        with self.path.open(encoding=encoding, errors=NOT_DECODED, newline="") as text:
+            form = self.form or ("jsonl" if is_json(text) else "csv")
+            yield from (read_csv if form == "csv" else read_json)(text)
+
+
+def encoding_of(head: bytes) -> str:
+    """Return the encoding of a text by its first bytes.
+
+    1. A byte-order mark of UTF-16, which Excel's "Unicode Text" and PowerShell write.
+    2. Every second byte is zero: UTF-16 without a mark, for a header or JSON begins in ASCII.
+    3. Anything else is UTF-8, with or without a mark. An older code page is not guessed: which
+       one it is cannot be known, and a prompt that is read in a wrong one would be paid.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(head) == 4 and (zeros := [not byte for byte in head]) in (
+        [False, True, False, True],
+        [True, False, True, False],
+    ):
+        return "utf-16-be" if zeros[0] else "utf-16-le"
+    return "utf-8-sig"
+
+
+def is_read_once(path: Path) -> bool:
+    """Tell whether a path leads to what cannot be read twice: a pipe, a terminal, a device."""
+    if str(path) == STDIN or str(path).startswith(DEVICES):
+        return True
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 @contextmanager
 def opened(file: Path, form: Form | None) -> Generator[Source]:
-    """Return what a command line named; standard input is kept, for it is read twice.
+    """Return what a command line named.
+
+    Prompts are read twice: all are checked before the first is sent. So what can be read only
+    once is copied to a temporary file first, until its writer closes it; then local paths are
+    relative to the working folder.
 
     Raises:
-        ConfigurationError: standard input is a terminal.
+        ConfigurationError: it is a terminal, it cannot be copied, or the working folder is gone.
     """
-    if str(file) != STDIN:
+    if not is_read_once(file):
+        working_folder()
         yield Source.of(file, form)
         return
-    if sys.stdin.isatty():
+    name = "stdin" if str(file) == STDIN else str(file)
+    try:
+        kept = TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _cannot_keep(name, error) from None
+    with kept as folder:
+        path = Path(folder) / "prompts"
+        try:
+            with _opened_once(file) as source:
+                if source.isatty():
+                    raise ConfigurationError(
+                        f"{name} is a terminal; pipe the prompts in, or name a file"
+                    )
+                _copy(source, path, name)
+        except OSError as error:
+            raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
+        form = form or SUFFIXES.get(file.suffix.lower())
+        yield Source(path, name, working_folder(), form)
+
+
+def working_folder() -> Path:
+    """Return the folder that the command runs in.
+
+    Raises:
+        ConfigurationError: it was removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError:
         raise ConfigurationError(
-            "standard input is a terminal; pipe the prompts in, or name a file"
-        )
-    with TemporaryDirectory(prefix="keevx-") as folder:
-        path = Path(folder) / "stdin"
-        with path.open("wb") as spool:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-        yield Source(path, "stdin", Path.cwd(), form)
+            "the folder that this runs in is gone; change to one that is there"
+        ) from None
 
 
-def _sniffed(file: IO[str]) -> Form:
-    """Tell JSON lines by their first letter: no header of ours begins with a bracket."""
-    is_json = file.read(4096).lstrip().startswith(("{", "["))
-    file.seek(0)
-    return "jsonl" if is_json else "csv"
+def _opened_once(file: Path) -> io.RawIOBase:
+    if str(file) == STDIN:
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    return file.open("rb", buffering=0)
 
 
-def _json_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
+def _copy(source: io.RawIOBase, path: Path, name: str) -> None:
+    """Copy all of a source that may be non-blocking, and then has nothing yet, not its end."""
+    while (piece := source.read(65536)) != b"":
+        if piece is None:
+            select.select((source,), (), ())
             continue
         try:
-            row = json.loads(_decoded(text.strip()))
-        except (ValueError, RecursionError) as error:
-            yield line, BadLine(line, (_no_json(error),))
-            continue
-        yield line, row if isinstance(row, dict) else BadLine(line, ("is no JSON object",))
+            with path.open("ab") as kept:
+                kept.write(piece)
+        except OSError as error:
+            raise _cannot_keep(name, error) from None
+    path.touch()
 
 
-def _decoded(text: str) -> str:
-    """Return text if it was UTF-8; what was not came as lone surrogates."""
-    if not text.isascii():
-        text.encode()
-    return text
-
-
-def _no_json(error: Exception) -> str:
-    if isinstance(error, UnicodeError):
-        return "is not UTF-8 text; save the file as UTF-8"
-    if isinstance(error, json.JSONDecodeError):
-        return f"is no JSON at column {error.colno}: {error.msg}"
-    return "is no JSON"
-
-
-def _csv_rows(file: IO[str]) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
-    reader = csv.DictReader(map(_decoded, file), strict=True)
-    try:
-        if twice := _twice(reader.fieldnames or ()):
-            yield 1, BadLine(1, tuple(f"{name}: has two columns" for name in twice))
-            return
-        for row in reader:
-            yield reader.line_num, _csv_row(reader.line_num, row)
-    except UnicodeError:
-        line = reader.line_num + 1  # it counts what it was given
-        yield line, BadLine(line, ("is not UTF-8 text; save the file as UTF-8",))
-    except csv.Error as error:
-        yield reader.line_num, BadLine(reader.line_num, (f"is no CSV: {error}",))
-
-
-def _twice(names: Iterable[str]) -> list[str]:
-    return [name for name, count in Counter(names).items() if count > 1]
-
-
-def _csv_row(line: int, row: dict[str | Any, str | Any]) -> dict[str, Any] | BadLine:
-    if None in row:
-        return BadLine(line, ("has more cells than the header",))
-    return typed({name: text.strip() for name, text in row.items() if text})
+def _cannot_keep(name: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} can be read only once, and there is no room for a copy: {error.strerror}; set "
+        "TMPDIR to a folder with room, or save the prompts to a file and name that"
+    )

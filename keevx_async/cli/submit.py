@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -21,10 +22,11 @@ from keevx_async.requests import Request
 from keevx_async.tasks import Outcome
 
 from .commands import HELP
-from .interrupts import AT_ONCE, STOPPING, interruptible
-from .lines import FLAG, Download, Json, Place, Teller, complain
+from .interrupts import AT_ONCE, STOPPING, stoppable
+from .lines import FLAG, Download, Json, Place, Teller, complain, keep_ids
 from .prompts import fault_of, with_paths
-from .report import ERRORS, INTERRUPTED, OK, UNCERTAIN
+from .report import ERRORS, OK, UNCERTAIN
+from .sources import working_folder
 from .verbs import PATIENCE, see_through
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
@@ -56,16 +58,18 @@ def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         **fields: Any,
     ) -> int:
         request, teller = _request(kind, fields), Teller(json)
-        with interruptible(lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)):
-            try:
-                async with Keevx(journal=journal, retry=PATIENCE) as keevx:
-                    fan = keevx.submit_many([request], key=lambda _: key)
-                    ids = await _create(fan, teller, journal)
-                    if not (ids and (wait or download)):
-                        return OK if ids else UNCERTAIN
-                    return await see_through(keevx, ids, teller, download)
-            except asyncio.CancelledError:
-                return INTERRUPTED
+
+        async def work() -> int:
+            async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+                fan = keevx.submit_many([request], key=lambda _: key)
+                ids = await _create(fan, teller, journal)
+                if not (ids and (wait or download)):
+                    return OK if ids else UNCERTAIN
+                return await see_through(keevx, ids, teller, download)
+
+        return await stoppable(
+            work(), lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)
+        )
 
     cast(Any, submit).__signature__ = _signature(kind, submit)
     return submit
@@ -77,7 +81,8 @@ async def _create(fan: FanOut[Request], teller: Teller, journal: Path | None) ->
         (outcome,) = [outcome async for outcome in fan]
     except asyncio.CancelledError:
         for outcome in fan.outcomes:
-            _tell(outcome, teller, journal)
+            with suppress(OSError):  # the ids were saved, and the interruption goes on
+                _tell(outcome, teller, journal)
         raise
     _tell(outcome, teller, journal)
     if outcome.error is not None and not isinstance(outcome.error, SubmissionUncertain):
@@ -93,8 +98,8 @@ def _tell(outcome: Outcome[Request], teller: Teller, journal: Path | None) -> No
         return
     try:
         teller.tell({"key": outcome.key, "task_ids": ids}, *ids)
-    except BrokenPipeError:
-        complain(f"keep these task ids, which are paid and nobody read: {', '.join(ids)}")
+    except OSError:
+        keep_ids(ids)
         raise
 
 
@@ -107,7 +112,7 @@ def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
 def _request(kind: type[Request], given: dict[str, Any]) -> Request:
     """Return the request that options make; a source that is no URL is a local file."""
     try:
-        request = kind.from_dict(with_paths(kind, given, Path.cwd()))
+        request = kind.from_dict(with_paths(kind, given, working_folder()))
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
