@@ -222,6 +222,8 @@ class Creator:
         if ids is not None:
             self._lane.accepted(turn)
             return ids
+        if not reply.complete:  # a refusal is believed only when it came whole
+            raise SubmissionUncertain(plan.request, plan.key, reply.reason)
         if fate is Fate.REFUSED:
             raise self._refusal(reply, code, envelope.msg if envelope else "", plan, turn)
         said = reply.body[:300].decode("utf-8", "replace")

@@ -84,6 +84,8 @@ class Querier:
             reply = await self._exchange.exchange(call)
         except Fault as fault:
             raise Again(ConnectionFailed(self._host, fault.reason)) from fault
+        if not reply.complete:
+            raise Again(ConnectionFailed(self._host, reply.reason))
         envelope = decode_envelope(reply.body)
         if envelope is not None and envelope.code == 0 and reply.status < 400:
             return reply, envelope

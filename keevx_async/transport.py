@@ -42,11 +42,23 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """One whole answer."""
+    """One answer.
+
+    Attributes:
+        status: the HTTP status.
+        headers: looked up without regard to case.
+        body: decoded, at most 1 MiB of it.
+        complete: False where the body ended before its framing said so: the connection broke,
+            the framing was malformed, time ran out, or it was longer than 1 MiB. ``body`` then
+            holds what had arrived.
+        reason: what broke it off, without URL query, key or body.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    complete: bool = True
+    reason: str = ""
 
 
 def whole_timeout(seconds: float) -> aiohttp.ClientTimeout:
