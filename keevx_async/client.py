@@ -54,7 +54,10 @@ class Keevx(Session):
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: most creates in flight.
         headers: sent along with every API call.
-        session: a session of yours, which is never closed here.
+        session: a session of yours, which is never closed here. Its connector, headers, proxy and
+            trace configs are used, and with ``trust_env`` the environment's proxies. Its
+            middlewares, cookies, timeouts and ``raise_for_status`` are not. One with ``auth=``,
+            or whose netrc holds a login for the API's host, is refused.
         on_event: told what happens, as events of ``keevx_async.events``; must not block.
 
     Raises:

@@ -28,7 +28,7 @@ from .offers import Offers
 from .requests import Request
 from .retry import Again, Retrier
 from .settling import Settlements
-from .transport import Call, Exchange, Reply
+from .transport import Call, Exchange, Reply, interruption_of
 from .verdict import Fate, Fault, api_error, fate_of, is_rate_limit, is_transient, retry_after
 from .wire import canonical_body, decode_envelope, decode_ids, encode_request
 
@@ -208,7 +208,12 @@ class Creator:
             if fault.fate is Fate.NOT_SENT:
                 raise Again(ConnectionFailed(self._host, fault.reason)) from fault
             raise SubmissionUncertain(plan.request, plan.key, fault.reason) from fault
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            interruption = interruption_of(error)
+            if not interruption.sent:
+                raise
+            if interruption.reply is not None:
+                return self._read(interruption.reply, plan, turn)
             # The task is the fan-out's or carry()'s, which wait for it to end.
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None

@@ -1,4 +1,4 @@
-"""One exchange over aiohttp, and the connection pool it uses. Nothing here repeats anything."""
+"""One exchange over aiohttp: what was sent, and all that came back. Nothing here is repeated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from .connections import ATTEMPT, Attempt, CheckedConnector
 from .deadlines import Deadline, Deadlines
 from .errors import ConfigurationError
+from .framing import LONGEST_BODY, decode_body, read_answer
+from .pool import check_headers, check_lent, open_pool
 from .verdict import Fault
 
 log = logging.getLogger("keevx_async")
@@ -90,7 +93,8 @@ class Exchange(Protocol):
 
 
 # Looked up along an exception's bases, nearest first: was the request, as far as can be
-# known, sent? False only where aiohttp raises it before the first byte of a request.
+# known, sent? False only where aiohttp raises it before the first byte of a request. Asked only
+# where no connector of ours saw the request, as under a mock.
 SENT: dict[type[BaseException], bool] = {
     aiohttp.ClientConnectorError: False,  # refused, DNS, TLS, certificate, proxy, unix socket
     aiohttp.ConnectionTimeoutError: False,  # connect timeout, wait for the pool
@@ -111,6 +115,24 @@ def fault_of(error: Exception) -> Fault:
     return Fault(_reason(error), sent=sent)
 
 
+def _was_sent(error: BaseException, attempt: Attempt) -> bool:
+    """Tell whether Keevx may have seen the request.
+
+    1. A connection took it: it may have.
+    2. A connector looked for a connection and returned none: it cannot have, whatever the error.
+    3. No connector was asked, and aiohttp refused what it was given: likewise.
+    4. No connector was asked, and the error looks like one of an exchange: whoever raised it in
+       aiohttp's stead (a mock) means what the exception's type says.
+    """
+    if attempt.tap is not None:
+        return True
+    if attempt.connecting:
+        return False
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return fault_of(error).sent
+    return isinstance(error, asyncio.CancelledError)
+
+
 def _reason(error: Exception) -> str:
     """Name an error without its URL, whose query may hold a signature."""
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
@@ -120,13 +142,32 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
+class Interruption(NamedTuple):
+    """The first argument of a ``CancelledError`` that leaves an exchange other than a GET.
+
+    Attributes:
+        sent: False only where no connection had taken the request.
+        reply: what had come of an answer, if any.
+    """
+
+    sent: bool
+    reply: Reply | None
+
+
+def interruption_of(error: asyncio.CancelledError) -> Interruption:
+    """Return how far a cancelled exchange had come; where nothing says so, it was sent."""
+    found = next((one for one in error.args if isinstance(one, Interruption)), None)
+    return found or Interruption(sent=True, reply=None)
+
+
 class _Here(NamedTuple):
-    """What is used on one event loop; there is no pool where the session is borrowed."""
+    """What is used on one event loop."""
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
+    connector: CheckedConnector
     deadlines: Deadlines
-    pool: AsyncGenerator[aiohttp.ClientSession] | None
+    pool: AsyncGenerator[aiohttp.ClientSession]
 
 
 class Transport:
@@ -136,7 +177,13 @@ class Transport:
         base_url: where the API lies.
         headers: sent with every API call, never to another host.
         timeout: for one exchange.
-        session: a borrowed session, used as it is and never closed.
+        session: a borrowed session, never closed. Its connector, headers, proxy and trace
+            configs are used, and with ``trust_env`` the environment's proxies. Nothing else of
+            it is: not its middlewares, cookies, timeouts or ``raise_for_status``, for they could
+            change what an answer means, or send a paid request twice.
+
+    Raises:
+        ConfigurationError: a header cannot be sent, or the session would send a login of its own.
     """
 
     def __init__(
@@ -149,9 +196,12 @@ class Transport:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
         self._base = base_url.rstrip("/")
+        check_headers(headers)
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)
+        if session is not None:
+            check_lent(session, urlsplit(base_url).hostname or "")
         self._borrowed = session
         self._closed = False
         self._here: _Here | None = None
@@ -174,19 +224,27 @@ class Transport:
         here = self._here
         if here is None or here.loop is not asyncio.get_running_loop() or here.session.closed:
             return None
+        if self._borrowed is not None and self._borrowed.closed:
+            return None
         return here
 
     async def _open(self) -> _Here:
         if self._closed:
             raise ConfigurationError(CLOSED)
-        pool, session = None, self._borrowed
-        if session is None:
-            pool = _open_pool(self.timeout)
-            session = await anext(pool)
-        elif session.closed:
+        loop, lent = asyncio.get_running_loop(), self._borrowed
+        if lent is not None and lent.closed:
             raise ConfigurationError("the session given as session= is closed; give an open one")
-        loop = asyncio.get_running_loop()
-        here = self._here = _Here(loop, session, Deadlines(self.timeout.total), pool)
+        if lent is not None and getattr(lent, "_loop", loop) is not loop:
+            raise ConfigurationError(
+                "the session given as session= belongs to another event loop; "
+                "make it in the one that it is used in"
+            )
+        pool = open_pool(self.timeout, lent)
+        session = await anext(pool)
+        connector = session.connector
+        assert isinstance(connector, CheckedConnector)  # noqa: S101 - for type checkers
+        here = _Here(loop, session, connector, Deadlines(self.timeout.total), pool)
+        self._here = here
         return here
 
     def proxy(self, url: URL) -> str | None:
@@ -197,17 +255,23 @@ class Transport:
     def _find_proxy(self, origin: str) -> str | None:
         parts = urlsplit(origin)
         host = parts.hostname or ""
-        free = self._borrowed is not None or host in _LOOPBACK or proxy_bypass(host)
+        lent = self._borrowed
+        no_environment = lent is not None and not lent.trust_env
+        free = no_environment or host in _LOOPBACK or proxy_bypass(host)
         found = self._proxies[origin] = None if free else getproxies().get(parts.scheme)
         return found
 
     async def exchange(self, call: Call) -> Reply:
-        """Send call once and return the whole answer.
+        """Send call once and return the answer, or what came of it.
 
         Raises:
             Fault: there was no answer.
+            ConfigurationError: aiohttp cannot send it; nothing was sent.
+            CancelledError: with an ``Interruption``, unless the call is a GET.
         """
         here = self._ready() or await self._open()
+        attempt = Attempt(once=call.method != "GET")
+        ATTEMPT.set(attempt)
         try:
             with Deadline(here.deadlines if not call.allowance else self._extended(call)):
                 answer = await here.session.request(
@@ -217,23 +281,40 @@ class Transport:
                     headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
                     timeout=self._parts,
                     allow_redirects=False,
+                    auto_decompress=False,
                     proxy=self._api_proxy,
                 )
-                # Read to its end it is released, and when that fails read() closes it: no
-                # ``async with`` is needed, which costs as much as all the rest of this.
                 content = answer.content
-                body = content.read_nowait() if content.is_eof() else await answer.read()
-                reply = Reply(answer.status, answer.headers, body)
-                if not answer.closed:  # it wants to speak another protocol
-                    answer.release()
-        except (aiohttp.ClientError, OSError) as error:
-            fault = fault_of(error)
+                body = content.read_nowait() if content.is_eof() else await _read(answer)
+                if not answer.closed:  # too long, or it wants to speak another protocol
+                    answer.close()
+        except asyncio.CancelledError as error:
+            if attempt.once:
+                reply = _salvaged(attempt, "cancelled before its end")
+                error.args = (Interruption(_was_sent(error, attempt), reply),)
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
+            failure = _failure(error, attempt, self.host)
         else:
+            reply = _reply(answer.status, answer.headers, body, "")
+            tap = attempt.tap
+            if tap is not None:
+                tap.finish(body, here.loop.time())
+                if (keep_alive := answer.headers.get("Keep-Alive")) is not None:
+                    here.connector.heed(keep_alive)
             log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
             return reply
+        finally:
+            ATTEMPT.set(None)
         # Out here, so that it has no cause: some of aiohttp's errors hold the request's headers.
-        log.debug("%s %s: %s", call.method, call.path, fault.reason)
-        raise fault
+        tap = attempt.tap
+        if attempt.once and tap is not None and tap.reused and not tap.received:
+            here.connector.distrust(here.loop.time())
+        if isinstance(failure, Reply):
+            log.debug("%s %s: HTTP %d, %s", call.method, call.path, failure.status, failure.reason)
+            return failure
+        log.debug("%s %s: %s", call.method, call.path, failure)
+        raise failure
 
     def _extended(self, call: Call) -> Deadlines:
         total = self.timeout.total
@@ -245,19 +326,45 @@ class Transport:
         here, self._here = self._here, None
         if here is None or here.loop is not asyncio.get_running_loop():
             return  # what is under way in a borrowed session still meets its deadline
-        if here.pool is not None:
-            await here.pool.aclose()
+        await here.pool.aclose()
 
 
-async def _open_pool(timeout: aiohttp.ClientTimeout) -> AsyncGenerator[aiohttp.ClientSession]:
-    """Yield a session that closes with the generator.
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Return a body to its end, or until it is too long."""
+    parts, size = list[bytes](), 0
+    try:
+        while size <= LONGEST_BODY and (part := await answer.content.readany()):
+            parts.append(part)
+            size += len(part)
+    except BaseException:
+        answer.close()
+        raise
+    return b"".join(parts)
 
-    A generator, because a loop that ends closes those it still has (``shutdown_asyncgens``):
-    a client that outlives its loop leaves no socket behind.
-    """
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=timeout,
-    ) as session:
-        yield session
+
+def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> Reply:
+    encoding = headers.get("Content-Encoding")
+    if encoding is not None or len(body) > LONGEST_BODY:
+        body, wrong = decode_body(body, encoding or "")
+        reason = reason or wrong
+    return Reply(status, headers, body, not reason, reason)
+
+
+def _salvaged(attempt: Attempt, reason: str) -> Reply | None:
+    """Return what came of an answer that aiohttp gave up, read from its raw bytes."""
+    tap = attempt.tap
+    answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
+    if answer is None:
+        return None
+    body = answer.body
+    return _reply(answer.status, CIMultiDict(answer.headers), body, reason * (not answer.complete))
+
+
+def _failure(error: Exception, attempt: Attempt, host: str) -> Reply | Fault | ConfigurationError:
+    """Return what an exception of aiohttp's comes to."""
+    sent, reason = _was_sent(error, attempt), _reason(error)
+    if sent:
+        return _salvaged(attempt, reason) or Fault(reason, sent=True)
+    if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
+        return ConfigurationError(f"nothing can be sent to {host}: {type(error).__name__}: {error}")
+    return Fault(reason, sent=False)

@@ -36,6 +36,9 @@ ROOMS = [
     "pacing",
     "durations",
     "polling",
+    "framing",
+    "connections",
+    "pool",
     "deadlines",
     "transport",
     "retry",
@@ -71,8 +74,9 @@ GUESTS = {"cli", "docket"}  # use the face, as a user would
 FENCE: dict[str, set[str]] = {
     "attr": {"*"},
     "attrs": {"*"},
-    "aiohttp": {"transport", "downloads", "uploads", "callbacks", "testing"},
+    "aiohttp": {"connections", "pool", "transport", "downloads", "uploads", "callbacks", "testing"},
     "multidict": {
+        "pool",
         "transport",
         "downloads",
         "uploads",
@@ -102,7 +106,7 @@ LAZY = {
     "testing/__init__.py",
     "testing/plugin.py",
 }
-LONGEST = 350
+LONGEST = 450
 
 
 class Import(NamedTuple):
@@ -313,7 +317,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "from keevx_async import Keevx\n", "client imports the face"),
         ("testing/server.py", "from ..rules import MODELS\n", "but it stands alone"),
         ("testing/server.py", "from keevx_async import MODELS\n", "but it stands alone"),
-        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, downloads"),
+        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, connections"),
         ("client.py", "from yarl import URL\n", "imports yarl, which is fenced"),
         ("__init__.py", "import aiohttp.web\n", "imports aiohttp, which is fenced"),
         ("client.py", "from tenacity import retry\n", "imports tenacity, which is fenced"),
@@ -323,7 +327,7 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         ("client.py", "import cyclopts\n", "imports cyclopts, which is fenced into cli"),
         ("client.py", "import httpx\n", "imports httpx, which FENCE of test_layers.py"),
         ("attic.py", "", "attic.py: attic is no known room; give it its place in ROOMS"),
-        ("wire.py", "x = 1\n" * 351, "wire.py: 351 lines, at most 350"),
+        ("wire.py", "x = 1\n" * 451, "wire.py: 451 lines, at most 450"),
         ("journal/store.py", "from . import Journal\n", "a circle: keevx_async.journal"),
     ],
 )

@@ -1,0 +1,262 @@
+"""Which connection an exchange goes out on, and what arrived on it.
+
+aiohttp hands out any kept connection, and tells by an exception's type alone what became of a
+request. A paid create needs more: a connection that will not be closed under it, no answer left
+over from before, whether a connection took the request at all, and every byte that came back.
+
+``CheckedConnector`` stands before any aiohttp connector, ours or a lent one, and a ``Tap``
+between each connection and aiohttp's own protocol. Both rest on what aiohttp and asyncio
+document: ``BaseConnector.connect``, ``Connection.protocol``, ``.transport`` and ``.close``, and
+``transport.set_protocol``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import select
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, cast
+
+import aiohttp
+
+from .framing import LONGEST_BODY
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+LONGEST_IDLE = 2.0
+"""Seconds. uvicorn and Node close kept connections after 5, some proxies after 2."""
+PROBE = 0.05
+"""Seconds for which a host's first kept connection must stay open to show that it keeps any."""
+DISTRUST = 60.0
+"""Seconds for which creates take new connections only, once a kept one was lost."""
+
+_MOST_RECORDED = LONGEST_BODY + 2**18  # the header block and the chunks' sizes come on top
+_KEEP_ALIVE = re.compile(r"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Attempt:
+    """One exchange on its way to a connection.
+
+    Attributes:
+        once: the request must not be sent twice, so it is particular about its connection.
+        connecting: a connector began to look for a connection.
+        tap: the connection that took the request; None until one has.
+    """
+
+    __slots__ = ("connecting", "once", "tap")
+
+    def __init__(self, *, once: bool) -> None:
+        self.once = once
+        self.connecting = False
+        self.tap: Tap | None = None
+
+
+ATTEMPT: ContextVar[Attempt | None] = ContextVar("keevx_async_attempt", default=None)
+"""The exchange that the running task makes; None for downloads, which need no care."""
+
+
+class Tap(asyncio.Protocol):
+    """Hands on what a transport says, and keeps what came since the last request.
+
+    Attributes:
+        received: what came, up to a bound; None while it is not watched.
+        reused: the connection has carried an exchange before this one.
+        idle_since: when its last exchange ended, in seconds of the loop's clock; None during one.
+    """
+
+    __slots__ = ("_handler", "_looks", "_size", "_transport", "idle_since", "received", "reused")
+
+    def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
+        self.received: list[bytes] | None = None
+        self.reused = False
+        self.idle_since: float | None = None
+        self._handler = handler
+        self._transport = transport
+        self._looks = _looks_at(transport)
+        self._size = 0
+
+    def begin(self) -> None:
+        """Begin an exchange: keep what comes from here on."""
+        self.reused = self.idle_since is not None
+        self.idle_since = None
+        self.received = []
+        self._size = 0
+
+    def finish(self, body: bytes, now: float) -> None:
+        """End an exchange that brought a whole answer, whose body as sent is given.
+
+        Where more came with the answer than belongs to it, the connection stays unwatched, so
+        that no paid request goes out on it.
+        """
+        last = self.received[-1] if self.received else b""
+        ends = (body or b"\r\n\r\n", _LAST_CHUNK)
+        if not last.endswith(ends):
+            last = b"".join(self.received or ())
+        self.received = [] if last.endswith(ends) else None
+        self.idle_since = now
+
+    def leave_unwatched(self, now: float) -> None:
+        """Let an exchange pass without recording it."""
+        self.received, self.idle_since = None, now
+
+    def has_stray_bytes(self) -> bool:
+        """Tell whether something came on the idle connection: it answers no request of ours."""
+        return bool(self.received) or (self.received is None and self._handler.should_close)
+
+    def is_open(self) -> bool:
+        """Tell whether the idle connection is open, even by what lies unread in its socket."""
+        return not (self._transport.is_closing() or self._looks(0))
+
+    def data_received(self, data: bytes) -> None:
+        """Record and hand on."""
+        if self.received is not None and self._size < _MOST_RECORDED:
+            self.received.append(data)
+            self._size += len(data)
+        self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Hand on."""
+        return cast("bool | None", self._handler.eof_received())  # type: ignore[func-returns-value]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand on."""
+        self._handler.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Hand on."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Hand on."""
+        self._handler.resume_writing()
+
+
+def _looks_at(transport: asyncio.Transport) -> Callable[[int], object]:
+    """Return what tells whether bytes, an end or an error lie unread in a transport's socket."""
+    sock = transport.get_extra_info("socket")
+    descriptor = -1 if sock is None else sock.fileno()
+    if descriptor < 0:  # closed, which the transport knows too
+        return bool
+    if not hasattr(select, "poll"):  # Windows, whose select() has no bound on descriptors
+        return lambda _: select.select([descriptor], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
+
+
+class CheckedConnector(aiohttp.BaseConnector):
+    """Hands out the connections of another connector, and looks at each first.
+
+    A request that must not be sent twice goes out on a connection that is new, or that has been
+    idle for less than two seconds (or half of what the host's ``Keep-Alive: timeout=`` says, if
+    that is less), is open, and has brought nothing while idle. Any other is closed.
+
+    Args:
+        inner: where connections come from and go back to; it is never closed here.
+    """
+
+    def __init__(self, inner: aiohttp.BaseConnector) -> None:
+        super().__init__()
+        self.allowed_protocol_schema_set = inner.allowed_protocol_schema_set
+        self._inner = inner
+        self._longest_idle = LONGEST_IDLE
+        self._keeps = False
+        self._distrusted_until = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """Whether the other connector is closed."""
+        return self._inner.closed
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        """Return a connection that is fit for the exchange under way."""
+        attempt = ATTEMPT.get()
+        if attempt is None:
+            connection = await self._inner.connect(req, traces, timeout)
+            _tap_of(connection).leave_unwatched(self._loop.time())
+            return connection
+        attempt.connecting = True
+        while True:
+            connection = await self._inner.connect(req, traces, timeout)
+            tap = _tap_of(connection)
+            if tap.idle_since is None:  # it is new
+                break
+            if attempt.once and not self._keeps:
+                try:
+                    await self._probe(tap)
+                except BaseException:
+                    connection.close()
+                    raise
+            if self._is_fit(tap, once=attempt.once):
+                break
+            connection.close()
+        tap.begin()
+        attempt.tap = tap
+        return connection
+
+    async def _probe(self, tap: Tap) -> None:
+        """Learn from a kept connection whether this host keeps connections at all.
+
+        Some hosts close after each answer without saying so, and the end comes a moment later:
+        on the first connection that is to be used again, that moment is waited for.
+        """
+        now = self._loop.time()
+        if self._is_young(tap, now):
+            await asyncio.sleep(PROBE - (now - cast(float, tap.idle_since)))
+            self._keeps = self._is_young(tap, self._loop.time()) and tap.is_open()
+
+    def _is_fit(self, tap: Tap, *, once: bool) -> bool:
+        """Tell whether a used connection may carry the request.
+
+        1. Something came on it while it was idle: it would be taken for the answer.
+        2. The request may be sent twice: aiohttp's own judgement does.
+        3. It was idle for too long, nobody watched it, or a kept one was lost a moment ago.
+        4. It was closed within the time in which it should have been kept.
+        """
+        now = self._loop.time()
+        if tap.has_stray_bytes():
+            self.distrust(now)
+            return False
+        if not once:
+            return True
+        if tap.received is None or not self._is_young(tap, now):
+            return False
+        if not tap.is_open():
+            self.distrust(now)
+            return False
+        return self._keeps
+
+    def _is_young(self, tap: Tap, now: float) -> bool:
+        idle = now - cast(float, tap.idle_since)
+        return now >= self._distrusted_until and idle < self._longest_idle
+
+    def distrust(self, now: float) -> None:
+        """Take new connections for a while: one that was idle for a moment was lost."""
+        self._keeps = False
+        self._distrusted_until = now + DISTRUST
+
+    def heed(self, keep_alive: str) -> None:
+        """Take an answer's ``Keep-Alive`` header into account: half of its time is safe."""
+        if found := _KEEP_ALIVE.search(keep_alive):
+            self._longest_idle = min(LONGEST_IDLE, int(found[1]) / 2)
+
+
+def _tap_of(connection: Connection) -> Tap:
+    """Return the tap of a connection, put in if it is new or new to us."""
+    transport, handler = connection.transport, connection.protocol
+    if transport is None or handler is None:
+        connection.close()
+        raise aiohttp.ClientConnectionError("the connection was closed before it was used")
+    tap = transport.get_protocol()
+    if not isinstance(tap, Tap):
+        tap = Tap(handler, transport)
+        transport.set_protocol(tap)
+    return tap
