@@ -91,14 +91,12 @@ class Tap(asyncio.Protocol):
     def finish(self, body: bytes, now: float) -> None:
         """End an exchange that brought a whole answer, whose body as sent is given.
 
-        Where more came with the answer than belongs to it, the connection stays unwatched, so
-        that no paid request goes out on it.
+        Where more came with the answer than belongs to it, it counts as having come while idle.
         """
-        last = self.received[-1] if self.received else b""
+        received = self.received or [b""]
         ends = (body or b"\r\n\r\n", _LAST_CHUNK)
-        if not last.endswith(ends):
-            last = b"".join(self.received or ())
-        self.received = [] if last.endswith(ends) else None
+        if received[-1].endswith(ends) or b"".join(received).endswith(ends):
+            self.received = []
         self.idle_since = now
 
     def leave_unwatched(self, now: float) -> None:

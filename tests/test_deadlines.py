@@ -118,3 +118,46 @@ async def test_what_ends_by_itself_as_it_is_cut_ends_as_it_did() -> None:
     await one(None)
     assert ended == ["answered"]
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+@simulated
+async def test_a_loop_that_stood_still_looks_once_more() -> None:
+    """What had arrived while it stood still is read before anything is cut."""
+    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    arrived: asyncio.Future[str] = loop.create_future()
+
+    async def answered() -> str:
+        with Deadline(deadlines):
+            return await arrived
+
+    waiting, silent = asyncio.ensure_future(answered()), asyncio.ensure_future(spend(deadlines, 99))
+    await hops(2)
+    began = loop.time()
+    loop._jump.now += 14.0  # type: ignore[attr-defined] # 4 s late
+    loop.call_later(0.1, arrived.set_result, "answer")
+    assert await waiting == "answer"
+    with pytest.raises(TimeoutError):
+        await silent
+    assert loop.time() - began == pytest.approx(18.0), "given back: the 4 s that it rang late"
+    assert not deadlines.due
+
+
+@simulated
+async def test_a_machine_that_slept_is_not_waited_for_as_long_again() -> None:
+    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    silent = asyncio.ensure_future(spend(deadlines, 99_999))
+    await hops(2)
+    loop._jump.now += 3_600.0  # type: ignore[attr-defined]
+    began = loop.time()
+    with pytest.raises(TimeoutError):
+        await silent
+    assert loop.time() - began == pytest.approx(10.0)
+
+
+@simulated
+async def test_what_arrives_as_the_timer_rings_counts() -> None:
+    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    arrived: asyncio.Future[str] = loop.create_future()
+    loop.call_later(10.0, arrived.set_result, "answer")
+    with Deadline(deadlines):
+        assert await arrived == "answer"
