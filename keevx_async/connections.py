@@ -17,7 +17,7 @@ import re
 import select
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -65,18 +65,19 @@ class Tap(asyncio.Protocol):
     """Hands on what a transport says, and keeps what came since the last request.
 
     Attributes:
+        handler: aiohttp's protocol.
         received: what came, up to a bound; None while it is not watched.
         reused: the connection has carried an exchange before this one.
         idle_since: when its last exchange ended, in seconds of the loop's clock; None during one.
     """
 
-    __slots__ = ("_handler", "_looks", "_size", "_transport", "idle_since", "received", "reused")
+    __slots__ = ("_looks", "_size", "_transport", "handler", "idle_since", "received", "reused")
 
     def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
         self.received: list[bytes] | None = None
         self.reused = False
         self.idle_since: float | None = None
-        self._handler = handler
+        self.handler = handler
         self._transport = transport
         self._looks = _looks_at(transport)
         self._size = 0
@@ -103,10 +104,6 @@ class Tap(asyncio.Protocol):
         """Let an exchange pass without recording it."""
         self.received, self.idle_since = None, now
 
-    def has_stray_bytes(self) -> bool:
-        """Tell whether something came on the idle connection: it answers no request of ours."""
-        return bool(self.received) or (self.received is None and self._handler.should_close)
-
     def is_open(self) -> bool:
         """Tell whether the idle connection is open, even by what lies unread in its socket."""
         return not (self._transport.is_closing() or self._looks(0))
@@ -116,23 +113,23 @@ class Tap(asyncio.Protocol):
         if self.received is not None and self._size < _MOST_RECORDED:
             self.received.append(data)
             self._size += len(data)
-        self._handler.data_received(data)
+        self.handler.data_received(data)
 
-    def eof_received(self) -> bool | None:
-        """Hand on."""
-        return cast("bool | None", self._handler.eof_received())  # type: ignore[func-returns-value]
+    def eof_received(self) -> None:
+        """Hand on; the transport then closes itself."""
+        self.handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on."""
-        self._handler.connection_lost(exc)
+        self.handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Hand on."""
-        self._handler.pause_writing()
+        self.handler.pause_writing()
 
     def resume_writing(self) -> None:
         """Hand on."""
-        self._handler.resume_writing()
+        self.handler.resume_writing()
 
 
 def _looks_at(transport: asyncio.Transport) -> Callable[[int], object]:
@@ -182,36 +179,38 @@ class CheckedConnector(aiohttp.BaseConnector):
             _tap_of(connection).leave_unwatched(self._loop.time())
             return connection
         attempt.connecting = True
+        once = attempt.once
         while True:
             connection = await self._inner.connect(req, traces, timeout)
             tap = _tap_of(connection)
-            if tap.idle_since is None:  # it is new
+            idle_since = tap.idle_since
+            if idle_since is None:  # it is new
                 break
-            if attempt.once and not self._keeps:
+            if once and not self._keeps:
                 try:
-                    await self._probe(tap)
+                    await self._probe(tap, idle_since)
                 except BaseException:
                     connection.close()
                     raise
-            if self._is_fit(tap, once=attempt.once):
+            if self._is_fit(tap, idle_since, once):
                 break
             connection.close()
         tap.begin()
         attempt.tap = tap
         return connection
 
-    async def _probe(self, tap: Tap) -> None:
+    async def _probe(self, tap: Tap, idle_since: float) -> None:
         """Learn from a kept connection whether this host keeps connections at all.
 
         Some hosts close after each answer without saying so, and the end comes a moment later:
         on the first connection that is to be used again, that moment is waited for.
         """
         now = self._loop.time()
-        if self._is_young(tap, now):
-            await asyncio.sleep(PROBE - (now - cast(float, tap.idle_since)))
-            self._keeps = self._is_young(tap, self._loop.time()) and tap.is_open()
+        if self._is_young(idle_since, now):
+            await asyncio.sleep(PROBE - (now - idle_since))
+            self._keeps = self._is_young(idle_since, self._loop.time()) and tap.is_open()
 
-    def _is_fit(self, tap: Tap, *, once: bool) -> bool:
+    def _is_fit(self, tap: Tap, idle_since: float, once: bool) -> bool:
         """Tell whether a used connection may carry the request.
 
         1. Something came on it while it was idle: it would be taken for the answer.
@@ -220,21 +219,21 @@ class CheckedConnector(aiohttp.BaseConnector):
         4. It was closed within the time in which it should have been kept.
         """
         now = self._loop.time()
-        if tap.has_stray_bytes():
+        received = tap.received
+        if received or (received is None and tap.handler.should_close):
             self.distrust(now)
             return False
         if not once:
             return True
-        if tap.received is None or not self._is_young(tap, now):
+        if received is None or not self._is_young(idle_since, now):
             return False
         if not tap.is_open():
             self.distrust(now)
             return False
         return self._keeps
 
-    def _is_young(self, tap: Tap, now: float) -> bool:
-        idle = now - cast(float, tap.idle_since)
-        return now >= self._distrusted_until and idle < self._longest_idle
+    def _is_young(self, idle_since: float, now: float) -> bool:
+        return now - idle_since < self._longest_idle and now >= self._distrusted_until
 
     def distrust(self, now: float) -> None:
         """Take new connections for a while: one that was idle for a moment was lost."""

@@ -134,10 +134,9 @@ def _inflated(body: bytes, coding: str) -> tuple[bytes, bool]:
     if coding == "deflate" and not body.lstrip().startswith(b"{"):
         ways.append(-zlib.MAX_WBITS)
     for bits in ways:
-        for step in (_SLICE, 1):  # an error takes what its slice gave: then byte by byte
-            inflated, ended, failed = _inflated_by(body, bits, step)
-            if not failed:
-                break
+        inflated, ended, failed = _inflated_by(body, bits, _SLICE)
+        if failed:  # an error takes what its slice gave: then byte by byte
+            inflated, ended, _ = _inflated_by(body, bits, 1)
         if inflated or ended:
             return inflated, ended or len(inflated) > LONGEST_BODY
     return body, not body

@@ -33,9 +33,9 @@ def check_headers(headers: Mapping[str, str]) -> None:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError(f"headers=: {name!r} is not a header's name")
         try:
-            bad = not isinstance(value, str) or _NOT_IN_A_VALUE.search(value)
+            bad = _NOT_IN_A_VALUE.search(value) is not None
             value.encode()
-        except (AttributeError, UnicodeEncodeError):
+        except (TypeError, UnicodeEncodeError):
             bad = True
         if bad:
             raise ConfigurationError(
@@ -103,7 +103,7 @@ def _session(
         max_headers=MOST_HEADERS + 2,  # aiohttp counts the status line and the empty one
         # An answer must come in an encoding that framing.py decodes.
         headers=CIMultiDict({**(lent.headers if lent else {}), "Accept-Encoding": "gzip, deflate"}),
-        trace_configs=lent and lent.trace_configs,
+        trace_configs=lent.trace_configs if lent else None,
         # The one thing of a session that users set and aiohttp shows nowhere.
         proxy=getattr(lent, "_default_proxy", None),
         proxy_auth=getattr(lent, "_default_proxy_auth", None),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, istr
 from yarl import URL
 
 from .connections import ATTEMPT, Attempt, CheckedConnector
@@ -25,6 +25,8 @@ log = logging.getLogger("keevx_async")
 CLOSED = "this client was closed; make a new Keevx()"
 
 LONGEST_CONNECT = 10.0
+_KEEP_ALIVE = istr("Keep-Alive")
+_CONTENT_ENCODING = istr("Content-Encoding")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -296,11 +298,12 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
             failure = _failure(error, attempt, self.host)
         else:
-            reply = _reply(answer.status, answer.headers, body, "")
+            headers = answer.headers
+            reply = _reply(answer.status, headers, body, "")
             tap = attempt.tap
             if tap is not None:
                 tap.finish(body, here.loop.time())
-                if (keep_alive := answer.headers.get("Keep-Alive")) is not None:
+                if (keep_alive := headers.get(_KEEP_ALIVE)) is not None:
                     here.connector.heed(keep_alive)
             log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
             return reply
@@ -343,7 +346,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> Reply:
-    encoding = headers.get("Content-Encoding")
+    encoding = headers.get(_CONTENT_ENCODING)
     if encoding is not None or len(body) > LONGEST_BODY:
         body, wrong = decode_body(body, encoding or "")
         reason = reason or wrong
