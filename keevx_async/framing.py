@@ -16,6 +16,7 @@ LONGEST_BODY = 2**20
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
+_CUT_SIZE = re.compile(rb"[0-9a-fA-F]{0,16}\r?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHED = 101
@@ -102,7 +103,8 @@ def _joined(rest: bytes) -> tuple[bytes, bool] | None:
         at += len(rest[at : at + 2]) - len(rest[at : at + 2].lstrip(b"\r\n"))
     if not chunks:
         return None
-    return b"".join(chunks) + rest[at:], False  # the rest, for it may be what the body goes on with
+    left = rest[at:]  # what the body goes on with, unless it is the next size, cut off
+    return b"".join(chunks) + (b"" if _CUT_SIZE.fullmatch(left) else left), False
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:

@@ -23,15 +23,15 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_A_VALUE = re.compile(r"[\r\n\0]")
 
 
-def check_headers(headers: Mapping[str, str]) -> None:
-    """Refuse headers that cannot be sent.
+def _check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse headers of a lent session that cannot be sent.
 
     Raises:
         ConfigurationError: a name or a value is no text, or holds what no header may.
     """
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"headers=: {name!r} is not a header's name")
+            raise ConfigurationError(f"session=: {name!r} is not a header's name")
         try:
             bad = _NOT_IN_A_VALUE.search(value) is not None
             value.encode()
@@ -39,13 +39,13 @@ def check_headers(headers: Mapping[str, str]) -> None:
             bad = True
         if bad:
             raise ConfigurationError(
-                f"headers=: the value of {name} must be a string without line breaks"
+                f"session=: the value of the header {name} must be a string without line breaks"
             )
 
 
 def check_lent(session: aiohttp.ClientSession, host: str) -> None:
     """Refuse a session whose own login would stand in the API key's place."""
-    check_headers(session.headers)
+    _check_headers(session.headers)
     if getattr(session, "auth", None) is not None:
         raise ConfigurationError(
             "the session given as session= has auth=, which would replace the API key: "

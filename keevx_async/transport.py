@@ -17,7 +17,7 @@ from .connections import ATTEMPT, Attempt, CheckedConnector
 from .deadlines import Deadline, Deadlines
 from .errors import ConfigurationError
 from .framing import LONGEST_BODY, decode_body, read_answer
-from .pool import check_headers, check_lent, open_pool
+from .pool import check_lent, open_pool
 from .verdict import Fault
 
 log = logging.getLogger("keevx_async")
@@ -185,7 +185,7 @@ class Transport:
             change what an answer means, or send a paid request twice.
 
     Raises:
-        ConfigurationError: a header cannot be sent, or the session would send a login of its own.
+        ConfigurationError: the session has a header that cannot be sent, or a login of its own.
     """
 
     def __init__(
@@ -198,7 +198,6 @@ class Transport:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
         self.timeout = timeout
         self._base = base_url.rstrip("/")
-        check_headers(headers)
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         self._parts = _without_total(timeout)

@@ -28,6 +28,7 @@ WHOLE = {
 }
 BROKEN = {
     "a length too large": answer(BODY).replace(b": %d" % len(BODY), b": %d" % (len(BODY) + 5)),
+    "the last chunk cut": chunked(BODY).removesuffix(b"\n\r\n"),
     "no last chunk": chunked(BODY).removesuffix(b"0\r\n\r\n"),
     "a length that is none": answer(BODY).replace(b": %d" % len(BODY), b": -4"),
     "two lengths": answer(BODY, "200 OK", "Content-Length: 3"),
