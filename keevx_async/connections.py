@@ -37,6 +37,8 @@ DISTRUST = 60.0
 
 _MOST_RECORDED = LONGEST_BODY + 2**18  # the header block and the chunks' sizes come on top
 _KEEP_ALIVE = re.compile(r"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
+_CHUNKED = re.compile(rb"(?i)\ntransfer-encoding:[^\n]*chunked")
+_LENGTH_LINE = re.compile(rb"(?i)\r\ncontent-length:[^\r\n]*")
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -111,8 +113,11 @@ class Tap(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Record and hand on."""
         if self.received is not None and self._size < _MOST_RECORDED:
+            begins = not self._size
             self.received.append(data)
             self._size += len(data)
+            if begins and b"hunked" in data:
+                data = _without_length(data)
         self.handler.data_received(data)
 
     def eof_received(self) -> None:
@@ -130,6 +135,18 @@ class Tap(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Hand on."""
         self.handler.resume_writing()
+
+
+def _without_length(data: bytes) -> bytes:
+    """Return the beginning of a chunked answer without a length beside.
+
+    aiohttp refuses an answer with both and closes the connection, although chunks outweigh the
+    length (RFC 9112, 6.3); what had not arrived by then, ids included, would be lost.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    if _CHUNKED.search(head):
+        head = _LENGTH_LINE.sub(b"", head)
+    return head + end + rest
 
 
 def _looks_at(transport: asyncio.Transport) -> Callable[[int], object]:

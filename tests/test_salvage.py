@@ -121,3 +121,12 @@ async def test_an_answer_without_a_head_is_a_fault() -> None:
             with pytest.raises(Fault) as caught:
                 await made.exchange(POST)
         assert caught.value.sent
+
+
+@pytest.mark.asyncio
+async def test_chunks_outweigh_a_length_even_where_they_come_later() -> None:
+    raw = chunked(BODY, "200 OK", "content-length: 3")
+    head = raw.index(b"\r\n\r\n") + 4
+    async with exchanging(raw[:head], 0.02, raw[head:-20], 0.02, raw[-20:]) as made:
+        reply = await made.exchange(POST)
+    assert (reply.body, reply.complete) == (BODY, True)
