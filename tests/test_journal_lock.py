@@ -16,7 +16,7 @@ import pytest
 
 from keevx_async import Journal, JournalError
 from keevx_async.cli.exclusive import Exclusive
-from keevx_async.journal import State
+from keevx_async.journal import Entry, State
 from keevx_async.journal.lock import Lock
 from tests.test_journal import kept_in, opened
 from tests.test_journal_faults import HOLDS, POSIX, a_program, killed, write
@@ -142,7 +142,7 @@ def until_written(journal: Journal) -> None:
         time.sleep(0.001)
 
 
-async def kept_in_async(path: Path) -> list[object]:
+async def kept_in_async(path: Path) -> list[Entry]:
     async with Journal(path) as journal:
         return [one async for one in journal.entries()]
 
