@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVarTuple
@@ -29,6 +28,7 @@ from .inputs import TASK_SCHEME
 from .journal import Entry, JournalProtocol, State, partly
 from .lane import Lane, Turn
 from .offers import Offers
+from .owners import Owners
 from .querying import Host, is_html
 from .requests import Request
 from .retry import Again, Retrier
@@ -51,8 +51,6 @@ Ts = TypeVarTuple("Ts")
 _NO_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
-MOST_OWNED = 100_000
-"""Task ids of which a client remembers the create; the oldest are forgotten."""
 Uploads = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
 """Takes local files, and the names of the formats that they may be; returns the URL of each."""
 
@@ -64,30 +62,6 @@ class Plan(NamedTuple):
     key: str
     body: bytes
     entry: Entry | None
-
-
-class Owners:
-    """Which create each task id was given to. It outlives an event loop.
-
-    An id that comes again in the answer to another create shows that this answer is not its own:
-    a server or a gateway answered twice on one connection.
-    """
-
-    def __init__(self) -> None:
-        self._keys: OrderedDict[str, str] = OrderedDict()
-
-    def add(self, task_ids: Sequence[str], key: str) -> None:
-        """Remember whose these ids are; an id that is another create's stays so."""
-        keys = self._keys
-        for task_id in task_ids:
-            keys.setdefault(task_id, key)
-        while len(keys) > MOST_OWNED:
-            keys.popitem(last=False)
-
-    def foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
-        """Return those ids that are another create's, with its key."""
-        keys = self._keys
-        return {one: keys[one] for one in task_ids if keys.get(one, key) != key}
 
 
 class Creator:
@@ -179,9 +153,9 @@ class Creator:
         entry = plan.entry
         if entry is None:
             return ()
-        # Whatever its state and the mode, a create with a known id was made: it is not sent
-        # again. With all of its ids it is as good as submitted, with some of them in doubt.
-        if entry.state is State.SUBMITTED or len(entry.task_ids) >= plan.request.count:
+        # Whatever its state and the mode, a create with a known id was made and is not sent again.
+        # Callbacks that confirm all of its ids make it submitted; until then it is in doubt.
+        if entry.state is State.SUBMITTED:
             self._owners.add(entry.task_ids, plan.key)
             return entry.task_ids
         if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):

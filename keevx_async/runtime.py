@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from .creating import Creator, Owners
+from .creating import Creator
 from .downloads import Downloads
 from .durations import Durations
 from .errors import JournalError
@@ -20,6 +20,7 @@ from .journal import JournalProtocol
 from .kinship import Kinship
 from .lane import Gate, Lane
 from .offers import Offers
+from .owners import Owners
 from .pacing import Pacer
 from .policies import PollPolicy, RetryPolicy
 from .querying import Host, Querier

@@ -143,7 +143,13 @@ async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: P
 async def asynchronous(_: Event) -> None: ...
 
 
-@pytest.mark.parametrize("hook", [asynchronous, "print"])
-def test_a_hook_that_nobody_could_run_is_refused(hook: Any) -> None:
-    with pytest.raises(ConfigurationError, match="plain function, which may put events in a queue"):
+@pytest.mark.parametrize(
+    ("hook", "advice"),
+    [
+        (asynchronous, "plain function, which may put events in a queue"),
+        ("print", "must be a function"),
+    ],
+)
+def test_a_hook_that_nobody_could_run_is_refused(hook: Any, advice: str) -> None:
+    with pytest.raises(ConfigurationError, match=advice):
         Keevx("test-key", on_event=hook)

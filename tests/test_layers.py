@@ -53,6 +53,7 @@ ROOMS = [
     "counts",
     "fanout",
     "lane",
+    "owners",
     "creating",
     "waiting",
     "addresses",

@@ -151,7 +151,7 @@ def test_a_task_in_a_request_lasts_as_long_as_the_request() -> None:
 @pytest.mark.parametrize("named", ["task:i2is-1", "TASK:i2is-1"])
 def test_no_stranger_s_data_names_a_task(named: str) -> None:
     data = {**animated(image_url="https://example.com/a.png").to_dict(), "image_url": named}
-    with pytest.raises(InvalidRequest, match="not an absolute http"):
+    with pytest.raises(InvalidRequest, match="must be an absolute http"):
         ImageToVideo.from_dict(data)
-    with pytest.raises(InvalidRequest, match="not an absolute http"):
+    with pytest.raises(InvalidRequest, match="must be an absolute http"):
         VideoTranslate.from_dict({"target_languages": ["English"], "video_url": named})

@@ -212,7 +212,9 @@ async def test_api_calls_go_through_a_socks_proxy_and_downloads_need_not(
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hosts.append(await _socks5(reader, writer))
         await reader.readuntil(b"\r\n\r\n")
-        body = b'{"code":0,"data":{"task_id":"i2v-1","status":"SUCCEEDED"}}'
+        body = (
+            b'{"code":0,"data":{"task_id":"i2v-1","status":"SUCCEEDED","video_url":"http://a/b"}}'
+        )
         writer.write(answer(body))
 
     async def storage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

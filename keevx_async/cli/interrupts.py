@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -32,8 +33,10 @@ def handled() -> list[signal.Signals]:
     """Return the signals that end a command.
 
     A signal that the parent process had ignored stays ignored: ``nohup`` does so with SIGHUP, a
-    shell's ``&`` with SIGINT.
+    shell's ``&`` with SIGINT. None off the main thread, where Python lets no handler be set.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return []
     return [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
 
 
@@ -94,12 +97,11 @@ def _take(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     def wake(*_: object) -> None:
         loop.call_soon_threadsafe(stop)
 
-    with suppress(RuntimeError, ValueError):  # a thread that is not the main one takes none
-        for number in handled():
-            try:
-                loop.add_signal_handler(number, stop)
-            except NotImplementedError:  # Windows: its loops only wake up for a signal
-                signal.signal(number, wake)
+    for number in handled():
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # Windows: its loops only wake up for a signal
+            signal.signal(number, wake)
 
 
 def _release(loop: asyncio.AbstractEventLoop) -> None:
@@ -118,8 +120,7 @@ def _leave_to_the_system(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _reset(loop: asyncio.AbstractEventLoop, handler: Any) -> None:
-    with suppress(RuntimeError, ValueError):
-        for number in handled():
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+    for number in handled():
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(number)
+        signal.signal(number, handler)

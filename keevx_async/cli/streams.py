@@ -59,9 +59,13 @@ def _prepared(stream: TextIO, called: str) -> TextIO:
     if os.name == "nt":  # consoles are written to otherwise there, and nothing is non-blocking
         stream.reconfigure(errors="backslashreplace")
         return stream
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # text in memory, as of a program that captures what we print
+        return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(WaitingFile(stream.fileno(), called)),
+        io.BufferedWriter(WaitingFile(descriptor, called)),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,
