@@ -18,7 +18,7 @@ from itertools import count
 from random import Random
 from typing import Any, Protocol
 
-from keevx_async.pacing import Pacer
+from keevx_async.submission.adaptive_rate import Pacer
 
 RTTS = (0.001, 0.020, 0.300)
 RETRY_AFTERS = (1.0, None)

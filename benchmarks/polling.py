@@ -16,9 +16,9 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from keevx_async.durations import Durations
-from keevx_async.policies import PollPolicy
-from keevx_async.polling import Schedule
+from keevx_async.polling.durations import Durations
+from keevx_async.polling.schedule import Schedule
+from keevx_async.settings import PollPolicy
 
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 LEARNED = 100

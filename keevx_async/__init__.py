@@ -25,32 +25,32 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
-from .rules import MODELS, ModelRules
-from .signatures import ImageToVideo
+from .models.rules import MODELS, ModelRules
+from .models.signatures import ImageToVideo
 from .version import VERSION
 
 if TYPE_CHECKING:
-    from .callbacks import CallbackReceiver
-    from .client import Keevx
-    from .fanout import FanOut
-    from .image_generate import ImageGenerate
+    from .client.fanout import FanOut
+    from .client.keevx import Keevx
     from .journal import Journal
-    from .policies import PollPolicy, RetryPolicy
-    from .tasks import Outcome, Submission, Task
-    from .video_translate import VideoTranslate
+    from .models.image_generate import ImageGenerate
+    from .models.tasks import Outcome, Submission, Task
+    from .models.video_translate import VideoTranslate
+    from .settings import PollPolicy, RetryPolicy
+    from .submission.callbacks import CallbackReceiver
 else:
     _LAZY = {
-        "CallbackReceiver": ".callbacks",
-        "Keevx": ".client",
-        "FanOut": ".fanout",
-        "ImageGenerate": ".image_generate",
+        "CallbackReceiver": ".submission.callbacks",
+        "Keevx": ".client.keevx",
+        "FanOut": ".client.fanout",
+        "ImageGenerate": ".models.image_generate",
         "Journal": ".journal",
-        "PollPolicy": ".policies",
-        "RetryPolicy": ".policies",
-        "Outcome": ".tasks",
-        "Submission": ".tasks",
-        "Task": ".tasks",
-        "VideoTranslate": ".video_translate",
+        "PollPolicy": ".settings",
+        "RetryPolicy": ".settings",
+        "Outcome": ".models.tasks",
+        "Submission": ".models.tasks",
+        "Task": ".models.tasks",
+        "VideoTranslate": ".models.video_translate",
     }
 
     def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction
 from attrs import frozen
 
 from .errors import ConfigurationError, KeevxError
-from .tasks import Task
+from .models.tasks import Task
 
 log = logging.getLogger("keevx_async")
 

@@ -13,9 +13,9 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from .counts import Counts
-from .fanout import FanOut
-from .tasks import Outcome
+from .client.fanout import FanOut
+from .models.outcomes import Counts
+from .models.tasks import Outcome
 
 try:
     from tqdm.auto import tqdm

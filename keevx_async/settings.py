@@ -1,235 +1,115 @@
-"""What a client is set up with: defaults named once, arguments checked once."""
+"""Settings with their defaults, named once; apart from what obeys them, so the face is cheap."""
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, MutableMapping
-from datetime import timedelta
-from decimal import Decimal
-from numbers import Real
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable
+from enum import Enum
+from numbers import Integral, Real
+from typing import Any, Final
 
-from .checks import is_int, is_url, shown
+from attrs import Attribute, field, frozen
+
 from .errors import ConfigurationError
-from .inputs import to_int, to_secret, url_text
-from .journal import Journal, JournalProtocol, NoJournal
-from .policies import BUSY_CODES as BUSY_CODES
-from .policies import REFUSAL_CODES as REFUSAL_CODES
-from .policies import NotGiven
-from .requests import Request
-from .transport import whole_timeout
-from .version import VERSION
-
-if TYPE_CHECKING:
-    import aiohttp
-
-P = TypeVar("P")
-F = TypeVar("F")
-
-BASE_URL = "https://api.keevx.com"
-CHINA = "https://api.keevx.cn"
-"""The base URL of the China edition."""
-EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
-"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
-DEFAULT_TIMEOUT = 60.0
-DEFAULT_CONNECTIONS = 512
-DEFAULT_CONCURRENCY = 32
 
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What a header may be called (RFC 9110, 5.6.2)."""
-_OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
-"""Headers that describe what is sent, or carry the key: a second one would contradict ours."""
+class NotGiven(Enum):
+    """Says "not given" where None already means something."""
+
+    NOT_GIVEN = "not given"
 
 
-def base_url(given: object) -> str:
-    """Return the base URL: the argument, ``KEEVX_BASE_URL``, or the vendor's.
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
-    Args:
-        given: a string, or a URL object of pydantic, yarl or httpx.
+BUSY_CODES: Final[set[int]] = {429, 503, 530003}
+"""Codes of Keevx's envelope that mean "busy, try again": no task was made, and the same create is
+sent again by the RetryPolicy. Add one that Keevx gave you: ``BUSY_CODES.add(530004)``. 530003 is
+the vendor's "task creation failed, retry" (keevx-api.md, "Errors")."""
+REFUSAL_CODES: Final[set[int]] = set()
+"""Codes of Keevx's envelope that mean "no task was made", beside those that are known by their
+form: six digits, or an HTTP 4xx. Any other code leaves a create uncertain."""
+
+
+class _InvalidSetting(ConfigurationError, ValueError):
+    """A setting of a policy is out of its range."""
+
+
+_Validator = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+def _number(
+    at_least: float = 0.0,
+    *,
+    above: float | None = None,
+    whole: bool = False,
+    optional: bool = False,
+) -> _Validator:
+    """Return a validator of numbers of any library; neither a bool nor NaN is one."""
+    what = "a whole number" if whole else "a number"
+    what += f", {at_least:g} or more" if above is None else f" above {above:g}"
+    what += ", or None" if optional else ""
+
+    def validate(_: Any, setting: Attribute[Any], value: Any) -> None:
+        if optional and (value is None or value is NOT_GIVEN):
+            return
+        is_number = isinstance(value, Integral if whole else Real)
+        large = is_number and (value >= at_least if above is None else value > above)
+        if isinstance(value, bool) or not large:
+            raise _InvalidSetting(f"{setting.name} must be {what} (got {value!r})")
+
+    return validate
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """When a request that may be repeated is, and for how long.
+
+    Attributes:
+        attempts: most times one request is sent.
+        first_delay: seconds; the second wait is up to twice as long, and so on.
+        max_delay: seconds; no wait of our own choosing is longer.
+        deadline: seconds from the first attempt after which no other begins. A Retry-After
+            that reaches past it fails at once.
+        grace: seconds that creates in flight are given to answer when they are cancelled.
     """
-    url = url_text(given) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
-    url = url.strip() if isinstance(url, str) else url
-    if not is_url(url) or "?" in url or "#" in url or "@" in url:
-        raise ConfigurationError(
-            f"the base URL must be like {BASE_URL} (got {_without_password(shown(url))}): "
-            "check base_url= or KEEVX_BASE_URL"
-        )
-    return url
+
+    attempts: int = field(default=8, validator=_number(1, whole=True))
+    first_delay: float = field(default=0.5, validator=_number(0))
+    max_delay: float = field(default=30.0, validator=_number(0))
+    deadline: float = field(default=600.0, validator=_number(above=0))
+    grace: float = field(default=30.0, validator=_number(0))
+
+    def delay(self, attempt: int, random: Callable[[], float]) -> float:
+        """Return the seconds to wait after attempt number ``attempt``: full jitter.
+
+        Args:
+            attempt: attempts made so far, from 1.
+            random: returns a number in [0, 1).
+        """
+        return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
+@frozen(kw_only=True)
+class PollPolicy:
+    """How tasks are waited for.
 
-
-def offered(url: str) -> Mapping[str, tuple[str, ...]]:
-    """Return what the edition at a base URL lists; nothing where all is offered."""
-    return EDITIONS.get(url.rstrip("/").lower(), {})
-
-
-def api_headers(api_key: object, extra: object) -> dict[str, str]:
-    """Return the headers of every API call, the key among them.
-
-    Args:
-        api_key: a string, or a SecretStr of pydantic; None for ``KEEVX_API_KEY``.
-        extra: more headers, of which those that are ours to set are left out.
+    Attributes:
+        shortest: seconds; no task is asked about more often.
+        longest: seconds; every task is asked about at least this often, as far as max_rate
+            lets it. Where the two contradict each other, longest holds.
+        concurrency: most status queries in flight.
+        timeout: seconds that a wait takes at most where the call does not say; None for no
+            limit. By default half as much again as the vendor says that the kind may take: 30
+            minutes for ``image_to_video``, 15 for ``image_generate``, 3 hours for
+            ``video_translate``.
+        max_rate: status queries per second over all tasks; None for no ceiling. Above it
+            every task's interval stretches.
+        polls_per_task: status queries that a task takes on average once its kind's durations
+            are known; more find the end sooner.
     """
-    secret = to_secret(api_key)
-    if secret is not None and not isinstance(secret, str):  # never quoted: it may be the key
-        raise ConfigurationError(f"api_key must be a string (got a {type(api_key).__name__})")
-    key = (secret or os.environ.get("KEEVX_API_KEY") or "").strip()
-    if not key:
-        raise ConfigurationError("no API key: set KEEVX_API_KEY, or give Keevx(api_key=…)")
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigurationError("the API key contains characters that no key has; copy it again")
-    headers = {"user-agent": ("User-Agent", f"keevx_async/{VERSION}")}
-    headers |= {name.lower(): (name, value) for name, value in _extra_headers(extra)}
-    kept = {name: value for lower, (name, value) in headers.items() if lower not in _OURS}
-    return {**kept, "Authorization": f"Bearer {key}"}
 
-
-def _extra_headers(given: object) -> Iterator[tuple[str, str]]:
-    """Yield headers that can be sent; their values may be secrets, and are never quoted."""
-    if given is None:
-        return
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(
-            f"headers must be a mapping of names to values (got a {type(given).__name__})"
-        )
-    for name, value in cast("Mapping[object, object]", given).items():
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"headers: {shown(name)} cannot be the name of a header")
-        if not isinstance(value, str):
-            raise ConfigurationError(
-                f"headers[{name!r}] must be a string (got a {type(value).__name__})"
-            )
-        if not value.replace("\t", " ").isprintable():
-            raise ConfigurationError(
-                f"headers[{name!r}] contains a line break or another character that cannot be sent"
-            )
-        yield name, value
-
-
-def timeout(given: object) -> aiohttp.ClientTimeout:
-    """Return the timeout of one exchange: of seconds, or the ``aiohttp.ClientTimeout`` given."""
-    if not (hasattr(given, "sock_connect") and hasattr(given, "total")):
-        return whole_timeout(positive("timeout", given))
-    for name in ("total", "connect", "sock_connect", "sock_read"):
-        seconds = getattr(given, name, None)
-        if seconds is not None and not _is_wait(seconds):
-            raise ConfigurationError(
-                f"timeout.{name} must be a number of seconds, 0 or more, or None "
-                f"(got {shown(seconds)})"
-            )
-    return cast("aiohttp.ClientTimeout", given)
-
-
-def _is_wait(value: object) -> bool:
-    number = _number(value)
-    return number is not None and number >= 0  # NaN is neither
-
-
-def wait_timeout(given: object) -> float | NotGiven | None:
-    """Return the seconds of a wait: a number, None for no limit, or that it was not given."""
-    if given is None or isinstance(given, NotGiven):
-        return given
-    if not _is_wait(given):
-        raise ConfigurationError(
-            f"timeout must be a number of seconds, 0 or more, or None (got {shown(given)})"
-            f"{_in_seconds(given)}"
-        )
-    return _number(given)
-
-
-def journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
-    """Return the journal: one in the file that is named, or the one given, or none."""
-    if given is None:
-        return NoJournal()
-    if isinstance(given, str | os.PathLike):
-        return Journal(given if isinstance(given, str) else Path(given))
-    if not hasattr(given, "claim"):
-        raise ConfigurationError(f"journal must be a path or a Journal (got {shown(given)})")
-    return given
-
-
-def session(given: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    """Return a borrowed session, if there is one."""
-    usable = hasattr(given, "request") and hasattr(given, "closed")
-    if given is None or (usable and not isinstance(given, type)):
-        return given
-    raise ConfigurationError(f"session must be an aiohttp.ClientSession (got {shown(given)})")
-
-
-def policy(name: str, given: P | None, kind: type[P]) -> P:
-    """Return a policy, by default one with the defaults."""
-    if given is None:
-        return kind()
-    if not isinstance(given, kind):
-        raise ConfigurationError(f"{name} must be a {kind.__name__} (got {shown(given)})")
-    return given
-
-
-def hook(name: str, given: F) -> F:
-    """Return a function of the caller's, or None."""
-    if given is None or callable(given):
-        return given
-    raise ConfigurationError(f"{name} must be a function (got {shown(given)})")
-
-
-def destination(name: str, given: object) -> str | os.PathLike[str]:
-    """Return where results go: a path as a string, or as a ``pathlib.Path``."""
-    if isinstance(given, str | os.PathLike) and isinstance(os.fspath(given), str):
-        return cast("str | os.PathLike[str]", given)
-    raise ConfigurationError(f"{name} must be a path (got {shown(given)})")
-
-
-def positive(name: str, value: object) -> float:
-    """Return value if it is a number above 0."""
-    number = _number(value)
-    if number is None or not 0 < number < math.inf:
-        raise ConfigurationError(
-            f"{name} must be a number above 0 (got {shown(value)}){_in_seconds(value)}"
-        )
-    return number
-
-
-def _number(value: object) -> float | None:
-    """Return the number that a value of any library is; a bool is not a number."""
-    found = to_int(cast(int, value))
-    if is_int(found):
-        return found
-    is_real = isinstance(value, Real | Decimal) and not isinstance(value, bool)
-    return float(cast(float, value)) if is_real else None
-
-
-def _in_seconds(value: object) -> str:
-    return "; give its total_seconds()" if isinstance(value, timedelta) else ""
-
-
-def whole(name: str, value: object) -> int:
-    """Return value if it is a whole number from 1."""
-    number = to_int(cast(int, value))
-    if not is_int(number) or number < 1:
-        raise ConfigurationError(f"{name} must be a whole number, 1 or more (got {shown(value)})")
-    return number
-
-
-def several(requests: object) -> None:
-    """Refuse what cannot be a list of requests, such as one request, a text or a mapping.
-
-    Raises:
-        ConfigurationError: requests is one of these.
-    """
-    kind = type(requests)
-    if issubclass(kind, Request | Mapping | str | bytes):
-        raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got one "
-            f"{kind.__name__}): for a single one give [request]"
-        )
-    if not isinstance(requests, Iterable | AsyncIterable):
-        raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got {shown(requests)})"
-        )
+    shortest: float = field(default=0.25, validator=_number(above=0))
+    longest: float = field(default=30.0, validator=_number(above=0))
+    concurrency: int = field(default=32, validator=_number(1, whole=True))
+    timeout: float | NotGiven | None = field(default=NOT_GIVEN, validator=_number(0, optional=True))
+    max_rate: float | None = field(default=None, validator=_number(above=0, optional=True))
+    polls_per_task: float = field(default=8.0, validator=_number(1))

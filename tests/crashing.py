@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async import ImageToVideo, Journal, Keevx, Outcome, PollPolicy
-from keevx_async.transport import Transport
+from keevx_async.http.transport import Transport
 
 COUNT = 3
 VICTIM = 1

@@ -13,7 +13,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from keevx_async.docket import RedisJournal, scripts
+from keevx_async.docket import RedisJournal
+from keevx_async.journal.redis import scripts
 from tests.ports import free_port
 
 PROGRAMS = ("redis-server", "valkey-server")

@@ -19,8 +19,8 @@ from docket import Docket
 
 from keevx_async import PollPolicy, RetryPolicy
 from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
-from keevx_async.docket.pace import SharedPace
-from keevx_async.transport import Transport
+from keevx_async.docket.rate_limit import SharedPace
+from keevx_async.http.transport import Transport
 from tests.crashing import any_call, die, dying, is_create
 
 FLEET = "films"

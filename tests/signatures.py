@@ -1,4 +1,4 @@
-"""Writes keevx_async/signatures.py from MODELS: ``python -m tests.signatures``."""
+"""Writes keevx_async/models/signatures.py from MODELS: ``python -m tests.signatures``."""
 
 from collections.abc import Iterator, Mapping
 from inspect import getdoc
@@ -8,7 +8,7 @@ from textwrap import indent
 import keevx_async
 from keevx_async import MODELS, ImageToVideo, ModelRules
 
-PATH = Path(keevx_async.__file__).with_name("signatures.py")
+PATH = Path(keevx_async.__file__).with_name("models") / "signatures.py"
 
 MODULE = '''\
 """ImageToVideo as type checkers see it: one signature for each model and mode of MODELS.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .inputs import Images, Made
+    from .sources import Images, Made
 
     class ImageToVideo(_ImageToVideo):
         """{docstring}

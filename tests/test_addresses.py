@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import DownloadError
-from keevx_async.addresses import address_of, bare, file_name, redirected
+from keevx_async.transfer.addresses import address_of, bare, file_name, redirected
 
 
 @pytest.mark.parametrize(

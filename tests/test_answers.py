@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.errors import SubmissionUncertain, brief
-from keevx_async.verdict import Fate, Ids, fate_of
-from keevx_async.wire import (
+from keevx_async.http.verdict import Fate, Ids, fate_of
+from keevx_async.http.wire import (
     LONGEST_ID,
     QUOTED,
     Contents,

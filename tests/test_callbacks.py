@@ -18,7 +18,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from keevx_async import CallbackReceiver, CallbackRejected, ConfigurationError, InvalidRequest
-from keevx_async.callbacks import LIFE, LONGEST_BODY, LONGEST_KEY, LONGEST_PUBLIC, task_of
+from keevx_async.submission.callbacks import (
+    LIFE,
+    LONGEST_BODY,
+    LONGEST_KEY,
+    LONGEST_PUBLIC,
+    task_of,
+)
 from tests.conftest import FakeClock
 
 SECRET = "correct horse battery staple"

@@ -29,9 +29,9 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
-from keevx_async.callbacks import CallbackReceiver
-from keevx_async.inputs import plain, rich
-from keevx_async.rules import IMAGE_VALUES
+from keevx_async.models.rules import IMAGE_VALUES
+from keevx_async.models.sources import plain, rich
+from keevx_async.submission.callbacks import CallbackReceiver
 from keevx_async.testing import Emulator
 from tests.test_client import a_request, keevx_of
 

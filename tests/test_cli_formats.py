@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.cli.cells import ratio_made_a_time, references, typed
-from keevx_async.cli.formats import BadLine, Row, read_csv, read_json
-from keevx_async.cli.sources import NOT_DECODED, encoding_of
+from keevx_async.cli.input.csv_types import ratio_made_a_time, references, typed
+from keevx_async.cli.input.formats import BadLine, Row, read_csv, read_json
+from keevx_async.cli.input.sources import NOT_DECODED, encoding_of
 
 NAMES = ("model", "prompt", "image_url", "aspect_ratio", "aspect_resolution", "duration")
 HEADER = ",".join(NAMES)

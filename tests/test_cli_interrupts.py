@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async import Journal
-from keevx_async.cli.interrupts import raising_interrupts, stoppable
+from keevx_async.cli.signals import raising_interrupts, stoppable
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import default_signals
 from tests.fleet import RedisServer

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from keevx_async import ImageGenerate
-from keevx_async.cli.cells import typed
-from keevx_async.family import REQUESTS
+from keevx_async.cli.input.csv_types import typed
+from keevx_async.models.registry import REQUESTS
 from keevx_async.testing import Emulator
 from keevx_async.testing.contents import MAKERS
 from tests.test_cli import GOOD, PNG, at, fed, keevx, written

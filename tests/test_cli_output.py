@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keevx_async.cli.results import Results
+from keevx_async.cli.output.results_file import Results
 from keevx_async.testing import Emulator
 from tests.test_cli import at, keevx, written
 from tests.test_cli_run import CREATE, lines, results, takes

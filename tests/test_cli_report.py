@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from keevx_async import DownloadError, ImageToVideo, Outcome, SubmissionUncertain, Task, WaitTimeout
-from keevx_async.cli import fleet
-from keevx_async.cli.progress import beat, progress, screen
-from keevx_async.cli.prompts import Job
-from keevx_async.cli.report import Report
-from keevx_async.cli.results import Results, record
-from keevx_async.cli.tally import Status, Tally, pace, span, status_of
-from keevx_async.cli.text import masked
+from keevx_async.cli.commands import worker as fleet
+from keevx_async.cli.input.prompts import Job
+from keevx_async.cli.output.console import masked
+from keevx_async.cli.output.counters import Status, Tally, pace, span, status_of
+from keevx_async.cli.output.progress import beat, progress, screen
+from keevx_async.cli.output.report import Report
+from keevx_async.cli.output.results_file import Results, record
 from keevx_async.errors import ConfigurationError, ConnectionFailed, JournalError
 from keevx_async.events import Ended, Paused, Polled, Submitted
 from tests.simulated import simulated

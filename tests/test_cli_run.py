@@ -13,8 +13,8 @@ import attrs
 import pytest
 
 from keevx_async import ImageToVideo, Journal
-from keevx_async.cli.dry import estimated
-from keevx_async.cli.prompts import Job, Prompts
+from keevx_async.cli.input.estimate import estimated
+from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
 

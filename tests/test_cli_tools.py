@@ -17,7 +17,7 @@ import pytest
 from cyclopts import App
 
 from keevx_async import MODELS, Journal, Task
-from keevx_async.cli import commands
+from keevx_async.cli import registry as commands
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, at, fed, keevx, start, written
 from tests.test_cli_verbs import EIGHT, IMAGE, SUBMIT, objects
@@ -182,11 +182,11 @@ async def test_completion_for_an_unknown_shell_asks_which(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("path", "said"), commands.HELP.items())
 def test_the_help_that_is_written_twice_says_the_same(path: str, said: str) -> None:
-    command = resolve_name(f"keevx_async.cli.{path}")
+    command = resolve_name(f"keevx_async.cli.commands.{path}")
     assert (command.help if isinstance(command, App) else command.__doc__) == said
 
 
-@pytest.mark.parametrize("module", ["app", "commands", "models", "lines"])
+@pytest.mark.parametrize("module", ["app", "registry", "commands.models", "output.printer"])
 def test_what_needs_no_network_imports_no_aiohttp(module: str) -> None:
     code = f"import sys, keevx_async.cli.{module}; sys.exit('aiohttp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from keevx_async import ConfigurationError, ImageToVideo, Keevx, RetryPolicy
-from keevx_async import connections as rules
-from keevx_async.transport import Call, Transport, interruption_of
-from keevx_async.verdict import Fault
+from keevx_async.http import connections as rules
+from keevx_async.http.transport import Call, Transport, interruption_of
+from keevx_async.http.verdict import Fault
 from tests.raw_server import FIN, Heard, RawServer, Script, Step, answer, envelope
 
 POST = Call("POST", "/v1/image_to_video", b'{"prompt":"a"}')

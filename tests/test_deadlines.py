@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from keevx_async.deadlines import Deadline, Deadlines
+from keevx_async.http.timeouts import Deadline, Deadlines
 from tests.simulated import hops, simulated
 
 

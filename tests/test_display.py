@@ -21,9 +21,9 @@ from keevx_async import (
     VideoTranslate,
     WaitTimeout,
 )
-from keevx_async.checks import is_url
-from keevx_async.counts import MOST_SHOWN, Counts
-from keevx_async.display import Html, brief, clean, code, element, joined, link, picture
+from keevx_async.models.html import Html, brief, clean, code, element, joined, link, picture
+from keevx_async.models.outcomes import MOST_SHOWN, Counts
+from keevx_async.models.validators import is_url
 from tests.simulated import simulated
 
 VIDEO, THUMBNAIL = "https://cdn.example/v.mp4?a=1&b=2", "http://cdn.example/t.webp"

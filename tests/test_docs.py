@@ -21,9 +21,9 @@ from docs.picture import PICTURE, drawn
 from docs.tables import models
 from keevx_async import MODELS, InvalidRequest, ModelRules
 from keevx_async.cli.app import app, with_stdin
-from keevx_async.cli.cells import kind_named
-from keevx_async.cli.prompts import with_paths
-from keevx_async.family import request_by_name
+from keevx_async.cli.input.csv_types import kind_named
+from keevx_async.cli.input.prompts import with_paths
+from keevx_async.models.registry import request_by_name
 from keevx_async.testing import Emulator
 from tests.ports import free_port
 

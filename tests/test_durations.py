@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keevx_async.durations import (
+from keevx_async.polling.durations import (
     BINS,
     EDGES,
     MOST_GROUPS,
@@ -21,8 +21,8 @@ from keevx_async.durations import (
     Intensity,
     bin_of,
 )
-from keevx_async.policies import PollPolicy
-from keevx_async.polling import Schedule
+from keevx_async.polling.schedule import Schedule
+from keevx_async.settings import PollPolicy
 
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 ANY_AGE = st.floats(0.0, 1e12, allow_nan=False)

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from keevx_async.testing import EmulatedTask, Emulator, Faults
-from keevx_async.testing.kinds import KINDS
+from keevx_async.testing.endpoints import KINDS
 
 PATH = "/v1/image_to_video"
 UPLOAD = "/v1/figure-resource/upload/file"

@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from hypothesis import given
 
+from keevx_async.http.wire import encode_request
 from keevx_async.testing import Emulator, Faults
-from keevx_async.testing.page import LANGUAGES, image_generate, video_translate
-from keevx_async.wire import encode_request
+from keevx_async.testing.vendor_rules import LANGUAGES, image_generate, video_translate
 from tests.test_family_rules import PAGES, URL, filled
 
 RULES = {"image_generate": image_generate, "video_translate": video_translate}

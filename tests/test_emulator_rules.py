@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from keevx_async.testing.page import PARAMETER, PROMPT_TOO_LONG, image_to_video
+from keevx_async.testing.vendor_rules import PARAMETER, PROMPT_TOO_LONG, image_to_video
 
 URL = "https://example.com/a.jpg"
 COMMON: dict[str, Any] = {"prompt": "p", "aspect_ratio": "16:9", "aspect_resolution": "720p"}

@@ -21,10 +21,10 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
-from keevx_async.jobs import succeeded
-from keevx_async.polling import Schedule
-from keevx_async.tasks import FAILED_STATUSES
-from keevx_async.waiting import NEW, RESULT_GRACE, RESULT_PAUSE, Watcher
+from keevx_async.client.jobs import succeeded
+from keevx_async.models.tasks import FAILED_STATUSES
+from keevx_async.polling.poller import NEW, RESULT_GRACE, RESULT_PAUSE, Watcher
+from keevx_async.polling.schedule import Schedule
 from tests.simulated import simulated
 from tests.test_client import a_request
 from tests.test_waiting import URL, Server, clock, end_of, watcher
@@ -55,7 +55,7 @@ def test_a_terminal_word_ends_a_task(status: str) -> None:
 def test_users_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task(task_id="a", status="WITHDRAWN")
     assert not task.done
-    monkeypatch.setattr("keevx_async.tasks.FAILED_STATUSES", FAILED_STATUSES | {"WITHDRAWN"})
+    monkeypatch.setattr("keevx_async.models.tasks.FAILED_STATUSES", FAILED_STATUSES | {"WITHDRAWN"})
     assert task.done
 
 
@@ -182,7 +182,7 @@ POLLING = PollPolicy(shortest=0.01, longest=0.02)
 async def test_a_journal_records_no_end_without_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.waiting.RESULT_GRACE", 0.1)
+    monkeypatch.setattr("keevx_async.polling.poller.RESULT_GRACE", 0.1)
     api = Api()
     async with TestServer(api.app) as server:
         url = str(server.make_url("")).rstrip("/")

@@ -29,8 +29,8 @@ from keevx_async.errors import (
     Violation,
     WaitTimeout,
 )
-from keevx_async.image_to_video import ImageToVideo
-from keevx_async.tasks import Outcome, Task
+from keevx_async.models.image_to_video import ImageToVideo
+from keevx_async.models.tasks import Outcome, Task
 
 REQUEST = ImageToVideo(
     model="KL",

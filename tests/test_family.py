@@ -18,15 +18,15 @@ from keevx_async import (
     VideoTranslate,
     WaitTimeout,
 )
-from keevx_async.family import REQUESTS
+from keevx_async.client.kind_lookup import Kinship
+from keevx_async.http.verdict import api_error
+from keevx_async.http.wire import decode_ids, decode_task
 from keevx_async.journal import NoJournal
-from keevx_async.journal.rows import record_of
-from keevx_async.kinds import Kind
-from keevx_async.kinship import Kinship
-from keevx_async.requests import Request
+from keevx_async.journal.encoding import record_of
+from keevx_async.models.kinds import Kind
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request
 from keevx_async.testing import Emulator, Faults
-from keevx_async.verdict import api_error
-from keevx_async.wire import decode_ids, decode_task
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_settling import called_back
 
@@ -112,7 +112,7 @@ async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
 
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the vendor may do any day: other prefixes."""
-    monkeypatch.setattr("keevx_async.kinship.kind_by_id", lambda task_id: None)
+    monkeypatch.setattr("keevx_async.client.kind_lookup.kind_by_id", lambda task_id: None)
 
 
 @pytest.mark.asyncio
@@ -151,7 +151,7 @@ async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
 
 
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.kinship.MOST_LEARNED", 2)
+    monkeypatch.setattr("keevx_async.client.kind_lookup.MOST_LEARNED", 2)
     kinship, kind = Kinship(NoJournal()), ImageGenerate.kind
     kinship.learn(["a", "b", "c", "i2is-1"], kind)  # the last one's prefix tells as much
     assert [kinship.known(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from keevx_async import DownloadError, Task
-from keevx_async.naming import files_of, target_of
 from keevx_async.testing import Emulator, Faults
+from keevx_async.transfer.paths import files_of, target_of
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_family import a_translation, an_image, one_of_each
 

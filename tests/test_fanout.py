@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async import fanout
+from keevx_async.client import fanout
+from keevx_async.client.fanout import FanOut, Follow, Guard, carry
 from keevx_async.errors import ConfigurationError, SubmissionUncertain, UploadError
-from keevx_async.fanout import FanOut, Follow, Guard, carry
-from keevx_async.tasks import Outcome
+from keevx_async.models.tasks import Outcome
 from tests.simulated import SimulatedLoop, hops, simulated
 
 

@@ -9,9 +9,9 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from keevx_async import PollPolicy, TaskFailed, WaitTimeout
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
-from keevx_async.docket.waits import Waits
-from keevx_async.durations import Durations
 from keevx_async.journal import Entry, State
+from keevx_async.polling.durations import Durations
+from keevx_async.polling.intervals import Waits
 from tests.crashing import request
 from tests.test_ends import Api
 from tests.test_waiting import URL
@@ -30,7 +30,7 @@ async def work(docket: KeevxDocket, server: BaseTestServer, polling: PollPolicy 
 async def test_a_result_that_never_comes_is_given_up_and_asked_about_when_added_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("keevx_async.docket.member.RESULT_GRACE", 0.1)
+    monkeypatch.setattr("keevx_async.docket.client.RESULT_GRACE", 0.1)
     api = Api()
     async with TestServer(api.app) as server, KeevxDocket("ends", "memory://ends-1") as docket:
         key = await docket.add(request(0), key="k")

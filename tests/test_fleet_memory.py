@@ -25,8 +25,9 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
-from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create, lookout
-from keevx_async.docket.member import agreed
+from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create
+from keevx_async.docket import completion as lookout
+from keevx_async.docket.client import agreed
 from keevx_async.errors import AuthenticationError, ConfigurationError
 from keevx_async.testing import Emulator, Faults
 from tests.crashing import request

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
-from keevx_async.docket.lookout import Lookout
-from keevx_async.docket.member import CREATES, POLLS, fleet_of, roomy
-from keevx_async.docket.pace import SharedPace, quota
-from keevx_async.docket.waits import Waits
-from keevx_async.durations import Durations
+from keevx_async.docket.client import CREATES, POLLS, fleet_of, roomy
+from keevx_async.docket.completion import Lookout
+from keevx_async.docket.rate_limit import SharedPace, quota
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
-from keevx_async.lane import Lane
-from keevx_async.pacing import Pacer
+from keevx_async.polling.durations import Durations
+from keevx_async.polling.intervals import Waits
+from keevx_async.submission.adaptive_rate import Pacer
+from keevx_async.submission.throttle import Lane
 from tests.conftest import FakeClock
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.framing import LONGEST_BODY, decode_body, read_answer
+from keevx_async.http.framing import LONGEST_BODY, decode_body, read_answer
 from tests.raw_server import answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])

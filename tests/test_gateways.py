@@ -32,8 +32,8 @@ from keevx_async import (
     Submission,
     SubmissionUncertain,
 )
+from keevx_async.http.transport import Reply, Transport
 from keevx_async.journal import Entry
-from keevx_async.transport import Reply, Transport
 from tests.test_client import a_request
 
 pytestmark = pytest.mark.asyncio
@@ -217,7 +217,7 @@ async def test_what_is_busy_is_tried_again(busy: bytes) -> None:
 async def test_a_code_that_a_user_calls_busy_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("keevx_async.verdict.BUSY_CODES", {7})
+    monkeypatch.setattr("keevx_async.http.verdict.BUSY_CODES", {7})
     async with serving(first(http({"code": 7, "msg": "too much to do"}))) as server:
         assert isinstance(await ended(server, None), Submission)
 

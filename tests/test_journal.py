@@ -16,7 +16,7 @@ import pytest
 from keevx_async import Journal, JournalError, Task
 from keevx_async.journal import Claim, Entry, NoJournal, State, schema
 from keevx_async.journal.claims import Filter
-from keevx_async.journal.opened import Opened
+from keevx_async.journal.database import Opened
 from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
 
 KIND = "image_to_video"

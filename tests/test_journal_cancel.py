@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, Keevx, RetryPolicy, SubmissionUncertain
+from keevx_async.http.transport import Call, Reply, Transport
 from keevx_async.journal import Entry, State
-from keevx_async.transport import Call, Reply, Transport
 from tests.conftest import at_once
 from tests.test_client import a_request, some_requests
 

@@ -99,7 +99,7 @@ DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tests.test_journal_faults import write
-from keevx_async.journal.opened import Opened
+from keevx_async.journal.database import Opened
 Opened.close = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(write(Path(sys.argv[1]), 20))
 """

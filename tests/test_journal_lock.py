@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async import Journal, JournalError
-from keevx_async.cli.exclusive import Exclusive
+from keevx_async.cli.output.exclusive import Exclusive
 from keevx_async.journal import Entry, State
 from keevx_async.journal.lock import Lock
 from tests.test_journal import kept_in, opened

@@ -32,9 +32,9 @@ from redis.asyncio import Redis
 
 from keevx_async import Journal, JournalError
 from keevx_async.docket import RedisJournal
-from keevx_async.docket.server import Client
 from keevx_async.journal import Entry, JournalProtocol, State, TaskRecord
-from keevx_async.tasks import Task
+from keevx_async.journal.redis.connection import Client
+from keevx_async.models.tasks import Task
 from tests.fleet import RedisServer, dead
 
 T = TypeVar("T")

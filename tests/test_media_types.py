@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.media import CAPTION, HEAD, IMAGE, VIDEO, check_content, check_type, identify
+from keevx_async.transfer.media import (
+    CAPTION,
+    HEAD,
+    IMAGE,
+    VIDEO,
+    check_content,
+    check_type,
+    identify,
+)
 
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
 SRT = b"1\r\n00:00:01,000 --> 00:00:02,500\r\nHello\r\n"

@@ -153,7 +153,7 @@ async def test_no_id_is_lost_and_nothing_known_is_sent_again(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    monkeypatch.setattr("keevx_async.settling.PAUSES", (0.0,))
+    monkeypatch.setattr("keevx_async.submission.reconciler.PAUSES", (0.0,))
     book = Book(random.Random(seed))
     async with TestServer(book.app) as server:
         life = Life(book, str(server.make_url("")).rstrip("/"), tmp_path / "run.db")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import Outcome, Task
-from keevx_async.naming import LONGEST_NAME, Names, safe_name
+from keevx_async.transfer.paths import LONGEST_NAME, Names, safe_name
 from tests.test_client import a_request
 
 TASK = Task(task_id="i2v-7", status="SUCCEEDED", video_url="https://cdn.example/a/b.mp4")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, FanOut, Outcome, Task
-from keevx_async.naming import FIELDS, Names, Template, target_of
 from keevx_async.testing import Emulator
+from keevx_async.transfer.paths import FIELDS, Names, Template, target_of
 from tests.test_client import a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_media import left_in
 

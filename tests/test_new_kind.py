@@ -10,14 +10,15 @@ import pytest
 from attrs import field, frozen
 
 from keevx_async import InvalidRequest, Journal, Task
-from keevx_async.checks import Check, a_url, in_range
-from keevx_async.cli.dry import Estimate
-from keevx_async.cli.prompts import Job, jobs
-from keevx_async.family import REQUESTS
-from keevx_async.inputs import a_video
-from keevx_async.kinds import Kind
-from keevx_async.requests import Request
-from keevx_async.testing import Emulator, Faults, api, kinds
+from keevx_async.cli.input.estimate import Estimate
+from keevx_async.cli.input.prompts import Job, jobs
+from keevx_async.models.kinds import Kind
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request
+from keevx_async.models.sources import a_video
+from keevx_async.models.validators import Check, a_url, in_range
+from keevx_async.testing import Emulator, Faults, api
+from keevx_async.testing import endpoints as kinds
 from keevx_async.testing.records import Kind as EmulatedKind
 from tests.test_client import keevx_of
 from tests.test_settling import called_back

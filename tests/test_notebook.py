@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from keevx_async import FanOut, Outcome, SubmissionUncertain, notebook
-from keevx_async.fanout import Guard
+from keevx_async.client.fanout import Guard
 from keevx_async.notebook import progress
 from tests.simulated import simulated
 

@@ -14,11 +14,11 @@ from keevx_async import (
     ResponseError,
     RetryPolicy,
 )
-from keevx_async.offers import LIFE, Offers
-from keevx_async.requests import Request
-from keevx_async.settings import CHINA, EDITIONS, offered
+from keevx_async.client.options import CHINA, EDITIONS, offered
+from keevx_async.models.request import Request
+from keevx_async.submission.availability import LIFE, Offers
 from keevx_async.testing import Emulator
-from keevx_async.testing.page import LANGUAGES
+from keevx_async.testing.vendor_rules import LANGUAGES
 from tests.conftest import FakeClock
 from tests.test_client import RETRY, a_request, keevx_of, speaking
 from tests.test_family import a_translation, an_image

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keevx_async.pacing import LONGEST_HOLD, Pacer
+from keevx_async.submission.adaptive_rate import LONGEST_HOLD, Pacer
 
 simulated: Any = pytest.importorskip("benchmarks.pacing", reason="not in the source tree")
 LIMITERS = list(simulated.LIMITERS)

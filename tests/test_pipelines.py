@@ -17,8 +17,8 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
+from keevx_async.http.wire import canonical_body, encode_request
 from keevx_async.testing import Emulator, Faults
-from keevx_async.wire import canonical_body, encode_request
 from tests.test_client import keevx_of
 
 LANGUAGES = ("English", "Chinese")

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from keevx_async.durations import Durations
-from keevx_async.policies import PollPolicy
-from keevx_async.polling import Schedule
+from keevx_async.polling.durations import Durations
+from keevx_async.polling.schedule import Schedule
+from keevx_async.settings import PollPolicy
 
 POLICY = PollPolicy(shortest=0.5, longest=20.0)
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)

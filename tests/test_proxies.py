@@ -15,10 +15,10 @@ import trustme
 from yarl import URL
 
 from keevx_async import ConfigurationError, ConnectionFailed, DownloadError, Keevx, RetryPolicy
-from keevx_async.certificates import tls_context
-from keevx_async.proxies import find_proxy, is_excluded
-from keevx_async.socks import require_socks
-from keevx_async.transport import Transport, whole_timeout
+from keevx_async.http.certificates import tls_context
+from keevx_async.http.proxies import find_proxy, is_excluded
+from keevx_async.http.socks import require_socks
+from keevx_async.http.transport import Transport, whole_timeout
 
 VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(3000)
 QUICK = RetryPolicy(attempts=2, first_delay=0.01)
@@ -244,7 +244,7 @@ async def test_a_socks_proxy_that_is_not_there_means_not_sent(
 
 
 def test_socks_without_the_extra_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.socks.find_spec", lambda name: None)
+    monkeypatch.setattr("keevx_async.http.socks.find_spec", lambda name: None)
     with pytest.raises(ConfigurationError, match=r'pip install "keevx_async\[socks\]"'):
         require_socks()
     monkeypatch.setenv("ALL_PROXY", "socks5h://proxy.example:1080")

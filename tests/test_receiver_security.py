@@ -17,8 +17,8 @@ import aiohttp
 import pytest
 
 from keevx_async import FanOut, Journal, SubmissionUncertain
-from keevx_async.callbacks import LIFE, LONGEST_BODY
 from keevx_async.journal import State
+from keevx_async.submission.callbacks import LIFE, LONGEST_BODY
 from keevx_async.testing import Faults
 from tests.conftest import FakeClock
 from tests.test_callbacks import (
@@ -112,7 +112,7 @@ def test_every_token_is_compared_once_and_in_constant_time(
     token = token_of(receiver)
     tokens = forged(token) | {"genuine": token, "expired": token}
     clock.advance(LIFE + 1 if kind == "expired" else 0)
-    monkeypatch.setattr("keevx_async.callbacks.hmac.compare_digest", counted)
+    monkeypatch.setattr("keevx_async.submission.callbacks.hmac.compare_digest", counted)
     asyncio.run(receiver._take(tokens[kind], _chunks(BODY)))
     assert compared == [], "nobody is attached"
     receiver.attach(Told())
@@ -238,7 +238,7 @@ async def test_a_body_without_a_length_is_not_read_to_its_end(
 async def test_a_body_that_never_comes_is_not_waited_for(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.callbacks.PATIENCE", 0.1)
+    monkeypatch.setattr("keevx_async.submission.callbacks.PATIENCE", 0.1)
     async with served() as receiver, asyncio.timeout(5):
         receiver.attach(told := Told())
         assert (await _unfinished(receiver.url_for("key"))).startswith(b"HTTP/1.1 204 ")
@@ -411,7 +411,7 @@ async def test_secrets_show_nowhere(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the secret, and not a URL, which is one too."""
-    monkeypatch.setattr("keevx_async.settling.PAUSES", (0.01,))
+    monkeypatch.setattr("keevx_async.submission.reconciler.PAUSES", (0.01,))
     caplog.set_level(logging.DEBUG)
     async with called_back(0.05, faults=Faults(drop_after_create=1.0, callbacks="drop")) as (
         _,

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from keevx_async import CallbackReceiver, Journal
 from keevx_async.events import Ended, Event, Submitted
-from keevx_async.tasks import Task
+from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import FakeClock, default_signals
 from tests.ports import free_port

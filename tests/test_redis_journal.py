@@ -16,11 +16,11 @@ from redis.exceptions import AuthenticationError, ConnectionError, ResponseError
 
 from keevx_async import ConfigurationError, JournalError, Keevx, Task
 from keevx_async.docket import RedisJournal
-from keevx_async.docket.holding import Holding
-from keevx_async.docket.journal import Planned
-from keevx_async.docket.reading import AT_ONCE
-from keevx_async.docket.server import Server
 from keevx_async.journal import DIED, Claim, Entry, State
+from keevx_async.journal.redis.connection import Server
+from keevx_async.journal.redis.journal import Planned
+from keevx_async.journal.redis.lease import Holding
+from keevx_async.journal.redis.reading import AT_ONCE
 from keevx_async.testing import Emulator
 from tests.conftest import FakeClock
 from tests.fleet import RedisServer, dead

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async import retry
 from keevx_async.errors import APIError, ConnectionFailed, RateLimitError, ServerError
-from keevx_async.policies import RetryPolicy
-from keevx_async.retry import Again, Retrier
+from keevx_async.http import retry
+from keevx_async.http.retry import Again, Retrier
+from keevx_async.settings import RetryPolicy
 from tests.conftest import FakeClock
 
 BUSY = ServerError(500, None, "busy")

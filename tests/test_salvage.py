@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from keevx_async.framing import LONGEST_BODY
-from keevx_async.transport import Call, Interruption, Reply, Transport, interruption_of
-from keevx_async.verdict import Fault
+from keevx_async.http.framing import LONGEST_BODY
+from keevx_async.http.transport import Call, Interruption, Reply, Transport, interruption_of
+from keevx_async.http.verdict import Fault
 from tests.raw_server import FIN, RST, RawServer, Script, Step, answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])

@@ -20,11 +20,11 @@ from keevx_async import (
     JournalError,
     Keevx,
 )
-from keevx_async.cli.prompts import Job, jobs
+from keevx_async.cli.input.prompts import Job, jobs
+from keevx_async.http.wire import encode_request
 from keevx_async.journal import State
-from keevx_async.policies import RetryPolicy
+from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
-from keevx_async.wire import encode_request
 
 QUICK = RetryPolicy(attempts=1, grace=0.05)
 FIELDS: dict[str, Any] = {

@@ -29,11 +29,11 @@ from keevx_async import (
     Task,
     WaitTimeout,
 )
-from keevx_async.image_to_video import ImageToVideo
+from keevx_async.client.runtime import FEW, QUIET, SELDOM, seldom
 from keevx_async.journal import Entry, JournalProtocol, NoJournal, State
-from keevx_async.kinds import Kind
-from keevx_async.runtime import FEW, QUIET, SELDOM, seldom
-from keevx_async.settling import MOST_TOLD, Settlements
+from keevx_async.models.image_to_video import ImageToVideo
+from keevx_async.models.kinds import Kind
+from keevx_async.submission.reconciler import MOST_TOLD, Settlements
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.test_callbacks import a_receiver, in_aiohttp, in_starlette, posted, token_of
@@ -465,7 +465,7 @@ async def test_memory_is_bounded(script: Script) -> None:
 async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("keevx_async.settling.REMEMBERED", 3)
+    monkeypatch.setattr("keevx_async.submission.reconciler.REMEMBERED", 3)
     script = Script()
     for number in range(5):
         script.known.add(f"t{number}")
@@ -557,7 +557,7 @@ async def test_closing_ends_what_has_begun(script: Script) -> None:
 async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("keevx_async.settling.GRACE", 0.01)
+    monkeypatch.setattr("keevx_async.submission.reconciler.GRACE", 0.01)
     script = Script()
     script.gate.clear()
     async with script.settlements.expecting("k", 1, KIND):

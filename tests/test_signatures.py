@@ -8,8 +8,9 @@ from typing import Any, Literal, cast, get_args, get_origin, get_overloads, get_
 
 import pytest
 
-from keevx_async import MODELS, ImageToVideo, ModelRules, image_to_video
-from keevx_async.inputs import Images
+from keevx_async import MODELS, ImageToVideo, ModelRules
+from keevx_async.models import image_to_video
+from keevx_async.models.sources import Images
 from tests.signatures import PATH, written
 from tests.test_rules import is_accepted
 
@@ -82,7 +83,7 @@ def test_each_signature_has_the_fields_and_defaults_of_the_class() -> None:
 
 def overloads_of(source: str) -> list[FunctionType]:
     """The signatures in a text, made as a type checker would see them."""
-    names: dict[str, Any] = {"__name__": "keevx_async.checked", "__package__": "keevx_async"}
+    names: dict[str, Any] = {"__name__": "keevx_async.checked", "__package__": "keevx_async.models"}
     exec(source.replace("if TYPE_CHECKING:", "if True:"), names)  # noqa: S102  # our own text
     return cast(list[FunctionType], get_overloads(names["ImageToVideo"].__new__))
 

@@ -21,8 +21,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from keevx_async import ConfigurationError, Keevx
-from keevx_async.transport import SENT, Call, Reply, Transport, fault_of
-from keevx_async.verdict import Fault
+from keevx_async.http.transport import SENT, Call, Reply, Transport, fault_of
+from keevx_async.http.verdict import Fault
 
 KEY = "sk-never-to-be-seen"
 HEADERS = {"Authorization": f"Bearer {KEY}", "X-Team": "blue"}
@@ -641,7 +641,7 @@ def test_an_origin_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"https": "http://tls:2"}
 
     monkeypatch.setattr(urllib.request, "getproxies", getproxies)
-    monkeypatch.setattr("keevx_async.transport.getproxies", getproxies)
+    monkeypatch.setattr("keevx_async.http.transport.getproxies", getproxies)
     made = Transport(BASE, HEADERS, BRIEFLY)
     for path in ("/a", "/b?c=1", "/d"):
         assert made.proxy(URL(f"https://api.example{path}")) == "http://tls:2"

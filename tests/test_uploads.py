@@ -23,15 +23,15 @@ from keevx_async import (
     SubmissionUncertain,
     UploadError,
 )
-from keevx_async.images import look
+from keevx_async.client.kind_lookup import Kinship
+from keevx_async.http.api import Host as ApiHost
+from keevx_async.http.api import Querier
+from keevx_async.http.retry import Retrier
+from keevx_async.http.transport import Call, Reply, Transport
 from keevx_async.journal import NoJournal
-from keevx_async.kinship import Kinship
-from keevx_async.querying import Host as ApiHost
-from keevx_async.querying import Querier
-from keevx_async.retry import Retrier
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transport import Call, Reply, Transport
-from keevx_async.uploads import URL_LIFE, Uploaded, Uploads, remember
+from keevx_async.transfer.images import look
+from keevx_async.transfer.uploads import URL_LIFE, Uploaded, Uploads, remember
 from tests.conftest import FakeClock
 from tests.test_client import RETRY, a_request, keevx_of, speaking
 from tests.test_emulator import until
@@ -247,7 +247,7 @@ async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
 async def test_a_file_that_hides_its_change_is_uploaded_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.images.SETTLED", -1e9)
+    monkeypatch.setattr("keevx_async.transfer.images.SETTLED", -1e9)
     (path,) = images(tmp_path, 1)
     before = path.stat()
     async with hosting() as (host, keevx):
@@ -270,8 +270,8 @@ async def test_a_file_that_lies_untouched_is_read_once(
         looked.append(path)
         return look(path, formats)
 
-    monkeypatch.setattr("keevx_async.images.SETTLED", settled)
-    monkeypatch.setattr("keevx_async.uploads.look", counted)
+    monkeypatch.setattr("keevx_async.transfer.images.SETTLED", settled)
+    monkeypatch.setattr("keevx_async.transfer.uploads.look", counted)
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
         for _ in range(5):
@@ -590,7 +590,7 @@ async def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.uploads.MOST_KNOWN", 2)
+    monkeypatch.setattr("keevx_async.transfer.uploads.MOST_KNOWN", 2)
     known: dict[int, str] = {}
     for number in (1, 2, 1, 3):
         remember(known, number, "x")

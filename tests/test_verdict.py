@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async import policies, settings
+from keevx_async import settings as policies
+from keevx_async.client import options as settings
 from keevx_async.errors import (
     APIError,
     AuthenticationError,
@@ -20,8 +21,7 @@ from keevx_async.errors import (
     RateLimitError,
     ServerError,
 )
-from keevx_async.policies import RetryPolicy
-from keevx_async.verdict import (
+from keevx_async.http.verdict import (
     Fate,
     Fault,
     Ids,
@@ -31,6 +31,7 @@ from keevx_async.verdict import (
     is_rate_limit,
     retry_after,
 )
+from keevx_async.settings import RetryPolicy
 
 ACCEPTED, REFUSED, UNKNOWN = Fate.ACCEPTED, Fate.REFUSED, Fate.UNKNOWN
 WRONG_HOST = Fate.WRONG_HOST
@@ -184,8 +185,8 @@ def test_a_code_of_keevxs_own_is_a_refusal_whatever_the_status(status: int, code
 
 
 def test_users_may_name_codes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.verdict.BUSY_CODES", {429, 503, 7})
-    monkeypatch.setattr("keevx_async.verdict.REFUSAL_CODES", {504, -1})
+    monkeypatch.setattr("keevx_async.http.verdict.BUSY_CODES", {429, 503, 7})
+    monkeypatch.setattr("keevx_async.http.verdict.REFUSAL_CODES", {504, -1})
     assert fate_of(200, 7) is fate_of(200, -1) is fate_of(200, 504) is REFUSED
     assert is_busy(200, 7)
     assert not is_busy(200, -1)

@@ -22,9 +22,9 @@ from keevx_async.errors import (
     Violation,
     WaitTimeout,
 )
-from keevx_async.policies import PollPolicy
-from keevx_async.tasks import Task
-from keevx_async.waiting import Watcher
+from keevx_async.models.tasks import Task
+from keevx_async.polling.poller import Watcher
+from keevx_async.settings import PollPolicy
 from tests.simulated import hops, simulated
 
 URL = "https://example.com/v.mp4"

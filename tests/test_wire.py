@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.image_to_video import ImageToVideo
-from keevx_async.tasks import Task
-from keevx_async.wire import (
+from keevx_async.http.wire import (
     Envelope,
     decode_envelope,
     decode_ids,
@@ -20,6 +18,8 @@ from keevx_async.wire import (
     encode_request,
     query_path,
 )
+from keevx_async.models.image_to_video import ImageToVideo
+from keevx_async.models.tasks import Task
 from tests.test_requests import make
 from tests.test_rules import taken
 

@@ -17,12 +17,12 @@ from keevx_async.errors import (
 )
 from keevx_async.version import VERSION
 
-from .commands import register
-from .interrupts import raising_interrupts, stoppable
-from .lines import complain
-from .report import FAILED, INTERRUPTED, OK, UNCERTAIN, USAGE
-from .sources import STDIN
-from .streams import finish_output, prepare_streams
+from .input.sources import STDIN
+from .output.printer import complain
+from .output.report import FAILED, INTERRUPTED, OK, UNCERTAIN, USAGE
+from .output.streams import finish_output, prepare_streams
+from .registry import register
+from .signals import raising_interrupts, stoppable
 
 app = App(
     name="keevx",

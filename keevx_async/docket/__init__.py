@@ -4,8 +4,8 @@ A ``KeevxDocket`` takes requests, each ``KeevxWorker`` makes some of them, and a
 the record that decides whether a create may go.
 """
 
-from .journal import RedisJournal
-from .member import WorkerSettings, worker_settings
+from ..journal.redis.journal import RedisJournal
+from .client import WorkerSettings, worker_settings
 from .queue import KeevxDocket
 from .tasks import create, create_tasks, poll, poll_tasks
 from .worker import KeevxWorker

@@ -15,6 +15,7 @@ from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
+from ..client.jobs import KeyOf, checked, succeeded
 from ..errors import (
     APIError,
     ConfigurationError,
@@ -24,16 +25,15 @@ from ..errors import (
     Violation,
     WaitTimeout,
 )
-from ..jobs import KeyOf, checked, succeeded
+from ..http.wire import encode_request
 from ..journal import Entry, State
-from ..policies import PollPolicy
-from ..requests import Request
-from ..tasks import R, Task
-from ..wire import encode_request
-from .journal import Added, Planned, RedisJournal
-from .lookout import Lookout
-from .member import CREATES, POLLS, Watched, docket_of, patience, request_of
-from .reading import Ends
+from ..journal.redis.journal import Added, Planned, RedisJournal
+from ..journal.redis.reading import Ends
+from ..models.request import Request
+from ..models.tasks import R, Task
+from ..settings import PollPolicy
+from .client import CREATES, POLLS, Watched, docket_of, patience, request_of
+from .completion import Lookout
 from .tasks import create
 
 T = TypeVar("T")

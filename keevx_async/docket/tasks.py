@@ -24,8 +24,8 @@ from ..errors import (
     SubmissionUncertain,
 )
 from ..journal import State
-from .member import Member, Watched, member
-from .pace import Stopping
+from .client import Member, Watched, member
+from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async")
 

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 from docket import Docket, Worker
 
-from ..client import knock
-from .member import WorkerSettings, worker_settings, worker_stop
-from .pace import Stop
+from ..client.keevx import knock
+from .client import WorkerSettings, worker_settings, worker_stop
 from .queue import KeevxDocket
+from .rate_limit import Stop
 from .tasks import create, poll
 
 REDELIVERY = timedelta(seconds=10)

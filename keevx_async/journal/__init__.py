@@ -1,8 +1,18 @@
 """The durable record of what was submitted, ended and brought home. sqlite3 lives here."""
 
 from .claims import Claims
-from .entries import DIED, Claim, Entry, JournalProtocol, State, TaskRecord, first_try, made, partly
-from .memory import NoJournal
+from .null import NoJournal
+from .protocol import (
+    DIED,
+    Claim,
+    Entry,
+    JournalProtocol,
+    State,
+    TaskRecord,
+    first_try,
+    made,
+    partly,
+)
 from .sqlite import Journal, resubmits
 
 __all__ = [

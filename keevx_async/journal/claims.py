@@ -11,7 +11,7 @@ from hashlib import sha256
 from struct import unpack
 
 from ..errors import JournalError
-from .entries import Claim, Entry, State
+from .protocol import Claim, Entry, State
 
 Find = Callable[[str], tuple[int, Entry] | None]
 Take = Callable[[str], Awaitable[Claim | None]]

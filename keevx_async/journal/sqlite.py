@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from ..errors import ConfigurationError, JournalError
-from ..tasks import Task
-from . import rows
+from ..models.tasks import Task
+from . import encoding as rows
 from .claims import UNMADE
-from .entries import DIED, Claim, Entry, State, TaskRecord, made, next_try, partly
-from .opened import Opened
+from .database import Opened
+from .protocol import DIED, Claim, Entry, State, TaskRecord, made, next_try, partly
 from .writer import EntryChanged
 
 T = TypeVar("T")

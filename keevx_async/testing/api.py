@@ -8,7 +8,11 @@ from typing import Any, cast
 import attrs
 from aiohttp import web
 
-from .answers import (
+from .callbacks import Announcer
+from .endpoints import KINDS
+from .limits import retry_after
+from .records import EmulatedTask, Kind
+from .responses import (
     AFTER_CREATE,
     LOSSES,
     Refused,
@@ -18,13 +22,9 @@ from .answers import (
     html,
     refusal,
 )
-from .callbacks import Announcer
-from .kinds import KINDS
-from .limits import retry_after
-from .page import PARAMETER
-from .records import EmulatedTask, Kind
 from .state import State
 from .uploads import UPLOAD_PATH, Uploads
+from .vendor_rules import PARAMETER
 
 # The vendor's codes: its skill pages, section "errors".
 INVALID_TOKEN, TASK_NOT_FOUND = 100002, 100003

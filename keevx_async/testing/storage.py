@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 from aiohttp import web
 
-from .answers import drop, flush
 from .contents import MAKERS, PIXEL, Content, held, span
 from .records import SUCCEEDED, EmulatedTask
+from .responses import drop, flush
 from .state import State
 
 MIRROR = "/mirror"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import attrs
 from aiohttp import BodyPartReader, web
 
-from .answers import Refused, answer, html, refusal
-from .page import PARAMETER
+from .responses import Refused, answer, html, refusal
 from .state import State
+from .vendor_rules import PARAMETER
 
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
 # 20 MB and the codes: the vendor's skill pages. Read generously, as 20 MiB.

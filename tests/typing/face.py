@@ -27,8 +27,8 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
+from keevx_async.models.request import Request
 from keevx_async.notebook import progress
-from keevx_async.requests import Request
 
 
 def make(prompt: str) -> ImageToVideo:

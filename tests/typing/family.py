@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import assert_type
 
 from keevx_async import FanOut, ImageGenerate, ImageToVideo, Keevx, Submission, Task, VideoTranslate
-from keevx_async.requests import Request
+from keevx_async.models.request import Request
 
 URL = "https://example.com/a.mp4"
 

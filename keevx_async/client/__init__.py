@@ -1,0 +1,1 @@
+"""Keevx: composes the wings, for one job or many."""

@@ -1,0 +1,1 @@
+"""One exchange: bytes, verdict, retry."""

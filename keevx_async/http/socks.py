@@ -1,0 +1,59 @@
+"""Connections through a SOCKS proxy. A module of its own: aiohttp-socks, an extra, stays in it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+
+from ..errors import ConfigurationError
+
+DEFAULT_PORT = 1080
+
+
+def require_socks() -> None:
+    """Check that SOCKS proxies can be used.
+
+    Raises:
+        ConfigurationError: the extra is not installed.
+    """
+    if find_spec("aiohttp_socks") is None:
+        raise ConfigurationError(
+            "a SOCKS proxy is set (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY), which needs the extra "
+            'socks: pip install "keevx_async[socks]", or exclude the host with NO_PROXY'
+        )
+
+
+def socks_connector(proxy: str, **options: Any) -> aiohttp.TCPConnector:
+    """Return a connector that reaches every host through a SOCKS proxy.
+
+    ``socks5`` (also written ``socks``), ``socks5h`` and ``socks4a`` have the proxy resolve
+    names; ``socks4`` cannot, so names are resolved here.
+
+    Args:
+        proxy: the proxy's URL; credentials in it are percent-encoded.
+        options: as of ``aiohttp.TCPConnector``.
+    """
+    import aiohttp_socks
+
+    class Connector(aiohttp_socks.ProxyConnector):
+        async def _wrap_create_connection(self, *given: Any, req: Any, **named: Any) -> Any:
+            try:
+                return await super()._wrap_create_connection(*given, req=req, **named)
+            except Exception as error:
+                reason = OSError(None, f"SOCKS proxy: {error}")
+                raise aiohttp.ClientProxyConnectionError(req.connection_key, reason) from error
+
+    parts = urlsplit(proxy)
+    old = parts.scheme in ("socks4", "socks4a")
+    return Connector(
+        host=parts.hostname or "",
+        port=parts.port or DEFAULT_PORT,
+        proxy_type=aiohttp_socks.ProxyType.SOCKS4 if old else aiohttp_socks.ProxyType.SOCKS5,
+        username=unquote(parts.username or "") or None,
+        password=unquote(parts.password or "") or None,
+        rdns=parts.scheme != "socks4",
+        **options,
+    )

@@ -1,0 +1,211 @@
+"""What became of a request, and what that allows. Pure: no clock, no socket, no sleep.
+
+A create is paid and has no idempotency key, so it may be sent again only when it is certain
+that no task was made. A query may always be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+)
+from ..settings import BUSY_CODES, REFUSAL_CODES
+
+NO_CODES: Mapping[int, int] = {}
+"""Of a kind that has none of its own."""
+
+
+class Fate(Enum):
+    """What became of a create."""
+
+    ACCEPTED = "accepted"
+    NOT_SENT = "not sent"
+    REFUSED = "refused"
+    WRONG_HOST = "wrong host"
+    UNKNOWN = "unknown"
+
+
+class Ids(Enum):
+    """What an answer holds of task ids.
+
+    NONE: none. READ: in their documented place, and all of them readable. DOUBTFUL: some that
+    are elsewhere in the answer or only partly readable, or that are another create's.
+    """
+
+    NONE = "none"
+    READ = "read"
+    DOUBTFUL = "doubtful"
+
+
+class Fault(Exception):
+    """An exchange that brought no answer.
+
+    Attributes:
+        sent: False only when it is certain that Keevx never saw the request.
+        reason: what was seen, without URL query, key or body.
+    """
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+    @property
+    def fate(self) -> Fate:
+        """What this means for a create."""
+        return Fate.UNKNOWN if self.sent else Fate.NOT_SENT
+
+
+# Envelope codes of a query that may fare better later: what is busy, and an HTTP status that a
+# gateway repeats inside the envelope.
+_GATEWAY_CODES = frozenset({500, 502, 504, *range(520, 530)})
+# Statuses that a proxy may give after it has passed the request on: it gave up waiting, or
+# thinks that the client did.
+_PROXY_GAVE_UP = frozenset({408, 499})
+
+
+def fate_of(
+    status: int,
+    code: int | None,
+    *,
+    ids: Ids = Ids.NONE,
+    complete: bool = True,
+    retry_after: bool = False,
+    html: bool = False,
+    is_known_host: bool = True,
+) -> Fate:
+    """Return what an answered create came to (contract: "Money").
+
+    The first of these cases that fits decides:
+
+    1. Task ids that can be read: accepted, whatever the status, the code and the framing say.
+       Ids that are doubtful: unknown, for something was made, and perhaps for this create.
+    2. Without ids, an answer that was cut off: unknown. Only a whole refusal is believed.
+    3. The envelope's code 0 without ids: unknown. It claims that something was made.
+    4. HTTP 429: refused. It is given before a request is worked on.
+    5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
+       gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
+       Keevx broke after the request had gone out (Envoy: "connection termination").
+    6. An envelope whose code is Keevx's own (six digits, ``REFUSAL_CODES``, ``BUSY_CODES``) or a
+       4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that gave up.
+    7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. A gateway writes it, and
+       does not know what happened behind it.
+    8. Without an envelope, a 3xx, a 4xx or an HTML page (no 5xx) from a host that has not answered
+       this client in Keevx's envelope: wrong host. Nothing there makes tasks.
+    9. Everything else: unknown. A page under 403, 404 or 409 may come from a filter that replaced
+       the answer to a create that was made; a 5xx leaves open what happened.
+
+    Args:
+        status: the HTTP status.
+        code: the code of Keevx's envelope, read strictly; None where there was no envelope.
+        ids: what the answer holds of task ids, read leniently.
+        complete: whether the answer came whole.
+        retry_after: whether it has a valid ``Retry-After``.
+        html: whether it declares itself to be a page.
+        is_known_host: whether its host has answered this client in Keevx's envelope.
+    """
+    if ids is not Ids.NONE:
+        return Fate.ACCEPTED if ids is Ids.READ else Fate.UNKNOWN
+    if not complete or code == 0:
+        return Fate.UNKNOWN
+    if status == 429 or (status == 503 and retry_after):
+        return Fate.REFUSED
+    if code is not None:
+        return Fate.REFUSED if _is_refusal(status, code) else Fate.UNKNOWN
+    if not is_known_host and status < 500 and (status >= 300 or html):
+        return Fate.WRONG_HOST
+    return Fate.UNKNOWN
+
+
+def _is_refusal(status: int, code: int) -> bool:
+    """Tell whether an envelope's code says that no task was made: cases 5 to 7."""
+    if 100_000 <= code <= 999_999 or code in REFUSAL_CODES or code in BUSY_CODES:
+        return True
+    if 400 <= code <= 499:
+        return not (code == status and code in _PROXY_GAVE_UP)
+    return status == 503 and code not in _GATEWAY_CODES
+
+
+def is_busy(status: int, code: int | None) -> bool:
+    """Tell whether a create that was refused is sent again: 429, 503, or a busy code."""
+    return status in (429, 503) or code in BUSY_CODES
+
+
+def is_transient(status: int, code: int | None) -> bool:
+    """Tell whether the same query may fare better later."""
+    return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
+
+
+def is_retryable_status(status: int) -> bool:
+    """Tell whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
+
+    Status queries and downloads share this list. A create never uses it: what may be sent again
+    there is decided by ``fate_of``.
+    """
+    return status in (408, 425, 429, 499) or status >= 500
+
+
+def is_rate_limit(status: int, code: int | None) -> bool:
+    """Tell whether an answer asks everyone to slow down."""
+    return 429 in (status, code)
+
+
+def api_error(
+    status: int, code: int | None, msg: str, body: str = "", codes: Mapping[int, int] = NO_CODES
+) -> APIError:
+    """Return the error that fits a refusal (keevx-api.md, "Errors").
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code, None where there was no envelope.
+        msg: what the envelope says.
+        body: the first part of the answer.
+        codes: what the codes of its kind mean in the family.
+    """
+    meaning = code if code is None else codes.get(code, code)
+    if status in (401, 403) or meaning == 100002:
+        kind: type[APIError] = AuthenticationError
+    elif status == 404 or meaning == 100003:
+        kind = NotFoundError
+    elif is_rate_limit(status, code):
+        kind = RateLimitError
+    else:
+        kind = ServerError if is_transient(status, code) else APIError
+    return kind(status, code, msg, body)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
+
+    A date is read by the answer's own ``Date``, so a clock that is wrong, here or there, neither
+    makes a wait of an hour nor lets one go by. An answer without a ``Date`` is read by ``now``.
+
+    Args:
+        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
+        now: seconds since the epoch, by our own clock.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    when = _http_date(text)
+    if when is None:
+        return None
+    sent = _http_date(headers.get("Date", ""))
+    return max(0.0, (when - (sent or datetime.fromtimestamp(now, UTC))).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

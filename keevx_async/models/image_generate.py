@@ -1,0 +1,71 @@
+"""ImageGenerate: an image from a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+from attrs import field, frozen
+
+from .kinds import REFERENCE_FORMATS, Kind
+from .request import Request
+from .rules import IMAGE_VALUES
+from .sources import listed, to_int, to_text, to_url
+from .validators import Check, Found, a_prompt, a_source, a_url, in_range, one_of, some
+
+
+def _listed_value(name: str, value: object) -> Found:
+    return one_of(name, value, IMAGE_VALUES[name])
+
+
+@frozen(kw_only=True)
+class ImageGenerate(Request):
+    """One image-generation job, fields named as the API names them.
+
+    Source: the vendor's skill pages, "image_generate". What ``module``, ``image_quality`` and
+    ``image_ratio`` take is listed in ``keevx_async.models.rules.IMAGE_VALUES``; you may add to it.
+
+    Args:
+        prompt: 1 to 1000 characters.
+        reference_images: up to five URLs, local paths or earlier tasks; the server would cut
+            more off without a word. Files may be JPEG, PNG, WebP, BMP or GIF.
+        module: ``std`` or ``pro``.
+        generate_count: number of images, 1 to 8; one task id each.
+        image_quality: ``1K``, ``2K`` or ``4K``.
+        image_ratio: such as ``9:16``.
+        callback_url: notified when a task ends.
+
+    Raises:
+        InvalidRequest: with every violation.
+    """
+
+    kind: ClassVar[Kind] = Kind(
+        name="image_generate",
+        path="/v1/image_generate",
+        prefix="i2is-",
+        results=("image_url",),
+        longest=600.0,
+        formats=REFERENCE_FORMATS,
+        codes={100002: 100001, 110002: 100003},
+    )
+    sources: ClassVar[tuple[str, ...]] = ("reference_images",)
+    alike: ClassVar[tuple[str, ...]] = ("module", "image_quality")
+    rules: ClassVar[Mapping[str, Check]] = {
+        "prompt": partial(a_prompt, longest=1000),
+        "reference_images": partial(some, check=a_source, most=5),
+        "module": _listed_value,
+        "generate_count": partial(in_range, low=1, high=8),
+        "image_quality": _listed_value,
+        "image_ratio": _listed_value,
+        "callback_url": a_url,
+    }
+
+    prompt: str = field(converter=to_text)
+    reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
+    module: str = field(default="std", converter=to_text)
+    generate_count: int = field(default=1, converter=to_int)
+    image_quality: str = field(default="2K", converter=to_text)
+    image_ratio: str = field(default="9:16", converter=to_text)
+    callback_url: str | None = field(default=None, converter=to_url)

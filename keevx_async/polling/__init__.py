@@ -1,0 +1,1 @@
+"""When to ask about a task, learned from how long tasks take."""

@@ -1,0 +1,1 @@
+"""A paid create, at most once."""
