@@ -18,7 +18,7 @@ from itertools import count
 from random import Random
 from typing import Any, Protocol
 
-from keevx_async.submission.adaptive_rate import Pacer
+from keevx_async.submission.adaptive_rate import AdaptiveRate
 
 RTTS = (0.001, 0.020, 0.300)
 RETRY_AFTERS = (1.0, None)
@@ -117,7 +117,7 @@ class Simulation:
         ceiling: float | None = None,
         start: float = 1_000.0,
     ) -> None:
-        self.pacer = Pacer(ceiling)
+        self.pacer = AdaptiveRate(ceiling)
         self.took: list[float] = []
         self.accepted: list[float] = []
         self.refused: list[float] = []

@@ -19,10 +19,10 @@ from starlette.routing import Mount
 
 from keevx_async import CallbackReceiver, CallbackRejected, ConfigurationError, InvalidRequest
 from keevx_async.submission.callbacks import (
-    LIFE,
     LONGEST_BODY,
     LONGEST_KEY,
     LONGEST_PUBLIC,
+    TOKEN_TTL,
     task_of,
 )
 from tests.conftest import FakeClock
@@ -147,7 +147,7 @@ def test_a_key_that_cannot_stand_in_an_url_is_refused(key: str) -> None:
 def test_an_url_is_good_for_as_long_as_a_result_is_kept(clock: FakeClock) -> None:
     receiver = a_receiver(clock=clock)
     token = token_of(receiver)
-    clock.advance(LIFE)
+    clock.advance(TOKEN_TTL)
     assert receiver.verify(token) == "key"
     clock.advance(1)
     with pytest.raises(CallbackRejected):

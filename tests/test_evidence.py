@@ -201,7 +201,7 @@ async def test_what_a_callback_tells_of_an_answered_create_is_looked_into(
     script.known = {"first", "second"}
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "first")
-        script.settlements.owns("k", ["second"])
+        script.settlements.claim_ids("k", ["second"])
     await until(lambda: "k was paid twice: it has second, and now first" in caplog.text)
     await script.settlements.close()
 

@@ -20,8 +20,8 @@ from keevx_async.docket.rate_limit import SharedPace, quota
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import Waits
-from keevx_async.submission.adaptive_rate import Pacer
-from keevx_async.submission.throttle import Lane
+from keevx_async.submission.adaptive_rate import AdaptiveRate
+from keevx_async.submission.throttle import Throttle
 from tests.conftest import FakeClock
 
 
@@ -50,12 +50,12 @@ async def test_a_hold_is_every_workers_and_the_longest_one_counts(clock: FakeClo
     )
     began = clock.now
     for seconds in (0.1, 9.0, 2.0):
-        one.refused(seconds)
+        one.throttled(seconds)
         for _ in range(4):
             await asyncio.sleep(0)
-    await other.enter()
+    await other.acquire()
     assert clock.now - began == pytest.approx(9.0, abs=0.1)
-    await one.enter()
+    await one.acquire()
     assert clock.now - began == pytest.approx(9.0, abs=0.1)
 
 
@@ -102,9 +102,9 @@ class Closed:
 @pytest.mark.asyncio
 async def test_a_lane_asks_its_gate_last_and_one_create_at_a_time() -> None:
     gate = Closed()
-    lane = Lane(Pacer(), 8, 60, gate=gate)
-    assert lane.try_enter() is None
-    waiting = [asyncio.ensure_future(lane.enter()) for _ in range(3)]
+    lane = Throttle(AdaptiveRate(), 8, 60, shared=gate)
+    assert lane.try_acquire() is None
+    waiting = [asyncio.ensure_future(lane.acquire()) for _ in range(3)]
     await asyncio.sleep(0.01)
     assert gate.entered == 1, "a crowd before the gate would all be let through late"
     gate.open.set()
@@ -117,11 +117,11 @@ async def test_a_lane_asks_its_gate_last_and_one_create_at_a_time() -> None:
 @pytest.mark.asyncio
 async def test_a_hold_that_comes_while_the_gate_is_waited_for_holds() -> None:
     gate = Closed()
-    lane = Lane(Pacer(), 8, 1.0, gate=gate)
+    lane = Throttle(AdaptiveRate(), 8, 1.0, shared=gate)
     gate.open.set()
-    first = await lane.enter()
+    first = await lane.acquire()
     gate.open.clear()
-    waiting = asyncio.ensure_future(lane.enter())
+    waiting = asyncio.ensure_future(lane.acquire())
     await asyncio.sleep(0)
     lane.refused(first, 30.0)
     gate.open.set()

@@ -16,7 +16,7 @@ from keevx_async import (
 )
 from keevx_async.client.options import CHINA, EDITIONS, offered
 from keevx_async.models.request import Request
-from keevx_async.submission.availability import LIFE, Offers
+from keevx_async.submission.availability import TTL, Availability
 from keevx_async.testing import Emulator
 from keevx_async.testing.vendor_rules import LANGUAGES
 from tests.conftest import FakeClock
@@ -38,7 +38,7 @@ async def test_the_languages_are_asked_for_once_an_hour(monkeypatch: pytest.Monk
         monkeypatch.setattr(keevx._setup.offers, "_clock", clock)
         for _ in range(3):
             assert await keevx.target_languages() == LANGUAGES
-        clock.advance(LIFE - 1)
+        clock.advance(TTL - 1)
         await keevx.target_languages()
         assert emulator.requests["GET /v1/video_translate/target_languages"] == 1
         clock.advance(1)
@@ -73,7 +73,7 @@ async def test_what_the_journal_has_is_not_refused_later(tmp_path: Path) -> None
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
             before = await keevx.submit(a_translation(), key="k")
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
-            keevx._setup.offers.learn("target_languages", ("Chinese",))
+            keevx._setup.offers.remember("target_languages", ("Chinese",))
             assert (await keevx.submit(a_translation(), key="k")).task_ids == before.task_ids
             with pytest.raises(InvalidRequest):
                 await keevx.submit(a_translation(), key="another")
@@ -97,7 +97,7 @@ async def test_an_answer_without_languages_is_not_believed(
     async with Keevx("k", base_url="https://keevx.example", retry=retry) as keevx:
         with pytest.raises(ResponseError, match="no languages"):
             await keevx.target_languages()
-        assert keevx._setup.offers.known("target_languages") is None
+        assert keevx._setup.offers.values("target_languages") is None
 
 
 @pytest.mark.parametrize("url", [CHINA, f"{CHINA}/"])
@@ -120,10 +120,10 @@ def test_elsewhere_every_model_is_offered() -> None:
     assert offered(CHINA.upper()) == offered(CHINA) != {}, "a host's name has no case"
     requests: list[Request] = [a_request(), a_request(**KL), an_image(), a_translation()]
     for request in requests:
-        Offers({}).check(request)
+        Availability({}).check(request)
 
 
 def test_an_edition_that_lists_more_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EDITIONS, CHINA, {"model": ("KL", "V")})
-    Offers(offered(CHINA)).check(a_request())
-    Offers(offered(CHINA)).check(an_image())
+    Availability(offered(CHINA)).check(a_request())
+    Availability(offered(CHINA)).check(an_image())

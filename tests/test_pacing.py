@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keevx_async.submission.adaptive_rate import LONGEST_HOLD, Pacer
+from keevx_async.submission.adaptive_rate import LONGEST_HOLD, AdaptiveRate
 
 simulated: Any = pytest.importorskip("benchmarks.pacing", reason="not in the source tree")
 LIMITERS = list(simulated.LIMITERS)
@@ -20,7 +20,7 @@ gaps = st.lists(st.floats(0, 3), min_size=1, max_size=50)
 class Caller:
     """Takes creates as told, with answers at once, on a clock set by hand."""
 
-    def __init__(self, pacer: Pacer, now: float = 1_000.0) -> None:
+    def __init__(self, pacer: AdaptiveRate, now: float = 1_000.0) -> None:
         self.pacer, self.now = pacer, now
         self.taken: list[float] = []
 
@@ -43,7 +43,7 @@ class Caller:
 
 def struck(retry_after: float | None = None) -> Caller:
     """A caller whose creates were accepted at 50/s for 2 s, until one was refused."""
-    caller = Caller(Pacer(ceiling=50))
+    caller = Caller(AdaptiveRate(ceiling=50))
     for _ in range(100):
         caller.accept()
     caller.refuse(retry_after)
@@ -60,7 +60,7 @@ def test_no_window_holds_more_than_the_ceiling_allows(
     ceiling: float, gaps: list[float], ends: list[str]
 ) -> None:
     """In w seconds go at most ceiling * w + 1, however they are wanted and end."""
-    caller = Caller(Pacer(ceiling))
+    caller = Caller(AdaptiveRate(ceiling))
     for gap, end in zip(gaps, ends, strict=False):
         caller.now += gap / ceiling
         sent = caller.take()
@@ -75,7 +75,7 @@ def test_no_window_holds_more_than_the_ceiling_allows(
 
 @given(ceilings)
 def test_creates_that_are_always_wanted_go_at_the_ceiling(ceiling: float) -> None:
-    caller = Caller(Pacer(ceiling))
+    caller = Caller(AdaptiveRate(ceiling))
     for _ in range(50):
         caller.accept()
     steps = [after - before for before, after in pairwise(caller.taken)]
@@ -83,7 +83,7 @@ def test_creates_that_are_always_wanted_go_at_the_ceiling(ceiling: float) -> Non
 
 
 def test_idle_time_is_not_saved_up_for_a_burst() -> None:
-    caller = Caller(Pacer(10))
+    caller = Caller(AdaptiveRate(10))
     caller.accept()
     caller.now += 3_600
     for _ in range(4):
@@ -95,7 +95,7 @@ def test_idle_time_is_not_saved_up_for_a_burst() -> None:
 
 
 def test_slow_start_opens_a_window_of_creates_in_flight() -> None:
-    pacer, now, flights = Pacer(), 0.0, []
+    pacer, now, flights = AdaptiveRate(), 0.0, []
     for _ in range(8):
         sent = 0
         while pacer.delay(now) == 0:
@@ -110,7 +110,7 @@ def test_slow_start_opens_a_window_of_creates_in_flight() -> None:
 
 
 def test_a_create_lost_gives_its_place_to_the_next() -> None:
-    pacer = Pacer()
+    pacer = AdaptiveRate()
     while pacer.delay(0.0) == 0:
         pacer.take(0.0)
     pacer.lost()
@@ -118,7 +118,7 @@ def test_a_create_lost_gives_its_place_to_the_next() -> None:
 
 
 def test_creates_that_are_lost_do_not_keep_the_window_small() -> None:
-    pacer, now, flights = Pacer(), 0.0, []
+    pacer, now, flights = AdaptiveRate(), 0.0, []
     for _ in range(20):
         sent = 0
         while sent < 100 and pacer.delay(now) == 0:
@@ -146,7 +146,7 @@ def test_slow_start_costs_a_fast_server_next_to_nothing() -> None:
 def test_a_429_holds_everyone_for_as_long_as_it_asks(
     ceiling: float | None, asked: float, part: float
 ) -> None:
-    pacer = Pacer(ceiling)
+    pacer = AdaptiveRate(ceiling)
     pacer.take(100.0)
     pacer.refused(100.0, 100.0, asked)
     assert pacer.delay(100.0 + asked * part) >= asked * (1 - part) - 1e-6
@@ -169,7 +169,7 @@ def test_holds_of_our_own_double_while_the_create_after_them_is_refused() -> Non
 
 
 def test_429s_of_creates_in_flight_together_are_one() -> None:
-    many, one = Pacer(), Pacer()
+    many, one = AdaptiveRate(), AdaptiveRate()
     for pacer, in_flight in ((many, 30), (one, 1)):
         for _ in range(in_flight):
             pacer.take(0.0)
@@ -179,7 +179,7 @@ def test_429s_of_creates_in_flight_together_are_one() -> None:
 
 
 def test_a_429_that_comes_late_starts_nothing() -> None:
-    caller = Caller(Pacer())
+    caller = Caller(AdaptiveRate())
     caller.pacer.take(caller.now)
     late = caller.now
     caller.refuse(1.0)
@@ -190,7 +190,7 @@ def test_a_429_that_comes_late_starts_nothing() -> None:
 
 
 def test_a_longer_hold_is_not_cut_short_by_a_shorter() -> None:
-    pacer = Pacer()
+    pacer = AdaptiveRate()
     for _ in range(3):
         pacer.take(0.0)
     pacer.refused(0.0, 0.0, 30.0)
@@ -239,7 +239,7 @@ events = st.lists(
 @given(st.none() | ceilings, events)
 def test_it_is_never_stuck(ceiling: float | None, events: list[tuple[str, float, float]]) -> None:
     """Whatever happened, a caller who waits as told goes, even if no answer ever comes."""
-    pacer, now, longest = Pacer(ceiling), 0.0, 0.0
+    pacer, now, longest = AdaptiveRate(ceiling), 0.0, 0.0
     for what, gap, asked in events:
         now += gap
         if what == "t" and pacer.delay(now) == 0:

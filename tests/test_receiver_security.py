@@ -18,7 +18,7 @@ import pytest
 
 from keevx_async import FanOut, Journal, SubmissionUncertain
 from keevx_async.journal import State
-from keevx_async.submission.callbacks import LIFE, LONGEST_BODY
+from keevx_async.submission.callbacks import LONGEST_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
 from tests.conftest import FakeClock
 from tests.test_callbacks import (
@@ -92,7 +92,7 @@ async def test_an_expired_token_is_not_taken(clock: FakeClock) -> None:
     async with in_aiohttp(clock=clock) as receiver:
         receiver.attach(told := Told())
         url = receiver.url_for("key")
-        clock.advance(LIFE + 1)
+        clock.advance(TOKEN_TTL + 1)
         assert await posted(url, data=BODY) == 204
         assert told.all == []
 
@@ -111,7 +111,7 @@ def test_every_token_is_compared_once_and_in_constant_time(
 
     token = token_of(receiver)
     tokens = forged(token) | {"genuine": token, "expired": token}
-    clock.advance(LIFE + 1 if kind == "expired" else 0)
+    clock.advance(TOKEN_TTL + 1 if kind == "expired" else 0)
     monkeypatch.setattr("keevx_async.submission.callbacks.hmac.compare_digest", counted)
     asyncio.run(receiver._take(tokens[kind], _chunks(BODY)))
     assert compared == [], "nobody is attached"

@@ -33,7 +33,7 @@ from keevx_async.client.runtime import FEW, QUIET, SELDOM, seldom
 from keevx_async.journal import Entry, JournalProtocol, NoJournal, State
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.kinds import Kind
-from keevx_async.submission.reconciler import MOST_TOLD, Settlements
+from keevx_async.submission.reconciler import MAX_REPORTED_IDS, Reconciler
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.test_callbacks import a_receiver, in_aiohttp, in_starlette, posted, token_of
@@ -390,7 +390,7 @@ class Script:
         self.gate = asyncio.Event()
         self.gate.set()
         self.receiver = a_receiver()
-        self.settlements = Settlements(
+        self.settlements = Reconciler(
             self.receiver, self.ask, self.woken.append, journal or NoJournal(), sleep=self.sleep
         )
 
@@ -413,7 +413,7 @@ class Script:
 
     async def lose(self, key: str, count: int = 1) -> None:
         async with self.settlements.expecting(key, count, KIND):
-            self.settlements.lost(key)
+            self.settlements.mark_lost(key)
 
 
 def scripted(test: Callable[[Script], Any]) -> Callable[[], None]:
@@ -433,7 +433,7 @@ def scripted(test: Callable[[Script], Any]) -> Callable[[], None]:
 async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Script) -> None:
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-        script.settlements.owns("k", ["t"])
+        script.settlements.claim_ids("k", ["t"])
     with pytest.raises(APIError):
         async with script.settlements.expecting("k", 1, KIND):
             raise APIError(400)
@@ -449,7 +449,7 @@ async def test_memory_is_bounded(script: Script) -> None:
     settlements = script.settlements
     for number in range(12_000):
         await script.lose(f"k{number}")
-        settlements.owns(f"s{number}", [f"i{number}"])
+        settlements.claim_ids(f"s{number}", [f"i{number}"])
     assert len(settlements._creates) == len(settlements._idle) == 10_000
     assert len(settlements._owners) == 10_000
     script.known = {"t"}
@@ -480,13 +480,13 @@ async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
 @scripted
 async def test_an_id_has_one_owner(script: Script) -> None:
     script.known = {"theirs", "shared"}
-    script.settlements.owns("other", ["theirs"])
+    script.settlements.claim_ids("other", ["theirs"])
     await script.lose("one")
     await script.lose("two")
     await script.tell("one", "theirs")
     await asyncio.gather(script.tell("one", "shared"), script.tell("two", "shared"))
-    assert await script.settlements.known("one") == ("shared",)
-    assert await script.settlements.known("two") == ()
+    assert await script.settlements.ids_so_far("one") == ("shared",)
+    assert await script.settlements.ids_so_far("two") == ()
 
 
 @scripted
@@ -494,8 +494,8 @@ async def test_questions_are_bounded(script: Script) -> None:
     await script.lose("k", 4)
     for number in range(50):
         await script.tell("k", f"t{number}")
-    assert len(set(script.asked)) == 4 * MOST_TOLD
-    assert await script.settlements.known("k") == ()
+    assert len(set(script.asked)) == 4 * MAX_REPORTED_IDS
+    assert await script.settlements.ids_so_far("k") == ()
 
 
 @scripted
@@ -505,7 +505,7 @@ async def test_a_task_too_new_to_be_found_is_asked_about_again(script: Script) -
     script.answers = {"t": [NotFoundError(404), NotFoundError(404)]}
     await script.tell("k", "t")
     assert script.slept == [0.5, 1.5]
-    assert await script.settlements.known("k") == ("t",)
+    assert await script.settlements.ids_so_far("k") == ("t",)
     await script.tell("k", "nobodys")
     assert script.asked.count("nobodys") == 4
 
@@ -518,12 +518,12 @@ async def test_a_refusal_to_tell_is_no_word_of_the_task(script: Script) -> None:
         script.answers = {"t": [error]}
         with pytest.raises(type(error)):
             await script.tell("k", "t")
-        assert await script.settlements.known("k") == ()
+        assert await script.settlements.ids_so_far("k") == ()
     await script.tell("k", "t")  # posted again
-    assert await script.settlements.known("k") == ("t",)
+    assert await script.settlements.ids_so_far("k") == ("t",)
     script.answers = {"bad": [APIError(400, 100001, "no such form of id")]}
     await script.tell("k", "bad")
-    assert await script.settlements.known("k") == ("t",)
+    assert await script.settlements.ids_so_far("k") == ("t",)
 
 
 @scripted
@@ -538,7 +538,7 @@ async def test_a_callback_cut_in_the_middle_may_come_again(script: Script) -> No
         await telling
     script.gate.set()
     await script.tell("k", "t")
-    assert await script.settlements.known("k") == ("t",)
+    assert await script.settlements.ids_so_far("k") == ("t",)
 
 
 @scripted
@@ -546,9 +546,9 @@ async def test_closing_ends_what_has_begun(script: Script) -> None:
     script.known = {"t"}
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-        script.settlements.lost("k")
+        script.settlements.mark_lost("k")
     await script.settlements.close()
-    assert await script.settlements.known("k") == ("t",)
+    assert await script.settlements.ids_so_far("k") == ("t",)
     await script.tell("k", "t")
     assert script.asked == ["t"], "it is detached"
 
@@ -562,7 +562,7 @@ async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     script.gate.clear()
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-        script.settlements.lost("k")
+        script.settlements.mark_lost("k")
     async with asyncio.timeout(5):
         await script.settlements.close()
     assert script.settlements._taking == set()
@@ -577,7 +577,7 @@ async def test_a_failure_after_the_answer_to_the_callback_is_logged(script: Scri
     script.answers = {"t": [ConnectionFailed("host", "down")]}
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
-        script.settlements.lost("k")
+        script.settlements.mark_lost("k")
     await script.settlements.close()
     logging.getLogger("keevx_async").removeHandler(handler)
     assert "host" in logged[0]

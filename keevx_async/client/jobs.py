@@ -36,8 +36,8 @@ from ..models.tasks import Outcome, R, Submission, Task
 from ..models.validators import key_of, shown
 from ..polling.poller import Watcher
 from ..settings import NOT_GIVEN, NotGiven
-from ..submission.reconciler import Settlements
-from ..submission.submitter import Creator, Plan
+from ..submission.reconciler import Reconciler
+from ..submission.submitter import Planned, Submitter
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.parts import Brought
 from ..transfer.paths import Destination, Names, files_of, target_of
@@ -73,12 +73,12 @@ class Jobs:
 
     def __init__(
         self,
-        creator: Creator,
+        creator: Submitter,
         watcher: Watcher,
         querier: Querier,
         downloads: Downloads,
         journal: JournalProtocol,
-        settlements: Settlements | None,
+        settlements: Reconciler | None,
         kinship: Kinship,
         learn: Callable[[], Awaitable[None]],
         timeout: float | NotGiven | None,
@@ -97,11 +97,11 @@ class Jobs:
     async def submit(self, request: R, key: str | None, guard: Guard) -> Submission[R]:
         """Make one create."""
         plan = await self._creator.plan(checked(request), key)
-        task_ids = await self._creator.create(plan, guard)
+        task_ids = await self._creator.submit(plan, guard)
         self._born(plan, task_ids)
         return Submission(request, plan.key, task_ids)
 
-    def _born(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
+    def _born(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
         self._kinship.learn(task_ids, plan.request.kind)
         age = _since(plan.entry) if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
@@ -233,7 +233,7 @@ class Jobs:
             plan = await self._creator.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             try:
-                outcome.task_ids = await self._creator.create(plan, guard)
+                outcome.task_ids = await self._creator.submit(plan, guard)
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
@@ -306,7 +306,7 @@ class Jobs:
         return task_ids
 
     async def _known(self, key: str) -> tuple[str, ...]:
-        return await self._settlements.known(key) if self._settlements is not None else ()
+        return await self._settlements.ids_so_far(key) if self._settlements is not None else ()
 
     async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:

@@ -16,8 +16,8 @@ from ..models.sources import url_text
 from ..models.tasks import R, Submission, Task
 from ..models.validators import key_of, shown, task_id_of, task_ids_of
 from ..settings import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
-from ..submission.adaptive_rate import Pacer
-from ..submission.availability import LANGUAGES, Offers
+from ..submission.adaptive_rate import AdaptiveRate
+from ..submission.availability import LANGUAGES, Availability
 from ..transfer.paths import Destination, Names
 from . import options as settings
 from .base import Session
@@ -90,13 +90,13 @@ class Keevx(Session):
             ),
             settings.policy("retry", retry, RetryPolicy),
             settings.policy("polling", polling, PollPolicy),
-            Pacer(None if rate is None else settings.positive("rate", rate)),
+            AdaptiveRate(None if rate is None else settings.positive("rate", rate)),
             settings.whole("max_connections", max_connections),
             record,
             callbacks,
             guarded(settings.hook("on_event", on_event)),
             Kinship(record),
-            Offers(settings.offered(url)),
+            Availability(settings.offered(url)),
         )
         super().__init__(setup)
 
@@ -254,9 +254,9 @@ class Keevx(Session):
             ConnectionFailed: Keevx could not be reached.
         """
         rooms, offers = self._rooms(), self._setup.offers
-        if (known := offers.known(LANGUAGES)) is None:
+        if (known := offers.values(LANGUAGES)) is None:
             known = await rooms.querier.target_languages()
-            offers.learn(LANGUAGES, known)
+            offers.remember(LANGUAGES, known)
         return known
 
     async def upload(

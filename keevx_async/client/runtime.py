@@ -20,12 +20,12 @@ from ..models.tasks import Task
 from ..polling.durations import Durations
 from ..polling.poller import Watcher
 from ..settings import PollPolicy, RetryPolicy
-from ..submission.adaptive_rate import Pacer
-from ..submission.availability import Offers
+from ..submission.adaptive_rate import AdaptiveRate
+from ..submission.availability import Availability
 from ..submission.owners import Owners
-from ..submission.reconciler import Settlements
-from ..submission.submitter import Creator
-from ..submission.throttle import Gate, Lane
+from ..submission.reconciler import Reconciler
+from ..submission.submitter import Submitter
+from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.uploads import Uploaded, Uploads
 from .jobs import Jobs
@@ -48,16 +48,16 @@ class Setup:
     transport: Transport
     retry: RetryPolicy
     polling: PollPolicy
-    pacer: Pacer
+    pacer: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinship: Kinship
-    offers: Offers
+    offers: Availability
     uploaded: Uploaded = field(factory=Uploaded)
     owners: Owners = field(factory=Owners)
-    gate: Gate | None = None
+    gate: SharedLimit | None = None
 
 
 class Lessons:
@@ -95,7 +95,7 @@ class Runtime:
     def __init__(self, setup: Setup, lessons: Lessons) -> None:
         transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
         patience = setup.retry.deadline
-        lane = Lane(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
+        lane = Throttle(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
         self.kinship = setup.kinship
@@ -105,11 +105,11 @@ class Runtime:
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
         self.watcher = Watcher(self._ask, polling, setup.emit, lessons.durations)
         self.settlements = (
-            Settlements(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
+            Reconciler(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
             if setup.callbacks
             else None
         )
-        creator = Creator(
+        creator = Submitter(
             transport,
             retrier,
             lane,
@@ -143,7 +143,7 @@ class Runtime:
     def leave(self) -> None:
         """Take no more callbacks: the event loop is left behind."""
         if self.settlements is not None:
-            self.settlements.leave()
+            self.settlements.detach()
 
     async def close(self) -> None:
         """Stop all that asks, uploads, downloads or takes callbacks, even where it is cancelled."""

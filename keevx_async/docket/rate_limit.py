@@ -85,7 +85,7 @@ class SharedPace:
         self._holding: set[asyncio.Task[None]] = set()
         self._limiter = None if rate is None else _limiter(name, rate, url)
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         """Wait until one more create may go.
 
         Raises:
@@ -103,7 +103,7 @@ class SharedPace:
         while not self._stopping.is_set() and (found := await self._limiter.limit()).limited:
             await self._sleep(found.state.retry_after)
 
-    def refused(self, seconds: float) -> None:
+    def throttled(self, seconds: float) -> None:
         """Hold the creates of all workers, unless they are held for longer already."""
         holding = asyncio.ensure_future(self._hold(seconds))
         self._holding.add(holding)

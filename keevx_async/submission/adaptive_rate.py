@@ -53,7 +53,7 @@ RANGE, HALVINGS = 1e5, 14  # a limit is sought within so much below the rate, to
 NEAR = 1e-6
 
 
-class Evidence:
+class ThrottleSample:
     """What a 429 tells: when creates were sent that were accepted or refused since the last.
 
     Args:
@@ -66,7 +66,7 @@ class Evidence:
         self.refused: float = min(refused)
         self.before: list[float] = self.accepted[: bisect_right(self.accepted, self.refused)]
         self.last_second: int = sum(at > self.refused - 1 for at in self.before)
-        self.leak: float | None = self._leak(
+        self.sustained_rate: float | None = self._sustained_rate(
             len(refused), max(*refused, *self.accepted[-1:], self.refused)
         )
 
@@ -75,14 +75,14 @@ class Evidence:
         """Whether `last_second` was one in full."""
         return bool(self.before) and self.before[0] < self.refused - 1
 
-    def _leak(self, refused: int, last: float) -> float | None:
+    def _sustained_rate(self, refused: int, last: float) -> float | None:
         """Return the rate that an exhausted limit still let through; 0 if hardly any."""
         accepted = len(self.accepted) - len(self.before)
         if accepted + refused < ENOUGH or last - self.refused < FLIGHT_TIME:
             return None
         return accepted / (last - self.refused) if accepted * 3 > refused else 0.0
 
-    def depth(self, rate: float) -> tuple[float, float]:
+    def capacity(self, rate: float) -> tuple[float, float]:
         """Return how deep a token bucket of this rate is at least, and less than what."""
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1
@@ -102,22 +102,22 @@ def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[f
     return level, most, last
 
 
-def bucket_rate(one: Evidence, other: Evidence, most: float) -> float:
+def bucket_rate(one: ThrottleSample, other: ThrottleSample, most: float) -> float:
     """Return the rate of a token bucket, full before either, that explains both 429s."""
 
     def too_deep(rate: float) -> bool:
-        return other.depth(rate)[0] > one.depth(rate)[1] + NEAR
+        return other.capacity(rate)[0] > one.capacity(rate)[1] + NEAR
 
     def bursts(rate: float) -> bool:
-        return other.depth(rate)[0] > 1 + NEAR
+        return other.capacity(rate)[0] > 1 + NEAR
 
-    high = _last(lambda rate: other.depth(rate)[1] > one.depth(rate)[0] + NEAR, most)
-    strict = one.depth(high)[0] < 1 + NEAR  # no burst was ever accepted: then none may be
-    low = max(0.9 * high, _last(bursts if strict else too_deep, most))
+    high = _highest(lambda rate: other.capacity(rate)[1] > one.capacity(rate)[0] + NEAR, most)
+    strict = one.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: then none may be
+    low = max(0.9 * high, _highest(bursts if strict else too_deep, most))
     return min(high, (low + high) / 2)
 
 
-def _last(holds: Callable[[float], bool], most: float) -> float:
+def _highest(holds: Callable[[float], bool], most: float) -> float:
     """Return the highest rate up to `most` for which this holds."""
     low, high = most / RANGE, most
     for _ in range(HALVINGS):
@@ -126,7 +126,7 @@ def _last(holds: Callable[[float], bool], most: float) -> float:
     return low
 
 
-class Pacer:
+class AdaptiveRate:
     """Says when creates go; whoever takes one reports its end: accepted, refused or lost.
 
     Args:
@@ -140,18 +140,18 @@ class Pacer:
         self._window = FIRST_WINDOW
         self._in_flight = 0
         self._round_trip = LONGEST_HOLD
-        self._ready = self._taken = self._struck = -math.inf
+        self._ready = self._taken = self._throttled_at = -math.inf
         self._hold = self._cost = FIRST_HOLD
         self._fresh = self._used = True
         self._slack = LONGEST_SLACK / 5
         self._accepted: deque[float] = deque(maxlen=MEMORY)
         self._refused: list[float] = []
-        self._first: Evidence | None = None
-        self._full: Evidence | None = None
-        self._previous: Evidence | None = None
+        self._first: ThrottleSample | None = None
+        self._full: ThrottleSample | None = None
+        self._previous: ThrottleSample | None = None
         self._limit = self._peak = 0.0  # 0: not known, search
         self._bound = math.inf
-        self._soon = 0
+        self._throttled_early = 0
         self._resumed = self._grown = self._probed = -math.inf
 
     def delay(self, now: float) -> float:
@@ -178,7 +178,7 @@ class Pacer:
         """Note that a create ended, but neither accepted nor refused with a 429."""
         self._in_flight -= 1
         if self._starting:
-            self._open()  # whatever became of it, no limit stood in its way
+            self._widen_window()  # whatever became of it, no limit stood in its way
 
     def accepted(self, now: float, sent: float) -> None:
         """Note that the create taken at `sent` was accepted."""
@@ -187,12 +187,12 @@ class Pacer:
         if now - sent < self._round_trip:
             self._round_trip = now - sent  # the shortest: what waits in queues is no distance
         if self._starting:
-            self._open()
-        elif self._struck < sent and self._first:
+            self._widen_window()
+        elif self._throttled_at < sent and self._first:
             self._window, self._fresh = math.inf, True
-            self._grow(now)
+            self._raise_rate(now)
 
-    def _open(self) -> None:
+    def _widen_window(self) -> None:
         """Slow start: let more be in flight, evenly spaced where timers can."""
         self._window += 1.0 if self._window < DOUBLING else OPENING
         known = self._round_trip < LONGEST_HOLD  # not before the first was accepted
@@ -212,18 +212,18 @@ class Pacer:
         self._in_flight -= 1
         if retry_after:
             self._ready = max(self._ready, now + retry_after)
-        if sent > self._struck:
-            self._strike(now, sent, retry_after)
+        if sent > self._throttled_at:
+            self._begin_hold(now, sent, retry_after)
         elif self._refused:
             self._refused.append(sent)
 
-    def _strike(self, now: float, sent: float, retry_after: float | None) -> None:
+    def _begin_hold(self, now: float, sent: float, retry_after: float | None) -> None:
         """Hold. If none was accepted since the last hold, that was too short, nothing else."""
         fresh, self._fresh, self._starting = self._fresh, False, False
-        self._struck = now
+        self._throttled_at = now
         longest = LONGEST_HOLD
         if fresh:
-            longest = WINDOW_HOLD if self._is_soon(sent) else FIRST_HOLD
+            longest = WINDOW_HOLD if self._is_early(sent) else FIRST_HOLD
             self._refused = [sent]
         self._hold = min(longest, self._hold * 2)
         self._cost = retry_after or self._hold
@@ -231,60 +231,60 @@ class Pacer:
         # After a hold that may be too short one goes ahead, alone.
         self._window = math.inf if retry_after and fresh else 1.0
 
-    def _is_soon(self, refused: float) -> bool:
+    def _is_early(self, refused: float) -> bool:
         return self._limit > 0 and refused < self._resumed + SETTLED
 
     def _resume(self, now: float) -> None:
         """After a hold: a plateau below the limit, or a search for it."""
-        evidence = Evidence(list(self._accepted), self._refused)
-        self._limit = self._judge(evidence)
+        evidence = ThrottleSample(list(self._accepted), self._refused)
+        self._limit = self._estimate_limit(evidence)
         rate = self._limit * (1 - MARGIN) or self._search_from(evidence)
         self._first = self._first or evidence
-        if self._full is None or self._soon or len(evidence.accepted) < ENOUGH:
+        if self._full is None or self._throttled_early or len(evidence.accepted) < ENOUGH:
             self._full = evidence
         self._previous = evidence
         self._refused = []
         self._accepted.clear()
         self._resumed, self._grown = now, now + self._plateau()
         self._probed = self._grown
-        self._pace(rate)
+        self._set_rate(rate)
         # Late creates are made up for as far as bursts are borne; a strict limit bears none.
-        burst = self._first.depth(self._rate)[0] - 2
+        burst = self._first.capacity(self._rate)[0] - 2
         self._slack = min(LONGEST_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
 
-    def _judge(self, evidence: Evidence) -> float:
+    def _estimate_limit(self, evidence: ThrottleSample) -> float:
         """Return the limit, 0 where it is to be searched for."""
-        if not self._is_soon(evidence.refused):
+        if not self._is_early(evidence.refused):
             if self._limit:
-                self._soon, self._bound = 0, math.inf
+                self._throttled_early, self._bound = 0, math.inf
                 self._peak = max(self._limit, self._peak * FADING)
             return min(self._bound, self._measure(evidence, self._full))
-        self._soon += 1
-        self._bound = min(self._bound, self._limit * CUT**self._soon)
-        measured = evidence.leak or self._measure(evidence, self._previous)
-        if not measured and self._soon > 1 and evidence.leak is None:
+        self._throttled_early += 1
+        self._bound = min(self._bound, self._limit * CUT**self._throttled_early)
+        measured = evidence.sustained_rate or self._measure(evidence, self._previous)
+        if not measured and self._throttled_early > 1 and evidence.sustained_rate is None:
             return 0.0
         return max(self._limit * LEAST, min(measured or math.inf, self._bound))
 
-    def _measure(self, evidence: Evidence, reference: Evidence | None) -> float:
+    def _measure(self, evidence: ThrottleSample, reference: ThrottleSample | None) -> float:
         """Return the highest limit that some kind of limiter would have; 0 if none is known."""
-        leak, second = evidence.leak or 0.0, evidence.last_second
-        if evidence.spans_a_second and (evidence.leak == 0 or reference is None):
+        leak, second = evidence.sustained_rate or 0.0, evidence.last_second
+        if evidence.spans_a_second and (evidence.sustained_rate == 0 or reference is None):
             return max(leak, second)
         if self._first is None or reference is None or len(evidence.before) < ENOUGH:
             return leak
         bucket = bucket_rate(reference, evidence, self._rate)
-        if evidence.leak is not None:
+        if evidence.sustained_rate is not None:
             bucket = min(bucket, STRETCH * max(leak, second))
         window = min(second, len(self._first.accepted))
         return min(self._rate, max(leak, window, bucket, self._refill(evidence)))
 
-    def _refill(self, evidence: Evidence) -> float:
+    def _refill(self, evidence: ThrottleSample) -> float:
         """Return what went since the last 429, when nothing was left, per second."""
         since = self._previous.refused if self._previous else -math.inf
         return len(evidence.before) / (evidence.refused - since)
 
-    def _search_from(self, evidence: Evidence) -> float:
+    def _search_from(self, evidence: ThrottleSample) -> float:
         if self._first is None:
             return max(SEARCH_START, evidence.last_second)
         return min(SEARCH_START, self._rate / 2)
@@ -297,14 +297,14 @@ class Pacer:
         fallen = self._limit < self._peak * FALLEN
         return max(SHORTEST_PLATEAU, *costs) * (0.5 if fallen else 1.0)
 
-    def _grow(self, now: float) -> None:
+    def _raise_rate(self, now: float) -> None:
         """Raise the rate for the time that has passed since it was raised last."""
         since, self._grown = self._grown, max(self._grown, now)
         if now > since and self._used:
             gain = 3 * PROBE_GAIN * (now - self._probed) ** 2 if self._limit else SEARCH_GAIN
             gain = min(gain, ROUND_TRIP_GAIN / max(self._round_trip, TICK))
-            self._pace(self._rate * math.exp(min(CREATE_GAIN, gain * (now - since))))
+            self._set_rate(self._rate * math.exp(min(CREATE_GAIN, gain * (now - since))))
 
-    def _pace(self, rate: float) -> None:
+    def _set_rate(self, rate: float) -> None:
         self._rate = min(max(rate, SLOWEST), FASTEST)
         self._gap = max(self._spacing, 1 / self._rate)

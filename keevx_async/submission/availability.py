@@ -10,11 +10,11 @@ from ..errors import InvalidRequest, Violation
 from ..models.request import Request
 
 LANGUAGES: Final = "target_languages"
-LIFE = 3600.0
+TTL = 3600.0
 """Seconds for which a list that Keevx gave is not asked for again."""
 
 
-class Offers:
+class Availability:
     """Refuses what is not offered before it is paid for; what is not known is let through.
 
     Args:
@@ -27,16 +27,16 @@ class Offers:
         listed: Mapping[str, tuple[str, ...]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._known = {field: (values, float("inf")) for field, values in listed.items()}
+        self._offered = {field: (values, float("inf")) for field, values in listed.items()}
         self._clock = clock
 
-    def learn(self, field: str, values: tuple[str, ...]) -> None:
+    def remember(self, field: str, values: tuple[str, ...]) -> None:
         """Remember, for an hour, what Keevx says it offers."""
-        self._known[field] = (values, self._clock() + LIFE)
+        self._offered[field] = (values, self._clock() + TTL)
 
-    def known(self, field: str) -> tuple[str, ...] | None:
+    def values(self, field: str) -> tuple[str, ...] | None:
         """Return the values on offer, if they are known."""
-        values, until = self._known.get(field, ((), 0.0))
+        values, until = self._offered.get(field, ((), 0.0))
         return values if self._clock() < until else None
 
     def check(self, request: Request) -> None:
@@ -45,14 +45,14 @@ class Offers:
         Raises:
             InvalidRequest: it asks for what is not offered.
         """
-        if not self._known:  # as in the main edition, mostly: every create passes here
+        if not self._offered:  # as in the main edition, mostly: every create passes here
             return
-        violations = [one for field in self._known for one in self._missing(request, field)]
+        violations = [one for field in self._offered for one in self._missing(request, field)]
         if violations:
             raise InvalidRequest(violations)
 
     def _missing(self, request: Request, field: str) -> list[Violation]:
-        value, offered = getattr(request, field, ()), self.known(field)
+        value, offered = getattr(request, field, ()), self.values(field)
         asked = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         if offered is None or all(one in offered for one in asked):
             return []

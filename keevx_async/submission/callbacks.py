@@ -35,9 +35,9 @@ LONGEST_KEY = 512
 """Bytes of UTF-8, so that no URL is longer than LONGEST_PUBLIC + 733 characters."""
 LONGEST_PUBLIC = 1024
 SHORTEST_SECRET = 16
-LIFE = 7 * 24 * 3600
+TOKEN_TTL = 7 * 24 * 3600
 """Seconds that a URL is good for: as long as the vendor keeps a result."""
-PATIENCE = 10.0
+BODY_TIMEOUT = 10.0
 """Seconds in which a body has to come."""
 
 _MAC, _UNTIL = 32, 5
@@ -98,7 +98,7 @@ class CallbackReceiver:
         Raises:
             InvalidRequest: the key is empty, no text, or longer than 512 bytes.
         """
-        until = int(self._clock()) + LIFE
+        until = int(self._clock()) + TOKEN_TTL
         payload = until.to_bytes(_UNTIL, "big") + _named(key)
         return f"{self.public_url}/{_text(self._sign(payload) + payload)}"
 
@@ -224,7 +224,7 @@ class CallbackReceiver:
 async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
     whole = bytearray()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             async for chunk in chunks:
                 whole += chunk
                 if len(whole) > LONGEST_BODY:

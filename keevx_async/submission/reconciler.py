@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("keevx_async")
 
-MOST_TOLD = 3
+MAX_REPORTED_IDS = 3
 """Ids that callbacks may tell of one create and that are not its own, for each task it has."""
-REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 """Lost creates that nobody waits for, ids and ends kept in memory; the oldest go first."""
-PARALLEL = 16
+MAX_CONFIRMATIONS = 16
 """Status queries about what callbacks told, at a time."""
 PAUSES = (0.5, 1.5, 3.0)
 """Seconds before a task that Keevx does not find is asked about again: it may be new."""
@@ -66,17 +66,17 @@ class _Create:
     ids: list[str] = Factory(list[str])
     confirmed: set[str] = Factory(set[str])
     denied: set[str] = Factory(set[str])
-    told: set[str] = Factory(set[str])
+    reported: set[str] = Factory(set[str])
     users: int = 0
     making: bool = False
     lost: bool = False
-    news: asyncio.Event = Factory(asyncio.Event)
+    changed: asyncio.Event = Factory(asyncio.Event)
     writing: asyncio.Lock = Factory(asyncio.Lock)
 
     @property
     def open(self) -> set[str]:
         """What callbacks named that is neither written down nor denied."""
-        return self.told.difference(self.ids, self.denied)
+        return self.reported.difference(self.ids, self.denied)
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class _Create:
         return (*self.ids, *sorted(self.confirmed.difference(self.ids)))
 
 
-class Settlements:
+class Reconciler:
     """Takes callbacks: wakes the poller, and writes down ids that the journal does not have.
 
     A genuine callback whose task Keevx confirms is evidence that its create was made, and
@@ -117,21 +117,21 @@ class Settlements:
         self._journal = journal
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
-        self._gate = asyncio.Semaphore(PARALLEL)
+        self._confirmations = asyncio.Semaphore(MAX_CONFIRMATIONS)
         self._creates: dict[str, _Create] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._owners: OrderedDict[str, str] = OrderedDict()
         self._ended: OrderedDict[str, Task] = OrderedDict()
         self._taking: set[asyncio.Task[None]] = set()
-        receiver.attach(self.told)
+        receiver.attach(self.on_callback)
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Take no more callbacks."""
-        self._receiver.detach(self.told)
+        self._receiver.detach(self.on_callback)
 
     async def close(self) -> None:
         """Take no more callbacks; end what has begun."""
-        self.leave()
+        self.detach()
         if self._taking:
             await asyncio.wait(self._taking, timeout=GRACE)
         for taking in list(self._taking):
@@ -154,16 +154,16 @@ class Settlements:
         elif create.users:
             message = "is another create's, whose callbacks are still due; give this one its own"
             raise InvalidRequest([Violation("key", key, "unused", message)])
-        self._hold(key, create)
+        self._retain(key, create)
         create.making = True
         try:
             yield url
         finally:
             create.making = False
             self._look_into(key, create)
-            self._drop(key, create)
+            self._release(key, create)
 
-    def lost(self, key: str) -> None:
+    def mark_lost(self, key: str) -> None:
         """Look into what callbacks have told of a create: it is now known to be uncertain."""
         create = self._creates[key]
         create.lost = True
@@ -172,7 +172,7 @@ class Settlements:
 
     def _look_into(self, key: str, create: _Create) -> None:
         for task_id in create.open:
-            taking = asyncio.create_task(self._take_later(key, create, task_id))
+            taking = asyncio.create_task(self._accept_later(key, create, task_id))
             self._taking.add(taking)
             taking.add_done_callback(self._taking.discard)
 
@@ -191,7 +191,7 @@ class Settlements:
         """Return the ids of a create under way that are known to be its so far."""
         return self._creates[key].known
 
-    def owns(self, key: str, task_ids: Iterable[str]) -> None:
+    def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:
         """Remember whose these ids are: no other create gets them."""
         create = self._creates.get(key)
         for task_id in task_ids:
@@ -200,7 +200,7 @@ class Settlements:
             if create is not None and task_id not in create.ids:
                 create.ids.append(task_id)
 
-    async def told(self, key: str, task_id: str) -> None:
+    async def on_callback(self, key: str, task_id: str) -> None:
         """Take one genuine callback.
 
         Raises:
@@ -210,28 +210,28 @@ class Settlements:
             raise ConfigurationError("serve the callbacks on the event loop of their client")
         self._wake(task_id)
         create = self._creates.get(key) or await self._reopened(key, task_id)
-        if create is None or task_id in create.told or task_id in create.ids:
+        if create is None or task_id in create.reported or task_id in create.ids:
             return
-        if len(create.told.difference(create.ids)) >= MOST_TOLD * create.count:
+        if len(create.reported.difference(create.ids)) >= MAX_REPORTED_IDS * create.count:
             return
-        create.told.add(task_id)
+        create.reported.add(task_id)
         if not create.making:
-            await self._take(key, create, task_id)
+            await self._accept(key, create, task_id)
 
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
         """Return the ids of an uncertain create, when callbacks have brought as many as count."""
         entry = None if key in self._creates else await self._journal.find(key)
         create = self._creates.get(key) or self._opened(key, count, kind, entry)
-        self._hold(key, create)
+        self._retain(key, create)
         try:
             while len(create.ids) < count:
-                create.news.clear()
-                await create.news.wait()
+                create.changed.clear()
+                await create.changed.wait()
             return tuple(create.ids)
         finally:
-            self._drop(key, create)
+            self._release(key, create)
 
-    async def known(self, key: str) -> tuple[str, ...]:
+    async def ids_so_far(self, key: str) -> tuple[str, ...]:
         """Return the ids that callbacks have brought so far."""
         create = self._creates.get(key) or await self._reopened(key)
         return tuple(create.ids) if create else ()
@@ -252,35 +252,35 @@ class Settlements:
     def _opened(self, key: str, count: int, kind: Kind, entry: Entry | None) -> _Create:
         ids = entry.task_ids if entry else ()
         create = self._creates[key] = _Create(count, kind, [*ids], lost=True)
-        self._rest(key)
+        self._retire(key)
         return create
 
-    def _hold(self, key: str, create: _Create) -> None:
+    def _retain(self, key: str, create: _Create) -> None:
         create.users += 1
         self._idle.pop(key, None)
 
-    def _drop(self, key: str, create: _Create) -> None:
+    def _release(self, key: str, create: _Create) -> None:
         create.users -= 1
         if create.users:
             return
         if create.lost or create.open:
-            self._rest(key)
+            self._retire(key)
         else:
             del self._creates[key]
 
-    def _rest(self, key: str) -> None:
+    def _retire(self, key: str) -> None:
         """Keep a lost create that nobody waits for, while there is room."""
         self._idle[key] = None
-        if len(self._idle) > REMEMBERED:
+        if len(self._idle) > MAX_REMEMBERED:
             del self._creates[self._idle.popitem(last=False)[0]]
 
-    async def _take_later(self, key: str, create: _Create, task_id: str) -> None:
+    async def _accept_later(self, key: str, create: _Create, task_id: str) -> None:
         try:
-            await self._take(key, create, task_id)
+            await self._accept(key, create, task_id)
         except KeevxError as error:
             log.warning("could not confirm task %s from a callback: %s", task_id, error)
 
-    async def _take(self, key: str, create: _Create, task_id: str) -> None:
+    async def _accept(self, key: str, create: _Create, task_id: str) -> None:
         """Take an id for a create's own, if it is, and write it down."""
         try:
             if not await self._confirm(key, create, task_id):
@@ -290,15 +290,15 @@ class Settlements:
             async with create.writing:
                 await self._record(key, create, task_id)
         except BaseException:
-            create.told.discard(task_id)  # it may be told again
+            create.reported.discard(task_id)  # it may be told again
             raise
-        create.news.set()
+        create.changed.set()
 
     async def _confirm(self, key: str, create: _Create, task_id: str) -> bool:
         """Ask Keevx whether there is such a task, and see that it is no other create's."""
         if task_id in create.confirmed:
             return True
-        async with self._gate:
+        async with self._confirmations:
             task = await self._confirmed(task_id, create.kind)
         if task is None or not await self._is_free(key, task_id):
             log.warning("a callback told of task %s, which is not its create's", task_id)
@@ -346,5 +346,5 @@ class Settlements:
 
 
 def _trim(kept: OrderedDict[str, Any]) -> None:
-    if len(kept) > REMEMBERED:
+    if len(kept) > MAX_REMEMBERED:
         kept.popitem(last=False)

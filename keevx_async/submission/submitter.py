@@ -40,10 +40,10 @@ from ..http.wire import (
 from ..journal import Entry, JournalProtocol, State, partly
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
-from .availability import Offers
+from .availability import Availability
 from .owners import Owners
-from .reconciler import Settlements
-from .throttle import Lane, Turn
+from .reconciler import Reconciler
+from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async")
 
@@ -55,7 +55,7 @@ Uploads = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, 
 """Takes local files, and the names of the formats that they may be; returns the URL of each."""
 
 
-class Plan(NamedTuple):
+class Planned(NamedTuple):
     """A create to be made: what, under which key, its canonical body, and what is known of it."""
 
     request: Request
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
     entry: Entry | None
 
 
-class Creator:
+class Submitter:
     """Submits requests.
 
     Args:
@@ -84,43 +84,43 @@ class Creator:
         self,
         exchange: Exchange,
         retrier: Retrier,
-        lane: Lane,
+        throttle: Throttle,
         uploads: Uploads,
         journal: JournalProtocol,
-        settlements: Settlements | None,
-        offers: Offers,
+        reconciler: Reconciler | None,
+        availability: Availability,
         host: Host,
         owners: Owners,
         emit: Emit | None = None,
     ) -> None:
         self._exchange = exchange
         self._retrier = retrier
-        self._lane = lane
+        self._throttle = throttle
         self._uploads = uploads
         self._journal = journal
-        self._settlements = settlements
-        self._offers = offers
+        self._reconciler = reconciler
+        self._availability = availability
         self._host = host
         self._owners = owners
         self._emit = emit
 
-    async def plan(self, request: Request, key: str | None) -> Plan:
+    async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
 
         Raises:
             InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
         """
-        if self._settlements is not None and request.callback_url is not None:
+        if self._reconciler is not None and request.callback_url is not None:
             message = "every create has a callback URL of its own where callbacks= is given"
             raise InvalidRequest(
                 [Violation("callback_url", request.callback_url, "unused", message)]
             )
         body = canonical_body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
-        return Plan(request, claim.key, body, claim.entry)
+        return Planned(request, claim.key, body, claim.entry)
 
-    async def create(self, plan: Plan, guard: Guard) -> tuple[str, ...]:
+    async def submit(self, plan: Planned, guard: Guard) -> tuple[str, ...]:
         """Make at most one paid create; none, where the journal knows of one. Return its ids.
 
         Raises:
@@ -135,7 +135,7 @@ class Creator:
         try:
             task_ids = self._recorded(plan)
             if not task_ids:
-                self._offers.check(plan.request)
+                self._availability.check(plan.request)
                 async with self._expecting(plan) as callback_url:
                     body = await self._body(plan, callback_url)
                     call = Call("POST", plan.request.kind.path, body)
@@ -149,7 +149,7 @@ class Creator:
             await self._journal.release(plan.key, made=made)
         return task_ids
 
-    def _recorded(self, plan: Plan) -> tuple[str, ...]:
+    def _recorded(self, plan: Planned) -> tuple[str, ...]:
         entry = plan.entry
         if entry is None:
             return ()
@@ -162,19 +162,19 @@ class Creator:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _attempt(self, call: Call, plan: Plan, guard: Guard) -> tuple[str, ...]:
-        turn = self._lane.try_enter() or await self._lane.enter()
+    async def _attempt(self, call: Call, plan: Planned, guard: Guard) -> tuple[str, ...]:
+        turn = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
             return await guard(self._send(call, plan, turn))
         finally:
-            self._lane.leave(turn)
+            self._throttle.release(turn)
 
-    def _expecting(self, plan: Plan) -> AbstractAsyncContextManager[str | None]:
-        if self._settlements is None:
+    def _expecting(self, plan: Planned) -> AbstractAsyncContextManager[str | None]:
+        if self._reconciler is None:
             return _NO_URL
-        return self._settlements.expecting(plan.key, plan.request.count, plan.request.kind)
+        return self._reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
 
-    async def _body(self, plan: Plan, callback_url: str | None) -> bytes:
+    async def _body(self, plan: Planned, callback_url: str | None) -> bytes:
         request, files = plan.request, plan.request.local_files()
         if files:
             urls = await self._uploads(files, request.kind.formats)
@@ -182,7 +182,7 @@ class Creator:
         differs = files or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 
-    async def _send(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
+    async def _send(self, call: Call, plan: Planned, turn: Permit) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows.
 
         Once the intent is written, whatever ends the exchange is written down as what it is:
@@ -196,33 +196,33 @@ class Creator:
             if not task_ids:
                 await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
         except SubmissionUncertain as error:
-            await self._lost(plan, error)
+            await self._record_uncertain(plan, error)
             raise
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
-            await self._unmade(plan, error)
+            await self._record_refusal(plan, error)
             raise
         try:
             task_ids = task_ids or await self._post(call, plan, turn)
         except SubmissionUncertain as error:
-            await self._lost(plan, error)
+            await self._record_uncertain(plan, error)
             raise
         except (Again, KeevxError, asyncio.CancelledError) as error:
-            await self._unmade(plan, error)
+            await self._record_refusal(plan, error)
             raise
-        await self._made(plan, task_ids)
+        await self._record_ids(plan, task_ids)
         return task_ids
 
-    async def _announced(self, plan: Plan) -> tuple[str, ...]:
+    async def _announced(self, plan: Planned) -> tuple[str, ...]:
         """Return the ids that callbacks brought before this try was sent: none, as a rule.
 
         Raises:
             SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
         """
-        if self._settlements is None:
+        if self._reconciler is None:
             return ()
         count = plan.request.count
         try:
-            ids = await self._settlements.announced(plan.key)
+            ids = await self._reconciler.announced(plan.key)
         except KeevxError as error:
             reason = f"a callback told of a task, and Keevx could not be asked about it: {error}"
             raise SubmissionUncertain(plan.request, plan.key, reason) from error
@@ -230,11 +230,11 @@ class Creator:
             raise SubmissionUncertain(plan.request, plan.key, partly(len(ids), count), ids)
         return ids
 
-    async def _made(self, plan: Plan, task_ids: tuple[str, ...]) -> None:
-        if self._settlements is not None:
-            self._settlements.owns(plan.key, task_ids)
+    async def _record_ids(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
+        if self._reconciler is not None:
+            self._reconciler.claim_ids(plan.key, task_ids)
         try:
-            await _written(self._journal.submitted, plan.key, task_ids)
+            await _write_through(self._journal.submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
@@ -243,30 +243,30 @@ class Creator:
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
 
-    async def _lost(self, plan: Plan, error: SubmissionUncertain) -> None:
+    async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
         # None leaves alone what an earlier run knew: ids are only ever added to.
-        ids = self._settlements.confirmed(plan.key) if self._settlements is not None else ()
+        ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         known = tuple(dict.fromkeys((*error.task_ids, *ids)))
-        await _noted(self._journal.uncertain, plan.key, error.reason, known or None)
-        if self._settlements is not None:
-            self._settlements.lost(plan.key)
+        await _write_quietly(self._journal.uncertain, plan.key, error.reason, known or None)
+        if self._reconciler is not None:
+            self._reconciler.mark_lost(plan.key)
         if self._emit is not None:
             self._emit(Uncertain(plan.key, error.reason))
 
-    async def _unmade(self, plan: Plan, error: BaseException) -> None:
+    async def _record_refusal(self, plan: Planned, error: BaseException) -> None:
         """Write that no task was made, which tells nothing of an earlier create in doubt.
 
         A key that is refused says nothing of the request: it is still to be made.
         """
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
-            await _noted(journal.uncertain, plan.key, entry.reason)
+            await _write_quietly(journal.uncertain, plan.key, entry.reason)
         elif isinstance(error, APIError) and not isinstance(error, AuthenticationError):
-            await _noted(journal.refused, plan.key, str(error))
+            await _write_quietly(journal.refused, plan.key, str(error))
         else:
-            await _noted(journal.put_back, plan.key)
+            await _write_quietly(journal.put_back, plan.key)
 
-    async def _post(self, call: Call, plan: Plan, turn: Turn) -> tuple[str, ...]:
+    async def _post(self, call: Call, plan: Planned, turn: Permit) -> tuple[str, ...]:
         try:
             reply = await self._answer(call, plan)
             return await self._read(call, reply, plan, turn)
@@ -278,7 +278,7 @@ class Creator:
             # Without a cause: some of aiohttp's errors hold the request's headers.
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
 
-    async def _answer(self, call: Call, plan: Plan) -> Reply:
+    async def _answer(self, call: Call, plan: Planned) -> Reply:
         try:
             return await self._exchange.exchange(call)
         except Fault as fault:
@@ -295,7 +295,7 @@ class Creator:
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
 
-    async def _read(self, call: Call, reply: Reply, plan: Plan, turn: Turn) -> tuple[str, ...]:
+    async def _read(self, call: Call, reply: Reply, plan: Planned, turn: Permit) -> tuple[str, ...]:
         """Return the ids of an answer, or raise what it means."""
         envelope = decode_envelope(reply.body)
         if envelope is not None and reply.complete:
@@ -306,8 +306,8 @@ class Creator:
                     return self._accepted(ids, plan, turn)
         return await self._judge(call, reply, envelope, plan, turn)
 
-    def _accepted(self, ids: tuple[str, ...], plan: Plan, turn: Turn) -> tuple[str, ...]:
-        self._lane.accepted(turn)
+    def _accepted(self, ids: tuple[str, ...], plan: Planned, turn: Permit) -> tuple[str, ...]:
+        self._throttle.accepted(turn)
         self._owners.add(ids, plan.key)
         if len(ids) != plan.request.count:
             log.warning(
@@ -320,7 +320,7 @@ class Creator:
         return ids
 
     async def _judge(
-        self, call: Call, reply: Reply, envelope: Envelope | None, plan: Plan, turn: Turn
+        self, call: Call, reply: Reply, envelope: Envelope | None, plan: Planned, turn: Permit
     ) -> tuple[str, ...]:
         """Return the ids of an answer that is not simply accepted, or raise what it means."""
         kind, host = plan.request.kind, self._host
@@ -374,13 +374,13 @@ class Creator:
         reason = _reason(reply, foreign, text, is_keevx=host.is_keevx)
         raise SubmissionUncertain(plan.request, plan.key, reason, kept)
 
-    def _refusal(self, error: APIError, wait: float | None, turn: Turn) -> Exception:
+    def _refusal(self, error: APIError, wait: float | None, turn: Permit) -> Exception:
         if not is_busy(error.status, error.code):
             return error
         # 0, or a date that has passed, is no time to wait: then it is ours to choose.
         wait = wait or None
         if is_rate_limit(error.status, error.code):
-            self._lane.refused(turn, wait)
+            self._throttle.refused(turn, wait)
             return Again(error, wait or 0.0)
         return Again(error, wait)
 
@@ -410,7 +410,7 @@ def _callbacks_of(call: Call) -> tuple[str, ...]:
     return (url, token) if token else ()
 
 
-async def _written(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
+async def _write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
     """Have something written, to its end: what is known of paid work outlives a cancellation."""
     try:
         await write(*what)
@@ -422,14 +422,14 @@ async def _written(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
         again.result()
 
 
-async def _noted(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
+async def _write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
     """Have something written beside an error; the error itself is what the caller must see.
 
     A journal that cannot be written stops later creates, and what is left in it as ``sending``
     reads as uncertain.
     """
     try:
-        await _written(write, *what)
+        await _write_through(write, *what)
     except JournalError:
         pass
     except Exception:

@@ -7,32 +7,32 @@ from typing import Protocol
 
 from ..errors import RateLimitError
 from ..events import Emit, Paused
-from .adaptive_rate import Pacer
+from .adaptive_rate import AdaptiveRate
 
 
-class Turn:
+class Permit:
     """One create's turn: when it went, and whether the pacer knows how it ended."""
 
     __slots__ = ("at", "told")
 
     def __init__(self, at: float) -> None:
         self.at: float = at
-        self.told: bool = False
+        self.reported: bool = False
 
 
-class Gate(Protocol):
+class SharedLimit(Protocol):
     """What lanes of other processes, which share a limit, have to say about ours."""
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         """Wait until one more create may go."""
         ...
 
-    def refused(self, seconds: float) -> None:
+    def throttled(self, seconds: float) -> None:
         """Hold all lanes: Keevx said 429."""
         ...
 
 
-class Lane:
+class Throttle:
     """The way that every create of a client goes, one by one.
 
     Args:
@@ -45,84 +45,84 @@ class Lane:
 
     def __init__(
         self,
-        pacer: Pacer,
-        width: int,
-        patience: float,
+        rate: AdaptiveRate,
+        max_in_flight: int,
+        max_wait: float,
         emit: Emit | None = None,
-        gate: Gate | None = None,
+        shared: SharedLimit | None = None,
     ) -> None:
-        self._pacer = pacer
-        self._gate = gate
-        self._free = width
-        self._patience = patience
+        self._rate = rate
+        self._shared = shared
+        self._free = max_in_flight
+        self._max_wait = max_wait
         self._emit = emit
-        self._turn = asyncio.Lock()
-        self._left = asyncio.Event()
+        self._queue = asyncio.Lock()
+        self._released = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def try_enter(self) -> Turn | None:
+    def try_acquire(self) -> Permit | None:
         """Take a turn if there is nothing to wait for."""
-        if self._turn.locked() or self._free <= 0 or self._gate is not None:
+        if self._queue.locked() or self._free <= 0 or self._shared is not None:
             return None
         now = self._loop.time()
-        return self._go(now) if self._pacer.delay(now) <= 0 else None
+        return self._grant(now) if self._rate.delay(now) <= 0 else None
 
-    async def enter(self) -> Turn:
+    async def acquire(self) -> Permit:
         """Take a turn, once a create may go.
 
         Raises:
             RateLimitError: that would take longer than patience.
         """
-        async with self._turn:
-            await self._open()
-            if self._gate is not None:
-                await self._gate.enter()
-                await self._open()  # a 429 may have come meanwhile
-            return self._go(self._loop.time())
+        async with self._queue:
+            await self._wait_until_open()
+            if self._shared is not None:
+                await self._shared.acquire()
+                await self._wait_until_open()  # a 429 may have come meanwhile
+            return self._grant(self._loop.time())
 
-    async def _open(self) -> None:
+    async def _wait_until_open(self) -> None:
         """Wait until the pacer lets a create go, and there is room for it."""
         while True:
             now = self._loop.time()
-            wait = self._pacer.delay(now)
+            wait = self._rate.delay(now)
             if wait <= 0 and self._free > 0:
                 return
-            if wait > self._patience:
+            if wait > self._max_wait:
                 raise RateLimitError(429, None, f"asked to wait for {wait:.0f} s")
-            await self._until(now + wait if wait > 0 else None)
+            await self._wait_for_release(now + wait if wait > 0 else None)
 
-    def _go(self, now: float) -> Turn:
+    def _grant(self, now: float) -> Permit:
         self._free -= 1
-        self._pacer.take(now)
-        return Turn(now)
+        self._rate.take(now)
+        return Permit(now)
 
-    async def _until(self, when: float | None) -> None:
+    async def _wait_for_release(self, when: float | None) -> None:
         """Wait until then, or until a create has left, which may open the way earlier."""
-        self._left.clear()
+        self._released.clear()
         try:
             async with asyncio.timeout_at(when):
-                await self._left.wait()
+                await self._released.wait()
         except TimeoutError:
             return
 
-    def leave(self, turn: Turn) -> None:
+    def release(self, turn: Permit) -> None:
         """End a turn, however its create did."""
-        if not turn.told:
-            self._pacer.lost()
+        if not turn.reported:
+            self._rate.lost()
         self._free += 1
-        self._left.set()
+        self._released.set()
 
-    def accepted(self, turn: Turn) -> None:
+    def accepted(self, turn: Permit) -> None:
         """Note that Keevx took a create."""
-        turn.told = True
-        self._pacer.accepted(self._loop.time(), turn.at)
+        turn.reported = True
+        self._rate.accepted(self._loop.time(), turn.at)
 
-    def refused(self, turn: Turn, retry_after: float | None) -> None:
+    def refused(self, turn: Permit, retry_after: float | None) -> None:
         """Note that Keevx said 429: everyone is held."""
-        turn.told, now = True, self._loop.time()
-        self._pacer.refused(now, turn.at, retry_after)
-        wait = self._pacer.delay(now)
-        if self._gate is not None:
-            self._gate.refused(wait)
+        turn.reported, now = True, self._loop.time()
+        self._rate.refused(now, turn.at, retry_after)
+        wait = self._rate.delay(now)
+        if self._shared is not None:
+            self._shared.throttled(wait)
         if self._emit is not None:
             self._emit(Paused(wait))
