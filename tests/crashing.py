@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async import ImageToVideo, Journal, Keevx, Outcome, PollPolicy
-from keevx_async.http.transport import Transport
+from keevx_async.http.transport import AiohttpTransport
 
 COUNT = 3
 VICTIM = 1
@@ -67,8 +67,8 @@ POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
     "before the intent": lambda: dying(Journal, "begin", any_call, after=False),
     "after the intent": lambda: dying(Journal, "begin", any_call, after=True),
-    "before the POST": lambda: dying(Transport, "exchange", is_create, after=False),
-    "after the POST": lambda: dying(Transport, "exchange", is_create, after=True),
+    "before the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=False),
+    "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
     "before the ids": lambda: dying(Journal, "submitted", any_call, after=False),
     "after the ids": lambda: dying(Journal, "submitted", any_call, after=True),
     "before the file is noted": lambda: dying(Journal, "downloaded", any_call, after=False),

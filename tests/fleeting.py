@@ -20,7 +20,7 @@ from docket import Docket
 from keevx_async import PollPolicy, RetryPolicy
 from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
 from keevx_async.docket.rate_limit import SharedPace
-from keevx_async.http.transport import Transport
+from keevx_async.http.transport import AiohttpTransport
 from tests.crashing import any_call, die, dying, is_create
 
 FLEET = "films"
@@ -46,7 +46,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
     "before the limiter": lambda: dying(SharedPace, "enter", any_call, after=False),
     "after the intent": lambda: dying(RedisJournal, "begin", any_call, after=True),
-    "after the POST": lambda: dying(Transport, "exchange", is_create, after=True),
+    "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
     "before the poll is added": before_the_poll,
 }
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.errors import SubmissionUncertain, brief
-from keevx_async.http.verdict import Fate, Ids, fate_of
+from keevx_async.http.verdict import Ids, Verdict, classify
 from keevx_async.http.wire import (
     LONGEST_ID,
     QUOTED,
@@ -33,11 +33,11 @@ def read(body: bytes, charset: str | None = None) -> Contents:
     return read_contents(body, "i2v-", charset)
 
 
-def fate(body: bytes, status: int = 200) -> Fate:
+def fate(body: bytes, status: int = 200) -> Verdict:
     """What an answer comes to whose host is known."""
     found, envelope = read(body), decode_envelope(body)
     ids = Ids.READ if found.ids else Ids.DOUBTFUL if found.traces else Ids.NONE
-    return fate_of(status, envelope.code if envelope else None, ids=ids)
+    return classify(status, envelope.code if envelope else None, ids=ids)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def fate(body: bytes, status: int = 200) -> Fate:
 )
 def test_ids_in_their_place_are_read_from_any_answer(body: bytes) -> None:
     assert read(body).ids == (ID,)
-    assert all(fate(body, status) is Fate.ACCEPTED for status in (200, 400, 429, 500, 503))
+    assert all(fate(body, status) is Verdict.ACCEPTED for status in (200, 400, 429, 500, 503))
 
 
 def test_a_declared_encoding_is_tried() -> None:
@@ -102,7 +102,7 @@ def test_ids_elsewhere_are_kept_as_traces(body: bytes, traces: set[str]) -> None
     assert set(read(body).traces) == traces
     assert read(body).ids == ()
     if traces:
-        assert fate(body) is fate(body, 429) is Fate.UNKNOWN
+        assert fate(body) is fate(body, 429) is Verdict.UNKNOWN
 
 
 def test_an_id_that_comes_twice_is_one_and_what_is_too_long_is_none() -> None:
@@ -148,7 +148,7 @@ def test_an_answer_with_ids_is_never_a_refusal(
     assert found.ids or found.traces
     assert set(found.ids or found.traces) <= set(ids)
     envelope = decode_envelope(body)
-    verdict = fate_of(
+    verdict = classify(
         status,
         envelope.code if envelope else None,
         ids=Ids.READ if found.ids else Ids.DOUBTFUL,
@@ -156,7 +156,7 @@ def test_an_answer_with_ids_is_never_a_refusal(
         html=True,
         is_known_host=known,
     )
-    assert verdict in (Fate.ACCEPTED, Fate.UNKNOWN)
+    assert verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN)
 
 
 @given(st.binary(), st.none() | st.text(max_size=8))

@@ -11,12 +11,12 @@ import pytest
 
 from keevx_async import ConfigurationError, ImageToVideo, Keevx, RetryPolicy
 from keevx_async.http import connections as rules
-from keevx_async.http.transport import Call, Transport, interruption_of
-from keevx_async.http.verdict import Fault
+from keevx_async.http.transport import AiohttpTransport, HttpRequest, interruption_of
+from keevx_async.http.verdict import TransportError
 from tests.raw_server import FIN, Heard, RawServer, Script, Step, answer, envelope
 
-POST = Call("POST", "/v1/image_to_video", b'{"prompt":"a"}')
-GET = Call("GET", "/v1/image_to_video/i2v-1")
+POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"a"}')
+GET = HttpRequest("GET", "/v1/image_to_video/i2v-1")
 OK = answer(envelope(["i2v-1"]))
 FAST = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02, deadline=2, grace=0.5)
 
@@ -38,8 +38,10 @@ def a_request(prompt: str = "a") -> ImageToVideo:
 
 
 @asynccontextmanager
-async def transport(url: str, total: float = 5.0, **more: Any) -> AsyncIterator[Transport]:
-    made = Transport(url, {"Authorization": "Bearer k"}, aiohttp.ClientTimeout(total=total), **more)
+async def transport(url: str, total: float = 5.0, **more: Any) -> AsyncIterator[AiohttpTransport]:
+    made = AiohttpTransport(
+        url, {"Authorization": "Bearer k"}, aiohttp.ClientTimeout(total=total), **more
+    )
     try:
         yield made
     finally:
@@ -47,12 +49,12 @@ async def transport(url: str, total: float = 5.0, **more: Any) -> AsyncIterator[
 
 
 async def connections_of(
-    calls: list[Call | float], script: Callable[[Heard], Script] = lambda _: Script([OK])
+    calls: list[HttpRequest | float], script: Callable[[Heard], Script] = lambda _: Script([OK])
 ) -> list[int]:
     """The number of the connection that each call came on; a number waits so many seconds."""
     async with RawServer(script) as server, transport(server.url) as made:
         for call in calls:
-            if isinstance(call, Call):
+            if isinstance(call, HttpRequest):
                 await made.exchange(call)
             else:
                 await asyncio.sleep(call)
@@ -110,7 +112,7 @@ async def test_after_a_loss_on_a_used_connection_the_next_are_new() -> None:
     async with RawServer(dropping) as server, transport(server.url) as made:
         await made.exchange(POST)
         await made.exchange(POST)
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(POST)
         assert caught.value.sent
         await made.exchange(POST)
@@ -133,7 +135,7 @@ STRAY = {
 @pytest.mark.parametrize("pause", [None, 0.01], ids=["with the answer", "while idle"])
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
 async def test_what_came_unasked_is_no_answer(
-    stray: bytes, pause: float | None, call: Call
+    stray: bytes, pause: float | None, call: HttpRequest
 ) -> None:
     def script(heard: Heard) -> Script:
         if len(server.heard) > 1:
@@ -153,7 +155,7 @@ async def test_what_came_unasked_is_no_answer(
 
 async def fault(url: str, total: float = 0.2, **more: Any) -> Exception:
     async with transport(url, total, **more) as made:
-        with pytest.raises((Fault, ConfigurationError)) as caught:
+        with pytest.raises((TransportError, ConfigurationError)) as caught:
             await made.exchange(POST)
     return caught.value
 
@@ -162,7 +164,7 @@ async def fault(url: str, total: float = 0.2, **more: Any) -> Exception:
 async def test_a_tls_handshake_that_never_ends_was_not_sent() -> None:
     async with RawServer() as server:
         found = await fault(server.url.replace("http:", "https:"))
-    assert isinstance(found, Fault)
+    assert isinstance(found, TransportError)
     assert not found.sent
 
 
@@ -175,7 +177,7 @@ async def test_a_proxy_that_does_not_connect_was_not_sent(
         monkeypatch.setenv("https_proxy", proxy.url)
         found = await fault("https://api.example")
         assert [one.method for one in proxy.heard] == ["CONNECT"]
-    assert isinstance(found, Fault)
+    assert isinstance(found, TransportError)
     assert not found.sent
 
 
@@ -187,7 +189,7 @@ async def test_a_slow_resolver_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", never)
     monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", never)
     found = await fault("http://api.example", 0.05)
-    assert isinstance(found, Fault)
+    assert isinstance(found, TransportError)
     assert not found.sent
 
     async with transport("http://api.example") as made:

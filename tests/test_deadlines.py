@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from keevx_async.http.timeouts import Deadline, Deadlines
+from keevx_async.http.timeouts import Deadline, ExchangeTimer
 from tests.simulated import hops, simulated
 
 
-async def spend(deadlines: Deadlines, seconds: float) -> float:
+async def spend(deadlines: ExchangeTimer, seconds: float) -> float:
     """Sleep under a deadline; return when it ended, of the loop's clock."""
     with Deadline(deadlines):
         await asyncio.sleep(seconds)
@@ -17,7 +17,7 @@ async def spend(deadlines: Deadlines, seconds: float) -> float:
 
 @simulated
 async def test_each_ends_when_its_own_time_is_up() -> None:
-    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    deadlines, loop = ExchangeTimer(10.0), asyncio.get_running_loop()
     began, ended = loop.time(), dict[int, float]()
 
     async def one(number: int) -> None:
@@ -33,7 +33,7 @@ async def test_each_ends_when_its_own_time_is_up() -> None:
 
 @simulated
 async def test_what_ends_in_time_is_left_alone() -> None:
-    deadlines = Deadlines(10.0)
+    deadlines = ExchangeTimer(10.0)
     await asyncio.gather(*(spend(deadlines, 9.9) for _ in range(5)))
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
     await asyncio.sleep(60)  # the timer rings for nobody
@@ -41,7 +41,7 @@ async def test_what_ends_in_time_is_left_alone() -> None:
 
 @simulated
 async def test_it_can_be_used_again_after_a_silence() -> None:
-    deadlines = Deadlines(10.0)
+    deadlines = ExchangeTimer(10.0)
     for _ in range(3):
         with pytest.raises(TimeoutError):
             await spend(deadlines, 11)
@@ -51,12 +51,12 @@ async def test_it_can_be_used_again_after_a_silence() -> None:
 @simulated
 async def test_without_seconds_nothing_is_cut() -> None:
     for none in (None, 0, -1.0):  # aiohttp takes them all for no limit
-        await spend(Deadlines(none), 1e6)
+        await spend(ExchangeTimer(none), 1e6)
 
 
 @simulated
 async def test_a_cancellation_from_outside_stays_one() -> None:
-    task = asyncio.ensure_future(spend(Deadlines(10.0), 60))
+    task = asyncio.ensure_future(spend(ExchangeTimer(10.0), 60))
     await hops(2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -65,7 +65,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 
 @simulated
 async def test_a_cancellation_at_the_same_moment_is_not_swallowed() -> None:
-    task = asyncio.ensure_future(spend(Deadlines(10.0), 60))
+    task = asyncio.ensure_future(spend(ExchangeTimer(10.0), 60))
     asyncio.get_running_loop().call_later(10.0, task.cancel)
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -75,7 +75,7 @@ async def test_a_cancellation_at_the_same_moment_is_not_swallowed() -> None:
 async def test_a_timeout_leaves_the_task_fit_for_asyncio_timeout() -> None:
     """A count of cancellations that is not taken back would break every timeout after it."""
     with pytest.raises(TimeoutError):
-        await spend(Deadlines(10.0), 60)
+        await spend(ExchangeTimer(10.0), 60)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await asyncio.sleep(60)
@@ -90,7 +90,7 @@ async def test_one_that_was_being_cancelled_before_is_cut_all_the_same() -> None
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             with pytest.raises(TimeoutError):
-                await spend(Deadlines(10.0), 60)
+                await spend(ExchangeTimer(10.0), 60)
             raise
 
     task = asyncio.ensure_future(one())
@@ -102,7 +102,7 @@ async def test_one_that_was_being_cancelled_before_is_cut_all_the_same() -> None
 
 @simulated
 async def test_what_ends_by_itself_as_it_is_cut_ends_as_it_did() -> None:
-    deadlines, ended = Deadlines(10.0), list[str]()
+    deadlines, ended = ExchangeTimer(10.0), list[str]()
 
     async def one(how: Exception | None) -> None:
         with Deadline(deadlines):
@@ -123,7 +123,7 @@ async def test_what_ends_by_itself_as_it_is_cut_ends_as_it_did() -> None:
 @simulated
 async def test_a_loop_that_stood_still_looks_once_more() -> None:
     """What had arrived while it stood still is read before anything is cut."""
-    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    deadlines, loop = ExchangeTimer(10.0), asyncio.get_running_loop()
     arrived: asyncio.Future[str] = loop.create_future()
 
     async def answered() -> str:
@@ -144,7 +144,7 @@ async def test_a_loop_that_stood_still_looks_once_more() -> None:
 
 @simulated
 async def test_a_machine_that_slept_is_not_waited_for_as_long_again() -> None:
-    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    deadlines, loop = ExchangeTimer(10.0), asyncio.get_running_loop()
     silent = asyncio.ensure_future(spend(deadlines, 99_999))
     await hops(2)
     loop._jump.now += 3_600.0  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ async def test_a_machine_that_slept_is_not_waited_for_as_long_again() -> None:
 
 @simulated
 async def test_what_arrives_as_the_timer_rings_counts() -> None:
-    deadlines, loop = Deadlines(10.0), asyncio.get_running_loop()
+    deadlines, loop = ExchangeTimer(10.0), asyncio.get_running_loop()
     arrived: asyncio.Future[str] = loop.create_future()
     loop.call_later(10.0, arrived.set_result, "answer")
     with Deadline(deadlines):

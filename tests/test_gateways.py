@@ -32,7 +32,7 @@ from keevx_async import (
     Submission,
     SubmissionUncertain,
 )
-from keevx_async.http.transport import Reply, Transport
+from keevx_async.http.transport import AiohttpTransport, HttpResponse
 from keevx_async.journal import Entry
 from tests.test_client import a_request
 
@@ -415,13 +415,13 @@ async def test_a_long_message_is_quoted_briefly(tmp_path: Path) -> None:
 async def test_no_foreign_error_leaves_and_no_entry_stays_as_sending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def failing(*_: object) -> Reply:
+    async def failing(*_: object) -> HttpResponse:
         raise ZeroDivisionError(f"while sending {KEY}")
 
     path = tmp_path / "run.db"
     async with serving(lambda number, ids, sent: http(made(ids))) as server:
         with monkeypatch.context() as patch:
-            patch.setattr(Transport, "exchange", failing)
+            patch.setattr(AiohttpTransport, "exchange", failing)
             error = await ended(server, path)
         for again in (error, await ended(server, path)):
             assert isinstance(again, SubmissionUncertain)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, Keevx, RetryPolicy, SubmissionUncertain
-from keevx_async.http.transport import Call, Reply, Transport
+from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.journal import Entry, State
 from tests.conftest import at_once
 from tests.test_client import a_request, some_requests
@@ -31,7 +31,7 @@ class Book:
         self.creates: Counter[str] = Counter()
         self.ids: dict[str, str] = {}
 
-    async def exchange(self, _: Transport, call: Call) -> Reply:
+    async def exchange(self, _: AiohttpTransport, call: HttpRequest) -> HttpResponse:
         assert isinstance(call.body, bytes)
         prompt = json.loads(call.body)["prompt"]
         await asyncio.sleep(0)
@@ -41,17 +41,17 @@ class Book:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         body = {"code": 0, "msg": "ok", "data": {"task_ids": [task_id]}}
-        return Reply(200, {}, json.dumps(body).encode())
+        return HttpResponse(200, {}, json.dumps(body).encode())
 
 
 @pytest.fixture
 def book(monkeypatch: pytest.MonkeyPatch) -> Book:
     made = Book()
 
-    async def exchange(transport: Transport, call: Call) -> Reply:
+    async def exchange(transport: AiohttpTransport, call: HttpRequest) -> HttpResponse:
         return await made.exchange(transport, call)
 
-    monkeypatch.setattr(Transport, "exchange", exchange)
+    monkeypatch.setattr(AiohttpTransport, "exchange", exchange)
     return made
 
 

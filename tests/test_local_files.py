@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keevx_async import ImageGenerate, UploadError, VideoTranslate
-from keevx_async.http.transport import Transport
+from keevx_async.http.transport import AiohttpTransport
 from keevx_async.testing import Emulator
 from keevx_async.transfer.images import MAX_UPLOAD, glance
 from keevx_async.transfer.uploads import SLOWEST
@@ -175,13 +175,13 @@ async def test_an_upload_is_given_time_by_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[float] = []
-    exchange = Transport.exchange
+    exchange = AiohttpTransport.exchange
 
-    async def noted(self: Transport, call: Any) -> Any:
+    async def noted(self: AiohttpTransport, call: Any) -> Any:
         given.append(call.allowance)
         return await exchange(self, call)
 
-    monkeypatch.setattr(Transport, "exchange", noted)
+    monkeypatch.setattr(AiohttpTransport, "exchange", noted)
     async with speaking() as (_, keevx):
         await keevx.upload(FILES["PNG"])
         await keevx.submit(a_request())

@@ -18,7 +18,7 @@ from keevx_async import ConfigurationError, ConnectionFailed, DownloadError, Kee
 from keevx_async.http.certificates import tls_context
 from keevx_async.http.proxies import find_proxy, is_excluded
 from keevx_async.http.socks import require_socks
-from keevx_async.http.transport import Transport, whole_timeout
+from keevx_async.http.transport import AiohttpTransport, exchange_timeout
 
 VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(3000)
 QUICK = RetryPolicy(attempts=2, first_delay=0.01)
@@ -345,6 +345,6 @@ async def test_a_borrowed_session_keeps_its_own_proxies_and_certificates(
     monkeypatch.setenv("ALL_PROXY", "gopher://old.example")
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     async with aiohttp.ClientSession() as session:
-        made = Transport("https://api.example", {}, whole_timeout(5), session)
+        made = AiohttpTransport("https://api.example", {}, exchange_timeout(5), session)
         assert (await made.route(URL("https://storage.example")))[1] is None
         await made.close()

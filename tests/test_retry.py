@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keevx_async.errors import APIError, ConnectionFailed, RateLimitError, ServerError
 from keevx_async.http import retry
-from keevx_async.http.retry import Again, Retrier
+from keevx_async.http.retry import Retrier, Retryable
 from keevx_async.settings import RetryPolicy
 from tests.conftest import FakeClock
 
@@ -52,12 +52,12 @@ async def test_a_first_success_pays_for_no_machinery(
     assert await retrier(clock)(script) == "done"
     assert len(script.began) == 1
     with pytest.raises(AssertionError, match="tenacity was built"):
-        await retrier(clock)(Script(clock, Again(BUSY)))  # the trap works
+        await retrier(clock)(Script(clock, Retryable(BUSY)))  # the trap works
 
 
 @pytest.mark.asyncio
 async def test_it_goes_on_until_it_goes_well(clock: FakeClock) -> None:
-    script = Script(clock, *[Again(BUSY)] * 3)
+    script = Script(clock, *[Retryable(BUSY)] * 3)
     assert await retrier(clock, uniform=1.0, first_delay=0.5)(script) == "done"
     assert clock.sleeps == [0.5, 1.0, 2.0]
     assert len(script.began) == 4
@@ -68,7 +68,7 @@ def test_each_wait_is_the_policys(chances: list[float]) -> None:
     clock, drawn = FakeClock(), iter(chances)
     policy = RetryPolicy(first_delay=0.3, max_delay=2.0)
     made = Retrier(policy, sleep=clock.sleep, clock=clock, uniform=lambda: next(drawn))
-    asyncio.run(_done(made, Script(clock, *[Again(BUSY)] * len(chances))))
+    asyncio.run(_done(made, Script(clock, *[Retryable(BUSY)] * len(chances))))
     wanted = [policy.delay(n, lambda c=c: c) for n, c in enumerate(chances, 1)]  # type: ignore[misc]
     assert clock.sleeps == wanted
 
@@ -80,7 +80,7 @@ async def _done(made: Retrier, attempt: Callable[[], Awaitable[str]]) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("asked", [0.0, 7.0, 90.0])
 async def test_what_the_server_asked_for_is_waited_exactly(clock: FakeClock, asked: float) -> None:
-    script = Script(clock, Again(SLOW, asked), Again(BUSY))
+    script = Script(clock, Retryable(SLOW, asked), Retryable(BUSY))
     made = retrier(clock, uniform=1.0, first_delay=0.5, max_delay=1.0)
     assert await made(script) == "done"
     assert clock.sleeps == [asked, 1.0], "no cap and no jitter on the first, the policy's then"
@@ -88,7 +88,7 @@ async def test_what_the_server_asked_for_is_waited_exactly(clock: FakeClock, ask
 
 @pytest.mark.asyncio
 async def test_a_wait_past_the_deadline_fails_at_once(clock: FakeClock) -> None:
-    script = Script(clock, Again(SLOW, 61.0))
+    script = Script(clock, Retryable(SLOW, 61.0))
     with pytest.raises(RateLimitError) as raised:
         await retrier(clock, deadline=60.0)(script)
     assert raised.value is SLOW
@@ -98,13 +98,13 @@ async def test_a_wait_past_the_deadline_fails_at_once(clock: FakeClock) -> None:
 
 @pytest.mark.asyncio
 async def test_a_wait_up_to_the_deadline_is_waited(clock: FakeClock) -> None:
-    assert await retrier(clock, deadline=60.0)(Script(clock, Again(SLOW, 59.0))) == "done"
+    assert await retrier(clock, deadline=60.0)(Script(clock, Retryable(SLOW, 59.0))) == "done"
     assert clock.sleeps == [59.0]
 
 
 @pytest.mark.asyncio
 async def test_the_deadline_counts_from_the_first_attempt(clock: FakeClock) -> None:
-    script = Script(clock, *[Again(BUSY, 10.0)] * 9, lasting=25.0)
+    script = Script(clock, *[Retryable(BUSY, 10.0)] * 9, lasting=25.0)
     with pytest.raises(ServerError):
         await retrier(clock, deadline=100.0, attempts=99)(script)
     begun_after = [when - script.began[0] for when in script.began]
@@ -129,7 +129,7 @@ def test_no_attempt_begins_late_or_too_often(
         if end is None:
             return "done"
         clock.advance(end[1])
-        raise Again(BUSY, end[0])
+        raise Retryable(BUSY, end[0])
 
     async def run() -> None:
         try:
@@ -151,7 +151,7 @@ async def test_exhausted_it_raises_the_last_error_with_its_cause(
 ) -> None:
     errors = [ConnectionFailed("api.example", str(number)) for number in range(attempts)]
     cause = OSError("refused")
-    ends = [Again(error) for error in errors]
+    ends = [Retryable(error) for error in errors]
     for end in ends:
         end.__cause__ = cause
     script = Script(clock, *ends)
@@ -171,7 +171,7 @@ async def test_exhausted_it_raises_the_last_error_with_its_cause(
 async def test_what_is_not_to_be_repeated_passes_through(
     clock: FakeClock, before: int, error: Exception
 ) -> None:
-    script = Script(clock, *[Again(BUSY)] * before, error)
+    script = Script(clock, *[Retryable(BUSY)] * before, error)
     with pytest.raises(type(error)) as raised:
         await retrier(clock)(script)
     assert raised.value is error
@@ -187,7 +187,7 @@ async def test_a_cancelled_wait_ends_it() -> None:
         waiting.set()
         await asyncio.Event().wait()
 
-    script = Script(clock, Again(BUSY))
+    script = Script(clock, Retryable(BUSY))
     task = asyncio.ensure_future(Retrier(RetryPolicy(), sleep=sleep)(script))
     await waiting.wait()
     task.cancel()
@@ -199,7 +199,7 @@ async def test_a_cancelled_wait_ends_it() -> None:
 @pytest.mark.asyncio
 async def test_one_retrier_serves_many_at_once(clock: FakeClock) -> None:
     made = retrier(clock, attempts=3)
-    scripts = [Script(clock, *[Again(BUSY)] * (number % 3)) for number in range(20)]
+    scripts = [Script(clock, *[Retryable(BUSY)] * (number % 3)) for number in range(20)]
     assert await asyncio.gather(*map(made, scripts)) == ["done"] * 20
     assert [len(script.began) for script in scripts] == [number % 3 + 1 for number in range(20)]
 
@@ -207,6 +207,6 @@ async def test_one_retrier_serves_many_at_once(clock: FakeClock) -> None:
 @pytest.mark.asyncio
 async def test_a_retry_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "keevx_async")
-    await retrier(clock)(Script(clock, Again(SLOW, 7.0)))
+    await retrier(clock)(Script(clock, Retryable(SLOW, 7.0)))
     assert "slow down" in caplog.text
     assert "7.0 s" in caplog.text

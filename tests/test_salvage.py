@@ -9,19 +9,25 @@ import aiohttp
 import pytest
 
 from keevx_async.http.framing import LONGEST_BODY
-from keevx_async.http.transport import Call, Interruption, Reply, Transport, interruption_of
-from keevx_async.http.verdict import Fault
+from keevx_async.http.transport import (
+    AiohttpTransport,
+    HttpRequest,
+    HttpResponse,
+    Interruption,
+    interruption_of,
+)
+from keevx_async.http.verdict import TransportError
 from tests.raw_server import FIN, RST, RawServer, Script, Step, answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])
-POST = Call("POST", "/v1/image_to_video", b'{"prompt":"a"}')
-GET = Call("GET", "/v1/image_to_video/i2v-1")
+POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"a"}')
+GET = HttpRequest("GET", "/v1/image_to_video/i2v-1")
 
 
 @asynccontextmanager
-async def exchanging(*steps: Step, total: float = 5.0) -> AsyncIterator[Transport]:
+async def exchanging(*steps: Step, total: float = 5.0) -> AsyncIterator[AiohttpTransport]:
     async with RawServer(lambda _: Script(steps)) as server:
-        made = Transport(server.url, {}, aiohttp.ClientTimeout(total=total))
+        made = AiohttpTransport(server.url, {}, aiohttp.ClientTimeout(total=total))
         try:
             yield made
         finally:
@@ -46,7 +52,7 @@ BROKEN: dict[str, tuple[Step, ...]] = {
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
-async def test_what_came_of_a_broken_answer_is_returned(name: str, call: Call) -> None:
+async def test_what_came_of_a_broken_answer_is_returned(name: str, call: HttpRequest) -> None:
     async with exchanging(*BROKEN[name], total=0.3) as made:
         reply = await made.exchange(call)
     assert reply.status == 200
@@ -108,7 +114,7 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
 
     found = await cut(chunked(BODY).removesuffix(b"0\r\n\r\n"), 5.0)
     assert found.sent
-    assert isinstance(found.reply, Reply)
+    assert isinstance(found.reply, HttpResponse)
     assert found.reply.body == BODY
     assert not found.reply.complete
     assert await cut(5.0) == Interruption(sent=True, reply=None)
@@ -118,7 +124,7 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
 async def test_an_answer_without_a_head_is_a_fault() -> None:
     for steps in ((b"HTTP/1.1 200 OK\r\nContent-Le", FIN), (FIN,), (b"rubbish\r\n\r\n", FIN)):
         async with exchanging(*steps) as made:
-            with pytest.raises(Fault) as caught:
+            with pytest.raises(TransportError) as caught:
                 await made.exchange(POST)
         assert caught.value.sent
 

@@ -21,14 +21,14 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from keevx_async import ConfigurationError, Keevx
-from keevx_async.http.transport import SENT, Call, Reply, Transport, fault_of
-from keevx_async.http.verdict import Fault
+from keevx_async.http.transport import SENT, AiohttpTransport, HttpRequest, HttpResponse, translate
+from keevx_async.http.verdict import TransportError
 
 KEY = "sk-never-to-be-seen"
 HEADERS = {"Authorization": f"Bearer {KEY}", "X-Team": "blue"}
 BASE = "https://api.example"
-POST = Call("POST", "/v1/image_to_video", b'{"prompt":"secret prompt"}')
-GET = Call("GET", "/v1/image_to_video/i2v-1")
+POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"secret prompt"}')
+GET = HttpRequest("GET", "/v1/image_to_video/i2v-1")
 BRIEFLY = aiohttp.ClientTimeout(total=5)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -38,8 +38,8 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def transport(
     base_url: str = BASE, timeout: aiohttp.ClientTimeout = BRIEFLY, **more: Any
-) -> AsyncIterator[Transport]:
-    made = Transport(base_url, HEADERS, timeout, **more)
+) -> AsyncIterator[AiohttpTransport]:
+    made = AiohttpTransport(base_url, HEADERS, timeout, **more)
     try:
         yield made
     finally:
@@ -72,9 +72,9 @@ async def heard(reader: asyncio.StreamReader) -> bytes:
     return head + await reader.readexactly(sum(lengths))
 
 
-async def fault(base_url: str, call: Call = POST, **more: Any) -> Fault:
+async def fault(base_url: str, call: HttpRequest = POST, **more: Any) -> TransportError:
     async with transport(base_url, **more) as made:
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(call)
     return caught.value
 
@@ -148,14 +148,14 @@ def test_the_table_knows_every_exception_of_aiohttps() -> None:
 def test_sent_or_not(name: str) -> None:
     kind = exception_classes()[name]
     error = kind.__new__(kind)  # its arguments change from version to version
-    assert fault_of(error).sent is EXPECTED[name]
+    assert translate(error).sent is EXPECTED[name]
 
 
 def test_what_the_table_does_not_name_was_sent() -> None:
     class Surprise(Exception):
         pass
 
-    assert fault_of(Surprise()).sent
+    assert translate(Surprise()).sent
     assert {kind for kind, sent in SENT.items() if not sent}, "else nothing is ever sent again"
 
 
@@ -213,10 +213,10 @@ async def test_the_wait_for_a_full_borrowed_pool_was_not_sent() -> None:
     timeout = aiohttp.ClientTimeout(total=5, connect=0.05)
     connector = aiohttp.TCPConnector(limit=1)
     async with listening(serve) as url, aiohttp.ClientSession(connector=connector) as session:
-        made = Transport(url, HEADERS, timeout, session)
+        made = AiohttpTransport(url, HEADERS, timeout, session)
         first = asyncio.ensure_future(made.exchange(GET))
         await connected.wait()
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(POST)
         assert not caught.value.sent
         first.cancel()
@@ -237,7 +237,7 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
-async def test_a_dropped_connection_was_sent(call: Call) -> None:
+async def test_a_dropped_connection_was_sent(call: HttpRequest) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await heard(reader)
 
@@ -303,7 +303,7 @@ async def test_a_post_on_a_connection_that_died_unseen_is_not_sent_twice() -> No
 
     async with listening(serve) as url, transport(url) as made:
         await made.exchange(GET)
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(POST)
     assert caught.value.sent
     assert [one.split()[0] for one in requests] == [b"GET", b"POST"]
@@ -333,7 +333,7 @@ async def test_what_is_sent_is_what_was_given() -> None:
 
     async with listening(serve) as url, transport(url + "/gateway/") as made:
         reply = await made.exchange(POST)
-        await made.exchange(Call("GET", "/v1/image_to_video/a%2Fb"))
+        await made.exchange(HttpRequest("GET", "/v1/image_to_video/a%2Fb"))
     assert (reply.status, reply.headers["x-a"], reply.body) == (404, "1", b"\xff\x00{}")
     head, _, body = requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /gateway/v1/image_to_video HTTP/1.1\r\n")
@@ -368,13 +368,14 @@ async def test_a_mocked_answer_is_a_reply(mocked: aioresponses) -> None:
     mocked.post(f"{BASE}/v1/image_to_video", status=503, body="busy", headers={"Retry-After": "7"})
     async with transport() as made:
         reply = await made.exchange(POST)
-    assert reply == Reply(503, reply.headers, b"busy")
+    assert reply == HttpResponse(503, reply.headers, b"busy")
     assert reply.headers["Retry-After"] == "7"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("raised", "wanted"), [(RuntimeError(), Fault), (ValueError("text"), ConfigurationError)]
+    ("raised", "wanted"),
+    [(RuntimeError(), TransportError), (ValueError("text"), ConfigurationError)],
 )
 async def test_nothing_raw_leaves_an_exchange(
     raised: Exception, wanted: type[Exception], mocked: aioresponses
@@ -390,7 +391,7 @@ async def test_a_fault_holds_none_of_aiohttps_errors(mocked: aioresponses) -> No
     """Some of them hold the request's headers, which a traceback with locals would show."""
     mocked.post(f"{BASE}/v1/image_to_video", exception=aiohttp.ServerDisconnectedError())
     async with transport() as made:
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(POST)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -429,7 +430,7 @@ async def test_no_secret_is_in_a_fault_or_a_log(
     caplog.set_level(logging.DEBUG)
     mocked.post(f"{BASE}/v1/image_to_video", exception=error)
     async with transport() as made:
-        with pytest.raises(Fault) as caught:
+        with pytest.raises(TransportError) as caught:
             await made.exchange(POST)
         assert KEY not in repr(made)
     assert type(error).__name__ in caught.value.reason
@@ -457,7 +458,7 @@ async def test_no_secret_is_logged_when_all_goes_well(caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_transport_gives_no_copy_of_the_key(copied: Callable[[object], object]) -> None:
     with pytest.raises(TypeError, match="API key"):
-        copied(Transport(BASE, HEADERS, BRIEFLY))
+        copied(AiohttpTransport(BASE, HEADERS, BRIEFLY))
 
 
 def test_a_client_is_not_pickled() -> None:
@@ -466,7 +467,7 @@ def test_a_client_is_not_pickled() -> None:
 
 
 def test_the_host_is_told_without_its_user() -> None:
-    assert Transport("http://me:pass@api.example:8080/v", HEADERS, BRIEFLY).host == (
+    assert AiohttpTransport("http://me:pass@api.example:8080/v", HEADERS, BRIEFLY).host == (
         "api.example:8080"
     )
 
@@ -493,7 +494,7 @@ async def test_connections_are_used_again() -> None:
 
 @pytest.mark.asyncio
 async def test_one_session_serves_a_loop_until_it_is_closed_for_good() -> None:
-    made = Transport(BASE, HEADERS, BRIEFLY)
+    made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
     first = await made.session()
     assert await made.session() is first
     assert not first.closed
@@ -506,7 +507,7 @@ async def test_one_session_serves_a_loop_until_it_is_closed_for_good() -> None:
 
 
 def test_a_second_loop_gets_a_new_pool_and_the_first_one_closes_with_its_loop() -> None:
-    made = Transport(BASE, HEADERS, BRIEFLY)
+    made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
 
     async def session() -> aiohttp.ClientSession:
         return await made.session()
@@ -520,7 +521,7 @@ def test_a_second_loop_gets_a_new_pool_and_the_first_one_closes_with_its_loop() 
 
 
 def test_loops_that_live_side_by_side_have_a_pool_each() -> None:
-    made = Transport(BASE, HEADERS, BRIEFLY)
+    made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
     with asyncio.Runner() as one, asyncio.Runner() as two:
         first = one.run(made.session())
         second = two.run(made.session())
@@ -546,7 +547,7 @@ async def test_a_borrowed_session_is_used_and_never_closed() -> None:
         assert not session.closed
         await session.close()
         with pytest.raises(ConfigurationError, match="session="):
-            await Transport(url, HEADERS, BRIEFLY, session).exchange(GET)
+            await AiohttpTransport(url, HEADERS, BRIEFLY, session).exchange(GET)
     assert b"X-Mine: yes" in requests[0]
     assert f"Bearer {KEY}".encode() in requests[0]
 
@@ -619,7 +620,7 @@ def test_each_scheme_has_its_proxy_and_no_proxy_is_honoured(
     monkeypatch.setenv("http_proxy", "http://plain:1")
     monkeypatch.setenv("https_proxy", "http://tls:2")
     monkeypatch.setenv("no_proxy", "tests.example,.inside.example")
-    made = Transport(BASE, HEADERS, BRIEFLY)
+    made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
     assert made.proxy(URL("http://api.example/a")) == "http://plain:1"
     assert made.proxy(URL("https://api.example/a")) == "http://tls:2"
     assert made.proxy(URL("https://a.inside.example/a")) is None
@@ -629,7 +630,7 @@ def test_each_scheme_has_its_proxy_and_no_proxy_is_honoured(
 
 
 def test_without_proxies_there_is_none() -> None:
-    assert Transport(BASE, HEADERS, BRIEFLY).proxy(URL(BASE)) is None
+    assert AiohttpTransport(BASE, HEADERS, BRIEFLY).proxy(URL(BASE)) is None
 
 
 def test_an_origin_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +643,7 @@ def test_an_origin_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(urllib.request, "getproxies", getproxies)
     monkeypatch.setattr("keevx_async.http.transport.getproxies", getproxies)
-    made = Transport(BASE, HEADERS, BRIEFLY)
+    made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
     for path in ("/a", "/b?c=1", "/d"):
         assert made.proxy(URL(f"https://api.example{path}")) == "http://tls:2"
     assert asked == 1

@@ -24,10 +24,10 @@ from keevx_async import (
     UploadError,
 )
 from keevx_async.client.kind_lookup import Kinship
+from keevx_async.http.api import ApiClient
 from keevx_async.http.api import Host as ApiHost
-from keevx_async.http.api import Querier
 from keevx_async.http.retry import Retrier
-from keevx_async.http.transport import Call, Reply, Transport
+from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.journal import NoJournal
 from keevx_async.testing import Emulator, Faults
 from keevx_async.transfer.images import look
@@ -284,10 +284,10 @@ async def test_a_file_that_lies_untouched_is_read_once(
 async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClock) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, _):
-        transport = Transport(host.url, {}, aiohttp.ClientTimeout(10))
+        transport = AiohttpTransport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
         uploads = Uploads(
-            Querier(transport, retrier, ApiHost(transport, "host"), Kinship(NoJournal())),
+            ApiClient(transport, retrier, ApiHost(transport, "host"), Kinship(NoJournal())),
             retrier,
             Uploaded(),
             clock,
@@ -487,14 +487,14 @@ class Slow:
     """An exchange that takes its time to end when it is cancelled; the second one answers."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[HttpRequest] = []
         self.came = asyncio.Event()
         self.end = asyncio.Event()
 
-    async def exchange(self, call: Call) -> Reply:
+    async def exchange(self, call: HttpRequest) -> HttpResponse:
         self.calls.append(call)
         if len(self.calls) > 1:
-            return Reply(200, {}, b'{"code":0,"result":{"url":"https://cdn.example/x"}}')
+            return HttpResponse(200, {}, b'{"code":0,"result":{"url":"https://cdn.example/x"}}')
         try:
             self.came.set()
             await asyncio.Event().wait()
@@ -508,7 +508,7 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
     uploads = Uploads(
-        Querier(slow, retrier, ApiHost(slow, "host"), Kinship(NoJournal())), retrier, Uploaded()
+        ApiClient(slow, retrier, ApiHost(slow, "host"), Kinship(NoJournal())), retrier, Uploaded()
     )
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()

@@ -22,19 +22,19 @@ from keevx_async.errors import (
     ServerError,
 )
 from keevx_async.http.verdict import (
-    Fate,
-    Fault,
     Ids,
+    TransportError,
+    Verdict,
     api_error,
-    fate_of,
+    classify,
     is_busy,
     is_rate_limit,
     retry_after,
 )
 from keevx_async.settings import RetryPolicy
 
-ACCEPTED, REFUSED, UNKNOWN = Fate.ACCEPTED, Fate.REFUSED, Fate.UNKNOWN
-WRONG_HOST = Fate.WRONG_HOST
+ACCEPTED, REFUSED, UNKNOWN = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.UNKNOWN
+WRONG_HOST = Verdict.WRONG_HOST
 
 # contract.md, "Money: the promise". (status, envelope's code, None without one) -> fate, sent
 # again? Of a whole answer without task ids, from a host that is known to be Keevx.
@@ -98,16 +98,16 @@ MONEY = [
 
 
 @pytest.mark.parametrize(("status", "code", "fate", "again"), MONEY)
-def test_the_money_table(status: int, code: int | None, fate: Fate, again: bool | None) -> None:
-    assert fate_of(status, code) is fate
+def test_the_money_table(status: int, code: int | None, fate: Verdict, again: bool | None) -> None:
+    assert classify(status, code) is fate
     if fate is REFUSED:
         assert is_busy(status, code) is again
 
 
 @pytest.mark.parametrize("status", [*range(300, 429), *range(430, 500)])
 def test_a_host_that_never_answered_as_keevx_does_is_a_wrong_one(status: int) -> None:
-    assert fate_of(status, None, is_known_host=False) is WRONG_HOST
-    assert fate_of(status, 100001, is_known_host=False) is REFUSED
+    assert classify(status, None, is_known_host=False) is WRONG_HOST
+    assert classify(status, 100001, is_known_host=False) is REFUSED
 
 
 @pytest.mark.parametrize(
@@ -122,14 +122,14 @@ def test_a_host_that_never_answered_as_keevx_does_is_a_wrong_one(status: int) ->
         (503, True, UNKNOWN),
     ],
 )
-def test_a_page_from_an_unknown_host(status: int, html: bool, fate: Fate) -> None:
-    assert fate_of(status, None, html=html, is_known_host=False) is fate
-    assert fate_of(status, None, html=html) is (REFUSED if status == 429 else UNKNOWN)
+def test_a_page_from_an_unknown_host(status: int, html: bool, fate: Verdict) -> None:
+    assert classify(status, None, html=html, is_known_host=False) is fate
+    assert classify(status, None, html=html) is (REFUSED if status == 429 else UNKNOWN)
 
 
 def test_a_503_is_a_refusal_if_it_says_when_to_come_again() -> None:
-    assert fate_of(503, None, retry_after=True) is REFUSED
-    assert fate_of(502, None, retry_after=True) is UNKNOWN
+    assert classify(503, None, retry_after=True) is REFUSED
+    assert classify(502, None, retry_after=True) is UNKNOWN
 
 
 statuses = st.integers(100, 999)
@@ -148,15 +148,15 @@ answers = st.fixed_dictionaries(
 def test_ids_that_can_be_read_are_always_accepted(
     status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
-    assert fate_of(status, code, ids=Ids.READ, **answer) is ACCEPTED
-    assert fate_of(status, code, ids=Ids.DOUBTFUL, **answer) is UNKNOWN
+    assert classify(status, code, ids=Ids.READ, **answer) is ACCEPTED
+    assert classify(status, code, ids=Ids.DOUBTFUL, **answer) is UNKNOWN
 
 
 @given(statuses, st.none() | codes, answers)
 def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
     status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
-    fate = fate_of(status, code, **answer)
+    fate = classify(status, code, **answer)
     assert fate in (REFUSED, WRONG_HOST, UNKNOWN)
     if not answer["complete"] or code == 0:
         assert fate is UNKNOWN
@@ -175,28 +175,28 @@ def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
 def test_a_gateways_status_is_never_sent_again(
     status: int, code: int | None, answer: dict[str, Any]
 ) -> None:
-    assert fate_of(status, code, **answer) is UNKNOWN
-    assert fate_of(200, code or 504, **{**answer, "html": False}) is UNKNOWN
+    assert classify(status, code, **answer) is UNKNOWN
+    assert classify(200, code or 504, **{**answer, "html": False}) is UNKNOWN
 
 
 @given(statuses, st.integers(100_000, 999_999))
 def test_a_code_of_keevxs_own_is_a_refusal_whatever_the_status(status: int, code: int) -> None:
-    assert fate_of(status, code) is REFUSED
+    assert classify(status, code) is REFUSED
 
 
 def test_users_may_name_codes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.http.verdict.BUSY_CODES", {429, 503, 7})
     monkeypatch.setattr("keevx_async.http.verdict.REFUSAL_CODES", {504, -1})
-    assert fate_of(200, 7) is fate_of(200, -1) is fate_of(200, 504) is REFUSED
+    assert classify(200, 7) is classify(200, -1) is classify(200, 504) is REFUSED
     assert is_busy(200, 7)
     assert not is_busy(200, -1)
     assert settings.BUSY_CODES is policies.BUSY_CODES
     assert settings.REFUSAL_CODES is policies.REFUSAL_CODES
 
 
-@pytest.mark.parametrize(("sent", "fate"), [(False, Fate.NOT_SENT), (True, UNKNOWN)])
-def test_what_was_sent_and_not_answered_is_unknown(sent: bool, fate: Fate) -> None:
-    assert Fault("reason", sent=sent).fate is fate
+@pytest.mark.parametrize(("sent", "fate"), [(False, Verdict.NOT_SENT), (True, UNKNOWN)])
+def test_what_was_sent_and_not_answered_is_unknown(sent: bool, fate: Verdict) -> None:
+    assert TransportError("reason", sent=sent).verdict is fate
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from typing import Any, NoReturn, Self, TypeVar
 from weakref import WeakSet
 
 from ..errors import ConfigurationError
-from ..http.retry import Again
-from ..http.transport import CLOSED
+from ..http.retry import Retryable
+from ..http.transport import CLIENT_CLOSED
 from .fanout import FanOut, carry
 from .runtime import Lessons, Runtime, Setup
 
@@ -99,7 +99,7 @@ class Session:
 
     def _rooms(self) -> Runtime:
         if self._closed:
-            raise ConfigurationError(CLOSED)
+            raise ConfigurationError(CLIENT_CLOSED)
         runtime = self._runtime
         if runtime is None or runtime.loop is not asyncio.get_running_loop():
             with self._opening:
@@ -125,7 +125,7 @@ class Session:
         """Carry a single create to its end; closing waits for those that it finds."""
         if self._closed:  # no other may begin
             step.close()
-            raise ConfigurationError(CLOSED)
+            raise ConfigurationError(CLIENT_CLOSED)
         paying = asyncio.create_task(step)
         self._paying.add(paying)
         paying.add_done_callback(self._paying.discard)
@@ -133,5 +133,5 @@ class Session:
 
 
 def _late(ended: object) -> None:
-    if not isinstance(ended, Again):
+    if not isinstance(ended, Retryable):
         log.warning("a create ended after it was cancelled: %s", ended)

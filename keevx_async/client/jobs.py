@@ -27,7 +27,7 @@ from ..errors import (
     Violation,
     WaitTimeout,
 )
-from ..http.api import Querier
+from ..http.api import ApiClient
 from ..journal import Entry, JournalProtocol, TaskRecord
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS
@@ -75,7 +75,7 @@ class Jobs:
         self,
         creator: Submitter,
         watcher: Watcher,
-        querier: Querier,
+        querier: ApiClient,
         downloads: Downloads,
         journal: JournalProtocol,
         settlements: Reconciler | None,

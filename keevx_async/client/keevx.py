@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import APIError, AuthenticationError, DownloadError, SubmissionUncertain
 from ..events import Event, guarded
-from ..http.transport import Transport
+from ..http.transport import AiohttpTransport
 from ..journal import JournalProtocol
 from ..models.request import Request
 from ..models.sources import url_text
@@ -82,7 +82,7 @@ class Keevx(Session):
     ) -> None:
         url, record = settings.base_url(base_url), settings.journal(journal)
         setup = Setup(
-            Transport(
+            AiohttpTransport(
                 url,
                 settings.api_headers(api_key, headers),
                 settings.timeout(timeout),

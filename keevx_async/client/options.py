@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import ConfigurationError
-from ..http.transport import whole_timeout
+from ..http.transport import exchange_timeout
 from ..journal import Journal, JournalProtocol, NoJournal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
@@ -116,7 +116,7 @@ def _extra_headers(given: object) -> Iterator[tuple[str, str]]:
 def timeout(given: object) -> aiohttp.ClientTimeout:
     """Return the timeout of one exchange: of seconds, or the ``aiohttp.ClientTimeout`` given."""
     if not (hasattr(given, "sock_connect") and hasattr(given, "total")):
-        return whole_timeout(positive("timeout", given))
+        return exchange_timeout(positive("timeout", given))
     for name in ("total", "connect", "sock_connect", "sock_read"):
         seconds = getattr(given, name, None)
         if seconds is not None and not _is_wait(seconds):

@@ -12,9 +12,9 @@ from attrs import evolve, field, frozen
 
 from ..errors import JournalError
 from ..events import Emit
-from ..http.api import Host, Querier
+from ..http.api import ApiClient, Host
 from ..http.retry import Retrier
-from ..http.transport import Transport
+from ..http.transport import AiohttpTransport
 from ..journal import JournalProtocol
 from ..models.tasks import Task
 from ..polling.durations import Durations
@@ -45,7 +45,7 @@ FEW = 1.0
 class Setup:
     """What outlives an event loop."""
 
-    transport: Transport
+    transport: AiohttpTransport
     retry: RetryPolicy
     polling: PollPolicy
     pacer: AdaptiveRate
@@ -100,7 +100,7 @@ class Runtime:
         self.process = os.getpid()
         self.kinship = setup.kinship
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        self.querier = Querier(transport, retrier, host, setup.kinship)
+        self.querier = ApiClient(transport, retrier, host, setup.kinship)
         self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
         self.watcher = Watcher(self._ask, polling, setup.emit, lessons.durations)

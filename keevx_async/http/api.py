@@ -12,9 +12,16 @@ from ..client.kind_lookup import Kinship
 from ..errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
-from .retry import Again, Retrier
-from .transport import Call, Exchange, Reply
-from .verdict import NO_CODES, Fault, api_error, is_retryable_status, is_transient, retry_after
+from .retry import Retrier, Retryable
+from .transport import HttpRequest, HttpResponse, Transport
+from .verdict import (
+    NO_CODES,
+    TransportError,
+    api_error,
+    is_retryable_status,
+    is_transient,
+    retry_after,
+)
 from .wire import (
     LANGUAGES_PATH,
     Envelope,
@@ -51,7 +58,7 @@ class Host:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Transport,
         name: str,
         base_url: str = "",
         secrets: Callable[[], Iterable[str]] = _no_secrets,
@@ -81,15 +88,15 @@ class Host:
             if self.is_keevx or self._is_foreign:
                 return not self.is_keevx
             try:
-                reply = await self._exchange.exchange(Call("GET", path))
-            except Fault:
+                reply = await self._exchange.exchange(HttpRequest("GET", path))
+            except TransportError:
                 return False
             self.is_keevx = reply.complete and decode_envelope(reply.body) is not None
             unsure = not reply.complete or reply.status >= 500 or reply.status in _GATEWAY_STATUSES
             self._is_foreign = not (self.is_keevx or unsure)
             return self._is_foreign
 
-    def wrong(self, call: Call, reply: Reply) -> ConfigurationError:
+    def wrong(self, call: HttpRequest, reply: HttpResponse) -> ConfigurationError:
         """Return the error of an answer that Keevx would not give."""
         location, base = _shown(reply.headers.get("Location", "")), self.base_url
         what = f"a redirect to {location}" if location else "an answer that is not Keevx's"
@@ -109,7 +116,7 @@ class Host:
         )
 
 
-def is_html(reply: Reply) -> bool:
+def is_html(reply: HttpResponse) -> bool:
     """Tell whether an answer declares itself to be a page."""
     return "html" in reply.headers.get("Content-Type", "").lower()
 
@@ -130,7 +137,7 @@ MOST_STRANGE = 100
 """Unknown statuses that are warned of; a server that invents one for each answer is not heard."""
 
 
-class Querier:
+class ApiClient:
     """Asks Keevx.
 
     Args:
@@ -140,11 +147,11 @@ class Querier:
         kinship: knows where a task is asked about.
     """
 
-    def __init__(self, exchange: Exchange, retrier: Retrier, host: Host, kinship: Kinship) -> None:
+    def __init__(self, exchange: Transport, retrier: Retrier, host: Host, kinship: Kinship) -> None:
         self._exchange = exchange
         self._retrier = retrier
         self._host = host
-        self._kinship = kinship
+        self._kinds = kinship
         self._strange: set[str] = set()
 
     async def status(self, task_id: str, kind: Kind | None = None) -> Task:
@@ -155,16 +162,16 @@ class Querier:
         """Return a task's snapshot, asking once: the schedule says when to ask again."""
         try:
             return await self._status(task_id, kind)
-        except Again as again:
+        except Retryable as again:
             raise again.error from again.__cause__
 
     async def _status(self, task_id: str, kind: Kind | None = None) -> Task:
-        kind = kind or await self._kinship.of(task_id)
-        reply, envelope = await self.ask(Call("GET", query_path(kind, task_id)), kind.codes)
+        kind = kind or await self._kinds.of(task_id)
+        reply, envelope = await self.get(HttpRequest("GET", query_path(kind, task_id)), kind.codes)
         task = decode_task(envelope.data, kind)
         if task is None or task.task_id != task_id:
             said = "no task" if task is None else f"task {task.task_id}"
-            raise Again(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
+            raise Retryable(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
         if task.status not in KNOWN_STATUSES and task.status not in FAILED_STATUSES:
             self._warn(task)
         return task
@@ -186,13 +193,15 @@ class Querier:
         return await self._retrier(self._target_languages)
 
     async def _target_languages(self) -> tuple[str, ...]:
-        reply, envelope = await self.ask(Call("GET", LANGUAGES_PATH))
+        reply, envelope = await self.get(HttpRequest("GET", LANGUAGES_PATH))
         languages = decode_languages(envelope.data)
         if languages is None:
-            raise Again(ResponseError(reply.status, "it tells of no languages"))
+            raise Retryable(ResponseError(reply.status, "it tells of no languages"))
         return languages
 
-    async def ask(self, call: Call, codes: Mapping[int, int] = NO_CODES) -> tuple[Reply, Envelope]:
+    async def get(
+        self, call: HttpRequest, codes: Mapping[int, int] = NO_CODES
+    ) -> tuple[HttpResponse, Envelope]:
         """Return one answer and its envelope, asking once.
 
         Args:
@@ -205,11 +214,11 @@ class Querier:
         """
         try:
             reply = await self._exchange.exchange(call)
-        except Fault as fault:
-            raise Again(ConnectionFailed(self._host.name, fault.reason)) from fault
+        except TransportError as fault:
+            raise Retryable(ConnectionFailed(self._host.name, fault.reason)) from fault
         if not reply.complete:
             reason = f"HTTP {reply.status}, cut off: {reply.reason}"
-            raise Again(ConnectionFailed(self._host.name, reason))
+            raise Retryable(ConnectionFailed(self._host.name, reason))
         envelope = decode_envelope(reply.body)
         if envelope is not None:
             self._host.is_keevx = True
@@ -218,8 +227,12 @@ class Querier:
         raise self._refusal(call, reply, envelope, codes)
 
     def _refusal(
-        self, call: Call, reply: Reply, envelope: Envelope | None, codes: Mapping[int, int]
-    ) -> Again | KeevxError:
+        self,
+        call: HttpRequest,
+        reply: HttpResponse,
+        envelope: Envelope | None,
+        codes: Mapping[int, int],
+    ) -> Retryable | KeevxError:
         status, text = reply.status, self._host.quote(reply.body)
         wait = retry_after(reply.headers, time.time()) or None
         if envelope is None and self._is_wrong_host(reply):
@@ -227,12 +240,12 @@ class Querier:
         if envelope is None and not 400 <= status < 600:
             what = "a web page" if is_html(reply) else "no envelope"
             where = "" if self._host.is_keevx else f" at the base URL {self._host.base_url}"
-            return Again(ResponseError(status, f"it holds {what}{where}", text), wait)
+            return Retryable(ResponseError(status, f"it holds {what}{where}", text), wait)
         code, msg = (envelope.code, self._host.quote(envelope.msg)) if envelope else (None, "")
         error = api_error(status, code, msg, text, codes)
         passing = is_transient(status, code) or is_retryable_status(status)
-        return Again(error, wait) if passing else error
+        return Retryable(error, wait) if passing else error
 
-    def _is_wrong_host(self, reply: Reply) -> bool:
+    def _is_wrong_host(self, reply: HttpResponse) -> bool:
         """Tell whether asking again is of no use. A page under 2xx may be gone at the next try."""
         return not self._host.is_keevx and (300 <= reply.status < 400 or reply.status in _NO_PATH)

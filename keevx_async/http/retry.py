@@ -21,7 +21,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Again(Exception):
+class Retryable(Exception):
     """Raised by an attempt that may be repeated.
 
     Attributes:
@@ -75,15 +75,15 @@ class Retrier:
         began = self._clock()
         try:
             return await attempt(*given)
-        except Again as again:
+        except Retryable as again:
             first = again
         return await self._repeat(partial(attempt, *given), first, began + self.policy.deadline)
 
     async def _repeat(
-        self, attempt: Callable[[], Awaitable[T]], first: Again, deadline: float
+        self, attempt: Callable[[], Awaitable[T]], first: Retryable, deadline: float
     ) -> T:
         """Go on after a first failure: only then is tenacity's machinery paid for."""
-        pending: list[Again] = [first]
+        pending: list[Retryable] = [first]
 
         async def next_attempt() -> T:
             if pending:
@@ -94,13 +94,13 @@ class Retrier:
             sleep=self._sleep,
             wait=self._wait,
             stop=lambda state: self._is_last(state, deadline),
-            retry=retry_if_exception_type(Again),
-            before_sleep=self._tell,
+            retry=retry_if_exception_type(Retryable),
+            before_sleep=self._report,
             reraise=True,
         )
         try:
             return await retrying(next_attempt)
-        except Again as again:
+        except Retryable as again:
             raise again.error from again.__cause__
 
     def _wait(self, state: RetryCallState) -> float:
@@ -113,12 +113,12 @@ class Retrier:
         late = self._clock() + state.upcoming_sleep > deadline
         return late or state.attempt_number >= self.policy.attempts
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _report(self, state: RetryCallState) -> None:
         attempt, delay, error = state.attempt_number, state.upcoming_sleep, _failure(state).error
         log.info("attempt %d: %s; again in %.1f s", attempt, error, delay)
         if self._emit is not None:
             self._emit(Retrying(attempt, delay, error))
 
 
-def _failure(state: RetryCallState) -> Again:
-    return cast(Again, state.outcome and state.outcome.exception())
+def _failure(state: RetryCallState) -> Retryable:
+    return cast(Retryable, state.outcome and state.outcome.exception())

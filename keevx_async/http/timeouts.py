@@ -19,7 +19,7 @@ SECOND_LOOK = 0.25
 """Seconds, at the least, that an exchange is then given to read what has arrived."""
 
 
-class Deadlines:
+class ExchangeTimer:
     """What is under way on the running event loop, that which must end first in front.
 
     Args:
@@ -36,9 +36,9 @@ class Deadlines:
     def watch(self, when: float) -> None:
         """See to it that there is a timer: the first to be due, as long as any is under way."""
         if self._timer is None:
-            self._timer = self.loop.call_at(when, self._ring)
+            self._timer = self.loop.call_at(when, self._on_timer)
 
-    def _ring(self) -> None:
+    def _on_timer(self) -> None:
         """Set aside what is due and end it a moment later, so that what was just read counts.
 
         A loop that stood still gives back as long as the timer rang late, but no more than an
@@ -70,7 +70,7 @@ class Deadline:
 
     __slots__ = ("_all", "_cancelling", "_expired", "_task")
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: ExchangeTimer) -> None:
         self._all = deadlines
         self._expired = False
 

@@ -21,21 +21,21 @@ from .framing import LONGEST_BODY, decode_body, read_answer
 from .pool import check_lent, open_pool
 from .proxies import find_proxy, is_socks
 from .socks import require_socks
-from .timeouts import Deadline, Deadlines
-from .verdict import Fault
+from .timeouts import Deadline, ExchangeTimer
+from .verdict import TransportError
 
 log = logging.getLogger("keevx_async")
 
-CLOSED = "this client was closed; make a new Keevx()"
+CLIENT_CLOSED = "this client was closed; make a new Keevx()"
 
-LONGEST_CONNECT = 10.0
+MAX_CONNECT = 10.0
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
 SHORTEST_SECRET = 8
 _OPEN_HEADERS = ("Authorization", "User-Agent")
 
 
-class Call(NamedTuple):
+class HttpRequest(NamedTuple):
     """One request.
 
     Attributes:
@@ -51,7 +51,7 @@ class Call(NamedTuple):
     allowance: float = 0.0
 
 
-class Reply(NamedTuple):
+class HttpResponse(NamedTuple):
     """One answer.
 
     Attributes:
@@ -71,13 +71,13 @@ class Reply(NamedTuple):
     reason: str = ""
 
 
-def whole_timeout(seconds: float) -> aiohttp.ClientTimeout:
+def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
     """Return a timeout for one exchange.
 
     Connecting gets its own, shorter one: a connect that times out is known not to have sent
     anything, a whole exchange that does is not.
     """
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(LONGEST_CONNECT, seconds / 2))
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
 
 
 def _without_total(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
@@ -91,10 +91,10 @@ def _without_total(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     )
 
 
-class Exchange(Protocol):
+class Transport(Protocol):
     """The seam that tests script: one request, one answer, or a Fault."""
 
-    async def exchange(self, call: Call) -> Reply:
+    async def exchange(self, call: HttpRequest) -> HttpResponse:
         """Send call once and return the whole answer, or raise Fault."""
         ...
 
@@ -116,10 +116,10 @@ SENT: dict[type[BaseException], bool] = {
 }
 
 
-def fault_of(error: Exception) -> Fault:
+def translate(error: Exception) -> TransportError:
     """Translate what aiohttp raised: was the request sent, and what was seen."""
     sent = next((SENT[base] for base in type(error).__mro__ if base in SENT), True)
-    return Fault(_reason(error), sent=sent)
+    return TransportError(_reason(error), sent=sent)
 
 
 def _was_sent(error: BaseException, attempt: Attempt) -> bool:
@@ -136,7 +136,7 @@ def _was_sent(error: BaseException, attempt: Attempt) -> bool:
     if attempt.connecting:
         return False
     if isinstance(error, aiohttp.ClientError | OSError):
-        return fault_of(error).sent
+        return translate(error).sent
     return isinstance(error, asyncio.CancelledError)
 
 
@@ -158,7 +158,7 @@ class Interruption(NamedTuple):
     """
 
     sent: bool
-    reply: Reply | None
+    reply: HttpResponse | None
 
 
 def interruption_of(error: asyncio.CancelledError) -> Interruption:
@@ -167,19 +167,19 @@ def interruption_of(error: asyncio.CancelledError) -> Interruption:
     return found or Interruption(sent=True, reply=None)
 
 
-class _Here(NamedTuple):
+class _LoopState(NamedTuple):
     """What is used on one event loop."""
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     connector: CheckedConnector
-    deadlines: Deadlines
+    deadlines: ExchangeTimer
     pool: AsyncGenerator[aiohttp.ClientSession]
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
     """Sessions for hosts that are behind another SOCKS proxy than the API is, by that proxy."""
 
 
-class Transport:
+class AiohttpTransport:
     """Owns the connection pool: one for each event loop it is used in, opened when needed.
 
     Args:
@@ -212,7 +212,7 @@ class Transport:
             check_lent(session, urlsplit(base_url).hostname or "")
         self._borrowed = session
         self._closed = False
-        self._here: _Here | None = None
+        self._state: _LoopState | None = None
         self._proxies: dict[str, str | None] = {}
         self._tls = True if session is not None else tls_context(os.environ)
         proxy = self._find_proxy(self.base_url)
@@ -239,18 +239,18 @@ class Transport:
         """
         return (self._ready() or await self._open()).session
 
-    def _ready(self) -> _Here | None:
+    def _ready(self) -> _LoopState | None:
         """Return what there is for the running loop, if it can be used."""
-        here = self._here
+        here = self._state
         if here is None or here.loop is not asyncio.get_running_loop() or here.session.closed:
             return None
         if self._borrowed is not None and self._borrowed.closed:
             return None
         return here
 
-    async def _open(self) -> _Here:
+    async def _open(self) -> _LoopState:
         if self._closed:
-            raise ConfigurationError(CLOSED)
+            raise ConfigurationError(CLIENT_CLOSED)
         loop, lent = asyncio.get_running_loop(), self._borrowed
         if lent is not None and lent.closed:
             raise ConfigurationError("the session given as session= is closed; give an open one")
@@ -263,8 +263,8 @@ class Transport:
         session = await anext(pool)
         connector = session.connector
         assert isinstance(connector, CheckedConnector)  # noqa: S101 - for type checkers
-        here = _Here(loop, session, connector, Deadlines(self.timeout.total), pool, {})
-        self._here = here
+        here = _LoopState(loop, session, connector, ExchangeTimer(self.timeout.total), pool, {})
+        self._state = here
         return here
 
     async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
@@ -301,7 +301,7 @@ class Transport:
         self._proxies[origin] = found
         return found
 
-    async def exchange(self, call: Call) -> Reply:
+    async def exchange(self, call: HttpRequest) -> HttpResponse:
         """Send call once and return the answer, or what came of it.
 
         Raises:
@@ -351,20 +351,20 @@ class Transport:
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
             here.connector.distrust(here.loop.time())
-        if isinstance(failure, Reply):
+        if isinstance(failure, HttpResponse):
             log.debug("%s %s: HTTP %d, %s", call.method, call.path, failure.status, failure.reason)
             return failure
         log.debug("%s %s: %s", call.method, call.path, failure)
         raise failure
 
-    def _extended(self, call: Call) -> Deadlines:
+    def _extended(self, call: HttpRequest) -> ExchangeTimer:
         total = self.timeout.total
-        return Deadlines(total and total + call.allowance)
+        return ExchangeTimer(total and total + call.allowance)
 
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""
         self._closed = True
-        here, self._here = self._here, None
+        here, self._state = self._state, None
         if here is None or here.loop is not asyncio.get_running_loop():
             return  # what is under way in a borrowed session still meets its deadline
         await here.pool.aclose()
@@ -385,15 +385,15 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> Reply:
+def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> HttpResponse:
     encoding = headers.get(_CONTENT_ENCODING)
     if encoding is not None or len(body) > LONGEST_BODY:
         body, wrong = decode_body(body, encoding or "")
         reason = reason or wrong
-    return Reply(status, headers, body, not reason, reason)
+    return HttpResponse(status, headers, body, not reason, reason)
 
 
-def _salvaged(attempt: Attempt, reason: str) -> Reply | None:
+def _salvaged(attempt: Attempt, reason: str) -> HttpResponse | None:
     """Return what came of an answer that aiohttp gave up, read from its raw bytes."""
     tap = attempt.tap
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
@@ -403,11 +403,13 @@ def _salvaged(attempt: Attempt, reason: str) -> Reply | None:
     return _reply(answer.status, CIMultiDict(answer.headers), body, reason * (not answer.complete))
 
 
-def _failure(error: Exception, attempt: Attempt, host: str) -> Reply | Fault | ConfigurationError:
+def _failure(
+    error: Exception, attempt: Attempt, host: str
+) -> HttpResponse | TransportError | ConfigurationError:
     """Return what an exception of aiohttp's comes to."""
     sent, reason = _was_sent(error, attempt), _reason(error)
     if sent:
-        return _salvaged(attempt, reason) or Fault(reason, sent=True)
+        return _salvaged(attempt, reason) or TransportError(reason, sent=True)
     if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
         return ConfigurationError(f"nothing can be sent to {host}: {type(error).__name__}: {error}")
-    return Fault(reason, sent=False)
+    return TransportError(reason, sent=False)

@@ -24,7 +24,7 @@ NO_CODES: Mapping[int, int] = {}
 """Of a kind that has none of its own."""
 
 
-class Fate(Enum):
+class Verdict(Enum):
     """What became of a create."""
 
     ACCEPTED = "accepted"
@@ -46,7 +46,7 @@ class Ids(Enum):
     DOUBTFUL = "doubtful"
 
 
-class Fault(Exception):
+class TransportError(Exception):
     """An exchange that brought no answer.
 
     Attributes:
@@ -60,9 +60,9 @@ class Fault(Exception):
         self.sent = sent
 
     @property
-    def fate(self) -> Fate:
+    def verdict(self) -> Verdict:
         """What this means for a create."""
-        return Fate.UNKNOWN if self.sent else Fate.NOT_SENT
+        return Verdict.UNKNOWN if self.sent else Verdict.NOT_SENT
 
 
 # Envelope codes of a query that may fare better later: what is busy, and an HTTP status that a
@@ -73,7 +73,7 @@ _GATEWAY_CODES = frozenset({500, 502, 504, *range(520, 530)})
 _PROXY_GAVE_UP = frozenset({408, 499})
 
 
-def fate_of(
+def classify(
     status: int,
     code: int | None,
     *,
@@ -82,7 +82,7 @@ def fate_of(
     retry_after: bool = False,
     html: bool = False,
     is_known_host: bool = True,
-) -> Fate:
+) -> Verdict:
     """Return what an answered create came to (contract: "Money").
 
     The first of these cases that fits decides:
@@ -114,16 +114,16 @@ def fate_of(
         is_known_host: whether its host has answered this client in Keevx's envelope.
     """
     if ids is not Ids.NONE:
-        return Fate.ACCEPTED if ids is Ids.READ else Fate.UNKNOWN
+        return Verdict.ACCEPTED if ids is Ids.READ else Verdict.UNKNOWN
     if not complete or code == 0:
-        return Fate.UNKNOWN
+        return Verdict.UNKNOWN
     if status == 429 or (status == 503 and retry_after):
-        return Fate.REFUSED
+        return Verdict.REFUSED
     if code is not None:
-        return Fate.REFUSED if _is_refusal(status, code) else Fate.UNKNOWN
+        return Verdict.REFUSED if _is_refusal(status, code) else Verdict.UNKNOWN
     if not is_known_host and status < 500 and (status >= 300 or html):
-        return Fate.WRONG_HOST
-    return Fate.UNKNOWN
+        return Verdict.WRONG_HOST
+    return Verdict.UNKNOWN
 
 
 def _is_refusal(status: int, code: int) -> bool:

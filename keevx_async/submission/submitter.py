@@ -25,9 +25,18 @@ from ..errors import (
 )
 from ..events import Emit, Refused, Submitted, Uncertain
 from ..http.api import Host, is_html
-from ..http.retry import Again, Retrier
-from ..http.transport import Call, Exchange, Reply, interruption_of
-from ..http.verdict import Fate, Fault, Ids, api_error, fate_of, is_busy, is_rate_limit, retry_after
+from ..http.retry import Retrier, Retryable
+from ..http.transport import HttpRequest, HttpResponse, Transport, interruption_of
+from ..http.verdict import (
+    Ids,
+    TransportError,
+    Verdict,
+    api_error,
+    classify,
+    is_busy,
+    is_rate_limit,
+    retry_after,
+)
 from ..http.wire import (
     Envelope,
     canonical_body,
@@ -82,7 +91,7 @@ class Submitter:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: Transport,
         retrier: Retrier,
         throttle: Throttle,
         uploads: Uploads,
@@ -138,7 +147,7 @@ class Submitter:
                 self._availability.check(plan.request)
                 async with self._expecting(plan) as callback_url:
                     body = await self._body(plan, callback_url)
-                    call = Call("POST", plan.request.kind.path, body)
+                    call = HttpRequest("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard)
             made = True
         except (APIError, ConfigurationError, ConnectionFailed) as error:
@@ -162,7 +171,7 @@ class Submitter:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _attempt(self, call: Call, plan: Planned, guard: Guard) -> tuple[str, ...]:
+    async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         turn = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
             return await guard(self._send(call, plan, turn))
@@ -182,7 +191,7 @@ class Submitter:
         differs = files or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 
-    async def _send(self, call: Call, plan: Planned, turn: Permit) -> tuple[str, ...]:
+    async def _send(self, call: HttpRequest, plan: Planned, turn: Permit) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows.
 
         Once the intent is written, whatever ends the exchange is written down as what it is:
@@ -206,7 +215,7 @@ class Submitter:
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
-        except (Again, KeevxError, asyncio.CancelledError) as error:
+        except (Retryable, KeevxError, asyncio.CancelledError) as error:
             await self._record_refusal(plan, error)
             raise
         await self._record_ids(plan, task_ids)
@@ -266,11 +275,11 @@ class Submitter:
         else:
             await _write_quietly(journal.put_back, plan.key)
 
-    async def _post(self, call: Call, plan: Planned, turn: Permit) -> tuple[str, ...]:
+    async def _post(self, call: HttpRequest, plan: Planned, turn: Permit) -> tuple[str, ...]:
         try:
             reply = await self._answer(call, plan)
             return await self._read(call, reply, plan, turn)
-        except (Again, KeevxError):
+        except (Retryable, KeevxError):
             raise
         except Exception as error:
             log.debug("a create ended with an unexpected error", exc_info=True)
@@ -278,12 +287,12 @@ class Submitter:
             # Without a cause: some of aiohttp's errors hold the request's headers.
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
 
-    async def _answer(self, call: Call, plan: Planned) -> Reply:
+    async def _answer(self, call: HttpRequest, plan: Planned) -> HttpResponse:
         try:
             return await self._exchange.exchange(call)
-        except Fault as fault:
-            if fault.fate is Fate.NOT_SENT:
-                raise Again(ConnectionFailed(self._host.name, fault.reason)) from fault
+        except TransportError as fault:
+            if fault.verdict is Verdict.NOT_SENT:
+                raise Retryable(ConnectionFailed(self._host.name, fault.reason)) from fault
             raise SubmissionUncertain(plan.request, plan.key, fault.reason) from fault
         except asyncio.CancelledError as error:
             interruption = interruption_of(error)
@@ -295,7 +304,9 @@ class Submitter:
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
 
-    async def _read(self, call: Call, reply: Reply, plan: Planned, turn: Permit) -> tuple[str, ...]:
+    async def _read(
+        self, call: HttpRequest, reply: HttpResponse, plan: Planned, turn: Permit
+    ) -> tuple[str, ...]:
         """Return the ids of an answer, or raise what it means."""
         envelope = decode_envelope(reply.body)
         if envelope is not None and reply.complete:
@@ -320,7 +331,12 @@ class Submitter:
         return ids
 
     async def _judge(
-        self, call: Call, reply: Reply, envelope: Envelope | None, plan: Planned, turn: Permit
+        self,
+        call: HttpRequest,
+        reply: HttpResponse,
+        envelope: Envelope | None,
+        plan: Planned,
+        turn: Permit,
     ) -> tuple[str, ...]:
         """Return the ids of an answer that is not simply accepted, or raise what it means."""
         kind, host = plan.request.kind, self._host
@@ -330,8 +346,8 @@ class Submitter:
         code = envelope.code if envelope is not None else None
         wait = retry_after(reply.headers, time.time())
 
-        def fate(*, is_known_host: bool) -> Fate:
-            return fate_of(
+        def fate(*, is_known_host: bool) -> Verdict:
+            return classify(
                 reply.status,
                 code,
                 ids=ids,
@@ -342,7 +358,7 @@ class Submitter:
             )
 
         verdict = fate(is_known_host=host.is_keevx)
-        if verdict is Fate.WRONG_HOST:
+        if verdict is Verdict.WRONG_HOST:
             # Perhaps Keevx has just not been heard yet. Asking costs nothing.
             try:
                 is_foreign = await host.is_foreign(query_path(kind, kind.prefix + "0" * 32))
@@ -353,7 +369,7 @@ class Submitter:
                 raise host.wrong(call, reply)
             verdict = fate(is_known_host=True)
         secrets = _callbacks_of(call)
-        if verdict is Fate.ACCEPTED:
+        if verdict is Verdict.ACCEPTED:
             if reply.status >= 400 or found.code != 0:
                 log.warning(
                     "create %s: task ids %s came in an answer that is no success (HTTP %d) and "
@@ -365,7 +381,7 @@ class Submitter:
                 )
             return self._accepted(found.ids, plan, turn)
         text = host.quote(reply.body, secrets)
-        if verdict is Fate.REFUSED:
+        if verdict is Verdict.REFUSED:
             msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
             error = api_error(reply.status, code, msg, text, kind.codes)
             raise self._refusal(error, wait, turn)
@@ -381,11 +397,11 @@ class Submitter:
         wait = wait or None
         if is_rate_limit(error.status, error.code):
             self._throttle.refused(turn, wait)
-            return Again(error, wait or 0.0)
-        return Again(error, wait)
+            return Retryable(error, wait or 0.0)
+        return Retryable(error, wait)
 
 
-def _reason(reply: Reply, foreign: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
+def _reason(reply: HttpResponse, foreign: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
     """Say what was seen where it is not known what became of a create."""
     if foreign:
         whose = ", ".join(f"{task_id} of create {key}" for task_id, key in foreign.items())
@@ -397,12 +413,12 @@ def _reason(reply: Reply, foreign: Mapping[str, str], text: str, *, is_keevx: bo
     return f"HTTP {reply.status}, {what} from: {text!r}{where}"
 
 
-def _charset_of(reply: Reply) -> str | None:
+def _charset_of(reply: HttpResponse) -> str | None:
     _, _, charset = reply.headers.get("Content-Type", "").lower().partition("charset=")
     return charset.partition(";")[0].strip(" \"'") or None
 
 
-def _callbacks_of(call: Call) -> tuple[str, ...]:
+def _callbacks_of(call: HttpRequest) -> tuple[str, ...]:
     """Return a create's callback URL and its token: an answer may echo them."""
     body = json.loads(call.body) if isinstance(call.body, bytes) else {}
     url = body.get("callback_url") or ""

@@ -12,8 +12,8 @@ import attrs
 from attrs import frozen
 
 from ..errors import ConfigurationError, DownloadError
-from ..http.retry import Again, Retrier
-from ..http.transport import CLOSED, Transport, fault_of
+from ..http.retry import Retrier, Retryable
+from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
 from ..http.verdict import is_retryable_status, retry_after
 from .addresses import address_of, bare, redirected
 from .media import check_type
@@ -47,7 +47,7 @@ class Downloads:
         retrier: repeats what was cut, or was not a result.
     """
 
-    def __init__(self, transport: Transport, retrier: Retrier) -> None:
+    def __init__(self, transport: AiohttpTransport, retrier: Retrier) -> None:
         self._transport = transport
         self._retrier = retrier
         self._timeout = for_download(transport.timeout)
@@ -91,7 +91,7 @@ class Downloads:
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            raise ConfigurationError(CLOSED) from None
+            raise ConfigurationError(CLIENT_CLOSED) from None
         except OSError as error:
             raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
@@ -130,13 +130,13 @@ class Downloads:
             await self._request(wanted, part)
         except UnfitError as error:
             part.restart()
-            raise Again(DownloadError(f"{where}: {error}")) from error
+            raise Retryable(DownloadError(f"{where}: {error}")) from error
         except aiohttp.ClientError as error:
-            raise Again(DownloadError(f"{where}: {fault_of(error).reason}")) from error
+            raise Retryable(DownloadError(f"{where}: {translate(error).reason}")) from error
         except TimeoutError as error:
-            raise Again(DownloadError(f"{where}: timed out")) from error
+            raise Retryable(DownloadError(f"{where}: timed out")) from error
         except ConnectionError as error:
-            raise Again(DownloadError(f"{where}: {error.strerror or error}")) from error
+            raise Retryable(DownloadError(f"{where}: {error.strerror or error}")) from error
         except (ValueError, RuntimeError) as error:
             raise DownloadError(f"{where}: cannot be requested ({error})") from error
 
@@ -184,7 +184,7 @@ async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
     if status in (200, 206):
         wrong = check_type(answer.headers.get("Content-Type", ""), wanted.expected)
         if wrong is not None:
-            raise Again(DownloadError(f"{where}: {wrong}"))
+            raise Retryable(DownloadError(f"{where}: {wrong}"))
         return
     if status == 416:
         raise UnfitError("the part at hand is no part of it")
@@ -194,10 +194,10 @@ async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
             f"{where} is gone (HTTP {status}); result URLs live for 7 days: "
             "ask for the task's status again"
         )
-        raise Again(gone) if wanted.is_new and status in (403, 404) else gone
+        raise Retryable(gone) if wanted.is_new and status in (403, 404) else gone
     error = DownloadError(f"{where} answered HTTP {status}{code and f' ({code})'}")
     if is_retryable_status(status) or code == "RequestTimeout" or status < 300:
-        raise Again(error, retry_after(answer.headers, time.time()) or None)
+        raise Retryable(error, retry_after(answer.headers, time.time()) or None)
     raise error
 
 

@@ -15,9 +15,9 @@ import aiohttp
 from attrs import define, field
 
 from ..errors import ConfigurationError, ResponseError, UploadError
-from ..http.api import Querier
-from ..http.retry import Again, Retrier
-from ..http.transport import CLOSED, Call
+from ..http.api import ApiClient
+from ..http.retry import Retrier, Retryable
+from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
 from .images import (
@@ -81,7 +81,7 @@ class Uploads:
 
     def __init__(
         self,
-        querier: Querier,
+        querier: ApiClient,
         retrier: Retrier,
         known: Uploaded,
         clock: Callable[[], float] = time.monotonic,
@@ -174,7 +174,7 @@ class Uploads:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._closed:
-                raise ConfigurationError(CLOSED) from None
+                raise ConfigurationError(CLIENT_CLOSED) from None
             if not task.done():
                 self._waiting[task] -= 1
                 if not self._waiting[task] and self._under_way.get(upload) is task:
@@ -201,11 +201,11 @@ class Uploads:
 
     async def _post(self, file: BinaryIO, name: str, kind: MediaType, size: int) -> str:
         form = form_of(file, name, kind.media_type)
-        call = Call("POST", UPLOAD_PATH, form, size / SLOWEST)
-        reply, envelope = await self._querier.ask(call)
+        call = HttpRequest("POST", UPLOAD_PATH, form, size / SLOWEST)
+        reply, envelope = await self._querier.get(call)
         url = decode_upload(envelope.result or envelope.data)
         if url is None:
-            raise Again(ResponseError(reply.status, "the upload's answer holds no URL"))
+            raise Retryable(ResponseError(reply.status, "the upload's answer holds no URL"))
         return url
 
 
