@@ -34,7 +34,7 @@ MAPPING = st.dictionaries(st.sampled_from(["step", "groups", "other"]), JSON, ma
 def taught(ages: list[float], group: Group | None = None) -> Group:
     group = group or Group()
     for age in ages:
-        group.learn(group.enter(0), age, age)
+        group.observe(group.enter(0), age, age)
     return group
 
 
@@ -102,7 +102,7 @@ def test_estimates_and_curves_are_finite_for_any_data(
     group = Group()
     group.estimate([])
     for pair in ends:
-        group.learn(group.enter(crowd), min(pair), max(pair))
+        group.observe(group.enter(crowd), min(pair), max(pair))
     estimate = group.estimate([(age, group.enter(crowd), count) for age, count in alive])
     assert all(0.0 <= value <= 1.0 + 1e-9 for value in estimate.density + estimate.survival)
     assert sum(estimate.density) <= 1.0 + 1e-6
@@ -121,7 +121,7 @@ def test_equal_durations_zeros_and_one_huge_are_learned() -> None:
 def test_quantiles_come_near_the_truth_from_intervals_alone() -> None:
     group = Group()
     for age in drawn(150, 0.35):
-        group.learn(group.enter(0), age * 0.93, age * 1.05)
+        group.observe(group.enter(0), age * 0.93, age * 1.05)
     estimate = group.estimate([])
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         age = 100.0 * math.exp(0.35 * NormalDist().inv_cdf(quantile))
@@ -154,7 +154,7 @@ def test_an_end_below_an_age_moves_the_estimate_down() -> None:
     group = taught(drawn(100, 0.15))
     group.estimate([])
     for _ in range(30):
-        group.learn(group.enter(0), 0.0, 40.0)
+        group.observe(group.enter(0), 0.0, 40.0)
     assert below(group.estimate([]), 40.0) > 0.2
 
 
@@ -163,7 +163,7 @@ def test_weights_stay_finite_however_many_are_created() -> None:
     first = [group.enter(0) for _ in range(10_000)][-1]
     for _ in range(10_000):
         group.enter(0)
-    group.learn(first, 10.0, 10.0)
+    group.observe(first, 10.0, 10.0)
     assert sum(group.estimate([(5.0, first, 3)]).density) <= 1.0
 
 

@@ -23,7 +23,7 @@ from keevx_async import (
 )
 from keevx_async.client.jobs import succeeded
 from keevx_async.models.tasks import FAILED_STATUSES
-from keevx_async.polling.poller import NEW, RESULT_GRACE, RESULT_PAUSE, Watcher
+from keevx_async.polling.poller import NEW, RESULT_GRACE, RESULT_PAUSE, Poller
 from keevx_async.polling.schedule import Schedule
 from tests.simulated import simulated
 from tests.test_client import a_request
@@ -84,7 +84,7 @@ def test_succeeded_without_its_main_result_is_no_end(fields: Any, ended: bool) -
 async def test_a_result_that_comes_late_is_waited_for(policy: PollPolicy) -> None:
     server = Bare(a=100.0)
     server.results = 150.0
-    task = await end_of(Watcher(server.ask, policy), "a", None)
+    task = await end_of(Poller(server.ask, policy), "a", None)
     assert task.video_url == URL
     first = next(when for when in server.times("a") if when >= 100.0)
     assert clock() <= max(150.0, first) + RESULT_PAUSE + 1.0
@@ -121,7 +121,7 @@ async def test_a_task_that_was_just_created_may_not_be_found_yet(
     server = Server()
     server.fault = lambda _: NotFoundError(404) if clock() < found_at else None
     made = watcher(server)
-    made.born("a", a_request(), age)
+    made.register("a", a_request(), age)
     assert (await end_of(made, "a", None)).succeeded
 
 
@@ -130,7 +130,7 @@ async def test_a_task_that_is_not_found_for_long_ends_its_wait() -> None:
     server = Server()
     server.fault = lambda _: NotFoundError(404)
     made = watcher(server)
-    made.born("a", a_request(), 0.0)
+    made.register("a", a_request(), 0.0)
     with pytest.raises(NotFoundError):
         await end_of(made, "a", None)
     assert NEW <= clock() <= NEW + 40.0
@@ -140,7 +140,7 @@ async def test_a_task_that_is_not_found_for_long_ends_its_wait() -> None:
 async def test_a_clock_that_was_ahead_makes_no_wait_longer() -> None:
     server = Server(a=5.0)
     made = watcher(server)
-    made.born("a", a_request(), age=-7200.0)
+    made.register("a", a_request(), age=-7200.0)
     assert (await end_of(made, "a", None)).succeeded
     assert clock() < 60.0
 

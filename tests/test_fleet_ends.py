@@ -11,7 +11,7 @@ from keevx_async import PollPolicy, TaskFailed, WaitTimeout
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
 from keevx_async.journal import Entry, State
 from keevx_async.polling.durations import Durations
-from keevx_async.polling.intervals import Waits
+from keevx_async.polling.intervals import PollIntervals
 from tests.crashing import request
 from tests.test_ends import Api
 from tests.test_waiting import URL
@@ -66,7 +66,7 @@ async def test_a_wait_that_times_out_names_the_last_status() -> None:
 
 
 def test_an_age_below_zero_makes_no_wait_longer() -> None:
-    waits = Waits(PollPolicy(), Durations(), uniform=lambda: 0.5)
+    waits = PollIntervals(PollPolicy(), Durations(), uniform=lambda: 0.5)
     assert waits.next("", -7200.0) == waits.next("", 0.0)
 
 

@@ -19,7 +19,7 @@ from keevx_async.docket.completion import Lookout
 from keevx_async.docket.rate_limit import SharedPace, quota
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
-from keevx_async.polling.intervals import Waits
+from keevx_async.polling.intervals import PollIntervals
 from keevx_async.submission.adaptive_rate import AdaptiveRate
 from keevx_async.submission.throttle import Throttle
 from tests.conftest import FakeClock
@@ -134,20 +134,20 @@ def test_a_wait_keeps_within_the_policys_bounds(
     age: float, shortest: float, longest: float, seed: int
 ) -> None:
     policy = PollPolicy(shortest=shortest, longest=longest)
-    waits = Waits(policy, Durations(), random.Random(seed).random)
+    waits = PollIntervals(policy, Durations(), random.Random(seed).random)
     for _ in range(3):
         assert min(shortest, longest) <= waits.next("V", age) <= longest
         waits.ended("V", age / 2, age)
 
 
 def test_a_policy_that_names_no_longest_wait_still_asks() -> None:
-    waits = Waits(PollPolicy(longest=math.inf), Durations(), lambda: 0.5)
+    waits = PollIntervals(PollPolicy(longest=math.inf), Durations(), lambda: 0.5)
     for _ in range(3):
         assert 0 < waits.next("V", 60.0) < math.inf
         waits.ended("V", 30.0, 31.0)
 
 
-def polled(waits: Waits, lasts: float) -> tuple[int, float]:
+def polled(waits: PollIntervals, lasts: float) -> tuple[int, float]:
     """How often a task is asked about, and how long after its end that is known."""
     seen = 0.0
     age = waits.next("V", 0.0)
@@ -162,7 +162,7 @@ def polled(waits: Waits, lasts: float) -> tuple[int, float]:
 
 def test_durations_that_were_seen_make_polls_fewer_or_sooner() -> None:
     dice = random.Random(7)
-    waits = Waits(PollPolicy(), Durations(), dice.random)
+    waits = PollIntervals(PollPolicy(), Durations(), dice.random)
     found = [polled(waits, 120 * dice.lognormvariate(0, 0.1)) for _ in range(300)]
     early, late = found[:10], found[-100:]
 
@@ -175,14 +175,14 @@ def test_durations_that_were_seen_make_polls_fewer_or_sooner() -> None:
 
 def test_what_one_worker_learned_another_begins_with() -> None:
     taught, policy = Durations(), PollPolicy()
-    waits = Waits(policy, taught, lambda: 0.5)
+    waits = PollIntervals(policy, taught, lambda: 0.5)
     for _ in range(40):
         waits.ended("V", 99.0, 101.0)
     kept = Durations()
     kept.load(taught.dump())
-    again = Waits(policy, kept, lambda: 0.5)
+    again = PollIntervals(policy, kept, lambda: 0.5)
     assert again.next("V", 0.0) == pytest.approx(waits.next("V", 0.0), rel=0.05)
-    assert again.next("V", 0.0) > 5 * Waits(policy, Durations(), lambda: 0.5).next("V", 0.0)
+    assert again.next("V", 0.0) > 5 * PollIntervals(policy, Durations(), lambda: 0.5).next("V", 0.0)
 
 
 @pytest.mark.parametrize(

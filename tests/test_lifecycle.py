@@ -409,4 +409,4 @@ async def test_nothing_stays_in_memory_of_what_was_waited_for() -> None:
         (await keevx.generate_many(some_requests(50))).raise_for_errors()
         assert keevx._runtime
         watcher = keevx._runtime.watcher
-        assert (len(watcher._listeners), len(watcher._since), len(watcher._asking)) == (0, 0, 0)
+        assert (len(watcher._listeners), len(watcher._since), len(watcher._polls)) == (0, 0, 0)

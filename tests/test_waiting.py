@@ -23,7 +23,7 @@ from keevx_async.errors import (
     WaitTimeout,
 )
 from keevx_async.models.tasks import Task
-from keevx_async.polling.poller import Watcher
+from keevx_async.polling.poller import Poller
 from keevx_async.settings import PollPolicy
 from tests.simulated import hops, simulated
 
@@ -77,20 +77,20 @@ class Server:
         return [when for when, asked in self.asked if asked == task_id]
 
 
-def watcher(server: Server, policy: PollPolicy = POLICY) -> Watcher:
-    return Watcher(server.ask, policy)
+def watcher(server: Server, policy: PollPolicy = POLICY) -> Poller:
+    return Poller(server.ask, policy)
 
 
 def clock() -> float:
     return asyncio.get_running_loop().time() - NOW
 
 
-async def end_of(made: Watcher, task_id: str, timeout: float | None) -> Task:
+async def end_of(made: Poller, task_id: str, timeout: float | None) -> Task:
     (task,) = [one async for one in made.wait_many([task_id], timeout)]
     return task
 
 
-async def all_of(made: Watcher, *task_ids: str, timeout: float | None = None) -> list[str]:
+async def all_of(made: Poller, *task_ids: str, timeout: float | None = None) -> list[str]:
     return [task.task_id async for task in made.wait_many(task_ids, timeout)]
 
 

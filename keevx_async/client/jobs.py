@@ -34,7 +34,7 @@ from ..models.registry import REQUESTS
 from ..models.request import Request
 from ..models.tasks import Outcome, R, Submission, Task
 from ..models.validators import key_of, shown
-from ..polling.poller import Watcher
+from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import Planned, Submitter
@@ -74,7 +74,7 @@ class Jobs:
     def __init__(
         self,
         creator: Submitter,
-        watcher: Watcher,
+        watcher: Poller,
         querier: ApiClient,
         downloads: Downloads,
         journal: JournalProtocol,
@@ -105,7 +105,7 @@ class Jobs:
         self._kinship.learn(task_ids, plan.request.kind)
         age = _since(plan.entry) if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
-            self._watcher.born(task_id, plan.request, age)
+            self._watcher.register(task_id, plan.request, age)
 
     async def wait(self, task_ids: Iterable[str], *, at_home: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.

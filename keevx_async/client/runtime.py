@@ -18,7 +18,7 @@ from ..http.transport import AiohttpTransport
 from ..journal import JournalProtocol
 from ..models.tasks import Task
 from ..polling.durations import Durations
-from ..polling.poller import Watcher
+from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import Availability
@@ -103,7 +103,7 @@ class Runtime:
         self.querier = ApiClient(transport, retrier, host, setup.kinship)
         self.uploads = Uploads(self.querier, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
-        self.watcher = Watcher(self._ask, polling, setup.emit, lessons.durations)
+        self.watcher = Poller(self._ask, polling, setup.emit, lessons.durations)
         self.settlements = (
             Reconciler(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
             if setup.callbacks

@@ -25,7 +25,7 @@ from ..journal.redis.lease import LEASE
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..models.tasks import Task
-from ..polling.intervals import Waits
+from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
 from ..settings import NotGiven, PollPolicy, RetryPolicy
 from .rate_limit import SharedPace, Stop, quota
@@ -167,7 +167,7 @@ class Member(Keevx):
             max_connections=settings.concurrency,
         )
         self._setup = evolve(self._setup, gate=pace)
-        self._waits: Waits | None = None
+        self._waits: PollIntervals | None = None
 
     async def make(self, entry: Entry) -> tuple[str, ...]:
         """Make one create of the journal's, unless it was made; return its ids."""
@@ -234,11 +234,11 @@ class Member(Keevx):
         wait = (await self._learned()).next(watched.group, age)
         return watched, max(at_least, min(at_most, wait))
 
-    async def _learned(self) -> Waits:
+    async def _learned(self) -> PollIntervals:
         self._rooms()
         await self._lessons.read()
         if self._waits is None:
-            self._waits = Waits(self._polling, self._lessons.durations)
+            self._waits = PollIntervals(self._polling, self._lessons.durations)
         return self._waits
 
 

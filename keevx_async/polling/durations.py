@@ -24,9 +24,9 @@ ENOUGH: Final = 1.0
 """Tasks watched through an age, at which the learned and the growing interval weigh the same."""
 MEMORY: Final = 75.0
 """Creations after which an observation counts e times less: twice as many count in effect."""
-CROWD: Final = 8.0
+MAX_POLL_TIMES: Final = 8.0
 """Under a crowd the memory is that part of it, so that a batch is not forgotten in its midst."""
-DOUBT: Final = 0.05
+PRIOR_WEIGHT: Final = 0.05
 """Probability that an end lies where the estimate does not expect it."""
 WIDEST: Final = 20.0
 """An end known only to lie below an age is looked for from this part of the age on."""
@@ -77,19 +77,19 @@ class Group:
 
     def enter(self, crowd: int) -> float:
         """Return the log weight of a task created among so many that are not ended."""
-        self._clock += 1.0 / max(MEMORY, crowd / CROWD)
+        self._clock += 1.0 / max(MEMORY, crowd / MAX_POLL_TIMES)
         if self._clock - self._base > 50.0:
             self._rescale()
         return self._clock
 
-    def learn(self, log_weight: float, low: float, high: float) -> None:
+    def observe(self, log_weight: float, low: float, high: float) -> None:
         """Take in a task that ended between two ages, in seconds."""
         weight = math.exp(log_weight - self._base)
         last = bin_of(high)
         first = min(last, bin_of(max(low, high / WIDEST)))
         inside = self._density[first : last + 1]
-        total = sum(inside) + DOUBT
-        even = DOUBT / len(inside)
+        total = sum(inside) + PRIOR_WEIGHT
+        even = PRIOR_WEIGHT / len(inside)
         for k, expected in enumerate(inside, first):
             share = (expected + even) / total
             self._deaths[k] += weight * share

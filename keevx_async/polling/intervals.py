@@ -14,7 +14,7 @@ RELEARN = 8
 """Ends of a group after which its curve is made anew: a first one is, then every so many."""
 
 
-class Waits:
+class PollIntervals:
     """Spreads polls by how long tasks have been seen to take.
 
     A schedule of one process knows all its tasks that live; here each poll may be another
@@ -50,7 +50,7 @@ class Waits:
     def ended(self, group: str, low: float, high: float) -> None:
         """Learn of a task that ended between two ages, in seconds."""
         known = self._durations.group(group)
-        known.learn(known.enter(0), low, high)
+        known.observe(known.enter(0), low, high)
         self._news[group] += 1
         if self._news[group] % RELEARN == 1:
             self._curves.pop(group, None)

@@ -30,7 +30,7 @@ from .schedule import Schedule
 log = logging.getLogger("keevx_async")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
-MOST_BIRTHS = 10_000
+MAX_REGISTERED = 10_000
 SETTLING = 10.0
 """Seconds for which a task that Keevx does not find is asked about again."""
 NEW = 60.0
@@ -40,14 +40,14 @@ RESULT_GRACE = 300.0
 RESULT_PAUSE = 10.0
 """Seconds between two such questions at most: no task is asked about more often than the policy
 says, but a policy that leaves the end to callbacks must not make this an hour."""
-MOST_HINTED = 10_000
+MAX_HINTS = 10_000
 """Callbacks remembered for waits that have not begun; the oldest are forgotten."""
 
 End = Task | Exception
 Listener = Callable[[str, End], None]
 
 
-class Watcher:
+class Poller:
     """Waits for tasks on one event loop; a task that two wait for is asked about once.
 
     Args:
@@ -69,15 +69,15 @@ class Watcher:
         self._policy = policy
         self._schedule = Schedule(policy, durations)
         # Two, for a pair of both would be one thing more for each run of the garbage collector.
-        self._births: OrderedDict[str, float] = OrderedDict()
-        self._made_from: dict[str, Request] = {}
+        self._created_at: OrderedDict[str, float] = OrderedDict()
+        self._requests: dict[str, Request] = {}
         self._listeners: dict[str, list[Listener]] = {}
         self._since: dict[str, float] = {}
         self._statuses: dict[str, str] = {}
         self._resultless: dict[str, float] = {}
         self._new_until: dict[str, float] = {}
-        self._asking: set[asyncio.Task[None]] = set()
-        self._hinted: OrderedDict[str, float] = OrderedDict()
+        self._polls: set[asyncio.Task[None]] = set()
+        self.callback_hints: OrderedDict[str, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -114,7 +114,7 @@ class Watcher:
                     statuses = {
                         one: self._statuses[one] for one in pending if one in self._statuses
                     }
-                    raise WaitTimeout([*lost, *pending], done, statuses) from _first(lost)
+                    raise WaitTimeout([*lost, *pending], done, statuses) from _first_error(lost)
                 del pending[task_id]
                 if isinstance(ended, Exception):
                     lost[task_id] = ended
@@ -124,20 +124,20 @@ class Watcher:
         finally:
             for task_id in pending:
                 self._remove(task_id, listener)
-        if (error := _first(lost)) is not None:
+        if (error := _first_error(lost)) is not None:
             raise error
 
     async def close(self) -> None:
         """Stop asking, and say so to all who wait."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._asking:
+        for task in self._polls:
             task.cancel()
         for task_id in list(self._listeners):
             self._end(task_id, ConfigurationError("the client was closed during the wait"))
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        await asyncio.gather(*self._polls, return_exceptions=True)
 
-    def born(self, task_id: str, request: Request, age: float) -> None:
+    def register(self, task_id: str, request: Request, age: float) -> None:
         """Remember what a task was made from, and when, until it is waited for.
 
         Args:
@@ -145,21 +145,21 @@ class Watcher:
             request: tasks of requests of one group are thought to last alike.
             age: seconds since it was created; below 0 where a clock was wrong, which counts as 0.
         """
-        self._births[task_id] = self._loop.time() - max(0.0, age)
-        self._made_from[task_id] = request
-        if len(self._births) > MOST_BIRTHS:
-            self._made_from.pop(self._births.popitem(last=False)[0])
+        self._created_at[task_id] = self._loop.time() - max(0.0, age)
+        self._requests[task_id] = request
+        if len(self._created_at) > MAX_REGISTERED:
+            self._requests.pop(self._created_at.popitem(last=False)[0])
 
-    def _birth_of(self, task_id: str) -> tuple[Request | None, float | None]:
+    def _pop_registered(self, task_id: str) -> tuple[Request | None, float | None]:
         """Return, and forget, what a task was made from, and when."""
-        return self._made_from.pop(task_id, None), self._births.pop(task_id, None)
+        return self._requests.pop(task_id, None), self._created_at.pop(task_id, None)
 
     def wake(self, task_id: str) -> None:
         """Ask about a task at once, or when it is waited for: a callback hinted that it ended."""
         now = self._loop.time()
-        self._hinted.setdefault(task_id, now)
-        if len(self._hinted) > MOST_HINTED:
-            self._hinted.popitem(last=False)
+        self.callback_hints.setdefault(task_id, now)
+        if len(self.callback_hints) > MAX_HINTS:
+            self.callback_hints.popitem(last=False)
         if task_id in self._listeners:
             self._schedule.wake(task_id, now)
             self._set_timer()
@@ -167,14 +167,14 @@ class Watcher:
     def _add(self, task_id: str, listener: Listener) -> None:
         if task_id not in self._listeners:
             now = self._loop.time()
-            request, born = self._birth_of(task_id)
+            request, born = self._pop_registered(task_id)
             group = request.group if request is not None else ""
             self._since[task_id] = now
             if born is not None:
                 self._new_until[task_id] = born + NEW
             self._listeners[task_id] = []
             self._schedule.add(task_id, group, born, now)
-            if task_id in self._hinted:
+            if task_id in self.callback_hints:
                 self._schedule.wake(task_id, now)
         self._listeners[task_id].append(listener)
 
@@ -196,19 +196,19 @@ class Watcher:
             self._timer.cancel()
             self._timer = None
         when = self._schedule.next_at()
-        if when is not None and len(self._asking) < self._policy.concurrency:
-            self._timer = self._loop.call_at(when, self._tick)
+        if when is not None and len(self._polls) < self._policy.concurrency:
+            self._timer = self._loop.call_at(when, self._poll_due)
 
-    def _tick(self) -> None:
-        free = self._policy.concurrency - len(self._asking)
+    def _poll_due(self) -> None:
+        free = self._policy.concurrency - len(self._polls)
         for task_id in self._schedule.due(self._loop.time(), free):
             asking = self._loop.create_task(self._poll(task_id))
-            self._asking.add(asking)
-            asking.add_done_callback(self._polled)
+            self._polls.add(asking)
+            asking.add_done_callback(self._on_polled)
         self._set_timer()
 
-    def _polled(self, asking: asyncio.Task[None]) -> None:
-        self._asking.discard(asking)
+    def _on_polled(self, asking: asyncio.Task[None]) -> None:
+        self._polls.discard(asking)
         if not asking.cancelled():
             asking.result()
             self._set_timer()
@@ -222,7 +222,7 @@ class Watcher:
         if self._emit is not None:
             self._emit(Polled(task_id, task.status))
         now = self._loop.time()
-        hinted = self._hinted.pop(task_id, None)
+        hinted = self.callback_hints.pop(task_id, None)
         if task_id in self._listeners:
             self._statuses[task_id] = task.status
         if not task.done and not self._is_given_up(task, now):
@@ -247,7 +247,7 @@ class Watcher:
         now = self._loop.time()
         waited = now - self._since.get(task_id, now)
         young = waited < SETTLING or now < self._new_until.get(task_id, now)
-        if _is_passing(error) or (isinstance(error, NotFoundError) and young):
+        if _is_retryable(error) or (isinstance(error, NotFoundError) and young):
             log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):
                 self._schedule.slow_down(now)
@@ -263,7 +263,7 @@ class Watcher:
             listener(task_id, ended)
 
 
-def _first(lost: Mapping[str, Exception]) -> Exception | None:
+def _first_error(lost: Mapping[str, Exception]) -> Exception | None:
     """Return the first error, which names every task that was not waited for to its end."""
     error = next(iter(lost.values()), None)
     if error is not None and not isinstance(error, AuthenticationError):  # that is all waits' own
@@ -271,7 +271,7 @@ def _first(lost: Mapping[str, Exception]) -> Exception | None:
     return error
 
 
-def _is_passing(error: Exception) -> bool:
+def _is_retryable(error: Exception) -> bool:
     if isinstance(error, TRANSIENT):
         return True
     # A subclass tells of the task or of the key, whatever status it came under.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from ..settings import PollPolicy
-from .durations import CROWD, MOST_GROUPS, Curve, Durations, Group, Intensity
+from .durations import MAX_POLL_TIMES, MOST_GROUPS, Curve, Durations, Group, Intensity
 
 JITTER: Final = (0.8, 0.4)
 """Least factor on an interval, and the spread above it."""
@@ -26,7 +26,7 @@ END: Final = 8
 """News in an end; a poll is one."""
 FIRST_HOLD: Final = 1.0
 LONGEST_HOLD: Final = 30.0
-ASKED: Final = math.inf
+POLLED: Final = math.inf
 AGAIN: Final = -math.inf
 
 
@@ -76,7 +76,7 @@ class _Kind:
 
     def is_stale(self) -> bool:
         """Whether enough has been heard for a new estimate."""
-        return self.news >= max(self.patience, self.count / CROWD)
+        return self.news >= max(self.patience, self.count / MAX_POLL_TIMES)
 
     def relearn(self, intensity: Intensity, now: float) -> None:
         """Make the curve anew."""
@@ -96,7 +96,7 @@ class _Entry:
         self.cohort = cohort
         self.born = born
         self.seen = born
-        self.due = ASKED
+        self.due = POLLED
         self.rate = 0.0
 
 
@@ -183,7 +183,7 @@ class Schedule:
         if kind.group is not None:
             high = max(0.0, (now if exact is None else exact) - entry.born)
             low = entry.seen - entry.born if exact is None else high
-            kind.group.learn(entry.cohort.weight, low, high)
+            kind.group.observe(entry.cohort.weight, low, high)
             kind.news += END - 1
         self.drop(task_id)
         self._refresh(kind, now)
@@ -214,7 +214,7 @@ class Schedule:
         entry = self._entries.get(task_id)
         if entry is None:
             return
-        if entry.due in (ASKED, AGAIN):
+        if entry.due in (POLLED, AGAIN):
             entry.due = AGAIN
         else:
             self._set(task_id, entry, self._soonest(entry, now))
@@ -238,7 +238,7 @@ class Schedule:
             if when is None or when > now:
                 break
             task_id = heapq.heappop(self._heap)[1]
-            self._entries[task_id].due = ASKED
+            self._entries[task_id].due = POLLED
             found.append(task_id)
             if self._policy.max_rate is not None:
                 self._free_at = now + 1.0 / self._policy.max_rate
