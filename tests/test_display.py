@@ -21,8 +21,17 @@ from keevx_async import (
     VideoTranslate,
     WaitTimeout,
 )
-from keevx_async.models.html import Html, brief, clean, code, element, joined, link, picture
-from keevx_async.models.outcomes import MOST_SHOWN, Counts
+from keevx_async.models.html import (
+    Html,
+    code,
+    element,
+    joined,
+    link,
+    picture,
+    shorten,
+    strip_controls,
+)
+from keevx_async.models.outcomes import MAX_ROWS, Counts
 from keevx_async.models.validators import is_url
 from tests.simulated import simulated
 
@@ -155,23 +164,25 @@ def test_only_a_web_address_is_linked_or_shown_and_it_comes_through_whole(
 
 @given(texts)
 def test_a_text_reads_as_it_was_written(text: str) -> None:
-    assert Seen(code(text)).text == clean(text)
-    assert clean(text).isprintable()
+    assert Seen(code(text)).text == strip_controls(text)
+    assert strip_controls(text).isprintable()
     if text.isprintable():
-        assert clean(text) == text
-    assert Seen(element("p", {"title": text})).elements[0].attributes == {"title": clean(text)}
+        assert strip_controls(text) == text
+    assert Seen(element("p", {"title": text})).elements[0].attributes == {
+        "title": strip_controls(text)
+    }
 
 
 @given(texts, st.integers(1, 60))
 def test_brief_is_one_line_of_at_most_so_many_letters(text: str, most: int) -> None:
-    assert len(brief(text, most)) <= most
-    assert brief(text, most).isprintable()
+    assert len(shorten(text, most)) <= most
+    assert shorten(text, most).isprintable()
 
 
 @given(st.lists(texts), texts)
 def test_joined_escapes_what_is_no_markup(pieces: list[str], between: str) -> None:
     assert isinstance(joined(between, pieces), Html)
-    expected = clean(between).join(clean(one) for one in pieces if one)
+    expected = strip_controls(between).join(strip_controls(one) for one in pieces if one)
     assert Seen(joined(between, pieces)).text == expected
     assert joined("", [Html("<b></b>")]) == "<b></b>"
 
@@ -275,7 +286,7 @@ async def ended(count: int) -> FanOut:
 @simulated
 async def test_a_fan_out_is_a_table_of_its_first_outcomes_with_counts() -> None:
     shown = seen(await ended(1_000))
-    assert [one.name for one in shown.elements].count("tr") == 1 + MOST_SHOWN
+    assert [one.name for one in shown.elements].count("tr") == 1 + MAX_ROWS
     for words in ("800 ok", "100 failed", "100 uncertain", "0 under way", "of 1,000", "980 more"):
         assert words in shown.text
 

@@ -15,8 +15,8 @@ from keevx_async.cli.input.prompts import Job, jobs
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
-from keevx_async.models.sources import a_video
-from keevx_async.models.validators import Check, a_url, in_range
+from keevx_async.models.sources import as_video
+from keevx_async.models.validators import Check, check_range, check_url
 from keevx_async.testing import Emulator, Faults, api
 from keevx_async.testing import endpoints as kinds
 from keevx_async.testing.records import Kind as EmulatedKind
@@ -33,16 +33,16 @@ class Upscale(Request):
         path="/v1/video_upscale",
         prefix="vu-",
         results=("video_url",),
-        longest=60.0,
+        max_seconds=60.0,
     )
     alike: ClassVar[tuple[str, ...]] = ("factor",)
     rules: ClassVar[Mapping[str, Check]] = {
-        "video_url": a_url,
-        "factor": partial(in_range, low=2, high=4),
-        "callback_url": a_url,
+        "video_url": check_url,
+        "factor": partial(check_range, low=2, high=4),
+        "callback_url": check_url,
     }
 
-    video_url: str | Path = field(converter=a_video)
+    video_url: str | Path = field(converter=as_video)
     factor: int = 2
     callback_url: str | None = None
 

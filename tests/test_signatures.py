@@ -10,7 +10,7 @@ import pytest
 
 from keevx_async import MODELS, ImageToVideo, ModelRules
 from keevx_async.models import image_to_video
-from keevx_async.models.sources import Images
+from keevx_async.models.sources import ImageList
 from tests.signatures import PATH, written
 from tests.test_rules import is_accepted
 
@@ -99,6 +99,6 @@ def takes(overload: FunctionType, fields: dict[str, Any]) -> bool:
 def fits(value: object, kind: Any) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if kind is Images:
+    if kind is ImageList:
         return bool(value)  # a type cannot refuse an empty list, the validator does
     return isinstance(value, kind) if kind != tuple[()] else value == ()

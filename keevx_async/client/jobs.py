@@ -144,8 +144,12 @@ class Jobs:
         """Return the seconds that tasks are waited for where the call does not say."""
         if not isinstance(self._timeout, NotGiven):
             return self._timeout
-        longest = [one.kind.longest for one in REQUESTS.values()]  # of a kind that is not known yet
-        return PATIENCE * max((one.longest if one else max(longest) for one in kinds), default=0)
+        longest = [
+            one.kind.max_seconds for one in REQUESTS.values()
+        ]  # of a kind that is not known yet
+        return PATIENCE * max(
+            (one.max_seconds if one else max(longest) for one in kinds), default=0
+        )
 
     async def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""

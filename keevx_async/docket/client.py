@@ -107,7 +107,7 @@ def request_of(entry: Entry) -> Request:
 def patience(kind: str, polling: PollPolicy) -> float:
     """Return the seconds that a task of a kind is waited for."""
     if isinstance(polling.timeout, NotGiven):
-        return PATIENCE * kind_by_name(kind).longest
+        return PATIENCE * kind_by_name(kind).max_seconds
     return math.inf if polling.timeout is None else polling.timeout
 
 

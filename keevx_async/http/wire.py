@@ -17,7 +17,7 @@ from cattrs.errors import BaseValidationError
 
 from ..models.kinds import SUFFIXES, Kind
 from ..models.request import Request
-from ..models.sources import lasting, plain
+from ..models.sources import to_canonical, to_json
 from ..models.tasks import Task
 from ..models.validators import is_text
 
@@ -95,11 +95,11 @@ def _layout(cls: type) -> _Layout:
 
 
 def _json(value: object) -> str:
-    return _encode(plain(value))
+    return _encode(to_json(value))
 
 
 def _lasting_json(value: object) -> str:
-    return _encode(lasting(value))
+    return _encode(to_canonical(value))
 
 
 # Texts and numbers take the short way, as every create has several.

@@ -33,14 +33,14 @@ class Html(str):
     __slots__ = ()
 
 
-def clean(text: str) -> str:
+def strip_controls(text: str) -> str:
     """Return text without letters that cannot be seen, such as those that turn its direction."""
     return "".join(one if one.isprintable() else " " * one.isspace() for one in text)
 
 
-def brief(text: str, most: int = 80) -> str:
+def shorten(text: str, most: int = 80) -> str:
     """Return text on one line, cut to most letters."""
-    line = " ".join(clean(text).split())
+    line = " ".join(strip_controls(text).split())
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
@@ -50,7 +50,9 @@ def element(tag: str, attributes: Mapping[str, str], *children: str) -> Html:
 
 
 def _opening(tag: str, attributes: Mapping[str, str]) -> str:
-    given = "".join(f' {name}="{escape(clean(value))}"' for name, value in attributes.items())
+    given = "".join(
+        f' {name}="{escape(strip_controls(value))}"' for name, value in attributes.items()
+    )
     return f"<{tag}{given}>"
 
 
@@ -60,7 +62,7 @@ def joined(between: str, pieces: Iterable[str]) -> Html:
 
 
 def _markup(piece: str) -> str:
-    return piece if isinstance(piece, Html) else escape(clean(piece))
+    return piece if isinstance(piece, Html) else escape(strip_controls(piece))
 
 
 def badge(text: str, tone: Tone) -> Html:
@@ -97,13 +99,13 @@ def picture(url: str | None, height: int) -> Html:
     return Html(_opening("img", {"src": url, "alt": "video", "style": style, **sent}))
 
 
-def stack(*lines: str) -> Html:
+def lines(*lines: str) -> Html:
     """Return lines one below another, empty ones left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 
 
-def beside(*pieces: str) -> Html:
+def side_by_side(*pieces: str) -> Html:
     """Return pieces beside each other."""
     style = {"style": "display:flex;gap:8px;align-items:center;padding:2px 0"}
     return element("div", style, *pieces)
@@ -123,4 +125,4 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], *around: str) -> H
     body = [element("tr", {}, *(element("td", ruled, cell) for cell in row)) for row in rows]
     style = {"style": "border-collapse:collapse;margin:4px 0"}
     whole = element("table", style, element("thead", {}, top), element("tbody", {}, *body))
-    return element("div", _ROOT, stack(*around), *([whole] if body else []))
+    return element("div", _ROOT, lines(*around), *([whole] if body else []))

@@ -12,12 +12,21 @@ from attrs import field, frozen
 from .kinds import REFERENCE_FORMATS, Kind
 from .request import Request
 from .rules import IMAGE_VALUES
-from .sources import listed, to_int, to_text, to_url
-from .validators import Check, Found, a_prompt, a_source, a_url, in_range, one_of, some
+from .sources import as_images, to_int, to_text, to_url
+from .validators import (
+    Check,
+    Violations,
+    check_choice,
+    check_each,
+    check_prompt,
+    check_range,
+    check_source,
+    check_url,
+)
 
 
-def _listed_value(name: str, value: object) -> Found:
-    return one_of(name, value, IMAGE_VALUES[name])
+def _listed_value(name: str, value: object) -> Violations:
+    return check_choice(name, value, IMAGE_VALUES[name])
 
 
 @frozen(kw_only=True)
@@ -46,24 +55,24 @@ class ImageGenerate(Request):
         path="/v1/image_generate",
         prefix="i2is-",
         results=("image_url",),
-        longest=600.0,
+        max_seconds=600.0,
         formats=REFERENCE_FORMATS,
         codes={100002: 100001, 110002: 100003},
     )
     sources: ClassVar[tuple[str, ...]] = ("reference_images",)
     alike: ClassVar[tuple[str, ...]] = ("module", "image_quality")
     rules: ClassVar[Mapping[str, Check]] = {
-        "prompt": partial(a_prompt, longest=1000),
-        "reference_images": partial(some, check=a_source, most=5),
+        "prompt": partial(check_prompt, longest=1000),
+        "reference_images": partial(check_each, check=check_source, most=5),
         "module": _listed_value,
-        "generate_count": partial(in_range, low=1, high=8),
+        "generate_count": partial(check_range, low=1, high=8),
         "image_quality": _listed_value,
         "image_ratio": _listed_value,
-        "callback_url": a_url,
+        "callback_url": check_url,
     }
 
     prompt: str = field(converter=to_text)
-    reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
+    reference_images: tuple[str | Path, ...] = field(default=(), converter=as_images)
     module: str = field(default="std", converter=to_text)
     generate_count: int = field(default=1, converter=to_int)
     image_quality: str = field(default="2K", converter=to_text)

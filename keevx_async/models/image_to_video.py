@@ -12,8 +12,17 @@ from ..errors import Violation
 from .kinds import Kind
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
-from .sources import an_image, listed, to_bool, to_int, to_text, to_url
-from .validators import Found, a_flag, a_prompt, a_source, a_url, in_range, one_of, some
+from .sources import as_image, as_images, to_bool, to_int, to_text, to_url
+from .validators import (
+    Violations,
+    check_choice,
+    check_each,
+    check_flag,
+    check_prompt,
+    check_range,
+    check_source,
+    check_url,
+)
 
 
 @frozen(kw_only=True)
@@ -48,7 +57,7 @@ class ImageToVideo(Request):
         path="/v1/image_to_video",
         prefix="i2v-",
         results=("video_url",),
-        longest=1200.0,
+        max_seconds=1200.0,
     )
     sources: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
     alike: ClassVar[tuple[str, ...]] = ("model", "aspect_resolution", "duration", "generate_audio")
@@ -58,14 +67,14 @@ class ImageToVideo(Request):
     aspect_ratio: str = field(converter=to_text)
     aspect_resolution: str = field(converter=to_text)
     duration: int = field(converter=to_int)
-    image_url: str | Path | None = field(default=None, converter=an_image)
-    end_image_url: str | Path | None = field(default=None, converter=an_image)
-    reference_images: tuple[str | Path, ...] = field(default=(), converter=listed)
+    image_url: str | Path | None = field(default=None, converter=as_image)
+    end_image_url: str | Path | None = field(default=None, converter=as_image)
+    reference_images: tuple[str | Path, ...] = field(default=(), converter=as_images)
     generate_audio: bool = field(default=False, converter=to_bool)
     generate_count: int = field(default=1, converter=to_int)
     callback_url: str | None = field(default=None, converter=to_url)
 
-    def violations(self) -> Found:
+    def violations(self) -> Violations:
         """Return every rule this request breaks."""
         rules = MODELS.get(self.model) if isinstance(self.model, str) else None
         found, choice = _free(self, rules), _choice(self, rules)
@@ -103,31 +112,31 @@ def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ..
     )
 
 
-def _free(request: ImageToVideo, rules: ModelRules | None) -> Found:
+def _free(request: ImageToVideo, rules: ModelRules | None) -> Violations:
     """Return what is broken by texts, of which no two are alike."""
-    found = a_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
+    found = check_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
     if request.image_url is not None:
-        found += a_source("image_url", request.image_url)
+        found += check_source("image_url", request.image_url)
     if request.end_image_url is not None:
-        found += a_source("end_image_url", request.end_image_url)
+        found += check_source("end_image_url", request.end_image_url)
     if _has_references(request):
-        found += some("reference_images", request.reference_images, a_source)
+        found += check_each("reference_images", request.reference_images, check_source)
     if request.callback_url is not None:
-        found += a_url("callback_url", request.callback_url)
+        found += check_url("callback_url", request.callback_url)
     return found
 
 
-def _settings(request: ImageToVideo, rules: ModelRules | None) -> Found:
+def _settings(request: ImageToVideo, rules: ModelRules | None) -> Violations:
     """Return what is broken by the choice of settings."""
     most = rules.max_count if rules else MAX_COUNT
     ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
     found = (
-        *one_of("aspect_ratio", request.aspect_ratio, ratios),
-        *a_flag("generate_audio", request.generate_audio),
-        *in_range("generate_count", request.generate_count, 1, most),
+        *check_choice("aspect_ratio", request.aspect_ratio, ratios),
+        *check_flag("generate_audio", request.generate_audio),
+        *check_range("generate_count", request.generate_count, 1, most),
     )
     if rules is None:
-        return found + one_of("model", request.model, tuple(MODELS))
+        return found + check_choice("model", request.model, tuple(MODELS))
     return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
 
 
@@ -139,7 +148,9 @@ def _has_references(request: ImageToVideo) -> bool:
 
 def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
     where = f" for model {request.model}"
-    yield from one_of("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+    yield from check_choice(
+        "aspect_resolution", request.aspect_resolution, rules.resolutions, where
+    )
 
 
 def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
@@ -149,7 +160,7 @@ def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
     if rules.reference_durations is not None:
         where += " with a start frame" if started else " with references alone"
     allowed = rules.durations_for(start_frame=started)
-    yield from one_of("duration", request.duration, allowed, where)
+    yield from check_choice("duration", request.duration, allowed, where)
 
 
 def _images(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:

@@ -41,6 +41,6 @@ class Kind:
     path: str
     prefix: str
     results: tuple[str, ...]
-    longest: float
+    max_seconds: float
     formats: tuple[str, ...] = IMAGE_FORMATS
     codes: Mapping[int, int] = field(factory=dict[int, int], hash=False)

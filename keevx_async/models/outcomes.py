@@ -10,7 +10,7 @@ from .html import Html, Tone, badge, joined
 from .request import Request
 from .tasks import TONES, Outcome, outcome_table
 
-MOST_SHOWN = 20
+MAX_ROWS = 20
 """Rows of a fan-out in a notebook."""
 
 
@@ -63,7 +63,7 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
     """Return counts and the first outcomes as HTML."""
     whole = "" if counts.total is None else f"of {counts.total:,}"
     head = joined(" ", [*_badges(counts), whole])
-    return outcome_table(outcomes[:MOST_SHOWN], head, *_left_out(counts, len(outcomes)))
+    return outcome_table(outcomes[:MAX_ROWS], head, *_left_out(counts, len(outcomes)))
 
 
 def _badges(counts: Counts) -> Iterator[Html]:
@@ -74,7 +74,7 @@ def _badges(counts: Counts) -> Iterator[Html]:
 
 
 def _left_out(counts: Counts, held: int) -> Iterator[str]:
-    if held > MOST_SHOWN:
-        yield f"The first {MOST_SHOWN} are shown, and {held - MOST_SHOWN:,} more are in outcomes."
+    if held > MAX_ROWS:
+        yield f"The first {MAX_ROWS} are shown, and {held - MAX_ROWS:,} more are in outcomes."
     if handed_out := counts.ended - held:
         yield f"{handed_out:,} were handed out as they ended, and are not kept here."

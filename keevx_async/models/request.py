@@ -11,8 +11,8 @@ import attrs
 
 from ..errors import InvalidRequest, Violation
 from .kinds import Kind
-from .sources import is_null, plain, rich
-from .validators import Check, Found, shown
+from .sources import from_json, is_null, to_json
+from .validators import Check, Violations, shown
 
 LIKENESS = 0.75
 """How much alike (``difflib``) a wrong name must be to one that it is taken for; ``model`` is no
@@ -24,9 +24,9 @@ class Request:
 
     __slots__ = ()
     kind: ClassVar[Kind]
-    sources: ClassVar[tuple[str, ...]] = ()
+    source_fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that take a URL or a local path."""
-    alike: ClassVar[tuple[str, ...]] = ()
+    duration_fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that how long it takes depends on."""
     rules: ClassVar[Mapping[str, Check]] = {}
     """What each field takes; a default always will do."""
@@ -45,13 +45,15 @@ class Request:
     @property
     def group(self) -> str:
         """What it is like: requests of one group are thought to take as long."""
-        return "/".join((self.kind.name, *(str(getattr(self, name)) for name in self.alike)))
+        return "/".join(
+            (self.kind.name, *(str(getattr(self, name)) for name in self.duration_fields))
+        )
 
     def __attrs_post_init__(self) -> None:
         if violations := self.violations():
             raise InvalidRequest(violations)
 
-    def violations(self) -> Found:
+    def violations(self) -> Violations:
         """Return every rule this request breaks."""
         return tuple(
             found
@@ -65,9 +67,9 @@ class Request:
 
         A local path is written ``file:PATH``, so that the result is plain JSON.
         """
-        return {name: plain(value) for name, value in self.given()}
+        return {name: to_json(value) for name, value in self.explicit_fields()}
 
-    def given(self) -> list[tuple[str, Any]]:
+    def explicit_fields(self) -> list[tuple[str, Any]]:
         """Return the fields that differ from their defaults, by name, as they are."""
         return [
             (name, value)
@@ -92,7 +94,7 @@ class Request:
             raise InvalidRequest([Violation("request", data, "type", message)])
         known = dict(_defaults(cls))
         values = {
-            name: rich(value) if name in cls.sources else value
+            name: from_json(value) if name in cls.source_fields else value
             for name, value in data.items()
             if name in known and not is_null(value)
         }
@@ -139,26 +141,26 @@ class Request:
     def local_files(self) -> tuple[Path, ...]:
         """Return the paths among its sources, in order, which are uploaded when submitted."""
         found: list[Path] = []
-        for name in self.sources:
+        for name in self.source_fields:
             value = getattr(self, name)
             if value and value.__class__ is not str:  # most are URLs
-                found += [Path(one) for one in _several(value) if isinstance(one, PurePath)]
+                found += [Path(one) for one in _as_tuple(value) if isinstance(one, PurePath)]
         return tuple(found)
 
     def with_urls(self, urls: Mapping[Path, str]) -> Self:
         """Return the request with each local path replaced by its uploaded URL."""
 
         def swap(value: object) -> object:
-            several = _several(value)
+            several = _as_tuple(value)
             if isinstance(value, tuple):
                 return tuple(swap(one) for one in several)
             return urls[Path(value)] if isinstance(value, PurePath) else value
 
-        changes = {name: swap(getattr(self, name)) for name in self.sources}
+        changes = {name: swap(getattr(self, name)) for name in self.source_fields}
         return cast(Self, attrs.evolve(cast(Any, self), **changes))
 
 
-def _several(value: object) -> tuple[object, ...]:
+def _as_tuple(value: object) -> tuple[object, ...]:
     return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
 
 

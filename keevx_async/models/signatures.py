@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .sources import Images, Made
+    from .sources import HasResults, ImageList
 
     class ImageToVideo(_ImageToVideo):
         """One image-to-video job, fields named as the API names them.
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p", "1080p", "4k"],
             duration: Literal[4, 6, 8],
-            image_url: str | Path | Made,
-            end_image_url: str | Path | Made | None = None,
-            reference_images: Images = (),
+            image_url: str | Path | HasResults,
+            end_image_url: str | Path | HasResults | None = None,
+            reference_images: ImageList = (),
             generate_audio: bool = False,
             generate_count: int = 1,
             callback_url: str | None = None,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
             duration: Literal[8],
             image_url: None = None,
             end_image_url: None = None,
-            reference_images: Images,
+            reference_images: ImageList,
             generate_audio: bool = False,
             generate_count: int = 1,
             callback_url: str | None = None,
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
             duration: Literal[5, 10],
             image_url: None = None,
             end_image_url: None = None,
-            reference_images: Images,
+            reference_images: ImageList,
             generate_audio: Literal[False] = False,
             generate_count: int = 1,
             callback_url: str | None = None,
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
             aspect_ratio: Literal["16:9", "9:16"],
             aspect_resolution: Literal["720p"],
             duration: Literal[4, 8, 12],
-            image_url: str | Path | Made,
+            image_url: str | Path | HasResults,
             end_image_url: None = None,
             reference_images: tuple[()] = (),
             generate_audio: Literal[False] = False,

@@ -20,18 +20,18 @@ FILE_SCHEME = "file:"
 TASK_SCHEME = "task:"
 
 
-class Made:
+class HasResults:
     """What an earlier job made: a source for the next."""
 
     __slots__ = ()
     task_id: str
 
-    def made(self, name: str) -> str | None:
+    def result_url(self, name: str) -> str | None:
         """Return the URL in the field of that name, if the job has succeeded."""
         raise NotImplementedError
 
 
-class Borrowed(str):
+class ResultUrl(str):
     """A URL that remembers whose result it is: the URL is renewed, the task stays.
 
     Attributes:
@@ -41,15 +41,15 @@ class Borrowed(str):
     task_id: str
 
 
-class Images(Protocol):
+class ImageList(Protocol):
     """A list or a tuple of URLs, paths and tasks, for type checkers; one URL alone is none.
 
     A ``str`` is a sequence of texts, but its ``__contains__`` takes no more than texts.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
-    def __iter__(self) -> Iterator[str | Path | Made]: ...
-    def __getitem__(self, index: SupportsIndex, /) -> str | Path | Made: ...
+    def __iter__(self) -> Iterator[str | Path | HasResults]: ...
+    def __getitem__(self, index: SupportsIndex, /) -> str | Path | HasResults: ...
 
 
 def to_int(value: int) -> int:
@@ -93,7 +93,7 @@ def to_text(value: str) -> str:
     """Return a ``str`` of another class (an enum's member, ``numpy.str_``) as a plain one."""
     if value.__class__ is str:
         return value
-    if not isinstance(value, str) or isinstance(value, Borrowed):
+    if not isinstance(value, str) or isinstance(value, ResultUrl):
         return value
     return str.__str__(value)
 
@@ -107,7 +107,7 @@ def url_text(value: object) -> object:
     """Return the text of a URL object, or of a string; anything else as it is."""
     if isinstance(value, str):
         return to_text(value)
-    if isinstance(value, bytes | PurePath | Made):
+    if isinstance(value, bytes | PurePath | HasResults):
         return value
     text = str(value)
     return text if text[:8].lower().startswith(("http://", "https://")) else value
@@ -142,7 +142,7 @@ def to_items(value: object) -> tuple[object, ...] | None:
         return None
 
 
-def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+def as_tuple(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     """Return a list of texts as a tuple; what is not a list is left for the rules to refuse."""
     items = to_items(value)
     if items is None:
@@ -150,58 +150,58 @@ def tupled(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     return tuple([to_text(cast("str", one)) for one in items])
 
 
-def listed(value: Images) -> tuple[str | Path, ...]:
+def as_images(value: ImageList) -> tuple[str | Path, ...]:
     """Return a list of sources as a tuple; what is not a list is left for the rules to refuse."""
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
-    return tuple([cast("str | Path", an_image(cast("str", one))) for one in items])
+    return tuple([cast("str | Path", as_image(cast("str", one))) for one in items])
 
 
-def an_image(value: str | Path | Made | None) -> str | Path | None:
+def as_image(value: str | Path | HasResults | None) -> str | Path | None:
     """Return the URL of the image that a task made; one without is left for the rules."""
     if value is None or value.__class__ is str:
         return value
-    found = _borrowed(value, "image_url") if isinstance(value, Made) else url_text(value)
+    found = _result_url(value, "image_url") if isinstance(value, HasResults) else url_text(value)
     return cast("str | Path", found)
 
 
-def a_video(value: str | Path | Made) -> str | Path:
+def as_video(value: str | Path | HasResults) -> str | Path:
     """Return the URL of the video that a task made; one without is left for the rules."""
-    found = _borrowed(value, "video_url") if isinstance(value, Made) else url_text(value)
+    found = _result_url(value, "video_url") if isinstance(value, HasResults) else url_text(value)
     return cast("str | Path", found)
 
 
-def _borrowed(task: Made, name: str) -> str:
-    url = task.made(name)
+def _result_url(task: HasResults, name: str) -> str:
+    url = task.result_url(name)
     if not url:
         return cast(str, task)
-    borrowed = Borrowed(url)
+    borrowed = ResultUrl(url)
     borrowed.task_id = task.task_id
     return borrowed
 
 
-def plain(value: object) -> object:
+def to_json(value: object) -> object:
     """Return a field's value as JSON knows it."""
     if isinstance(value, PurePath):
         path = value.as_posix()
         # After ``//`` a URI names a host, so a path that begins so is written as a whole URI.
         return FILE_SCHEME + (f"//{quote(path)}" if path.startswith("//") else path)
     if isinstance(value, tuple):
-        return [plain(one) for one in cast(tuple[object, ...], value)]
-    return str(value) if isinstance(value, Borrowed) else value
+        return [to_json(one) for one in cast(tuple[object, ...], value)]
+    return str(value) if isinstance(value, ResultUrl) else value
 
 
-def lasting(value: object) -> object:
+def to_canonical(value: object) -> object:
     """Return a field's value as a journal knows it: what a task made, by the task."""
-    if isinstance(value, Borrowed):
+    if isinstance(value, ResultUrl):
         return TASK_SCHEME + value.task_id
     if isinstance(value, tuple):
-        return [lasting(one) for one in cast(tuple[object, ...], value)]
-    return plain(value)
+        return [to_canonical(one) for one in cast(tuple[object, ...], value)]
+    return to_json(value)
 
 
-def rich(value: object) -> object:
+def from_json(value: object) -> object:
     """Return a field's value as ``plain`` was given it.
 
     Two forms of ``file:`` are read, which the slashes after it tell apart:
@@ -217,7 +217,7 @@ def rich(value: object) -> object:
         host, slash, rest = path[2:].partition("/")
         return _path_of(slash + rest) if host.lower() in ("", "localhost") else value
     items = None if isinstance(value, str) else to_items(value)
-    return value if items is None else tuple([rich(one) for one in items])
+    return value if items is None else tuple([from_json(one) for one in items])
 
 
 def _path_of(quoted: str) -> Path:

@@ -13,19 +13,19 @@ from .html import (
     Html,
     Tone,
     badge,
-    beside,
-    brief,
     card,
     code,
     joined,
+    lines,
     link,
     picture,
-    stack,
+    shorten,
+    side_by_side,
     table,
 )
 from .kinds import SUFFIXES
 from .request import Request
-from .sources import Made
+from .sources import HasResults
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
@@ -57,14 +57,14 @@ RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATI
 """The documented statuses of a task that goes on (keevx-api.md, "Query")."""
 MAIN_RESULTS = ("video_url", "image_url")
 """The fields of which a task that has succeeded has one: captions alone are no result."""
-GO_ON = (WaitTimeout, DownloadError)
+RESUMABLE_ERRORS = (WaitTimeout, DownloadError)
 """What stops an item that was made: to go on with it costs nothing."""
-_LONGEST = 300
+_MAX_TEXT = 300
 """Most letters of a prompt or a reason in a notebook."""
 
 
 @frozen(kw_only=True)
-class Task(Made):
+class Task(HasResults):
     """A snapshot of one task, as a status query or a callback told it.
 
     Source: the vendor's query page. A status that is not in ``FAILED_STATUSES`` and that we
@@ -118,23 +118,25 @@ class Task(Made):
     @property
     def results(self) -> dict[str, str]:
         """The URLs of its files by their fields, the main one first; none until it succeeded."""
-        urls = ((name, self.made(name)) for name in SUFFIXES)
+        urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
-    def made(self, name: str) -> str | None:
+    def result_url(self, name: str) -> str | None:
         """Return the URL in the field of that name, if the task has succeeded."""
         return getattr(self, name) if self.succeeded else None
 
     def __repr__(self) -> str:
-        said = " ".join([brief(self.task_id), brief(self.status), *self._facts()])
+        said = " ".join([shorten(self.task_id), shorten(self.status), *self._facts()])
         return f"<Task {said}{_reason(self.error_message)}>"
 
     def _repr_html_(self) -> str:
         tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
-        head = joined(" ", [badge(brief(self.status, 30), tone), code(self.task_id)])
+        head = joined(" ", [badge(shorten(self.status, 30), tone), code(self.task_id)])
         files = (link(url, name.removesuffix("_url")) for name, url in self.results.items())
         facts = joined(" · ", [*self._facts(), *files])
-        return card(_thumbnail(self, 72), stack(head, facts, brief(self.error_message, _LONGEST)))
+        return card(
+            _thumbnail(self, 72), lines(head, facts, shorten(self.error_message, _MAX_TEXT))
+        )
 
     def _facts(self) -> Iterator[str]:
         if self.duration:  # a failed one comes with zeros
@@ -142,7 +144,7 @@ class Task(Made):
         if self.width and self.height:
             yield f"{self.width}x{self.height}"
         if self.language:
-            yield brief(self.language, 30)
+            yield shorten(self.language, 30)
 
 
 @frozen
@@ -159,8 +161,8 @@ class Submission(Generic[R_co]):
     def _repr_html_(self) -> str:
         ids = joined(" ", map(code, self.task_ids))
         model = getattr(self.request, "model", self.request.kind.name)
-        head = joined(" ", [badge("SUBMITTED", "good"), f"model {brief(model, 30)}"])
-        return card(stack(head, _subject(self.request, _LONGEST), ids))
+        head = joined(" ", [badge("SUBMITTED", "good"), f"model {shorten(model, 30)}"])
+        return card(lines(head, _subject(self.request, _MAX_TEXT), ids))
 
 
 @define
@@ -198,11 +200,11 @@ class Outcome(Generic[R_co]):
     @property
     def unfinished(self) -> bool:
         """Whether it was made, and only waiting or downloading was cut short: go on, it is paid."""
-        return isinstance(self.error, GO_ON)
+        return isinstance(self.error, RESUMABLE_ERRORS)
 
     def __repr__(self) -> str:
-        files = f" in {brief(', '.join(map(str, self.paths)))}" if self.paths else ""
-        said = f"{self.index} {_word(self)}: {_ids(self.task_ids)}{files}"
+        files = f" in {shorten(', '.join(map(str, self.paths)))}" if self.paths else ""
+        said = f"{self.index} {_outcome_word(self)}: {_ids(self.task_ids)}{files}"
         return f"<Outcome {said}{_reason(self.error)}>"
 
     def _repr_html_(self) -> str:
@@ -225,51 +227,53 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
         around: lines above the table.
     """
     head = ("#", "", "request", "tasks", "result")
-    return table(head, [_row(one) for one in outcomes], *around)
+    return table(head, [_outcome_row(one) for one in outcomes], *around)
 
 
-def _row(outcome: Outcome[Request]) -> Iterator[str]:
-    word = _word(outcome)
+def _outcome_row(outcome: Outcome[Request]) -> Iterator[str]:
+    word = _outcome_word(outcome)
     yield str(outcome.index)
     yield badge(word, TONES[word])
     yield _subject(outcome.request, 80)
     ended = {task.task_id: task for task in outcome.tasks}
-    yield stack(*(_made(one, ended.get(one)) for one in outcome.task_ids))
-    files = [brief(str(path)) for path in outcome.paths]
-    yield stack(*files, brief("" if outcome.ok else str(outcome.error), _LONGEST))
+    yield lines(*(_task_cell(one, ended.get(one)) for one in outcome.task_ids))
+    files = [shorten(str(path)) for path in outcome.paths]
+    yield lines(*files, shorten("" if outcome.ok else str(outcome.error), _MAX_TEXT))
 
 
-def _word(outcome: Outcome[Request]) -> str:
+def _outcome_word(outcome: Outcome[Request]) -> str:
     if outcome.ok:
         return "ok"
     return "uncertain" if outcome.uncertain else "unfinished" if outcome.unfinished else "failed"
 
 
-def _made(task_id: str, task: Task | None) -> Html:
+def _task_cell(task_id: str, task: Task | None) -> Html:
     if task is None:
         return code(task_id)
-    return beside(_thumbnail(task, 36), link(_shown(task), code(task_id)) or code(task_id))
+    return side_by_side(
+        _thumbnail(task, 36), link(_main_result(task), code(task_id)) or code(task_id)
+    )
 
 
 def _thumbnail(task: Task, height: int) -> Html:
     shown = picture(task.thumbnail_url, height)
-    return link(_shown(task), shown) or shown
+    return link(_main_result(task), shown) or shown
 
 
-def _shown(task: Task) -> str | None:
+def _main_result(task: Task) -> str | None:
     return next(iter(task.results.values()), None)
 
 
 def _subject(request: object, most: int) -> str:
     """Return what a request is about; one that is none, and failed for it, is named by its type."""
     if isinstance(request, Request):
-        return brief(request.subject, most)
-    return brief(type(request).__name__, most)
+        return shorten(request.subject, most)
+    return shorten(type(request).__name__, most)
 
 
 def _ids(task_ids: tuple[str, ...]) -> str:
-    return brief(", ".join(task_ids[:4])) or "no ids"
+    return shorten(", ".join(task_ids[:4])) or "no ids"
 
 
 def _reason(said: object) -> str:
-    return f": {brief(str(said))}" if said else ""
+    return f": {shorten(str(said))}" if said else ""

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidRequest, Violation
-from .sources import Made, to_items, to_text
+from .sources import HasResults, to_items, to_text
 
 LONGEST_KEY = 10_000
 """Characters of a create's key: it is kept in the journal, and printed in errors."""
@@ -48,53 +48,55 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
 
 
-Found = tuple[Violation, ...]
+Violations = tuple[Violation, ...]
 """What a check has found: mostly nothing, and then it must cost next to nothing."""
-Check = Callable[[str, Any], Found]
+Check = Callable[[str, Any], Violations]
 """Takes a field's name and value. A request's rules are one for each of its fields."""
 
 
-def one_of(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Found:
+def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Violations:
     """Return a violation unless value is one of allowed, of the same type."""
     if any(type(value) is type(good) and value == good for good in allowed):
         return ()
     listed = ", ".join(map(str, allowed))
-    hint = _unquoted(value, lambda number: one_of(name, number, allowed))
+    hint = _unquote_hint(value, lambda number: check_choice(name, number, allowed))
     message = f"must be one of {listed}{where} (got {shown(value)}){hint}"
     return (Violation(name, value, "allowed", message),)
 
 
-def in_range(name: str, value: object, low: int, high: int) -> Found:
+def check_range(name: str, value: object, low: int, high: int) -> Violations:
     """Return a violation unless value is an integer between low and high."""
     if is_int(value) and low <= value <= high:
         return ()
-    hint = _unquoted(value, lambda number: in_range(name, number, low, high))
+    hint = _unquote_hint(value, lambda number: check_range(name, number, low, high))
     message = f"must be a whole number from {low} to {high} (got {shown(value)}){hint}"
     return (Violation(name, value, "range", message),)
 
 
-def at_least(name: str, value: object, low: int) -> Found:
+def check_minimum(name: str, value: object, low: int) -> Violations:
     """Return a violation unless value is an integer from low on."""
     if is_int(value) and value >= low:
         return ()
-    hint = _unquoted(value, lambda number: at_least(name, number, low))
+    hint = _unquote_hint(value, lambda number: check_minimum(name, number, low))
     message = f"must be a whole number, {low} or more (got {shown(value)}){hint}"
     return (Violation(name, value, "range", message),)
 
 
-def _unquoted(value: object, check: Callable[[int], Found]) -> str:
+def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
     """Return what to write, where value is a text of the very number that will do."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
 
 
-def a_prompt(name: str, value: object, longest: int) -> Found:
+def check_prompt(name: str, value: object, longest: int) -> Violations:
     """Return a violation unless value is a text that is neither blank nor too long."""
-    return a_text(name, value, longest, "must not be blank: describe what should be seen")
+    return check_text(name, value, longest, "must not be blank: describe what should be seen")
 
 
-def a_text(name: str, value: object, longest: int, blank: str = "must not be blank") -> Found:
+def check_text(
+    name: str, value: object, longest: int, blank: str = "must not be blank"
+) -> Violations:
     """Return a violation unless value is a text that is neither blank nor too long."""
     if not isinstance(value, str):
         return (Violation(name, value, "type", f"must be a string (got {shown(value)})"),)
@@ -109,7 +111,7 @@ def a_text(name: str, value: object, longest: int, blank: str = "must not be bla
     return ()
 
 
-def a_url(name: str, value: object) -> Found:
+def check_url(name: str, value: object) -> Violations:
     """Return a violation unless value is one absolute http(s) URL."""
     if is_url(value):
         if not ("," in value or ";" in value) or not _SEVERAL_URLS.search(value):
@@ -118,7 +120,7 @@ def a_url(name: str, value: object) -> Found:
             f"must be one URL (got several in one string: {shown(value)}); give several as a "
             "list, and write a comma or semicolon that belongs to a URL as %2C or %3B"
         )
-    elif isinstance(value, Made):
+    elif isinstance(value, HasResults):
         message = f"{value!r} has no such result; wait until one that makes it has succeeded"
     elif to_items(value) is not None:
         message = f"must be one URL, not a list (got {shown(value)})"
@@ -127,17 +129,17 @@ def a_url(name: str, value: object) -> Found:
     return (Violation(name, value, "url", message),)
 
 
-def a_source(name: str, value: object) -> Found:
+def check_source(name: str, value: object) -> Violations:
     """Return a violation unless value is a URL or a local path, which is uploaded later."""
     if value.__class__ is not str and isinstance(value, PurePath):
         if value.as_posix().isprintable():
             return ()
         message = f"must be a path of printable characters (got {shown(value)}); rename the file"
         return (Violation(name, value, "text", message),)
-    found = a_url(name, value)
+    found = check_url(name, value)
     if not found:
         return ()
-    if is_url(value) or isinstance(value, Made) or to_items(value) is not None:
+    if is_url(value) or isinstance(value, HasResults) or to_items(value) is not None:
         return found
     hint = "for a local file give a pathlib.Path"
     if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "read"):
@@ -147,14 +149,14 @@ def a_source(name: str, value: object) -> Found:
     return (Violation(name, value, "url", f"{found[0].message}; {hint}"),)
 
 
-def a_flag(name: str, value: object) -> Found:
+def check_flag(name: str, value: object) -> Violations:
     """Return a violation unless value is a bool."""
     if isinstance(value, bool):
         return ()
     return (Violation(name, value, "type", f"must be true or false (got {shown(value)})"),)
 
 
-def some(name: str, value: object, check: Check, most: int | None = None) -> Found:
+def check_each(name: str, value: object, check: Check, most: int | None = None) -> Violations:
     """Return what check finds in a list, and a violation where it holds more than most."""
     if not isinstance(value, tuple):
         return (Violation(name, value, "type", not_a_list(value)),)
@@ -181,7 +183,7 @@ def key_of(value: object) -> str | None:
     Raises:
         InvalidRequest: it is not a text, or an empty one.
     """
-    found = () if value is None else a_text("key", value, longest=LONGEST_KEY)
+    found = () if value is None else check_text("key", value, longest=LONGEST_KEY)
     if found:
         raise InvalidRequest(found)
     return to_text(cast("str", value))
@@ -193,7 +195,7 @@ def task_id_of(name: str, value: object) -> str:
     Raises:
         InvalidRequest: it cannot.
     """
-    found = a_text(name, value, longest=LONGEST_ID)
+    found = check_text(name, value, longest=LONGEST_ID)
     if not found:
         return to_text(cast(str, value))
     attribute = next((one for one in ("task_id", "task_ids") if hasattr(value, one)), None)

@@ -13,13 +13,23 @@ from attrs.converters import optional
 from ..errors import Violation
 from .kinds import VIDEO_FORMATS, Kind
 from .request import Request
-from .sources import a_video, to_bool, to_int, to_text, to_url, tupled
-from .validators import Check, Found, a_flag, a_source, a_text, a_url, at_least, not_a_list, some
+from .sources import as_tuple, as_video, to_bool, to_int, to_text, to_url
+from .validators import (
+    Check,
+    Violations,
+    check_each,
+    check_flag,
+    check_minimum,
+    check_source,
+    check_text,
+    check_url,
+    not_a_list,
+)
 
 
-def _one_language(name: str, value: object) -> Found:
+def _one_language(name: str, value: object) -> Violations:
     if isinstance(value, tuple) and len(cast(tuple[object, ...], value)) == 1:
-        return some(name, cast(object, value), partial(a_text, longest=100))
+        return check_each(name, cast(object, value), partial(check_text, longest=100))
     if isinstance(value, tuple):
         many = len(cast(tuple[object, ...], value))
         message = f"must have one language (got {many}): for_languages() makes a request for each"
@@ -54,23 +64,23 @@ class VideoTranslate(Request):
         path="/v1/video_translate",
         prefix="vt-",
         results=("video_url", "caption_url"),
-        longest=7200.0,
+        max_seconds=7200.0,
         formats=VIDEO_FORMATS,
     )
     sources: ClassVar[tuple[str, ...]] = ("video_url",)
     rules: ClassVar[Mapping[str, Check]] = {
         "target_languages": _one_language,
-        "video_url": a_source,
-        "speaker_num": partial(at_least, low=0),
-        "translate_audio_only": a_flag,
-        "enable_dynamic_duration": a_flag,
-        "enable_caption": a_flag,
-        "name": partial(a_text, longest=99),
-        "callback_url": a_url,
+        "video_url": check_source,
+        "speaker_num": partial(check_minimum, low=0),
+        "translate_audio_only": check_flag,
+        "enable_dynamic_duration": check_flag,
+        "enable_caption": check_flag,
+        "name": partial(check_text, longest=99),
+        "callback_url": check_url,
     }
 
-    target_languages: tuple[str, ...] = field(converter=tupled)
-    video_url: str | Path = field(converter=a_video)
+    target_languages: tuple[str, ...] = field(converter=as_tuple)
+    video_url: str | Path = field(converter=as_video)
     speaker_num: int = field(default=1, converter=to_int)
     translate_audio_only: bool = field(default=True, converter=to_bool)
     enable_dynamic_duration: bool = field(default=True, converter=to_bool)

@@ -43,7 +43,7 @@ def _cell(request: type[Request], name: str, text: str) -> Any:
     if taken is bool:
         return FLAGS.get(whole[1] if whole else text.lower(), text)
     if get_origin(taken) is tuple:  # of URLs and paths several; other texts may hold spaces
-        return references(text) if name in request.sources else [text]
+        return references(text) if name in request.source_fields else [text]
     return text
 
 

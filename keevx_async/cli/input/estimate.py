@@ -56,7 +56,7 @@ class Estimate:
         if kept is not None:
             self.kept[kept] += 1
             return
-        settings = tuple(getattr(request, name) for name in request.alike)
+        settings = tuple(getattr(request, name) for name in request.duration_fields)
         group = (request.kind.name, settings)
         self.requests[group] += 1
         self.results[group] += request.count
@@ -84,7 +84,7 @@ class Estimate:
 
     def _plan(self) -> dict[str, object]:
         groups = [
-            {"kind": kind, **dict(zip(REQUESTS[kind].alike, settings, strict=True))}
+            {"kind": kind, **dict(zip(REQUESTS[kind].duration_fields, settings, strict=True))}
             | {"requests": count, f"{_made_of(kind)}s": self.results[kind, settings]}
             for (kind, settings), count in sorted(self.requests.items())
         ]
@@ -101,7 +101,7 @@ class Estimate:
             table.add_column(heading, justify="right")
         for group, count in sorted(self.requests.items()):
             kind, settings = group
-            said = " ".join(_said(REQUESTS[kind].alike, settings))
+            said = " ".join(_said(REQUESTS[kind].duration_fields, settings))
             table.add_row(kind, said, f"{count:,}", f"{self.results[group]:,}")
         return table
 

@@ -188,7 +188,7 @@ def _forgotten(row: Mapping[str, Any]) -> str | None:
 
 def _missing(request: Request) -> Iterator[str]:
     """Tell, field by field, which local files are not there."""
-    for name in request.sources:
+    for name in request.source_fields:
         value: object = getattr(request, name)
         several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         for one in several:
@@ -226,4 +226,6 @@ def with_paths(kind: type[Request], row: Mapping[str, Any], folder: Path) -> dic
             return folder / value.removeprefix("file:")
         return value
 
-    return {name: place(value) if name in kind.sources else value for name, value in row.items()}
+    return {
+        name: place(value) if name in kind.source_fields else value for name, value in row.items()
+    }

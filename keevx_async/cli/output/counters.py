@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from keevx_async.errors import SubmissionUncertain
 from keevx_async.events import Ended, Event, Paused, Polled, Submitted
-from keevx_async.models.tasks import FAILED_STATUSES, GO_ON, SUCCEEDED
+from keevx_async.models.tasks import FAILED_STATUSES, RESUMABLE_ERRORS, SUCCEEDED
 
 WINDOW = 30
 """Seconds over which the rate is taken: a run is slow at its start and at its end."""
@@ -29,7 +29,7 @@ def status_of(error: Exception | None) -> Status:
         return Status.DONE
     if isinstance(error, SubmissionUncertain):
         return Status.UNCERTAIN
-    return Status.UNFINISHED if isinstance(error, GO_ON) else Status.FAILED
+    return Status.UNFINISHED if isinstance(error, RESUMABLE_ERRORS) else Status.FAILED
 
 
 class Tally:
