@@ -201,9 +201,9 @@ async def doubtful(path: Path) -> None:
     body = json.dumps(GOOD).encode()
     async with Journal(path) as journal:
         for key in (NASTY, "made"):
-            await journal.begin(key, "i2v", body)
-        await journal.uncertain(NASTY, NASTY)
-        await journal.submitted("made", ["i2v-1"])
+            await journal.mark_sending(key, "i2v", body)
+        await journal.mark_uncertain(NASTY, NASTY)
+        await journal.mark_submitted("made", ["i2v-1"])
 
 
 @pytest.mark.asyncio
@@ -238,12 +238,12 @@ URL = "https://example.com/v.mp4"
 async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> None:
     ids = [f"i2v-{number}" for number in range(5)]
     async with Journal(tmp_path / "run.db") as journal:
-        await journal.begin("a", "image_to_video", json.dumps(GOOD).encode())
-        await journal.submitted("a", ids)
+        await journal.mark_sending("a", "image_to_video", json.dumps(GOOD).encode())
+        await journal.mark_submitted("a", ids)
         for one, status in zip(ids, ("SUCCEEDED", "SUCCEEDED", "FAILED", "FAILED"), strict=False):
-            await journal.ended(Task(task_id=one, status=status, video_url=URL))
+            await journal.mark_ended(Task(task_id=one, status=status, video_url=URL))
         task = Task(task_id=ids[0], status="SUCCEEDED", video_url=URL)
-        await journal.downloaded(task, tmp_path / "a.mp4", 1, "digest")
+        await journal.mark_downloaded(task, tmp_path / "a.mp4", 1, "digest")
     ran = await keevx("journal", "run.db", cwd=tmp_path)
     assert ran.out == "run.db: 1 submitted; of 5 tasks: 2 failed, 1 home, 1 made, 1 waiting\n"
     *_, sums = objects((await keevx("journal", "run.db", "--json", cwd=tmp_path)).out)

@@ -211,7 +211,7 @@ def records(program: Program) -> list[TaskRecord]:
 
     async def read() -> list[TaskRecord]:
         async with Journal(program.journal) as journal:
-            return [record for one in ids if (record := await journal.task(one)) is not None]
+            return [record for one in ids if (record := await journal.find_task(one)) is not None]
 
     return at_once(read())
 

@@ -192,7 +192,7 @@ async def test_a_journal_records_no_end_without_a_result(
             assert isinstance(fan.errors[0], TaskFailed)
             assert not (await keevx.status("i2v-1")).done
         async with Journal(tmp_path / "run.db") as journal:
-            assert await journal.task("i2v-1") is None
+            assert await journal.find_task("i2v-1") is None
         api.data["video_url"] = URL
         async with Keevx("k", **settings) as keevx:
             (task,) = (await keevx.generate_many([a_request()])).outcomes[0].tasks
@@ -204,7 +204,7 @@ async def test_an_end_without_a_result_on_record_is_asked_about_anew(tmp_path: P
     api = Api()
     api.data["video_url"] = URL
     async with TestServer(api.app) as server, Journal(tmp_path / "run.db") as journal:
-        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED"))
+        await journal.mark_ended(Task(task_id="i2v-1", status="SUCCEEDED"))
         url = str(server.make_url("")).rstrip("/")
         async with Keevx("k", base_url=url, polling=POLLING, journal=journal) as keevx:
             assert (await keevx.wait("i2v-1")).video_url == URL

@@ -46,7 +46,7 @@ async def journal(
 
 
 async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
-    entry = await journal.find(key)
+    entry = await journal.find_entry(key)
     assert entry is not None
     return entry
 
@@ -54,16 +54,16 @@ async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
 async def brought_to(journal: JournalProtocol, state: State, ids: tuple[str, ...] = ()) -> None:
     """Write an entry of two tasks in a state, as a create would have."""
     await journal.claim(KIND.name, BODY, "k")
-    await journal.begin("k", KIND.name, BODY)
+    await journal.mark_sending("k", KIND.name, BODY)
     match state:
         case State.PLANNED:
-            await journal.put_back("k")
+            await journal.mark_planned("k")
         case State.REFUSED:
-            await journal.refused("k", "forbidden")
+            await journal.mark_refused("k", "forbidden")
         case State.UNCERTAIN:
-            await journal.uncertain("k", "dropped", ids or None)
+            await journal.mark_uncertain("k", "dropped", ids or None)
         case State.SUBMITTED:
-            await journal.submitted("k", ids)
+            await journal.mark_submitted("k", ids)
         case State.SENDING:
             pass
     await journal.release("k")
@@ -85,7 +85,7 @@ async def test_confirmed_ids_outweigh_every_state_without_ids(
     entry = await entry_of(journal)
     assert (entry.state, entry.reason) == (State.SUBMITTED, "")
     assert entry.task_ids == ("i2v-1", "i2v-2")
-    assert await journal.owner("i2v-2") == "k"
+    assert await journal.find_owner("i2v-2") == "k"
 
 
 @pytest.mark.asyncio
@@ -99,7 +99,7 @@ async def test_an_id_too_many_is_kept_beside_the_others(journal: JournalProtocol
 @pytest.mark.asyncio
 async def test_nothing_is_added_to_what_is_not_there(journal: JournalProtocol) -> None:
     assert await journal.add_ids("unheard of", ["i2v-1"], 1) is None
-    assert await journal.find("unheard of") is None
+    assert await journal.find_entry("unheard of") is None
 
 
 @pytest.mark.asyncio
@@ -268,7 +268,7 @@ async def test_a_callback_between_two_tries_stops_the_second(tmp_path: Path) -> 
 
     class Called(Journal):
         async def put_back(self, key: str) -> None:
-            await super().put_back(key)
+            await super().mark_planned(key)
             await told(receiver, "i2v-1")
 
     app = web.Application()

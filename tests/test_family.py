@@ -21,7 +21,7 @@ from keevx_async import (
 from keevx_async.client.kind_lookup import Kinship
 from keevx_async.http.verdict import api_error
 from keevx_async.http.wire import decode_ids, decode_task
-from keevx_async.journal import NoJournal
+from keevx_async.journal import NullJournal
 from keevx_async.journal.encoding import record_of
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS
@@ -152,7 +152,7 @@ async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
 
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.client.kind_lookup.MOST_LEARNED", 2)
-    kinship, kind = Kinship(NoJournal()), ImageGenerate.kind
+    kinship, kind = Kinship(NullJournal()), ImageGenerate.kind
     kinship.learn(["a", "b", "c", "i2is-1"], kind)  # the last one's prefix tells as much
     assert [kinship.known(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, JournalError, Task
-from keevx_async.journal import Claim, Entry, NoJournal, State, schema
-from keevx_async.journal.claims import Filter
-from keevx_async.journal.database import Opened
+from keevx_async.journal import Claim, Entry, NullJournal, State, schema
+from keevx_async.journal.claims import SeenFilter
+from keevx_async.journal.database import Database
 from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
 
 KIND = "image_to_video"
@@ -36,8 +36,10 @@ async def fill(path: Path, count: int) -> list[str]:
     """Write so many submitted entries; return their keys."""
     async with Journal(path) as journal:
         keys = [(await journal.claim(KIND, a_body(n), None)).key for n in range(count)]
-        await asyncio.gather(*(journal.begin(k, KIND, a_body(n)) for n, k in enumerate(keys)))
-        await asyncio.gather(*(journal.submitted(k, [f"i2v-{n}"]) for n, k in enumerate(keys)))
+        await asyncio.gather(
+            *(journal.mark_sending(k, KIND, a_body(n)) for n, k in enumerate(keys))
+        )
+        await asyncio.gather(*(journal.mark_submitted(k, [f"i2v-{n}"]) for n, k in enumerate(keys)))
     return keys
 
 
@@ -50,7 +52,7 @@ async def kept_in(path: Path) -> list[Entry]:
         return await kept(journal)
 
 
-def opened(journal: Journal) -> Opened:
+def opened(journal: Journal) -> Database:
     assert journal._opened is not None
     return journal._opened
 
@@ -59,16 +61,16 @@ def opened(journal: Journal) -> Opened:
 async def test_its_way_from_intent_to_ids(path: Path) -> None:
     async with Journal(path) as journal:
         assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
-        await journal.begin("mine", KIND, BODY)
-        entry = await journal.find("mine")
+        await journal.mark_sending("mine", KIND, BODY)
+        entry = await journal.find_entry("mine")
         assert entry is not None
         assert entry.state is State.SENDING
-        await journal.submitted("mine", ["i2v-1", "i2v-2"])
-        entry = await journal.find("mine")
+        await journal.mark_submitted("mine", ["i2v-1", "i2v-2"])
+        entry = await journal.find_entry("mine")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
         assert (entry.kind, entry.body) == (KIND, BODY.decode())
-        assert await journal.find("yours") is None
+        assert await journal.find_entry("yours") is None
 
 
 @pytest.mark.asyncio
@@ -76,17 +78,17 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     journal = Journal(path)
     assert repr(journal) == f"<Journal {path}>"
     with pytest.raises(JournalError, match="is not open"):
-        await journal.find("mine")
+        await journal.find_entry("mine")
     await journal.release("mine")
     journal.attach()
     async with journal:
         await journal.detach()
-        assert await journal.find("mine") is None
+        assert await journal.find_entry("mine") is None
     with pytest.raises(JournalError, match="is not open"):
-        await journal.begin("mine", KIND, BODY)
+        await journal.mark_sending("mine", KIND, BODY)
     assert not [one for one in threading.enumerate() if one.name == "keevx-journal"]
     async with journal:
-        assert await journal.find("mine") is None
+        assert await journal.find_entry("mine") is None
     with pytest.raises(ValueError, match="'ignore', not 'report' or 'resubmit'"):
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
@@ -98,12 +100,14 @@ async def test_a_change_of_folder_leads_nowhere_else(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     async with Journal("run.db") as journal:
-        await journal.begin("mine", KIND, BODY)
+        await journal.mark_sending("mine", KIND, BODY)
         monkeypatch.chdir("elsewhere")
         assert [entry.key async for entry in journal.entries()] == ["mine"]
-        assert await journal.owner("i2v-1") is None
-        await journal.downloaded(Task(task_id="i2v-1", status="SUCCEEDED"), Path("1.mp4"), 1, "")
-        record = await journal.task("i2v-1")
+        assert await journal.find_owner("i2v-1") is None
+        await journal.mark_downloaded(
+            Task(task_id="i2v-1", status="SUCCEEDED"), Path("1.mp4"), 1, ""
+        )
+        record = await journal.find_task("i2v-1")
     assert record is not None
     assert record.path == tmp_path / "elsewhere" / "1.mp4"
 
@@ -112,8 +116,8 @@ async def test_a_change_of_folder_leads_nowhere_else(
 async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Path) -> None:
     async with Journal(path) as journal:
         task = Task(task_id="i2v-1", status="SUCCEEDED")
-        await journal.downloaded(task, Path("/videos/\udcff.mp4"), 1, "")
-        record = await journal.task("i2v-1")
+        await journal.mark_downloaded(task, Path("/videos/\udcff.mp4"), 1, "")
+        record = await journal.find_task("i2v-1")
     assert record is not None
     assert record.path == Path("/videos/?.mp4")
 
@@ -122,14 +126,14 @@ async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Pat
 async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     task = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/1")
     async with Journal(path) as journal:
-        await journal.ended(task)
-        await journal.put_back("a barrier")
-        first = await journal.task("i2v-1")
-        await journal.downloaded(task, Path("/1.mp4"), 1, "")
-        second = await journal.task("i2v-1")
-        await journal.ended(task)
-        await journal.put_back("a barrier")
-        third = await journal.task("i2v-1")
+        await journal.mark_ended(task)
+        await journal.mark_planned("a barrier")
+        first = await journal.find_task("i2v-1")
+        await journal.mark_downloaded(task, Path("/1.mp4"), 1, "")
+        second = await journal.find_task("i2v-1")
+        await journal.mark_ended(task)
+        await journal.mark_planned("a barrier")
+        third = await journal.find_task("i2v-1")
     assert first is not None
     assert second is not None
     assert third is not None
@@ -162,8 +166,8 @@ async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
         await journal.claim(KIND, BODY, "mine")
         waiting = asyncio.ensure_future(journal.claim(KIND, BODY, "mine"))
         await asyncio.sleep(0)
-        await journal.begin("mine", KIND, BODY)
-        await journal.submitted("mine", ["i2v-1"])
+        await journal.mark_sending("mine", KIND, BODY)
+        await journal.mark_submitted("mine", ["i2v-1"])
         assert not waiting.done()
         await journal.release("mine")
         entry = (await waiting).entry
@@ -177,11 +181,11 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         number = (await journal.claim(KIND, BODY, None)).key
     async with Journal(path) as journal:
         await journal.claim(KIND, BODY, number)
-        await journal.begin(number, KIND, BODY)
-        await journal.submitted(number, ["i2v-1"])
+        await journal.mark_sending(number, KIND, BODY)
+        await journal.mark_submitted(number, ["i2v-1"])
         await journal.release(number)
         assert (await journal.claim(KIND, BODY, None)).key != number
-        entry = await journal.find(number)
+        entry = await journal.find_entry(number)
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
@@ -190,14 +194,14 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
 async def test_a_body_that_only_seems_to_have_been_there_is_looked_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Filter, "add", lambda *_: True)
+    monkeypatch.setattr(SeenFilter, "add", lambda *_: True)
     async with Journal(path) as journal:
         keys = [(await journal.claim(KIND, a_body(number), None)).key for number in range(50)]
         assert all(key.endswith("-1") for key in keys)
 
 
 def test_few_new_bodies_seem_to_have_been_there() -> None:
-    seen, draw = Filter(), random.Random(1).randbytes
+    seen, draw = SeenFilter(), random.Random(1).randbytes
     there = [draw(16) for _ in range(100_000)]
     assert sum(map(seen.add, there)) < 100
     assert all(map(seen.add, there))
@@ -206,20 +210,20 @@ def test_few_new_bodies_seem_to_have_been_there() -> None:
 @pytest.mark.asyncio
 async def test_notes_are_kept(path: Path) -> None:
     async with Journal(path) as journal:
-        await journal.note("durations", "[1, 2]")
-        await journal.note("durations", "[3]")
+        await journal.set_note("durations", "[1, 2]")
+        await journal.set_note("durations", "[3]")
     async with Journal(path) as journal:
-        assert await journal.noted("durations") == "[3]"
-        assert await journal.noted("colour") is None
+        assert await journal.get_note("durations") == "[3]"
+        assert await journal.get_note("colour") is None
 
 
 @pytest.mark.asyncio
 async def test_many_writes_share_a_commit(path: Path) -> None:
     async with Journal(path) as journal:
-        await asyncio.gather(*(journal.begin(f"{n}", KIND, BODY) for n in range(500)))
+        await asyncio.gather(*(journal.mark_sending(f"{n}", KIND, BODY) for n in range(500)))
         assert len([one async for one in journal.entries()]) == 500
     async with Journal(path) as journal:
-        commits = int(await journal.noted(schema.COMMITS) or 0)
+        commits = int(await journal.get_note(schema.COMMITS) or 0)
     assert commits < 50
 
 
@@ -228,7 +232,7 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Journal(path) as journal:
-        await journal.begin("first", KIND, BODY)
+        await journal.mark_sending("first", KIND, BODY)
         writer, fails = opened(journal).writer, True
         commit = writer._commit
 
@@ -239,18 +243,20 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
 
         monkeypatch.setattr(writer, "_commit", failing)
         with pytest.raises(JournalError, match=r"disk is full. Nothing more is sent"):
-            await journal.begin("second", KIND, BODY)
-        await journal.ended(Task(task_id="i2v-2", status="FAILED"))  # a note is no reason to stop
+            await journal.mark_sending("second", KIND, BODY)
+        await journal.mark_ended(
+            Task(task_id="i2v-2", status="FAILED")
+        )  # a note is no reason to stop
         with pytest.raises(JournalError, match="disk is full"):
-            await journal.submitted("first", ["i2v-1"])
+            await journal.mark_submitted("first", ["i2v-1"])
         fails = False
-        await journal.submitted("first", ["i2v-1"])  # what was paid is written when it can be
+        await journal.mark_submitted("first", ["i2v-1"])  # what was paid is written when it can be
         with pytest.raises(JournalError, match="disk is full"):
-            await journal.begin("third", KIND, BODY)
+            await journal.mark_sending("third", KIND, BODY)
         assert [entry.key async for entry in journal.entries()] == ["first"]
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
     async with Journal(path) as journal:
-        entry = await journal.find("first")
+        entry = await journal.find_entry("first")
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
@@ -269,14 +275,14 @@ def test_a_loop_that_has_gone_harms_nobody(path: Path, monkeypatch: pytest.Monke
 
         monkeypatch.setattr(writer, "_commit", slow)
         loop = asyncio.new_event_loop()
-        writing = loop.create_task(journal.begin("mine", KIND, BODY))
+        writing = loop.create_task(journal.mark_sending("mine", KIND, BODY))
         loop.call_soon(loop.stop)
         loop.run_forever()
         writing.cancel()
         loop.run_until_complete(asyncio.wait([writing]))
         loop.close()
         held.set()
-        asyncio.run(journal.begin("yours", KIND, BODY))
+        asyncio.run(journal.mark_sending("yours", KIND, BODY))
         assert [one.key for one in asyncio.run(kept(journal))] == ["mine", "yours"]
     finally:
         asyncio.run(journal.detach())
@@ -383,12 +389,12 @@ async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) ->
         unmade = "UPDATE entries SET state = ?, task_ids = NULL WHERE key = ?"
         database.executemany(unmade, [("uncertain", keys[5]), ("planned", keys[6])])
     async with Journal(path) as journal:
-        assert await journal.find(keys[0]) is not None
-        assert await journal.find(keys[1]) is not None
+        assert await journal.find_entry(keys[0]) is not None
+        assert await journal.find_entry(keys[1]) is not None
         await journal.settle(keys[5], ["i2v-found"])
-        await journal.begin(keys[6], KIND, a_body(6))
-        await journal.submitted(keys[6], ["i2v-new"])
-        found = [await journal.find(key) for key in keys]
+        await journal.mark_sending(keys[6], KIND, a_body(6))
+        await journal.mark_submitted(keys[6], ["i2v-new"])
+        found = [await journal.find_entry(key) for key in keys]
         assert [one.task_ids[-1] for one in found if one is not None] == [
             *[f"i2v-{number}" for number in range(5)],
             "i2v-found",
@@ -414,26 +420,26 @@ async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None
 
 @pytest.mark.asyncio
 async def test_no_journal_keeps_nothing(path: Path) -> None:
-    journal = NoJournal()
+    journal = NullJournal()
     journal.attach()
     assert (await journal.claim(KIND, BODY, "mine")) == Claim("mine", None)
     first, second = [(await journal.claim(KIND, BODY, None)).key for _ in range(2)]
     assert first != second
     task = Task(task_id="i2v-1", status="FAILED")
-    await journal.begin("mine", KIND, BODY)
-    await journal.submitted("mine", ["i2v-1"])
-    await journal.uncertain("mine", "")
-    await journal.refused("mine", "")
-    await journal.put_back("mine")
+    await journal.mark_sending("mine", KIND, BODY)
+    await journal.mark_submitted("mine", ["i2v-1"])
+    await journal.mark_uncertain("mine", "")
+    await journal.mark_refused("mine", "")
+    await journal.mark_planned("mine")
     await journal.settle("mine", [])
     assert await journal.add_ids("mine", ["i2v-1"], 1) is None
-    await journal.downloaded(task, path, 1, "")
-    await journal.ended(task)
+    await journal.mark_downloaded(task, path, 1, "")
+    await journal.mark_ended(task)
     await journal.release("mine")
     assert (
-        await journal.find("mine"),
-        await journal.task("i2v-1"),
-        await journal.owner("i2v-1"),
+        await journal.find_entry("mine"),
+        await journal.find_task("i2v-1"),
+        await journal.find_owner("i2v-1"),
     ) == (
         None,
         None,

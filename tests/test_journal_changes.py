@@ -45,28 +45,28 @@ async def test_of_two_runs_that_planned_the_same_one_sends(
     if before != "nothing":
         async with Journal(path) as journal:
             claim = await journal.claim(KIND, BODY, key)
-            await journal.begin(claim.key, KIND, BODY)
+            await journal.mark_sending(claim.key, KIND, BODY)
             if before == "planned":
-                await journal.put_back(claim.key)
+                await journal.mark_planned(claim.key)
             elif before == "uncertain":
-                await journal.uncertain(claim.key, "who knows")
+                await journal.mark_uncertain(claim.key, "who knows")
     async with Journal(path) as one, Journal(path) as other:
         mine = await one.claim(KIND, BODY, key)
         theirs = await other.claim(KIND, BODY, key)
         assert mine.key == theirs.key
-        await other.begin(theirs.key, KIND, BODY)
+        await other.mark_sending(theirs.key, KIND, BODY)
         if after == "submitted":
-            await other.submitted(theirs.key, ["i2v-1"])
+            await other.mark_submitted(theirs.key, ["i2v-1"])
         elif after == "put back":
-            await other.put_back(theirs.key)
-        beside = one.begin("beside", KIND, b"{}")  # of the same commit
+            await other.mark_planned(theirs.key)
+        beside = one.mark_sending("beside", KIND, b"{}")  # of the same commit
         results = await asyncio.gather(
-            one.begin(mine.key, KIND, BODY), beside, return_exceptions=True
+            one.mark_sending(mine.key, KIND, BODY), beside, return_exceptions=True
         )
         assert isinstance(results[0], JournalError)
         assert "Nothing was sent" in str(results[0])
         assert results[1] is None
-        await one.begin("later", KIND, b"{}")  # nothing else is stopped
+        await one.mark_sending("later", KIND, b"{}")  # nothing else is stopped
 
 
 @pytest.mark.asyncio
@@ -74,34 +74,34 @@ async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
     async with Journal(path) as journal:
         claim = await journal.claim(KIND, BODY, None)
         for _ in range(3):
-            await journal.begin(claim.key, KIND, BODY)
-            await journal.put_back(claim.key)
-        await journal.begin(claim.key, KIND, BODY)
-        await journal.submitted(claim.key, ["i2v-1"])
+            await journal.mark_sending(claim.key, KIND, BODY)
+            await journal.mark_planned(claim.key)
+        await journal.mark_sending(claim.key, KIND, BODY)
+        await journal.mark_submitted(claim.key, ["i2v-1"])
 
 
 async def entry_of(journal: Journal | RedisJournal, key: str) -> Entry:
-    entry = await journal.find(key)
+    entry = await journal.find_entry(key)
     assert entry is not None
     return entry
 
 
 async def only_added(journal: Journal | RedisJournal) -> None:
     await journal.claim(KIND, BODY, "mine")
-    await journal.begin("mine", KIND, BODY)
-    await journal.uncertain("mine", "lost", ["i2v-1", "i2v 2"])
-    await journal.uncertain("mine", "lost", ["i2v-3"])
+    await journal.mark_sending("mine", KIND, BODY)
+    await journal.mark_uncertain("mine", "lost", ["i2v-1", "i2v 2"])
+    await journal.mark_uncertain("mine", "lost", ["i2v-3"])
     assert set((await entry_of(journal, "mine")).task_ids) == {"i2v-1", "i2v 2", "i2v-3"}
     with pytest.raises(JournalError, match="mine"):  # what has ids is never sent again
-        await journal.begin("mine", KIND, BODY)
-    await journal.put_back("mine")
-    await journal.submitted("mine", ["i2v-1", "i2v-4"])
-    for late in (journal.put_back("mine"), journal.refused("mine", "no")):
+        await journal.mark_sending("mine", KIND, BODY)
+    await journal.mark_planned("mine")
+    await journal.mark_submitted("mine", ["i2v-1", "i2v-4"])
+    for late in (journal.mark_planned("mine"), journal.mark_refused("mine", "no")):
         await late
         entry = await entry_of(journal, "mine")
         assert entry.state is State.SUBMITTED
         assert set(entry.task_ids) == {"i2v-1", "i2v 2", "i2v-3", "i2v-4"}
-    assert await journal.owner("i2v 2") == "mine"
+    assert await journal.find_owner("i2v 2") == "mine"
 
 
 @pytest.mark.asyncio

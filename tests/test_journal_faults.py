@@ -42,10 +42,10 @@ async def write(path: Path, count: int) -> None:
     async with Journal(path) as journal:
         for number in range(count):
             body = json.dumps({"prompt": f"prompt {number} " + "x" * 500}).encode()
-            if await journal.find(f"key {number}") is not None:
+            if await journal.find_entry(f"key {number}") is not None:
                 continue  # what has ids is never begun again
-            await journal.begin(f"key {number}", "image_to_video", body)
-            await journal.submitted(f"key {number}", [f"i2v-{number}"])
+            await journal.mark_sending(f"key {number}", "image_to_video", body)
+            await journal.mark_submitted(f"key {number}", [f"i2v-{number}"])
 
 
 def text(path: Path) -> None:
@@ -359,7 +359,7 @@ async def test_pages_that_are_damaged_while_it_is_open(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match=r"cannot be read.*Nothing more is sent"):
             await claim_all(journal)
         with pytest.raises(JournalError, match="cannot be read"):
-            await journal.begin("new", "image_to_video", b"{}")
+            await journal.mark_sending("new", "image_to_video", b"{}")
         with pytest.raises(JournalError):
             [one async for one in journal.entries()]
 

@@ -113,10 +113,10 @@ async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: P
 @pytest.mark.asyncio
 async def test_a_lock_file_that_is_emptied_during_a_run_ends_nothing(path: Path) -> None:
     async with Journal(path) as journal:
-        await journal.begin("first", "image_to_video", b"{}")
+        await journal.mark_sending("first", "image_to_video", b"{}")
         os.truncate(f"{path}-lock", 0)
-        await journal.submitted("first", ["i2v-1"])
-        await journal.begin("second", "image_to_video", b"{}")
+        await journal.mark_submitted("first", ["i2v-1"])
+        await journal.mark_sending("second", "image_to_video", b"{}")
     assert len(await kept_in_async(path)) == 2
 
 
@@ -125,13 +125,13 @@ async def test_a_witness_that_cannot_be_written_whole_stops_creates(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Journal(path) as journal:
-        await journal.begin("first", "image_to_video", b"{}")
+        await journal.mark_sending("first", "image_to_video", b"{}")
         monkeypatch.setattr(os, "write", lambda *_: 3)
-        await journal.submitted("first", ["i2v-1"])
+        await journal.mark_submitted("first", ["i2v-1"])
         await asyncio.to_thread(until_written, journal)
         monkeypatch.undo()
         with pytest.raises(JournalError, match=r"-lock cannot be written.*No space"):
-            await journal.begin("second", "image_to_video", b"{}")
+            await journal.mark_sending("second", "image_to_video", b"{}")
     (entry,) = await kept_in_async(path)
     assert entry.task_ids == ("i2v-1",)
 

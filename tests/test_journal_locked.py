@@ -63,9 +63,9 @@ async def test_ids_that_could_not_be_written_are_in_the_error_and_written_later(
             with pytest.raises(JournalError, match="Nothing more is sent"):
                 await keevx.submit(a_request("another"))
             if when == "with the next commit":
-                await journal.note("a note", "of something else")
+                await journal.set_note("a note", "of something else")
                 await asyncio.to_thread(lambda: opened(journal).writer.stop())
-                assert await journal.owner(caught.value.task_ids[0])
+                assert await journal.find_owner(caught.value.task_ids[0])
         async with keevx_of(emulator, journal=path) as keevx:
             again = await keevx.submit(a_request())
         assert again.task_ids == caught.value.task_ids

@@ -116,10 +116,10 @@ class JournalMachine(RuleBasedStateMachine):
         return done
 
     def find(self, key: str) -> Entry | None:
-        return self.loop.run_until_complete(self.journal.find(key))
+        return self.loop.run_until_complete(self.journal.find_entry(key))
 
     def record(self, task_id: str) -> TaskRecord | None:
-        return self.loop.run_until_complete(self.journal.task(task_id))
+        return self.loop.run_until_complete(self.journal.find_task(task_id))
 
     def entries(self, state: State | None = None) -> list[Entry]:
         async def all_of() -> list[Entry]:
@@ -197,14 +197,14 @@ class JournalMachine(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         key = self.a_key(data, None, State.PLANNED, State.REFUSED, State.UNCERTAIN)
         if key is not None and not (key in self.known and self.known[key].ids):  # that was made
-            self.do(self.journal.begin(key, KIND, self.held[key]))
+            self.do(self.journal.mark_sending(key, KIND, self.held[key]))
             self.known[key] = Known(self.held[key], State.SENDING)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), ids=IDS)
     def submitted(self, data: st.DataObject, ids: list[str]) -> None:
         if (key := self.a_key(data, State.SENDING)) is not None:
-            self.do(self.journal.submitted(key, ids))
+            self.do(self.journal.mark_submitted(key, ids))
             self.known[key] = Known(self.held[key], State.SUBMITTED, "", tuple(ids))
 
     @precondition(lambda self: self.held)
@@ -218,7 +218,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
         if (key := self.a_key(data, State.SENDING)) is not None:
-            self.do(self.journal.put_back(key))
+            self.do(self.journal.mark_planned(key))
             self.known[key] = Known(self.held[key], State.PLANNED)
 
     @precondition(lambda self: self.held)
@@ -271,13 +271,13 @@ class JournalMachine(RuleBasedStateMachine):
     def ended(self, task: Task) -> None:
         before = self.tasks.setdefault(task.task_id, [])
         path = before[-1].path if before else None
-        self.loop.run_until_complete(self.journal.ended(task))
+        self.loop.run_until_complete(self.journal.mark_ended(task))
         before.append(Ended(task, path))
 
     @rule(task=TASKS, path=st.sampled_from([Path("/videos/one.mp4"), Path("/zwölf/🐕 2.mp4")]))
     def downloaded(self, task: Task, path: Path) -> None:
         self.tasks.setdefault(task.task_id, []).append(Ended(task, path))
-        self.do(self.journal.downloaded(task, path, 7, "digest"))
+        self.do(self.journal.mark_downloaded(task, path, 7, "digest"))
         record = self.record(task.task_id)
         assert record is not None
         assert (record.size, record.digest) == (7, "digest")
@@ -327,7 +327,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(task_id=st.sampled_from(["i2v-0", "i2v 5", "i2v%206", "i2v-", "i2v"]))
     def owner(self, task_id: str) -> None:
-        owner = self.loop.run_until_complete(self.journal.owner(task_id))
+        owner = self.loop.run_until_complete(self.journal.find_owner(task_id))
         owners = {key for key, known in self.known.items() if task_id in known.ids}
         assert owner in owners or (owner is None and not owners)
 

@@ -26,7 +26,7 @@ async def test_a_journal_in_memory_works_and_leaves_nothing(name: str | Path, fo
             fan = await keevx.submit_many(some_requests(50))
         async with keevx_of(emulator, journal=journal) as keevx:
             for task_id in fan.task_ids[:2]:
-                assert await journal.owner(task_id)
+                assert await journal.find_owner(task_id)
             entries = []
             async for entry in journal.entries():  # it can be written while it is read
                 entries.append(entry)
@@ -42,10 +42,10 @@ async def test_a_journal_in_memory_works_and_leaves_nothing(name: str | Path, fo
 @pytest.mark.asyncio
 async def test_each_journal_in_memory_is_one_of_its_own() -> None:
     async with Journal(":memory:") as one, Journal(":memory:") as other:
-        await one.begin("mine", "image_to_video", b"{}")
-        assert await other.find("mine") is None
+        await one.mark_sending("mine", "image_to_video", b"{}")
+        assert await other.find_entry("mine") is None
     async with one:
-        assert await one.find("mine") is None
+        assert await one.find_entry("mine") is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from docket import Docket
 
 from keevx_async import ConfigurationError, Journal, JournalError, Keevx, KeevxError
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import NoJournal, State
+from keevx_async.journal import NullJournal, State
 from keevx_async.journal.lock import Lock
 from keevx_async.testing import Emulator
 from keevx_async.testing.threads import serving
@@ -109,7 +109,7 @@ async def test_a_forked_child_is_told_of_a_journal_in_redis() -> None:
 @FORK
 @pytest.mark.asyncio
 async def test_without_a_journal_a_forked_child_has_keys_of_its_own() -> None:
-    journal = NoJournal()
+    journal = NullJournal()
     await journal.claim(KIND, BODY, None)
     theirs = in_a_child(lambda: asyncio.run(journal.claim(KIND, BODY, None)).key)
     ours = (await journal.claim(KIND, BODY, None)).key
@@ -181,7 +181,7 @@ def test_what_was_held_on_a_loop_that_is_gone_is_taken_over(path: Path) -> None:
         loop = asyncio.new_event_loop()
         for key in (f"planned {closed}", f"sending {closed}"):
             loop.run_until_complete(journal.claim(KIND, BODY, key))
-        loop.run_until_complete(journal.begin(f"sending {closed}", KIND, BODY))
+        loop.run_until_complete(journal.mark_sending(f"sending {closed}", KIND, BODY))
         if closed:
             loop.close()
 
@@ -191,12 +191,12 @@ def test_what_was_held_on_a_loop_that_is_gone_is_taken_over(path: Path) -> None:
                 entry = (await journal.claim(KIND, BODY, f"sending {closed}")).entry
                 assert entry is not None
                 assert entry.state is State.UNCERTAIN
-                await journal.begin(f"planned {closed}", KIND, BODY)
+                await journal.mark_sending(f"planned {closed}", KIND, BODY)
 
         asyncio.run(take_over())
         if not closed:  # it is run again: what it had planned is another's now
             with pytest.raises(JournalError, match="Nothing was sent"):
-                loop.run_until_complete(journal.begin(f"planned {closed}", KIND, BODY))
+                loop.run_until_complete(journal.mark_sending(f"planned {closed}", KIND, BODY))
             loop.close()
     asyncio.run(journal.detach())
 

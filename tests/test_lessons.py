@@ -7,13 +7,13 @@ import pytest
 
 from keevx_async import JournalError
 from keevx_async.client.runtime import DURATIONS, Lessons
-from keevx_async.journal import NoJournal
+from keevx_async.journal import NullJournal
 from keevx_async.polling.durations import Durations
 
 KNOWN = {"step": Durations().dump()["step"], "groups": {"good": [[3, 0.5, 0.25]]}}
 
 
-class Notes(NoJournal):
+class Notes(NullJournal):
     """A journal that takes a moment to answer, as one behind a socket does."""
 
     def __init__(self, text: str | None) -> None:

@@ -140,7 +140,7 @@ async def test_a_create_is_not_made_again_while_a_task_of_it_goes_on(runs: Runs)
     async with runs.client() as keevx:
         ids = (await keevx.submit(many, key="mine")).task_ids
     async with Journal(runs.path) as journal:
-        await journal.ended(Task(task_id=ids[0], status="FAILED"))
+        await journal.mark_ended(Task(task_id=ids[0], status="FAILED"))
     runs.emulator.fail_prompts = ()
     (found,) = await runs.run([many], "resubmit", key=lambda _: "mine")
     assert (found.key, found.task_ids) == ("mine", ids)

@@ -16,10 +16,10 @@ from redis.exceptions import AuthenticationError, ConnectionError, ResponseError
 
 from keevx_async import ConfigurationError, JournalError, Keevx, Task
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import DIED, Claim, Entry, State
-from keevx_async.journal.redis.connection import Server
+from keevx_async.journal import DIED_WHILE_SENDING, Claim, Entry, State
+from keevx_async.journal.redis.connection import Connection
 from keevx_async.journal.redis.journal import Planned
-from keevx_async.journal.redis.lease import Holding
+from keevx_async.journal.redis.lease import Lease
 from keevx_async.journal.redis.reading import AT_ONCE
 from keevx_async.testing import Emulator
 from tests.conftest import FakeClock
@@ -72,11 +72,11 @@ async def client(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 async def begun(journal: RedisJournal, key: str = "k", body: bytes = BODY) -> None:
     await journal.claim(KIND, body, key)
-    await journal.begin(key, KIND, body)
+    await journal.mark_sending(key, KIND, body)
 
 
 async def found(journal: RedisJournal, key: str = "k") -> Entry:
-    entry = await journal.find(key)
+    entry = await journal.find_entry(key)
     assert entry is not None
     return entry
 
@@ -88,7 +88,7 @@ async def test_what_another_works_on_is_waited_for(memory: Counting) -> None:
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
         if len(pauses) == 4:
-            await first.submitted("k", ["i2v-1"])
+            await first.mark_submitted("k", ["i2v-1"])
             await first.release("k")
 
     first, second = RedisJournal(memory), RedisJournal(memory, sleep=sleep)
@@ -109,7 +109,7 @@ async def test_what_a_dead_worker_was_sending_is_uncertain(memory: Counting) -> 
         assert (await found(second)).state is State.UNCERTAIN
         claim = await second.claim(KIND, BODY, "k")
         assert claim.entry is not None
-        assert (claim.entry.state, claim.entry.reason) == (State.UNCERTAIN, DIED)
+        assert (claim.entry.state, claim.entry.reason) == (State.UNCERTAIN, DIED_WHILE_SENDING)
 
 
 @pytest.mark.asyncio
@@ -119,19 +119,23 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
         await dead(first)
         await second.claim(KIND, BODY, "k")
         with pytest.raises(JournalError, match="another worker has taken k"):
-            await first.begin("k", KIND, BODY)
-        assert await second.find("k") is None
-        await second.begin("k", KIND, BODY)
-        for change in (first.uncertain("k", "x"), first.refused("k", "x"), first.put_back("k")):
+            await first.mark_sending("k", KIND, BODY)
+        assert await second.find_entry("k") is None
+        await second.mark_sending("k", KIND, BODY)
+        for change in (
+            first.mark_uncertain("k", "x"),
+            first.mark_refused("k", "x"),
+            first.mark_planned("k"),
+        ):
             with pytest.raises(JournalError, match="another worker has taken k"):
                 await change
         await first.release("k")
         assert (await found(first)).state is State.SENDING
-        await second.submitted("k", ["i2v-1"])
+        await second.mark_submitted("k", ["i2v-1"])
         with pytest.raises(JournalError, match="has been submitted meanwhile"):
-            await second.begin("k", KIND, BODY)
-        await second.put_back("k")
-        await second.uncertain("k", "x", ["i2v-2"])
+            await second.mark_sending("k", KIND, BODY)
+        await second.mark_planned("k")
+        await second.mark_uncertain("k", "x", ["i2v-2"])
         entry = await found(second)
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
@@ -144,15 +148,15 @@ async def test_ids_of_who_was_thought_dead_are_kept(
         await begun(first)
         await dead(first)
         await begun(second)  # told to send again what is uncertain
-        await first.submitted("k", ["i2v-1"])
+        await first.mark_submitted("k", ["i2v-1"])
         assert (await found(second)).state is State.SUBMITTED
         assert "paid twice" not in caplog.text
-        await second.submitted("k", ["i2v-2"])
+        await second.mark_submitted("k", ["i2v-2"])
         assert (await found(second)).task_ids == ("i2v-1", "i2v-2")
         assert "k was paid twice" in caplog.text
-        assert [await second.owner(f"i2v-{n}") for n in (1, 2, 3)] == ["k", "k", None]
+        assert [await second.find_owner(f"i2v-{n}") for n in (1, 2, 3)] == ["k", "k", None]
         with pytest.raises(JournalError, match="has Redis lost") as caught:
-            await second.submitted("never begun", ["i2v-3"])
+            await second.mark_submitted("never begun", ["i2v-3"])
         assert caught.value.task_ids == ("i2v-3",)
 
 
@@ -162,7 +166,7 @@ async def test_a_sign_of_life_is_given_with_the_intent(memory: Counting) -> None
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
         await first.claim(KIND, BODY, "k")
         await dead(first)
-        await first.begin("k", KIND, BODY)
+        await first.mark_sending("k", KIND, BODY)
         assert (await found(second)).state is State.SENDING
     assert [name async for name in memory.client.scan_iter("*alive*")] == []
 
@@ -214,8 +218,8 @@ async def test_the_same_input_fed_again_finds_what_it_added(memory: Counting) ->
         assert [one.key for one in added] == keys
         assert [one.entry for one in added] == [None] * 4
         assert (await second.claim(KIND, BODY, keys[1])).entry is not None
-        await second.begin(keys[1], KIND, BODY)
-        await second.submitted(keys[1], ["i2v-1"])
+        await second.mark_sending(keys[1], KIND, BODY)
+        await second.mark_submitted(keys[1], ["i2v-1"])
         again = await second.add_many([*equal, *equal], "tuesday")
         assert [one.key for one in again] == [f"{stem}-{n}" for n in range(1, 7)]
         assert [one.entry and one.entry.state for one in again] == [
@@ -242,13 +246,15 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
         claims = [await lost(lambda: journal.claim(KIND, BODY, None)) for _ in range(2)]
         assert [one.key[-2:] for one in claims] == ["-1", "-2"]
         key, more = (one.key for one in claims)
-        await lost(lambda: journal.begin(key, KIND, BODY))
-        await lost(lambda: journal.submitted(key, ["i2v-1"]))
-        await lost(lambda: journal.begin(more, KIND, BODY))
-        await lost(lambda: journal.uncertain(more, "x"))
+        await lost(lambda: journal.mark_sending(key, KIND, BODY))
+        await lost(lambda: journal.mark_submitted(key, ["i2v-1"]))
+        await lost(lambda: journal.mark_sending(more, KIND, BODY))
+        await lost(lambda: journal.mark_uncertain(more, "x"))
         await lost(lambda: journal.settle(more, []))
         await lost(
-            lambda: journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
+            lambda: journal.mark_ended(
+                Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v")
+            )
         )
         await lost(lambda: journal.release(key))
         assert await journal.counts() == {
@@ -265,10 +271,10 @@ async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None
         await journal.add_many(creates, "run")
         assert [one.key async for one in journal.entries()] == [str(one.key) for one in creates]
         await begun(journal, "key 0")
-        await journal.submitted("key 0", ["i2v-0", "i2v 1"])
+        await journal.mark_submitted("key 0", ["i2v-0", "i2v 1"])
         task = Task(task_id="i2v 1", status="SUCCEEDED", duration=6.5)
-        await journal.downloaded(task, Path("/1.mp4"), 7, "digest")
-        await journal.ended(task)
+        await journal.mark_downloaded(task, Path("/1.mp4"), 7, "digest")
+        await journal.mark_ended(task)
         memory.ran.clear()
         ends = await journal.ends([*(f"key {n}" for n in range(99)), "unheard of"])
         assert len(memory.ran) == 2
@@ -286,8 +292,8 @@ async def test_a_lost_answer_costs_no_entry_of_an_earlier_run(memory: Counting) 
     clock = FakeClock()
     async with RedisJournal(memory) as journal:
         key = (await journal.claim(KIND, BODY, None)).key
-        await journal.begin(key, KIND, BODY)
-        await journal.submitted(key, ["i2v-1"])
+        await journal.mark_sending(key, KIND, BODY)
+        await journal.mark_submitted(key, ["i2v-1"])
     async with RedisJournal(memory, sleep=clock.sleep) as journal:
         memory.lose = 1
         claim = await journal.claim(KIND, BODY, None)
@@ -302,9 +308,9 @@ async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
         await begun(journal)
         await journal.release("k")
         with pytest.raises(JournalError, match="another worker has taken k"):
-            await journal.refused("k", "no good")
+            await journal.mark_refused("k", "no good")
         with pytest.raises(JournalError, match="has Redis lost"):
-            await journal.refused("unheard of", "no good")
+            await journal.mark_refused("unheard of", "no good")
         await journal.add_ids("k", ["i2v-1"], 2)
         assert (await found(journal)).task_ids == ("i2v-1",)
 
@@ -321,10 +327,10 @@ async def test_many_equals_are_not_counted_through_for_each(memory: Counting) ->
 @pytest.mark.asyncio
 async def test_notes_are_kept(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
-        await journal.note("durations", "[1]")
-        await journal.note("durations", "[2]")
-        assert await journal.noted("durations") == "[2]"
-        assert await journal.noted("colour") is None
+        await journal.set_note("durations", "[1]")
+        await journal.set_note("durations", "[2]")
+        assert await journal.get_note("durations") == "[2]"
+        assert await journal.get_note("colour") is None
 
 
 @pytest.mark.asyncio
@@ -340,7 +346,7 @@ async def test_it_opens_and_closes(memory: Counting) -> None:
     assert repr(journal) == "<RedisJournal keevx>"
     await journal.release("k")
     with pytest.raises(JournalError, match="is not open"):
-        await journal.find("k")
+        await journal.find_entry("k")
     journal.attach()
     async with journal:
         await journal.detach()
@@ -382,7 +388,7 @@ async def test_what_does_not_pass_is_told_at_once(error: Exception) -> None:
     client = Broken(error)
     async with RedisJournal(client) as journal:
         with pytest.raises(JournalError, match="the ids of k could not be written") as caught:
-            await journal.submitted("k", ["i2v-1"])
+            await journal.mark_submitted("k", ["i2v-1"])
     assert len(client.at) == 1
     assert "Keep these task ids, which are not in it: i2v-1" in str(caught.value)
 
@@ -392,7 +398,7 @@ async def test_a_redis_that_is_away_is_waited_for_in_growing_pauses() -> None:
     client = Broken(ConnectionError("gone"))
     async with RedisJournal(client, patience=10.0) as journal:
         with pytest.raises(JournalError, match="the intent of k could not be written: gone"):
-            await journal.begin("k", KIND, BODY)
+            await journal.mark_sending("k", KIND, BODY)
     pauses = [later - at for at, later in zip(client.at, client.at[1:], strict=False)]
     assert pauses[:4] == pytest.approx([0.05, 0.1, 0.2, 0.4])
     assert max(pauses) == pytest.approx(2.0)
@@ -402,9 +408,9 @@ async def test_a_redis_that_is_away_is_waited_for_in_growing_pauses() -> None:
 @simulated
 async def test_a_key_that_could_not_be_let_go_is_free_in_this_process() -> None:
     client = Broken(ConnectionError("gone"))
-    holding = Holding(Server(client, "keevx", 1.0, asyncio.sleep), 10.0)
+    holding = Lease(Connection(client, "keevx", 1.0, asyncio.sleep), 10.0)
     await holding.claims.hold("k")
-    await holding.let_go("k", made=True)
+    await holding.release("k", made=True)
     await holding.claims.hold("k")
     await holding.close()
 
@@ -412,11 +418,11 @@ async def test_a_key_that_could_not_be_let_go_is_free_in_this_process() -> None:
 @simulated
 async def test_signs_of_life_go_on_until_the_end() -> None:
     client = Broken(ConnectionError("gone"))
-    holding = Holding(Server(client, "keevx", 0.0, asyncio.sleep), 9.0)
+    holding = Lease(Connection(client, "keevx", 0.0, asyncio.sleep), 9.0)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    holding.live()
-    holding.live()
+    holding.start_heartbeat()
+    holding.start_heartbeat()
     await asyncio.sleep(10.0)
     assert [at - began for at in client.at] == pytest.approx([3.0, 6.0, 9.0]), "errors and all"
     await holding.close()
@@ -433,9 +439,9 @@ async def test_a_restart_of_redis_loses_no_id(redis_server: RedisServer, client:
     async with RedisJournal(client, sleep=sleep) as journal:
         await begun(journal)
         redis_server.stop()
-        await journal.submitted("k", ["i2v-1"])
+        await journal.mark_submitted("k", ["i2v-1"])
         redis_server.stop()
-        await journal.ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
+        await journal.mark_ended(Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://v"))
         assert (await found(journal)).task_ids == ("i2v-1",)
         assert (await journal.counts())["succeeded"] == 1
         await journal.release("k")
@@ -460,7 +466,7 @@ async def test_it_may_own_its_client(redis_server: RedisServer) -> None:
     for _ in range(2):
         async with journal:
             await begun(journal)
-            ttl = redis_server.ask("PTTL", f"{{mine}}:alive:{journal._holding.me}")
+            ttl = redis_server.ask("PTTL", f"{{mine}}:alive:{journal._holding.holder}")
             assert isinstance(ttl, int)
             assert 5_000 < ttl <= 10_000
     assert redis_server.ask("KEYS", "*alive*") == []

@@ -378,7 +378,7 @@ async def test_what_is_wrong_is_never_home_in_the_journal(
         assert outcome.paths == ()
         assert left_in(tmp_path / "out") == []
         async with Journal(record) as journal:
-            known = await journal.task(outcome.task_ids[0])
+            known = await journal.find_task(outcome.task_ids[0])
         assert known is not None
         assert known.path is None
         storage.answers = [answer()]

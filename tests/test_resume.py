@@ -167,7 +167,7 @@ async def test_downloads_are_recorded(program: Program) -> None:
     (outcome,) = await program.generate(some_requests(1))
     (path,), (task,) = outcome.paths, outcome.tasks
     async with Journal(program.path) as journal:
-        record = await journal.task(task.task_id)
+        record = await journal.find_task(task.task_id)
     assert record is not None
     assert (record.task, record.path, record.size) == (task, path, 20_000)
     assert record.digest == sha256(path.read_bytes()).hexdigest()
@@ -218,7 +218,7 @@ async def test_what_is_uncertain_stays_so_when_sending_it_again_comes_to_nothing
         assert isinstance(again.error, APIError)
     elif way == "cancelled":
         program.emulator.faults = Faults()
-        begin = Journal.begin
+        begin = Journal.mark_sending
 
         async def slowly(*args: Any) -> None:
             await begin(*args)

@@ -30,7 +30,7 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.client.runtime import FEW, QUIET, SELDOM, seldom
-from keevx_async.journal import Entry, JournalProtocol, NoJournal, State
+from keevx_async.journal import Entry, JournalProtocol, NullJournal, State
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.kinds import Kind
 from keevx_async.submission.reconciler import MAX_REPORTED_IDS, Reconciler
@@ -262,13 +262,13 @@ async def test_a_wait_for_callbacks_has_its_deadline(
             await keevx.generate(a_request("nothing comes"))
         if journal is None:
             return
-        entry = await journal.find("k")
+        entry = await journal.find_entry("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
         assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
-        entry = await journal.find("k")
+        entry = await journal.find_entry("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
         assert emulator.creates[outcome.request.prompt] == 1
@@ -391,7 +391,7 @@ class Script:
         self.gate.set()
         self.receiver = a_receiver()
         self.settlements = Reconciler(
-            self.receiver, self.ask, self.woken.append, journal or NoJournal(), sleep=self.sleep
+            self.receiver, self.ask, self.woken.append, journal or NullJournal(), sleep=self.sleep
         )
 
     async def ask(self, task_id: str, kind: Kind) -> Task:
@@ -611,12 +611,12 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t", "mine"}
-        await journal.begin("k", "image_to_video", b"{}")
-        await journal.uncertain("k", "dropped")
+        await journal.mark_sending("k", "image_to_video", b"{}")
+        await journal.mark_uncertain("k", "dropped")
         await script.lose("k")
         await journal.settle("k", ["mine"])
         await script.tell("k", "t")
-        entry = await journal.find("k")
+        entry = await journal.find_entry("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
         assert "k was paid twice: it has mine, and now t" in caplog.text
@@ -628,8 +628,8 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t"}
-        await journal.begin("k", "image_to_video", b"{}")
-        await journal.uncertain("k", "dropped")
+        await journal.mark_sending("k", "image_to_video", b"{}")
+        await journal.mark_uncertain("k", "dropped")
         waiting = asyncio.create_task(script.settlements.wait("k", 1, KIND))
         await asyncio.sleep(0)
 
@@ -652,12 +652,12 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
     async with journal:
         script = Script(journal)
         script.known = {"t"}
-        await journal.begin("k", "image_to_video", b"{}")
-        await journal.uncertain("k", "dropped")
+        await journal.mark_sending("k", "image_to_video", b"{}")
+        await journal.mark_uncertain("k", "dropped")
         async with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
-        entry = await journal.find("k")
+        entry = await journal.find_entry("k")
         assert entry is not None
         assert entry.task_ids == ("t",)
 
@@ -666,7 +666,7 @@ class Far(Journal):
     """A journal that takes a while to be read, as the one in Redis."""
 
     async def find(self, key: str) -> Entry | None:
-        found = await super().find(key)
+        found = await super().find_entry(key)
         await asyncio.sleep(0)
         return found
 
@@ -676,8 +676,8 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
     async with Far(tmp_path / "run.db") as journal:
         body = b'{"generate_count":3}'
         await journal.claim(KIND.name, body, "k")
-        await journal.begin("k", KIND.name, body)
-        await journal.uncertain("k", "dropped")
+        await journal.mark_sending("k", KIND.name, body)
+        await journal.mark_uncertain("k", "dropped")
         await journal.release("k")
         script = Script(journal)
         script.known = {"a", "b", "c"}
@@ -694,8 +694,8 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
 async def test_an_id_told_of_two_creates_together_is_one_s(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         for key in ("k", "l"):
-            await journal.begin(key, KIND.name, b"{}")
-            await journal.uncertain(key, "dropped")
+            await journal.mark_sending(key, KIND.name, b"{}")
+            await journal.mark_uncertain(key, "dropped")
         script = Script(journal)
         script.known = {"t"}
         await asyncio.gather(script.tell("k", "t"), script.tell("l", "t"))

@@ -28,7 +28,7 @@ from keevx_async.http.api import ApiClient
 from keevx_async.http.api import Host as ApiHost
 from keevx_async.http.retry import Retrier
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
-from keevx_async.journal import NoJournal
+from keevx_async.journal import NullJournal
 from keevx_async.testing import Emulator, Faults
 from keevx_async.transfer.images import look
 from keevx_async.transfer.uploads import URL_LIFE, Uploaded, Uploads, remember
@@ -287,7 +287,7 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
         transport = AiohttpTransport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
         uploads = Uploads(
-            ApiClient(transport, retrier, ApiHost(transport, "host"), Kinship(NoJournal())),
+            ApiClient(transport, retrier, ApiHost(transport, "host"), Kinship(NullJournal())),
             retrier,
             Uploaded(),
             clock,
@@ -508,7 +508,7 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
     uploads = Uploads(
-        ApiClient(slow, retrier, ApiHost(slow, "host"), Kinship(NoJournal())), retrier, Uploaded()
+        ApiClient(slow, retrier, ApiHost(slow, "host"), Kinship(NullJournal())), retrier, Uploaded()
     )
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()

@@ -94,7 +94,7 @@ async def unfinished(journal: Journal) -> AsyncIterator[str]:
     """Yield the tasks of earlier runs that had not ended, or whose videos are not at home."""
     async for entry in journal.entries():
         for task_id in entry.task_ids:
-            record = await journal.task(task_id)
+            record = await journal.find_task(task_id)
             if record is None or (record.task.succeeded and record.path is None):
                 yield task_id
 

@@ -137,7 +137,7 @@ class Jobs:
         await self._learn()
         async for task in self._watcher.wait_many(pending, limit, done):
             if task.done:  # else it was given up without its result: the next run asks again
-                await self._journal.ended(task)
+                await self._journal.mark_ended(task)
             yield task
 
     def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
@@ -153,7 +153,7 @@ class Jobs:
 
     async def _recorded(self, task_id: str, at_home: bool) -> Task | None:
         """Return a task whose end is on record, unless its URL is needed and has expired."""
-        record = await self._journal.task(task_id)
+        record = await self._journal.find_task(task_id)
         if record is None or not record.task.done:
             return None
         needed = not (at_home and record.path is not None)
@@ -182,7 +182,7 @@ class Jobs:
             if path not in there:
                 task, brought = await self._fetch_one(task, field, path, overwrite)
                 if field == main:
-                    await self._journal.downloaded(task, path, brought.size, brought.digest)
+                    await self._journal.mark_downloaded(task, path, brought.size, brought.digest)
             yield path
 
     async def _fetch_one(
@@ -201,7 +201,7 @@ class Jobs:
                 url_of(task, field), path, overwrite=overwrite, expected=expected
             )
         except GoneError:
-            record = await self._journal.task(task.task_id)
+            record = await self._journal.find_task(task.task_id)
             is_new = record is None or time.time() - record.at < NEW_FOR
             task = await self._querier.status(task.task_id)
             brought = await self._downloads.fetch(
@@ -211,7 +211,7 @@ class Jobs:
 
     async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
         """Download a task's results, but for those that were, and are still there and whole."""
-        record = await self._journal.task(task.task_id)
+        record = await self._journal.find_task(task.task_id)
         there: Sequence[Path] = ()
         if record is not None and record.path is not None:
             files = files_of(task, record.path)
@@ -295,7 +295,7 @@ class Jobs:
         """
         if self._settlements is None:
             raise error
-        entry = await self._journal.find(error.key)
+        entry = await self._journal.find_entry(error.key)
         spent = _since(entry) if entry else 0.0
         count, kind = error.request.count, error.request.kind
         limit = self._patience([kind])

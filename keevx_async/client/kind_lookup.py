@@ -66,8 +66,8 @@ class Kinship:
 
     async def _recorded(self, task_id: str) -> Kind | None:
         """Return the kind of the create that the task is of; that reads the whole journal."""
-        key = await self._journal.owner(task_id)
-        entry = await self._journal.find(key) if key is not None else None
+        key = await self._journal.find_owner(task_id)
+        entry = await self._journal.find_entry(key) if key is not None else None
         if entry is None:
             return None
         self.learn([task_id], kind_by_name(entry.kind))

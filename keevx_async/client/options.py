@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..http.transport import exchange_timeout
-from ..journal import Journal, JournalProtocol, NoJournal
+from ..journal import Journal, JournalProtocol, NullJournal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.validators import is_int, is_url, shown
@@ -147,7 +147,7 @@ def wait_timeout(given: object) -> float | NotGiven | None:
 def journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
     """Return the journal: one in the file that is named, or the one given, or none."""
     if given is None:
-        return NoJournal()
+        return NullJournal()
     if isinstance(given, str | os.PathLike):
         return Journal(given if isinstance(given, str) else Path(given))
     if not hasattr(given, "claim"):

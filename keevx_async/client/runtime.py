@@ -77,7 +77,7 @@ class Lessons:
         if self._read:
             return
         with suppress(JournalError):  # keep() must not replace what could not be read
-            known = _parsed(await self._journal.noted(DURATIONS))
+            known = _parsed(await self._journal.get_note(DURATIONS))
             if not self._read:  # else another did so meanwhile, and more was learned since
                 self._read = True
                 self.durations.load(known)
@@ -86,7 +86,7 @@ class Lessons:
         """Keep what was learned for the next run."""
         if self._read:
             with suppress(JournalError):
-                await self._journal.note(DURATIONS, json.dumps(self.durations.dump()))
+                await self._journal.set_note(DURATIONS, json.dumps(self.durations.dump()))
 
 
 class Runtime:

@@ -176,8 +176,8 @@ class Member(Keevx):
             return (await self.submit(request, key=entry.key)).task_ids
         except InvalidRequest as error:  # of rules, or an edition, that its adder did not know
             await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
-            await self.journal.begin(entry.key, entry.kind, entry.body.encode())
-            await self.journal.refused(entry.key, str(error))
+            await self.journal.mark_sending(entry.key, entry.kind, entry.body.encode())
+            await self.journal.mark_refused(entry.key, str(error))
             await self.journal.release(entry.key)
             raise
 
@@ -208,7 +208,7 @@ class Member(Keevx):
             return await self._next(watched, at_least=held)
         if not task.done:
             return await self._next_of(task, watched)
-        await self.journal.ended(task)
+        await self.journal.mark_ended(task)
         age, alive = time.time() - watched.born, watched.seen - watched.born
         (await self._learned()).ended(watched.group, max(0.0, alive), max(0.0, age))
         return None
@@ -269,10 +269,10 @@ async def member(
 
 async def agreed(journal: RedisJournal, rate: float | None) -> float | None:
     """Return the rate of the fleet: the one given, which others are told, or what they were."""
-    noted = await journal.noted(RATE)
+    noted = await journal.get_note(RATE)
     if rate is None:
         return float(noted) if noted else None
     if noted and float(noted) != rate:
         log.warning("the fleet's rate was %s, and now is %s; restart other workers", noted, rate)
-    await journal.note(RATE, str(rate))
+    await journal.set_note(RATE, str(rate))
     return rate

@@ -51,7 +51,7 @@ async def create(
         retry: of what cost nothing and may pass.
         execution: given back to the docket where it has not begun and this worker stops.
     """
-    entry = await member.journal.find(key)
+    entry = await member.journal.find_entry(key)
     if entry is None:
         log.error("%s is not in the fleet's journal; it is left alone", key)
         return
@@ -65,7 +65,7 @@ async def create(
         member.stop.call(error)  # each job would meet the same
         raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
-        known = await member.journal.find(key)
+        known = await member.journal.find_entry(key)
         if known is None or known.state is State.PLANNED:
             raise  # no one would take it up again
         log.warning("%s: %s", key, error)  # the journal has it

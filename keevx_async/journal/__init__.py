@@ -1,9 +1,9 @@
 """The durable record of what was submitted, ended and brought home. sqlite3 lives here."""
 
 from .claims import Claims
-from .null import NoJournal
+from .null import NullJournal
 from .protocol import (
-    DIED,
+    DIED_WHILE_SENDING,
     Claim,
     Entry,
     JournalProtocol,
@@ -16,13 +16,13 @@ from .protocol import (
 from .sqlite import Journal, resubmits
 
 __all__ = [
-    "DIED",
+    "DIED_WHILE_SENDING",
     "Claim",
     "Claims",
     "Entry",
     "Journal",
     "JournalProtocol",
-    "NoJournal",
+    "NullJournal",
     "State",
     "TaskRecord",
     "first_try",

@@ -17,7 +17,7 @@ Find = Callable[[str], tuple[int, Entry] | None]
 Take = Callable[[str], Awaitable[Claim | None]]
 
 
-class Filter:
+class SeenFilter:
     """Tells bodies that are certainly new; of one size, however many there are (Bloom, 1970).
 
     With a million in it one in forty that is new passes for one that perhaps is not.
@@ -54,7 +54,7 @@ def forks() -> int:
     return _forks
 
 
-UNMADE = (State.PLANNED, State.REFUSED)
+RESTARTABLE = (State.PLANNED, State.REFUSED)
 """States that are certain to have cost nothing: whoever asks again takes them up."""
 
 
@@ -71,8 +71,8 @@ class Claims:
 
     def __init__(self, old: int) -> None:
         self._old = old
-        self._given = None if old else Filter()
-        self._found = bytearray(old + 1)
+        self._seen = None if old else SeenFilter()
+        self._matched = bytearray(old + 1)
         self._held: dict[str, asyncio.Future[None] | None] = {}
         self._repeats: dict[str, int] = {}
         self.intents: dict[str, float] = {}  # of keys held: when the last intent was written
@@ -132,7 +132,7 @@ class Claims:
         """Take the first key of a body that no equal one in this run had."""
         raw = sha256(body).digest()[:16]
         digest = raw.hex()
-        if self._given is not None and not self._given.add(raw):
+        if self._seen is not None and not self._seen.add(raw):
             return self._first(f"{digest}-1")
         number = self._repeats.get(digest, 0) + 1
         while (claim := self._free(f"{digest}-{number}", find)) is None:
@@ -153,21 +153,21 @@ class Claims:
         found = find(key)
         if found is not None:
             is_new = self._is_new(found[0])  # asked first: it also notes that it was found
-            if not is_new and found[1].state not in UNMADE:
+            if not is_new and found[1].state not in RESTARTABLE:
                 return None
         self._held[key] = None
         return Claim(key, found[1] if found else None)
 
     def _is_new(self, row: int) -> bool:
         """Tell whether an entry of an earlier run is found for the first time."""
-        if row > self._old or self._found[row]:
+        if row > self._old or self._matched[row]:
             return False
-        self._found[row] = 1
+        self._matched[row] = 1
         return True
 
     async def take(self, key: str, find: Find) -> Entry | None:
         """Take a key by name, when nobody else has it; return what is known of it."""
-        self._given = None  # the name may be one that a number would give
+        self._seen = None  # the name may be one that a number would give
         while key in self._held:
             await self._released(key)
         found = find(key)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import JournalError
 from .claims import Claims
-from .encoding import ENTRY, entry_of, joined
+from .encoding import ENTRY, entry_of, join_ids
 from .lock import Lock
 from .protocol import Entry
 from .readahead import ReadAhead
@@ -28,7 +28,7 @@ MEMORY = Path(":memory:")
 """What SQLite calls a database that is nowhere but in memory."""
 
 
-class Opened:
+class Database:
     """Everything there is while a journal is open.
 
     Args:
@@ -42,7 +42,7 @@ class Opened:
         self._in_memory = path == MEMORY
         # Links and a change of folder must not lead elsewhere.
         self._path = path if self._in_memory else path.resolve()
-        with ExitStack() as undo, self._explained():
+        with ExitStack() as undo, self._translated_errors():
             open_ = self._open_memory if self._in_memory else self._open_file
             writing, lock, commits = open_(undo)
             # Asked once: to look for a later try of each entry would double what a resume takes.
@@ -52,7 +52,7 @@ class Opened:
             if not self._in_memory:
                 self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
-            self.claims: Claims = Claims(self.one(LAST)[0])
+            self.claims: Claims = Claims(self.fetch_one(LAST)[0])
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
@@ -79,7 +79,7 @@ class Opened:
         return nullcontext(self._reader) if self._in_memory else closing(connect(self._path))
 
     @contextmanager
-    def _explained(self) -> Generator[None]:
+    def _translated_errors(self) -> Generator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -95,7 +95,7 @@ class Opened:
         self._ahead.forget(row[0])
         await self.writer.write("entries", row)
 
-    def one(self, statement: str, *values: Any) -> Any:
+    def fetch_one(self, statement: str, *values: Any) -> Any:
         """Return one row, or None.
 
         Raises:
@@ -110,13 +110,13 @@ class Opened:
         """Return a key's row number and its entry."""
         row = self._ahead.get(key)
         if row is None:
-            row = self.one(BY_KEY, key)
+            row = self.fetch_one(BY_KEY, key)
             if row is None:
                 return None
             self._ahead.found(row, quiet=self.writer.idle)
         return row[0], self._entry(row)
 
-    def all(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[Entry]:
         """Yield all entries, oldest first."""
         try:
             with self._another() as connection:
@@ -125,11 +125,11 @@ class Opened:
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
-    def owner(self, task_id: str) -> str | None:
+    def find_owner(self, task_id: str) -> str | None:
         """Return the key of the entry that has a task id. Reads them all; any thread may ask."""
         try:
             with self._another() as connection:
-                row = connection.execute(OWNER, (joined([task_id]),)).fetchone()
+                row = connection.execute(OWNER, (join_ids([task_id]),)).fetchone()
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
         return row[0] if row else None

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from ..models.tasks import Task
-from .protocol import DIED, Entry, State, TaskRecord
+from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 from .writer import Row
 
 ENTRY = "rowid, key, kind, state, body, at, reason, task_ids"
@@ -24,7 +24,7 @@ NEVER = -1.0
 """When the last intent of an entry that is not there was written."""
 
 
-def intent(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
+def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
     """Return the row of a create that is about to be sent.
 
     Args:
@@ -37,12 +37,12 @@ def intent(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
     return [key, State.SENDING, "", kind, body.decode(), at, None, last]
 
 
-def change(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:
+def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:
     """Return the row that changes an entry's state, and its ids if they are given."""
-    return [key, state, storable(reason), None, None, None, None if ids is None else joined(ids)]
+    return [key, state, storable(reason), None, None, None, None if ids is None else join_ids(ids)]
 
 
-def joined(ids: Sequence[str]) -> str:
+def join_ids(ids: Sequence[str]) -> str:
     """Return ids as the file keeps them: a space between two."""
     return " ".join(quote(one, errors="surrogatepass") for one in ids)
 
@@ -51,14 +51,14 @@ def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
     """Return the entry of a row; ``sending`` is what a run left that died, unless it is held."""
     _, key, kind, state, body, at, reason, words = row
     if state == State.SENDING and not held:
-        state, reason = State.UNCERTAIN, DIED
+        state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
     ids: Sequence[str] = words.split() if words else ()
     if words and "%" in words:
         ids = [unquote(one, errors="surrogatepass") for one in ids]
     return Entry(key, kind, State(state), body, at, reason, tuple(ids))
 
 
-def ended(task: Task, at: float | None = None) -> Row:
+def end_row(task: Task, at: float | None = None) -> Row:
     """Return the row of an ended task.
 
     Args:
@@ -69,9 +69,9 @@ def ended(task: Task, at: float | None = None) -> Row:
     return [task.task_id, snapshot, time.time() if at is None else at, None, None, None]
 
 
-def brought(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
+def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
     """Return the row of a task whose result was brought home."""
-    return [*ended(task, at)[:3], storable(os.path.abspath(path)), size, digest]
+    return [*end_row(task, at)[:3], storable(os.path.abspath(path)), size, digest]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:

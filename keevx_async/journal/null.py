@@ -12,7 +12,7 @@ from .claims import forks
 from .protocol import Claim, Entry, State, TaskRecord
 
 
-class NoJournal:
+class NullJournal:
     """Numbers keys, and keeps nothing."""
 
     resubmits = False
@@ -36,19 +36,21 @@ class NoJournal:
     async def release(self, key: str, *, made: bool = True) -> None:
         """Keep nothing."""
 
-    async def begin(self, key: str, kind: str, body: bytes) -> None:
+    async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Keep nothing."""
 
-    async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
+    async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Keep nothing."""
 
-    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+    async def mark_uncertain(
+        self, key: str, reason: str, task_ids: Sequence[str] | None = None
+    ) -> None:
         """Keep nothing."""
 
-    async def refused(self, key: str, reason: str) -> None:
+    async def mark_refused(self, key: str, reason: str) -> None:
         """Keep nothing."""
 
-    async def put_back(self, key: str) -> None:
+    async def mark_planned(self, key: str) -> None:
         """Keep nothing."""
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
@@ -58,21 +60,21 @@ class NoJournal:
         """Keep nothing."""
         return None
 
-    async def ended(self, task: Task) -> None:
+    async def mark_ended(self, task: Task) -> None:
         """Keep nothing."""
 
-    async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
+    async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Keep nothing."""
 
-    async def find(self, key: str) -> Entry | None:
+    async def find_entry(self, key: str) -> Entry | None:
         """Know nothing."""
         return None
 
-    async def task(self, task_id: str) -> TaskRecord | None:
+    async def find_task(self, task_id: str) -> TaskRecord | None:
         """Know nothing."""
         return None
 
-    async def owner(self, task_id: str) -> str | None:
+    async def find_owner(self, task_id: str) -> str | None:
         """Know nothing."""
         return None
 
@@ -82,9 +84,9 @@ class NoJournal:
         for one in nothing:
             yield one
 
-    async def note(self, name: str, value: str) -> None:
+    async def set_note(self, name: str, value: str) -> None:
         """Keep nothing."""
 
-    async def noted(self, name: str) -> str | None:
+    async def get_note(self, name: str) -> str | None:
         """Know nothing."""
         return None

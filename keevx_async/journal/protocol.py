@@ -17,7 +17,7 @@ from attrs import frozen
 
 from ..models.tasks import Task
 
-DIED = "the program ended before the answer came"
+DIED_WHILE_SENDING = "the program ended before the answer came"
 
 
 def partly(known: int, count: int) -> str:
@@ -30,19 +30,23 @@ def made(task_ids: Sequence[str]) -> str:
     return f"was made: it has {', '.join(task_ids)}, so it cannot be settled as none"
 
 
-AGAIN = "~"
+TRY_MARK = "~"
 """Stands between a create's key and the number of its try, where a task of it failed."""
 
 
 def next_try(key: str) -> str:
     """Return the key of a create that is made again: ``KEY~2``, then ``KEY~3``."""
-    first, _, number = key.rpartition(AGAIN)
-    return f"{first}{AGAIN}{int(number) + 1}" if first and _is_number(number) else f"{key}{AGAIN}2"
+    first, _, number = key.rpartition(TRY_MARK)
+    return (
+        f"{first}{TRY_MARK}{int(number) + 1}"
+        if first and _is_number(number)
+        else f"{key}{TRY_MARK}2"
+    )
 
 
 def first_try(key: str) -> str:
     """Return the key that a create had before it was made again."""
-    first, _, number = key.rpartition(AGAIN)
+    first, _, number = key.rpartition(TRY_MARK)
     return first if first and _is_number(number) else key
 
 
@@ -131,23 +135,25 @@ class JournalProtocol(Protocol):
         """Let others have the key; of one that was not made, an equal body may try again."""
         ...
 
-    async def begin(self, key: str, kind: str, body: bytes) -> None:
+    async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Write the intent; durable on return."""
         ...
 
-    async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
+    async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return."""
         ...
 
-    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+    async def mark_uncertain(
+        self, key: str, reason: str, task_ids: Sequence[str] | None = None
+    ) -> None:
         """Write that the answer was lost, and ids known all the same; durable on return."""
         ...
 
-    async def refused(self, key: str, reason: str) -> None:
+    async def mark_refused(self, key: str, reason: str) -> None:
         """Write that Keevx refused for good; durable on return."""
         ...
 
-    async def put_back(self, key: str) -> None:
+    async def mark_planned(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
         ...
 
@@ -159,23 +165,23 @@ class JournalProtocol(Protocol):
         """Add ids that Keevx confirmed to an entry in any state; durable on return."""
         ...
 
-    async def ended(self, task: Task) -> None:
+    async def mark_ended(self, task: Task) -> None:
         """Note a task's end; a later run asks again if the note is lost."""
         ...
 
-    async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
+    async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Write where a task's result was brought; durable on return."""
         ...
 
-    async def find(self, key: str) -> Entry | None:
+    async def find_entry(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         ...
 
-    async def task(self, task_id: str) -> TaskRecord | None:
+    async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return the record of an ended task."""
         ...
 
-    async def owner(self, task_id: str) -> str | None:
+    async def find_owner(self, task_id: str) -> str | None:
         """Return the key of the create that was given a task id."""
         ...
 
@@ -183,10 +189,10 @@ class JournalProtocol(Protocol):
         """Yield the entries in one state, or all."""
         ...
 
-    async def note(self, name: str, value: str) -> None:
+    async def set_note(self, name: str, value: str) -> None:
         """Keep a small text for the next run."""
         ...
 
-    async def noted(self, name: str) -> str | None:
+    async def get_note(self, name: str) -> str | None:
         """Return a text that was kept."""
         ...

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self, TypeVar
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
 from . import encoding as rows
-from .claims import UNMADE
-from .database import Opened
-from .protocol import DIED, Claim, Entry, State, TaskRecord, made, next_try, partly
+from .claims import RESTARTABLE
+from .database import Database
+from .protocol import DIED_WHILE_SENDING, Claim, Entry, State, TaskRecord, made, next_try, partly
 from .writer import EntryChanged
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Journal:
         self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
         self._remakes = resubmits("on_failed", on_failed)
         self._users = 0
-        self._opened: Opened | None = None
+        self._opened: Database | None = None
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
@@ -87,7 +87,7 @@ class Journal:
         """
         with _users:
             if self._opened is None:
-                self._opened = Opened(self.path)
+                self._opened = Database(self.path)
             self._users += 1
 
     async def detach(self) -> None:
@@ -99,7 +99,7 @@ class Journal:
                 opened.close()
 
     @property
-    def _file(self) -> Opened:
+    def _file(self) -> Database:
         if self._opened is None:
             raise JournalError(f"{self.path} is not open")
         self._opened.claims.enter()
@@ -147,7 +147,7 @@ class Journal:
             return None
         known = self._file.find(later)
         if known is not None and known[1].body == entry.body:  # else someone named it so
-            return later if self._remakes or known[1].state not in UNMADE else None
+            return later if self._remakes or known[1].state not in RESTARTABLE else None
         found = self._file.find(claim.key)
         is_old = found is not None and self._file.claims.is_old(found[0])
         return later if self._remakes and is_old else None
@@ -163,7 +163,7 @@ class Journal:
         if self._opened is not None:
             self._opened.claims.release(key, made=made)
 
-    async def begin(self, key: str, kind: str, body: bytes) -> None:
+    async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Write the intent; durable on return.
 
         Raises:
@@ -174,14 +174,14 @@ class Journal:
         file.writer.check()
         last = file.claims.intents.get(key)
         if last is None:  # it was never claimed, or its event loop had stopped and lost it
-            entry = await self.find(key)
-            if entry is not None and entry.state not in UNMADE:
+            entry = await self.find_entry(key)
+            if entry is not None and entry.state not in RESTARTABLE:
                 raise self._changed(key, entry)
             last = _last_intent(entry)
         try:
-            await file.save(rows.intent(key, kind, body, now, last))
+            await file.save(rows.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
-            raise self._changed(key, await self.find(key)) from error
+            raise self._changed(key, await self.find_entry(key)) from error
         file.claims.intents[key] = now
 
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
@@ -191,21 +191,23 @@ class Journal:
             "Nothing was sent; submit it again, and what is known of it is there"
         )
 
-    async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
+    async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return."""
-        await self._file.save(rows.change(key, State.SUBMITTED, "", task_ids))
+        await self._file.save(rows.state_row(key, State.SUBMITTED, "", task_ids))
 
-    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+    async def mark_uncertain(
+        self, key: str, reason: str, task_ids: Sequence[str] | None = None
+    ) -> None:
         """Write that the answer was lost, and ids known all the same; durable on return."""
-        await self._file.save(rows.change(key, State.UNCERTAIN, reason, task_ids))
+        await self._file.save(rows.state_row(key, State.UNCERTAIN, reason, task_ids))
 
-    async def refused(self, key: str, reason: str) -> None:
+    async def mark_refused(self, key: str, reason: str) -> None:
         """Write that Keevx refused for good; durable on return."""
-        await self._file.save(rows.change(key, State.REFUSED, reason))
+        await self._file.save(rows.state_row(key, State.REFUSED, reason))
 
-    async def put_back(self, key: str) -> None:
+    async def mark_planned(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
-        await self._file.save(rows.change(key, State.PLANNED))
+        await self._file.save(rows.state_row(key, State.PLANNED))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Write what became of an uncertain create: its ids, or none of them.
@@ -226,9 +228,9 @@ class Journal:
         if not task_ids:
             if entry.task_ids:
                 raise JournalError(f"{self.path}: {key} {made(entry.task_ids)}")
-            await self.put_back(key)
+            await self.mark_planned(key)
             return
-        await self.submitted(key, _union(entry.task_ids, task_ids))
+        await self.mark_submitted(key, _union(entry.task_ids, task_ids))
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
         """Add ids that Keevx confirmed to an entry in any state; durable on return.
@@ -254,9 +256,9 @@ class Journal:
             return entry
         ids = _union(entry.task_ids, task_ids)
         if entry.state is State.SUBMITTED or len(ids) >= count:
-            await self.submitted(key, ids)
+            await self.mark_submitted(key, ids)
         else:
-            await self.uncertain(key, partly(len(ids), count), ids)
+            await self.mark_uncertain(key, partly(len(ids), count), ids)
         return entry
 
     async def _undisturbed(
@@ -275,53 +277,53 @@ class Journal:
                 found = file.find(key)
                 entry = found[1] if found else None
                 if entry is not None and entry.state is State.SENDING:  # by a run that died
-                    entry = entry._replace(state=State.UNCERTAIN, reason=DIED)
+                    entry = entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
                 return await change(entry)
             finally:
                 file.claims.release(key, made=True)
 
         return await asyncio.shield(asyncio.ensure_future(whole()))
 
-    async def ended(self, task: Task) -> None:
+    async def mark_ended(self, task: Task) -> None:
         """Note a task's end; a later run asks again if the note is lost."""
-        self._file.writer.put("tasks", rows.ended(task))
+        self._file.writer.put("tasks", rows.end_row(task))
 
-    async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
+    async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Write where a task's result was brought; durable on return."""
         known = self._task(task.task_id)
         at = known.at if known is not None and known.task == task else None
-        await self._file.writer.write("tasks", rows.brought(task, at, path, size, digest))
+        await self._file.writer.write("tasks", rows.download_row(task, at, path, size, digest))
 
-    async def find(self, key: str) -> Entry | None:
+    async def find_entry(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         found = self._file.find(key)
         return found[1] if found else None
 
-    async def task(self, task_id: str) -> TaskRecord | None:
+    async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return the record of an ended task."""
         return self._task(task_id)
 
     def _task(self, task_id: str) -> TaskRecord | None:
-        row = self._file.one(TASK_BY_ID, task_id)
+        row = self._file.fetch_one(TASK_BY_ID, task_id)
         return rows.record_of(row) if row else None
 
-    async def owner(self, task_id: str) -> str | None:
+    async def find_owner(self, task_id: str) -> str | None:
         """Return the key of the create that was given a task id."""
-        return await asyncio.to_thread(self._file.owner, task_id)
+        return await asyncio.to_thread(self._file.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Yield the entries in one state, or all, oldest first."""
-        for one in self._file.all():
+        for one in self._file.entries():
             if state in (None, one.state):
                 yield one
 
-    async def note(self, name: str, value: str) -> None:
+    async def set_note(self, name: str, value: str) -> None:
         """Keep a small text for the next run."""
         self._file.writer.put("notes", [name, value])
 
-    async def noted(self, name: str) -> str | None:
+    async def get_note(self, name: str) -> str | None:
         """Return a text that was kept."""
-        row = self._file.one("SELECT value FROM notes WHERE name = ?", name)
+        row = self._file.fetch_one("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 
 

@@ -212,7 +212,7 @@ class Writer(threading.Thread):
             for item in items:  # what one may not do must not keep the others from what they may
                 self._write([item])
             return
-        _tell([waiter for _, waiter in items if waiter is not None], error)
+        _wake([waiter for _, waiter in items if waiter is not None], error)
         if error is None:
             self._witness()
             self._write_unwritten()
@@ -275,17 +275,17 @@ class Writer(threading.Thread):
             self.fail(f"{self._path}-lock cannot be written: {error}")
 
 
-def _tell(waiters: Iterable[Waiter], error: JournalError | None) -> None:
+def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
     """Wake waiters, each on its own loop."""
     loops: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
     for waiter in waiters:
         loops.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, those in loops.items():
         with suppress(RuntimeError):  # it was closed: nobody waits there any more
-            loop.call_soon_threadsafe(_settle, those, error)
+            loop.call_soon_threadsafe(_resolve, those, error)
 
 
-def _settle(waiters: list[Waiter], error: JournalError | None) -> None:
+def _resolve(waiters: list[Waiter], error: JournalError | None) -> None:
     for waiter in waiters:
         if waiter.done():
             continue

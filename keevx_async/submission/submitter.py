@@ -203,7 +203,7 @@ class Submitter:
         try:
             task_ids = await self._announced(plan)
             if not task_ids:
-                await self._journal.begin(plan.key, plan.request.kind.name, plan.body)
+                await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
@@ -243,7 +243,7 @@ class Submitter:
         if self._reconciler is not None:
             self._reconciler.claim_ids(plan.key, task_ids)
         try:
-            await _write_through(self._journal.submitted, plan.key, task_ids)
+            await _write_through(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
@@ -256,7 +256,7 @@ class Submitter:
         # None leaves alone what an earlier run knew: ids are only ever added to.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         known = tuple(dict.fromkeys((*error.task_ids, *ids)))
-        await _write_quietly(self._journal.uncertain, plan.key, error.reason, known or None)
+        await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, known or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)
         if self._emit is not None:
@@ -269,11 +269,11 @@ class Submitter:
         """
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
-            await _write_quietly(journal.uncertain, plan.key, entry.reason)
+            await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
         elif isinstance(error, APIError) and not isinstance(error, AuthenticationError):
-            await _write_quietly(journal.refused, plan.key, str(error))
+            await _write_quietly(journal.mark_refused, plan.key, str(error))
         else:
-            await _write_quietly(journal.put_back, plan.key)
+            await _write_quietly(journal.mark_planned, plan.key)
 
     async def _post(self, call: HttpRequest, plan: Planned, turn: Permit) -> tuple[str, ...]:
         try:

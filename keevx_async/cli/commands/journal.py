@@ -69,7 +69,7 @@ async def tell_journal(teller: Teller, journal: JournalProtocol, name: str) -> i
     async for entry in journal.entries():
         counts[entry.state] += 1
         for one in entry.task_ids:
-            tasks[_end_of(await journal.task(one))] += 1
+            tasks[_end_of(await journal.find_task(one))] += 1
         if teller.as_json or entry.state is State.UNCERTAIN:
             _tell(teller, entry)
     told = _listed(counts) or "empty"

@@ -22,7 +22,7 @@ from .scripts import Script
 
 log = logging.getLogger("keevx_async")
 
-AWAY = (ConnectionError, TimeoutError, ReadOnlyError)
+UNAVAILABLE = (ConnectionError, TimeoutError, ReadOnlyError)
 """What passes by itself: a restart, a dropped connection, a new primary."""
 PAUSES = (0.05, 2.0)
 """Seconds before the first try again, and at most; they double from the one to the other."""
@@ -46,7 +46,7 @@ class Client(Protocol):
         ...
 
 
-class Server:
+class Connection:
     """Runs scripts, again and again while Redis is away.
 
     Args:
@@ -133,4 +133,4 @@ def _is_unknown(error: ResponseError) -> bool:
 
 
 def _passes(error: RedisError) -> bool:
-    return isinstance(error, AWAY) and not isinstance(error, AuthenticationError)
+    return isinstance(error, UNAVAILABLE) and not isinstance(error, AuthenticationError)

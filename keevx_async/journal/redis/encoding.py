@@ -13,8 +13,8 @@ from urllib.parse import unquote
 import attrs
 
 from ...models.tasks import Task
-from .. import DIED, Entry, State, TaskRecord
-from ..encoding import joined, storable
+from .. import DIED_WHILE_SENDING, Entry, State, TaskRecord
+from ..encoding import join_ids, storable
 
 
 def stem_of(kind: str, body: bytes) -> str:
@@ -34,7 +34,7 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
         return None
     state, reason = State(fields["state"]), fields.get("reason", "")
     if state is State.SENDING and not held:
-        state, reason = State.UNCERTAIN, DIED
+        state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
     ids = split(fields.get("ids", ""))
     return Entry(key, fields["kind"], state, fields["body"], float(fields["at"]), reason, ids)
 
@@ -49,7 +49,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
         [round(time.time() if at is None else at, 3), fields], separators=(",", ":")
     )
     outcome = "+" if task.succeeded else "-" if task.done else "?"
-    return joined([task.task_id]), outcome, record
+    return join_ids([task.task_id]), outcome, record
 
 
 def file_of(path: Path, size: int, digest: str) -> str:

@@ -15,12 +15,12 @@ import redis.asyncio
 from ...errors import ConfigurationError, JournalError
 from ...models.tasks import Task
 from .. import Claim, Entry, State, made, resubmits
-from ..encoding import is_storable, joined, storable
+from ..encoding import is_storable, join_ids, storable
 from . import encoding as values
 from . import scripts
-from .connection import Client, Server, Sleep
-from .lease import LEASE, Holding
-from .reading import Book
+from .connection import Client, Connection, Sleep
+from .lease import LEASE, Lease
+from .reading import RedisReader
 
 log = logging.getLogger("keevx_async")
 
@@ -49,7 +49,7 @@ class Added(NamedTuple):
     entry: Entry | None
 
 
-class RedisJournal(Book):
+class RedisJournal(RedisReader):
     """The durable record of what was submitted, in Redis or Valkey, for workers on many machines.
 
     Each create is worked on by one worker at a time, and each step of it is one atomic script. A
@@ -83,7 +83,7 @@ class RedisJournal(Book):
         lease: float = LEASE,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        server = Server(_raw(redis), _checked(name), patience, sleep)
+        server = Connection(_raw(redis), _checked(name), patience, sleep)
         super().__init__(server, name, lease)
         self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
         self._sleep = sleep
@@ -130,25 +130,25 @@ class RedisJournal(Book):
                 await self._sleep(pause)
                 pause = min(2 * pause, 0.5)
         except BaseException:
-            holding.let_go(key, made=True)
+            holding.release(key, made=True)
             raise
         return claim
 
-    async def _number(self, holding: Holding, kind: str, body: bytes) -> Claim:
+    async def _number(self, holding: Lease, kind: str, body: bytes) -> Claim:
         async def take(key: str) -> Claim | None:
             try:
                 return await self._take(holding, kind, body, key, numbered=True)
             except BaseException:
-                holding.let_go(key, made=True)
+                holding.release(key, made=True)
                 raise
 
         return await holding.claims.number_held(values.stem_of(kind, body), take)
 
     async def _take(
-        self, holding: Holding, kind: str, body: bytes, key: str, *, numbered: bool = False
+        self, holding: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | None:
         """Take a key that nobody alive holds; for a number, one that this run has not made."""
-        holding.live()
+        holding.start_heartbeat()
         what = f"{key} could not be claimed"
         token = token_hex(scripts.TOKEN // 2)
         words = (holding.ttl, key, token, kind, body.decode(), int(numbered))
@@ -162,9 +162,9 @@ class RedisJournal(Book):
     async def release(self, key: str, *, made: bool = True) -> None:
         """Let others have the key; of one that was not made, an equal body may try again."""
         if self._open is not None:
-            await asyncio.shield(self._open.let_go(key, made=made))
+            await asyncio.shield(self._open.release(key, made=made))
 
-    async def begin(self, key: str, kind: str, body: bytes) -> None:
+    async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Write the intent; durable on return.
 
         Raises:
@@ -175,7 +175,7 @@ class RedisJournal(Book):
         words = (ttl, key, kind, body.decode(), f"{time.time():.3f}")
         self._agree(key, await self._run(what, scripts.BEGIN, *words))
 
-    async def submitted(self, key: str, task_ids: Sequence[str]) -> None:
+    async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Write the ids; durable on return. Ids that it has already are kept.
 
         Raises:
@@ -183,29 +183,31 @@ class RedisJournal(Book):
         """
         what = f"the ids of {key} could not be written"
         try:
-            answer = await self._run(what, scripts.SUBMITTED, key, joined(task_ids))
+            answer = await self._run(what, scripts.SUBMITTED, key, join_ids(task_ids))
             self._agree(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         if others := values.split(answer[1].decode()):
             log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
 
-    async def uncertain(self, key: str, reason: str, task_ids: Sequence[str] | None = None) -> None:
+    async def mark_uncertain(
+        self, key: str, reason: str, task_ids: Sequence[str] | None = None
+    ) -> None:
         """Write that the answer was lost, and ids known all the same; durable on return."""
         await self._change(key, State.UNCERTAIN, reason, task_ids)
 
-    async def refused(self, key: str, reason: str) -> None:
+    async def mark_refused(self, key: str, reason: str) -> None:
         """Write that Keevx refused for good; durable on return."""
         await self._change(key, State.REFUSED, reason)
 
-    async def put_back(self, key: str) -> None:
+    async def mark_planned(self, key: str) -> None:
         """Write that no task was made, and that it may be tried again; durable on return."""
         await self._change(key, State.PLANNED, "")
 
     async def _change(
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        words = (key, state.value, storable(reason), joined(task_ids or ()))
+        words = (key, state.value, storable(reason), join_ids(task_ids or ()))
         what = f"that {key} is {state} could not be written"
         self._agree(key, await self._run(what, scripts.CHANGE, *words))
 
@@ -219,7 +221,7 @@ class RedisJournal(Book):
             JournalError: there is no uncertain create of that key: another settlement came
                 first, say; or it has ids, and so cannot be settled as none.
         """
-        token, ids = token_hex(scripts.TOKEN), joined(task_ids)
+        token, ids = token_hex(scripts.TOKEN), join_ids(task_ids)
         what = f"what became of {key} could not be written"
         verdict, *rest = await self._run(what, scripts.SETTLE, key, token, ids)
         if verdict == b"made":
@@ -244,10 +246,10 @@ class RedisJournal(Book):
             The entry as it was before; None if there is none of that key.
         """
         what = f"ids of {key} could not be written"
-        found = await self._run(what, scripts.ADD_IDS, key, count, joined(task_ids))
+        found = await self._run(what, scripts.ADD_IDS, key, count, join_ids(task_ids))
         return values.entry_of(key, found[1], held=bool(found[0])) if found else None
 
-    async def ended(self, task: Task) -> None:
+    async def mark_ended(self, task: Task) -> None:
         """Write a task's end; durable on return."""
         what = f"the end of {task.task_id} could not be written"
         await self._run(what, scripts.END, *values.end_of(task), "")
@@ -260,15 +262,15 @@ class RedisJournal(Book):
         what = f"that {task.task_id} was given up could not be written"
         await self._run(what, scripts.END, *values.end_of(task), "")
 
-    async def downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
+    async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Write where a task's result was brought; durable on return."""
-        known = await self.task(task.task_id)
+        known = await self.find_task(task.task_id)
         at = known.at if known is not None and known.task == task else None
         what = f"where {task.task_id} was brought could not be written"
         file = values.file_of(path, size, digest)
         await self._run(what, scripts.END, *values.end_of(task, at), file)
 
-    async def note(self, name: str, value: str) -> None:
+    async def set_note(self, name: str, value: str) -> None:
         """Keep a small text for the next run."""
         await self._run(f"the note {name} could not be written", scripts.NOTE, name, value)
 
@@ -298,7 +300,7 @@ class RedisJournal(Book):
         """
         each = [self._to_add(one, run) for one in creates]
         answers = await self._server.run_many(
-            f"{len(each)} creates could not be added", scripts.ADD, self._holding.me, each
+            f"{len(each)} creates could not be added", scripts.ADD, self._holding.holder, each
         )
         return [self._as_added(*one, run) for one in zip(creates, answers, strict=True)]
 

@@ -9,7 +9,7 @@ from secrets import token_hex
 from ...errors import JournalError
 from .. import Claims
 from . import scripts
-from .connection import Server
+from .connection import Connection
 
 log = logging.getLogger("keevx_async")
 
@@ -17,7 +17,7 @@ LEASE = 10.0
 """Seconds after which a worker that is not heard of counts as dead."""
 
 
-class Holding:
+class Lease:
     """One run of one process: who it is in Redis, and which keys are whose within it.
 
     Args:
@@ -25,8 +25,8 @@ class Holding:
         lease: seconds that a sign of life holds.
     """
 
-    def __init__(self, server: Server, lease: float) -> None:
-        self.me: str = token_hex(scripts.HOLDER // 2)
+    def __init__(self, server: Connection, lease: float) -> None:
+        self.holder: str = token_hex(scripts.HOLDER // 2)
         self.ttl: int = max(1, round(1000 * lease))
         self.claims: Claims = Claims(0)
         self._server = server
@@ -34,30 +34,30 @@ class Holding:
         self._living: asyncio.Task[None] | None = None
         self._going: set[asyncio.Task[None]] = set()
 
-    def live(self) -> None:
+    def start_heartbeat(self) -> None:
         """Give signs of life from now on."""
         if self._living is None or self._living.get_loop() is not asyncio.get_running_loop():
-            self._living = asyncio.create_task(self._live())
+            self._living = asyncio.create_task(self._heartbeat())
 
-    async def _live(self) -> None:
+    async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(self._lease / 3)
             try:
-                await self._server.run("no sign of life", scripts.LIVE, self.me, self.ttl)
+                await self._server.run("no sign of life", scripts.LIVE, self.holder, self.ttl)
             except JournalError as error:
                 log.warning("%s", error)
 
-    def let_go(self, key: str, *, made: bool) -> asyncio.Task[None]:
+    def release(self, key: str, *, made: bool) -> asyncio.Task[None]:
         """Begin to let others have a key; that ends even where nobody waits for it."""
-        going = asyncio.create_task(self._let_go(key, made))
+        going = asyncio.create_task(self._release(key, made))
         self._going.add(going)
         going.add_done_callback(self._going.discard)
         return going
 
-    async def _let_go(self, key: str, made: bool) -> None:
+    async def _release(self, key: str, made: bool) -> None:
         """Redis first: whoever waits for it in this process must find it free there."""
         try:
-            await self._server.run(f"{key} is not let go", scripts.RELEASE, self.me, key)
+            await self._server.run(f"{key} is not let go", scripts.RELEASE, self.holder, key)
         except JournalError as error:
             log.warning("%s", error)  # it is free for this process, and for all when this one ends
         finally:
@@ -79,6 +79,6 @@ class Holding:
         if living.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([living])
         try:
-            await self._server.run("no sign of death", scripts.DIE, self.me)
+            await self._server.run("no sign of death", scripts.DIE, self.holder)
         except JournalError as error:
             log.warning("%s", error)  # its lease ends soon

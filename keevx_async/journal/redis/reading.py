@@ -9,11 +9,11 @@ from attrs import frozen
 
 from ...errors import JournalError
 from .. import Entry, State, TaskRecord
-from ..encoding import joined
+from ..encoding import join_ids
 from . import encoding as values
 from . import scripts
-from .connection import Server
-from .lease import Holding
+from .connection import Connection
+from .lease import Lease
 
 AT_ONCE = 500
 """Keys asked for in one round trip when all are read."""
@@ -33,7 +33,7 @@ class Ends:
         return all(one is not None and one.task.done for one in self.records)
 
 
-class Book:
+class RedisReader:
     """The part of a journal that changes nothing.
 
     Args:
@@ -42,13 +42,13 @@ class Book:
         lease: seconds that a sign of life holds.
     """
 
-    def __init__(self, server: Server, name: str, lease: float) -> None:
+    def __init__(self, server: Connection, name: str, lease: float) -> None:
         self.name: str = name
         self._server = server
         self._lease = lease
         self._aclose: Callable[[], Awaitable[None]] | None = None
         self._users = 0
-        self._open: Holding | None = None
+        self._open: Lease | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -63,7 +63,7 @@ class Book:
     def attach(self) -> None:
         """Open it, for one more user; Redis is first asked when something is."""
         if self._open is None:
-            self._open = Holding(self._server, self._lease)
+            self._open = Lease(self._server, self._lease)
         self._users += 1
 
     async def detach(self) -> None:
@@ -78,7 +78,7 @@ class Book:
                     await self._aclose()
 
     @property
-    def _holding(self) -> Holding:
+    def _holding(self) -> Lease:
         if self._open is None:
             raise JournalError(f"journal {self.name!r} in Redis is not open")
         self._open.claims.enter()
@@ -86,9 +86,9 @@ class Book:
 
     async def _run(self, what: str, script: scripts.Script, *words: str | float) -> Any:
         """Run a script on Redis; the error says what could not be done."""
-        return await self._server.run(what, script, self._holding.me, *words)
+        return await self._server.run(what, script, self._holding.holder, *words)
 
-    async def find(self, key: str) -> Entry | None:
+    async def find_entry(self, key: str) -> Entry | None:
         """Return the entry of a key."""
         return (await self._find([key]))[0]
 
@@ -97,12 +97,12 @@ class Book:
         pairs = zip(keys, found, strict=True)
         return [values.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
-    async def task(self, task_id: str) -> TaskRecord | None:
+    async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return the record of an ended task."""
         return (await self._tasks([task_id]))[0]
 
     async def _tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
-        names = (joined([one]) for one in task_ids)
+        names = (join_ids([one]) for one in task_ids)
         found = await self._run(UNREAD, scripts.TASKS, *names)
         pairs = zip(task_ids, found, strict=True)
         return [values.record_of(task_id, *fields) for task_id, fields in pairs]
@@ -121,9 +121,9 @@ class Book:
             for one in entries
         }
 
-    async def owner(self, task_id: str) -> str | None:
+    async def find_owner(self, task_id: str) -> str | None:
         """Return the key of the create that was given a task id."""
-        found = await self._run(UNREAD, scripts.OWNER, joined([task_id]))
+        found = await self._run(UNREAD, scripts.OWNER, join_ids([task_id]))
         return found.decode() if found else None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
@@ -145,7 +145,7 @@ class Book:
         names = [*(state.value for state in State), "succeeded", "failed"]
         return {name: known.get(name, 0) for name in names}
 
-    async def noted(self, name: str) -> str | None:
+    async def get_note(self, name: str) -> str | None:
         """Return a text that was kept."""
         found = await self._run(UNREAD, scripts.NOTED, name)
         return found.decode() if found else None
