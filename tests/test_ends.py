@@ -21,7 +21,7 @@ from keevx_async import (
     TaskFailed,
     WaitTimeout,
 )
-from keevx_async.client.jobs import succeeded
+from keevx_async.client.jobs import raise_for_failed
 from keevx_async.models.tasks import FAILED_STATUSES
 from keevx_async.polling.poller import NEW, RESULT_GRACE, RESULT_PAUSE, Poller
 from keevx_async.polling.schedule import Schedule
@@ -49,7 +49,7 @@ def test_a_terminal_word_ends_a_task(status: str) -> None:
     task = Task(task_id="a", status=status)
     assert (task.done, task.succeeded) == (True, False)
     with pytest.raises(TaskFailed, match=status if status != "FAILED" else "no reason"):
-        succeeded((task,))
+        raise_for_failed((task,))
 
 
 def test_users_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ async def test_a_result_that_never_comes_is_given_up_after_minutes() -> None:
     assert not task.done
     assert 100.0 + RESULT_GRACE <= clock() <= 100.0 + RESULT_GRACE + 60.0
     with pytest.raises(TaskFailed, match=r"a is SUCCEEDED, but Keevx gives no result"):
-        succeeded((task,))
+        raise_for_failed((task,))
 
 
 @simulated

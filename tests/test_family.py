@@ -18,7 +18,7 @@ from keevx_async import (
     VideoTranslate,
     WaitTimeout,
 )
-from keevx_async.client.kind_lookup import Kinship
+from keevx_async.client.kind_lookup import KindResolver
 from keevx_async.http.verdict import api_error
 from keevx_async.http.wire import decode_ids, decode_task
 from keevx_async.journal import NullJournal
@@ -152,9 +152,9 @@ async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
 
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keevx_async.client.kind_lookup.MOST_LEARNED", 2)
-    kinship, kind = Kinship(NullJournal()), ImageGenerate.kind
-    kinship.learn(["a", "b", "c", "i2is-1"], kind)  # the last one's prefix tells as much
-    assert [kinship.known(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]
+    kinship, kind = KindResolver(NullJournal()), ImageGenerate.kind
+    kinship.remember(["a", "b", "c", "i2is-1"], kind)  # the last one's prefix tells as much
+    assert [kinship.lookup(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]
 
 
 @pytest.mark.asyncio
@@ -207,11 +207,11 @@ async def test_callbacks_settle_uncertain_creates_of_all_kinds(fault: str) -> No
 @pytest.mark.asyncio
 async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float) -> None:
     async with speaking() as (emulator, _), keevx_of(emulator, polling=PollPolicy()) as keevx:
-        jobs, found = keevx._rooms().jobs, REQUESTS[kind].kind
-        assert jobs._patience([found]) == seconds
-        assert jobs._patience([found, None]) == jobs._patience([None]) == 10800
+        jobs, found = keevx._components().jobs, REQUESTS[kind].kind
+        assert jobs._default_timeout([found]) == seconds
+        assert jobs._default_timeout([found, None]) == jobs._default_timeout([None]) == 10800
     async with keevx_of(emulator, polling=PollPolicy(timeout=None)) as keevx:
-        assert keevx._rooms().jobs._patience([found]) is None
+        assert keevx._components().jobs._default_timeout([found]) is None
 
 
 @pytest.mark.asyncio

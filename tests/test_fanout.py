@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.client import fanout
-from keevx_async.client.fanout import FanOut, Follow, Guard, carry
+from keevx_async.client.fanout import FanOut, FollowUp, Guard, run_shielded
 from keevx_async.errors import ConfigurationError, SubmissionUncertain, UploadError
 from keevx_async.models.tasks import Outcome
 from tests.simulated import SimulatedLoop, hops, simulated
@@ -43,7 +43,7 @@ class Studio:
     async def pause(self) -> None:
         await asyncio.sleep(self.step)
 
-    async def work(self, outcome: Outcome, guard: Guard) -> Follow | None:
+    async def work(self, outcome: Outcome, guard: Guard) -> FollowUp | None:
         self.now += 1
         self.most = max(self.most, self.now)
         try:
@@ -216,7 +216,7 @@ async def test_nothing_in_nothing_out(consume: Consume) -> None:
 def test_every_item_has_one_outcome(
     items: list[tuple[int, bool, bool]], concurrency: int, iterated: bool, asynchronous: bool
 ) -> None:
-    async def work(outcome: Outcome, guard: Guard) -> Follow | None:
+    async def work(outcome: Outcome, guard: Guard) -> FollowUp | None:
         steps, fails, follows = item_of(outcome)
         await hops(steps)
         if fails:
@@ -357,7 +357,7 @@ def test_a_concurrency_that_cannot_be_is_refused(concurrency: int) -> None:
 async def test_a_follow_up_takes_no_slot(consume: Consume) -> None:
     together = asyncio.Barrier(20)
 
-    async def work(outcome: Outcome, guard: Guard) -> Follow:
+    async def work(outcome: Outcome, guard: Guard) -> FollowUp:
         outcome.task_ids = (str(item_of(outcome)),)
         return follow
 
@@ -389,7 +389,7 @@ async def test_follow_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         await studio.follow(outcome)
         await asyncio.sleep(50.0)
 
-    async def work(outcome: Outcome, guard: Guard) -> Follow:
+    async def work(outcome: Outcome, guard: Guard) -> FollowUp:
         await studio.work(outcome, guard)
         return follow
 
@@ -401,7 +401,7 @@ async def test_follow_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 @simulated
 @MODES
 async def test_a_follow_up_that_fails_is_its_items_error(consume: Consume) -> None:
-    async def work(outcome: Outcome, guard: Guard) -> Follow:
+    async def work(outcome: Outcome, guard: Guard) -> FollowUp:
         outcome.task_ids = (str(item_of(outcome)),)
         return follow
 
@@ -607,7 +607,7 @@ async def test_follow_ups_are_cut_short_and_their_ids_are_kept(consume: Consume)
         outcome.error = TimeoutError()
         await asyncio.Event().wait()
 
-    async def work(outcome: Outcome, guard: Guard) -> Follow:
+    async def work(outcome: Outcome, guard: Guard) -> FollowUp:
         await studio.work(outcome, guard)
         return forever
 
@@ -748,13 +748,13 @@ async def answer(after: float, ended: list[str] | None = None) -> str:
 @simulated
 async def test_a_step_that_is_not_disturbed_is_just_awaited() -> None:
     late: list[str] = []
-    assert await carry(answer(1.0), 30.0, late.append) == "id"
+    assert await run_shielded(answer(1.0), 30.0, late.append) == "id"
 
     async def fails() -> str:
         raise UploadError("no")
 
     with pytest.raises(UploadError):
-        await carry(fails(), 30.0, late.append)
+        await run_shielded(fails(), 30.0, late.append)
     assert late == []
 
 
@@ -763,7 +763,7 @@ async def test_a_step_that_is_not_disturbed_is_just_awaited() -> None:
 async def test_a_cancelled_step_has_its_grace(takes: float, grace: float, told: list[str]) -> None:
     late: list[str] = []
     cut: list[str] = []
-    task = asyncio.ensure_future(carry(answer(takes, cut), grace, late.append))
+    task = asyncio.ensure_future(run_shielded(answer(takes, cut), grace, late.append))
     await asyncio.sleep(1.0)
     began = asyncio.get_running_loop().time()
     task.cancel()
@@ -781,7 +781,7 @@ async def test_an_error_within_the_grace_is_told_and_complains_not() -> None:
         raise UploadError("no")
 
     late: list[object] = []
-    task = asyncio.ensure_future(carry(fails(), 30.0, late.append))
+    task = asyncio.ensure_future(run_shielded(fails(), 30.0, late.append))
     await asyncio.sleep(1.0)
     task.cancel()
     await asyncio.wait({task})
@@ -812,7 +812,7 @@ def carried_and_cancelled_after(step: int, again: int | None) -> None:
             return "id"
 
         async def submit() -> str:
-            return await carry(create(), 30.0, late.append)
+            return await run_shielded(create(), 30.0, late.append)
 
         task = asyncio.ensure_future(submit())
         loop.interrupt(step, task.cancel)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from keevx_async import JournalError
-from keevx_async.client.runtime import DURATIONS, Lessons
+from keevx_async.client.runtime import DURATIONS, DurationStore
 from keevx_async.journal import NullJournal
 from keevx_async.polling.durations import Durations
 
@@ -34,14 +34,14 @@ class Notes(NullJournal):
 
 @pytest.mark.asyncio
 async def test_they_are_taken_in_once() -> None:
-    lessons = Lessons(Notes(json.dumps(KNOWN)))
+    lessons = DurationStore(Notes(json.dumps(KNOWN)))
 
     async def read_and_forget() -> None:
-        await lessons.read()
+        await lessons.load()
         lessons.durations.load({"step": KNOWN["step"], "groups": {"good": [[3, 1.0, 1.0]]}})
 
-    await asyncio.gather(read_and_forget(), lessons.read())
-    await lessons.read()
+    await asyncio.gather(read_and_forget(), lessons.load())
+    await lessons.load()
     assert lessons.durations.dump()["groups"]["good"] == [[3, 1.0, 1.0]]
 
 
@@ -49,10 +49,10 @@ async def test_they_are_taken_in_once() -> None:
 @pytest.mark.parametrize("text", [None, "no JSON", json.dumps(KNOWN)])
 async def test_what_was_learned_is_kept(text: str | None) -> None:
     notes = Notes(text)
-    lessons = Lessons(notes)
-    await lessons.read()
+    lessons = DurationStore(notes)
+    await lessons.load()
     lessons.durations.group("new")
-    await lessons.keep()
+    await lessons.save()
     assert "new" in json.loads(notes.text or "")["groups"]
 
 
@@ -60,7 +60,7 @@ async def test_what_was_learned_is_kept(text: str | None) -> None:
 async def test_what_could_not_be_read_is_not_replaced() -> None:
     notes = Notes("what earlier runs learned")
     notes.broken = True
-    lessons = Lessons(notes)
-    await lessons.read()
-    await lessons.keep()
+    lessons = DurationStore(notes)
+    await lessons.load()
+    await lessons.save()
     assert notes.text == "what earlier runs learned"

@@ -14,7 +14,7 @@ from keevx_async import (
     ResponseError,
     RetryPolicy,
 )
-from keevx_async.client.options import CHINA, EDITIONS, offered
+from keevx_async.client.options import CHINA, EDITIONS, edition_values
 from keevx_async.models.request import Request
 from keevx_async.submission.availability import TTL, Availability
 from keevx_async.testing import Emulator
@@ -35,7 +35,7 @@ KL: dict[str, Any] = {
 async def test_the_languages_are_asked_for_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking() as (emulator, keevx):
         clock = FakeClock()
-        monkeypatch.setattr(keevx._setup.offers, "_clock", clock)
+        monkeypatch.setattr(keevx._setup.availability, "_clock", clock)
         for _ in range(3):
             assert await keevx.target_languages() == LANGUAGES
         clock.advance(TTL - 1)
@@ -73,7 +73,7 @@ async def test_what_the_journal_has_is_not_refused_later(tmp_path: Path) -> None
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
             before = await keevx.submit(a_translation(), key="k")
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
-            keevx._setup.offers.remember("target_languages", ("Chinese",))
+            keevx._setup.availability.remember("target_languages", ("Chinese",))
             assert (await keevx.submit(a_translation(), key="k")).task_ids == before.task_ids
             with pytest.raises(InvalidRequest):
                 await keevx.submit(a_translation(), key="another")
@@ -97,7 +97,7 @@ async def test_an_answer_without_languages_is_not_believed(
     async with Keevx("k", base_url="https://keevx.example", retry=retry) as keevx:
         with pytest.raises(ResponseError, match="no languages"):
             await keevx.target_languages()
-        assert keevx._setup.offers.values("target_languages") is None
+        assert keevx._setup.availability.values("target_languages") is None
 
 
 @pytest.mark.parametrize("url", [CHINA, f"{CHINA}/"])
@@ -116,8 +116,8 @@ async def test_the_china_edition_is_asked_for_the_models_it_lists_alone(
 
 
 def test_elsewhere_every_model_is_offered() -> None:
-    assert offered("https://api.keevx.com") == {}
-    assert offered(CHINA.upper()) == offered(CHINA) != {}, "a host's name has no case"
+    assert edition_values("https://api.keevx.com") == {}
+    assert edition_values(CHINA.upper()) == edition_values(CHINA) != {}, "a host's name has no case"
     requests: list[Request] = [a_request(), a_request(**KL), an_image(), a_translation()]
     for request in requests:
         Availability({}).check(request)
@@ -125,5 +125,5 @@ def test_elsewhere_every_model_is_offered() -> None:
 
 def test_an_edition_that_lists_more_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EDITIONS, CHINA, {"model": ("KL", "V")})
-    Availability(offered(CHINA)).check(a_request())
-    Availability(offered(CHINA)).check(an_image())
+    Availability(edition_values(CHINA)).check(a_request())
+    Availability(edition_values(CHINA)).check(an_image())

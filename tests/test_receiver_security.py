@@ -361,7 +361,7 @@ async def test_ten_thousand_strangers_keep_no_callback_out(tmp_path: Path) -> No
     journal = Journal(tmp_path / "run.db")
     async with called_back(0.5, faults=LOST, journal=journal) as (emulator, keevx, receiver):
         emulator.spread = 0.8
-        runtime = keevx._rooms()
+        runtime = keevx._components()
         connector = aiohttp.TCPConnector(limit=200)
         async with aiohttp.ClientSession(connector=connector) as strangers:
             await _siege(strangers, receiver.public_url, 200)  # connections, buffers, code paths
@@ -378,8 +378,8 @@ async def test_ten_thousand_strangers_keep_no_callback_out(tmp_path: Path) -> No
         assert polls_per_task(emulator) == 1.0
         assert emulator.callbacks == {"delivered": 60}
         assert grown < 8_000_000
-        assert runtime.settlements is not None
-        assert len(runtime.settlements._creates) <= 60
+        assert runtime.reconciler is not None
+        assert len(runtime.reconciler._creates) <= 60
         assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 60}
 
 

@@ -29,7 +29,7 @@ from keevx_async import (
     Task,
     WaitTimeout,
 )
-from keevx_async.client.runtime import FEW, QUIET, SELDOM, seldom
+from keevx_async.client.runtime import FEW, QUIET, SELDOM, with_callbacks
 from keevx_async.journal import Entry, JournalProtocol, NullJournal, State
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.kinds import Kind
@@ -358,7 +358,7 @@ def test_a_client_that_outlives_its_loop_takes_callbacks_on_the_new_one() -> Non
     keevx = Keevx("k", base_url="http://127.0.0.1:9", callbacks=receiver)
 
     async def enter() -> None:
-        keevx._rooms()
+        keevx._components()
         assert len(sinks) == 1
 
     asyncio.run(enter())
@@ -368,11 +368,11 @@ def test_a_client_that_outlives_its_loop_takes_callbacks_on_the_new_one() -> Non
 
 
 def test_seldom_is_rarer_and_keeps_what_the_user_chose() -> None:
-    policy = seldom(PollPolicy(longest=10.0, timeout=7.0, shortest=0.5))
+    policy = with_callbacks(PollPolicy(longest=10.0, timeout=7.0, shortest=0.5))
     assert policy == PollPolicy(
         longest=10.0 * SELDOM, timeout=7.0, shortest=0.5 * QUIET, polls_per_task=FEW
     )
-    assert seldom(PollPolicy(polls_per_task=1.0)).polls_per_task == 1.0
+    assert with_callbacks(PollPolicy(polls_per_task=1.0)).polls_per_task == 1.0
 
 
 # Settlements alone: a scripted Keevx, no socket.

@@ -23,7 +23,7 @@ from keevx_async import (
     SubmissionUncertain,
     UploadError,
 )
-from keevx_async.client.kind_lookup import Kinship
+from keevx_async.client.kind_lookup import KindResolver
 from keevx_async.http.api import ApiClient
 from keevx_async.http.api import Host as ApiHost
 from keevx_async.http.retry import Retrier
@@ -287,7 +287,7 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
         transport = AiohttpTransport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
         uploads = Uploads(
-            ApiClient(transport, retrier, ApiHost(transport, "host"), Kinship(NullJournal())),
+            ApiClient(transport, retrier, ApiHost(transport, "host"), KindResolver(NullJournal())),
             retrier,
             Uploaded(),
             clock,
@@ -305,7 +305,7 @@ async def test_one_that_is_cancelled_as_its_upload_ends_is_cancelled_and_nothing
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with hosting() as (_, keevx):
-        uploads, joining = keevx._rooms().uploads, asyncio.Event()
+        uploads, joining = keevx._components().uploads, asyncio.Event()
         ending = asyncio.get_running_loop().create_future()
 
         async def send(*_: object) -> Any:
@@ -508,7 +508,9 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
     uploads = Uploads(
-        ApiClient(slow, retrier, ApiHost(slow, "host"), Kinship(NullJournal())), retrier, Uploaded()
+        ApiClient(slow, retrier, ApiHost(slow, "host"), KindResolver(NullJournal())),
+        retrier,
+        Uploaded(),
     )
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()

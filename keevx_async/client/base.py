@@ -16,24 +16,24 @@ from weakref import WeakSet
 from ..errors import ConfigurationError
 from ..http.retry import Retryable
 from ..http.transport import CLIENT_CLOSED
-from .fanout import FanOut, carry
-from .runtime import Lessons, Runtime, Setup
+from .fanout import FanOut, run_shielded
+from .runtime import ClientConfig, Components, DurationStore
 
 log = logging.getLogger("keevx_async")
 
 T = TypeVar("T")
 
 
-class Session:
+class ClientBase:
     """What a client is apart from its verbs.
 
     Args:
         setup: what outlives an event loop.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: ClientConfig) -> None:
         self._closed = False
-        self._runtime: Runtime | None = None
+        self._runtime: Components | None = None
         self._opening = threading.Lock()
         self._fans: WeakSet[FanOut[Any]] = WeakSet()
         self._paying: set[asyncio.Task[Any]] = set()
@@ -49,7 +49,7 @@ class Session:
 
     async def __aenter__(self) -> Self:
         if self._setup.callbacks is not None:
-            self._rooms()  # callbacks of earlier runs may come before the first verb
+            self._components()  # callbacks of earlier runs may come before the first verb
         return self
 
     async def __aexit__(
@@ -88,7 +88,7 @@ class Session:
     async def _leave(self) -> None:
         runtime = self._runtime
         if runtime is not None:
-            runtime.leave()
+            runtime.detach()
             if runtime.loop is asyncio.get_running_loop():
                 await runtime.close()
 
@@ -97,7 +97,7 @@ class Session:
         if runtime is not None:
             await self._setup.journal.detach()
 
-    def _rooms(self) -> Runtime:
+    def _components(self) -> Components:
         if self._closed:
             raise ConfigurationError(CLIENT_CLOSED)
         runtime = self._runtime
@@ -106,19 +106,19 @@ class Session:
                 runtime = self._opened(self._runtime)
         return runtime
 
-    def _opened(self, before: Runtime | None) -> Runtime:
+    def _opened(self, before: Components | None) -> Components:
         """Return the rooms of the running event loop, now that the one before has stopped."""
         if before is None:
             self._setup.journal.attach()
-            self._lessons = Lessons(self._setup.journal)
+            self._lessons = DurationStore(self._setup.journal)
         elif before.loop.is_running() and before.process == os.getpid():
             raise ConfigurationError(
                 "this client is in use on another event loop, which is still running, as in "
                 "another thread; make one Keevx for each, or use this one on one loop"
             )
         else:
-            before.leave()
-        self._runtime = Runtime(self._setup, self._lessons)
+            before.detach()
+        self._runtime = Components(self._setup, self._lessons)
         return self._runtime
 
     async def _guard(self, step: Coroutine[Any, Any, T]) -> T:
@@ -129,7 +129,7 @@ class Session:
         paying = asyncio.create_task(step)
         self._paying.add(paying)
         paying.add_done_callback(self._paying.discard)
-        return await carry(paying, self._setup.retry.grace, _late)
+        return await run_shielded(paying, self._setup.retry.grace, _late)
 
 
 def _late(ended: object) -> None:

@@ -27,10 +27,10 @@ from ..models.tasks import Outcome, R_co
 
 T = TypeVar("T")
 
-MAX_FOLLOWING = 10_000
+MAX_FOLLOW_UPS = 10_000
 """Most items whose follow-up goes on at a time, so that a stream of any length stays small."""
 
-MOST_NOTED = 1_000
+MAX_NOTED_IDS = 1_000
 _BREATH = 64
 
 
@@ -42,11 +42,11 @@ class Guard(Protocol):
         ...
 
 
-Follow = Callable[[Outcome[Any]], Awaitable[None]]
-Work = Callable[[Outcome[Any], Guard], Awaitable[Follow | None]]
+FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
+Job = Callable[[Outcome[Any], Guard], Awaitable[FollowUp | None]]
 
 
-async def carry(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
+async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
     """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
 
     Args:
@@ -151,7 +151,7 @@ class FanOut(Generic[R_co]):
     def __init__(
         self,
         items: Iterable[Any] | AsyncIterable[Any],
-        begin: Callable[[], Work],
+        begin: Callable[[], Job],
         *,
         concurrency: int,
         grace: float,
@@ -163,14 +163,14 @@ class FanOut(Generic[R_co]):
         self.stopping: bool = False
         self._feed = _Feed(items)
         self._begin = begin
-        self._work: Work
+        self._work: Job
         self._concurrency = concurrency
         self._grace = grace
         self._workers: dict[asyncio.Task[None], _Slot] = {}
         self._followers: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MAX_FOLLOWING)
-        self._news = asyncio.Event()
-        self._taken: asyncio.Event | None = None
+        self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
+        self._changed = asyncio.Event()
+        self._consumed: asyncio.Event | None = None
         self._running: asyncio.Future[None] | None = None
         self._closing = False
 
@@ -215,19 +215,21 @@ class FanOut(Generic[R_co]):
     def _note(self, error: BaseException) -> None:
         """Say on an error which ids are known: the caller may have no other way to them."""
         if ids := self.task_ids:
-            error.add_note(f"{len(ids)} task ids were known by then: {', '.join(ids[:MOST_NOTED])}")
+            error.add_note(
+                f"{len(ids)} task ids were known by then: {', '.join(ids[:MAX_NOTED_IDS])}"
+            )
 
     async def __aiter__(self) -> AsyncGenerator[Outcome[R_co]]:
-        running, self._taken = self._start(), asyncio.Event()
-        running.add_done_callback(lambda _: self._news.set())
+        running, self._consumed = self._start(), asyncio.Event()
+        running.add_done_callback(lambda _: self._changed.set())
         try:
             while not running.done() or self.outcomes:
                 while self.outcomes:
                     yield self.outcomes.pop(0)
-                self._taken.set()
-                self._news.clear()
+                self._consumed.set()
+                self._changed.clear()
                 if not running.done():
-                    await self._news.wait()
+                    await self._changed.wait()
         finally:
             await self.aclose()
         _raise_for(running)
@@ -287,20 +289,20 @@ class FanOut(Generic[R_co]):
 
     async def _worker(self, slot: _Slot) -> None:
         while not self.stopping and (outcome := await self._feed.pull()):
-            await self._one(outcome, slot)
+            await self._run_item(outcome, slot)
             if outcome.index % _BREATH == 0:
                 await asyncio.sleep(0)  # items that never wait must not hold the loop
 
-    async def _one(self, outcome: Outcome[Any], slot: _Slot) -> None:
-        follow: Follow | None = None
+    async def _run_item(self, outcome: Outcome[Any], slot: _Slot) -> None:
+        follow: FollowUp | None = None
         self.counts.under_way += 1
         try:
             follow = await self._work(outcome, slot)
             if follow is not None:
-                await self._room.acquire()
+                await self._follow_up_slots.acquire()
         except asyncio.CancelledError:
             if outcome.error is not None or outcome.task_ids:  # else it had not begun
-                self._keep(outcome)
+                self._record(outcome)
             else:
                 self.counts.under_way -= 1
             raise
@@ -308,37 +310,37 @@ class FanOut(Generic[R_co]):
             outcome.error = error
         slot.busy = False
         if follow is None or self.stopping:
-            self._keep(outcome)
-            await self._hand_out()
+            self._record(outcome)
+            await self._wait_for_consumer()
         else:
             self._spawn(follow, outcome)
 
-    def _spawn(self, follow: Follow, outcome: Outcome[Any]) -> None:
+    def _spawn(self, follow: FollowUp, outcome: Outcome[Any]) -> None:
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
         # Not in a finally: a task that is cancelled before its first step runs none of its body.
-        task.add_done_callback(lambda _: self._keep(outcome))
+        task.add_done_callback(lambda _: self._record(outcome))
         task.add_done_callback(self._followers.discard)
-        task.add_done_callback(lambda _: self._room.release())
+        task.add_done_callback(lambda _: self._follow_up_slots.release())
 
-    async def _follow(self, follow: Follow, outcome: Outcome[Any]) -> None:
+    async def _follow(self, follow: FollowUp, outcome: Outcome[Any]) -> None:
         try:
             await follow(outcome)
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
-        await self._hand_out()
+        await self._wait_for_consumer()
 
-    def _keep(self, outcome: Outcome[Any]) -> None:
+    def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
         self.counts.add(outcome)
-        self._news.set()
+        self._changed.set()
 
-    async def _hand_out(self) -> None:
+    async def _wait_for_consumer(self) -> None:
         """When iterated over, wait until the consumer has caught up."""
         full = len(self.outcomes) >= self._concurrency
-        if full and self._taken is not None and not self.stopping:
-            self._taken.clear()
-            await self._taken.wait()
+        if full and self._consumed is not None and not self.stopping:
+            self._consumed.clear()
+            await self._consumed.wait()
 
 
 def _raise_for(running: asyncio.Future[None]) -> None:

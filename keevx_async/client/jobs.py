@@ -41,13 +41,13 @@ from ..submission.submitter import Planned, Submitter
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.parts import Brought
 from ..transfer.paths import Destination, Names, files_of, target_of
-from .fanout import Follow, Guard, Work
-from .kind_lookup import Kinship
+from .fanout import FollowUp, Guard, Job
+from .kind_lookup import KindResolver
 
 log = logging.getLogger("keevx_async")
 
 KeyOf = Callable[[R], str | None]
-PATIENCE = 1.5
+WAIT_FACTOR = 1.5
 """How often as long as the vendor says that a kind may take its tasks are waited for."""
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
@@ -79,7 +79,7 @@ class Jobs:
         downloads: Downloads,
         journal: JournalProtocol,
         settlements: Reconciler | None,
-        kinship: Kinship,
+        kinship: KindResolver,
         learn: Callable[[], Awaitable[None]],
         timeout: float | NotGiven | None,
     ) -> None:
@@ -96,13 +96,13 @@ class Jobs:
 
     async def submit(self, request: R, key: str | None, guard: Guard) -> Submission[R]:
         """Make one create."""
-        plan = await self._creator.plan(checked(request), key)
+        plan = await self._creator.plan(check_request(request), key)
         task_ids = await self._creator.submit(plan, guard)
-        self._born(plan, task_ids)
+        self._register(plan, task_ids)
         return Submission(request, plan.key, task_ids)
 
-    def _born(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
-        self._kinship.learn(task_ids, plan.request.kind)
+    def _register(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
+        self._kinship.remember(task_ids, plan.request.kind)
         age = _since(plan.entry) if plan.entry and plan.entry.task_ids else 0.0
         for task_id in task_ids:
             self._watcher.register(task_id, plan.request, age)
@@ -133,21 +133,21 @@ class Jobs:
                 pending.append(task_id)
         limit = timeout
         if isinstance(limit, NotGiven):
-            limit = self._patience(map(self._kinship.known, pending))
+            limit = self._default_timeout(map(self._kinship.lookup, pending))
         await self._learn()
         async for task in self._watcher.wait_many(pending, limit, done):
             if task.done:  # else it was given up without its result: the next run asks again
                 await self._journal.mark_ended(task)
             yield task
 
-    def _patience(self, kinds: Iterable[Kind | None]) -> float | None:
+    def _default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
         """Return the seconds that tasks are waited for where the call does not say."""
         if not isinstance(self._timeout, NotGiven):
             return self._timeout
         longest = [
             one.kind.max_seconds for one in REQUESTS.values()
         ]  # of a kind that is not known yet
-        return PATIENCE * max(
+        return WAIT_FACTOR * max(
             (one.max_seconds if one else max(longest) for one in kinds), default=0
         )
 
@@ -209,7 +209,7 @@ class Jobs:
             )
         return task, brought
 
-    async def _bring(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
+    async def _fetch_results(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
         """Download a task's results, but for those that were, and are still there and whole."""
         record = await self._journal.find_task(task.task_id)
         there: Sequence[Path] = ()
@@ -229,11 +229,11 @@ class Jobs:
         async for path in coming:
             outcome.paths += (path,)
 
-    def submitting(self, key: KeyOf[Any] | None) -> Work:
+    def submitting(self, key: KeyOf[Any] | None) -> Job:
         """Return the work of ``submit_many``."""
 
         async def work(outcome: Outcome[Any], guard: Guard) -> None:
-            request = checked(outcome.request)
+            request = check_request(outcome.request)
             plan = await self._creator.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             try:
@@ -241,11 +241,11 @@ class Jobs:
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
-            self._born(plan, outcome.task_ids)
+            self._register(plan, outcome.task_ids)
 
         return work
 
-    def generating(self, key: KeyOf[Any] | None, names: Names | None) -> Work:
+    def generating(self, key: KeyOf[Any] | None, names: Names | None) -> Job:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
         submit = self.submitting(key)
 
@@ -257,11 +257,11 @@ class Jobs:
             try:
                 outcome.task_ids = await self.settled(uncertain)
             finally:
-                outcome.task_ids = outcome.task_ids or await self._known(uncertain.key)
+                outcome.task_ids = outcome.task_ids or await self._ids_so_far(uncertain.key)
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             await follow(outcome)
 
-        async def work(outcome: Outcome[Any], guard: Guard) -> Follow:
+        async def work(outcome: Outcome[Any], guard: Guard) -> FollowUp:
             try:
                 await submit(outcome, guard)
             except SubmissionUncertain as error:
@@ -283,9 +283,9 @@ class Jobs:
         outcome.tasks = await self.wait(outcome.task_ids, at_home=names is not None)
         if names is not None:
             outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
-            await self._bring_home(outcome, names)
+            await self._download_results(outcome, names)
         outcome.error = None
-        succeeded(outcome.tasks)
+        raise_for_failed(outcome.tasks)
 
     async def settled(self, error: SubmissionUncertain) -> tuple[str, ...]:
         """Return the ids of an uncertain create, if its callbacks come before the deadline.
@@ -298,24 +298,24 @@ class Jobs:
         entry = await self._journal.find_entry(error.key)
         spent = _since(entry) if entry else 0.0
         count, kind = error.request.count, error.request.kind
-        limit = self._patience([kind])
+        limit = self._default_timeout([kind])
         try:
             async with asyncio.timeout(limit and max(0.0, limit - spent)):
                 task_ids = await self._settlements.wait(error.key, count, kind)
         except TimeoutError:
-            if known := await self._known(error.key):
+            if known := await self._ids_so_far(error.key):
                 log.warning("of %s, callbacks have told of %s only", error.key, known)
             raise error from None
-        self._kinship.learn(task_ids, kind)
+        self._kinship.remember(task_ids, kind)
         return task_ids
 
-    async def _known(self, key: str) -> tuple[str, ...]:
+    async def _ids_so_far(self, key: str) -> tuple[str, ...]:
         return await self._settlements.ids_so_far(key) if self._settlements is not None else ()
 
-    async def _bring_home(self, outcome: Outcome[Any], names: Names) -> None:
+    async def _download_results(self, outcome: Outcome[Any], names: Names) -> None:
         for task in outcome.tasks:
             if task.succeeded:
-                await self._bring(task, outcome, names)
+                await self._fetch_results(task, outcome, names)
 
 
 def _since(entry: Entry) -> float:
@@ -341,7 +341,7 @@ def _existing(files: Mapping[str, Path]) -> list[Path]:
     return [path for path in files.values() if os.path.exists(path)]  # never raises
 
 
-def checked(value: object) -> Request:
+def check_request(value: object) -> Request:
     """Return value if it is a request.
 
     Raises:
@@ -353,7 +353,7 @@ def checked(value: object) -> Request:
     return value
 
 
-def succeeded(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return tasks if none of them failed.
 
     Raises:

@@ -20,11 +20,11 @@ from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
 from ..transfer.paths import Destination, Names
 from . import options as settings
-from .base import Session
-from .fanout import FanOut, Work
-from .jobs import Jobs, KeyOf, succeeded
-from .kind_lookup import Kinship
-from .runtime import Setup
+from .base import ClientBase
+from .fanout import FanOut, Job
+from .jobs import Jobs, KeyOf, raise_for_failed
+from .kind_lookup import KindResolver
+from .runtime import ClientConfig
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,7 +36,7 @@ log = logging.getLogger("keevx_async")
 Requests = Iterable[R] | AsyncIterable[R]
 
 
-class Keevx(Session):
+class Keevx(ClientBase):
     """An asynchronous client of the Keevx API.
 
     Use it as ``async with Keevx() as keevx:``, or call ``await keevx.close()`` at the end.
@@ -81,7 +81,7 @@ class Keevx(Session):
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
         url, record = settings.base_url(base_url), settings.journal(journal)
-        setup = Setup(
+        setup = ClientConfig(
             AiohttpTransport(
                 url,
                 settings.api_headers(api_key, headers),
@@ -90,13 +90,13 @@ class Keevx(Session):
             ),
             settings.policy("retry", retry, RetryPolicy),
             settings.policy("polling", polling, PollPolicy),
-            AdaptiveRate(None if rate is None else settings.positive("rate", rate)),
-            settings.whole("max_connections", max_connections),
+            AdaptiveRate(None if rate is None else settings.check_positive("rate", rate)),
+            settings.check_whole("max_connections", max_connections),
             record,
             callbacks,
             guarded(settings.hook("on_event", on_event)),
-            Kinship(record),
-            Availability(settings.offered(url)),
+            KindResolver(record),
+            Availability(settings.edition_values(url)),
         )
         super().__init__(setup)
 
@@ -112,7 +112,7 @@ class Keevx(Session):
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
-        return await self._rooms().jobs.submit(request, key_of(key), self._guard)
+        return await self._components().jobs.submit(request, key_of(key), self._guard)
 
     def submit_many(
         self,
@@ -148,9 +148,9 @@ class Keevx(Session):
             APIError: Keevx refused to tell.
             ConnectionFailed: Keevx could not be reached.
         """
-        rooms = self._rooms()
-        (task_id,) = rooms.kinship.told([task_id_of("task_id", task_id)], kind)
-        return await rooms.querier.status(task_id)
+        rooms = self._components()
+        (task_id,) = rooms.kinds.remember_as([task_id_of("task_id", task_id)], kind)
+        return await rooms.api.status(task_id)
 
     async def wait(
         self,
@@ -171,7 +171,7 @@ class Keevx(Session):
             WaitTimeout: it had not ended in time.
         """
         ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
-        (task,) = succeeded(tuple([one async for one in ended]))
+        (task,) = raise_for_failed(tuple([one async for one in ended]))
         return task
 
     async def wait_many(
@@ -193,8 +193,8 @@ class Keevx(Session):
             WaitTimeout: some had not ended in time.
             KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
-        rooms, limit = self._rooms(), settings.wait_timeout(timeout)
-        ids = rooms.kinship.told(task_ids_of(task_ids), kind)
+        rooms, limit = self._components(), settings.wait_timeout(timeout)
+        ids = rooms.kinds.remember_as(task_ids_of(task_ids), kind)
         async for task in rooms.jobs.wait_many(ids, limit):
             yield task
 
@@ -206,7 +206,7 @@ class Keevx(Session):
             WaitTimeout: one had not ended in time.
             SubmissionUncertain: as ``submit``.
         """
-        jobs = self._rooms().jobs
+        jobs = self._components().jobs
         try:
             task_ids = (await self.submit(request)).task_ids
         except SubmissionUncertain as error:
@@ -216,7 +216,7 @@ class Keevx(Session):
         except BaseException:
             log.warning("a wait was broken off; its tasks go on: %s", task_ids)
             raise
-        return list(succeeded(tasks))
+        return list(raise_for_failed(tasks))
 
     def generate_many(
         self,
@@ -253,9 +253,9 @@ class Keevx(Session):
             APIError: Keevx refused to tell.
             ConnectionFailed: Keevx could not be reached.
         """
-        rooms, offers = self._rooms(), self._setup.offers
+        rooms, offers = self._components(), self._setup.availability
         if (known := offers.values(LANGUAGES)) is None:
-            known = await rooms.querier.target_languages()
+            known = await rooms.api.target_languages()
             offers.remember(LANGUAGES, known)
         return known
 
@@ -276,7 +276,7 @@ class Keevx(Session):
             UploadError: it cannot be read, is too large, empty, cut short or of another type.
                 Nothing was sent.
         """
-        return await self._rooms().uploads.one(source, filename)
+        return await self._components().uploads.one(source, filename)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
@@ -301,17 +301,17 @@ class Keevx(Session):
             APIError, ConnectionFailed: Keevx could not say where an expired result lies now.
         """
         what, where = _result_of(task_or_url), settings.destination("destination", destination)
-        return await self._rooms().jobs.download(what, where, overwrite=overwrite)
+        return await self._components().jobs.download(what, where, overwrite=overwrite)
 
     def _fan_out(
-        self, requests: Requests[R], work_of: Callable[[Jobs], Work], concurrency: int
+        self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
-        settings.several(requests)
-        concurrency = settings.whole("concurrency", concurrency)
+        settings.check_iterable(requests)
+        concurrency = settings.check_whole("concurrency", concurrency)
         grace = self._setup.retry.grace
 
-        def begin() -> Work:
-            return work_of(self._rooms().jobs)  # opens the journal
+        def begin() -> Job:
+            return work_of(self._components().jobs)  # opens the journal
 
         fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
@@ -330,7 +330,7 @@ def _result_of(value: object) -> Task | str:
     raise DownloadError(f"must be a Task or the URL of a result (got {shown(value)})")
 
 
-async def knock(api_key: str | None = None, **given: Any) -> None:
+async def check_credentials(api_key: str | None = None, **given: Any) -> None:
     """Ask about a task that is not there: tells a wrong key or host before anything is paid.
 
     Args:

@@ -10,11 +10,11 @@ from ..journal import JournalProtocol
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
-MOST_LEARNED = 100_000
+MAX_REMEMBERED = 100_000
 """Ids remembered whose prefix does not tell their kind; the oldest are forgotten."""
 
 
-class Kinship:
+class KindResolver:
     """Knows each task's kind: from what it was told, from the id's prefix, from the journal.
 
     Args:
@@ -25,17 +25,17 @@ class Kinship:
         self._journal = journal
         self._learned: OrderedDict[str, Kind] = OrderedDict()
 
-    def learn(self, task_ids: Iterable[str], kind: Kind) -> None:
+    def remember(self, task_ids: Iterable[str], kind: Kind) -> None:
         """Remember the kind of tasks, as far as their ids do not tell it."""
         for task_id in task_ids:
             if kind_by_id(task_id) is kind:
                 self._learned.pop(task_id, None)  # another may have been said of it by mistake
             else:
                 self._learned[task_id] = kind
-                if len(self._learned) > MOST_LEARNED:
+                if len(self._learned) > MAX_REMEMBERED:
                     self._learned.popitem(last=False)
 
-    def told(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
+    def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
         """Return ids, whose kind is remembered if the caller names it.
 
         Raises:
@@ -43,20 +43,20 @@ class Kinship:
         """
         told = tuple(task_ids)
         if kind is not None:
-            self.learn(told, kind_by_name(kind))
+            self.remember(told, kind_by_name(kind))
         return told
 
-    def known(self, task_id: str) -> Kind | None:
+    def lookup(self, task_id: str) -> Kind | None:
         """Return the kind that was learned, or that the prefix tells."""
         return self._learned.get(task_id) or kind_by_id(task_id)
 
-    async def of(self, task_id: str) -> Kind:
+    async def resolve(self, task_id: str) -> Kind:
         """Return a task's kind.
 
         Raises:
             InvalidRequest: nothing tells it.
         """
-        kind = self.known(task_id) or await self._recorded(task_id)
+        kind = self.lookup(task_id) or await self._recorded(task_id)
         if kind is None:
             message = (
                 f"{task_id!r} does not tell its kind; give kind=, one of {', '.join(REQUESTS)}"
@@ -70,5 +70,5 @@ class Kinship:
         entry = await self._journal.find_entry(key) if key is not None else None
         if entry is None:
             return None
-        self.learn([task_id], kind_by_name(entry.kind))
-        return self.known(task_id)
+        self.remember([task_id], kind_by_name(entry.kind))
+        return self.lookup(task_id)

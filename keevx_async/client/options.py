@@ -65,7 +65,7 @@ def _without_password(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", url)
 
 
-def offered(url: str) -> Mapping[str, tuple[str, ...]]:
+def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
     """Return what the edition at a base URL lists; nothing where all is offered."""
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
@@ -116,7 +116,7 @@ def _extra_headers(given: object) -> Iterator[tuple[str, str]]:
 def timeout(given: object) -> aiohttp.ClientTimeout:
     """Return the timeout of one exchange: of seconds, or the ``aiohttp.ClientTimeout`` given."""
     if not (hasattr(given, "sock_connect") and hasattr(given, "total")):
-        return exchange_timeout(positive("timeout", given))
+        return exchange_timeout(check_positive("timeout", given))
     for name in ("total", "connect", "sock_connect", "sock_read"):
         seconds = getattr(given, name, None)
         if seconds is not None and not _is_wait(seconds):
@@ -186,7 +186,7 @@ def destination(name: str, given: object) -> str | os.PathLike[str]:
     raise ConfigurationError(f"{name} must be a path (got {shown(given)})")
 
 
-def positive(name: str, value: object) -> float:
+def check_positive(name: str, value: object) -> float:
     """Return value if it is a number above 0."""
     number = _number(value)
     if number is None or not 0 < number < math.inf:
@@ -209,7 +209,7 @@ def _in_seconds(value: object) -> str:
     return "; give its total_seconds()" if isinstance(value, timedelta) else ""
 
 
-def whole(name: str, value: object) -> int:
+def check_whole(name: str, value: object) -> int:
     """Return value if it is a whole number from 1."""
     number = to_int(cast(int, value))
     if not is_int(number) or number < 1:
@@ -217,7 +217,7 @@ def whole(name: str, value: object) -> int:
     return number
 
 
-def several(requests: object) -> None:
+def check_iterable(requests: object) -> None:
     """Refuse what cannot be a list of requests, such as one request, a text or a mapping.
 
     Raises:

@@ -29,7 +29,7 @@ from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.uploads import Uploaded, Uploads
 from .jobs import Jobs
-from .kind_lookup import Kinship
+from .kind_lookup import KindResolver
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
@@ -42,25 +42,25 @@ FEW = 1.0
 
 
 @frozen
-class Setup:
+class ClientConfig:
     """What outlives an event loop."""
 
     transport: AiohttpTransport
     retry: RetryPolicy
     polling: PollPolicy
-    pacer: AdaptiveRate
+    rate: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
     callbacks: CallbackReceiver | None
     emit: Emit | None
-    kinship: Kinship
-    offers: Availability
+    kinds: KindResolver
+    availability: Availability
     uploaded: Uploaded = field(factory=Uploaded)
     owners: Owners = field(factory=Owners)
-    gate: SharedLimit | None = None
+    shared_limit: SharedLimit | None = None
 
 
-class Lessons:
+class DurationStore:
     """What earlier runs learned of how long tasks last, and this one; never worth an error.
 
     Args:
@@ -72,7 +72,7 @@ class Lessons:
         self._journal = journal
         self._read = False
 
-    async def read(self) -> None:
+    async def load(self) -> None:
         """Take in what earlier runs learned; call it before a task is scheduled."""
         if self._read:
             return
@@ -82,30 +82,30 @@ class Lessons:
                 self._read = True
                 self.durations.load(known)
 
-    async def keep(self) -> None:
+    async def save(self) -> None:
         """Keep what was learned for the next run."""
         if self._read:
             with suppress(JournalError):
                 await self._journal.set_note(DURATIONS, json.dumps(self.durations.dump()))
 
 
-class Runtime:
+class Components:
     """The rooms of one event loop."""
 
-    def __init__(self, setup: Setup, lessons: Lessons) -> None:
+    def __init__(self, setup: ClientConfig, lessons: DurationStore) -> None:
         transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
         patience = setup.retry.deadline
-        lane = Throttle(setup.pacer, setup.max_connections, patience, setup.emit, setup.gate)
+        lane = Throttle(setup.rate, setup.max_connections, patience, setup.emit, setup.shared_limit)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
-        self.kinship = setup.kinship
+        self.kinds = setup.kinds
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        self.querier = ApiClient(transport, retrier, host, setup.kinship)
-        self.uploads = Uploads(self.querier, retrier, setup.uploaded)
-        polling = setup.polling if setup.callbacks is None else seldom(setup.polling)
-        self.watcher = Poller(self._ask, polling, setup.emit, lessons.durations)
-        self.settlements = (
-            Reconciler(setup.callbacks, self.querier.status, self.watcher.wake, setup.journal)
+        self.api = ApiClient(transport, retrier, host, setup.kinds)
+        self.uploads = Uploads(self.api, retrier, setup.uploaded)
+        polling = setup.polling if setup.callbacks is None else with_callbacks(setup.polling)
+        self.poller = Poller(self._ask, polling, setup.emit, lessons.durations)
+        self.reconciler = (
+            Reconciler(setup.callbacks, self.api.status, self.poller.wake, setup.journal)
             if setup.callbacks
             else None
         )
@@ -115,8 +115,8 @@ class Runtime:
             lane,
             self.uploads.files,
             setup.journal,
-            self.settlements,
-            setup.offers,
+            self.reconciler,
+            setup.availability,
             host,
             setup.owners,
             setup.emit,
@@ -124,36 +124,36 @@ class Runtime:
         self.downloads = Downloads(transport, retrier)
         self.jobs = Jobs(
             creator,
-            self.watcher,
-            self.querier,
+            self.poller,
+            self.api,
             self.downloads,
             setup.journal,
-            self.settlements,
-            setup.kinship,
-            lessons.read,
+            self.reconciler,
+            setup.kinds,
+            lessons.load,
             setup.polling.timeout,
         )
         self._lessons = lessons
 
     async def _ask(self, task_id: str) -> Task:
         """Ask about a task, unless that was just done because a callback told of it."""
-        known = self.settlements.end_of(task_id) if self.settlements is not None else None
-        return known or await self.querier.status_once(task_id)
+        known = self.reconciler.end_of(task_id) if self.reconciler is not None else None
+        return known or await self.api.status_once(task_id)
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Take no more callbacks: the event loop is left behind."""
-        if self.settlements is not None:
-            self.settlements.detach()
+        if self.reconciler is not None:
+            self.reconciler.detach()
 
     async def close(self) -> None:
         """Stop all that asks, uploads, downloads or takes callbacks, even where it is cancelled."""
         async with AsyncExitStack() as last_first:
-            last_first.push_async_callback(self._lessons.keep)
-            last_first.push_async_callback(self.watcher.close)
+            last_first.push_async_callback(self._lessons.save)
+            last_first.push_async_callback(self.poller.close)
             last_first.push_async_callback(self.downloads.close)
             last_first.push_async_callback(self.uploads.close)
-            if self.settlements is not None:
-                last_first.push_async_callback(self.settlements.close)
+            if self.reconciler is not None:
+                last_first.push_async_callback(self.reconciler.close)
 
 
 def _parsed(text: str | None) -> object:
@@ -163,7 +163,7 @@ def _parsed(text: str | None) -> object:
         return {}
 
 
-def seldom(policy: PollPolicy) -> PollPolicy:
+def with_callbacks(policy: PollPolicy) -> PollPolicy:
     """Return a policy for tasks whose callbacks are due: it checks on those that never come."""
     return evolve(
         policy,

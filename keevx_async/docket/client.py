@@ -15,9 +15,9 @@ from typing import Any, Literal, cast
 from attrs import evolve, field, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
-from ..client.jobs import PATIENCE
+from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..client.options import DEFAULT_TIMEOUT, whole
+from ..client.options import DEFAULT_TIMEOUT, check_whole
 from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..journal import Entry, State, resubmits
 from ..journal.redis.journal import RedisJournal
@@ -71,7 +71,7 @@ class WorkerSettings:
     def __attrs_post_init__(self) -> None:
         if self.rate is not None:
             quota(self.rate)
-        whole("concurrency", self.concurrency)
+        check_whole("concurrency", self.concurrency)
         resubmits("on_uncertain", self.on_uncertain)
 
 
@@ -107,7 +107,7 @@ def request_of(entry: Entry) -> Request:
 def patience(kind: str, polling: PollPolicy) -> float:
     """Return the seconds that a task of a kind is waited for."""
     if isinstance(polling.timeout, NotGiven):
-        return PATIENCE * kind_by_name(kind).max_seconds
+        return WAIT_FACTOR * kind_by_name(kind).max_seconds
     return math.inf if polling.timeout is None else polling.timeout
 
 
@@ -201,7 +201,7 @@ class Member(Keevx):
         watched = evolve(watched, born=min(watched.born, time.time()))
         kind = kind_by_name(watched.kind)
         try:
-            task = await self._rooms().querier.status_once(watched.task_id, kind)
+            task = await self._components().api.status_once(watched.task_id, kind)
         except KeevxError as error:
             log.debug("status of %s: %s", watched.task_id, error)
             held = self._polling.longest if isinstance(error, RateLimitError) else 0.0
@@ -235,8 +235,8 @@ class Member(Keevx):
         return watched, max(at_least, min(at_most, wait))
 
     async def _learned(self) -> PollIntervals:
-        self._rooms()
-        await self._lessons.read()
+        self._components()
+        await self._lessons.load()
         if self._waits is None:
             self._waits = PollIntervals(self._polling, self._lessons.durations)
         return self._waits

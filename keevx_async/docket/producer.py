@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..client.fanout import FanOut, Follow, Guard, Work
+from ..client.fanout import FanOut, FollowUp, Guard, Job
 from ..client.jobs import Jobs, KeyOf
 from ..client.keevx import Keevx, Requests
 from ..client.options import DEFAULT_CONCURRENCY
@@ -37,20 +37,20 @@ class Feeder(Keevx):
         """Have the fleet make many creates, and bring the results home; as of ``Keevx``."""
         names = None if download is None else Names(download)
 
-        def work_of(jobs: Jobs) -> Work:
+        def work_of(jobs: Jobs) -> Job:
             return _fed(self._docket, jobs, names, key)
 
         return self._fan_out(requests, work_of, concurrency)
 
 
-def _fed(docket: KeevxDocket, jobs: Jobs, names: Names | None, key: KeyOf[Any] | None) -> Work:
+def _fed(docket: KeevxDocket, jobs: Jobs, names: Names | None, key: KeyOf[Any] | None) -> Job:
     """Return work that adds a request, and goes on as a client does once the fleet is done."""
 
     async def follow(outcome: Outcome[Any]) -> None:
         outcome.task_ids = (await docket.end_of(outcome.key)).entry.task_ids
         await jobs.finish(outcome, names)
 
-    async def work(outcome: Outcome[Any], _: Guard) -> Follow:
+    async def work(outcome: Outcome[Any], _: Guard) -> FollowUp:
         request = outcome.request
         outcome.key = await docket.add(request, key=key(request) if key else None)
         outcome.error = WaitTimeout(())  # holds if the wait is cut short: the fleet goes on

@@ -15,7 +15,7 @@ from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
-from ..client.jobs import KeyOf, checked, succeeded
+from ..client.jobs import KeyOf, check_request, raise_for_failed
 from ..errors import (
     APIError,
     ConfigurationError,
@@ -180,7 +180,7 @@ class KeevxDocket:
             raise (await self._late(so_far) if so_far else WaitTimeout(())) from None
         if None in end.records:
             raise await self._late(end)
-        return succeeded(tuple(one.task for one in end.records if one is not None))
+        return raise_for_failed(tuple(one.task for one in end.records if one is not None))
 
     async def progress(self) -> dict[str, int]:
         """Return how many creates are in each state, and how many tasks ended how."""
@@ -292,7 +292,7 @@ def _portable(request: Request) -> Request:
     Raises:
         InvalidRequest: it names a local file.
     """
-    files = checked(request).local_files()
+    files = check_request(request).local_files()
     if files:
         message = "workers may be on other machines; upload it, and give the URL"
         raise InvalidRequest(

@@ -12,7 +12,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from throttled.asyncio import Quota, RedisStore, Throttled, per_duration
 
-from ..client.options import positive
+from ..client.options import check_positive
 from ..errors import ConfigurationError
 
 log = logging.getLogger("keevx_async")
@@ -25,7 +25,7 @@ LOOK = 0.05
 
 def quota(rate: float) -> Quota:
     """Return what lets ``rate`` creates go a second, and a burst of a fifth of it."""
-    exact = Fraction(positive("rate", rate)).limit_denominator(
+    exact = Fraction(check_positive("rate", rate)).limit_denominator(
         1_000
     )  # throttled-py's periods are whole seconds
     if not exact:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from ..client.kind_lookup import Kinship
+from ..client.kind_lookup import KindResolver
 from ..errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
@@ -147,7 +147,9 @@ class ApiClient:
         kinship: knows where a task is asked about.
     """
 
-    def __init__(self, exchange: Transport, retrier: Retrier, host: Host, kinship: Kinship) -> None:
+    def __init__(
+        self, exchange: Transport, retrier: Retrier, host: Host, kinship: KindResolver
+    ) -> None:
         self._exchange = exchange
         self._retrier = retrier
         self._host = host
@@ -166,7 +168,7 @@ class ApiClient:
             raise again.error from again.__cause__
 
     async def _status(self, task_id: str, kind: Kind | None = None) -> Task:
-        kind = kind or await self._kinds.of(task_id)
+        kind = kind or await self._kinds.resolve(task_id)
         reply, envelope = await self.get(HttpRequest("GET", query_path(kind, task_id)), kind.codes)
         task = decode_task(envelope.data, kind)
         if task is None or task.task_id != task_id:

@@ -13,7 +13,7 @@ from attrs import frozen
 from cyclopts import Parameter
 
 from keevx_async.client.fanout import FanOut
-from keevx_async.client.keevx import Keevx, knock
+from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import KeevxError
 from keevx_async.journal import Journal
 from keevx_async.models.request import Request
@@ -199,7 +199,7 @@ def stopping(report: Report, polite: str) -> Callable[[int], None]:
 
 
 async def _run(run: Run, report: Report) -> int:
-    await knock()
+    await check_credentials()
     prompts = Prompts(run.source)
     async with _client(run, report) as keevx:
         asked = knowing_languages(keevx, prompts)
