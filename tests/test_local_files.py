@@ -14,7 +14,7 @@ import pytest
 from keevx_async import ImageGenerate, UploadError, VideoTranslate
 from keevx_async.http.transport import AiohttpTransport
 from keevx_async.testing import Emulator
-from keevx_async.transfer.images import MAX_UPLOAD, glance
+from keevx_async.transfer.images import MAX_UPLOAD, sniff
 from keevx_async.transfer.uploads import SLOWEST
 from tests.test_cli import keevx, written
 from tests.test_client import a_request, keevx_of, speaking
@@ -112,17 +112,17 @@ def test_a_file_that_was_cut_anywhere_is_told(name: str, tmp_path: Path) -> None
     for size in range(40, len(whole)):
         path.write_bytes(whole[:size])
         with pytest.raises(UploadError, match=f"is cut short: the end of the {name} file"):
-            glance(path)
+            sniff(path)
     for more in (b"", b"\0\0", b"more after its end"):
         path.write_bytes(whole + more)
-        assert glance(path).name == name
+        assert sniff(path).name == name
 
 
 def test_an_empty_file_is_told_to_be_empty(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.touch()
     with pytest.raises(UploadError, match=r"a\.png is empty \(0 bytes\)"):
-        glance(path)
+        sniff(path)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_empty_file_is_told_to_be_empty(tmp_path: Path) -> None:
 def test_what_its_structure_does_not_tell_is_let_through(stub: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(stub)
-    glance(path)
+    sniff(path)
 
 
 @pytest.mark.asyncio

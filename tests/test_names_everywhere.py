@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import Outcome, Task
-from keevx_async.transfer.paths import LONGEST_NAME, Names, safe_name
+from keevx_async.transfer.paths import MAX_NAME_BYTES, OutputNames, safe_name
 from tests.test_client import a_request
 
 TASK = Task(task_id="i2v-7", status="SUCCEEDED", video_url="https://cdn.example/a/b.mp4")
@@ -69,7 +69,7 @@ def test_what_only_looks_like_a_device_stays(name: str) -> None:
     ],
 )
 def test_no_template_makes_a_device(template: str, index: int, key: str, expected: str) -> None:
-    with Names(template).name(TASK, Outcome(index, a_request(), key), set()) as (path, _):
+    with OutputNames(template).name(TASK, Outcome(index, a_request(), key), set()) as (path, _):
         assert path == Path(expected)
 
 
@@ -77,7 +77,7 @@ def test_no_template_makes_a_device(template: str, index: int, key: str, expecte
 def test_any_text_becomes_a_name_that_can_be_written(text: str) -> None:
     name = safe_name(text)
     assert name
-    assert len(os.fsencode(name)) <= LONGEST_NAME + 1
+    assert len(os.fsencode(name)) <= MAX_NAME_BYTES + 1
     assert not set(name) & set('/\\:*?"<>|\0')
     assert safe_name(name) == name
     assert name == name.strip(" .")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, FanOut, Outcome, Task
 from keevx_async.testing import Emulator
-from keevx_async.transfer.paths import FIELDS, Names, Template, target_of
+from keevx_async.transfer.paths import FIELDS, OutputNames, Template, target_of
 from tests.test_client import a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_media import left_in
 
@@ -26,7 +26,7 @@ def named(
     taken: set[str] | None = None,
 ) -> tuple[Path, bool]:
     outcome = Outcome(index, a_request(), key)
-    with Names(template).name(task, outcome, set() if taken is None else taken) as found:
+    with OutputNames(template).name(task, outcome, set() if taken is None else taken) as found:
         return found
 
 
@@ -47,7 +47,7 @@ def named(
 def test_the_folder_of_a_template_is_what_stands_before_its_first_field(
     destination: str, folder: str
 ) -> None:
-    assert Names(destination).folder == Path(folder)
+    assert OutputNames(destination).folder == Path(folder)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_no_key_and_no_id_leaves_the_folder(key: str) -> None:
 def test_no_value_whatever_leaves_the_folder(key: str, task_id: str, template: str) -> None:
     outcome = Outcome(0, a_request(), key)
     task = Task(task_id=task_id, status="SUCCEEDED")
-    with Names(f"out/{template}").name(task, outcome, set()) as (path, _):
+    with OutputNames(f"out/{template}").name(task, outcome, set()) as (path, _):
         parts = path.parts
     assert parts[0] == "out"
     assert len(parts) == template.count("/") + 2
@@ -132,7 +132,7 @@ def test_a_long_key_leaves_room_for_the_rest() -> None:
 def test_a_name_under_way_or_of_another_file_is_not_given_again(tmp_path: Path) -> None:
     template = f"{tmp_path}/{{key}}"
     taken: set[str] = set()
-    names, outcome = Names(template), Outcome(0, a_request(), "Owl")
+    names, outcome = OutputNames(template), Outcome(0, a_request(), "Owl")
     with (
         names.name(TASK, outcome, taken) as (first, _),
         names.name(TASK, outcome, taken) as (second, mine),

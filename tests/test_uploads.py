@@ -30,7 +30,7 @@ from keevx_async.http.retry import Retrier
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.journal import NullJournal
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transfer.images import look
+from keevx_async.transfer.images import inspect
 from keevx_async.transfer.uploads import URL_LIFE, Uploaded, Uploads, remember
 from tests.conftest import FakeClock
 from tests.test_client import RETRY, a_request, keevx_of, speaking
@@ -268,7 +268,7 @@ async def test_a_file_that_lies_untouched_is_read_once(
 
     def counted(path: Path, formats: tuple[str, ...]) -> Any:
         looked.append(path)
-        return look(path, formats)
+        return inspect(path, formats)
 
     monkeypatch.setattr("keevx_async.transfer.images.SETTLED", settled)
     monkeypatch.setattr("keevx_async.transfer.uploads.look", counted)
@@ -313,7 +313,7 @@ async def test_one_that_is_cancelled_as_its_upload_ends_is_cancelled_and_nothing
             return await ending
 
         monkeypatch.setattr(uploads, "_send", send)
-        waiting = asyncio.ensure_future(uploads.one(images(tmp_path, 1)[0], None))
+        waiting = asyncio.ensure_future(uploads.upload(images(tmp_path, 1)[0], None))
         await joining.wait()
         ending.set_result("https://example.com/a.png")
         asyncio.get_running_loop().call_soon(waiting.cancel)  # after the upload, before its joiner

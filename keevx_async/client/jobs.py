@@ -40,7 +40,7 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import Planned, Submitter
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.parts import Brought
-from ..transfer.paths import Destination, Names, files_of, target_of
+from ..transfer.paths import Destination, OutputNames, files_of, target_of
 from .fanout import FollowUp, Guard, Job
 from .kind_lookup import KindResolver
 
@@ -209,7 +209,7 @@ class Jobs:
             )
         return task, brought
 
-    async def _fetch_results(self, task: Task, outcome: Outcome[Any], names: Names) -> None:
+    async def _fetch_results(self, task: Task, outcome: Outcome[Any], names: OutputNames) -> None:
         """Download a task's results, but for those that were, and are still there and whole."""
         record = await self._journal.find_task(task.task_id)
         there: Sequence[Path] = ()
@@ -245,7 +245,7 @@ class Jobs:
 
         return work
 
-    def generating(self, key: KeyOf[Any] | None, names: Names | None) -> Job:
+    def generating(self, key: KeyOf[Any] | None, names: OutputNames | None) -> Job:
         """Return the work of ``generate_many``: waiting and downloading need no slot."""
         submit = self.submitting(key)
 
@@ -272,7 +272,7 @@ class Jobs:
 
         return work
 
-    async def finish(self, outcome: Outcome[Any], names: Names | None) -> None:
+    async def finish(self, outcome: Outcome[Any], names: OutputNames | None) -> None:
         """Wait for the tasks of an outcome that has their ids, and bring the results home.
 
         Raises:
@@ -312,7 +312,7 @@ class Jobs:
     async def _ids_so_far(self, key: str) -> tuple[str, ...]:
         return await self._settlements.ids_so_far(key) if self._settlements is not None else ()
 
-    async def _download_results(self, outcome: Outcome[Any], names: Names) -> None:
+    async def _download_results(self, outcome: Outcome[Any], names: OutputNames) -> None:
         for task in outcome.tasks:
             if task.succeeded:
                 await self._fetch_results(task, outcome, names)

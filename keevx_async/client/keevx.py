@@ -18,7 +18,7 @@ from ..models.validators import key_of, shown, task_id_of, task_ids_of
 from ..settings import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
-from ..transfer.paths import Destination, Names
+from ..transfer.paths import Destination, OutputNames
 from . import options as settings
 from .base import ClientBase
 from .fanout import FanOut, Job
@@ -241,7 +241,9 @@ class Keevx(ClientBase):
             ConfigurationError: the template cannot name the results, or as ``submit_many``.
         """
         settings.hook("key", key)
-        names = None if download is None else Names(settings.destination("download", download))
+        names = (
+            None if download is None else OutputNames(settings.destination("download", download))
+        )
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def target_languages(self) -> tuple[str, ...]:
@@ -276,7 +278,7 @@ class Keevx(ClientBase):
             UploadError: it cannot be read, is too large, empty, cut short or of another type.
                 Nothing was sent.
         """
-        return await self._components().uploads.one(source, filename)
+        return await self._components().uploads.upload(source, filename)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False

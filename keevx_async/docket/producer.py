@@ -10,7 +10,7 @@ from ..client.keevx import Keevx, Requests
 from ..client.options import DEFAULT_CONCURRENCY
 from ..errors import WaitTimeout
 from ..models.tasks import Outcome, R
-from ..transfer.paths import Destination, Names
+from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket
 
 
@@ -35,7 +35,7 @@ class Feeder(Keevx):
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
         """Have the fleet make many creates, and bring the results home; as of ``Keevx``."""
-        names = None if download is None else Names(download)
+        names = None if download is None else OutputNames(download)
 
         def work_of(jobs: Jobs) -> Job:
             return _fed(self._docket, jobs, names, key)
@@ -43,7 +43,7 @@ class Feeder(Keevx):
         return self._fan_out(requests, work_of, concurrency)
 
 
-def _fed(docket: KeevxDocket, jobs: Jobs, names: Names | None, key: KeyOf[Any] | None) -> Job:
+def _fed(docket: KeevxDocket, jobs: Jobs, names: OutputNames | None, key: KeyOf[Any] | None) -> Job:
     """Return work that adds a request, and goes on as a client does once the fleet is done."""
 
     async def follow(outcome: Outcome[Any]) -> None:

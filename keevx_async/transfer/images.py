@@ -24,12 +24,12 @@ MAX_UPLOAD = 20 * 1024 * 1024
 ALL_FORMATS = tuple(one.name for one in MEDIA_TYPES)
 
 CHUNK = 256 * 1024
-SETTLED = 2.0
+SETTLE_SECONDS = 2.0
 """Seconds: a file written to more lately may change again and keep its times and size, as file
 systems tell time in steps (what git calls a racy entry)."""
 
 
-class Version(NamedTuple):
+class Fingerprint(NamedTuple):
     """What tells that a file is no longer what it was."""
 
     device: int
@@ -39,7 +39,7 @@ class Version(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Version:
+    def of(cls, found: os.stat_result) -> Fingerprint:
         """Return the version that a stat has found."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -76,7 +76,7 @@ class Image:
 
     digest: str
     type: MediaType
-    version: Version
+    version: Fingerprint
     settled: bool
 
     @contextmanager
@@ -86,7 +86,7 @@ class Image:
         Raises:
             ChangedError: it is not, or has not.
         """
-        with _telling(path), _Steady(path, self.version.size) as file:
+        with _read_errors(path), _Steady(path, self.version.size) as file:
             self._compare(os.fstat(file.fileno()))
             try:
                 yield file
@@ -96,24 +96,24 @@ class Image:
             self._compare(os.stat(path))
 
     def _compare(self, found: os.stat_result) -> None:
-        if Version.of(found) != self.version:
+        if Fingerprint.of(found) != self.version:
             raise ChangedError
 
 
-def version_of(path: Path) -> Version:
+def fingerprint(path: Path) -> Fingerprint:
     """Return what a file is like now.
 
     Raises:
         UploadError: it cannot be read, or is not a regular file.
     """
-    with _telling(path):
+    with _read_errors(path):
         found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):  # a pipe can be read once only, a folder not at all
         raise UploadError(f"cannot read {path}: it is not a regular file; give its bytes instead")
-    return Version.of(found)
+    return Fingerprint.of(found)
 
 
-def look(path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
+def inspect(path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
     """Read a file through, a piece at a time, and say what it is.
 
     Args:
@@ -123,19 +123,19 @@ def look(path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
     Raises:
         UploadError: it cannot be read, is too large, empty, cut short, or none of formats.
     """
-    version = version_of(path)
+    version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size
-    with _telling(path), open(path, "rb") as file:
-        kind = checked(str(path), file, version.size, formats)
+    with _read_errors(path), open(path, "rb") as file:
+        kind = check_image(str(path), file, version.size, formats)
         file.seek(0)
         while left > 0 and (piece := file.read(min(CHUNK, left))):
             left -= len(piece)
             digest.update(piece)
     touched = max(version.modified, version.changed) / 1e9
-    return Image(digest.hexdigest(), kind, version, time.time() - touched > SETTLED)
+    return Image(digest.hexdigest(), kind, version, time.time() - touched > SETTLE_SECONDS)
 
 
-def glance(path: Path, formats: Collection[str] = ALL_FORMATS) -> MediaType:
+def sniff(path: Path, formats: Collection[str] = ALL_FORMATS) -> MediaType:
     """Return what a file is, of which only what tells that is read.
 
     Args:
@@ -145,9 +145,9 @@ def glance(path: Path, formats: Collection[str] = ALL_FORMATS) -> MediaType:
     Raises:
         UploadError: as ``look``.
     """
-    size = version_of(path).size
-    with _telling(path), open(path, "rb") as file:
-        return checked(str(path), file, size, formats)
+    size = fingerprint(path).size
+    with _read_errors(path), open(path, "rb") as file:
+        return check_image(str(path), file, size, formats)
 
 
 def read(source: object) -> tuple[bytes, MediaType]:
@@ -160,7 +160,7 @@ def read(source: object) -> tuple[bytes, MediaType]:
         data, what = bytes(source), "the data"
     else:
         data, what = _read(source), f"the file {shown(getattr(source, 'name', source))}"
-    return data, checked(what, io.BytesIO(data), len(data))
+    return data, check_image(what, io.BytesIO(data), len(data))
 
 
 def _read(file: object) -> bytes:
@@ -172,7 +172,7 @@ def _read(file: object) -> bytes:
         raise UploadError(f"must be a path, bytes or a binary file (got {shown(file)})")
     pieces: list[bytes] = []
     size = 0
-    with _telling(f"the file {shown(getattr(file, 'name', file))}"):
+    with _read_errors(f"the file {shown(getattr(file, 'name', file))}"):
         while piece := reading(CHUNK):
             if not isinstance(piece, bytes | bytearray | memoryview):
                 raise UploadError(_not_binary(file, piece))
@@ -205,7 +205,7 @@ def _is_video(kind: MediaType | None) -> bool:
     return kind is not None and kind.media_type.startswith("video/")
 
 
-def checked(
+def check_image(
     what: str, file: BinaryIO, size: int, formats: Collection[str] = ALL_FORMATS
 ) -> MediaType:
     """Return the type of a file.
@@ -258,7 +258,7 @@ def _wrong_type(found: str | None, formats: Collection[str]) -> str:
 
 
 @contextmanager
-def _telling(what: object) -> Generator[None]:
+def _read_errors(what: object) -> Generator[None]:
     """Raise what an operating system says of a file as an UploadError."""
     try:
         yield

@@ -20,14 +20,14 @@ from .addresses import file_name
 
 Destination = str | os.PathLike[str]
 
-LONGEST_NAME = 150
+MAX_NAME_BYTES = 150
 """Bytes of UTF-8; file systems take 255, and a part's name is longer than its target's."""
-LONGEST_KEY = 80
+MAX_KEY_BYTES = 80
 """Bytes, so that an id and an index beside a key still fit into a name."""
 
 FIELDS: Mapping[str, str | int] = {"index": 0, "task_id": "i2v-0", "key": "key", "model": "V"}
 """What a template may name, each with a value such as it will have."""
-_TELLING = ("index", "task_id", "key")
+_DISTINGUISHING = ("index", "task_id", "key")
 _DEVICE = re.compile(
     r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
 )
@@ -49,7 +49,7 @@ def safe_name(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
     clean = re.sub("\0+", "_", clean).strip(" .")
-    short = clean.encode()[-LONGEST_NAME:].decode(errors="ignore").strip(" .") or "result"
+    short = clean.encode()[-MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "result"
     return _not_a_device(short)
 
 
@@ -204,7 +204,7 @@ class Template:
         )
 
 
-class Names:
+class OutputNames:
     """Names the results of a fan-out: no two alike, and none like another task's file.
 
     Args:
@@ -219,7 +219,7 @@ class Names:
         # With a separator at its end: a folder may be named like a file, "run.2026".
         self._folder = os.path.join(text, "")
         self._template = Template(text, tuple(FIELDS)) if _is_template(text) else None
-        if self._template and self._template.fields.isdisjoint(_TELLING):
+        if self._template and self._template.fields.isdisjoint(_DISTINGUISHING):
             raise ConfigurationError(
                 f"the template {text!r} names every video alike; "
                 "put {task_id}, {key} or {index} into it"
@@ -244,9 +244,9 @@ class Names:
         path = self._path(task, outcome)
         mine = self._holds_id(path, task)
         if not mine:
-            numbered = (path.with_stem(path.stem + end) for end in _endings())
+            numbered = (path.with_stem(path.stem + end) for end in _suffixes())
             path = next(one for one in numbered if _are_free(task, one, taken))
-        marks = {_mark(one) for one in files_of(task, path).values()}
+        marks = {_casefolded(one) for one in files_of(task, path).values()}
         taken |= marks
         try:
             yield path, mine
@@ -256,7 +256,7 @@ class Names:
     def _path(self, task: Task, outcome: Outcome) -> Path:
         if self._template is None:
             return target_of(task, self._folder)
-        key = safe_name(outcome.key).encode()[:LONGEST_KEY].decode(errors="ignore")
+        key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
         kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
         model = safe_name(str(getattr(outcome.request, "model", kind)))
         return self._template.path(task, {"index": outcome.index, "key": key, "model": model})
@@ -266,15 +266,15 @@ class Names:
         return named and safe_name(task.task_id) in str(path)  # it may have been cut
 
 
-def _endings() -> Iterator[str]:
+def _suffixes() -> Iterator[str]:
     yield ""
     yield from (f"-{number}" for number in count(2))
 
 
 def _are_free(task: Task, path: Path, taken: set[str]) -> bool:
     files = files_of(task, path).values()
-    return not any(_mark(one) in taken or os.path.lexists(one) for one in files)
+    return not any(_casefolded(one) in taken or os.path.lexists(one) for one in files)
 
 
-def _mark(path: Path) -> str:
+def _casefolded(path: Path) -> str:
     return str(path).casefold()  # as some file systems read names

@@ -23,12 +23,12 @@ from ..models.validators import shown
 from .images import (
     ALL_FORMATS,
     ChangedError,
+    Fingerprint,
     Image,
-    Version,
-    look,
+    fingerprint,
+    inspect,
     read,
     require_format,
-    version_of,
 )
 from .media_types import MediaType
 from .paths import safe_name
@@ -37,9 +37,9 @@ PARALLEL_UPLOADS = 4
 URL_LIFE = 3600.0
 """Seconds for which an upload's URL is used again. How long Keevx keeps an upload is documented
 nowhere; an hour is far below the 7 days of results, and renewing one an hour costs nothing."""
-MOST_KNOWN = 10_000
+MAX_REMEMBERED = 10_000
 """Files remembered by a client, so that a stream of any length stays small."""
-LOOKS = 3
+MAX_ATTEMPTS_ON_CHANGE = 3
 SLOWEST = 64 * 1024
 """Bytes per second. An upload is given its size by this on top of the timeout of an exchange, so
 that neither a long video nor a slow line runs into it."""
@@ -65,7 +65,7 @@ class Uploaded:
         urls: where uploads lie, and when that was learned, in seconds of a monotonic clock.
     """
 
-    images: dict[Version, Image] = field(factory=dict[Version, Image])
+    images: dict[Fingerprint, Image] = field(factory=dict[Fingerprint, Image])
     urls: dict[Upload, tuple[str, float]] = field(factory=dict[Upload, tuple[str, float]])
 
 
@@ -112,7 +112,7 @@ class Uploads:
         sent = map(self._file, distinct, images, [None] * len(distinct))
         return dict(zip(distinct, await _all(sent), strict=True))
 
-    async def one(self, source: Source, filename: str | None) -> str:
+    async def upload(self, source: Source, filename: str | None) -> str:
         """Return a file's URL: of bytes or a binary file always a new one.
 
         Raises:
@@ -137,17 +137,17 @@ class Uploads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
-        version = await asyncio.to_thread(version_of, path)
+        version = await asyncio.to_thread(fingerprint, path)
         if (image := self._known.images.get(version)) is not None:
             require_format(path, image.type, formats)  # another kind of job may have named it
             return image
-        image = await asyncio.to_thread(look, path, formats)
+        image = await asyncio.to_thread(inspect, path, formats)
         if image.settled:
             remember(self._known.images, image.version, image)
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
-        for _ in range(LOOKS):
+        for _ in range(MAX_ATTEMPTS_ON_CHANGE):
             try:
                 return await self._shared(path, image, filename)
             except ChangedError:
@@ -224,7 +224,7 @@ def remember(known: dict[K, T], key: K, value: T) -> None:
     """Put a value in; the one that was put in first leaves when there are too many."""
     known.pop(key, None)  # to the end of the row
     known[key] = value
-    if len(known) > MOST_KNOWN:
+    if len(known) > MAX_REMEMBERED:
         del known[next(iter(known))]
 
 

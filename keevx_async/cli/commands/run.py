@@ -18,7 +18,7 @@ from keevx_async.errors import KeevxError
 from keevx_async.journal import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
-from keevx_async.transfer.paths import Names
+from keevx_async.transfer.paths import OutputNames
 
 from ..input.estimate import estimated
 from ..input.prompts import Job, Problem, Prompts, problems, told
@@ -59,7 +59,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where results.jsonl stands."""
-        return Names(self.out).folder
+        return OutputNames(self.out).folder
 
     @property
     def journal_words(self) -> str | None:
@@ -132,7 +132,7 @@ def run(
             "leave --journal, --callbacks and --on-uncertain out beside --docket"
         )
         return USAGE
-    Names(out)  # first of all: a bad template is told before anything is sent
+    OutputNames(out)  # first of all: a bad template is told before anything is sent
     with opened(file, format) as source:
         total, wrong = problems(source)
         if callbacks is not None and not wrong:
@@ -244,7 +244,7 @@ async def _client(run: Run, report: Report) -> AsyncGenerator[Keevx]:
 
 async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
     """Report every outcome, also of a run that is cut short; return the exit code."""
-    folder = Names(out).folder
+    folder = OutputNames(out).folder
     try:
         with report.live():
             await _follow(fan, prompts, report)

@@ -14,7 +14,7 @@ from keevx_async.journal import first_try
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
-from keevx_async.transfer.images import glance
+from keevx_async.transfer.images import sniff
 
 from .csv_types import KEY, KIND, kind_named, ratio_made_a_time
 from .formats import BadLine
@@ -201,7 +201,7 @@ def fault_of(path: Path, kind: Kind) -> str | None:
     try:
         if not path.is_file():
             return _absent(path)
-        glance(path, kind.formats)
+        sniff(path, kind.formats)
     except UploadError as error:
         return str(error)
     except OSError:  # too long for the system
