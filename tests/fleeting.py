@@ -19,7 +19,7 @@ from docket import Docket
 
 from keevx_async import PollPolicy, RetryPolicy
 from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
-from keevx_async.docket.rate_limit import SharedPace
+from keevx_async.docket.rate_limit import SharedRateLimiter
 from keevx_async.http.transport import AiohttpTransport
 from tests.crashing import any_call, die, dying, is_create
 
@@ -44,7 +44,7 @@ def before_the_poll() -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
-    "before the limiter": lambda: dying(SharedPace, "enter", any_call, after=False),
+    "before the limiter": lambda: dying(SharedRateLimiter, "enter", any_call, after=False),
     "after the intent": lambda: dying(RedisJournal, "begin", any_call, after=True),
     "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
     "before the poll is added": before_the_poll,

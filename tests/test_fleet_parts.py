@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
-from keevx_async.docket.client import CREATES, POLLS, fleet_of, roomy
-from keevx_async.docket.completion import Lookout
-from keevx_async.docket.rate_limit import SharedPace, quota
+from keevx_async.docket.client import CREATES, POLLS, fleet_of, with_max_connections
+from keevx_async.docket.completion import CompletionWaiter
+from keevx_async.docket.rate_limit import SharedRateLimiter, quota
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import PollIntervals
@@ -46,7 +46,7 @@ class FakeRedis:
 async def test_a_hold_is_every_workers_and_the_longest_one_counts(clock: FakeClock) -> None:
     redis = FakeRedis(clock)
     one, other = (
-        SharedPace(redis, "films", None, "memory://x", sleep=clock.sleep) for _ in range(2)
+        SharedRateLimiter(redis, "films", None, "memory://x", sleep=clock.sleep) for _ in range(2)
     )
     began = clock.now
     for seconds in (0.1, 9.0, 2.0):
@@ -195,7 +195,7 @@ def test_what_one_worker_learned_another_begins_with() -> None:
     ],
 )
 def test_a_redis_url_has_room_for_a_worker(url: str, roomier: str) -> None:
-    assert roomy(url) == roomier
+    assert with_max_connections(url) == roomier
 
 
 class Book:
@@ -213,7 +213,7 @@ class Book:
 @pytest.mark.asyncio
 async def test_all_that_is_waited_for_is_looked_at_however_many_it_is(clock: FakeClock) -> None:
     book = Book()
-    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)
     waiting = {str(n): asyncio.ensure_future(lookout.wait(str(n))) for n in range(2_500)}
     twin = asyncio.ensure_future(lookout.wait("2499"))
     await asyncio.sleep(0)
@@ -234,7 +234,7 @@ async def test_all_that_is_waited_for_is_looked_at_however_many_it_is(clock: Fak
 @pytest.mark.asyncio
 async def test_pauses_between_looks_grow_until_there_is_news(clock: FakeClock) -> None:
     book = Book()
-    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)
     waiting = asyncio.ensure_future(lookout.wait("key"))
     for _ in range(100):
         await asyncio.sleep(0)
@@ -247,7 +247,7 @@ async def test_pauses_between_looks_grow_until_there_is_news(clock: FakeClock) -
 @pytest.mark.asyncio
 async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: FakeClock) -> None:
     book = Book()
-    lookout: Lookout[str] = Lookout(book.look, sleep=clock.sleep)
+    lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)
     book.ends = {"unknown": JournalError("never added")}
     with pytest.raises(JournalError, match="never added"):
         await lookout.wait("unknown")
@@ -255,7 +255,7 @@ async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: 
     async def away(keys: Sequence[str]) -> dict[str, str | Exception]:
         raise JournalError("Redis is away")
 
-    lookout = Lookout(away, sleep=clock.sleep)
+    lookout = CompletionWaiter(away, sleep=clock.sleep)
     both = await asyncio.gather(*map(lookout.wait, "ab"), return_exceptions=True)
     assert [str(one) for one in both] == ["Redis is away"] * 2
 

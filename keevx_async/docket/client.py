@@ -28,14 +28,14 @@ from ..models.tasks import Task
 from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
 from ..settings import NotGiven, PollPolicy, RetryPolicy
-from .rate_limit import SharedPace, Stop, quota
+from .rate_limit import SharedRateLimiter, Stop, quota
 
 log = logging.getLogger("keevx_async")
 
 CREATES, POLLS = "-create", "-poll"
 """How the two dockets' names end. On one, polls would queue behind creates, and no job end."""
 RATE = "rate"
-ROOM = 10_000
+MAX_CONNECTIONS = 10_000
 """Connections to Redis at most; redis-py's own 100 end a worker of concurrency 200."""
 
 
@@ -84,7 +84,7 @@ worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
 
 def docket_of(name: str, which: str, url: str) -> Docket:
     """Return one of a fleet's two dockets; the journal is the record, so it keeps no results."""
-    return Docket(f"{name}{which}", roomy(url), execution_ttl=timedelta(0))
+    return Docket(f"{name}{which}", with_max_connections(url), execution_ttl=timedelta(0))
 
 
 def fleet_of(docket: str) -> str:
@@ -92,11 +92,11 @@ def fleet_of(docket: str) -> str:
     return docket.removesuffix(CREATES if docket.endswith(CREATES) else POLLS)
 
 
-def roomy(url: str) -> str:
+def with_max_connections(url: str) -> str:
     """Return a Redis URL that lets a worker have as many connections as it needs."""
     if url.startswith("memory:") or "max_connections=" in url:
         return url
-    return f"{url}{'&' if '?' in url else '?'}max_connections={ROOM}"
+    return f"{url}{'&' if '?' in url else '?'}max_connections={MAX_CONNECTIONS}"
 
 
 def request_of(entry: Entry) -> Request:
@@ -104,7 +104,7 @@ def request_of(entry: Entry) -> Request:
     return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
 
 
-def patience(kind: str, polling: PollPolicy) -> float:
+def wait_limit(kind: str, polling: PollPolicy) -> float:
     """Return the seconds that a task of a kind is waited for."""
     if isinstance(polling.timeout, NotGiven):
         return WAIT_FACTOR * kind_by_name(kind).max_seconds
@@ -112,7 +112,7 @@ def patience(kind: str, polling: PollPolicy) -> float:
 
 
 @frozen
-class Watched:
+class PollState:
     """What is carried from one poll of a task to the next.
 
     Attributes:
@@ -128,13 +128,13 @@ class Watched:
     task_id: str
     kind: str
     group: str
-    born: float
+    created_at: float
     seen: float
     status: str = ""
     resultless: float = 0.0
 
 
-class Member(Keevx):
+class WorkerClient(Keevx):
     """The client of one worker of a fleet.
 
     Args:
@@ -148,7 +148,7 @@ class Member(Keevx):
     def __init__(
         self,
         journal: RedisJournal,
-        pace: SharedPace,
+        pace: SharedRateLimiter,
         polls: Docket,
         settings: WorkerSettings,
         stop: Stop,
@@ -181,24 +181,24 @@ class Member(Keevx):
             await self.journal.release(entry.key)
             raise
 
-    async def first(
+    async def initial_polls(
         self, entry: Entry, task_ids: Iterable[str]
-    ) -> AsyncIterator[tuple[Watched, datetime]]:
+    ) -> AsyncIterator[tuple[PollState, datetime]]:
         """Yield what is to be known of a create's tasks, and when each is first asked about."""
         group, now = request_of(entry).group, time.time()
         # Else it was just made. A clock that was wrong then must not make the wait longer.
         born = min(entry.at, now) if entry.state is State.SUBMITTED else now
         for task_id in task_ids:
-            wait = (await self._learned()).next(group, now - born)
-            yield Watched(task_id, entry.kind, group, born, born), _in(wait)
+            wait = (await self._loaded_intervals()).next(group, now - born)
+            yield PollState(task_id, entry.kind, group, born, born), _from_now(wait)
 
-    async def look(self, watched: Watched) -> tuple[Watched, float] | None:
+    async def poll_once(self, watched: PollState) -> tuple[PollState, float] | None:
         """Ask about a task; return what is known of it then, and the seconds to the next time.
 
         Nothing is returned once it has ended, or is given up.
         """
         # Clocks of two machines differ: by each look it was born by then, at the latest.
-        watched = evolve(watched, born=min(watched.born, time.time()))
+        watched = evolve(watched, born=min(watched.created_at, time.time()))
         kind = kind_by_name(watched.kind)
         try:
             task = await self._components().api.status_once(watched.task_id, kind)
@@ -209,11 +209,11 @@ class Member(Keevx):
         if not task.done:
             return await self._next_of(task, watched)
         await self.journal.mark_ended(task)
-        age, alive = time.time() - watched.born, watched.seen - watched.born
-        (await self._learned()).ended(watched.group, max(0.0, alive), max(0.0, age))
+        age, alive = time.time() - watched.created_at, watched.seen - watched.created_at
+        (await self._loaded_intervals()).ended(watched.group, max(0.0, alive), max(0.0, age))
         return None
 
-    async def _next_of(self, task: Task, watched: Watched) -> tuple[Watched, float] | None:
+    async def _next_of(self, task: Task, watched: PollState) -> tuple[PollState, float] | None:
         """Go on with a task that has not ended, unless it has gone without its result too long."""
         now = time.time()
         since = (watched.resultless or now) if task.lacks_result else 0.0
@@ -225,16 +225,16 @@ class Member(Keevx):
         return await self._next(watched, at_most=RESULT_PAUSE if since else math.inf)
 
     async def _next(
-        self, watched: Watched, at_least: float = 0.0, at_most: float = math.inf
-    ) -> tuple[Watched, float] | None:
-        age = time.time() - watched.born
-        if age > patience(watched.kind, self._polling):
+        self, watched: PollState, at_least: float = 0.0, at_most: float = math.inf
+    ) -> tuple[PollState, float] | None:
+        age = time.time() - watched.created_at
+        if age > wait_limit(watched.kind, self._polling):
             log.warning("task %s has not ended in %.0f s; it is left alone", watched.task_id, age)
             return None
-        wait = (await self._learned()).next(watched.group, age)
+        wait = (await self._loaded_intervals()).next(watched.group, age)
         return watched, max(at_least, min(at_most, wait))
 
-    async def _learned(self) -> PollIntervals:
+    async def _loaded_intervals(self) -> PollIntervals:
         self._components()
         await self._lessons.load()
         if self._waits is None:
@@ -242,14 +242,14 @@ class Member(Keevx):
         return self._waits
 
 
-def _in(seconds: float) -> datetime:
+def _from_now(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 @asynccontextmanager
-async def member(
+async def worker_client(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
-) -> AsyncGenerator[Member]:
+) -> AsyncGenerator[WorkerClient]:
     """Give a worker's tasks their client, for as long as the worker runs."""
     name = fleet_of(docket.name)
     settings = worker_settings.get(WorkerSettings())
@@ -261,13 +261,13 @@ async def member(
             client, name, on_uncertain=settings.on_uncertain, patience=math.inf, lease=lease
         )
         async with journal:
-            rate = await agreed(journal, settings.rate)
-            pace = SharedPace(client, name, rate, docket.url, stop)
-            async with Member(journal, pace, polls, settings, stop) as one:
+            rate = await agree_on_rate(journal, settings.rate)
+            pace = SharedRateLimiter(client, name, rate, docket.url, stop)
+            async with WorkerClient(journal, pace, polls, settings, stop) as one:
                 yield one
 
 
-async def agreed(journal: RedisJournal, rate: float | None) -> float | None:
+async def agree_on_rate(journal: RedisJournal, rate: float | None) -> float | None:
     """Return the rate of the fleet: the one given, which others are told, or what they were."""
     noted = await journal.get_note(RATE)
     if rate is None:

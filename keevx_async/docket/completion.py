@@ -18,7 +18,7 @@ PER_SECOND = 2_000
 """Creates that are looked at in a second at most: looking must not be what Redis is busy with."""
 
 
-class Lookout(Generic[T]):
+class CompletionWaiter(Generic[T]):
     """Looks now and then, while anyone waits.
 
     Args:
@@ -47,14 +47,14 @@ class Lookout(Generic[T]):
         waiting: asyncio.Future[T] = loop.create_future()
         self._waiting.setdefault(key, set()).add(waiting)
         if self._looking is None or self._looking.done():
-            self._looking = loop.create_task(self._go_on())
+            self._looking = loop.create_task(self._check_until_done())
         try:
             return await waiting
         finally:
             if not waiting.done() or waiting.cancelled():
-                self._leave(key, waiting)
+                self._forget(key, waiting)
 
-    def _leave(self, key: str, waiting: asyncio.Future[T]) -> None:
+    def _forget(self, key: str, waiting: asyncio.Future[T]) -> None:
         others = self._waiting.get(key, set())
         others.discard(waiting)
         if not others:
@@ -67,18 +67,18 @@ class Lookout(Generic[T]):
             await asyncio.wait({self._looking})
         closed = ConfigurationError("the docket was closed meanwhile")
         for key in list(self._waiting):
-            self._tell(key, closed)
+            self._resolve(key, closed)
 
-    async def _go_on(self) -> None:
+    async def _check_until_done(self) -> None:
         pause = SOONEST
         while self._waiting:
             keys, news = list(self._waiting), False
             for first in range(0, len(keys), WINDOW):
-                news |= await self._one(keys[first : first + WINDOW])
+                news |= await self._check_window(keys[first : first + WINDOW])
             pause = SOONEST if news else min(LATEST, 1.5 * pause)
             await self._sleep(max(pause, len(keys) / PER_SECOND))
 
-    async def _one(self, keys: Sequence[str]) -> bool:
+    async def _check_window(self, keys: Sequence[str]) -> bool:
         """Look once, and tell who waits."""
         found: Mapping[str, T | Exception]
         try:
@@ -86,10 +86,10 @@ class Lookout(Generic[T]):
         except Exception as error:  # noqa: BLE001 - a surprise must end the waits, not hang them
             found = dict.fromkeys(keys, error)
         for key, end in found.items():
-            self._tell(key, end)
+            self._resolve(key, end)
         return bool(found)
 
-    def _tell(self, key: str, end: T | Exception) -> None:
+    def _resolve(self, key: str, end: T | Exception) -> None:
         for waiting in self._waiting.pop(key, set()):
             if waiting.done():  # it has just left
                 continue

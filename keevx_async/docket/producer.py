@@ -14,7 +14,7 @@ from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket
 
 
-class Feeder(Keevx):
+class Producer(Keevx):
     """Feeds a fleet, and brings its results to where the feeder is.
 
     Args:
@@ -38,12 +38,14 @@ class Feeder(Keevx):
         names = None if download is None else OutputNames(download)
 
         def work_of(jobs: Jobs) -> Job:
-            return _fed(self._docket, jobs, names, key)
+            return _produced(self._docket, jobs, names, key)
 
         return self._fan_out(requests, work_of, concurrency)
 
 
-def _fed(docket: KeevxDocket, jobs: Jobs, names: OutputNames | None, key: KeyOf[Any] | None) -> Job:
+def _produced(
+    docket: KeevxDocket, jobs: Jobs, names: OutputNames | None, key: KeyOf[Any] | None
+) -> Job:
     """Return work that adds a request, and goes on as a client does once the fleet is done."""
 
     async def follow(outcome: Outcome[Any]) -> None:

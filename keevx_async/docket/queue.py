@@ -32,12 +32,12 @@ from ..journal.redis.reading import Ends
 from ..models.request import Request
 from ..models.tasks import R, Task
 from ..settings import PollPolicy
-from .client import CREATES, POLLS, Watched, docket_of, patience, request_of
-from .completion import Lookout
+from .client import CREATES, POLLS, PollState, docket_of, request_of, wait_limit
+from .completion import CompletionWaiter
 from .tasks import create
 
 T = TypeVar("T")
-STATUS = [one.name for one in fields(Watched)].index("status")
+STATUS = [one.name for one in fields(PollState)].index("status")
 """Where a poll carries its task's last status."""
 WINDOW = 1_000
 """Requests that are added in one round trip."""
@@ -71,7 +71,7 @@ class KeevxDocket:
         self._polling = polling or PollPolicy()
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
-        self._lookout = Lookout(self._ended)
+        self._lookout = CompletionWaiter(self._ended)
         self._ahead: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
@@ -230,7 +230,7 @@ class KeevxDocket:
             return await self.creates.get_execution(entry.key) is None
         if entry.state is not State.SUBMITTED:
             return False
-        if self._age(entry) > patience(entry.kind, self._polling) or found.done:
+        if self._age(entry) > wait_limit(entry.kind, self._polling) or found.done:
             self._ahead.pop(entry.key, None)
             return True
         return None not in found.records and not await self._is_queued(found)

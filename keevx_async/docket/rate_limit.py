@@ -19,7 +19,7 @@ log = logging.getLogger("keevx_async")
 
 BURST = 0.2
 """Of the rate: so many creates may go at once after a pause (measured, design.md)."""
-LOOK = 0.05
+HOLD_CHECK = 0.05
 """Seconds between two looks whether a hold has ended."""
 
 
@@ -56,7 +56,7 @@ class Stop:
         self.event.set()
 
 
-class SharedPace:
+class SharedRateLimiter:
     """Says when one more create of the fleet may go.
 
     Args:
@@ -97,7 +97,7 @@ class SharedPace:
 
     async def _wait(self) -> None:
         while not self._stopping.is_set() and await self._redis.exists(self._held):
-            await self._sleep(LOOK)
+            await self._sleep(HOLD_CHECK)
         if self._limiter is None:
             return
         while not self._stopping.is_set() and (found := await self._limiter.limit()).limited:

@@ -24,7 +24,7 @@ from ..errors import (
     SubmissionUncertain,
 )
 from ..journal import State
-from .client import Member, Watched, member
+from .client import PollState, WorkerClient, worker_client
 from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async")
@@ -39,7 +39,7 @@ AFTER_A_FAULT = timedelta(seconds=30)
 
 async def create(
     key: str,
-    member: Member = Shared(member),
+    member: WorkerClient = Shared(worker_client),
     retry: Retry = Retry.forever(AGAIN),
     execution: Execution = CurrentExecution(),
 ) -> None:
@@ -70,7 +70,9 @@ async def create(
             raise  # no one would take it up again
         log.warning("%s: %s", key, error)  # the journal has it
         return
-    async for watched, when in member.first(entry, task_ids):  # those that are scheduled stay so
+    async for watched, when in member.initial_polls(
+        entry, task_ids
+    ):  # those that are scheduled stay so
         await member.polls.add(poll, when=when, key=watched.task_id)(*astuple(watched))
 
 
@@ -82,7 +84,7 @@ async def poll(
     seen: float,
     status: str = "",
     resultless: float = 0.0,
-    member: Member = Shared(member),
+    member: WorkerClient = Shared(worker_client),
     again: Perpetual = Perpetual(AFTER_A_FAULT),
 ) -> None:
     """Ask about one task, and again later until it has ended.
@@ -99,7 +101,7 @@ async def poll(
         member: this worker's client.
         again: schedules the next time.
     """
-    ahead = await member.look(Watched(task_id, kind, group, born, seen, status, resultless))
+    ahead = await member.poll_once(PollState(task_id, kind, group, born, seen, status, resultless))
     if ahead is None:
         again.cancel()
         return

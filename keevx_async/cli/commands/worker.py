@@ -19,7 +19,7 @@ from ..signals import stoppable
 
 if TYPE_CHECKING:
     from keevx_async.docket import KeevxDocket
-    from keevx_async.docket.producer import Feeder
+    from keevx_async.docket.producer import Producer
 
 NEEDS = ("docket", "redis", "throttled")
 LEAVING = "keevx: stopping; the fleet goes on with what was added"
@@ -79,11 +79,11 @@ async def queue(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
 
 
 @asynccontextmanager
-async def feeding(url: str, fleet: str, report: Report) -> AsyncGenerator[Feeder]:
+async def feeding(url: str, fleet: str, report: Report) -> AsyncGenerator[Producer]:
     """Open a client whose creates a fleet makes, and tell how far the fleet is."""
     with needing_docket():
-        from keevx_async.docket.producer import Feeder
-    async with queue(url, fleet) as asked, Feeder(asked, on_event=report.heard) as keevx:
+        from keevx_async.docket.producer import Producer
+    async with queue(url, fleet) as asked, Producer(asked, on_event=report.heard) as keevx:
         watching = asyncio.create_task(_watch(asked, report))
         try:
             yield keevx
