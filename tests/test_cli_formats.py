@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.cli.input.csv_types import ratio_made_a_time, references, typed
+from keevx_async.cli.input.csv_types import parse_cells, ratio_made_a_time, references
 from keevx_async.cli.input.formats import BadLine, Row, read_csv, read_json
 from keevx_async.cli.input.sources import NOT_DECODED, encoding_of
 
@@ -193,7 +193,7 @@ def test_a_ratio_of_which_a_spreadsheet_made_a_time_is_known(text: str, ratio: s
 
 @pytest.mark.parametrize(("text", "flag"), [("TRUE", True), ("0.0", False), ("1.0", True)])
 def test_flags_are_read_as_spreadsheets_and_pandas_write_them(text: str, flag: bool) -> None:
-    assert typed({"generate_audio": text}) == {"generate_audio": flag}
+    assert parse_cells({"generate_audio": text}) == {"generate_audio": flag}
 
 
 def objects(text: str) -> list[Row]:

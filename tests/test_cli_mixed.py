@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from keevx_async import ImageGenerate
-from keevx_async.cli.input.csv_types import typed
+from keevx_async.cli.input.csv_types import parse_cells
 from keevx_async.models.registry import REQUESTS
 from keevx_async.testing import Emulator
 from keevx_async.testing.contents import MAKERS
@@ -100,12 +100,12 @@ def test_a_row_of_texts_makes_the_request_it_was_written_from(kind: str) -> None
     texts = {
         name: value[0] if isinstance(value, list) else str(value) for name, value in fields.items()
     }
-    assert typed(texts) == fields
+    assert parse_cells(texts) == fields
 
 
 @pytest.mark.parametrize("text", ["--3", "-", "3-", "9" * 5000, "²", "3.5"])
 def test_a_cell_that_is_no_number_is_left_for_the_rules_to_refuse(text: str) -> None:
-    assert typed({"kind": "image_generate", "generate_count": text})["generate_count"] == text
+    assert parse_cells({"kind": "image_generate", "generate_count": text})["generate_count"] == text
 
 
 @pytest.mark.asyncio

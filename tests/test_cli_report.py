@@ -19,7 +19,7 @@ from keevx_async import DownloadError, ImageToVideo, Outcome, SubmissionUncertai
 from keevx_async.cli.commands import worker as fleet
 from keevx_async.cli.input.prompts import Job
 from keevx_async.cli.output.console import masked
-from keevx_async.cli.output.counters import Status, Tally, pace, span, status_of
+from keevx_async.cli.output.counters import Counters, Status, pace, span, status_of
 from keevx_async.cli.output.progress import beat, progress, screen
 from keevx_async.cli.output.report import Report
 from keevx_async.cli.output.results_file import Results, record
@@ -34,24 +34,26 @@ def ended(task_id: str, status: str = "SUCCEEDED") -> Ended:
 
 
 def test_waiting_counts_tasks_of_earlier_runs_too() -> None:
-    tally = Tally(3, 0.0)
-    tally.heard(Submitted("a", ("1", "2")), 0.0)
-    tally.heard(Polled("3", "PROCESSING"), 1.0)  # of an earlier run: it was not submitted in this
+    tally = Counters(3, 0.0)
+    tally.on_event(Submitted("a", ("1", "2")), 0.0)
+    tally.on_event(
+        Polled("3", "PROCESSING"), 1.0
+    )  # of an earlier run: it was not submitted in this
     assert (tally.submitted, tally.waiting) == (1, 3)
     for event in (Polled("3", "SUCCEEDED"), ended("3"), ended("1", "FAILED"), ended("1")):
-        tally.heard(event, 2.0)
+        tally.on_event(event, 2.0)
     assert (tally.submitted, tally.waiting) == (1, 1)
 
 
 def test_the_rate_is_that_of_late() -> None:
-    tally = Tally(1000, 0.0)
-    assert tally.left(5.0) is None
+    tally = Counters(1000, 0.0)
+    assert tally.remaining(5.0) is None
     for second in range(100):
         tally.add(Status.DONE, float(second))
     assert tally.rate(100.0) == pytest.approx(1.0, rel=0.05)
-    assert tally.left(100.0) == pytest.approx(900, rel=0.05)
+    assert tally.remaining(100.0) == pytest.approx(900, rel=0.05)
     assert tally.rate(200.0) == 0  # a minute and more without an end
-    assert tally.left(200.0) is None
+    assert tally.remaining(200.0) is None
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,9 @@ def test_slow_rates_are_told_per_minute() -> None:
     held=st.floats(0, 1000),
 )
 def test_the_screen_fits_any_terminal(width: int, counts: list[int], held: float) -> None:
-    tally = Tally(max(1, sum(counts)), 0.0)
+    tally = Counters(max(1, sum(counts)), 0.0)
     tally.ended.update(dict(zip(Status, counts, strict=True)))
-    tally.heard(Paused(held), 0.0)
+    tally.on_event(Paused(held), 0.0)
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as shown:
         console.print(screen(tally, 0.0, width))
@@ -102,7 +104,7 @@ def test_the_screen_fits_any_terminal(width: int, counts: list[int], held: float
 @simulated
 async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
     clock = asyncio.get_running_loop().time
-    tally, heard = Tally(10, clock()), io.StringIO()
+    tally, heard = Counters(10, clock()), io.StringIO()
     with progress(Console(file=heard, soft_wrap=True, highlight=False), tally, clock):
         await asyncio.sleep(35)
     await asyncio.sleep(100)

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from keevx_async import ImageToVideo, Journal
-from keevx_async.cli.input.estimate import estimated
+from keevx_async.cli.input.estimate import print_estimate
 from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
@@ -150,7 +150,7 @@ async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) ->
     twice = Prompts([Job(1, request, "a"), Job(2, attrs.evolve(request), "a~2")])
     journal = Journal(tmp_path / "run.db", on_failed="resubmit")
     async with asyncio.timeout(5):
-        estimate = await estimated(twice, journal)
+        estimate = await print_estimate(twice, journal)
     assert estimate.requests.total() == 2
 
 

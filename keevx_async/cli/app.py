@@ -18,7 +18,7 @@ from keevx_async.errors import (
 from keevx_async.version import VERSION
 
 from .input.sources import STDIN
-from .output.printer import complain
+from .output.printer import print_error
 from .output.report import FAILED, INTERRUPTED, OK, UNCERTAIN, USAGE
 from .output.streams import finish_output, prepare_streams
 from .registry import register
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str]) -> int:
     if failed is None or code != OK:
         return code
     if not isinstance(failed, BrokenPipeError):  # who read it has gone, as head does
-        complain(described(failed))
+        print_error(described(failed))
     return FAILED
 
 
@@ -58,15 +58,15 @@ def _code_of(arguments: Sequence[str]) -> int:
         with raising_interrupts():
             return _run(arguments)
     except (CycloptsError, KeevxError, ValueError) as error:
-        complain(error)
+        print_error(error)
         return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
-        complain("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return FAILED
     except OSError as error:
-        complain(described(error))
+        print_error(described(error))
         return FAILED
 
 
@@ -93,7 +93,7 @@ async def _interrupted(command: Awaitable[object]) -> object:
 
     result = await stoppable(command, on_signal)
     if signals and result == INTERRUPTED:
-        complain("interrupted")
+        print_error("interrupted")
     return result
 
 

@@ -12,10 +12,10 @@ from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
 
 from ..input.prompts import Prompts
-from ..output.printer import Json, Teller
+from ..output.printer import Json, Printer
 from ..output.report import Report
 from ..signals import STOPPING, stoppable
-from .run import Concurrency, Out, stopping, work_off
+from .run import Concurrency, Out, run_prompts, stopping
 
 COUNT = 20
 
@@ -34,14 +34,14 @@ async def _demo(report: Report, out: Path, concurrency: int, as_json: bool) -> i
     retry = RetryPolicy(first_delay=0.1)
     async with (
         Emulator(seconds=1.0, spread=0.3, video_bytes=200_000, faults=faults) as emulator,
-        Keevx("demo-key", base_url=emulator.url, retry=retry, on_event=report.heard) as keevx,
+        Keevx("demo-key", base_url=emulator.url, retry=retry, on_event=report.on_event) as keevx,
     ):
         fan = keevx.generate_many(prompts, concurrency=concurrency, download=out)
-        code = await work_off(fan, prompts, report, out)
+        code = await run_prompts(fan, prompts, report, out)
         twice = sum(made > 1 for made in emulator.creates.values())
     made = len(emulator.tasks)
     fields = {"event": "emulator", "tasks": made, "twice": twice}
-    Teller(as_json).tell(fields, f"the emulator made {made} tasks, {twice} of them twice")
+    Printer(as_json).print(fields, f"the emulator made {made} tasks, {twice} of them twice")
     return code
 
 

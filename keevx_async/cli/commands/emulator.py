@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from keevx_async.errors import ConfigurationError
 from keevx_async.testing import Emulator
 
-from ..output.printer import Json, Teller, complain, seconds
+from ..output.printer import Json, Printer, print_error, seconds
 
 KEY = "emulator"  # it takes any
 SHARE = Number(gte=0, lte=1)
@@ -44,8 +44,8 @@ async def emulator(
         raise ConfigurationError(message) from None
     try:
         variables = {"KEEVX_BASE_URL": served.url, "KEEVX_API_KEY": KEY}
-        Teller(json).tell(variables, *(f"export {name}={is_}" for name, is_ in variables.items()))
-        complain("the emulator serves until Ctrl-C; copy the lines above into another terminal")
+        Printer(json).print(variables, *(f"export {name}={is_}" for name, is_ in variables.items()))
+        print_error("the emulator serves until Ctrl-C; copy the lines above into another terminal")
         await asyncio.Event().wait()
     finally:
         await served.stop()

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal import Entry, Journal, JournalProtocol, State, TaskRecord
 
-from ..output.printer import Json, Place, Teller, complain
+from ..output.printer import Json, Place, Printer, print_error
 from ..output.report import OK, UNCERTAIN, USAGE
 from .worker import Fleet, named, queue
 
@@ -37,17 +37,17 @@ async def journal(
 ) -> int:
     """Show what a journal holds, and the creates whose answer was lost; settle them."""
     if (file is None) == (docket is None):
-        complain("name one journal: a file, or a fleet's by --docket")
+        print_error("name one journal: a file, or a fleet's by --docket")
         return USAGE
     if docket is not None:
         async with queue(docket, fleet) as asked:
             name = named(docket, fleet)
-            return await _settled(settle, asked.settle, asked.journal, name, Teller(json))
+            return await _settled(settle, asked.settle, asked.journal, name, Printer(json))
     if file is None or not file.is_file():
-        complain(f"there is no journal {file}")
+        print_error(f"there is no journal {file}")
         return USAGE
     async with Journal(file) as record:
-        return await _settled(settle, record.settle, record, str(file), Teller(json))
+        return await _settled(settle, record.settle, record, str(file), Printer(json))
 
 
 async def _settled(
@@ -55,14 +55,14 @@ async def _settled(
     settle: Callable[[str, Sequence[str]], Awaitable[None]],
     record: JournalProtocol,
     name: str,
-    teller: Teller,
+    teller: Printer,
 ) -> int:
     for word in words or []:
         await settle(*settlement(word))
-    return await tell_journal(teller, record, name)
+    return await print_journal(teller, record, name)
 
 
-async def tell_journal(teller: Teller, journal: JournalProtocol, name: str) -> int:
+async def print_journal(teller: Printer, journal: JournalProtocol, name: str) -> int:
     """Print counts and every uncertain create, for a machine every create; return the exit code."""
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
@@ -71,15 +71,15 @@ async def tell_journal(teller: Teller, journal: JournalProtocol, name: str) -> i
         for one in entry.task_ids:
             tasks[_end_of(await journal.find_task(one))] += 1
         if teller.as_json or entry.state is State.UNCERTAIN:
-            _tell(teller, entry)
+            _print(teller, entry)
     told = _listed(counts) or "empty"
     if tasks.total():
         told += f"; of {tasks.total()} tasks: {_listed(tasks)}"
     sums = {state.value: counts[state] for state in State}
-    teller.tell({"journal": name, **sums, "tasks": dict(tasks)}, f"{name}: {told}")
+    teller.print({"journal": name, **sums, "tasks": dict(tasks)}, f"{name}: {told}")
     if not counts[State.UNCERTAIN]:
         return OK
-    complain(
+    print_error(
         "look for the uncertain ones in your Keevx account, then tell: "
         f"keevx journal {name} --settle KEY=ID (or KEY=none, and it is made when run again)"
     )
@@ -99,7 +99,7 @@ def _end_of(record: TaskRecord | None) -> str:
     return "home" if record.path is not None else "made"
 
 
-def _tell(teller: Teller, entry: Entry) -> None:
+def _print(teller: Printer, entry: Entry) -> None:
     fields = {
         "key": entry.key,
         "state": entry.state.value,
@@ -110,7 +110,7 @@ def _tell(teller: Teller, entry: Entry) -> None:
         "prompt": json_module.loads(entry.body).get("prompt", entry.body),
     }
     line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
-    teller.tell(fields, line)
+    teller.print(fields, line)
 
 
 def settlement(word: str) -> tuple[str, tuple[str, ...]]:

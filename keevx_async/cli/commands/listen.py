@@ -56,7 +56,9 @@ async def listen(
 
 
 @asynccontextmanager
-async def answering(public_url: str | None, at: str) -> AsyncGenerator[CallbackReceiver | None]:
+async def serve_callbacks(
+    public_url: str | None, at: str
+) -> AsyncGenerator[CallbackReceiver | None]:
     """Serve a receiver while the block runs; none where there is no public URL.
 
     Args:

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
 
-from ..input.estimate import estimated
+from ..input.estimate import print_estimate
 from ..input.prompts import Prompts, problems, told
 from ..input.sources import Form, opened
 from ..output.console import printable
-from ..output.printer import Json, Place, Teller, complain
+from ..output.printer import Json, Place, Printer, print_error
 from ..output.report import OK, USAGE
 
 _NAMES = tuple(one.name for one in attrs.fields(ModelRules))
@@ -35,18 +35,18 @@ def check(
     json: Json = False,
 ) -> int:
     """Check a file of prompts, and count what it would make. Sends nothing."""
-    teller = Teller(json)
+    teller = Printer(json)
     with opened(file, format) as source:
         _, wrong = problems(source)
         if wrong:
             if json:
                 for problem in wrong:
-                    teller.tell(attrs.asdict(problem))
+                    teller.print(attrs.asdict(problem))
             else:
-                teller.tell({}, *told(wrong))
-            complain(f"fix what is named in {source.name}, and check again")
+                teller.print({}, *told(wrong))
+            print_error(f"fix what is named in {source.name}, and check again")
             return USAGE
-        asyncio.run(estimated(Prompts(source), None)).tell(source.name, as_json=json)
+        asyncio.run(print_estimate(Prompts(source), None)).tell(source.name, as_json=json)
     return OK
 
 
@@ -55,7 +55,7 @@ def models(*, json: Json = False) -> int:
     console = Console(highlight=False, markup=False, emoji=False)
     if json:
         for model, rules in MODELS.items():
-            Teller(True).tell({"model": model, **attrs.asdict(rules)})
+            Printer(True).print({"model": model, **attrs.asdict(rules)})
     elif console.is_terminal:
         console.print(_table())
     else:

@@ -20,17 +20,17 @@ from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.transfer.paths import OutputNames
 
-from ..input.estimate import estimated
+from ..input.estimate import print_estimate
 from ..input.prompts import Job, Problem, Prompts, problems, told
 from ..input.sources import Form, Source, opened
 from ..output.console import printable
-from ..output.next_steps import advice
+from ..output.next_steps import next_steps
 from ..output.printer import Place
 from ..output.report import ERRORS, OK, USAGE, Report
 from ..output.results_file import Results
 from ..signals import AT_ONCE, STOPPING, stoppable
-from .listen import answering
-from .worker import LEAVING, Fleet, feeding, named
+from .listen import serve_callbacks
+from .worker import LEAVING, Fleet, named, producer_for
 
 Concurrency = Annotated[int, Parameter(help="Creates under way at a time.")]
 Out = Annotated[
@@ -138,7 +138,7 @@ def run(
         if callbacks is not None and not wrong:
             _, wrong = problems(source, _own_callback)
         if wrong:
-            return _refuse(wrong, source)
+            return _report_problems(wrong, source)
         asked = Run(
             source=source,
             total=total,
@@ -157,7 +157,7 @@ def run(
         return asyncio.run(_estimate(asked) if dry_run else _reported(asked))
 
 
-def _refuse(wrong: list[Problem], source: Source) -> int:
+def _report_problems(wrong: list[Problem], source: Source) -> int:
     for line in told(wrong):
         ERRORS.print(printable(line))
     ERRORS.print(f"keevx: nothing was sent; fix {source.name} and run again")
@@ -172,7 +172,7 @@ def _own_callback(job: Job) -> str | None:
 
 async def _estimate(run: Run) -> int:
     record = run.record() if run.journal is not None and run.journal.is_file() else None
-    (await estimated(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
+    (await print_estimate(Prompts(run.source), record)).tell(run.source.name, as_json=run.as_json)
     return OK
 
 
@@ -202,19 +202,19 @@ async def _run(run: Run, report: Report) -> int:
     await check_credentials()
     prompts = Prompts(run.source)
     async with _client(run, report) as keevx:
-        asked = knowing_languages(keevx, prompts)
+        asked = with_languages(keevx, prompts)
         fan = keevx.generate_many(
             asked, concurrency=run.concurrency, download=run.out, key=prompts.key
         )
-        code = await work_off(fan, prompts, report, run.out)
+        code = await run_prompts(fan, prompts, report, run.out)
     if not run.quiet:
         failed = [] if run.docket else report.failed  # what a fleet made stays as it is
-        for line in advice(report.tally, failed, run.journal_words, run.folder):
+        for line in next_steps(report.tally, failed, run.journal_words, run.folder):
             ERRORS.print(line, soft_wrap=True)  # a command must be whole to be copied
     return code
 
 
-async def knowing_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Request]:
+async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Request]:
     """Yield requests; before the first translation, have the client know what can be spoken.
 
     Then one to another language is refused before it is sent.
@@ -232,17 +232,17 @@ async def knowing_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Re
 async def _client(run: Run, report: Report) -> AsyncGenerator[Keevx]:
     """Open what makes the creates, or has a fleet make them."""
     if run.docket is not None:
-        async with feeding(run.docket, run.fleet, report) as keevx:
+        async with producer_for(run.docket, run.fleet, report) as keevx:
             yield keevx
         return
     async with (
-        answering(run.callbacks, run.listen) as receiver,
-        Keevx(journal=run.record(), callbacks=receiver, on_event=report.heard) as keevx,
+        serve_callbacks(run.callbacks, run.listen) as receiver,
+        Keevx(journal=run.record(), callbacks=receiver, on_event=report.on_event) as keevx,
     ):
         yield keevx
 
 
-async def work_off(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
+async def run_prompts(fan: FanOut[Request], prompts: Prompts, report: Report, out: Path) -> int:
     """Report every outcome, also of a run that is cut short; return the exit code."""
     folder = OutputNames(out).folder
     try:

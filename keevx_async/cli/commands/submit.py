@@ -21,13 +21,13 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from keevx_async.models.tasks import Outcome
 
-from ..input.prompts import fault_of, with_paths
+from ..input.prompts import describe_fault, with_paths
 from ..input.sources import working_folder
-from ..output.printer import FLAG, Download, Json, Place, Teller, complain, keep_ids
+from ..output.printer import FLAG, Download, Json, Place, Printer, keep_ids, print_error
 from ..output.report import ERRORS, OK, UNCERTAIN
 from ..registry import HELP
 from ..signals import AT_ONCE, STOPPING, stoppable
-from .tasks import PATIENCE, see_through
+from .tasks import DEFAULT_WAIT, wait_and_fetch
 
 Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
 Record = Annotated[
@@ -57,15 +57,15 @@ def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         json: Json = False,
         **fields: Any,
     ) -> int:
-        request, teller = _request(kind, fields), Teller(json)
+        request, teller = _request(kind, fields), Printer(json)
 
         async def work() -> int:
-            async with Keevx(journal=journal, retry=PATIENCE) as keevx:
+            async with Keevx(journal=journal, retry=DEFAULT_WAIT) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
                 ids = await _create(fan, teller, journal)
                 if not (ids and (wait or download)):
                     return OK if ids else UNCERTAIN
-                return await see_through(keevx, ids, teller, download)
+                return await wait_and_fetch(keevx, ids, teller, download)
 
         return await stoppable(
             work(), lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)
@@ -75,7 +75,7 @@ def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
     return submit
 
 
-async def _create(fan: FanOut[Request], teller: Teller, journal: Path | None) -> list[str]:
+async def _create(fan: FanOut[Request], teller: Printer, journal: Path | None) -> list[str]:
     """Make the create, and tell what came of it, also when interrupted; return its ids."""
     try:
         (outcome,) = [outcome async for outcome in fan]
@@ -90,23 +90,23 @@ async def _create(fan: FanOut[Request], teller: Teller, journal: Path | None) ->
     return list(outcome.task_ids)
 
 
-def _tell(outcome: Outcome[Request], teller: Teller, journal: Path | None) -> None:
+def _tell(outcome: Outcome[Request], teller: Printer, journal: Path | None) -> None:
     ids = outcome.task_ids
     if isinstance(outcome.error, SubmissionUncertain):
         _uncertain(outcome.error, journal)
     if not ids:
         return
     try:
-        teller.tell({"key": outcome.key, "task_ids": ids}, *ids)
+        teller.print({"key": outcome.key, "task_ids": ids}, *ids)
     except OSError:
         keep_ids(ids)
         raise
 
 
 def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
-    complain(error)
+    print_error(error)
     if journal is not None:
-        complain(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
+        print_error(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
 
 
 def _request(kind: type[Request], given: dict[str, Any]) -> Request:
@@ -116,7 +116,9 @@ def _request(kind: type[Request], given: dict[str, Any]) -> Request:
     except InvalidRequest as error:
         faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
         raise ConfigurationError("; ".join(faults)) from None
-    missing = [fault for path in request.local_files() if (fault := fault_of(path, kind.kind))]
+    missing = [
+        fault for path in request.local_files() if (fault := describe_fault(path, kind.kind))
+    ]
     if missing:
         raise ConfigurationError("; ".join(missing))
     return request

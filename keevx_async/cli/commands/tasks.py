@@ -18,14 +18,14 @@ from keevx_async.settings import NOT_GIVEN, RetryPolicy
 from keevx_async.transfer.addresses import is_address
 from keevx_async.transfer.paths import target_of
 
-from ..output.printer import FLAG, Download, Json, Place, Teller, each, seconds
+from ..output.printer import FLAG, Download, Json, Place, Printer, each, seconds
 from ..output.report import OK
 
-PATIENCE = RetryPolicy(attempts=4)
+DEFAULT_WAIT = RetryPolicy(attempts=4)
 """A person waits: a host that cannot be reached is told of after seconds, not minutes."""
 
 
-def a_kind(_: object, name: str | None) -> None:
+def resolve_kind(_: object, name: str | None) -> None:
     """Refuse what is no kind of job."""
     if name is not None and name not in REQUESTS:
         raise ValueError(f"there is {', '.join(REQUESTS)}")
@@ -35,7 +35,7 @@ Kind = Annotated[
     str | None,
     Parameter(
         help=f"Of the tasks: {', '.join(REQUESTS)}; by default as the ids begin.",
-        validator=a_kind,
+        validator=resolve_kind,
     ),
 ]
 TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as submit printed them.")]
@@ -50,8 +50,8 @@ Timeout = Annotated[
 
 async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
     """Ask about tasks, once."""
-    teller = Teller(json)
-    async with Keevx(retry=PATIENCE) as keevx:
+    teller = Printer(json)
+    async with Keevx(retry=DEFAULT_WAIT) as keevx:
         return await each(ids, partial(keevx.status, kind=kind), teller.task)
 
 
@@ -65,20 +65,20 @@ async def wait(
     json: Json = False,
 ) -> int:
     """Wait until tasks have ended, and tell of each when it has."""
-    async with Keevx(retry=PATIENCE) as keevx:
+    async with Keevx(retry=DEFAULT_WAIT) as keevx:
         try:  # a wrong key or host is told of at once, which a wait sits out
             await keevx.status(ids[0], kind=kind)
         except AuthenticationError:
             raise
         except APIError:
             pass  # it may pass, as where the task is new: the wait knows
-        return await see_through(keevx, ids, Teller(json), download, timeout, kind)
+        return await wait_and_fetch(keevx, ids, Printer(json), download, timeout, kind)
 
 
-async def see_through(
+async def wait_and_fetch(
     keevx: Keevx,
     task_ids: list[str],
-    teller: Teller,
+    teller: Printer,
     download: Path | None,
     timeout: float | None = None,
     kind: str | None = None,
@@ -112,7 +112,7 @@ async def download(
     json: Json = False,
 ) -> int:
     """Download the results of tasks that have succeeded."""
-    teller = Teller(json)
+    teller = Printer(json)
 
     async def bring(one: str) -> tuple[str, Path]:
         result = one if is_address(one) else _ended(await keevx.status(one, kind=kind))
@@ -123,10 +123,10 @@ async def download(
 
     def tell(brought: tuple[str, Path]) -> int:
         one, path = brought
-        teller.tell({"url" if is_address(one) else "task_id": one, "path": path}, str(path))
+        teller.print({"url" if is_address(one) else "task_id": one, "path": path}, str(path))
         return OK
 
-    async with Keevx(retry=PATIENCE) as keevx:
+    async with Keevx(retry=DEFAULT_WAIT) as keevx:
         return await each(what, bring, tell)
 
 
@@ -139,17 +139,17 @@ async def upload(
     json: Json = False,
 ) -> int:
     """Upload images, and print their URLs in the order given."""
-    teller = Teller(json)
+    teller = Printer(json)
 
     async def bring(file: str) -> tuple[str, str]:
         return file, await keevx.upload(file)
 
     def tell(brought: tuple[str, str]) -> int:
         file, url = brought
-        teller.tell({"file": file, "url": url}, url)
+        teller.print({"file": file, "url": url}, url)
         return OK
 
-    async with Keevx(retry=PATIENCE) as keevx:
+    async with Keevx(retry=DEFAULT_WAIT) as keevx:
         return await each(files, bring, tell)
 
 

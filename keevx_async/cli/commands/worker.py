@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from keevx_async.errors import ConfigurationError, JournalError
 
 from ..output.console import masked
-from ..output.printer import complain
+from ..output.printer import print_error
 from ..output.report import INTERRUPTED, Report
 from ..signals import stoppable
 
@@ -47,13 +47,13 @@ async def worker(
     ] = "report",
 ) -> int:
     """Work for a fleet until Ctrl-C: make its creates, and ask about its tasks."""
-    with needing_docket():
+    with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
     settings = WorkerSettings(rate=rate, concurrency=concurrency, on_uncertain=on_uncertain)
 
     async def work() -> int:
         async with queue(docket, fleet) as asked, KeevxWorker(asked, settings) as one:
-            complain(f"working for {fleet}; Ctrl-C stops it once its creates are answered")
+            print_error(f"working for {fleet}; Ctrl-C stops it once its creates are answered")
             await one.run_forever()
         return INTERRUPTED
 
@@ -61,7 +61,9 @@ async def worker(
 
 
 def _tell(times: int) -> None:
-    complain("stopping: creates in flight are answered first" if times == 1 else "ending at once")
+    print_error(
+        "stopping: creates in flight are answered first" if times == 1 else "ending at once"
+    )
 
 
 def named(url: str, fleet: str) -> str:
@@ -72,18 +74,18 @@ def named(url: str, fleet: str) -> str:
 @asynccontextmanager
 async def queue(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
     """Open a fleet's docket."""
-    with needing_docket():
+    with require_docket():
         from keevx_async.docket import KeevxDocket
     async with KeevxDocket(fleet, url) as opened:
         yield opened
 
 
 @asynccontextmanager
-async def feeding(url: str, fleet: str, report: Report) -> AsyncGenerator[Producer]:
+async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[Producer]:
     """Open a client whose creates a fleet makes, and tell how far the fleet is."""
-    with needing_docket():
+    with require_docket():
         from keevx_async.docket.producer import Producer
-    async with queue(url, fleet) as asked, Producer(asked, on_event=report.heard) as keevx:
+    async with queue(url, fleet) as asked, Producer(asked, on_event=report.on_event) as keevx:
         watching = asyncio.create_task(_watch(asked, report))
         try:
             yield keevx
@@ -104,7 +106,7 @@ async def _watch(asked: KeevxDocket, report: Report) -> None:
 
 
 @contextmanager
-def needing_docket() -> Generator[None]:
+def require_docket() -> Generator[None]:
     """Say which extra is missing, where importing it fails.
 
     Raises:

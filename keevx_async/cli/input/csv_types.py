@@ -21,17 +21,17 @@ _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?:\s?([AP])\.?M\.?)?", re.IGNOREC
 _PART_OF_A_DAY = re.compile(r"0[.,]\d{4,}")
 
 
-def kind_named(given: object) -> str:
+def kind_of_row(given: object) -> str:
     """Return the name of the kind that a line is of: what it says, else image-to-video."""
     return ImageToVideo.kind.name if given is None else str(given)
 
 
-def typed(row: Mapping[str, str]) -> dict[str, Any]:
+def parse_cells(row: Mapping[str, str]) -> dict[str, Any]:
     """Return a row of texts with each as its field takes it.
 
     What cannot be turned, or is of no known kind or field, is left for the rules to refuse.
     """
-    request = REQUESTS.get(kind_named(row.get(KIND)), Request)
+    request = REQUESTS.get(kind_of_row(row.get(KIND)), Request)
     return {name: _cell(request, name, text) for name, text in row.items()}
 
 

@@ -22,7 +22,7 @@ Group = tuple[str, tuple[Any, ...]]
 """A kind, and the values of the fields that how long it takes depends on, as what it costs may."""
 
 
-async def estimated(prompts: Prompts, journal: Journal | None) -> Estimate:
+async def print_estimate(prompts: Prompts, journal: Journal | None) -> Estimate:
     """Count what would be made; ask for keys as a run does, and write nothing."""
     estimate = Estimate()
     async with journal or nullcontext():

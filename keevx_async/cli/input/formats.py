@@ -18,7 +18,7 @@ from attrs import fields_dict
 
 from keevx_async.models.registry import REQUESTS
 
-from .csv_types import KEY, KIND, typed
+from .csv_types import KEY, KIND, parse_cells
 
 DELIMITERS = (",", ";", "\t")
 NOT_TEXT = 'is not UTF-8 text; save the file as UTF-8 (in Excel: "CSV UTF-8")'
@@ -257,4 +257,4 @@ def _record(line: int, header: Sequence[str], cells: Sequence[str]) -> dict[str,
             faults.append(f"{name}: {cell!r} is an error of the spreadsheet; correct the cell")
         else:
             row[name] = cell
-    return BadLine(line, tuple(faults)) if faults else typed(row)
+    return BadLine(line, tuple(faults)) if faults else parse_cells(row)

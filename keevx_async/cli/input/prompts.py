@@ -16,7 +16,7 @@ from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
 from keevx_async.transfer.images import sniff
 
-from .csv_types import KEY, KIND, kind_named, ratio_made_a_time
+from .csv_types import KEY, KIND, kind_of_row, ratio_made_a_time
 from .formats import BadLine
 from .sources import Source
 
@@ -24,7 +24,7 @@ MOST_TOLD = 50
 """Faults of a file that are told one by one."""
 LINES_TOLD = 3
 """Lines that are named beside the first, where many have the same fault."""
-LONGEST_TOLD = 300
+MAX_QUOTED = 300
 """Letters of a path that a person is told."""
 
 
@@ -156,7 +156,7 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     if named is None and (hint := _forgotten(row)):
         return BadLine(line, (hint,))
     try:
-        kind = request_by_name(kind_named(named))
+        kind = request_by_name(kind_of_row(named))
         request = kind.from_dict(with_paths(kind, row, folder))
     except InvalidRequest as error:
         return BadLine(line, tuple(map(_explained, error.violations)))
@@ -192,11 +192,11 @@ def _missing(request: Request) -> Iterator[str]:
         value: object = getattr(request, name)
         several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
         for one in several:
-            if isinstance(one, Path) and (fault := fault_of(one, request.kind)):
+            if isinstance(one, Path) and (fault := describe_fault(one, request.kind)):
                 yield f"{name}: {fault}"
 
 
-def fault_of(path: Path, kind: Kind) -> str | None:
+def describe_fault(path: Path, kind: Kind) -> str | None:
     """Say what keeps a local file from being uploaded for a job of a kind, or None."""
     try:
         if not path.is_file():
@@ -213,7 +213,7 @@ def _absent(path: Path) -> str:
     """Say what is wrong with a path that is not there; a whole image may stand in it."""
     if any(part.startswith("data:") for part in path.parts):
         return "data: URIs are not taken; save the image as a file, and name that"
-    return f"{str(path)[:LONGEST_TOLD]} is neither a URL nor a file"
+    return f"{str(path)[:MAX_QUOTED]} is neither a URL nor a file"
 
 
 def with_paths(kind: type[Request], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def status_of(error: Exception | None) -> Status:
     return Status.UNFINISHED if isinstance(error, RESUMABLE_ERRORS) else Status.FAILED
 
 
-class Tally:
+class Counters:
     """Counts events and ended items.
 
     Args:
@@ -56,7 +56,7 @@ class Tally:
         """Tasks that are known to be at work."""
         return len(self._waiting)
 
-    def heard(self, event: Event, now: float) -> None:
+    def on_event(self, event: Event, now: float) -> None:
         """Count an event."""
         if isinstance(event, Submitted):
             self.submitted += 1
@@ -79,7 +79,7 @@ class Tally:
             self._ends.popleft()
         return len(self._ends) / max(1.0, min(WINDOW, now - self.began))
 
-    def left(self, now: float) -> float | None:
+    def remaining(self, now: float) -> float | None:
         """Return the seconds it takes at this rate; None where there is none yet."""
         rate = self.rate(now)
         return (self.total - self.ended.total()) / rate if rate else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from keevx_async.journal.lock import hold, open_binary
 
 
-class Held(Exception):
+class InUse(Exception):
     """Someone else has it."""
 
 
@@ -41,7 +41,7 @@ class Exclusive:
             pass
         except (BlockingIOError, PermissionError):  # of Unix, and of Windows
             os.close(file)
-            raise Held from None
+            raise InUse from None
         os.close(file)
         return None
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from ..input.sources import is_read_once
 from .console import masked
-from .counters import Status, Tally
+from .counters import Counters, Status
 
 RETRY = "--retry-failed"
 UNCERTAIN = "--on-uncertain"
 
 
-def advice(tally: Tally, failed: Sequence[int], journal: str | None, folder: Path) -> Iterator[str]:
+def next_steps(
+    tally: Counters, failed: Sequence[int], journal: str | None, folder: Path
+) -> Iterator[str]:
     """Yield a line for each thing that can be done.
 
     Args:
@@ -34,13 +36,13 @@ def advice(tally: Tally, failed: Sequence[int], journal: str | None, folder: Pat
             yield "; ".join(_about_no_journal(tally, folder))
         return
     if open_ > uncertain + len(failed):
-        yield f"to go on, paying nothing twice: {again()}"
+        yield f"to go on, paying nothing twice: {resume_command()}"
     if failed:
         tasks = f"{sum(failed):,} task{'s' * (sum(failed) > 1)}"
-        yield f"{len(failed):,} failed: {tasks} would be made, and paid, anew: {again(RETRY)}"
+        yield f"{len(failed):,} failed: {tasks} would be made, and paid, anew: {resume_command(RETRY)}"
 
 
-def _about_no_journal(tally: Tally, folder: Path) -> Iterator[str]:
+def _about_no_journal(tally: Counters, folder: Path) -> Iterator[str]:
     yield "without --journal a second run makes, and pays, every item again"
     if tally.submitted:
         path = folder / "results.jsonl"
@@ -54,15 +56,15 @@ def _about_uncertain(count: int, journal: str | None) -> str:
     return f"creates that may have been paid, though the answer was lost: {count:,}; {where}"
 
 
-def again(*more: str) -> str:
+def resume_command(*more: str) -> str:
     """Return the command that was given, with nothing in it but more that asks to pay anew."""
-    words = list(_without_paying_anew(sys.argv[1:]))
+    words = list(_resume_without_paying_twice(sys.argv[1:]))
     command = shlex.join(["keevx", *map(masked, words), *more])
     piped = any(is_read_once(Path(word)) for word in words)
     return f"{command}  (with the same input)" if piped else command
 
 
-def _without_paying_anew(given: Sequence[str]) -> Iterator[str]:
+def _resume_without_paying_twice(given: Sequence[str]) -> Iterator[str]:
     words = iter(given)
     for word in words:
         name, _, value = word.partition("=")

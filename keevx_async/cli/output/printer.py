@@ -49,7 +49,7 @@ def seconds(_: object, value: float | None) -> None:
         raise ValueError(f"{value} is no number of seconds from 0")
 
 
-def complain(what: object) -> bool:
+def print_error(what: object) -> bool:
     """Print an error, or another word that is no result; return whether it was written."""
     return print_error(f"keevx: {printable(str(what))}")
 
@@ -60,7 +60,7 @@ def keep_ids(task_ids: Sequence[str]) -> None:
     They go to standard error; where that is gone too, to ``keevx-task-ids.txt`` in the working
     folder, or else in the folder for temporary files.
     """
-    if complain(f"keep these task ids, which are paid and nobody read: {', '.join(task_ids)}"):
+    if print_error(f"keep these task ids, which are paid and nobody read: {', '.join(task_ids)}"):
         return
     for folder in (Path(), Path(tempfile.gettempdir())):
         with suppress(OSError), (folder / "keevx-task-ids.txt").open("a", encoding="utf-8") as file:
@@ -68,7 +68,7 @@ def keep_ids(task_ids: Sequence[str]) -> None:
             return
 
 
-class Teller:
+class Printer:
     """Prints results.
 
     Args:
@@ -78,7 +78,7 @@ class Teller:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
-    def tell(self, fields: Mapping[str, Any], *lines: str) -> None:
+    def print(self, fields: Mapping[str, Any], *lines: str) -> None:
         """Print one result: an object of its fields, or its lines."""
         written = [json.dumps(fields, default=str)] if self.as_json else map(printable, lines)
         print(*written, sep="\n", flush=True)
@@ -86,7 +86,7 @@ class Teller:
     def task(self, task: Task, path: Path | None = None) -> int:
         """Print a task, and where its result was put; return the exit code it stands for."""
         fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
-        self.tell(fields, task_line(task, path))
+        self.print(fields, task_line(task, path))
         return FAILED if task.done and not task.succeeded else OK
 
 
@@ -117,18 +117,18 @@ async def each(
     working = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
     ending = working if in_order else asyncio.as_completed(working)
     try:
-        return max([await _told(one, tell) for one in ending], default=OK)
+        return max([await _described(one, tell) for one in ending], default=OK)
     finally:
         for one in working:
             one.cancel()
         await asyncio.gather(*working, return_exceptions=True)
 
 
-async def _told(one: Awaitable[T], tell: Callable[[T], int]) -> int:
+async def _described(one: Awaitable[T], tell: Callable[[T], int]) -> int:
     try:
         return tell(await one)
     except AuthenticationError:
         raise
     except KeevxError as error:
-        complain(error)
+        print_error(error)
         return USAGE if isinstance(error, UploadError | InvalidRequest) else FAILED

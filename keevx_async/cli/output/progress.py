@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .counters import Tally, pace, span
+from .counters import Counters, pace, span
 
 REFRESH = 0.25
 """Seconds between two looks of a live screen."""
@@ -27,7 +27,7 @@ BETWEEN = " · "
 
 
 @contextmanager
-def progress(console: Console, tally: Tally, clock: Callable[[], float]) -> Generator[None]:
+def progress(console: Console, tally: Counters, clock: Callable[[], float]) -> Generator[None]:
     """Show progress while the block runs: live where the console can, else line by line."""
     if not console.is_interactive:
         with _every(BEAT, lambda: console.print(beat(tally, clock()))):
@@ -58,23 +58,23 @@ def _every(seconds: float, do: Callable[[], object]) -> Generator[None]:
         ticking.cancel()
 
 
-def beat(tally: Tally, now: float) -> str:
+def beat(tally: Counters, now: float) -> str:
     """Return progress as one line."""
     parts = [text for text, _ in tally.words()]
-    left = f"{span(tally.left(now))} left"
+    left = f"{span(tally.remaining(now))} left"
     return ", ".join(
         [f"keevx: {tally.ended.total():,}/{tally.total:,}", *parts, pace(tally.rate(now)), left]
     )
 
 
-def screen(tally: Tally, now: float, width: int) -> Group:
+def screen(tally: Counters, now: float, width: int) -> Group:
     """Return progress as a person sees it: a bar, and the counts."""
     ended, total = tally.ended.total(), tally.total
     shown: list[RenderableType] = [f"{ended:,}/{total:,}"]
     if (room := width - BESIDE_BAR) >= NARROW:
         shown.append(ProgressBar(total, ended, width=min(WIDE, room)))
     row = Table.grid(padding=(0, 1))
-    left = f"{span(tally.left(now))} left"
+    left = f"{span(tally.remaining(now))} left"
     row.add_row(*shown, f"{ended * 100 // total}%", pace(tally.rate(now)), left)
     words = tally.words()
     if (held := tally.held_until - now) > 0:

@@ -19,7 +19,7 @@ from keevx_async.models.tasks import Outcome
 
 from ..input.prompts import Job
 from .console import printable
-from .counters import Status, Tally, status_of
+from .counters import Counters, Status, status_of
 from .progress import progress
 from .results_file import Results, record
 from .streams import Errors, abandon
@@ -54,7 +54,7 @@ class Report:
         as_json: bool = False,
         quiet: bool = False,
     ) -> None:
-        self.tally = Tally(total, time.monotonic())
+        self.tally = Counters(total, time.monotonic())
         self.stopping = False
         self.failed: list[int] = []
         """How many tasks each item has that failed after it was paid."""
@@ -71,9 +71,9 @@ class Report:
         """Show progress while the block runs."""
         return nullcontext() if self._quiet else progress(ERRORS, self.tally, time.monotonic)
 
-    def heard(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take an event of the client."""
-        self.tally.heard(event, time.monotonic())
+        self.tally.on_event(event, time.monotonic())
         if isinstance(event, Submitted):
             self._emit("submitted", key=event.key, task_ids=event.task_ids)
         elif isinstance(event, Ended):
@@ -90,14 +90,14 @@ class Report:
         item = record(outcome, job)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
         self._keep(item)
-        self._tell(outcome, status, job.line)
+        self._print(outcome, status, job.line)
 
-    def _tell(self, outcome: Outcome[Request], status: Status, line: int) -> None:
+    def _print(self, outcome: Outcome[Request], status: Status, line: int) -> None:
         if self._lines:
             made = [task.task_id for task in outcome.tasks if task.succeeded]
             owners = made * len(outcome.paths) if len(made) == 1 else made  # captions come too
             for one, path in zip(owners, outcome.paths, strict=False):
-                self._say(printable(f"{one}  {path}"))
+                self._print_note(printable(f"{one}  {path}"))
             if status is Status.UNFINISHED:
                 home = made[: len(outcome.paths)]
                 self._tell_unfinished(one for one in outcome.task_ids if one not in home)
@@ -109,7 +109,7 @@ class Report:
         for one in task_ids:
             self._handful -= 1
             if self._handful >= 0:
-                self._say(f"{printable(one)}  {Status.UNFINISHED}")
+                self._print_note(f"{printable(one)}  {Status.UNFINISHED}")
 
     def _warn(self, text: str, status: Status) -> None:
         self._room -= 1
@@ -133,9 +133,9 @@ class Report:
 
     def _emit(self, event: str, **facts: object) -> None:
         if self._json:
-            self._say(json.dumps({"event": event, **facts}))
+            self._print_note(json.dumps({"event": event, **facts}))
 
-    def _say(self, text: str) -> None:
+    def _print_note(self, text: str) -> None:
         """Write a line to standard output; that it is gone or full does not end paid work."""
         if ERRORS.is_interactive and sys.stdout.isatty():  # above what moves, and left whole
             ERRORS.print(text, soft_wrap=True)
@@ -163,7 +163,7 @@ class Report:
         if self._json:
             ERRORS.print(self._sum(out, spent))
         else:
-            self._say(self._sum(out, spent))
+            self._print_note(self._sum(out, spent))
         return code
 
     def _code(self) -> int:

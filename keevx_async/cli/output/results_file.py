@@ -15,7 +15,7 @@ from keevx_async.models.tasks import Outcome
 
 from ..input.prompts import Job
 from .counters import status_of
-from .exclusive import Exclusive, Held
+from .exclusive import Exclusive, InUse
 
 NAME = "results.jsonl"
 FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "error")
@@ -61,7 +61,7 @@ class Results:
             self._lock = Exclusive(folder / f".{NAME}.lock")
         except OSError as error:
             raise _cannot(self.path, error.strerror or str(error)) from error
-        except Held:
+        except InUse:
             raise ConfigurationError(
                 f"another keevx run writes {self.path}; give this one another --out"
             ) from None
