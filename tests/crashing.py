@@ -65,14 +65,14 @@ def is_create(_: Any, call: Any) -> bool:
 
 POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
-    "before the intent": lambda: dying(Journal, "begin", any_call, after=False),
-    "after the intent": lambda: dying(Journal, "begin", any_call, after=True),
+    "before the intent": lambda: dying(Journal, "mark_sending", any_call, after=False),
+    "after the intent": lambda: dying(Journal, "mark_sending", any_call, after=True),
     "before the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=False),
     "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
-    "before the ids": lambda: dying(Journal, "submitted", any_call, after=False),
-    "after the ids": lambda: dying(Journal, "submitted", any_call, after=True),
-    "before the file is noted": lambda: dying(Journal, "downloaded", any_call, after=False),
-    "after the file is noted": lambda: dying(Journal, "downloaded", any_call, after=True),
+    "before the ids": lambda: dying(Journal, "mark_submitted", any_call, after=False),
+    "after the ids": lambda: dying(Journal, "mark_submitted", any_call, after=True),
+    "before the file is noted": lambda: dying(Journal, "mark_downloaded", any_call, after=False),
+    "after the file is noted": lambda: dying(Journal, "mark_downloaded", any_call, after=True),
 }
 
 

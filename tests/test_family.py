@@ -151,7 +151,7 @@ async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
 
 
 def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.client.kind_lookup.MOST_LEARNED", 2)
+    monkeypatch.setattr("keevx_async.client.kind_lookup.MAX_REMEMBERED", 2)
     kinship, kind = KindResolver(NullJournal()), ImageGenerate.kind
     kinship.remember(["a", "b", "c", "i2is-1"], kind)  # the last one's prefix tells as much
     assert [kinship.lookup(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]

@@ -155,7 +155,7 @@ async def test_an_endless_input_is_pulled_as_it_is_consumed() -> None:
 async def test_a_slow_consumer_holds_the_producers_back(
     follow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout, "MAX_FOLLOWING", 5)
+    monkeypatch.setattr(fanout, "MAX_FOLLOW_UPS", 5)
     studio = Studio(step=0.01, follow=follow)
     fan = studio.fan(studio.items(100), 4)
     count, waiting = 0, 0
@@ -379,7 +379,7 @@ async def collect_eagerly(fan: FanOut, into: list[Outcome]) -> None:
 
 @simulated
 async def test_follow_ups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout, "MAX_FOLLOWING", 5)
+    monkeypatch.setattr(fanout, "MAX_FOLLOW_UPS", 5)
     studio = Studio(step=1.0, follow=True)
     most = 0
 

@@ -91,11 +91,11 @@ class Closed:
         self.entered = 0
         self.held: list[float] = []
 
-    async def enter(self) -> None:
+    async def acquire(self) -> None:
         self.entered += 1
         await self.open.wait()
 
-    def refused(self, seconds: float) -> None:
+    def throttled(self, seconds: float) -> None:
         self.held.append(seconds)
 
 

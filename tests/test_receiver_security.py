@@ -238,7 +238,7 @@ async def test_a_body_without_a_length_is_not_read_to_its_end(
 async def test_a_body_that_never_comes_is_not_waited_for(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.submission.callbacks.PATIENCE", 0.1)
+    monkeypatch.setattr("keevx_async.submission.callbacks.BODY_TIMEOUT", 0.1)
     async with served() as receiver, asyncio.timeout(5):
         receiver.attach(told := Told())
         assert (await _unfinished(receiver.url_for("key"))).startswith(b"HTTP/1.1 204 ")

@@ -224,11 +224,11 @@ async def test_what_is_uncertain_stays_so_when_sending_it_again_comes_to_nothing
             await begin(*args)
             await asyncio.sleep(60)
 
-        monkeypatch.setattr(Journal, "begin", slowly)
+        monkeypatch.setattr(Journal, "mark_sending", slowly)
         async with program.client("resubmit", retry=RetryPolicy(grace=0.01)) as keevx:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(keevx.submit(a_request("one")), 0.05)
-        monkeypatch.setattr(Journal, "begin", begin)
+        monkeypatch.setattr(Journal, "mark_sending", begin)
     else:
         url = program.emulator.url
         await program.emulator.stop()
@@ -389,7 +389,7 @@ async def test_ids_that_cannot_be_written_are_told(
     async def fail(*_: Any) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr(Journal, "submitted", fail)
+    monkeypatch.setattr(Journal, "mark_submitted", fail)
     async with program.client() as keevx:
         if verb == "submit":
             with pytest.raises(JournalError) as caught:

@@ -465,7 +465,7 @@ async def test_memory_is_bounded(script: Script) -> None:
 async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("keevx_async.submission.reconciler.REMEMBERED", 3)
+    monkeypatch.setattr("keevx_async.submission.reconciler.MAX_REMEMBERED", 3)
     script = Script()
     for number in range(5):
         script.known.add(f"t{number}")

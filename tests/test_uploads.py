@@ -247,7 +247,7 @@ async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
 async def test_a_file_that_hides_its_change_is_uploaded_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.transfer.images.SETTLED", -1e9)
+    monkeypatch.setattr("keevx_async.transfer.images.SETTLE_SECONDS", -1e9)
     (path,) = images(tmp_path, 1)
     before = path.stat()
     async with hosting() as (host, keevx):
@@ -270,8 +270,8 @@ async def test_a_file_that_lies_untouched_is_read_once(
         looked.append(path)
         return inspect(path, formats)
 
-    monkeypatch.setattr("keevx_async.transfer.images.SETTLED", settled)
-    monkeypatch.setattr("keevx_async.transfer.uploads.look", counted)
+    monkeypatch.setattr("keevx_async.transfer.images.SETTLE_SECONDS", settled)
+    monkeypatch.setattr("keevx_async.transfer.uploads.inspect", counted)
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
         for _ in range(5):
@@ -592,7 +592,7 @@ async def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.transfer.uploads.MOST_KNOWN", 2)
+    monkeypatch.setattr("keevx_async.transfer.uploads.MAX_REMEMBERED", 2)
     known: dict[int, str] = {}
     for number in (1, 2, 1, 3):
         remember(known, number, "x")

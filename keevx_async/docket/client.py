@@ -166,7 +166,7 @@ class WorkerClient(Keevx):
             timeout=settings.timeout,
             max_connections=settings.concurrency,
         )
-        self._setup = evolve(self._setup, gate=pace)
+        self._setup = evolve(self._setup, shared_limit=pace)
         self._waits: PollIntervals | None = None
 
     async def make(self, entry: Entry) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ class WorkerClient(Keevx):
         Nothing is returned once it has ended, or is given up.
         """
         # Clocks of two machines differ: by each look it was born by then, at the latest.
-        watched = evolve(watched, born=min(watched.created_at, time.time()))
+        watched = evolve(watched, created_at=min(watched.created_at, time.time()))
         kind = kind_by_name(watched.kind)
         try:
             task = await self._components().api.status_once(watched.task_id, kind)

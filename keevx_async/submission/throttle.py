@@ -13,7 +13,7 @@ from .adaptive_rate import AdaptiveRate
 class Permit:
     """One create's turn: when it went, and whether the pacer knows how it ended."""
 
-    __slots__ = ("at", "told")
+    __slots__ = ("at", "reported")
 
     def __init__(self, at: float) -> None:
         self.at: float = at

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import inspect
 import io
 import os
 import stat
@@ -188,7 +188,7 @@ def _read(file: object) -> bytes:
 def _not_binary(file: object, piece: object) -> str:
     if isinstance(piece, str):
         return "must be a path, bytes or a binary file (got text): open it with mode 'rb'"
-    if inspect.iscoroutine(piece):
+    if asyncio.iscoroutine(piece):
         piece.close()
         return "must be a path, bytes or a binary file (got an asynchronous one): read it first"
     return f"must be a path, bytes or a binary file (got {shown(file)})"

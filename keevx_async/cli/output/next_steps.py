@@ -39,7 +39,7 @@ def next_steps(
         yield f"to go on, paying nothing twice: {resume_command()}"
     if failed:
         tasks = f"{sum(failed):,} task{'s' * (sum(failed) > 1)}"
-        yield f"{len(failed):,} failed: {tasks} would be made, and paid, anew: {resume_command(RETRY)}"
+        yield f"{len(failed):,} failed: {tasks} would be paid again: {resume_command(RETRY)}"
 
 
 def _about_no_journal(tally: Counters, folder: Path) -> Iterator[str]:

@@ -19,7 +19,7 @@ from keevx_async.models.tasks import Task
 
 from .console import printable
 from .report import FAILED, OK, USAGE
-from .streams import print_error
+from .streams import write_error
 
 
 def _at_home(_: object, tokens: Sequence[Token]) -> Path:
@@ -51,7 +51,7 @@ def seconds(_: object, value: float | None) -> None:
 
 def print_error(what: object) -> bool:
     """Print an error, or another word that is no result; return whether it was written."""
-    return print_error(f"keevx: {printable(str(what))}")
+    return write_error(f"keevx: {printable(str(what))}")
 
 
 def keep_ids(task_ids: Sequence[str]) -> None:

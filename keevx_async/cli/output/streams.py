@@ -117,7 +117,7 @@ class Errors(Console):
             self.on_broken_pipe()
 
 
-def print_error(text: str) -> bool:
+def write_error(text: str) -> bool:
     """Print a line to standard error, and return whether it was written; nothing ends if not."""
     try:
         print(text, file=sys.stderr, flush=True)
