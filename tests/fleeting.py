@@ -44,8 +44,8 @@ def before_the_poll() -> None:
 
 POINTS: dict[str, Callable[[], None]] = {
     "nowhere": lambda: None,
-    "before the limiter": lambda: dying(SharedRateLimiter, "enter", any_call, after=False),
-    "after the intent": lambda: dying(RedisJournal, "begin", any_call, after=True),
+    "before the limiter": lambda: dying(SharedRateLimiter, "acquire", any_call, after=False),
+    "after the intent": lambda: dying(RedisJournal, "mark_sending", any_call, after=True),
     "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
     "before the poll is added": before_the_poll,
 }

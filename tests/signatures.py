@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, overload
 
     from .image_to_video import ImageToVideo as _ImageToVideo
-    from .sources import Images, Made
+    from .sources import HasResults, ImageList
 
     class ImageToVideo(_ImageToVideo):
         """{docstring}
@@ -87,11 +87,11 @@ def arguments(model: str, rules: ModelRules, mode: str) -> str:
 def images(rules: ModelRules, mode: str) -> dict[str, str]:
     none = "None = None"
     if mode == REFERRING:
-        return {"image_url": none, "end_image_url": none, "reference_images": "Images"}
+        return {"image_url": none, "end_image_url": none, "reference_images": "ImageList"}
     return {
-        "image_url": "str | Path | Made",
-        "end_image_url": "str | Path | Made | None = None" if rules.end_frame else none,
-        "reference_images": "Images = ()" if rules.max_references else "tuple[()] = ()",
+        "image_url": "str | Path | HasResults",
+        "end_image_url": "str | Path | HasResults | None = None" if rules.end_frame else none,
+        "reference_images": "ImageList = ()" if rules.max_references else "tuple[()] = ()",
     }
 
 

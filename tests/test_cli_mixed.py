@@ -210,7 +210,7 @@ async def test_run_again_a_mixed_file_goes_by_its_journal(tmp_path: Path) -> Non
         for _ in range(2):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
             assert ran.code == 1
-            assert "1 failed: 1 task would be made, and paid, anew" in ran.err
+            assert "1 failed: 1 task would be paid again" in ran.err
         assert set(emulator.creates.values()) == {1}
         emulator.fail_prompts = ()
         ran = await keevx(*run, "--retry-failed", cwd=tmp_path, **at(emulator))

@@ -246,7 +246,7 @@ async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         run = ("run", file, "--journal", "run.db", "--on-uncertain", "resubmit")
         failed = await keevx(*run, cwd=tmp_path, **at(emulator))
-    assert "1 failed: 3 tasks would be made, and paid, anew: keevx run" in failed.err
+    assert "1 failed: 3 tasks would be paid again: keevx run" in failed.err
     assert "--on-uncertain" not in failed.err
     async with Emulator(
         faults=Faults(refuse=1.0, refuse_status=400, refuse_code=400, once=False)

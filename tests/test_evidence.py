@@ -267,7 +267,7 @@ async def test_a_callback_between_two_tries_stops_the_second(tmp_path: Path) -> 
         return web.json_response(running)
 
     class Called(Journal):
-        async def put_back(self, key: str) -> None:
+        async def mark_planned(self, key: str) -> None:
             await super().mark_planned(key)
             await told(receiver, "i2v-1")
 

@@ -99,8 +99,8 @@ DIES = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from tests.test_journal_faults import write
-from keevx_async.journal.database import Opened
-Opened.close = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+from keevx_async.journal.database import Database
+Database.close = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 asyncio.run(write(Path(sys.argv[1]), 20))
 """
 

@@ -211,7 +211,7 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data(), reason=REASONS, how=st.sampled_from(["refused", "uncertain"]))
     def failed(self, data: st.DataObject, reason: str, how: str) -> None:
         if (key := self.a_key(data, State.SENDING)) is not None:
-            self.do(getattr(self.journal, how)(key, reason))
+            self.do(getattr(self.journal, f"mark_{how}")(key, reason))
             self.known[key] = Known(self.held[key], State(how), reason)
 
     @precondition(lambda self: self.held)

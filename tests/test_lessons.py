@@ -21,14 +21,14 @@ class Notes(NullJournal):
         self.text = text
         self.broken = False
 
-    async def noted(self, name: str) -> str | None:
+    async def get_note(self, name: str) -> str | None:
         assert name == DURATIONS
         await asyncio.sleep(0)
         if self.broken:
             raise JournalError("it is gone")
         return self.text
 
-    async def note(self, name: str, value: str) -> None:
+    async def set_note(self, name: str, value: str) -> None:
         self.text = value
 
 

@@ -35,7 +35,7 @@ class Upscale(Request):
         results=("video_url",),
         max_seconds=60.0,
     )
-    alike: ClassVar[tuple[str, ...]] = ("factor",)
+    duration_fields: ClassVar[tuple[str, ...]] = ("factor",)
     rules: ClassVar[Mapping[str, Check]] = {
         "video_url": check_url,
         "factor": partial(check_range, low=2, high=4),

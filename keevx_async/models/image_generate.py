@@ -59,8 +59,8 @@ class ImageGenerate(Request):
         formats=REFERENCE_FORMATS,
         codes={100002: 100001, 110002: 100003},
     )
-    sources: ClassVar[tuple[str, ...]] = ("reference_images",)
-    alike: ClassVar[tuple[str, ...]] = ("module", "image_quality")
+    source_fields: ClassVar[tuple[str, ...]] = ("reference_images",)
+    duration_fields: ClassVar[tuple[str, ...]] = ("module", "image_quality")
     rules: ClassVar[Mapping[str, Check]] = {
         "prompt": partial(check_prompt, longest=1000),
         "reference_images": partial(check_each, check=check_source, most=5),

@@ -59,8 +59,13 @@ class ImageToVideo(Request):
         results=("video_url",),
         max_seconds=1200.0,
     )
-    sources: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
-    alike: ClassVar[tuple[str, ...]] = ("model", "aspect_resolution", "duration", "generate_audio")
+    source_fields: ClassVar[tuple[str, ...]] = ("image_url", "end_image_url", "reference_images")
+    duration_fields: ClassVar[tuple[str, ...]] = (
+        "model",
+        "aspect_resolution",
+        "duration",
+        "generate_audio",
+    )
 
     model: str = field(converter=to_text)
     prompt: str = field(converter=to_text)

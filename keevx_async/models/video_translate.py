@@ -67,7 +67,7 @@ class VideoTranslate(Request):
         max_seconds=7200.0,
         formats=VIDEO_FORMATS,
     )
-    sources: ClassVar[tuple[str, ...]] = ("video_url",)
+    source_fields: ClassVar[tuple[str, ...]] = ("video_url",)
     rules: ClassVar[Mapping[str, Check]] = {
         "target_languages": _one_language,
         "video_url": check_source,
