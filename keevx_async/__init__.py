@@ -27,7 +27,7 @@ from .errors import (
 )
 from .models.rules import MODELS, ModelRules
 from .models.signatures import ImageToVideo
-from .version import VERSION
+from .settings import VERSION
 
 if TYPE_CHECKING:
     from .client.fanout import FanOut

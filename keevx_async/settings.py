@@ -1,8 +1,8 @@
-"""Settings with their defaults, named once; apart from what obeys them, so the face is cheap."""
+"""Policies, defaults and tables that users may extend: data, no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
 from numbers import Integral, Real
 from typing import Any, Final
@@ -19,6 +19,16 @@ class NotGiven(Enum):
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
+
+VERSION = "0.1.0"
+BASE_URL = "https://api.keevx.com"
+CHINA = "https://api.keevx.cn"
+"""The base URL of the China edition."""
+EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
+"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_CONNECTIONS = 512
+DEFAULT_CONCURRENCY = 32
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
 """Codes of Keevx's envelope that mean "busy, try again": no task was made, and the same create is

@@ -14,8 +14,9 @@ from keevx_async import (
     ResponseError,
     RetryPolicy,
 )
-from keevx_async.client.options import CHINA, EDITIONS, edition_values
+from keevx_async.client.options import edition_values
 from keevx_async.models.request import Request
+from keevx_async.settings import CHINA, EDITIONS
 from keevx_async.submission.availability import TTL, Availability
 from keevx_async.testing import Emulator
 from keevx_async.testing.vendor_rules import LANGUAGES

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keevx_async import settings
 from keevx_async import settings as policies
-from keevx_async.client import options as settings
 from keevx_async.errors import (
     APIError,
     AuthenticationError,

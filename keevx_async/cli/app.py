@@ -15,7 +15,7 @@ from keevx_async.errors import (
     KeevxError,
     SubmissionUncertain,
 )
-from keevx_async.version import VERSION
+from keevx_async.settings import VERSION
 
 from .input.sources import STDIN
 from .output.printer import print_error

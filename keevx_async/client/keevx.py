@@ -15,11 +15,19 @@ from ..models.request import Request
 from ..models.sources import url_text
 from ..models.tasks import R, Submission, Task
 from ..models.validators import key_of, shown, task_id_of, task_ids_of
-from ..settings import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
+from ..settings import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_CONNECTIONS,
+    DEFAULT_TIMEOUT,
+    NOT_GIVEN,
+    NotGiven,
+    PollPolicy,
+    RetryPolicy,
+)
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
 from ..transfer.paths import Destination, OutputNames
-from . import options as settings
+from . import options
 from .base import ClientBase
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
@@ -74,29 +82,29 @@ class Keevx(ClientBase):
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         rate: float | None = None,
-        timeout: float | aiohttp.ClientTimeout = settings.DEFAULT_TIMEOUT,
-        max_connections: int = settings.DEFAULT_CONNECTIONS,
+        timeout: float | aiohttp.ClientTimeout = DEFAULT_TIMEOUT,
+        max_connections: int = DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
-        url, record = settings.base_url(base_url), settings.journal(journal)
+        url, record = options.base_url(base_url), options.journal(journal)
         setup = ClientConfig(
             AiohttpTransport(
                 url,
-                settings.api_headers(api_key, headers),
-                settings.timeout(timeout),
-                settings.session(session),
+                options.api_headers(api_key, headers),
+                options.timeout(timeout),
+                options.session(session),
             ),
-            settings.policy("retry", retry, RetryPolicy),
-            settings.policy("polling", polling, PollPolicy),
-            AdaptiveRate(None if rate is None else settings.check_positive("rate", rate)),
-            settings.check_whole("max_connections", max_connections),
+            options.policy("retry", retry, RetryPolicy),
+            options.policy("polling", polling, PollPolicy),
+            AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
+            options.check_whole("max_connections", max_connections),
             record,
             callbacks,
-            guarded(settings.hook("on_event", on_event)),
+            guarded(options.hook("on_event", on_event)),
             KindResolver(record),
-            Availability(settings.edition_values(url)),
+            Availability(options.edition_values(url)),
         )
         super().__init__(setup)
 
@@ -118,7 +126,7 @@ class Keevx(ClientBase):
         self,
         requests: Requests[R],
         *,
-        concurrency: int = settings.DEFAULT_CONCURRENCY,
+        concurrency: int = DEFAULT_CONCURRENCY,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
         """Make many creates; see FanOut.
@@ -131,7 +139,7 @@ class Keevx(ClientBase):
         Raises:
             ConfigurationError: an argument cannot be, such as one request that is in no list.
         """
-        settings.hook("key", key)
+        options.hook("key", key)
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
     async def status(self, task_id: str, *, kind: str | None = None) -> Task:
@@ -193,7 +201,7 @@ class Keevx(ClientBase):
             WaitTimeout: some had not ended in time.
             KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
-        rooms, limit = self._components(), settings.wait_timeout(timeout)
+        rooms, limit = self._components(), options.wait_timeout(timeout)
         ids = rooms.kinds.remember_as(task_ids_of(task_ids), kind)
         async for task in rooms.jobs.wait_many(ids, limit):
             yield task
@@ -222,7 +230,7 @@ class Keevx(ClientBase):
         self,
         requests: Requests[R],
         *,
-        concurrency: int = settings.DEFAULT_CONCURRENCY,
+        concurrency: int = DEFAULT_CONCURRENCY,
         download: Destination | None = None,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
@@ -240,10 +248,8 @@ class Keevx(ClientBase):
         Raises:
             ConfigurationError: the template cannot name the results, or as ``submit_many``.
         """
-        settings.hook("key", key)
-        names = (
-            None if download is None else OutputNames(settings.destination("download", download))
-        )
+        options.hook("key", key)
+        names = None if download is None else OutputNames(options.destination("download", download))
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def target_languages(self) -> tuple[str, ...]:
@@ -302,14 +308,14 @@ class Keevx(ClientBase):
             ConfigurationError: the environment names a proxy that cannot be used.
             APIError, ConnectionFailed: Keevx could not say where an expired result lies now.
         """
-        what, where = _result_of(task_or_url), settings.destination("destination", destination)
+        what, where = _result_of(task_or_url), options.destination("destination", destination)
         return await self._components().jobs.download(what, where, overwrite=overwrite)
 
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
-        settings.check_iterable(requests)
-        concurrency = settings.check_whole("concurrency", concurrency)
+        options.check_iterable(requests)
+        concurrency = options.check_whole("concurrency", concurrency)
         grace = self._setup.retry.grace
 
         def begin() -> Job:

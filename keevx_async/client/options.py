@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
@@ -18,25 +18,13 @@ from ..journal import Journal, JournalProtocol, NullJournal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.validators import is_int, is_url, shown
-from ..settings import BUSY_CODES as BUSY_CODES
-from ..settings import REFUSAL_CODES as REFUSAL_CODES
-from ..settings import NotGiven
-from ..version import VERSION
+from ..settings import BASE_URL, EDITIONS, VERSION, NotGiven
 
 if TYPE_CHECKING:
     import aiohttp
 
 P = TypeVar("P")
 F = TypeVar("F")
-
-BASE_URL = "https://api.keevx.com"
-CHINA = "https://api.keevx.cn"
-"""The base URL of the China edition."""
-EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
-"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
-DEFAULT_TIMEOUT = 60.0
-DEFAULT_CONNECTIONS = 512
-DEFAULT_CONCURRENCY = 32
 
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -17,7 +17,7 @@ from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..client.options import DEFAULT_TIMEOUT, check_whole
+from ..client.options import check_whole
 from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..journal import Entry, State, resubmits
 from ..journal.redis.journal import RedisJournal
@@ -27,7 +27,7 @@ from ..models.request import Request
 from ..models.tasks import Task
 from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
-from ..settings import NotGiven, PollPolicy, RetryPolicy
+from ..settings import DEFAULT_TIMEOUT, NotGiven, PollPolicy, RetryPolicy
 from .rate_limit import SharedRateLimiter, Stop, quota
 
 log = logging.getLogger("keevx_async")

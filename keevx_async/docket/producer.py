@@ -7,9 +7,9 @@ from typing import Any
 from ..client.fanout import FanOut, FollowUp, Guard, Job
 from ..client.jobs import Jobs, KeyOf
 from ..client.keevx import Keevx, Requests
-from ..client.options import DEFAULT_CONCURRENCY
 from ..errors import WaitTimeout
 from ..models.tasks import Outcome, R
+from ..settings import DEFAULT_CONCURRENCY
 from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket
 
