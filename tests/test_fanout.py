@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.client import fanout
-from keevx_async.client.fanout import FanOut, FollowUp, Guard, run_shielded
+from keevx_async.client.fanout import FanOut, FollowUp
 from keevx_async.errors import ConfigurationError, SubmissionUncertain, UploadError
 from keevx_async.models.tasks import Outcome
+from keevx_async.submission.shield import Guard, run_shielded
 from tests.simulated import SimulatedLoop, hops, simulated
 
 

@@ -16,7 +16,8 @@ from weakref import WeakSet
 from ..errors import ConfigurationError
 from ..http.retry import Retryable
 from ..http.transport import CLIENT_CLOSED
-from .fanout import FanOut, run_shielded
+from ..submission.shield import run_shielded
+from .fanout import FanOut
 from .runtime import ClientConfig, Components, DurationStore
 
 log = logging.getLogger("keevx_async")

@@ -19,11 +19,12 @@ from collections.abc import (
     Sequence,
 )
 from itertools import count
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 from ..models.outcomes import Counts, fan_out_table
 from ..models.tasks import Outcome, R_co
+from ..submission.shield import Guard, end_within
 
 T = TypeVar("T")
 
@@ -34,50 +35,8 @@ MAX_NOTED_IDS = 1_000
 _BREATH = 64
 
 
-class Guard(Protocol):
-    """Carries a paid step to its end, whatever is cancelled around it, for a bounded time."""
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step."""
-        ...
-
-
 FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
 Job = Callable[[Outcome[Any], Guard], Awaitable[FollowUp | None]]
-
-
-async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
-
-    Args:
-        step: what must not be cut in the middle.
-        grace: seconds; a second cancellation ends them.
-        late: told what step returned, or raised, after the caller was cancelled.
-    """
-    task = asyncio.ensure_future(step)
-
-    def tell(_: object) -> None:
-        if not task.cancelled():
-            late(task.exception() or task.result())
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(tell)  # told whenever it ends, however often we are cancelled
-        await _grace({task}, grace)
-        raise
-
-
-async def _grace(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for tasks for at most seconds, then cancel those left and wait for their end."""
-    try:
-        await asyncio.wait(tasks, timeout=seconds)
-    finally:
-        left = {task for task in tasks if not task.done()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
 
 
 class _Slot:
@@ -285,7 +244,7 @@ class FanOut(Generic[R_co]):
         idle = [task for task, slot in self._workers.items() if not slot.busy]
         for task in (*idle, *self._followers):
             task.cancel()
-        await _grace({*self._workers, *self._followers}, self._grace)
+        await end_within({*self._workers, *self._followers}, self._grace)
 
     async def _worker(self, slot: _Slot) -> None:
         while not self.stopping and (outcome := await self._feed.pull()):

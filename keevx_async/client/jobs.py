@@ -37,11 +37,12 @@ from ..models.validators import key_of, shown
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.reconciler import Reconciler
+from ..submission.shield import Guard
 from ..submission.submitter import Planned, Submitter
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.parts import Brought
 from ..transfer.paths import Destination, OutputNames, files_of, target_of
-from .fanout import FollowUp, Guard, Job
+from .fanout import FollowUp, Job
 from .kind_lookup import KindResolver
 
 log = logging.getLogger("keevx_async")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..client.fanout import FanOut, FollowUp, Guard, Job
+from ..client.fanout import FanOut, FollowUp, Job
 from ..client.jobs import Jobs, KeyOf
 from ..client.keevx import Keevx, Requests
 from ..errors import WaitTimeout
 from ..models.tasks import Outcome, R
 from ..settings import DEFAULT_CONCURRENCY
+from ..submission.shield import Guard
 from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket
 

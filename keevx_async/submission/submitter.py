@@ -11,7 +11,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVarTuple
 
-from ..client.fanout import Guard
 from ..errors import (
     APIError,
     AuthenticationError,
@@ -52,6 +51,7 @@ from ..models.sources import TASK_SCHEME
 from .availability import Availability
 from .owners import Owners
 from .reconciler import Reconciler
+from .shield import Guard
 from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async")
