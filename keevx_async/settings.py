@@ -123,3 +123,12 @@ class PollPolicy:
     timeout: float | NotGiven | None = field(default=NOT_GIVEN, validator=_number(0, optional=True))
     max_rate: float | None = field(default=None, validator=_number(above=0, optional=True))
     polls_per_task: float = field(default=8.0, validator=_number(1))
+
+
+def is_retryable_status(status: int) -> bool:
+    """Tell whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
+
+    Status queries and downloads share this list. A create never uses it: what may be sent again
+    there is decided by ``fate_of``.
+    """
+    return status in (408, 425, 429, 499) or status >= 500

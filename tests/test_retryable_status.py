@@ -3,7 +3,8 @@
 import pytest
 
 from keevx_async.errors import NotFoundError
-from keevx_async.http.verdict import api_error, is_retryable_status
+from keevx_async.http.verdict import api_error
+from keevx_async.settings import is_retryable_status
 from tests.simulated import simulated
 from tests.test_waiting import Server, end_of, watcher
 

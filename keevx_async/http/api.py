@@ -12,16 +12,10 @@ from ..client.kind_lookup import KindResolver
 from ..errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
+from ..settings import is_retryable_status
 from .retry import Retrier, Retryable
 from .transport import HttpRequest, HttpResponse, Transport
-from .verdict import (
-    NO_CODES,
-    TransportError,
-    api_error,
-    is_retryable_status,
-    is_transient,
-    retry_after,
-)
+from .verdict import NO_CODES, TransportError, api_error, is_transient, retry_after
 from .wire import (
     LANGUAGES_PATH,
     Envelope,

@@ -145,15 +145,6 @@ def is_transient(status: int, code: int | None) -> bool:
     return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
 
 
-def is_retryable_status(status: int) -> bool:
-    """Tell whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
-
-    Status queries and downloads share this list. A create never uses it: what may be sent again
-    there is decided by ``fate_of``.
-    """
-    return status in (408, 425, 429, 499) or status >= 500
-
-
 def is_rate_limit(status: int, code: int | None) -> bool:
     """Tell whether an answer asks everyone to slow down."""
     return 429 in (status, code)

@@ -20,10 +20,9 @@ from ..errors import (
     WaitTimeout,
 )
 from ..events import Emit, Ended, Polled
-from ..http.verdict import is_retryable_status
 from ..models.request import Request
 from ..models.tasks import Task
-from ..settings import PollPolicy
+from ..settings import PollPolicy, is_retryable_status
 from .durations import Durations
 from .schedule import Schedule
 

@@ -20,11 +20,11 @@ from ..errors import (
     NotFoundError,
     Violation,
 )
-from ..http.verdict import is_retryable_status
 from ..journal import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.registry import kind_by_name
 from ..models.tasks import Task
+from ..settings import is_retryable_status
 
 if TYPE_CHECKING:
     from .callbacks import CallbackReceiver  # brings aiohttp.web along, which few need

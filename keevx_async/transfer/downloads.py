@@ -14,7 +14,8 @@ from attrs import frozen
 from ..errors import ConfigurationError, DownloadError
 from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
-from ..http.verdict import is_retryable_status, retry_after
+from ..http.verdict import retry_after
+from ..settings import is_retryable_status
 from .addresses import address_of, bare, redirected
 from .media import check_type
 from .parts import Brought, Part, UnfitError
