@@ -287,7 +287,9 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
         transport = AiohttpTransport(host.url, {}, aiohttp.ClientTimeout(10))
         retrier = Retrier(RETRY)
         uploads = Uploads(
-            ApiClient(transport, retrier, ApiHost(transport, "host"), KindResolver(NullJournal())),
+            ApiClient(
+                transport, retrier, ApiHost(transport, "host"), KindResolver(NullJournal()).resolve
+            ),
             retrier,
             Uploaded(),
             clock,
@@ -508,7 +510,7 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
     uploads = Uploads(
-        ApiClient(slow, retrier, ApiHost(slow, "host"), KindResolver(NullJournal())),
+        ApiClient(slow, retrier, ApiHost(slow, "host"), KindResolver(NullJournal()).resolve),
         retrier,
         Uploaded(),
     )

@@ -100,7 +100,7 @@ class Components:
         self.process = os.getpid()
         self.kinds = setup.kinds
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        self.api = ApiClient(transport, retrier, host, setup.kinds)
+        self.api = ApiClient(transport, retrier, host, setup.kinds.resolve)
         self.uploads = Uploads(self.api, retrier, setup.uploaded)
         polling = setup.polling if setup.callbacks is None else with_callbacks(setup.polling)
         self.poller = Poller(self._ask, polling, setup.emit, lessons.durations)

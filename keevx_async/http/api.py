@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from ..client.kind_lookup import KindResolver
 from ..errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
@@ -138,16 +137,20 @@ class ApiClient:
         exchange: one request, one answer.
         retrier: repeats what failed in passing.
         host: who answers; named in errors.
-        kinship: knows where a task is asked about.
+        resolve_kind: returns a task's kind, which says where it is asked about.
     """
 
     def __init__(
-        self, exchange: Transport, retrier: Retrier, host: Host, kinship: KindResolver
+        self,
+        exchange: Transport,
+        retrier: Retrier,
+        host: Host,
+        resolve_kind: Callable[[str], Awaitable[Kind]],
     ) -> None:
         self._exchange = exchange
         self._retrier = retrier
         self._host = host
-        self._kinds = kinship
+        self._resolve_kind = resolve_kind
         self._strange: set[str] = set()
 
     async def status(self, task_id: str, kind: Kind | None = None) -> Task:
@@ -162,7 +165,7 @@ class ApiClient:
             raise again.error from again.__cause__
 
     async def _status(self, task_id: str, kind: Kind | None = None) -> Task:
-        kind = kind or await self._kinds.resolve(task_id)
+        kind = kind or await self._resolve_kind(task_id)
         reply, envelope = await self.get(HttpRequest("GET", query_path(kind, task_id)), kind.codes)
         task = decode_task(envelope.data, kind)
         if task is None or task.task_id != task_id:
