@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async import ImageToVideo, Journal, Keevx
-from keevx_async.http.wire import encode_request
+from keevx_async.models.encoding import encode_request
 
 from .harness import Server, interleaved, ratios, run, spread
 

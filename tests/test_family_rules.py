@@ -13,7 +13,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from keevx_async import ImageGenerate, InvalidRequest, Task, VideoTranslate
-from keevx_async.http.wire import encode_request
+from keevx_async.models.encoding import encode_request
 from keevx_async.models.registry import REQUESTS, kind_by_id
 from keevx_async.models.request import Request
 from tests.test_rules import BAD_PROMPTS, BAD_URLS, GOOD_PROMPTS, GOOD_URLS, PATHS, VENDORS_EXAMPLE

@@ -17,7 +17,7 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
-from keevx_async.http.wire import canonical_body, encode_request
+from keevx_async.models.encoding import canonical_body, encode_request
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import keevx_of
 

@@ -15,9 +15,9 @@ from keevx_async.http.wire import (
     decode_ids,
     decode_task,
     decode_upload,
-    encode_request,
     query_path,
 )
+from keevx_async.models.encoding import encode_request
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.tasks import Task
 from tests.test_requests import make

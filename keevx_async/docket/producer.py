@@ -10,7 +10,6 @@ from ..client.keevx import Keevx, Requests
 from ..errors import WaitTimeout
 from ..models.tasks import Outcome, R
 from ..settings import DEFAULT_CONCURRENCY
-from ..submission.shield import Guard
 from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket
 
@@ -53,7 +52,7 @@ def _produced(
         outcome.task_ids = (await docket.end_of(outcome.key)).entry.task_ids
         await jobs.finish(outcome, names)
 
-    async def work(outcome: Outcome[Any], _: Guard) -> FollowUp:
+    async def work(outcome: Outcome[Any], _: object) -> FollowUp:
         request = outcome.request
         outcome.key = await docket.add(request, key=key(request) if key else None)
         outcome.error = WaitTimeout(())  # holds if the wait is cut short: the fleet goes on

@@ -25,10 +25,10 @@ from ..errors import (
     Violation,
     WaitTimeout,
 )
-from ..http.wire import encode_request
 from ..journal import Entry, State
 from ..journal.redis.journal import Added, Planned, RedisJournal
 from ..journal.redis.reading import Ends
+from ..models.encoding import encode_request
 from ..models.request import Request
 from ..models.tasks import R, Task
 from ..settings import PollPolicy

@@ -36,16 +36,9 @@ from ..http.verdict import (
     is_rate_limit,
     retry_after,
 )
-from ..http.wire import (
-    Envelope,
-    canonical_body,
-    decode_envelope,
-    decode_ids,
-    encode_request,
-    query_path,
-    read_contents,
-)
+from ..http.wire import Envelope, decode_envelope, decode_ids, query_path, read_contents
 from ..journal import Entry, JournalProtocol, State, partly
+from ..models.encoding import canonical_body, encode_request
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
 from .availability import Availability
