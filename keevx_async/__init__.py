@@ -32,7 +32,7 @@ from .settings import VERSION
 if TYPE_CHECKING:
     from .client.fanout import FanOut
     from .client.keevx import Keevx
-    from .journal import Journal
+    from .journal.sqlite import Journal
     from .models.image_generate import ImageGenerate
     from .models.tasks import Outcome, Submission, Task
     from .models.video_translate import VideoTranslate
@@ -44,7 +44,7 @@ else:
         "Keevx": ".client.keevx",
         "FanOut": ".client.fanout",
         "ImageGenerate": ".models.image_generate",
-        "Journal": ".journal",
+        "Journal": ".journal.sqlite",
         "PollPolicy": ".settings",
         "RetryPolicy": ".settings",
         "Outcome": ".models.tasks",

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from keevx_async import Outcome, SubmissionUncertain
-from keevx_async.journal import Entry, Journal, State, TaskRecord
+from keevx_async.journal.protocol import Entry, State, TaskRecord
+from keevx_async.journal.sqlite import Journal
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.contents import MAKERS, Content, video
 from keevx_async.testing.records import EmulatedTask, Kind

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from keevx_async.journal import Journal, State
+from keevx_async.journal.protocol import State
+from keevx_async.journal.sqlite import Journal
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, written
 from tests.test_cli_mixed import judged

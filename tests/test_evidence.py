@@ -22,7 +22,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import Entry, JournalProtocol, State
+from keevx_async.journal.protocol import Entry, JournalProtocol, State
 from keevx_async.testing import Emulator, Faults
 from tests.test_callbacks import a_receiver, token_of
 from tests.test_client import a_request, keevx_of

@@ -18,7 +18,7 @@ import pytest
 
 from keevx_async import KeevxError, SubmissionUncertain
 from keevx_async.docket import KeevxDocket
-from keevx_async.journal import State
+from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from tests.crashing import request
 from tests.fleet import RedisServer

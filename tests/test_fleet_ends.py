@@ -9,7 +9,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from keevx_async import PollPolicy, TaskFailed, WaitTimeout
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
-from keevx_async.journal import Entry, State
+from keevx_async.journal.protocol import Entry, State
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import PollIntervals
 from tests.crashing import request

@@ -33,7 +33,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.http.transport import AiohttpTransport, HttpResponse
-from keevx_async.journal import Entry
+from keevx_async.journal.protocol import Entry
 from tests.test_client import a_request
 
 pytestmark = pytest.mark.asyncio

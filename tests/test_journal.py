@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from keevx_async import Journal, JournalError, Task
-from keevx_async.journal import Claim, Entry, NullJournal, State, schema
+from keevx_async.journal import schema
 from keevx_async.journal.claims import SeenFilter
 from keevx_async.journal.database import Database
+from keevx_async.journal.null import NullJournal
+from keevx_async.journal.protocol import Claim, Entry, State
 from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
 
 KIND = "image_to_video"

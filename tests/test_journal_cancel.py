@@ -17,7 +17,7 @@ import pytest
 
 from keevx_async import Journal, Keevx, RetryPolicy, SubmissionUncertain
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
-from keevx_async.journal import Entry, State
+from keevx_async.journal.protocol import Entry, State
 from tests.conftest import at_once
 from tests.test_client import a_request, some_requests
 

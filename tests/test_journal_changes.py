@@ -13,8 +13,8 @@ from docket import Docket
 
 from keevx_async import Journal, JournalError
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import Entry, State
 from keevx_async.journal.lock import Lock
+from keevx_async.journal.protocol import Entry, State
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 

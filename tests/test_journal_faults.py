@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async import Journal, JournalError
-from keevx_async.journal import State
+from keevx_async.journal.protocol import State
 from keevx_async.journal.schema import version
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import a_request, keevx_of, some_requests

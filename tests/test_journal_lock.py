@@ -16,8 +16,8 @@ import pytest
 
 from keevx_async import Journal, JournalError
 from keevx_async.cli.output.exclusive import Exclusive
-from keevx_async.journal import Entry, State
 from keevx_async.journal.lock import Lock
+from keevx_async.journal.protocol import Entry, State
 from tests.test_journal import kept_in, opened
 from tests.test_journal_faults import HOLDS, POSIX, a_program, killed, write
 

@@ -32,7 +32,7 @@ from redis.asyncio import Redis
 
 from keevx_async import Journal, JournalError
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import Entry, JournalProtocol, State, TaskRecord
+from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.journal.redis.connection import Client
 from keevx_async.models.tasks import Task
 from tests.fleet import RedisServer, dead

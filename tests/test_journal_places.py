@@ -15,8 +15,9 @@ from docket import Docket
 
 from keevx_async import ConfigurationError, Journal, JournalError, Keevx, KeevxError
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import NullJournal, State
 from keevx_async.journal.lock import Lock
+from keevx_async.journal.null import NullJournal
+from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator
 from keevx_async.testing.threads import serving
 from tests.test_client import a_request, keevx_of, some_requests

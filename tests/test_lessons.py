@@ -7,7 +7,7 @@ import pytest
 
 from keevx_async import JournalError
 from keevx_async.client.runtime import DURATIONS, DurationStore
-from keevx_async.journal import NullJournal
+from keevx_async.journal.null import NullJournal
 from keevx_async.polling.durations import Durations
 
 KNOWN = {"step": Durations().dump()["step"], "groups": {"good": [[3, 0.5, 0.25]]}}

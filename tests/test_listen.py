@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from keevx_async import CallbackReceiver, Journal
-from keevx_async.journal import State
+from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from tests.ports import free_port
 from tests.test_callbacks import BODY, posted

@@ -9,8 +9,7 @@ import attrs
 import pytest
 
 from keevx_async import ImageToVideo, Journal, JournalError, Keevx, Outcome, Task, TaskFailed
-from keevx_async.journal import first_try
-from keevx_async.journal.protocol import next_try
+from keevx_async.journal.protocol import first_try, next_try
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import keevx_of, some_requests
 

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from keevx_async import FanOut, Journal, SubmissionUncertain
-from keevx_async.journal import State
+from keevx_async.journal.protocol import State
 from keevx_async.submission.callbacks import LONGEST_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
 from tests.conftest import FakeClock

@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, ConnectionError, ResponseError
 
 from keevx_async import ConfigurationError, JournalError, Keevx, Task
 from keevx_async.docket import RedisJournal
-from keevx_async.journal import DIED_WHILE_SENDING, Claim, Entry, State
+from keevx_async.journal.protocol import DIED_WHILE_SENDING, Claim, Entry, State
 from keevx_async.journal.redis.connection import Connection
 from keevx_async.journal.redis.journal import Planned
 from keevx_async.journal.redis.lease import Lease

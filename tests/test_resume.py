@@ -26,7 +26,7 @@ from keevx_async import (
     TaskFailed,
 )
 from keevx_async.cli import app
-from keevx_async.journal import State
+from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.records import EmulatedTask, Kind
 from tests.test_client import a_request, keevx_of, some_requests

@@ -30,7 +30,8 @@ from keevx_async import (
     WaitTimeout,
 )
 from keevx_async.client.runtime import FEW, QUIET, SELDOM, with_callbacks
-from keevx_async.journal import Entry, JournalProtocol, NullJournal, State
+from keevx_async.journal.null import NullJournal
+from keevx_async.journal.protocol import Entry, JournalProtocol, State
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.kinds import Kind
 from keevx_async.submission.reconciler import MAX_REPORTED_IDS, Reconciler

@@ -28,7 +28,7 @@ from keevx_async.http.api import ApiClient
 from keevx_async.http.api import Host as ApiHost
 from keevx_async.http.retry import Retrier
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
-from keevx_async.journal import NullJournal
+from keevx_async.journal.null import NullJournal
 from keevx_async.testing import Emulator, Faults
 from keevx_async.transfer.images import inspect
 from keevx_async.transfer.uploads import URL_LIFE, Uploaded, Uploads, remember

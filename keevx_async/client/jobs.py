@@ -28,7 +28,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..http.api import ApiClient
-from ..journal import Entry, JournalProtocol, TaskRecord
+from ..journal.protocol import Entry, JournalProtocol, TaskRecord
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS
 from ..models.request import Request

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from ..errors import APIError, AuthenticationError, DownloadError, SubmissionUncertain
 from ..events import Event, guarded
 from ..http.transport import AiohttpTransport
-from ..journal import JournalProtocol
+from ..journal.protocol import JournalProtocol
 from ..models.request import Request
 from ..models.sources import url_text
 from ..models.tasks import R, Submission, Task

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from ..errors import InvalidRequest, Violation
-from ..journal import JournalProtocol
+from ..journal.protocol import JournalProtocol
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 

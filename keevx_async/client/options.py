@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..errors import ConfigurationError
 from ..http.transport import exchange_timeout
-from ..journal import Journal, JournalProtocol, NullJournal
+from ..journal.null import NullJournal
+from ..journal.protocol import JournalProtocol
+from ..journal.sqlite import Journal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.validators import is_int, is_url, shown

@@ -15,7 +15,7 @@ from ..events import Emit
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier
 from ..http.transport import AiohttpTransport
-from ..journal import JournalProtocol
+from ..journal.protocol import JournalProtocol
 from ..models.tasks import Task
 from ..polling.durations import Durations
 from ..polling.poller import Poller

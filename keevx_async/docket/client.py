@@ -19,9 +19,10 @@ from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
 from ..client.options import check_whole
 from ..errors import InvalidRequest, KeevxError, RateLimitError
-from ..journal import Entry, State, resubmits
+from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
+from ..journal.sqlite import resubmits
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..models.tasks import Task

@@ -25,7 +25,7 @@ from ..errors import (
     Violation,
     WaitTimeout,
 )
-from ..journal import Entry, State
+from ..journal.protocol import Entry, State
 from ..journal.redis.journal import Added, Planned, RedisJournal
 from ..journal.redis.reading import Ends
 from ..models.encoding import encode_request

@@ -23,7 +23,7 @@ from ..errors import (
     ServerError,
     SubmissionUncertain,
 )
-from ..journal import State
+from ..journal.protocol import State
 from .client import PollState, WorkerClient, worker_client
 from .rate_limit import Stopping
 

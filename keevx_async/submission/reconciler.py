@@ -20,7 +20,7 @@ from ..errors import (
     NotFoundError,
     Violation,
 )
-from ..journal import Entry, JournalProtocol, State
+from ..journal.protocol import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.registry import kind_by_name
 from ..models.tasks import Task

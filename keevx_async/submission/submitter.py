@@ -37,7 +37,7 @@ from ..http.verdict import (
     retry_after,
 )
 from ..http.wire import Envelope, decode_envelope, decode_ids, query_path, read_contents
-from ..journal import Entry, JournalProtocol, State, partly
+from ..journal.protocol import Entry, JournalProtocol, State, partly
 from ..models.encoding import canonical_body, encode_request
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME

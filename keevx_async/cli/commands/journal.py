@@ -11,7 +11,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal import Entry, Journal, JournalProtocol, State, TaskRecord
+from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
+from keevx_async.journal.sqlite import Journal
 
 from ..output.printer import Json, Place, Printer, print_error
 from ..output.report import OK, UNCERTAIN, USAGE

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import KeevxError
-from keevx_async.journal import Journal
+from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.transfer.paths import OutputNames

@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from keevx_async.journal import Journal, State
+from keevx_async.journal.protocol import State
+from keevx_async.journal.sqlite import Journal
 from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request

@@ -10,7 +10,7 @@ from attrs import fields_dict, frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError, Violation
-from keevx_async.journal import first_try
+from keevx_async.journal.protocol import first_try
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal import first_try
+from keevx_async.journal.protocol import first_try
 from keevx_async.models.request import Request
 from keevx_async.models.tasks import Outcome
 

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 import attrs
 
 from ...models.tasks import Task
-from .. import DIED_WHILE_SENDING, Entry, State, TaskRecord
 from ..encoding import join_ids, storable
+from ..protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 
 
 def stem_of(kind: str, body: bytes) -> str:

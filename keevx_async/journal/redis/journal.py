@@ -14,8 +14,9 @@ import redis.asyncio
 
 from ...errors import ConfigurationError, JournalError
 from ...models.tasks import Task
-from .. import Claim, Entry, State, made, resubmits
 from ..encoding import is_storable, join_ids, storable
+from ..protocol import Claim, Entry, State, made
+from ..sqlite import resubmits
 from . import encoding as values
 from . import scripts
 from .connection import Client, Connection, Sleep

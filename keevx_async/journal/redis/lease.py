@@ -7,7 +7,7 @@ import logging
 from secrets import token_hex
 
 from ...errors import JournalError
-from .. import Claims
+from ..claims import Claims
 from . import scripts
 from .connection import Connection
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 from attrs import frozen
 
 from ...errors import JournalError
-from .. import Entry, State, TaskRecord
 from ..encoding import join_ids
+from ..protocol import Entry, State, TaskRecord
 from . import encoding as values
 from . import scripts
 from .connection import Connection
