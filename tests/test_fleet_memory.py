@@ -220,10 +220,10 @@ async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
     async with a_docket() as docket:
         key = await docket.add(request(0))
 
-        async def ends(_: object) -> NoReturn:
+        async def find_records(_: object) -> NoReturn:
             raise JournalError("Redis stayed away")
 
-        docket.journal.ends = ends  # type: ignore[assignment,method-assign]
+        docket.journal.find_records = find_records  # type: ignore[assignment,method-assign]
         with pytest.raises(JournalError, match="stayed away"):
             await asyncio.wait_for(docket.get_result(key), 5)
 

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 DOORS: dict[str, set[str]] = {
     "journal": {
         "Added",
-        "Ends",
+        "CreateRecord",
         "Entry",
         "Journal",
         "JournalProtocol",
@@ -52,11 +52,11 @@ DOORS: dict[str, set[str]] = {
         "RedisJournal",
         "State",
         "TaskRecord",
-        "first_try",
-        "hold",
+        "first_attempt_key",
+        "lock_file",
         "open_binary",
-        "partly",
-        "resubmits",
+        "partial_reason",
+        "is_resubmit",
     },
     "http": {
         "AiohttpTransport",

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from keevx_async import ImageToVideo, Journal, JournalError, Keevx, Outcome, Task, TaskFailed
-from keevx_async.journal.protocol import first_try, next_try
+from keevx_async.journal.protocol import first_attempt_key, next_attempt_key
 from keevx_async.testing import Emulator, Faults
 from tests.test_client import keevx_of, some_requests
 
@@ -153,8 +153,8 @@ async def test_a_create_is_not_made_again_while_a_task_of_it_goes_on(runs: Runs)
     [("a", "a~2"), ("a~2", "a~3"), ("a~9", "a~10"), ("a~b", "a~b~2"), ("~2", "~2~2")],
 )
 def test_keys_count_the_tries(key: str, later: str) -> None:
-    assert next_try(key) == later
-    assert first_try(later) == first_try(key)
+    assert next_attempt_key(key) == later
+    assert first_attempt_key(later) == first_attempt_key(key)
 
 
 def test_a_setting_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -276,7 +276,7 @@ async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None
         await journal.mark_downloaded(task, Path("/1.mp4"), 7, "digest")
         await journal.mark_ended(task)
         memory.ran.clear()
-        ends = await journal.ends([*(f"key {n}" for n in range(99)), "unheard of"])
+        ends = await journal.find_records([*(f"key {n}" for n in range(99)), "unheard of"])
         assert len(memory.ran) == 2
         assert list(ends) == [f"key {n}" for n in range(99)]
         assert ends["key 1"].records == ()
@@ -284,7 +284,7 @@ async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None
         assert none is None
         assert record is not None
         assert (record.task, record.path, record.size) == (task, Path("/1.mp4"), 7)
-        assert await journal.ends([]) == {}
+        assert await journal.find_records([]) == {}
 
 
 @pytest.mark.asyncio
@@ -396,7 +396,7 @@ async def test_what_does_not_pass_is_told_at_once(error: Exception) -> None:
 @simulated
 async def test_a_redis_that_is_away_is_waited_for_in_growing_pauses() -> None:
     client = Broken(ConnectionError("gone"))
-    async with RedisJournal(client, patience=10.0) as journal:
+    async with RedisJournal(client, reconnect_timeout=10.0) as journal:
         with pytest.raises(JournalError, match="the intent of k could not be written: gone"):
             await journal.mark_sending("k", KIND, BODY)
     pauses = [later - at for at, later in zip(client.at, client.at[1:], strict=False)]
@@ -462,7 +462,7 @@ async def test_scripts_that_the_server_has_forgotten(
 @pytest.mark.fleet
 @pytest.mark.asyncio
 async def test_it_may_own_its_client(redis_server: RedisServer) -> None:
-    journal = RedisJournal.from_url(redis_server.url, "mine", patience=1.0)
+    journal = RedisJournal.from_url(redis_server.url, "mine", reconnect_timeout=1.0)
     for _ in range(2):
         async with journal:
             await begun(journal)
@@ -513,7 +513,7 @@ async def test_a_run_again_waits_and_downloads_where_it_stood(
 @simulated
 async def test_a_claim_that_fails_holds_nothing_back() -> None:
     client = Broken(ConnectionError("gone"))
-    async with RedisJournal(client, patience=1.0) as journal:
+    async with RedisJournal(client, reconnect_timeout=1.0) as journal:
         for _ in range(2):
             for key in ("k", None):
                 with pytest.raises(JournalError, match="could not be claimed: gone"):

@@ -22,7 +22,7 @@ from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
-from ..journal.sqlite import resubmits
+from ..journal.sqlite import is_resubmit
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..models.tasks import Task
@@ -73,7 +73,7 @@ class WorkerSettings:
         if self.rate is not None:
             quota(self.rate)
         check_whole("concurrency", self.concurrency)
-        resubmits("on_uncertain", self.on_uncertain)
+        is_resubmit("on_uncertain", self.on_uncertain)
 
 
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
@@ -220,7 +220,7 @@ class WorkerClient(Keevx):
         since = (watched.resultless or now) if task.lacks_result else 0.0
         if task.lacks_result and now - since >= RESULT_GRACE:
             log.warning("task %s SUCCEEDED without a result; it is left alone", task.task_id)
-            await self.journal.gave_up(task)
+            await self.journal.mark_abandoned(task)
             return None
         watched = evolve(watched, seen=now, status=task.status, resultless=since)
         return await self._next(watched, at_most=RESULT_PAUSE if since else math.inf)
@@ -259,7 +259,11 @@ async def worker_client(
     async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
         client, stop = cast(Any, redis), worker_stop.get(None) or Stop()
         journal = RedisJournal(
-            client, name, on_uncertain=settings.on_uncertain, patience=math.inf, lease=lease
+            client,
+            name,
+            on_uncertain=settings.on_uncertain,
+            reconnect_timeout=math.inf,
+            lease=lease,
         )
         async with journal:
             rate = await agree_on_rate(journal, settings.rate)

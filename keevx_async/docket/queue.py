@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import Added, Planned, RedisJournal
-from ..journal.redis.reading import Ends
+from ..journal.redis.reading import CreateRecord
 from ..models.encoding import encode_request
 from ..models.request import Request
 from ..models.tasks import R, Task
@@ -137,7 +137,7 @@ class KeevxDocket:
     async def _open(self, added: Sequence[Added]) -> list[Added]:
         """Return those for which there is something to do: to be made, or asked about."""
         made = [one.key for one in added if one.entry and one.entry.state is State.SUBMITTED]
-        ends = await self.journal.ends(made) if made else {}
+        ends = await self.journal.find_records(made) if made else {}
         over = {key for key, end in ends.items() if end.done}
         return [one for one in added if one.key not in over]
 
@@ -176,7 +176,7 @@ class KeevxDocket:
             async with asyncio.timeout(timeout):
                 end = await self.end_of(key)
         except TimeoutError:
-            so_far = (await self.journal.ends([key])).get(key)
+            so_far = (await self.journal.find_records([key])).get(key)
             raise (await self._late(so_far) if so_far else WaitTimeout(())) from None
         if None in end.records:
             raise await self._late(end)
@@ -198,7 +198,7 @@ class KeevxDocket:
         # Not add(): where the worker that lost the answer has not quite ended, nothing would be.
         await self.creates.replace(create, datetime.now(UTC), key)(key)
 
-    async def end_of(self, key: str) -> Ends:
+    async def end_of(self, key: str) -> CreateRecord:
         """Return a create that was made, and what is known of its tasks, once nothing is due.
 
         Raises:
@@ -214,16 +214,16 @@ class KeevxDocket:
             raise APIError(0, None, entry.reason)
         return found
 
-    async def _ended(self, keys: Sequence[str]) -> dict[str, Ends | Exception]:
+    async def _ended(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
         """Return those of some creates that have come to their end, or were never added."""
-        found = await self.journal.ends(keys)
+        found = await self.journal.find_records(keys)
         unknown = f"is no key of fleet {self._name!r}; add a request under it first"
-        missing: dict[str, Ends | Exception] = {
+        missing: dict[str, CreateRecord | Exception] = {
             key: JournalError(f"{key!r} {unknown}") for key in keys if key not in found
         }
         return missing | {key: one for key, one in found.items() if await self._has_ended(one)}
 
-    async def _has_ended(self, found: Ends) -> bool:
+    async def _has_ended(self, found: CreateRecord) -> bool:
         entry = found.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
             # A worker may yet take it up: of a dead one's, or as it was added again.
@@ -245,14 +245,14 @@ class KeevxDocket:
             self._ahead.setdefault(entry.key, now)
         return max(age, now - self._ahead.get(entry.key, now))
 
-    async def _is_queued(self, found: Ends) -> bool:
+    async def _is_queued(self, found: CreateRecord) -> bool:
         """Tell whether tasks that were given up without a result are to be asked about again."""
         if await self.creates.get_execution(found.entry.key) is not None:
             return True
         given_up = [one.task.task_id for one in found.records if one and not one.task.done]
         return any([await self.polls.get_execution(one) is not None for one in given_up])
 
-    async def _late(self, found: Ends) -> WaitTimeout:
+    async def _late(self, found: CreateRecord) -> WaitTimeout:
         """Return the error of a wait that ended first, with the last status of each task."""
         both = list(zip(found.entry.task_ids, found.records, strict=True))
         done = [record.task for _, record in both if record is not None and record.task.done]

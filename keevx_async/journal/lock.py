@@ -22,7 +22,7 @@ locks, so neither sees the other. Source: https://www.sqlite.org/fileformat2.htm
 if sys.platform == "win32":
     import msvcrt
 
-    def hold(file: int) -> None:
+    def lock_file(file: int) -> None:
         """Lock an open file, or raise OSError if another process has."""
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
@@ -32,7 +32,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def hold(file: int) -> None:
+    def lock_file(file: int) -> None:
         """Lock an open file, or raise OSError if another process has."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -20,12 +20,12 @@ from ..models.tasks import Task
 DIED_WHILE_SENDING = "the program ended before the answer came"
 
 
-def partly(known: int, count: int) -> str:
+def partial_reason(known: int, count: int) -> str:
     """Return why a create is uncertain of which some ids are known."""
     return f"callbacks have told of {known} of its {count} tasks"
 
 
-def made(task_ids: Sequence[str]) -> str:
+def has_ids_reason(task_ids: Sequence[str]) -> str:
     """Return why a create that has ids cannot be settled as not made."""
     return f"was made: it has {', '.join(task_ids)}, so it cannot be settled as none"
 
@@ -34,7 +34,7 @@ TRY_MARK = "~"
 """Stands between a create's key and the number of its try, where a task of it failed."""
 
 
-def next_try(key: str) -> str:
+def next_attempt_key(key: str) -> str:
     """Return the key of a create that is made again: ``KEY~2``, then ``KEY~3``."""
     first, _, number = key.rpartition(TRY_MARK)
     return (
@@ -44,7 +44,7 @@ def next_try(key: str) -> str:
     )
 
 
-def first_try(key: str) -> str:
+def first_attempt_key(key: str) -> str:
     """Return the key that a create had before it was made again."""
     first, _, number = key.rpartition(TRY_MARK)
     return first if first and _is_number(number) else key

@@ -15,7 +15,16 @@ from ..models.tasks import Task
 from . import encoding as rows
 from .claims import RESTARTABLE
 from .database import Database
-from .protocol import DIED_WHILE_SENDING, Claim, Entry, State, TaskRecord, made, next_try, partly
+from .protocol import (
+    DIED_WHILE_SENDING,
+    Claim,
+    Entry,
+    State,
+    TaskRecord,
+    has_ids_reason,
+    next_attempt_key,
+    partial_reason,
+)
 from .writer import EntryChanged
 
 T = TypeVar("T")
@@ -64,8 +73,8 @@ class Journal:
                 "file, such as run.db, or ':memory:'; Redis takes RedisJournal.from_url(…)"
             )
         self.path: Path = Path(path)
-        self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
-        self._remakes = resubmits("on_failed", on_failed)
+        self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
+        self._remakes = is_resubmit("on_failed", on_failed)
         self._users = 0
         self._opened: Database | None = None
 
@@ -142,7 +151,7 @@ class Journal:
         entry, later_tries = claim.entry, self._file.later_tries
         if entry is None or not (self._remakes or later_tries):
             return None
-        later = next_try(claim.key)
+        later = next_attempt_key(claim.key)
         if not (self._remakes or later in later_tries) or not self._has_failed(entry):
             return None
         known = self._file.find(later)
@@ -227,7 +236,7 @@ class Journal:
             raise JournalError(f"{self.path}: {key} is {state}; only an uncertain one is settled")
         if not task_ids:
             if entry.task_ids:
-                raise JournalError(f"{self.path}: {key} {made(entry.task_ids)}")
+                raise JournalError(f"{self.path}: {key} {has_ids_reason(entry.task_ids)}")
             await self.mark_planned(key)
             return
         await self.mark_submitted(key, _union(entry.task_ids, task_ids))
@@ -258,7 +267,7 @@ class Journal:
         if entry.state is State.SUBMITTED or len(ids) >= count:
             await self.mark_submitted(key, ids)
         else:
-            await self.mark_uncertain(key, partly(len(ids), count), ids)
+            await self.mark_uncertain(key, partial_reason(len(ids), count), ids)
         return entry
 
     async def _undisturbed(
@@ -327,7 +336,7 @@ class Journal:
         return row[0] if row else None
 
 
-def resubmits(name: str, value: str) -> bool:
+def is_resubmit(name: str, value: str) -> bool:
     """Tell whether a setting says so.
 
     Raises:

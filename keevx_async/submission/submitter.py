@@ -37,7 +37,7 @@ from ..http.verdict import (
     retry_after,
 )
 from ..http.wire import Envelope, decode_envelope, decode_ids, query_path, read_contents
-from ..journal.protocol import Entry, JournalProtocol, State, partly
+from ..journal.protocol import Entry, JournalProtocol, State, partial_reason
 from ..models.encoding import canonical_body, encode_request
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
@@ -229,7 +229,7 @@ class Submitter:
             reason = f"a callback told of a task, and Keevx could not be asked about it: {error}"
             raise SubmissionUncertain(plan.request, plan.key, reason) from error
         if ids and len(ids) < count:
-            raise SubmissionUncertain(plan.request, plan.key, partly(len(ids), count), ids)
+            raise SubmissionUncertain(plan.request, plan.key, partial_reason(len(ids), count), ids)
         return ids
 
     async def _record_ids(self, plan: Planned, task_ids: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ from attrs import fields_dict, frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError, Violation
-from keevx_async.journal.protocol import first_try
+from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
@@ -149,7 +149,7 @@ def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: must be a string (got {key!r})",))
-    if key is not None and first_try(key) != key:
+    if key is not None and first_attempt_key(key) != key:
         said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
         return BadLine(line, (said,))
     named = row.pop(KIND, None)

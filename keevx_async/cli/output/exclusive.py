@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from keevx_async.journal.lock import hold, open_binary
+from keevx_async.journal.lock import lock_file, open_binary
 
 
 class InUse(Exception):
@@ -34,7 +34,7 @@ class Exclusive:
         """Return the open lock; None if its file was removed while it was taken."""
         file = open_binary(self._path)
         try:
-            hold(file)
+            lock_file(file)
             if os.path.samestat(os.fstat(file), self._path.stat()):
                 return file
         except FileNotFoundError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal.protocol import first_try
+from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.request import Request
 from keevx_async.models.tasks import Outcome
 
@@ -25,7 +25,7 @@ def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
     """Return what is told of an item; it keeps its key when it is made again."""
     error = outcome.error
     values = (
-        job.key or first_try(outcome.key),
+        job.key or first_attempt_key(outcome.key),
         outcome.request.kind.name,
         outcome.request.subject,
         list(outcome.task_ids),

@@ -52,15 +52,15 @@ class Connection:
     Args:
         redis: the client.
         name: of the journal; all keys lie under it.
-        patience: seconds to wait for a Redis that is away.
+        reconnect_timeout: seconds to wait for a Redis that is away.
         sleep: waits for the given seconds; tests pass their own.
     """
 
-    def __init__(self, redis: Client, name: str, patience: float, sleep: Sleep) -> None:
+    def __init__(self, redis: Client, name: str, reconnect_timeout: float, sleep: Sleep) -> None:
         self._redis = redis
         self._prefix = f"{{{name}}}:"
         self._name = name
-        self._patience = patience
+        self._reconnect_timeout = reconnect_timeout
         self._sleep = sleep
 
     async def run(self, what: str, script: Script, me: str, *values: str | int | float) -> Any:
@@ -83,7 +83,7 @@ class Connection:
     ) -> list[Any]:
         """Run a script for each of several values, in one round trip."""
         runs = [self._arguments(script, me, values) for values in each]
-        deadline = asyncio.get_running_loop().time() + self._patience
+        deadline = asyncio.get_running_loop().time() + self._reconnect_timeout
         pause, longest = PAUSES
         while True:
             try:

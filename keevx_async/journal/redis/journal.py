@@ -15,8 +15,8 @@ import redis.asyncio
 from ...errors import ConfigurationError, JournalError
 from ...models.tasks import Task
 from ..encoding import is_storable, join_ids, storable
-from ..protocol import Claim, Entry, State, made
-from ..sqlite import resubmits
+from ..protocol import Claim, Entry, State, has_ids_reason
+from ..sqlite import is_resubmit
 from . import encoding as values
 from . import scripts
 from .connection import Client, Connection, Sleep
@@ -66,7 +66,7 @@ class RedisJournal(RedisReader):
         name: what the journal's keys begin with.
         on_uncertain: ``"report"`` leaves a create whose answer was lost alone, ``"resubmit"``
             sends it again, though it may have been paid.
-        patience: seconds to wait for a Redis that is away.
+        reconnect_timeout: seconds to wait for a Redis that is away.
         lease: seconds after which a worker that is not heard of counts as dead.
         sleep: waits for the given seconds; tests pass their own.
 
@@ -80,13 +80,13 @@ class RedisJournal(RedisReader):
         name: str = "keevx",
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
-        patience: float = 60.0,
+        reconnect_timeout: float = 60.0,
         lease: float = LEASE,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        server = Connection(_raw(redis), _checked(name), patience, sleep)
+        server = Connection(_raw(redis), _checked(name), reconnect_timeout, sleep)
         super().__init__(server, name, lease)
-        self.resubmits: bool = resubmits("on_uncertain", on_uncertain)
+        self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
         self._sleep = sleep
         self._added: dict[tuple[str, str], int] = {}
 
@@ -97,7 +97,7 @@ class RedisJournal(RedisReader):
         name: str = "keevx",
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
-        patience: float = 60.0,
+        reconnect_timeout: float = 60.0,
     ) -> Self:
         """Return a journal with a client of its own, closed with it.
 
@@ -105,10 +105,10 @@ class RedisJournal(RedisReader):
             url: such as ``redis://host:6379/0``; its query may hold redis-py's settings.
             name: what the journal's keys begin with.
             on_uncertain: as for the class.
-            patience: seconds to wait for a Redis that is away.
+            reconnect_timeout: seconds to wait for a Redis that is away.
         """
         client = redis.asyncio.Redis.from_url(url, max_connections=CONNECTIONS)  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
-        journal = cls(client, name, on_uncertain=on_uncertain, patience=patience)
+        journal = cls(client, name, on_uncertain=on_uncertain, reconnect_timeout=reconnect_timeout)
         journal._aclose = client.aclose
         return journal
 
@@ -226,7 +226,7 @@ class RedisJournal(RedisReader):
         what = f"what became of {key} could not be written"
         verdict, *rest = await self._run(what, scripts.SETTLE, key, token, ids)
         if verdict == b"made":
-            raise JournalError(f"{self!r}: {key} {made(values.split(rest[0].decode()))}")
+            raise JournalError(f"{self!r}: {key} {has_ids_reason(values.split(rest[0].decode()))}")
         if verdict != b"ok":
             state = rest[0].decode() or "not in it"
             raise JournalError(f"{self!r}: {key} is {state}; only an uncertain one is settled")
@@ -255,7 +255,7 @@ class RedisJournal(RedisReader):
         what = f"the end of {task.task_id} could not be written"
         await self._run(what, scripts.END, *values.end_of(task), "")
 
-    async def gave_up(self, task: Task) -> None:
+    async def mark_abandoned(self, task: Task) -> None:
         """Write that a task is without its result and is not asked about any more; durable.
 
         It counts as neither succeeded nor failed. Adding its create again has it asked about.

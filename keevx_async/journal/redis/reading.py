@@ -21,7 +21,7 @@ UNREAD = "it could not be read"
 
 
 @frozen
-class Ends:
+class CreateRecord:
     """What became of a create: its entry, and what is known of how each task ended."""
 
     entry: Entry
@@ -107,7 +107,7 @@ class RedisReader:
         pairs = zip(task_ids, found, strict=True)
         return [values.record_of(task_id, *fields) for task_id, fields in pairs]
 
-    async def ends(self, keys: Sequence[str]) -> dict[str, Ends]:
+    async def find_records(self, keys: Sequence[str]) -> dict[str, CreateRecord]:
         """Return what became of many creates, a thousand at most, in two round trips.
 
         Args:
@@ -117,7 +117,7 @@ class RedisReader:
         task_ids = [task_id for entry in entries for task_id in entry.task_ids]
         records = dict(zip(task_ids, await self._tasks(task_ids), strict=True))
         return {
-            one.key: Ends(one, tuple(records[task_id] for task_id in one.task_ids))
+            one.key: CreateRecord(one, tuple(records[task_id] for task_id in one.task_ids))
             for one in entries
         }
 
