@@ -30,7 +30,7 @@ PRIOR_WEIGHT: Final = 0.05
 """Probability that an end lies where the estimate does not expect it."""
 WIDEST: Final = 20.0
 """An end known only to lie below an age is looked for from this part of the age on."""
-MOST_GROUPS: Final = 256
+MAX_GROUPS: Final = 256
 BANDWIDTHS: Final = (1.0, 0.6, 0.35, 0.2)
 """Tried by cross-validation, in units of Silverman's rule."""
 USUAL: Final = 0.4
@@ -75,7 +75,7 @@ class Group:
         self._squares = [0.0] * BINS
         self._density = [0.0] * BINS
 
-    def enter(self, crowd: int) -> float:
+    def next_weight(self, crowd: int) -> float:
         """Return the log weight of a task created among so many that are not ended."""
         self._clock += 1.0 / max(MEMORY, crowd / MAX_POLL_TIMES)
         if self._clock - self._base > 50.0:
@@ -143,7 +143,7 @@ class Durations:
         """Return a group, new if need be; the one not used for longest makes room."""
         found = self._groups.pop(name, None) or Group()
         self._groups[name] = found
-        if len(self._groups) > MOST_GROUPS:
+        if len(self._groups) > MAX_GROUPS:
             del self._groups[next(iter(self._groups))]
         return found
 

@@ -47,10 +47,10 @@ class PollIntervals:
         wait = self._curve(group).after(age, jitter) - age
         return min(self._longest, max(self._shortest, wait))
 
-    def ended(self, group: str, low: float, high: float) -> None:
+    def observe(self, group: str, low: float, high: float) -> None:
         """Learn of a task that ended between two ages, in seconds."""
         known = self._durations.group(group)
-        known.observe(known.enter(0), low, high)
+        known.observe(known.next_weight(0), low, high)
         self._news[group] += 1
         if self._news[group] % RELEARN == 1:
             self._curves.pop(group, None)

@@ -30,9 +30,9 @@ log = logging.getLogger("keevx_async")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
 MAX_REGISTERED = 10_000
-SETTLING = 10.0
+NOT_FOUND_GRACE = 10.0
 """Seconds for which a task that Keevx does not find is asked about again."""
-NEW = 60.0
+NEW_TASK_GRACE = 60.0
 """Seconds after its creation in which a task that Keevx does not find is thought to be new."""
 RESULT_GRACE = 300.0
 """Seconds for which a task that SUCCEEDED without a result is asked about before it is given up."""
@@ -170,7 +170,7 @@ class Poller:
             group = request.group if request is not None else ""
             self._since[task_id] = now
             if born is not None:
-                self._new_until[task_id] = born + NEW
+                self._new_until[task_id] = born + NEW_TASK_GRACE
             self._listeners[task_id] = []
             self._schedule.add(task_id, group, born, now)
             if task_id in self.callback_hints:
@@ -245,7 +245,7 @@ class Poller:
         """Go on after a passing fault; end the wait where asking again is of no use."""
         now = self._loop.time()
         waited = now - self._since.get(task_id, now)
-        young = waited < SETTLING or now < self._new_until.get(task_id, now)
+        young = waited < NOT_FOUND_GRACE or now < self._new_until.get(task_id, now)
         if _is_retryable(error) or (isinstance(error, NotFoundError) and young):
             log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):

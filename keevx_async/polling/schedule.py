@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 from ..settings import PollPolicy
-from .durations import MAX_POLL_TIMES, MOST_GROUPS, Curve, Durations, Group, Intensity
+from .durations import MAX_GROUPS, MAX_POLL_TIMES, Curve, Durations, Group, Intensity
 
 JITTER: Final = (0.8, 0.4)
 """Least factor on an interval, and the spread above it."""
@@ -60,7 +60,7 @@ class _Kind:
         """Return the cohort of a new task."""
         key = int(born / COHORT)
         cohort = self.cohorts.get(key)
-        weight = self.group.enter(self.count) if self.group else 0.0
+        weight = self.group.next_weight(self.count) if self.group else 0.0
         if cohort is None:
             cohort = self.cohorts[key] = _Cohort(self, key, born, weight)
         cohort.count += 1
@@ -255,7 +255,7 @@ class Schedule:
     def _kind(self, name: Hashable, now: float) -> _Kind:
         kind = self._kinds.get(name)
         if kind is None:
-            if len(self._kinds) >= MOST_GROUPS:
+            if len(self._kinds) >= MAX_GROUPS:
                 self._kinds = {key: one for key, one in self._kinds.items() if one.count}
             kind = _Kind(self._durations.group(name), self._intensity.prior())
             kind.relearn(self._intensity, now)

@@ -15,12 +15,12 @@ _URL = re.compile(
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
-def is_address(text: str) -> bool:
+def is_url(text: str) -> bool:
     """Tell whether a text is meant as a web address, sound or not, and not as a task's id."""
     return re.match(r"\s*https?://", text, re.IGNORECASE) is not None
 
 
-def address_of(url: str) -> URL:
+def request_url(url: str) -> URL:
     """Return what is requested for url: its path and query as they are given.
 
     They may be signed, so nothing is decoded or normalised. What a request line cannot hold
@@ -37,11 +37,12 @@ def address_of(url: str) -> URL:
         return URL(f"{sound.scheme}://{sound.raw_authority}{rest}", encoded=True)
     except ValueError:
         raise DownloadError(
-            f"{bare(url)!r} is not an http(s) URL; give that, or the Task that wait() returned"
+            f"{without_query(url)!r} is not an http(s) URL; "
+            "pass one, or the Task that wait() returned"
         ) from None
 
 
-def redirected(url: str, location: str) -> str:
+def redirect_url(url: str, location: str) -> str:
     """Return where a redirect from url leads; only a relative path is resolved.
 
     Args:
@@ -60,14 +61,16 @@ def redirected(url: str, location: str) -> str:
     elif _SCHEME.match(to) is None:
         to = origin + urljoin(rest.partition("?")[0], to)
     try:
-        address_of(to)
+        request_url(to)
     except DownloadError:
-        said = f"{bare(url)} redirects to {bare(to)!r}, which is not an http(s) URL"
+        said = (
+            f"{without_query(url)} redirects to {without_query(to)!r}, which is not an http(s) URL"
+        )
         raise DownloadError(said) from None
     return to
 
 
-def bare(url: str) -> str:
+def without_query(url: str) -> str:
     """Return url without what may be secret: its query, which may hold a signature, its user."""
     return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", re.split("[?#]", url, maxsplit=1)[0])
 

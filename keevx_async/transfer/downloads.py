@@ -16,12 +16,12 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
 from ..http.verdict import retry_after
 from ..settings import is_retryable_status
-from .addresses import address_of, bare, redirected
+from .addresses import redirect_url, request_url, without_query
 from .media import check_type
-from .parts import Brought, Part, UnfitError
+from .parts import DownloadedFile, MismatchError, PartFile
 
 PARALLEL_DOWNLOADS = 32
-MOST_REDIRECTS = 10
+MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
 _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
@@ -51,9 +51,9 @@ class Downloads:
     def __init__(self, transport: AiohttpTransport, retrier: Retrier) -> None:
         self._transport = transport
         self._retrier = retrier
-        self._timeout = for_download(transport.timeout)
+        self._timeout = download_timeout(transport.timeout)
         self._slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
-        self._under_way: dict[Path, asyncio.Future[Brought]] = {}
+        self._under_way: dict[Path, asyncio.Future[DownloadedFile]] = {}
         self._closed = False
 
     async def fetch(
@@ -64,7 +64,7 @@ class Downloads:
         overwrite: bool,
         expected: str | None = None,
         is_new: bool = False,
-    ) -> Brought:
+    ) -> DownloadedFile:
         """Download url to target. Cancelled, it keeps what has come, and goes on the next time.
 
         Args:
@@ -81,11 +81,11 @@ class Downloads:
                 or cannot be written. Nothing else is raised, but for ConfigurationError where
                 the client was closed or a proxy is not one.
         """
-        address_of(url)
+        request_url(url)
         if target in self._under_way:
             raise DownloadError(f"{target} is already being downloaded")
         wanted = _Wanted(url, expected, is_new)
-        fetching = asyncio.ensure_future(self._fetch(wanted, Part(target, url), overwrite))
+        fetching = asyncio.ensure_future(self._fetch(wanted, PartFile(target, url), overwrite))
         self._under_way[target] = fetching
         try:
             return await fetching
@@ -105,7 +105,7 @@ class Downloads:
             fetching.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    async def _fetch(self, wanted: _Wanted, part: Part, overwrite: bool) -> Brought:
+    async def _fetch(self, wanted: _Wanted, part: PartFile, overwrite: bool) -> DownloadedFile:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
@@ -115,7 +115,7 @@ class Downloads:
                 part.tidy()
                 raise
 
-    async def _attempt(self, wanted: _Wanted, part: Part) -> None:
+    async def _attempt(self, wanted: _Wanted, part: PartFile) -> None:
         """Request the result once, redirects included; have it whole, or raise Again.
 
         What was raised decides:
@@ -126,10 +126,10 @@ class Downloads:
 
         An OSError of another kind is the disk's, and fetch() says so.
         """
-        where = bare(wanted.url)
+        where = without_query(wanted.url)
         try:
             await self._request(wanted, part)
-        except UnfitError as error:
+        except MismatchError as error:
             part.restart()
             raise Retryable(DownloadError(f"{where}: {error}")) from error
         except aiohttp.ClientError as error:
@@ -141,11 +141,11 @@ class Downloads:
         except (ValueError, RuntimeError) as error:
             raise DownloadError(f"{where}: cannot be requested ({error})") from error
 
-    async def _request(self, wanted: _Wanted, part: Part) -> None:
+    async def _request(self, wanted: _Wanted, part: PartFile) -> None:
         """Follow redirects hop by hop: each has its own proxy, and is requested as it is given."""
         url, headers = wanted.url, part.headers()
-        for _ in range(1 + MOST_REDIRECTS):
-            address = address_of(url)
+        for _ in range(1 + MAX_REDIRECTS):
+            address = request_url(url)
             session, proxy = await self._transport.route(address)
             async with session.get(
                 address,
@@ -160,11 +160,13 @@ class Downloads:
                     await _raise_for(answer, wanted)
                     await part.take(answer, wanted.expected)
                     return
-                url = redirected(url, answer.headers["Location"])
-        raise DownloadError(f"{bare(wanted.url)} redirects more than {MOST_REDIRECTS} times")
+                url = redirect_url(url, answer.headers["Location"])
+        raise DownloadError(
+            f"{without_query(wanted.url)} redirects more than {MAX_REDIRECTS} times"
+        )
 
 
-def for_download(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
     """Return a timeout for silence: a whole download may take as long as it takes."""
     return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
@@ -181,14 +183,14 @@ async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
        without a file (202): ask again, after Retry-After.
     5. Anything else is final.
     """
-    where, status = bare(wanted.url), answer.status
+    where, status = without_query(wanted.url), answer.status
     if status in (200, 206):
         wrong = check_type(answer.headers.get("Content-Type", ""), wanted.expected)
         if wrong is not None:
             raise Retryable(DownloadError(f"{where}: {wrong}"))
         return
     if status == 416:
-        raise UnfitError("the part at hand is no part of it")
+        raise MismatchError("the part at hand is no part of it")
     code = await _error_code(answer) if status == 400 else ""
     if status in _GONE or code == "ExpiredToken":
         gone = GoneError(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from ..errors import DownloadError
-from .addresses import bare
+from .addresses import without_query
 from .media import HEAD, check_content
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @frozen
-class Brought:
+class DownloadedFile:
     """A file that was brought home: where, its bytes, and their SHA-256."""
 
     path: Path
@@ -35,15 +35,15 @@ class Brought:
     digest: str
 
 
-class UnfitError(Exception):
+class MismatchError(Exception):
     """What came does not fit what is there, or is not a result: begin anew."""
 
 
-class Part:
+class PartFile:
     """A download under way: a temporary file beside its target, and the version it is of."""
 
     def __init__(self, target: Path, url: str) -> None:
-        named = f"{target.name}\n{bare(url)}".encode(errors="surrogateescape")
+        named = f"{target.name}\n{without_query(url)}".encode(errors="surrogateescape")
         mark = hashlib.sha256(named).hexdigest()[:8]
         # Cut, so that a target may have the longest name that its file system takes.
         brief = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
@@ -82,12 +82,12 @@ class Part:
                     break  # it may never end
                 await asyncio.to_thread(_write, file, chunk, inflater)
         if whole not in (None, size):
-            raise UnfitError(f"{size} bytes came of {whole}")
+            raise MismatchError(f"{size} bytes came of {whole}")
         if inflater is not None and not inflater.is_complete:
-            raise UnfitError("its compressed answer ends too early")
+            raise MismatchError("its compressed answer ends too early")
         declared = answer.headers.get("Content-Type", "")
         if wrong := check_content(await asyncio.to_thread(self._head), declared, expected):
-            raise UnfitError(wrong)
+            raise MismatchError(wrong)
 
     def _head(self) -> bytes:
         with open(self._path, "rb") as file:
@@ -103,11 +103,11 @@ class Part:
         if start == 0:
             self.restart()
         elif tag != self._known_tag():
-            raise UnfitError("the part that came is of another version")
+            raise MismatchError("the part that came is of another version")
         file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
         if file.tell() != start:
             file.close()
-            raise UnfitError("the range that came does not follow what is there")
+            raise MismatchError("the range that came does not follow what is there")
         if not tag.startswith("W/") and _VISIBLE.fullmatch(tag):
             self._tag.write_bytes(tag.encode())
         return file
@@ -131,7 +131,7 @@ class Part:
             if self._known_tag() is None or not self._path.stat().st_size:
                 self.restart()
 
-    def finish(self, overwrite: bool) -> Brought:
+    def finish(self, overwrite: bool) -> DownloadedFile:
         """Put the whole file under its final name.
 
         Raises:
@@ -144,7 +144,7 @@ class Part:
         self.prepare(overwrite)  # again: another program may be at work here
         self._tag.unlink(missing_ok=True)
         self._path.replace(self._target)
-        return Brought(self._target, size, digest)
+        return DownloadedFile(self._target, size, digest)
 
 
 def _is_writable_name(name: str) -> bool:
@@ -174,7 +174,7 @@ class _Inflater:
         """Yield what a chunk decodes to.
 
         Raises:
-            UnfitError: it cannot be decoded.
+            MismatchError: it cannot be decoded.
         """
         rest, is_pending = chunk, False
         try:
@@ -189,7 +189,7 @@ class _Inflater:
                 rest = self._stream.unconsumed_tail or self._stream.unused_data
                 is_pending = len(piece) == CHUNK and not self._stream.eof
         except zlib.error as error:
-            raise UnfitError(f"its compressed answer cannot be decoded ({error})") from error
+            raise MismatchError(f"its compressed answer cannot be decoded ({error})") from error
 
 
 def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
@@ -199,7 +199,7 @@ def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
     from an upload; it is no coding of the answer.
 
     Raises:
-        UnfitError: it is encoded in a way that is not known here, or is a part of what is encoded.
+        MismatchError: it is encoded in a way that is not known here, or is a part of what is encoded.
     """
     named = answer.headers.get("Content-Encoding", "").lower()
     codings = [
@@ -208,11 +208,11 @@ def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
     if not codings:
         return None
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
-        raise UnfitError(
+        raise MismatchError(
             f"it came with the Content-Encoding {named[:80]!r}, which was not asked for"
         )
     if answer.status != 200:
-        raise UnfitError("a part of a compressed answer came")
+        raise MismatchError("a part of a compressed answer came")
     return _Inflater()
 
 
@@ -226,7 +226,7 @@ def _span_of(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
         return 0, length
     found = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
     if found is None:
-        raise UnfitError("a part came that does not say where it begins")
+        raise MismatchError("a part came that does not say where it begins")
     start = int(found[1])
     if found[2]:
         return start, int(found[2])

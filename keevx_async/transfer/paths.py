@@ -69,7 +69,7 @@ def _is_allowed(letter: str) -> bool:
     return True
 
 
-def target_of(what: Task | str, destination: Destination) -> Path:
+def target_path(what: Task | str, destination: Destination) -> Path:
     """Return the file a result goes to.
 
     Args:
@@ -88,7 +88,7 @@ def target_of(what: Task | str, destination: Destination) -> Path:
     return path / (_own_name(what) if isinstance(what, Task) else _remote_name(what))
 
 
-def files_of(task: Task, target: Path) -> dict[str, Path]:
+def result_paths(task: Task, target: Path) -> dict[str, Path]:
     """Return where each of a task's results goes, by its field: the others beside the main one.
 
     Args:
@@ -246,7 +246,7 @@ class OutputNames:
         if not mine:
             numbered = (path.with_stem(path.stem + end) for end in _suffixes())
             path = next(one for one in numbered if _are_free(task, one, taken))
-        marks = {_casefolded(one) for one in files_of(task, path).values()}
+        marks = {_casefolded(one) for one in result_paths(task, path).values()}
         taken |= marks
         try:
             yield path, mine
@@ -255,7 +255,7 @@ class OutputNames:
 
     def _path(self, task: Task, outcome: Outcome) -> Path:
         if self._template is None:
-            return target_of(task, self._folder)
+            return target_path(task, self._folder)
         key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
         kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
         model = safe_name(str(getattr(outcome.request, "model", kind)))
@@ -272,7 +272,7 @@ def _suffixes() -> Iterator[str]:
 
 
 def _are_free(task: Task, path: Path, taken: set[str]) -> bool:
-    files = files_of(task, path).values()
+    files = result_paths(task, path).values()
     return not any(_casefolded(one) in taken or os.path.lexists(one) for one in files)
 
 

@@ -34,13 +34,13 @@ from .media_types import MediaType
 from .paths import safe_name
 
 PARALLEL_UPLOADS = 4
-URL_LIFE = 3600.0
+URL_TTL = 3600.0
 """Seconds for which an upload's URL is used again. How long Keevx keeps an upload is documented
 nowhere; an hour is far below the 7 days of results, and renewing one an hour costs nothing."""
 MAX_REMEMBERED = 10_000
 """Files remembered by a client, so that a stream of any length stays small."""
 MAX_ATTEMPTS_ON_CHANGE = 3
-SLOWEST = 64 * 1024
+MIN_UPLOAD_SPEED = 64 * 1024
 """Bytes per second. An upload is given its size by this on top of the timeout of an exchange, so
 that neither a long video nor a slow line runs into it."""
 
@@ -57,7 +57,7 @@ class Upload(NamedTuple):
 
 
 @define
-class Uploaded:
+class UploadCache:
     """What a client knows of files: outlives an event loop.
 
     Attributes:
@@ -83,7 +83,7 @@ class Uploads:
         self,
         querier: ApiClient,
         retrier: Retrier,
-        known: Uploaded,
+        known: UploadCache,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._querier = querier
@@ -158,7 +158,7 @@ class Uploads:
         """Return the URL of equal bytes, uploaded lately, or now by another, or now by us."""
         upload = Upload(image.digest, filename)
         url, since = self._known.urls.get(upload, ("", 0.0))
-        if url and self._clock() - since < URL_LIFE:
+        if url and self._clock() - since < URL_TTL:
             return url
         task = self._under_way.get(upload)
         if task is None:
@@ -200,8 +200,8 @@ class Uploads:
             return await self._retrier(attempt)
 
     async def _post(self, file: BinaryIO, name: str, kind: MediaType, size: int) -> str:
-        form = form_of(file, name, kind.media_type)
-        call = HttpRequest("POST", UPLOAD_PATH, form, size / SLOWEST)
+        form = encode_form(file, name, kind.media_type)
+        call = HttpRequest("POST", UPLOAD_PATH, form, size / MIN_UPLOAD_SPEED)
         reply, envelope = await self._querier.get(call)
         url = decode_upload(envelope.result or envelope.data)
         if url is None:
@@ -209,7 +209,7 @@ class Uploads:
         return url
 
 
-def form_of(file: BinaryIO, name: str, media_type: str) -> aiohttp.FormData:
+def encode_form(file: BinaryIO, name: str, media_type: str) -> aiohttp.FormData:
     """Return the multipart body of an upload: one part named ``file``, read as it is sent."""
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("file", file, filename=name, content_type=media_type)
