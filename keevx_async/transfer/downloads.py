@@ -17,7 +17,7 @@ from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
 from ..http.verdict import retry_after
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
-from .media import check_type
+from .media_types import check_type
 from .parts import DownloadedFile, MismatchError, PartFile
 
 PARALLEL_DOWNLOADS = 32

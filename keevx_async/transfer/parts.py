@@ -17,7 +17,7 @@ from attrs import frozen
 
 from ..errors import DownloadError
 from .addresses import without_query
-from .media import HEAD, check_content
+from .media_types import HEAD, check_content
 
 if TYPE_CHECKING:
     import aiohttp
@@ -199,7 +199,7 @@ def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
     from an upload; it is no coding of the answer.
 
     Raises:
-        MismatchError: it is encoded in a way that is not known here, or is a part of what is encoded.
+        MismatchError: it has another coding, or is a part of a compressed answer.
     """
     named = answer.headers.get("Content-Encoding", "").lower()
     codings = [

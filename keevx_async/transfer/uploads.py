@@ -21,7 +21,6 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
 from .images import (
-    ALL_FORMATS,
     ChangedError,
     Fingerprint,
     Image,
@@ -30,7 +29,7 @@ from .images import (
     read,
     require_format,
 )
-from .media_types import MediaType
+from .media_types import UPLOAD_FORMATS, MediaType
 from .paths import safe_name
 
 PARALLEL_UPLOADS = 4
@@ -96,7 +95,7 @@ class Uploads:
         self._closed = False
 
     async def files(
-        self, paths: Iterable[Path], formats: Collection[str] = ALL_FORMATS
+        self, paths: Iterable[Path], formats: Collection[str] = UPLOAD_FORMATS
     ) -> Mapping[Path, str]:
         """Return each local file's URL. All are looked at before the first is sent.
 
@@ -136,7 +135,7 @@ class Uploads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self, path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
+    async def _look(self, path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
         version = await asyncio.to_thread(fingerprint, path)
         if (image := self._known.images.get(version)) is not None:
             require_format(path, image.type, formats)  # another kind of job may have named it
@@ -200,7 +199,7 @@ class Uploads:
             return await self._retrier(attempt)
 
     async def _post(self, file: BinaryIO, name: str, kind: MediaType, size: int) -> str:
-        form = encode_form(file, name, kind.media_type)
+        form = encode_form(file, name, kind.content_type)
         call = HttpRequest("POST", UPLOAD_PATH, form, size / MIN_UPLOAD_SPEED)
         reply, envelope = await self._querier.get(call)
         url = decode_upload(envelope.result or envelope.data)
