@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keevx_async.polling.durations import (
-    BINS,
-    EDGES,
-    MAX_GROUPS,
-    Curve,
-    Durations,
-    Estimate,
-    Group,
-    Intensity,
-    bin_of,
-)
+from keevx_async.polling.durations import MAX_GROUPS, Durations, Group
+from keevx_async.polling.intensity import Curve, Intensity
+from keevx_async.polling.life_table import BINS, EDGES, Estimate, bin_of
 from keevx_async.polling.schedule import Schedule
 from keevx_async.settings import PollPolicy
 
@@ -106,7 +98,7 @@ def test_estimates_and_curves_are_finite_for_any_data(
     estimate = group.estimate([(age, group.next_weight(crowd), count) for age, count in alive])
     assert all(0.0 <= value <= 1.0 + 1e-9 for value in estimate.density + estimate.survival)
     assert sum(estimate.density) <= 1.0 + 1e-6
-    assert all(0.0 <= value < math.inf for value in estimate.known)
+    assert all(0.0 <= value < math.inf for value in estimate.support)
     curve = Intensity(0.04, 3.2, 8.0).curve(estimate)
     for age in (0.0, 0.1, 1.0, 1e3, 1e6):
         assert 1 / 3.2 - 1e-6 <= curve.after(age, 1.0) - age <= 1 / 0.04 + 1e-6
