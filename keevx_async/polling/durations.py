@@ -184,7 +184,7 @@ class LearnedCurve:
     """When to poll the tasks of one group, learned from those that ended and those that run.
 
     `observe` takes every answer and `next` gives every interval. Between them the curve is made
-    again whenever enough news has come in, which costs about 2 ms.
+    again whenever enough news has come in, which costs about 1 ms.
 
     Args:
         group: the record; None learns nothing and polls by age alone.

@@ -75,11 +75,10 @@ def life_table(ends: list[float], at_risk: list[float], withdrawn: list[float]) 
 def smooth(raw: list[float], count: float) -> list[float]:
     """Return a kernel estimate of a density, its bandwidth chosen by likelihood cross-validation.
 
-    Silverman's rule alone expects one hump. Durations often have two (with and without a queue),
-    which it blurs into polls between them: the product of polls and lag is then 0.346 instead of
-    0.278 (24% more), and 0.434 instead of 0.378 (15%) in the second hundred tasks after durations
-    tripled. Lognormal durations differ by 3% at most, either way
-    (``python -m benchmarks.polling figures``).
+    Silverman's rule alone expects one hump. Durations may have two (with and without a queue), and
+    it then blurs them into polls between: the product of polls and lag is 0.348 instead of 0.283,
+    which is 23% more. With one hump the two differ by less than 2%, either way (means of five
+    seeds, ``python -m benchmarks.polling figures``).
 
     Args:
         raw: the density, of any sum; returned unchanged if it is 0.

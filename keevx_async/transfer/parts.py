@@ -1,4 +1,9 @@
-"""A file that is being downloaded: what has come of it, and what it must be when it is whole."""
+"""The file that a download is written to until it is whole and proven to be a result.
+
+A part lies beside its target, so that putting it in place is one atomic rename, and no file under
+the final name is ever half. With the ETag of the version that it holds, a later attempt, or a later
+run, goes on where an earlier one was cut.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +33,13 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 @frozen
 class DownloadedFile:
-    """A file that was brought home: where, its bytes, and their SHA-256."""
+    """A finished download.
+
+    Attributes:
+        path: where it lies.
+        size: its bytes, after any compression of the transfer was undone.
+        digest: their SHA-256, in hexadecimal.
+    """
 
     path: Path
     size: int
@@ -36,15 +47,24 @@ class DownloadedFile:
 
 
 class MismatchError(Exception):
-    """What came does not fit what is there, or is not a result: begin anew."""
+    """An answer does not continue the part, or is not a result: download from the start."""
 
 
 class PartFile:
-    """A download under way: a temporary file beside its target, and the version it is of."""
+    """A download under way: ``.name.hash.part`` beside its target, and ``.tag`` with its ETag.
+
+    The name depends on the target and the URL without its query, which is signed anew each time,
+    so that the next download of the same result finds it. Methods but ``receive`` block on the
+    disk.
+
+    Args:
+        target: the file that it becomes.
+        url: where it comes from.
+    """
 
     def __init__(self, target: Path, url: str) -> None:
-        named = f"{target.name}\n{without_query(url)}".encode(errors="surrogateescape")
-        mark = hashlib.sha256(named).hexdigest()[:8]
+        source = f"{target.name}\n{without_query(url)}".encode(errors="surrogateescape")
+        mark = hashlib.sha256(source).hexdigest()[:8]
         # Cut, so that a target may have the longest name that its file system takes.
         brief = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
         self._target = target
@@ -52,10 +72,20 @@ class PartFile:
         self._tag = self._path.with_suffix(".tag")
 
     def prepare(self, overwrite: bool) -> None:
-        """See that there is a folder, and no file that would be lost."""
-        if not _is_writable_name(str(self._target)):
+        """Check that the target can be written, and make its folder.
+
+        Raises:
+            DownloadError: it exists and must not be overwritten, or no file can have its name.
+            OSError: its folder cannot be made.
+        """
+        name = str(self._target)
+        try:
+            is_valid = b"\0" not in os.fsencode(name)
+        except UnicodeEncodeError:
+            is_valid = False
+        if not is_valid:
             raise DownloadError(
-                f"cannot write {str(self._target)!r}: no file can have this name where names are "
+                f"cannot write {name!r}: no file can have this name where names are "
                 f"{sys.getfilesystemencoding()}; choose another, or set PYTHONUTF8=1"
             )
         if self._target.exists() and not overwrite:
@@ -63,79 +93,78 @@ class PartFile:
         self._target.parent.mkdir(parents=True, exist_ok=True)
 
     def headers(self) -> dict[str, str]:
-        """Return the request headers that go on where the file stands."""
-        wanted = {"Accept-Encoding": "identity"}
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size and (tag := self._known_tag()):
-            wanted |= {"Range": f"bytes={size}-", "If-Range": tag}
-        return wanted
+        """Return the request headers that ask for what is missing, or for all of it.
 
-    async def take(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
-        """Append to the part (206) or begin it anew (200); see that it is whole, and a result."""
-        inflater = _inflater_of(answer)
-        start, whole = _span_of(answer)
+        A range is asked for only where an ETag can prove that it continues the same version.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size and (tag := self._stored_tag()):
+            headers |= {"Range": f"bytes={size}-", "If-Range": tag}
+        return headers
+
+    async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
+        """Write an answer's body: appended if it is a range (206), from the start if not (200).
+
+        On return the part is whole and a result. Cancelled or cut, it keeps the bytes that came.
+
+        Args:
+            answer: of status 200 or 206.
+            expected: ``video``, ``image`` or ``caption``; None for any of them.
+
+        Raises:
+            MismatchError: it does not continue the part, is shorter or longer than announced,
+                cannot be decoded, or is not what was expected.
+            OSError: the disk, or the connection.
+        """
+        inflater = _inflater_for(answer)
+        start, total = _content_range(answer)
         size = start
         with self._open(start, "" if inflater else answer.headers.get("ETag", "")) as file:
+
+            def write(chunk: bytes) -> None:
+                for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                    file.write(piece)
+
             async for chunk in answer.content.iter_chunked(CHUNK):
                 size += len(chunk)
-                if whole is not None and size > whole:
+                if total is not None and size > total:
                     break  # it may never end
-                await asyncio.to_thread(_write, file, chunk, inflater)
-        if whole not in (None, size):
-            raise MismatchError(f"{size} bytes came of {whole}")
+                await asyncio.to_thread(write, chunk)
+        if total not in (None, size):
+            raise MismatchError(f"got {size} of {total} bytes")
         if inflater is not None and not inflater.is_complete:
             raise MismatchError("its compressed answer ends too early")
+
+        def head() -> bytes:
+            with open(self._path, "rb") as file:
+                return file.read(HEAD)
+
         declared = answer.headers.get("Content-Type", "")
-        if wrong := check_content(await asyncio.to_thread(self._head), declared, expected):
-            raise MismatchError(wrong)
-
-    def _head(self) -> bytes:
-        with open(self._path, "rb") as file:
-            return file.read(HEAD)
-
-    def _open(self, start: int, tag: str) -> BinaryIO:
-        """Open the part to append at start.
-
-        A tag is kept only where it proves that two parts are of the same bytes, and can be sent
-        back: strong, and of visible ASCII (RFC 9110, 8.8.3 and 13.1.5). To go on, an answer must
-        repeat it: hosts that ignore If-Range would append one version to another.
-        """
-        if start == 0:
-            self.restart()
-        elif tag != self._known_tag():
-            raise MismatchError("the part that came is of another version")
-        file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
-        if file.tell() != start:
-            file.close()
-            raise MismatchError("the range that came does not follow what is there")
-        if not tag.startswith("W/") and _VISIBLE.fullmatch(tag):
-            self._tag.write_bytes(tag.encode())
-        return file
-
-    def _known_tag(self) -> str | None:
-        """Return the tag of what is there; None if it has none that can be sent."""
-        try:
-            tag = self._tag.read_bytes().decode("latin-1")
-        except FileNotFoundError:
-            return None
-        return tag if _VISIBLE.fullmatch(tag) else None
+        if problem := check_content(await asyncio.to_thread(head), declared, expected):
+            raise MismatchError(problem)
 
     def restart(self) -> None:
-        """Forget what is there."""
+        """Delete what has come; the next ``headers`` ask for all of it. Harmless if repeated."""
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Leave nothing behind that no other download can go on with."""
+        """After a failure, delete a part that no later download can continue.
+
+        One that holds bytes of a tagged version stays. Raises nothing.
+        """
         with suppress(OSError):
-            if self._known_tag() is None or not self._path.stat().st_size:
+            if self._stored_tag() is None or not self._path.stat().st_size:
                 self.restart()
 
     def finish(self, overwrite: bool) -> DownloadedFile:
-        """Put the whole file under its final name.
+        """Flush the whole part to disk, and put it under its final name.
 
         Raises:
-            DownloadError: that was taken meanwhile, and must not be overwritten.
+            DownloadError: a file was put there meanwhile, and must not be overwritten; the part
+                stays.
+            OSError: the disk.
         """
         with open(self._path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -146,17 +175,32 @@ class PartFile:
         self._path.replace(self._target)
         return DownloadedFile(self._target, size, digest)
 
+    def _open(self, start: int, tag: str) -> BinaryIO:
+        """Open the part to append at start.
 
-def _is_writable_name(name: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
+        A tag is kept only where it proves that two parts are of the same bytes, and can be sent
+        back: strong, and of visible ASCII (RFC 9110, 8.8.3 and 13.1.5). To go on, an answer must
+        repeat it: hosts that ignore If-Range would append one version to another.
+        """
+        if start == 0:
+            self.restart()
+        elif tag != self._stored_tag():
+            raise MismatchError("the range is of another version than the bytes before it")
+        file = open(self._path, "ab")  # noqa: SIM115 - closed by receive()
+        if file.tell() != start:
+            file.close()
+            raise MismatchError("the range does not follow the bytes before it")
+        if not tag.startswith("W/") and _VISIBLE.fullmatch(tag):
+            self._tag.write_bytes(tag.encode())
+        return file
 
-
-def _write(file: BinaryIO, chunk: bytes, inflater: _Inflater | None) -> None:
-    for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
-        file.write(piece)
+    def _stored_tag(self) -> str | None:
+        """Return the tag of the bytes that came, or None if there is none that can be sent."""
+        try:
+            tag = self._tag.read_bytes().decode("latin-1")
+        except FileNotFoundError:
+            return None
+        return tag if _VISIBLE.fullmatch(tag) else None
 
 
 class _Inflater:
@@ -167,11 +211,11 @@ class _Inflater:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the compressed stream has ended, its checksum proven."""
+        """Whether the compressed stream has ended, its checksum verified."""
         return self._stream is not None and self._stream.eof
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what a chunk decodes to.
+        """Yield what a chunk decodes to, at most ``CHUNK`` bytes at a time.
 
         Raises:
             MismatchError: it cannot be decoded.
@@ -192,42 +236,42 @@ class _Inflater:
             raise MismatchError(f"its compressed answer cannot be decoded ({error})") from error
 
 
-def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
-    """Return what decodes an answer; None for one that is as it is.
+def _inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
+    """Return what decodes an answer; None for one that is not compressed.
 
-    Nothing else was asked for, and few send it. S3 compatible hosts may repeat ``aws-chunked``
+    No coding was asked for, and few hosts send one. S3-compatible ones may repeat ``aws-chunked``
     from an upload; it is no coding of the answer.
 
     Raises:
         MismatchError: it has another coding, or is a part of a compressed answer.
     """
-    named = answer.headers.get("Content-Encoding", "").lower()
+    header = answer.headers.get("Content-Encoding", "").lower()
     codings = [
-        one for one in re.split(r"[,\s]+", named) if one not in ("", "identity", "aws-chunked")
+        coding
+        for coding in re.split(r"[,\s]+", header)
+        if coding not in ("", "identity", "aws-chunked")
     ]
     if not codings:
         return None
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
-        raise MismatchError(
-            f"it came with the Content-Encoding {named[:80]!r}, which was not asked for"
-        )
+        raise MismatchError(f"unexpected Content-Encoding {header[:80]!r}")
     if answer.status != 200:
-        raise MismatchError("a part of a compressed answer came")
+        raise MismatchError("the answer is a part of a compressed one")
     return _Inflater()
 
 
-def _span_of(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return where an answer begins and, if it is told, the whole's size (RFC 9110, 14.4).
+def _content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """Return where an answer begins, and the size of the whole or None (RFC 9110, 14.4).
 
-    Content-Length says nothing beside Transfer-Encoding (RFC 9112, 6.3).
+    Content-Length has no meaning beside Transfer-Encoding (RFC 9112, 6.3).
     """
     length = None if "Transfer-Encoding" in answer.headers else answer.content_length
     if answer.status == 200:
         return 0, length
-    found = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
-    if found is None:
-        raise MismatchError("a part came that does not say where it begins")
-    start = int(found[1])
-    if found[2]:
-        return start, int(found[2])
+    match = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
+    if match is None:
+        raise MismatchError("the range came without a Content-Range that can be read")
+    start = int(match[1])
+    if match[2]:
+        return start, int(match[2])
     return start, None if length is None else start + length
