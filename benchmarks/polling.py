@@ -14,8 +14,11 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from statistics import fmean
 from typing import NamedTuple
+from unittest.mock import patch
 
+from keevx_async.polling import life_table
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.schedule import Schedule
 from keevx_async.settings import PollPolicy
@@ -154,11 +157,32 @@ def show_figures(seeds: int = 3) -> None:
         for first, last in ((-900, 0), (0, 100), (100, 200), (200, 400), (400, 1_100)):
             name = f"mean x {factor:.2f}: tasks {first} to {last}"
             line(name, figures(rows[1_000 + first : 1_000 + last]))
+    show_without_cross_validation()
     seldom = PollPolicy(longest=600.0, polls_per_task=1.25)
     line("callbacks, polls_per_task=1.25", figures(simulate(lognormal(0.35), seldom, hints=True)))
     for median in (10.0, 60.0, 120.0, 300.0, 600.0):
         rows = simulate(lognormal(0.35, median), PollPolicy(), count=1_000)[LEARNED:]
         line(f"the default bounds, median {median:.0f} s", figures(rows), "longest=30")
+
+
+def show_without_cross_validation() -> None:
+    """What `life_table.smooth` would give with the bandwidth of Silverman's rule alone."""
+    draws = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
+    draws["two humps, 60 s and 240 s, sigma 0.15"] = two_humped
+    draws["mean x 3.00: tasks 100 to 200"] = shifted(3.0, 1_000)
+    for name, draw in draws.items():
+        is_shift = name.startswith("mean")
+        part = slice(1_100, 1_200) if is_shift else slice(LEARNED, None)
+        chosen = mean_figures(draw, part)
+        with patch.object(life_table, "BANDWIDTHS", (1.0,)):
+            rule = mean_figures(draw, part)
+        note = f"cross-validated {chosen.product:.3f}: {rule.product / chosen.product - 1:+.1%}"
+        line(f"Silverman, {name}", rule, note)
+
+
+def mean_figures(draw: Draw, part: slice, seeds: int = 5) -> Figures:
+    runs = [figures(simulate(draw, seed=seed)[part]) for seed in range(seeds)]
+    return Figures(*(fmean(values) for values in zip(*runs, strict=True)))
 
 
 def show_waiting(count: int = 100_000, seconds: float = 600.0) -> None:

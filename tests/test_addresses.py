@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import DownloadError
-from keevx_async.transfer.addresses import address_of, bare, file_name, redirected
+from keevx_async.transfer.addresses import file_name, redirect_url, request_url, without_query
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from keevx_async.transfer.addresses import address_of, bare, file_name, redirect
     ],
 )
 def test_a_path_is_requested_as_it_is_given(url: str, requested: str) -> None:
-    assert address_of(url).raw_path_qs == requested
+    assert request_url(url).raw_path_qs == requested
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_path_is_requested_as_it_is_given(url: str, requested: str) -> None:
     ],
 )
 def test_a_host_is_encoded(url: str, host: str) -> None:
-    assert address_of(url).raw_host == host
+    assert request_url(url).raw_host == host
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_a_host_is_encoded(url: str, host: str) -> None:
 )
 def test_what_cannot_be_requested_is_refused(url: str) -> None:
     with pytest.raises(DownloadError, match=r"not an http\(s\) URL"):
-        address_of(url)
+        request_url(url)
 
 
 @given(st.text() | st.text().map("https://{}".format) | st.text().map("http://h/{}".format))
 def test_any_text_is_an_address_or_a_download_error(url: str) -> None:
     try:
-        requested = address_of(url).raw_path_qs
+        requested = request_url(url).raw_path_qs
     except DownloadError:
         return
     assert requested.isascii()
@@ -93,19 +93,19 @@ def test_any_text_is_an_address_or_a_download_error(url: str) -> None:
     ],
 )
 def test_a_redirect_leads_where_it_says(location: str, leads_to: str) -> None:
-    assert redirected("https://h:8/a/b%2Fc/d?sig=x#f", location) == leads_to
+    assert redirect_url("https://h:8/a/b%2Fc/d?sig=x#f", location) == leads_to
 
 
 @pytest.mark.parametrize("location", ["ftp://o/x?key=hush", "file:///x", "http:x", "https://a..b/"])
 def test_a_redirect_to_elsewhere_is_refused(location: str) -> None:
     with pytest.raises(DownloadError, match="redirects to") as caught:
-        redirected("https://me:hush@h/a?sig=hush", location)
+        redirect_url("https://me:hush@h/a?sig=hush", location)
     assert "hush" not in str(caught.value)
 
 
 def test_nothing_secret_is_shown() -> None:
-    assert bare("https://me:hush@h/a@b.mp4?sig=hush#hush") == "https://h/a@b.mp4"
-    assert bare("/a?b") == "/a"
+    assert without_query("https://me:hush@h/a@b.mp4?sig=hush#hush") == "https://h/a@b.mp4"
+    assert without_query("/a?b") == "/a"
 
 
 @pytest.mark.parametrize(

@@ -10,17 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keevx_async.polling.durations import (
-    BINS,
-    EDGES,
-    MOST_GROUPS,
-    Curve,
-    Durations,
-    Estimate,
-    Group,
-    Intensity,
-    bin_of,
-)
+from keevx_async.polling.durations import MAX_GROUPS, Durations, Group
+from keevx_async.polling.intensity import Curve, Intensity
+from keevx_async.polling.life_table import BINS, EDGES, Estimate, bin_of
 from keevx_async.polling.schedule import Schedule
 from keevx_async.settings import PollPolicy
 
@@ -34,7 +26,7 @@ MAPPING = st.dictionaries(st.sampled_from(["step", "groups", "other"]), JSON, ma
 def taught(ages: list[float], group: Group | None = None) -> Group:
     group = group or Group()
     for age in ages:
-        group.observe(group.enter(0), age, age)
+        group.observe(group.next_weight(0), age, age)
     return group
 
 
@@ -102,11 +94,11 @@ def test_estimates_and_curves_are_finite_for_any_data(
     group = Group()
     group.estimate([])
     for pair in ends:
-        group.observe(group.enter(crowd), min(pair), max(pair))
-    estimate = group.estimate([(age, group.enter(crowd), count) for age, count in alive])
+        group.observe(group.next_weight(crowd), min(pair), max(pair))
+    estimate = group.estimate([(age, group.next_weight(crowd), count) for age, count in alive])
     assert all(0.0 <= value <= 1.0 + 1e-9 for value in estimate.density + estimate.survival)
     assert sum(estimate.density) <= 1.0 + 1e-6
-    assert all(0.0 <= value < math.inf for value in estimate.known)
+    assert all(0.0 <= value < math.inf for value in estimate.support)
     curve = Intensity(0.04, 3.2, 8.0).curve(estimate)
     for age in (0.0, 0.1, 1.0, 1e3, 1e6):
         assert 1 / 3.2 - 1e-6 <= curve.after(age, 1.0) - age <= 1 / 0.04 + 1e-6
@@ -121,7 +113,7 @@ def test_equal_durations_zeros_and_one_huge_are_learned() -> None:
 def test_quantiles_come_near_the_truth_from_intervals_alone() -> None:
     group = Group()
     for age in drawn(150, 0.35):
-        group.observe(group.enter(0), age * 0.93, age * 1.05)
+        group.observe(group.next_weight(0), age * 0.93, age * 1.05)
     estimate = group.estimate([])
     for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
         age = 100.0 * math.exp(0.35 * NormalDist().inv_cdf(quantile))
@@ -132,7 +124,7 @@ def test_tasks_still_alive_are_not_taken_for_quick_ones() -> None:
     # Of 1000 created together the first 20 have ended: the fastest, not a sample.
     group = taught(sorted(drawn(1_000, 0.35))[:20])
     naive = group.estimate([])
-    censored = group.estimate([(50.0, group.enter(0), 980)])
+    censored = group.estimate([(50.0, group.next_weight(0), 980)])
     assert below(naive, 60.0) > 0.9
     assert below(censored, 60.0) < 0.05
 
@@ -140,7 +132,7 @@ def test_tasks_still_alive_are_not_taken_for_quick_ones() -> None:
 def test_an_age_only_old_tasks_reached_keeps_what_they_told() -> None:
     group = taught(drawn(150, 0.35))
     before = group.estimate([])
-    newer = [(20.0, group.enter(1_000), 1_000) for _ in range(1_000)]
+    newer = [(20.0, group.next_weight(1_000), 1_000) for _ in range(1_000)]
     after = group.estimate(newer)
     assert abs(below(after, 100.0) - below(before, 100.0)) < 0.05
 
@@ -154,15 +146,15 @@ def test_an_end_below_an_age_moves_the_estimate_down() -> None:
     group = taught(drawn(100, 0.15))
     group.estimate([])
     for _ in range(30):
-        group.observe(group.enter(0), 0.0, 40.0)
+        group.observe(group.next_weight(0), 0.0, 40.0)
     assert below(group.estimate([]), 40.0) > 0.2
 
 
 def test_weights_stay_finite_however_many_are_created() -> None:
     group = Group()
-    first = [group.enter(0) for _ in range(10_000)][-1]
+    first = [group.next_weight(0) for _ in range(10_000)][-1]
     for _ in range(10_000):
-        group.enter(0)
+        group.next_weight(0)
     group.observe(first, 10.0, 10.0)
     assert sum(group.estimate([(5.0, first, 3)]).density) <= 1.0
 
@@ -215,12 +207,12 @@ def test_garbage_inside_is_left_out(rows: object, others: dict[str, object]) -> 
 
 def test_groups_are_bounded_and_the_longest_unused_goes() -> None:
     durations = Durations()
-    for i in range(MOST_GROUPS):
+    for i in range(MAX_GROUPS):
         taught([1.0], durations.group(f"group {i}"))
     durations.group("group 0")
     durations.group("one more")
     names = durations.dump()["groups"]
-    assert len(names) == MOST_GROUPS
+    assert len(names) == MAX_GROUPS
     assert "group 0" in names
     assert "group 1" not in names
 

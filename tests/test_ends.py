@@ -23,7 +23,7 @@ from keevx_async import (
 )
 from keevx_async.client.jobs import raise_for_failed
 from keevx_async.models.tasks import FAILED_STATUSES
-from keevx_async.polling.poller import NEW, RESULT_GRACE, RESULT_PAUSE, Poller
+from keevx_async.polling.poller import NEW_TASK_GRACE, RESULT_GRACE, RESULT_PAUSE, Poller
 from keevx_async.polling.schedule import Schedule
 from tests.simulated import simulated
 from tests.test_client import a_request
@@ -114,7 +114,9 @@ async def test_a_wait_that_times_out_names_each_tasks_last_status() -> None:
 
 
 @simulated
-@pytest.mark.parametrize(("age", "found_at"), [(0.0, NEW - 20.0), (NEW - 10.0, 5.0)])
+@pytest.mark.parametrize(
+    ("age", "found_at"), [(0.0, NEW_TASK_GRACE - 20.0), (NEW_TASK_GRACE - 10.0, 5.0)]
+)
 async def test_a_task_that_was_just_created_may_not_be_found_yet(
     age: float, found_at: float
 ) -> None:
@@ -133,7 +135,7 @@ async def test_a_task_that_is_not_found_for_long_ends_its_wait() -> None:
     made.register("a", a_request(), 0.0)
     with pytest.raises(NotFoundError):
         await end_of(made, "a", None)
-    assert NEW <= clock() <= NEW + 40.0
+    assert NEW_TASK_GRACE <= clock() <= NEW_TASK_GRACE + 40.0
 
 
 @simulated

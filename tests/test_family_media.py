@@ -7,7 +7,7 @@ import pytest
 
 from keevx_async import DownloadError, Task
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transfer.paths import files_of, target_of
+from keevx_async.transfer.paths import result_paths, target_path
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_family import a_translation, an_image, one_of_each
 
@@ -134,11 +134,11 @@ async def test_expired_captions_are_an_error_and_the_video_is_kept(tmp_path: Pat
 def test_a_name_ends_as_its_url_says_or_as_its_kind_does() -> None:
     url = "https://cdn.example/a/b"
     task = Task(task_id="i2is-1", status="SUCCEEDED", image_url=f"{url}.webp?x=1")
-    assert target_of(task, "images/") == Path("images/i2is-1.webp")
+    assert target_path(task, "images/") == Path("images/i2is-1.webp")
     bare = Task(task_id="i2is-1", status="SUCCEEDED", image_url=url)
-    assert target_of(bare, "images/") == Path("images/i2is-1.png")
+    assert target_path(bare, "images/") == Path("images/i2is-1.png")
     both = Task(task_id="vt-1", status="SUCCEEDED", video_url=url, caption_url=url)
-    assert files_of(both, Path("a.mp4")) == {
+    assert result_paths(both, Path("a.mp4")) == {
         "video_url": Path("a.mp4"),
         "caption_url": Path("a.ass"),
     }

@@ -137,14 +137,14 @@ def test_a_wait_keeps_within_the_policys_bounds(
     waits = PollIntervals(policy, Durations(), random.Random(seed).random)
     for _ in range(3):
         assert min(shortest, longest) <= waits.next("V", age) <= longest
-        waits.ended("V", age / 2, age)
+        waits.observe("V", age / 2, age)
 
 
 def test_a_policy_that_names_no_longest_wait_still_asks() -> None:
     waits = PollIntervals(PollPolicy(longest=math.inf), Durations(), lambda: 0.5)
     for _ in range(3):
         assert 0 < waits.next("V", 60.0) < math.inf
-        waits.ended("V", 30.0, 31.0)
+        waits.observe("V", 30.0, 31.0)
 
 
 def polled(waits: PollIntervals, lasts: float) -> tuple[int, float]:
@@ -153,7 +153,7 @@ def polled(waits: PollIntervals, lasts: float) -> tuple[int, float]:
     age = waits.next("V", 0.0)
     for polls in range(1, 1000):
         if age >= lasts:
-            waits.ended("V", seen, age)
+            waits.observe("V", seen, age)
             return polls, age - lasts
         seen = age
         age += waits.next("V", age)
@@ -177,7 +177,7 @@ def test_what_one_worker_learned_another_begins_with() -> None:
     taught, policy = Durations(), PollPolicy()
     waits = PollIntervals(policy, taught, lambda: 0.5)
     for _ in range(40):
-        waits.ended("V", 99.0, 101.0)
+        waits.observe("V", 99.0, 101.0)
     kept = Durations()
     kept.load(taught.dump())
     again = PollIntervals(policy, kept, lambda: 0.5)

@@ -408,5 +408,4 @@ async def test_nothing_stays_in_memory_of_what_was_waited_for() -> None:
     async with speaking(0) as (_, keevx):
         (await keevx.generate_many(some_requests(50))).raise_for_errors()
         assert keevx._runtime
-        watcher = keevx._runtime.poller
-        assert (len(watcher._listeners), len(watcher._since), len(watcher._polls)) == (0, 0, 0)
+        assert keevx._runtime.poller.statistics() == (0, 0)

@@ -15,7 +15,7 @@ from keevx_async import ImageGenerate, UploadError, VideoTranslate
 from keevx_async.http.transport import AiohttpTransport
 from keevx_async.testing import Emulator
 from keevx_async.transfer.images import MAX_UPLOAD, sniff
-from keevx_async.transfer.uploads import SLOWEST
+from keevx_async.transfer.uploads import MIN_UPLOAD_SPEED
 from tests.test_cli import keevx, written
 from tests.test_client import a_request, keevx_of, speaking
 from tests.test_uploads import hosting
@@ -185,7 +185,7 @@ async def test_an_upload_is_given_time_by_its_size(
     async with speaking() as (_, keevx):
         await keevx.upload(FILES["PNG"])
         await keevx.submit(a_request())
-    assert given == [len(FILES["PNG"]) / SLOWEST, 0.0]
+    assert given == [len(FILES["PNG"]) / MIN_UPLOAD_SPEED, 0.0]
 
 
 class Trickle(io.RawIOBase):

@@ -432,7 +432,7 @@ async def test_an_expired_url_is_asked_for_anew_once(tmp_path: Path) -> None:
 
         emulator.faults.expired = 1
         before = emulator.polls[task.task_id]
-        with pytest.raises(DownloadError, match="ask for the task's status again"):
+        with pytest.raises(DownloadError, match="query the task's status for a fresh one"):
             await keevx.download(task, tmp_path / "other.mp4")
         assert emulator.polls[task.task_id] == before + 1
         with pytest.raises(DownloadError, match="live for 7 days"):

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.transfer.media import (
+from keevx_async.transfer.media_types import (
     CAPTION,
+    FORMATS,
     HEAD,
     IMAGE,
+    UPLOAD_FORMATS,
     VIDEO,
     check_content,
     check_type,
@@ -63,12 +65,22 @@ PAGE = b"<!DOCTYPE html><html>sign in</html>"
     ],
 )
 def test_first_bytes_tell_what_a_file_is(head: bytes, found: str | None) -> None:
-    assert identify(head) == found
+    media_type = identify(head)
+    assert (media_type.media if media_type else None) == found
+
+
+def test_each_format_has_a_name_of_its_own_and_uploads_a_suffix() -> None:
+    names = [row.name for row in FORMATS]
+    assert len(set(names)) == len(names)
+    for row in FORMATS:
+        assert bool(row.content_type) == bool(row.suffixes) == (row.name in UPLOAD_FORMATS)
+        assert not row.content_type or row.content_type.split("/")[0] == row.media
 
 
 @given(st.binary(max_size=HEAD))
 def test_any_bytes_can_be_looked_at(head: bytes) -> None:
-    assert identify(head) in (None, VIDEO, IMAGE, CAPTION)
+    media_type = identify(head)
+    assert media_type is None or media_type.media in (None, VIDEO, IMAGE, CAPTION)
     assert isinstance(check_content(head, "", None), str | None)
 
 

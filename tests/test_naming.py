@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, FanOut, Outcome, Task
 from keevx_async.testing import Emulator
-from keevx_async.transfer.paths import FIELDS, OutputNames, Template, target_of
+from keevx_async.transfer.paths import FIELDS, OutputNames, Template, target_path
 from tests.test_client import a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_media import left_in
 
@@ -75,11 +75,14 @@ def test_a_template_is_read_as_format_reads_it(template: Any, expected: str) -> 
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{prompt}", r"\{prompt\} is not known here; there is \{index\}, \{task_id\}, \{key\}"),
-        ("{}", r"\{\} is not known here"),
-        ("{0}", "not known here"),
-        ("{task_id.__class__}", "not known here"),
-        ("{key[0]}", "not known here"),
+        (
+            "{prompt}",
+            r"unknown field \{prompt\}; it must be one of \{index\}, \{task_id\}, \{key\}",
+        ),
+        ("{}", r"unknown field \{\}"),
+        ("{0}", "unknown field"),
+        ("{task_id.__class__}", "unknown field"),
+        ("{key[0]}", "unknown field"),
         ("{key!r}", "plain format only"),
         ("{key:{index}}", "plain format only"),
         ("{key:/>9}", "plain format only"),
@@ -157,11 +160,11 @@ def test_a_name_that_holds_the_id_is_the_tasks_own(tmp_path: Path) -> None:
 
 
 def test_a_single_download_takes_a_template_of_the_id(tmp_path: Path) -> None:
-    assert target_of(TASK, "out/{task_id}") == Path("out/i2v-7.webm")
-    assert target_of(TASK, "out.d/{task_id}/") == Path("out.d/i2v-7/i2v-7.webm")
-    assert target_of("https://cdn.example/{x}.mp4", "out/{x}.mp4") == Path("out/{x}.mp4")
-    with pytest.raises(ConfigurationError, match=r"\{index\} is not known here; there is \{task_"):
-        target_of(TASK, "out/{index}")
+    assert target_path(TASK, "out/{task_id}") == Path("out/i2v-7.webm")
+    assert target_path(TASK, "out.d/{task_id}/") == Path("out.d/i2v-7/i2v-7.webm")
+    assert target_path("https://cdn.example/{x}.mp4", "out/{x}.mp4") == Path("out/{x}.mp4")
+    with pytest.raises(ConfigurationError, match=r"field \{index\}; it must be one of \{task_"):
+        target_path(TASK, "out/{index}")
 
 
 def test_every_field_has_a_value_to_try() -> None:

@@ -150,8 +150,8 @@ def test_a_task_dropped_and_added_again_is_asked_about_once() -> None:
 
 def test_an_age_counts_from_creation_so_a_restart_asks_at_once() -> None:
     schedule = made()
-    schedule.add("old", "", born=0.0, now=600.0)
-    schedule.add("of unknown age", "", born=None, now=600.0)
+    schedule.add("old", "", created_at=0.0, now=600.0)
+    schedule.add("of unknown age", "", created_at=None, now=600.0)
     assert gap(schedule, 600.0) < POLICY.shortest
     assert sorted(schedule.due(600.5, most=9)) == ["of unknown age", "old"]
 
@@ -159,7 +159,7 @@ def test_an_age_counts_from_creation_so_a_restart_asks_at_once() -> None:
 def test_a_task_of_unknown_age_teaches_nothing() -> None:
     durations = Durations()
     schedule = Schedule(POLICY, durations)
-    schedule.add("a", "group", born=None, now=0.0)
+    schedule.add("a", "group", created_at=None, now=0.0)
     schedule.ended("a", 5.0)
     assert durations.dump()["groups"] == {}
 
@@ -261,7 +261,7 @@ def test_the_heap_stays_small_whatever_happens(steps: list[tuple[str, int]]) -> 
         else:
             does = {"w": schedule.wake, "p": schedule.plan, "e": schedule.ended}
             does.get(step, lambda name, _: schedule.drop(name))(name, float(now))
-        assert len(schedule._heap) <= 2 * len(schedule) + 64
+        assert schedule.statistics().heap <= 2 * len(schedule) + 64
 
 
 def test_kinds_no_longer_waited_for_are_let_go() -> None:
@@ -269,7 +269,7 @@ def test_kinds_no_longer_waited_for_are_let_go() -> None:
     for i in range(400):
         schedule.add("a", f"group {i}", 0.0, 0.0)
         schedule.drop("a")
-    assert len(schedule._kinds) <= 256
+    assert schedule.statistics().groups <= 256
 
 
 class Scheduling(RuleBasedStateMachine):

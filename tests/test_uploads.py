@@ -31,7 +31,7 @@ from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpRespon
 from keevx_async.journal.null import NullJournal
 from keevx_async.testing import Emulator, Faults
 from keevx_async.transfer.images import inspect
-from keevx_async.transfer.uploads import URL_LIFE, Uploaded, Uploads, remember
+from keevx_async.transfer.uploads import URL_TTL, UploadCache, Uploads, remember
 from tests.conftest import FakeClock
 from tests.test_client import RETRY, a_request, keevx_of, speaking
 from tests.test_emulator import until
@@ -291,11 +291,11 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
                 transport, retrier, ApiHost(transport, "host"), KindResolver(NullJournal()).resolve
             ),
             retrier,
-            Uploaded(),
+            UploadCache(),
             clock,
         )
         urls = []
-        for passed in (0, URL_LIFE - 1, 1, URL_LIFE - 1):
+        for passed in (0, URL_TTL - 1, 1, URL_TTL - 1):
             clock.advance(passed)
             urls.append((await uploads.files([path]))[path])
         await transport.close()
@@ -512,7 +512,7 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     uploads = Uploads(
         ApiClient(slow, retrier, ApiHost(slow, "host"), KindResolver(NullJournal()).resolve),
         retrier,
-        Uploaded(),
+        UploadCache(),
     )
     first = asyncio.ensure_future(uploads.files([path]))
     await slow.came.wait()

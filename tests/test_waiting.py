@@ -254,7 +254,7 @@ async def test_who_waits_for_many_has_the_others_before_what_is_wrong_with_one()
         await see()
     assert seen == ["b", "d"]
     (note,) = raised.value.__notes__
-    assert note in {f"not waited for to its end: {ids}" for ids in ("a, c", "c, a")}
+    assert note in {f"could not wait for: {ids}" for ids in ("a, c", "c, a")}
 
 
 @simulated

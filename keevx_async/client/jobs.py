@@ -40,8 +40,8 @@ from ..submission.reconciler import Reconciler
 from ..submission.shield import Guard
 from ..submission.submitter import Planned, Submitter
 from ..transfer.downloads import Downloads, GoneError
-from ..transfer.parts import Brought
-from ..transfer.paths import Destination, OutputNames, files_of, target_of
+from ..transfer.parts import DownloadedFile
+from ..transfer.paths import Destination, OutputNames, result_paths, target_path
 from .fanout import FollowUp, Job
 from .kind_lookup import KindResolver
 
@@ -164,10 +164,10 @@ class Jobs:
         self, what: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:
         """Download a result, and what belongs to it; an expired URL is asked for anew, once."""
-        target = target_of(what, destination)
+        target = target_path(what, destination)
         if isinstance(what, str):
             return (await self._downloads.fetch(what, target, overwrite=overwrite)).path
-        files = files_of(what, target)
+        files = result_paths(what, target)
         if not overwrite and (there := await asyncio.to_thread(_existing, files)):
             raise DownloadError(f"{there[0]} exists; pass overwrite=True to replace it")
         async for _ in self._fetch(what, files, overwrite=overwrite):
@@ -188,7 +188,7 @@ class Jobs:
 
     async def _fetch_one(
         self, task: Task, field: str, path: Path, overwrite: bool
-    ) -> tuple[Task, Brought]:
+    ) -> tuple[Task, DownloadedFile]:
         """Download one of a task's files, with a new URL where the host no longer has it.
 
         1. The URL that the task has is requested. Where it is gone, it may have expired, so
@@ -215,7 +215,7 @@ class Jobs:
         record = await self._journal.find_task(task.task_id)
         there: Sequence[Path] = ()
         if record is not None and record.path is not None:
-            files = files_of(task, record.path)
+            files = result_paths(task, record.path)
             if await asyncio.to_thread(_is_whole, record.path, record.size):
                 there = await asyncio.to_thread(_existing, files)
             if len(there) < len(files) and _has_expired(record):
@@ -224,7 +224,7 @@ class Jobs:
                 await self._note(outcome, self._fetch(task, files, overwrite=False, there=there))
                 return
         with names.name(task, outcome, self._names_taken) as (path, mine):
-            await self._note(outcome, self._fetch(task, files_of(task, path), overwrite=mine))
+            await self._note(outcome, self._fetch(task, result_paths(task, path), overwrite=mine))
 
     async def _note(self, outcome: Outcome[Any], coming: AsyncGenerator[Path]) -> None:
         async for path in coming:

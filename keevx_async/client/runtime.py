@@ -27,7 +27,7 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
-from ..transfer.uploads import Uploaded, Uploads
+from ..transfer.uploads import UploadCache, Uploads
 from .jobs import Jobs
 from .kind_lookup import KindResolver
 
@@ -55,7 +55,7 @@ class ClientConfig:
     emit: Emit | None
     kinds: KindResolver
     availability: Availability
-    uploaded: Uploaded = field(factory=Uploaded)
+    uploaded: UploadCache = field(factory=UploadCache)
     owners: Owners = field(factory=Owners)
     shared_limit: SharedLimit | None = None
 

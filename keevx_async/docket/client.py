@@ -211,7 +211,7 @@ class WorkerClient(Keevx):
             return await self._next_of(task, watched)
         await self.journal.mark_ended(task)
         age, alive = time.time() - watched.created_at, watched.seen - watched.created_at
-        (await self._loaded_intervals()).ended(watched.group, max(0.0, alive), max(0.0, age))
+        (await self._loaded_intervals()).observe(watched.group, max(0.0, alive), max(0.0, age))
         return None
 
     async def _next_of(self, task: Task, watched: PollState) -> tuple[PollState, float] | None:

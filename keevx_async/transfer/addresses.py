@@ -1,4 +1,8 @@
-"""Where a result lies: its URL as it is requested, redirected and shown. Pure."""
+"""Read the URL of a result: as it is requested, redirected and shown. Pure.
+
+Result URLs may be signed, so a path or query that was decoded and encoded again could be refused.
+What is sent is therefore the text as it came, and only what a request line cannot hold is escaped.
+"""
 
 from __future__ import annotations
 
@@ -15,65 +19,84 @@ _URL = re.compile(
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
-def is_address(text: str) -> bool:
-    """Tell whether a text is meant as a web address, sound or not, and not as a task's id."""
+def is_url(text: str) -> bool:
+    """Return whether a text is meant as a web address, and not as the id of a task.
+
+    Blanks before it are ignored. A malformed address counts too: requesting it raises a better
+    error than looking for a task of that name.
+    """
     return re.match(r"\s*https?://", text, re.IGNORECASE) is not None
 
 
-def address_of(url: str) -> URL:
-    """Return what is requested for url: its path and query as they are given.
+def request_url(url: str) -> URL:
+    """Return what is requested for a URL: its path and query unchanged, its fragment left out.
 
-    They may be signed, so nothing is decoded or normalised. What a request line cannot hold
-    (blanks, control characters, all but ASCII) is percent-encoded as UTF-8, the host by IDNA.
+    Blanks, control characters and all but ASCII are percent-encoded as UTF-8, the host by IDNA.
 
     Raises:
         DownloadError: it is not an http(s) URL, or no host can have such a name.
     """
     try:
         origin, rest = _split(url)
-        sound = URL(origin)
-        (sound.raw_host or "").encode("idna")  # as looking it up would: labels may be too long
-        rest = re.sub(r"[^\x21-\x7e]+", lambda found: _quoted(found[0]), rest)
-        return URL(f"{sound.scheme}://{sound.raw_authority}{rest}", encoded=True)
+        host = URL(origin)
+        (host.raw_host or "").encode("idna")  # as the resolver does: a label may be too long
+        rest = re.sub(
+            r"[^\x21-\x7e]+",
+            # Undecodable bytes of a header come as surrogates, for aiohttp decodes it so.
+            lambda match: quote(match[0], safe="", errors="surrogateescape"),
+            rest,
+        )
+        return URL(f"{host.scheme}://{host.raw_authority}{rest}", encoded=True)
     except ValueError:
         raise DownloadError(
-            f"{bare(url)!r} is not an http(s) URL; give that, or the Task that wait() returned"
+            f"{without_query(url)!r} is not an http(s) URL; "
+            "pass one, or the Task that wait() returned"
         ) from None
 
 
-def redirected(url: str, location: str) -> str:
-    """Return where a redirect from url leads; only a relative path is resolved.
+def redirect_url(url: str, location: str) -> str:
+    """Return where a redirect leads. Only a relative path is resolved; the rest stays as it came.
 
     Args:
         url: what was requested.
         location: the Location header.
 
     Raises:
-        DownloadError: it leads to something else than an http(s) URL.
+        DownloadError: it does not lead to an http(s) URL.
     """
     origin, rest = _split(url)
-    to = location.strip()
-    if to.startswith("//"):
-        to = origin.partition("//")[0] + to
-    elif to.startswith("/"):
-        to = origin + to
-    elif _SCHEME.match(to) is None:
-        to = origin + urljoin(rest.partition("?")[0], to)
+    target = location.strip()
+    if target.startswith("//"):
+        target = origin.partition("//")[0] + target
+    elif target.startswith("/"):
+        target = origin + target
+    elif _SCHEME.match(target) is None:
+        target = origin + urljoin(rest.partition("?")[0], target)
     try:
-        address_of(to)
+        request_url(target)
     except DownloadError:
-        said = f"{bare(url)} redirects to {bare(to)!r}, which is not an http(s) URL"
-        raise DownloadError(said) from None
-    return to
+        raise DownloadError(
+            f"{without_query(url)} redirects to {without_query(target)!r}, "
+            "which is not an http(s) URL"
+        ) from None
+    return target
 
 
-def bare(url: str) -> str:
-    """Return url without what may be secret: its query, which may hold a signature, its user."""
+def without_query(url: str) -> str:
+    """Return a URL as logs and errors may show it.
+
+    Its query and fragment are left out, which may hold a signature, and so are user and password.
+    Any text is accepted.
+    """
     return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", re.split("[?#]", url, maxsplit=1)[0])
 
 
 def file_name(url: str) -> str:
-    """Return the last part of a URL's path, still encoded; empty where it ends with a slash."""
+    """Return the last part of a URL's path, still percent-encoded.
+
+    It is empty where the path ends with a slash, or is missing. Never a safe file name by itself:
+    see ``paths.safe_name``.
+    """
     path = re.sub(r"^[^:/?#]+://[^/?#]*", "", re.split("[?#]", url, maxsplit=1)[0])
     return path.rpartition("/")[2]
 
@@ -82,13 +105,9 @@ def _split(url: str) -> tuple[str, str]:
     """Split an http(s) URL into its origin and the rest, which begins with a slash.
 
     Raises:
-        ValueError: it is another, or none.
+        ValueError: it is no such URL.
     """
-    found = _URL.fullmatch(url.strip())
-    if found is None or found[2].endswith("@"):
+    match = _URL.fullmatch(url.strip())
+    if match is None or match[2].endswith("@"):
         raise ValueError(url)
-    return found[1], found[3] if found[3].startswith("/") else f"/{found[3]}"
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="surrogateescape")  # as aiohttp decodes headers
+    return match[1], match[3] if match[3].startswith("/") else f"/{match[3]}"

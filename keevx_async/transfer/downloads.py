@@ -1,4 +1,8 @@
-"""Results down: streamed, resumed, whole or not there. The API key never goes to their host."""
+"""Download results: streamed, resumed, whole or not at all. The API key is never sent to a host.
+
+Results lie on storage hosts, which have no contract with this client: every answer is checked, and
+redirects are followed here rather than by aiohttp, each with its own proxy and its URL unchanged.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +20,27 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
 from ..http.verdict import retry_after
 from ..settings import is_retryable_status
-from .addresses import address_of, bare, redirected
-from .media import check_type
-from .parts import Brought, Part, UnfitError
+from .addresses import redirect_url, request_url, without_query
+from .media_types import check_type
+from .parts import DownloadedFile, MismatchError, PartFile
 
 PARALLEL_DOWNLOADS = 32
-MOST_REDIRECTS = 10
+MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
 _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
 
 
 class GoneError(DownloadError):
-    """The storage host no longer gives the file: its URL has expired, or never was."""
+    """The storage host no longer has the file: its URL has expired, or never existed.
+
+    A fresh URL may be had from the task's status.
+    """
 
 
 @frozen
-class _Wanted:
-    """One result: its address, what it must be, and whether 403 and 404 may pass."""
+class _Result:
+    """What is downloaded: its URL, the media expected, and whether it was made just now."""
 
     url: str
     expected: str | None
@@ -41,19 +48,19 @@ class _Wanted:
 
 
 class Downloads:
-    """Brings files home: streamed, resumed with Range after a cut, whole or not at all.
+    """Downloads results, at most ``PARALLEL_DOWNLOADS`` at a time.
 
     Args:
-        transport: lends its session; none of its headers are sent.
-        retrier: repeats what was cut, or was not a result.
+        transport: lends its session, timeout and proxies; none of its headers are sent.
+        retrier: repeats an attempt that was cut, or whose answer was no result.
     """
 
     def __init__(self, transport: AiohttpTransport, retrier: Retrier) -> None:
         self._transport = transport
         self._retrier = retrier
-        self._timeout = for_download(transport.timeout)
+        self._timeout = download_timeout(transport.timeout)
         self._slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
-        self._under_way: dict[Path, asyncio.Future[Brought]] = {}
+        self._active: dict[Path, asyncio.Future[DownloadedFile]] = {}
         self._closed = False
 
     async def fetch(
@@ -64,31 +71,34 @@ class Downloads:
         overwrite: bool,
         expected: str | None = None,
         is_new: bool = False,
-    ) -> Brought:
-        """Download url to target. Cancelled, it keeps what has come, and goes on the next time.
+    ) -> DownloadedFile:
+        """Download a URL to a file.
+
+        The target appears at once and whole. Cancelled or failed, a part is kept beside it where
+        the host can resume it, and the next call continues from there.
 
         Args:
             url: requested as it is; only what no request can hold, such as a blank, is escaped.
-            target: the file; its folder is made if need be.
-            overwrite: whether to replace a file that is there.
+            target: the file; its folder is made if needed.
+            overwrite: whether to replace a file that exists.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
-            is_new: whether the result has just been made: its host may not know it yet, so 403
-                and 404 are asked again by the retry policy.
+            is_new: whether the result was made just now: its host may not know it yet, so 403 and
+                404 are retried by the retry policy.
 
         Raises:
             GoneError: the storage host no longer has it.
-            DownloadError: it could not be had whole, is not what was expected, or target exists
-                or cannot be written. Nothing else is raised, but for ConfigurationError where
-                the client was closed or a proxy is not one.
+            DownloadError: it could not be downloaded whole, is not what was expected, or the target
+                exists, cannot be written or is being downloaded already.
+            ConfigurationError: the client was closed, or a proxy's URL is invalid.
         """
-        address_of(url)
-        if target in self._under_way:
+        request_url(url)
+        if target in self._active:
             raise DownloadError(f"{target} is already being downloaded")
-        wanted = _Wanted(url, expected, is_new)
-        fetching = asyncio.ensure_future(self._fetch(wanted, Part(target, url), overwrite))
-        self._under_way[target] = fetching
+        result = _Result(url, expected, is_new)
+        download = asyncio.ensure_future(self._fetch(result, PartFile(target, url), overwrite))
+        self._active[target] = download
         try:
-            return await fetching
+            return await download
         except asyncio.CancelledError:
             if not self._closed:
                 raise
@@ -96,40 +106,43 @@ class Downloads:
         except OSError as error:
             raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
-            del self._under_way[target]
+            del self._active[target]
 
     async def close(self) -> None:
-        """End what is under way: aiohttp lets a read wait for ever on a connection it closes."""
-        self._closed = True
-        for fetching in self._under_way.values():
-            fetching.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        """Cancel the downloads in progress; each raises ConfigurationError.
 
-    async def _fetch(self, wanted: _Wanted, part: Part, overwrite: bool) -> Brought:
+        They are cancelled before the session is closed, for aiohttp lets a read wait for ever on a
+        connection that it closes.
+        """
+        self._closed = True
+        for download in self._active.values():
+            download.cancel()
+        await asyncio.gather(*self._active.values(), return_exceptions=True)
+
+    async def _fetch(self, result: _Result, part: PartFile, overwrite: bool) -> DownloadedFile:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
-                await self._retrier(lambda: self._attempt(wanted, part))
+                await self._retrier(lambda: self._attempt(result, part))
                 return await asyncio.to_thread(part.finish, overwrite)
             except BaseException:
                 part.tidy()
                 raise
 
-    async def _attempt(self, wanted: _Wanted, part: Part) -> None:
-        """Request the result once, redirects included; have it whole, or raise Again.
+    async def _attempt(self, result: _Result, part: PartFile) -> None:
+        """Request the result once, redirects included; return once the part is whole.
 
-        What was raised decides:
+        What was raised decides what happens next:
 
-        1. What came does not fit what is there, or is not a result: begin anew.
-        2. The connection failed: ask again, and go on where it was cut.
-        3. aiohttp, or a codec below it, cannot send such a request: it never will.
-
-        An OSError of another kind is the disk's, and fetch() says so.
+        1. The answer does not continue the part, or is not a result: retry from the start.
+        2. The connection failed or timed out: retry, and resume where it was cut.
+        3. aiohttp, or a codec below it, cannot send such a request: final.
+        4. Any other OSError is the disk's: `fetch` reports it.
         """
-        where = bare(wanted.url)
+        where = without_query(result.url)
         try:
-            await self._request(wanted, part)
-        except UnfitError as error:
+            await self._request(result, part)
+        except MismatchError as error:
             part.restart()
             raise Retryable(DownloadError(f"{where}: {error}")) from error
         except aiohttp.ClientError as error:
@@ -141,11 +154,10 @@ class Downloads:
         except (ValueError, RuntimeError) as error:
             raise DownloadError(f"{where}: cannot be requested ({error})") from error
 
-    async def _request(self, wanted: _Wanted, part: Part) -> None:
-        """Follow redirects hop by hop: each has its own proxy, and is requested as it is given."""
-        url, headers = wanted.url, part.headers()
-        for _ in range(1 + MOST_REDIRECTS):
-            address = address_of(url)
+    async def _request(self, result: _Result, part: PartFile) -> None:
+        url, headers = result.url, part.headers()
+        for _ in range(1 + MAX_REDIRECTS):
+            address = request_url(url)
             session, proxy = await self._transport.route(address)
             async with session.get(
                 address,
@@ -157,52 +169,53 @@ class Downloads:
                 raise_for_status=False,
             ) as answer:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
-                    await _raise_for(answer, wanted)
-                    await part.take(answer, wanted.expected)
+                    await _raise_for_status(answer, result)
+                    await part.receive(answer, result.expected)
                     return
-                url = redirected(url, answer.headers["Location"])
-        raise DownloadError(f"{bare(wanted.url)} redirects more than {MOST_REDIRECTS} times")
+                url = redirect_url(url, answer.headers["Location"])
+        where = without_query(result.url)
+        raise DownloadError(f"{where} redirects more than {MAX_REDIRECTS} times")
 
 
-def for_download(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
-    """Return a timeout for silence: a whole download may take as long as it takes."""
+def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
+    """Return a client's timeout as it applies to downloads: to silence, never to the whole.
+
+    A download may take as long as it takes, while its host keeps sending.
+    """
     return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
 
-async def _raise_for(answer: aiohttp.ClientResponse, wanted: _Wanted) -> None:
+async def _raise_for_status(answer: aiohttp.ClientResponse, result: _Result) -> None:
     """Raise unless an answer brings the file, or a part of it.
 
-    1. A page, or another document, is not a result: ask again. What is there stays there.
-    2. 416: the part at hand does not fit: begin anew.
-    3. 403, 404, 410: the URL has expired, or the result is gone. Storage hosts may say 403 and
-       404 of what was made a moment ago, so a new result is asked for again. Some say 400 and
-       ``ExpiredToken``.
+    1. 200 or 206 with a page or another document: not a result, retry. The part stays.
+    2. 416: the part does not fit, retry from the start.
+    3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 and
+       ``ExpiredToken``. Hosts may send 403 and 404 for what was made a moment ago, so a new result
+       is retried.
     4. What passes by itself (408, 425, 429, 5xx; S3's 400 ``RequestTimeout``), and a success
-       without a file (202): ask again, after Retry-After.
+       without a file (202): retry after Retry-After.
     5. Anything else is final.
     """
-    where, status = bare(wanted.url), answer.status
+    where, status = without_query(result.url), answer.status
     if status in (200, 206):
-        wrong = check_type(answer.headers.get("Content-Type", ""), wanted.expected)
-        if wrong is not None:
-            raise Retryable(DownloadError(f"{where}: {wrong}"))
+        problem = check_type(answer.headers.get("Content-Type", ""), result.expected)
+        if problem is not None:
+            raise Retryable(DownloadError(f"{where}: {problem}"))
         return
     if status == 416:
-        raise UnfitError("the part at hand is no part of it")
-    code = await _error_code(answer) if status == 400 else ""
+        raise MismatchError("the range to resume from does not exist")
+    code = ""
+    if status == 400:  # object stores say why in a document
+        match = _ERROR_CODE.search(await answer.content.read(2048))
+        code = (match[1] or match[2]).decode() if match else ""
     if status in _GONE or code == "ExpiredToken":
         gone = GoneError(
             f"{where} is gone (HTTP {status}); result URLs live for 7 days: "
-            "ask for the task's status again"
+            "query the task's status for a fresh one"
         )
-        raise Retryable(gone) if wanted.is_new and status in (403, 404) else gone
+        raise Retryable(gone) if result.is_new and status in (403, 404) else gone
     error = DownloadError(f"{where} answered HTTP {status}{code and f' ({code})'}")
     if is_retryable_status(status) or code == "RequestTimeout" or status < 300:
         raise Retryable(error, retry_after(answer.headers, time.time()) or None)
     raise error
-
-
-async def _error_code(answer: aiohttp.ClientResponse) -> str:
-    """Return the code in an object store's error document, empty if it has none."""
-    found = _ERROR_CODE.search(await answer.content.read(2048))
-    return (found[1] or found[2]).decode() if found else ""

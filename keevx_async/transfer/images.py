@@ -1,4 +1,8 @@
-"""Images and videos on this machine: read, and told by their bytes. Nothing here is sent."""
+"""Inspect local images and videos before they are uploaded. Nothing here sends anything.
+
+``MAX_UPLOAD`` is the vendor's limit for images (keevx-api.md, "Upload"); it names none for videos.
+Every function here blocks on the disk: call it in a thread.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +21,18 @@ from attrs import frozen
 
 from ..errors import UploadError
 from ..models.validators import shown
-from .media_types import HEAD, MEDIA_TYPES, MediaType, foreign_type_of, media_type_of
+from .media_types import HEAD, UPLOAD_FORMATS, VIDEO, MediaType, identify
 
 MAX_UPLOAD = 20 * 1024 * 1024
-"""Bytes of an image; keevx-api.md, "Upload". For videos the vendor names no limit."""
-ALL_FORMATS = tuple(one.name for one in MEDIA_TYPES)
-
+"""Bytes of an image."""
 CHUNK = 256 * 1024
 SETTLE_SECONDS = 2.0
-"""Seconds: a file written to more lately may change again and keep its times and size, as file
-systems tell time in steps (what git calls a racy entry)."""
+"""Age from which equal times and size prove equal bytes. A file written to more recently may
+change again and keep them, as file systems keep time in steps (git calls this a racy entry)."""
 
 
 class Fingerprint(NamedTuple):
-    """What tells that a file is no longer what it was."""
+    """What differs once a file was changed or replaced: no bytes are read for it."""
 
     device: int
     inode: int
@@ -39,17 +41,19 @@ class Fingerprint(NamedTuple):
     changed: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Fingerprint:
-        """Return the version that a stat has found."""
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    def of(cls, status: os.stat_result) -> Fingerprint:
+        """Return the fingerprint in a stat result; its times are in nanoseconds."""
+        return cls(
+            status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        )
 
 
 class ChangedError(Exception):
-    """A file is no longer the one that was looked at."""
+    """A file is no longer the one that was inspected: inspect it again."""
 
 
-class _Steady(io.BufferedReader):
-    """A file whose reads fail once its size is another: who was told the size waits for it."""
+class _FixedSizeReader(io.BufferedReader):
+    """A file whose reads fail once its size differs: the host was promised that many bytes."""
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__(io.FileIO(path))
@@ -58,20 +62,19 @@ class _Steady(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         data = super().read(size)
         if os.fstat(self.fileno()).st_size != self._size:
-            raise OSError("it is no longer as long as it was")
+            raise OSError("its size changed")
         return data
 
 
 @frozen
 class Image:
-    """A file that Keevx would take, as a look at its bytes found it.
+    """An image or video that Keevx would take, as ``inspect`` read it.
 
     Attributes:
-        digest: the SHA-256 of its bytes.
-        type: what they are.
-        version: what the file was like.
-        settled: whether it had been left alone for so long that an equal version means
-            equal bytes.
+        digest: the SHA-256 of its bytes, in hexadecimal.
+        type: its format.
+        version: its fingerprint before it was read.
+        settled: whether an equal fingerprint means equal bytes (``SETTLE_SECONDS``).
     """
 
     digest: str
@@ -81,198 +84,195 @@ class Image:
 
     @contextmanager
     def opened(self, path: Path) -> Generator[BinaryIO]:
-        """Open the file, which must be what was looked at, and remain so until it is closed.
+        """Open the inspected file, and close it at the end.
+
+        The fingerprint is compared before and after, so bytes that were sent are those of
+        ``digest`` unless ChangedError is raised.
 
         Raises:
-            ChangedError: it is not, or has not.
+            ChangedError: another file, or another version, was or is there.
+            UploadError: it cannot be read.
         """
-        with _read_errors(path), _Steady(path, self.version.size) as file:
+        with _read_errors(path), _FixedSizeReader(path, self.version.size) as file:
             self._compare(os.fstat(file.fileno()))
             try:
                 yield file
             except Exception:
-                self._compare(os.stat(path))  # explains whatever went wrong
+                self._compare(os.stat(path))  # a change explains whatever went wrong
                 raise
             self._compare(os.stat(path))
 
-    def _compare(self, found: os.stat_result) -> None:
-        if Fingerprint.of(found) != self.version:
+    def _compare(self, status: os.stat_result) -> None:
+        if Fingerprint.of(status) != self.version:
             raise ChangedError
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Return what a file is like now.
+    """Return a file's fingerprint as it is now, without opening it.
 
     Raises:
         UploadError: it cannot be read, or is not a regular file.
     """
     with _read_errors(path):
-        found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):  # a pipe can be read once only, a folder not at all
-        raise UploadError(f"cannot read {path}: it is not a regular file; give its bytes instead")
-    return Fingerprint.of(found)
+        status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a pipe can be read once only, a folder not at all
+        raise UploadError(f"cannot read {path}: it is not a regular file; pass its bytes instead")
+    return Fingerprint.of(status)
 
 
-def inspect(path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
-    """Read a file through, a piece at a time, and say what it is.
+def inspect(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
+    """Check a file and read it through, a chunk at a time, for its digest.
 
     Args:
         path: the file.
-        formats: what it may be, by the names in ``media_types``.
+        formats: names of the formats it may have, as in ``media_types``.
 
     Raises:
-        UploadError: it cannot be read, is too large, empty, cut short, or none of formats.
+        UploadError: it cannot be read, is empty, too large, cut short, or of another format.
     """
     version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size
     with _read_errors(path), open(path, "rb") as file:
-        kind = check_image(str(path), file, version.size, formats)
+        media_type = _check(str(path), file, version.size, formats)
         file.seek(0)
-        while left > 0 and (piece := file.read(min(CHUNK, left))):
-            left -= len(piece)
-            digest.update(piece)
-    touched = max(version.modified, version.changed) / 1e9
-    return Image(digest.hexdigest(), kind, version, time.time() - touched > SETTLE_SECONDS)
+        while left > 0 and (chunk := file.read(min(CHUNK, left))):
+            left -= len(chunk)
+            digest.update(chunk)
+    written_at = max(version.modified, version.changed) / 1e9
+    settled = time.time() - written_at > SETTLE_SECONDS
+    return Image(digest.hexdigest(), media_type, version, settled)
 
 
-def sniff(path: Path, formats: Collection[str] = ALL_FORMATS) -> MediaType:
-    """Return what a file is, of which only what tells that is read.
+def sniff(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> MediaType:
+    """Check a file as ``inspect`` does, but read only what its format and its end take.
 
     Args:
         path: the file.
-        formats: what it may be.
+        formats: names of the formats it may have, as in ``media_types``.
 
     Raises:
-        UploadError: as ``look``.
+        UploadError: as for ``inspect``.
     """
     size = fingerprint(path).size
     with _read_errors(path), open(path, "rb") as file:
-        return check_image(str(path), file, size, formats)
+        return _check(str(path), file, size, formats)
 
 
 def read(source: object) -> tuple[bytes, MediaType]:
-    """Return the bytes and type of a file in memory, or of an open one from where it stands.
+    """Return the bytes and format of bytes, or of an open binary file from its position on.
+
+    The file is left open, at its end. Of an image that is too large, only so much is read as
+    shows that.
 
     Raises:
-        UploadError: as ``look``, or it is neither.
+        UploadError: as for ``inspect``, or the source is neither.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         data, what = bytes(source), "the data"
     else:
         data, what = _read(source), f"the file {shown(getattr(source, 'name', source))}"
-    return data, check_image(what, io.BytesIO(data), len(data))
+    return data, _check(what, io.BytesIO(data), len(data), UPLOAD_FORMATS)
+
+
+def require_format(what: object, media_type: MediaType, formats: Collection[str]) -> None:
+    """Refuse a file that was identified as something else than a job takes.
+
+    Args:
+        what: names the file in the error.
+        media_type: its format.
+        formats: names of those that are accepted.
+
+    Raises:
+        UploadError: it is none of formats.
+    """
+    if media_type.name not in formats:
+        raise UploadError(
+            f"{what} is a {media_type.name} file, by its first bytes, and must be "
+            f"{_listed(formats)}; convert it"
+        )
+
+
+def _check(what: str, file: BinaryIO, size: int, formats: Collection[str]) -> MediaType:
+    """Return the format of a seekable file of so many bytes; ``what`` names it in errors."""
+    if size == 0:
+        raise UploadError(f"{what} is empty (0 bytes)")
+    media_type = identify(file.read(HEAD))
+    if size > MAX_UPLOAD and not _is_video(media_type):
+        raise UploadError(
+            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
+        )
+    if media_type is None:
+        raise UploadError(
+            f"{what} is not a {_listed(formats)} file, by its first bytes; convert it"
+        )
+    require_format(what, media_type, formats)
+    if not media_type.is_complete(file, size):
+        raise UploadError(
+            f"{what} is cut short: the end of the {media_type.name} file is missing; "
+            "save or download it again"
+        )
+    return media_type
+
+
+def _is_video(media_type: MediaType | None) -> bool:
+    return media_type is not None and media_type.media == VIDEO
+
+
+def _listed(formats: Collection[str]) -> str:
+    *others, last = formats
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _read(file: object) -> bytes:
-    """Return the rest of a binary file; of an image no more than tells that it is too large."""
-    reading = getattr(file, "read", None)
+    read = getattr(file, "read", None)
     if isinstance(file, io.TextIOBase):
         raise UploadError(_not_binary(file, ""))
-    if not callable(reading):
+    if not callable(read):
         raise UploadError(f"must be a path, bytes or a binary file (got {shown(file)})")
-    pieces: list[bytes] = []
+    chunks: list[bytes] = []
     size = 0
     with _read_errors(f"the file {shown(getattr(file, 'name', file))}"):
-        while piece := reading(CHUNK):
-            if not isinstance(piece, bytes | bytearray | memoryview):
-                raise UploadError(_not_binary(file, piece))
-            pieces.append(bytes(piece))
-            size += len(pieces[-1])
-            if size > MAX_UPLOAD and not _is_video(media_type_of(pieces[0][:HEAD])):
-                break
-    if not pieces and (at := _position(file)):
-        raise UploadError(f"the file has no bytes after position {at}: call its seek(0) first")
-    return b"".join(pieces)
+        while chunk := read(CHUNK):
+            if not isinstance(chunk, bytes | bytearray | memoryview):
+                raise UploadError(_not_binary(file, chunk))
+            chunks.append(bytes(chunk))
+            size += len(chunks[-1])
+            if size > MAX_UPLOAD and not _is_video(identify(chunks[0][:HEAD])):
+                break  # enough to refuse it
+    if not chunks:
+        try:
+            position = int(file.tell())  # type: ignore[attr-defined]
+        except (AttributeError, OSError, ValueError):  # a pipe has none
+            position = 0
+        if position:
+            raise UploadError(
+                f"the file has no bytes after position {position}: call its seek(0) first"
+            )
+    return b"".join(chunks)
 
 
-def _not_binary(file: object, piece: object) -> str:
-    if isinstance(piece, str):
+def _not_binary(file: object, chunk: object) -> str:
+    """Return the message for a file whose read gave no bytes; a coroutine is closed."""
+    if isinstance(chunk, str):
         return "must be a path, bytes or a binary file (got text): open it with mode 'rb'"
-    if asyncio.iscoroutine(piece):
-        piece.close()
+    if asyncio.iscoroutine(chunk):
+        chunk.close()
         return "must be a path, bytes or a binary file (got an asynchronous one): read it first"
     return f"must be a path, bytes or a binary file (got {shown(file)})"
 
 
-def _position(file: object) -> int:
-    try:
-        return int(file.tell())  # type: ignore[attr-defined]
-    except (AttributeError, OSError, ValueError):  # a pipe has none
-        return 0
-
-
-def _is_video(kind: MediaType | None) -> bool:
-    return kind is not None and kind.media_type.startswith("video/")
-
-
-def check_image(
-    what: str, file: BinaryIO, size: int, formats: Collection[str] = ALL_FORMATS
-) -> MediaType:
-    """Return the type of a file.
-
-    Args:
-        what: names it in errors.
-        file: which can seek.
-        size: its bytes.
-        formats: what it may be.
-
-    Raises:
-        UploadError: it is none of formats, too large, empty or cut short.
-    """
-    if size == 0:
-        raise UploadError(f"{what} is empty (0 bytes)")
-    head = file.read(HEAD)
-    kind = media_type_of(head)
-    if size > MAX_UPLOAD and not _is_video(kind):
-        raise UploadError(
-            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
-        )
-    if kind is None:
-        foreign = foreign_type_of(head)
-        raise UploadError(f"{what} {_wrong_type(foreign, formats)}")
-    require_format(what, kind, formats)
-    if not kind.complete(file, size):
-        raise UploadError(
-            f"{what} is cut short: the end of the {kind.name} file is missing; save or download "
-            "it again"
-        )
-    return kind
-
-
-def require_format(what: object, kind: MediaType, formats: Collection[str]) -> None:
-    """Refuse a file that is none of formats.
-
-    Raises:
-        UploadError: it is not.
-    """
-    if kind.name not in formats:
-        raise UploadError(f"{what} {_wrong_type(kind.name, formats)}")
-
-
-def _wrong_type(found: str | None, formats: Collection[str]) -> str:
-    *others, last = formats
-    listed = f"{', '.join(others)} or {last}" if others else last
-    if found is None:
-        return f"is not a {listed} file, by its first bytes; convert it"
-    return f"is a {found} file, by its first bytes, and must be {listed}; convert it"
-
-
 @contextmanager
 def _read_errors(what: object) -> Generator[None]:
-    """Raise what an operating system says of a file as an UploadError."""
+    """Raise what the operating system reports about a file as an UploadError that names it."""
     try:
         yield
     except OSError as error:
-        hint = _hint(what) if isinstance(error, FileNotFoundError) else ""
+        hint, path = "", str(what)
+        if isinstance(error, FileNotFoundError):
+            if path.startswith("~"):
+                hint = "; ~ is not expanded: call expanduser() on the path"
+            elif path.lower().startswith(("http:", "https:")):
+                hint = "; it is a URL, which needs no upload"
         raise UploadError(f"cannot read {what}: {error.strerror or error}{hint}") from error
     except ValueError as error:  # a NUL in a path, or a file that was closed
         raise UploadError(f"cannot read {what}: {error}") from error
-
-
-def _hint(path: object) -> str:
-    text = str(path)
-    if text.startswith("~"):
-        return "; ~ is not expanded: call expanduser() on the path"
-    if text.lower().startswith(("http:", "https:")):
-        return "; it is a URL, which needs no upload"
-    return ""

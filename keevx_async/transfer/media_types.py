@@ -1,183 +1,284 @@
-"""What a file is by its bytes, and whether all of it is there. Nothing here opens a file.
+"""Tell what a file is by its bytes, and whether all of it is there. Nothing here opens a file.
 
-A file is called cut short only where its own structure says so. What does not follow its format
-closely enough to tell is let through: Keevx looks at it before it makes anything.
+Uploads and downloads share one table, ``FORMATS``, and err in opposite directions. A file to
+upload is called cut short only where its own structure says so: what does not follow its format
+closely enough to judge is let through, for Keevx checks it before it makes anything. A download
+counts as a result only if its first bytes are those of one, because hosts answer with pages and
+error documents under any declared type.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 import string
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
-HEAD = 64
-"""Bytes from the beginning of a file that tell its type."""
-CHUNK = 256 * 1024
+HEAD: Final = 4096
+"""Bytes from the start of a file that are enough to identify it."""
+CHUNK: Final = 256 * 1024
+"""Bytes read at a time in search of an end marker."""
+VIDEO, IMAGE, CAPTION = "video", "image", "caption"
+DESCRIPTIONS: Final = {VIDEO: "a video", IMAGE: "an image", CAPTION: "captions"}
 _LETTERS = frozenset(string.ascii_letters.encode())
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-Complete = Callable[[BinaryIO, int], bool]
-"""Takes a file and its size; tells whether all of it is there. Reads little, and seeks freely."""
+Matcher = Callable[[bytes], object]
+"""Takes the first ``HEAD`` bytes of a file; returns something true if they are of the format."""
+IsComplete = Callable[[BinaryIO, int], bool]
+"""Takes a seekable file and its size; returns whether all of it is there. Reads little."""
 
 
 class MediaType(NamedTuple):
-    """A format: what it is called by people, in a header, and at the end of a name.
+    """A file format.
 
     Attributes:
-        name: as people know it.
-        media_type: of the ``Content-Type`` header.
-        suffixes: of names, the usual one first.
-        magic: matches the first bytes.
-        complete: tells whether all of a file is there.
+        name: as people call it, such as ``JPEG``.
+        media: ``video``, ``image`` or ``caption``; None for a format that no result has.
+        matches: whether a file's first bytes are of this format.
+        content_type: of an upload's ``Content-Type`` header; empty if no kind of job takes it.
+        suffixes: of file names, in lower case, the usual one first; empty with content_type.
+        is_complete: whether all of a file is there.
     """
 
     name: str
-    media_type: str
+    media: str | None
+    matches: Matcher
+    content_type: str
     suffixes: tuple[str, ...]
-    magic: re.Pattern[bytes]
-    complete: Complete
+    is_complete: IsComplete
 
     def file_name(self, stem: str, suffix: str) -> str:
-        """Return a file's name, its suffix put right if it lies."""
+        """Return stem with suffix, or with the usual suffix if that one is of another format."""
         return stem + (suffix if suffix.lower() in self.suffixes else self.suffixes[0])
 
 
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
-    file.seek(place)
+def identify(head: bytes) -> MediaType | None:
+    """Return the format of a file by its first bytes, or None if it is in no row of ``FORMATS``.
+
+    Text is read as UTF-16 if it has that byte order mark, otherwise as UTF-8 or whatever extends
+    ASCII. Any bytes are accepted, and an empty head has no format.
+
+    Args:
+        head: the first ``HEAD`` bytes, or all there are.
+    """
+    return next((row for row in FORMATS if row.matches(head)), None)
+
+
+def check_type(declared: str, expected: str | None) -> str | None:
+    """Return what is wrong with a Content-Type, or None if a result may be declared so.
+
+    Args:
+        declared: the header, empty if there is none.
+        expected: ``video``, ``image`` or ``caption``; None for any of them.
+    """
+    # 1. Pages, JSON and XML are never results.
+    # 2. Other text may be captions, but never a video or an image.
+    # 3. Anything else passes, for hosts declare videos as anything: the first bytes decide.
+    kind = declared.partition(";")[0].strip().lower()
+    is_document = kind.endswith(("html", "json", "/xml", "+xml"))
+    if is_document or (kind.startswith("text/") and expected in (VIDEO, IMAGE)):
+        return f"it answered with {kind[:80]} instead of {_description(expected)}"
+    return None
+
+
+def check_content(head: bytes, declared: str, expected: str | None) -> str | None:
+    """Return what is wrong with a downloaded file, or None if it is what was expected.
+
+    Both must agree: its first bytes are of an expected format, and ``check_type`` accepts the
+    declared type for what they are.
+
+    Args:
+        head: its first ``HEAD`` bytes, or all there are.
+        declared: its Content-Type, as in ``check_type``.
+        expected: as in ``check_type``.
+    """
+    if not head:
+        return "the file is empty"
+    media_type = identify(head)
+    media = media_type.media if media_type is not None else None
+    if media is None or expected not in (None, media):
+        return f"its first bytes are not those of {_description(expected)}"
+    return check_type(declared, media)
+
+
+def _description(expected: str | None) -> str:
+    return DESCRIPTIONS.get(expected or "", "a video, an image or captions")
+
+
+def _binary(pattern: bytes) -> Matcher:
+    return re.compile(pattern, re.DOTALL).match
+
+
+def _text(pattern: str) -> Matcher:
+    """Match text in any encoding that ``identify`` reads, after its blanks."""
+    expression = re.compile(pattern, re.IGNORECASE)
+
+    def matches(head: bytes) -> object:
+        encoding = "utf-16" if head.startswith(_UTF_16) else "utf-8-sig"
+        return expression.match(head.decode(encoding, "replace").lstrip())
+
+    return matches
+
+
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    file.seek(offset)
     return file.read(size)
 
 
 def _png(file: BinaryIO, size: int) -> bool:
-    """Chunks of length, type, data and checksum follow each other; the last one is IEND."""
-    if _at(file, 12, 4) != b"IHDR":
-        return True  # it does not begin as a PNG does: nothing can be told
-    place = 8
-    while place + 8 <= size:
-        head = _at(file, place, 8)
+    """Follow the chunks (length, type, data, checksum) to the last one, IEND."""
+    if _read_at(file, 12, 4) != b"IHDR":
+        return True  # it does not begin as a PNG does: cannot be judged
+    offset = 8
+    while offset + 8 <= size:
+        head = _read_at(file, offset, 8)
         if not _LETTERS.issuperset(head[4:]):
-            return True  # not a chunk
-        place += 12 + int.from_bytes(head[:4], "big")
+            return True  # not a chunk: cannot be judged
+        offset += 12 + int.from_bytes(head[:4], "big")
         if head[4:] == b"IEND":
-            return place <= size
+            return offset <= size
     return False
 
 
 def _jpeg(file: BinaryIO, size: int) -> bool:
-    """Segments tell their length; after the first scan comes an end marker, FF D9."""
-    place = 2
-    if size < place + 4:
-        return True  # not even a segment begins: nothing can be told
-    while place + 4 <= size:
-        mark, kind, *length = _at(file, place, 4)
-        long = length[0] << 8 | length[1]
-        if mark != 0xFF or kind in (0x00, 0xFF, 0xD8) or long < 2:
-            return True  # not a segment: nothing can be told
+    """Follow the segments to the first scan, after which an end marker (FF D9) must come."""
+    offset = 2
+    if size < offset + 4:
+        return True  # not even a segment begins: cannot be judged
+    while offset + 4 <= size:
+        mark, kind, *length = _read_at(file, offset, 4)
+        segment = length[0] << 8 | length[1]
+        if mark != 0xFF or kind in (0x00, 0xFF, 0xD8) or segment < 2:
+            return True  # not a segment: cannot be judged
         if kind == 0xD9:
             return True
-        place += 2 + long
+        offset += 2 + segment
         if kind == 0xDA:
-            return place <= size and _holds(file, place, b"\xff\xd9")
+            return offset <= size and _contains(file, offset, b"\xff\xd9")
     return False
 
 
-def _holds(file: BinaryIO, place: int, wanted: bytes) -> bool:
-    """Tell whether wanted is found from place on."""
-    file.seek(place)
-    last = b""
-    while piece := file.read(CHUNK):
-        if wanted in last + piece:
+def _contains(file: BinaryIO, offset: int, marker: bytes) -> bool:
+    """Search from offset to the end, a chunk at a time: a marker may lie across two of them."""
+    file.seek(offset)
+    tail = b""
+    while chunk := file.read(CHUNK):
+        if marker in tail + chunk:
             return True
-        last = piece[1 - len(wanted) :]
+        tail = chunk[1 - len(marker) :]
     return False
 
 
 def _riff(file: BinaryIO, size: int) -> bool:
-    """Bytes 4 to 7 tell how many follow."""
-    return 8 + int.from_bytes(_at(file, 4, 4), "little") <= size
+    """Bytes 4 to 7 hold how many follow."""
+    return 8 + int.from_bytes(_read_at(file, 4, 4), "little") <= size
 
 
 def _bmp(file: BinaryIO, size: int) -> bool:
-    """Bytes 2 to 5 tell the file's size."""
-    return int.from_bytes(_at(file, 2, 4), "little") <= size
+    """Bytes 2 to 5 hold the file's size."""
+    return int.from_bytes(_read_at(file, 2, 4), "little") <= size
 
 
 def _gif(file: BinaryIO, size: int) -> bool:
-    """A semicolon ends it; some programs fill up with zeros."""
-    return _at(file, max(0, size - CHUNK), CHUNK).rstrip(b"\0").endswith(b";")
-
-
-_BOXES = frozenset(
-    b"ftyp styp moov mdat moof mfra meta free skip wide uuid sidx ssix pdin prft pnot udta".split()
-)
-"""Those that stand at the top of a file."""
+    """A semicolon ends it; some programs pad with zeros."""
+    return _read_at(file, max(0, size - CHUNK), CHUNK).rstrip(b"\0").endswith(b";")
 
 
 def _iso_media(file: BinaryIO, size: int) -> bool:
-    """Boxes of size and type follow each other; what plays is in mdat, and moov describes it."""
-    place, seen = 0, set[bytes]()
-    while place + 8 <= size:
-        head = _at(file, place, 16)
+    """Follow the boxes to the end: the frames are in mdat, and moov says where."""
+    offset, seen = 0, set[bytes]()
+    while offset + 8 <= size:
+        head = _read_at(file, offset, 16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if kind not in _BOXES:
-            return True  # not a box: nothing can be told
+        if kind not in _TOP_LEVEL_BOXES:
+            return True  # not a box: cannot be judged
         seen.add(kind)
-        if length == 1:
+        if length == 1:  # the length follows, in eight bytes
             length = int.from_bytes(head[8:16], "big")
-        if length == 0:  # the last one reaches to the end
-            length = size - place
+        if length == 0:  # the last box reaches to the end
+            length = size - offset
         if length < 8:
-            return True  # not a box
-        place += length
-    return place <= size and seen >= {b"moov", b"mdat"}
+            return True  # not a box: cannot be judged
+        offset += length
+    return offset <= size and seen >= {b"moov", b"mdat"}
 
 
-def _unknown(file: BinaryIO, size: int) -> bool:
-    """Nothing tells."""
+def _unverifiable(file: BinaryIO, size: int) -> bool:
+    """Accept any file: nothing in the format's structure shows where it ends."""
     return True
 
 
-def _type(name: str, media: str, suffixes: str, magic: bytes, complete: Complete) -> MediaType:
-    return MediaType(name, media, tuple(suffixes.split()), re.compile(magic, re.DOTALL), complete)
-
-
-_STILLS = rb"heic|heix|heim|heis|hevc|hevx|mif1|msf1|avif|avis|jxl |crx "
-"""Brands of images in the boxes that videos come in."""
-MEDIA_TYPES = (
-    _type("JPEG", "image/jpeg", ".jpg .jpeg .jpe .jfif", rb"\xff\xd8\xff", _jpeg),
-    _type("PNG", "image/png", ".png .apng", rb"\x89PNG\r\n\x1a\n", _png),
-    _type("WebP", "image/webp", ".webp", rb"RIFF.{4}WEBP", _riff),
-    _type("BMP", "image/bmp", ".bmp .dib", rb"BM.{4}\0\0\0\0", _bmp),
-    _type("GIF", "image/gif", ".gif", rb"GIF8[79]a", _gif),
-    _type("QuickTime", "video/quicktime", ".mov .qt", rb".{4}(ftypqt|moov|mdat|wide)", _iso_media),
-    _type("MP4", "video/mp4", ".mp4 .m4v", rb".{4}ftyp(?!" + _STILLS + rb")", _iso_media),
-    _type("WebM", "video/webm", ".webm", rb"\x1a\x45\xdf\xa3.{,40}webm", _unknown),
-    _type("Matroska", "video/x-matroska", ".mkv", rb"\x1a\x45\xdf\xa3", _unknown),
-    _type("AVI", "video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", _riff),
+# ISO/IEC 14496-12, 4.2: a box is its length, its type, then data. An MP4 begins with `ftyp` and a
+# brand, its fragments with `styp`, `moof`, `sidx` or `emsg`; an older QuickTime file may begin with
+# almost any box. HEIC, AVIF and some camera files are such boxes too, and differ by brand.
+_TOP_LEVEL_BOXES = frozenset(
+    b"ftyp styp moov mdat moof mfra meta free skip wide uuid sidx ssix pdin prft pnot udta".split()
 )
-"""Formats that some kind of job takes."""
+_HEIC = rb"(?:heic|heix|heif|heim|heis|hevc|hevx|mif1|msf1)"
+_AVIF = rb"(?:avif|avis)"
+_OTHER_STILLS = rb"(?:jxl |crx )"
+_STILLS = rb"(?:" + rb"|".join((_HEIC, _AVIF, _OTHER_STILLS)) + rb")"
 
-_FOREIGN = (
-    ("HEIC", rb".{4}ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"),
-    ("AVIF", rb".{4}ftyp(avif|avis)"),
-    ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL "),
-    ("TIFF", rb"II\*\0|MM\0\*"),
-    ("PSD", rb"8BPS"),
-    ("PDF", rb"%PDF-"),
-    ("SVG", rb"(\xef\xbb\xbf)?\s*<svg"),
-    ("HTML", rb"(?i)(\xef\xbb\xbf)?\s*<(!doctype html|html)"),
-    ("XML", rb"(\xef\xbb\xbf)?\s*<\?xml"),
-    ("ZIP", rb"PK\x03\x04"),
-    ("Git LFS pointer", rb"version https://git-lfs"),
+
+def _taken(
+    name: str, content_type: str, suffixes: str, matches: Matcher, is_complete: IsComplete
+) -> MediaType:
+    media = content_type.partition("/")[0]
+    return MediaType(name, media, matches, content_type, tuple(suffixes.split()), is_complete)
+
+
+def _other(name: str, media: str | None, matches: Matcher) -> MediaType:
+    return MediaType(name, media, matches, "", (), _unverifiable)
+
+
+FORMATS: Final = (
+    # Formats that some kind of job takes as a source. All of them may be results, too.
+    _taken("JPEG", "image/jpeg", ".jpg .jpeg .jpe .jfif", _binary(rb"\xff\xd8\xff"), _jpeg),
+    _taken("PNG", "image/png", ".png .apng", _binary(rb"\x89PNG\r\n\x1a\n"), _png),
+    _taken("WebP", "image/webp", ".webp", _binary(rb"RIFF.{4}WEBP"), _riff),
+    # The reserved fields are compared as well: "BM" alone may begin a text.
+    _taken("BMP", "image/bmp", ".bmp .dib", _binary(rb"BM.{4}\0\0\0\0"), _bmp),
+    _taken("GIF", "image/gif", ".gif", _binary(rb"GIF8[79]a"), _gif),
+    _taken(
+        "QuickTime",
+        "video/quicktime",
+        ".mov .qt",
+        _binary(rb".{4}(?:ftypqt|moov|mdat|wide|free|skip|pnot)"),
+        _iso_media,
+    ),
+    _taken(
+        "MP4",
+        "video/mp4",
+        ".mp4 .m4v",
+        _binary(rb".{4}(?:ftyp(?!" + _STILLS + rb")|styp|moof|sidx|emsg)"),
+        _iso_media,
+    ),
+    _taken("WebM", "video/webm", ".webm", _binary(rb"\x1a\x45\xdf\xa3.{,40}webm"), _unverifiable),
+    _taken("Matroska", "video/x-matroska", ".mkv", _binary(rb"\x1a\x45\xdf\xa3"), _unverifiable),
+    _taken("AVI", "video/x-msvideo", ".avi", _binary(rb"RIFF.{4}AVI "), _riff),
+    # Formats that only results may have.
+    _other("MPEG", VIDEO, _binary(rb"\x00\x00\x01[\xba\xb3]|\x47.{187}\x47")),  # program, transport
+    _other("HEIC", IMAGE, _binary(rb".{4}ftyp" + _HEIC)),
+    _other("AVIF", IMAGE, _binary(rb".{4}ftyp" + _AVIF)),
+    _other("WebVTT", CAPTION, _text("WEBVTT")),
+    _other(  # comments may precede the first section
+        "ASS",
+        CAPTION,
+        _text(r"(?:(?:;|!:).*\n\s*)*\[(?:Script Info|V4\+? Styles|Events|Fonts|Graphics)\]"),
+    ),
+    _other("SRT", CAPTION, _text(r"(?:\d+[ \t]*\r?\n\s*)?\d+:\d\d:\d\d[,.]\d{1,3}[ \t]*-->")),
+    # What people upload by mistake and hosts answer instead of a result: named in errors.
+    _other("JPEG XL", None, _binary(rb"\xff\x0a|\0\0\0\x0cJXL |.{4}ftypjxl ")),
+    _other("TIFF", None, _binary(rb"II\*\0|MM\0\*")),
+    _other("PSD", None, _binary(rb"8BPS")),
+    _other("PDF", None, _binary(rb"%PDF-")),
+    _other("SVG", None, _text("<svg")),
+    _other("HTML", None, _text("<(?:!doctype html|html)")),
+    _other("XML", None, _text(r"<\?xml")),
+    _other("ZIP", None, _binary(rb"PK\x03\x04")),
+    _other("Git LFS pointer", None, _text("version https://git-lfs")),
 )
-"""What people upload by mistake, so that it can be named to them."""
-_FOREIGN_MAGIC = [(name, re.compile(magic, re.DOTALL)) for name, magic in _FOREIGN]
-
-
-def media_type_of(head: bytes) -> MediaType | None:
-    """Return the type of a file by its first bytes, if some kind of job takes it."""
-    return next((one for one in MEDIA_TYPES if one.magic.match(head)), None)
-
-
-def foreign_type_of(head: bytes) -> str | None:
-    """Return what a file is called that no kind of job takes, if that can be told."""
-    return next((name for name, magic in _FOREIGN_MAGIC if magic.match(head)), None)
+UPLOAD_FORMATS: Final = tuple(row.name for row in FORMATS if row.content_type)
+"""Names of the formats that some kind of job takes."""

@@ -1,4 +1,9 @@
-"""A file that is being downloaded: what has come of it, and what it must be when it is whole."""
+"""The file that a download is written to until it is whole and proven to be a result.
+
+A part lies beside its target, so that putting it in place is one atomic rename, and no file under
+the final name is ever half. With the ETag of the version that it holds, a later attempt, or a later
+run, goes on where an earlier one was cut.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from attrs import frozen
 
 from ..errors import DownloadError
-from .addresses import bare
-from .media import HEAD, check_content
+from .addresses import without_query
+from .media_types import HEAD, check_content
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,24 +32,39 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 @frozen
-class Brought:
-    """A file that was brought home: where, its bytes, and their SHA-256."""
+class DownloadedFile:
+    """A finished download.
+
+    Attributes:
+        path: where it lies.
+        size: its bytes, after any compression of the transfer was undone.
+        digest: their SHA-256, in hexadecimal.
+    """
 
     path: Path
     size: int
     digest: str
 
 
-class UnfitError(Exception):
-    """What came does not fit what is there, or is not a result: begin anew."""
+class MismatchError(Exception):
+    """An answer does not continue the part, or is not a result: download from the start."""
 
 
-class Part:
-    """A download under way: a temporary file beside its target, and the version it is of."""
+class PartFile:
+    """A download under way: ``.name.hash.part`` beside its target, and ``.tag`` with its ETag.
+
+    The name depends on the target and the URL without its query, which is signed anew each time,
+    so that the next download of the same result finds it. Methods but ``receive`` block on the
+    disk.
+
+    Args:
+        target: the file that it becomes.
+        url: where it comes from.
+    """
 
     def __init__(self, target: Path, url: str) -> None:
-        named = f"{target.name}\n{bare(url)}".encode(errors="surrogateescape")
-        mark = hashlib.sha256(named).hexdigest()[:8]
+        source = f"{target.name}\n{without_query(url)}".encode(errors="surrogateescape")
+        mark = hashlib.sha256(source).hexdigest()[:8]
         # Cut, so that a target may have the longest name that its file system takes.
         brief = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
         self._target = target
@@ -52,10 +72,20 @@ class Part:
         self._tag = self._path.with_suffix(".tag")
 
     def prepare(self, overwrite: bool) -> None:
-        """See that there is a folder, and no file that would be lost."""
-        if not _is_writable_name(str(self._target)):
+        """Check that the target can be written, and make its folder.
+
+        Raises:
+            DownloadError: it exists and must not be overwritten, or no file can have its name.
+            OSError: its folder cannot be made.
+        """
+        name = str(self._target)
+        try:
+            is_valid = b"\0" not in os.fsencode(name)
+        except UnicodeEncodeError:
+            is_valid = False
+        if not is_valid:
             raise DownloadError(
-                f"cannot write {str(self._target)!r}: no file can have this name where names are "
+                f"cannot write {name!r}: no file can have this name where names are "
                 f"{sys.getfilesystemencoding()}; choose another, or set PYTHONUTF8=1"
             )
         if self._target.exists() and not overwrite:
@@ -63,35 +93,87 @@ class Part:
         self._target.parent.mkdir(parents=True, exist_ok=True)
 
     def headers(self) -> dict[str, str]:
-        """Return the request headers that go on where the file stands."""
-        wanted = {"Accept-Encoding": "identity"}
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size and (tag := self._known_tag()):
-            wanted |= {"Range": f"bytes={size}-", "If-Range": tag}
-        return wanted
+        """Return the request headers that ask for what is missing, or for all of it.
 
-    async def take(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
-        """Append to the part (206) or begin it anew (200); see that it is whole, and a result."""
-        inflater = _inflater_of(answer)
-        start, whole = _span_of(answer)
+        A range is asked for only where an ETag can prove that it continues the same version.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size and (tag := self._stored_tag()):
+            headers |= {"Range": f"bytes={size}-", "If-Range": tag}
+        return headers
+
+    async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
+        """Write an answer's body: appended if it is a range (206), from the start if not (200).
+
+        On return the part is whole and a result. Cancelled or cut, it keeps the bytes that came.
+
+        Args:
+            answer: of status 200 or 206.
+            expected: ``video``, ``image`` or ``caption``; None for any of them.
+
+        Raises:
+            MismatchError: it does not continue the part, is shorter or longer than announced,
+                cannot be decoded, or is not what was expected.
+            OSError: the disk, or the connection.
+        """
+        inflater = _inflater_for(answer)
+        start, total = _content_range(answer)
         size = start
         with self._open(start, "" if inflater else answer.headers.get("ETag", "")) as file:
+
+            def write(chunk: bytes) -> None:
+                for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                    file.write(piece)
+
             async for chunk in answer.content.iter_chunked(CHUNK):
                 size += len(chunk)
-                if whole is not None and size > whole:
+                if total is not None and size > total:
                     break  # it may never end
-                await asyncio.to_thread(_write, file, chunk, inflater)
-        if whole not in (None, size):
-            raise UnfitError(f"{size} bytes came of {whole}")
+                await asyncio.to_thread(write, chunk)
+        if total not in (None, size):
+            raise MismatchError(f"got {size} of {total} bytes")
         if inflater is not None and not inflater.is_complete:
-            raise UnfitError("its compressed answer ends too early")
-        declared = answer.headers.get("Content-Type", "")
-        if wrong := check_content(await asyncio.to_thread(self._head), declared, expected):
-            raise UnfitError(wrong)
+            raise MismatchError("its compressed answer ends too early")
 
-    def _head(self) -> bytes:
+        def head() -> bytes:
+            with open(self._path, "rb") as file:
+                return file.read(HEAD)
+
+        declared = answer.headers.get("Content-Type", "")
+        if problem := check_content(await asyncio.to_thread(head), declared, expected):
+            raise MismatchError(problem)
+
+    def restart(self) -> None:
+        """Delete what has come; the next ``headers`` ask for all of it. Harmless if repeated."""
+        self._tag.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """After a failure, delete a part that no later download can continue.
+
+        One that holds bytes of a tagged version stays. Raises nothing.
+        """
+        with suppress(OSError):
+            if self._stored_tag() is None or not self._path.stat().st_size:
+                self.restart()
+
+    def finish(self, overwrite: bool) -> DownloadedFile:
+        """Flush the whole part to disk, and put it under its final name.
+
+        Raises:
+            DownloadError: a file was put there meanwhile, and must not be overwritten; the part
+                stays.
+            OSError: the disk.
+        """
         with open(self._path, "rb") as file:
-            return file.read(HEAD)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+            size = file.tell()
+        self.prepare(overwrite)  # again: another program may be at work here
+        self._tag.unlink(missing_ok=True)
+        self._path.replace(self._target)
+        return DownloadedFile(self._target, size, digest)
 
     def _open(self, start: int, tag: str) -> BinaryIO:
         """Open the part to append at start.
@@ -102,61 +184,23 @@ class Part:
         """
         if start == 0:
             self.restart()
-        elif tag != self._known_tag():
-            raise UnfitError("the part that came is of another version")
-        file = open(self._path, "ab")  # noqa: SIM115 - closed by take()
+        elif tag != self._stored_tag():
+            raise MismatchError("the range is of another version than the bytes before it")
+        file = open(self._path, "ab")  # noqa: SIM115 - closed by receive()
         if file.tell() != start:
             file.close()
-            raise UnfitError("the range that came does not follow what is there")
+            raise MismatchError("the range does not follow the bytes before it")
         if not tag.startswith("W/") and _VISIBLE.fullmatch(tag):
             self._tag.write_bytes(tag.encode())
         return file
 
-    def _known_tag(self) -> str | None:
-        """Return the tag of what is there; None if it has none that can be sent."""
+    def _stored_tag(self) -> str | None:
+        """Return the tag of the bytes that came, or None if there is none that can be sent."""
         try:
             tag = self._tag.read_bytes().decode("latin-1")
         except FileNotFoundError:
             return None
         return tag if _VISIBLE.fullmatch(tag) else None
-
-    def restart(self) -> None:
-        """Forget what is there."""
-        self._tag.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-
-    def tidy(self) -> None:
-        """Leave nothing behind that no other download can go on with."""
-        with suppress(OSError):
-            if self._known_tag() is None or not self._path.stat().st_size:
-                self.restart()
-
-    def finish(self, overwrite: bool) -> Brought:
-        """Put the whole file under its final name.
-
-        Raises:
-            DownloadError: that was taken meanwhile, and must not be overwritten.
-        """
-        with open(self._path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            os.fsync(file.fileno())
-            size = file.tell()
-        self.prepare(overwrite)  # again: another program may be at work here
-        self._tag.unlink(missing_ok=True)
-        self._path.replace(self._target)
-        return Brought(self._target, size, digest)
-
-
-def _is_writable_name(name: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:
-        return False
-
-
-def _write(file: BinaryIO, chunk: bytes, inflater: _Inflater | None) -> None:
-    for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
-        file.write(piece)
 
 
 class _Inflater:
@@ -167,14 +211,14 @@ class _Inflater:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the compressed stream has ended, its checksum proven."""
+        """Whether the compressed stream has ended, its checksum verified."""
         return self._stream is not None and self._stream.eof
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what a chunk decodes to.
+        """Yield what a chunk decodes to, at most ``CHUNK`` bytes at a time.
 
         Raises:
-            UnfitError: it cannot be decoded.
+            MismatchError: it cannot be decoded.
         """
         rest, is_pending = chunk, False
         try:
@@ -189,45 +233,45 @@ class _Inflater:
                 rest = self._stream.unconsumed_tail or self._stream.unused_data
                 is_pending = len(piece) == CHUNK and not self._stream.eof
         except zlib.error as error:
-            raise UnfitError(f"its compressed answer cannot be decoded ({error})") from error
+            raise MismatchError(f"its compressed answer cannot be decoded ({error})") from error
 
 
-def _inflater_of(answer: aiohttp.ClientResponse) -> _Inflater | None:
-    """Return what decodes an answer; None for one that is as it is.
+def _inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
+    """Return what decodes an answer; None for one that is not compressed.
 
-    Nothing else was asked for, and few send it. S3 compatible hosts may repeat ``aws-chunked``
+    No coding was asked for, and few hosts send one. S3-compatible ones may repeat ``aws-chunked``
     from an upload; it is no coding of the answer.
 
     Raises:
-        UnfitError: it is encoded in a way that is not known here, or is a part of what is encoded.
+        MismatchError: it has another coding, or is a part of a compressed answer.
     """
-    named = answer.headers.get("Content-Encoding", "").lower()
+    header = answer.headers.get("Content-Encoding", "").lower()
     codings = [
-        one for one in re.split(r"[,\s]+", named) if one not in ("", "identity", "aws-chunked")
+        coding
+        for coding in re.split(r"[,\s]+", header)
+        if coding not in ("", "identity", "aws-chunked")
     ]
     if not codings:
         return None
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
-        raise UnfitError(
-            f"it came with the Content-Encoding {named[:80]!r}, which was not asked for"
-        )
+        raise MismatchError(f"unexpected Content-Encoding {header[:80]!r}")
     if answer.status != 200:
-        raise UnfitError("a part of a compressed answer came")
+        raise MismatchError("the answer is a part of a compressed one")
     return _Inflater()
 
 
-def _span_of(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return where an answer begins and, if it is told, the whole's size (RFC 9110, 14.4).
+def _content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """Return where an answer begins, and the size of the whole or None (RFC 9110, 14.4).
 
-    Content-Length says nothing beside Transfer-Encoding (RFC 9112, 6.3).
+    Content-Length has no meaning beside Transfer-Encoding (RFC 9112, 6.3).
     """
     length = None if "Transfer-Encoding" in answer.headers else answer.content_length
     if answer.status == 200:
         return 0, length
-    found = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
-    if found is None:
-        raise UnfitError("a part came that does not say where it begins")
-    start = int(found[1])
-    if found[2]:
-        return start, int(found[2])
+    match = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
+    if match is None:
+        raise MismatchError("the range came without a Content-Range that can be read")
+    start = int(match[1])
+    if match[2]:
+        return start, int(match[2])
     return start, None if length is None else start + length

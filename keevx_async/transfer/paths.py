@@ -1,13 +1,17 @@
-"""What results are called at home. Values that come from elsewhere never leave their folder."""
+"""Name the files of results. Values from elsewhere never lead out of the chosen folder.
+
+A name may hold a task's id, the caller's key or a URL's last part, and a template may join them:
+each value is made safe on its own, and so is every part of the path that results.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import unicodedata
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from string import Formatter
 from urllib.parse import unquote
@@ -26,7 +30,7 @@ MAX_KEY_BYTES = 80
 """Bytes, so that an id and an index beside a key still fit into a name."""
 
 FIELDS: Mapping[str, str | int] = {"index": 0, "task_id": "i2v-0", "key": "key", "model": "V"}
-"""What a template may name, each with a value such as it will have."""
+"""The fields of templates, each with a value such as it will have."""
 _DISTINGUISHING = ("index", "task_id", "key")
 _DEVICE = re.compile(
     r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
@@ -39,22 +43,19 @@ _Piece = tuple[str, str | None, str | None, str | None]
 
 
 def safe_name(name: str) -> str:
-    """Return name as a file's or a folder's, on every system: it cannot leave its folder or hide.
+    """Return a file or folder name that is safe on every system, made from any text.
 
-    Letters, marks and digits of every script stay, composed (NFC); ``_``, ``-``, ``.`` and
-    blanks too. Anything else becomes ``_``, and so does what the names of this system's files
-    cannot hold, as in the C locale. Names that Windows keeps for devices get a ``_`` in front,
-    on every system, for files are copied. What is too long loses its beginning.
+    It cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits of every
+    script stay, composed (NFC), and so do ``_``, ``-``, ``.`` and blanks. Runs of anything else
+    become ``_``, and so does what the names of this system's files cannot hold, as in the C
+    locale. Names that Windows keeps for devices get a ``_`` in front, on every system, for files
+    are copied. A name over ``MAX_NAME_BYTES`` loses its beginning, so that its suffix stays.
     """
     composed = unicodedata.normalize("NFC", name)
     clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
     clean = re.sub("\0+", "_", clean).strip(" .")
     short = clean.encode()[-MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "result"
     return _not_a_device(short)
-
-
-def _not_a_device(name: str) -> str:
-    return f"_{name}" if _DEVICE.match(name) else name
 
 
 def _is_allowed(letter: str) -> bool:
@@ -69,43 +70,51 @@ def _is_allowed(letter: str) -> bool:
     return True
 
 
-def target_of(what: Task | str, destination: Destination) -> Path:
-    """Return the file a result goes to.
+def _not_a_device(name: str) -> str:
+    return f"_{name}" if _DEVICE.match(name) else name
+
+
+def target_path(what: Task | str, destination: Destination) -> Path:
+    """Return the file that a result is downloaded to. Nothing is created.
+
+    1. A template, for a task: what it renders to.
+    2. A folder (one that exists, ends with a separator or has no suffix): a file in it, named
+       after the task's id or the URL's last part.
+    3. Anything else: that file.
 
     Args:
         what: a task, or a result's URL.
-        destination: a file; a folder, in which it gets a name of its own; or for a task
-            a template that names ``{task_id}``.
+        destination: a file, a folder, or a template that names ``{task_id}`` only.
 
     Raises:
-        ConfigurationError: the template names something else.
+        ConfigurationError: the template names another field, or cannot be read.
     """
     path, text = Path(destination), os.fspath(destination)
     if isinstance(what, Task) and _is_template(text):
         return Template(text, ("task_id",)).path(what, {})
     if not (os.path.isdir(path) or text.endswith(("/", os.sep)) or not path.suffix):
         return path
-    return path / (_own_name(what) if isinstance(what, Task) else _remote_name(what))
+    if isinstance(what, Task):
+        return path / (safe_name(what.task_id) + _suffix_of(what))
+    return path / _remote_name(what)
 
 
-def files_of(task: Task, target: Path) -> dict[str, Path]:
-    """Return where each of a task's results goes, by its field: the others beside the main one.
+def result_paths(task: Task, target: Path) -> dict[str, Path]:
+    """Return where each of a task's results goes, by its field of the task.
+
+    The main one goes to target. The others, such as captions, lie beside it and differ by suffix.
 
     Args:
         task: one that succeeded.
-        target: the main one's file.
+        target: the main result's file.
     """
     main, *others = task.results or ("video_url",)
-    files = {main: target}
+    paths = {main: target}
     for field in others:
         suffix = _suffix_of(task, field)
         beside = target.with_suffix(suffix)
-        files[field] = target.with_name(target.name + suffix) if beside == target else beside
-    return files
-
-
-def _own_name(task: Task) -> str:
-    return safe_name(task.task_id) + _suffix_of(task)
+        paths[field] = target.with_name(target.name + suffix) if beside == target else beside
+    return paths
 
 
 def _remote_name(url: str) -> str:
@@ -113,7 +122,7 @@ def _remote_name(url: str) -> str:
 
 
 def _suffix_of(task: Task, field: str | None = None) -> str:
-    """Return how the name of a result ends; of the main one, if none is named."""
+    """Return the suffix of a result's file, of the main one if no field is named."""
     field = field or next(iter(task.results), "video_url")
     return Path(_remote_name(task.results.get(field, ""))).suffix or SUFFIXES[field]
 
@@ -125,41 +134,39 @@ def _is_template(text: str) -> bool:
 class Template:
     """A path with fields in it, such as ``videos/{index:05d}-{task_id}``.
 
-    Read as ``str.format`` reads it, but for attributes, items, conversions and fields within
-    fields, which are refused. ``{{`` and ``}}`` stand for braces.
+    Read as ``str.format`` reads it, but attributes, items, conversions and fields within fields
+    are refused: a template may come from a config file. ``{{`` and ``}}`` stand for braces.
 
     Args:
         text: the template; one that ends with a separator is a folder of ``{task_id}``.
-        known: the fields it may name.
+        fields: the fields that it may name, of `FIELDS`.
 
     Raises:
         ConfigurationError: it names another field, or cannot be read.
     """
 
-    def __init__(self, text: str, known: tuple[str, ...]) -> None:
+    def __init__(self, text: str, fields: tuple[str, ...]) -> None:
         self._text = text
-        self._known = known
-        self._pieces = self._read()
-
-    def _read(self) -> tuple[_Piece, ...]:
-        folder = self._text.endswith(("/", os.sep))
+        self._fields = fields
+        is_folder = text.endswith(("/", os.sep))
         try:
-            pieces = tuple(Formatter().parse(self._text + "{task_id}" * folder))
+            self._pieces: tuple[_Piece, ...] = tuple(
+                Formatter().parse(text + "{task_id}" * is_folder)
+            )
         except ValueError as error:
-            raise self._bad(f"{error}; write {{{{ or }}}} for a brace") from None
-        for _, name, spec, conversion in pieces:
+            raise self._invalid(f"{error}; write {{{{ or }}}} for a brace") from None
+        for _, name, spec, conversion in self._pieces:
             if name is not None:
                 self._check(name, spec or "", conversion)
-        return pieces
 
     @property
     def fields(self) -> set[str]:
-        """The fields it names."""
+        """The fields that it names, at least one where it was worth a template."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
     @property
     def folder(self) -> Path:
-        """What stands before the part of the path in which the first field is."""
+        """The folder in which all its paths lie: what precedes the first part with a field."""
         before = ""
         for literal, name, _, _ in self._pieces:
             before += literal
@@ -168,47 +175,51 @@ class Template:
         return Path(os.path.dirname(before))
 
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
-        """Return where a task's result goes; its suffix is the file's, if the template has none."""
-        path = Path(self._render({"task_id": safe_name(task.task_id), **values}))
-        # Values are safe each for itself; beside other text they may still name a device.
+        """Return where a task's result goes: a path below `folder`, made safe part by part.
+
+        If the template's own text does not end with a suffix, the result's is added.
+
+        Args:
+            task: gives ``{task_id}`` and the suffix.
+            values: of the other fields; strings must be safe names already.
+        """
+        values = {"task_id": safe_name(task.task_id), **values}
+        path = Path(
+            "".join(
+                literal + ("" if name is None else format(values[name], spec or ""))
+                for literal, name, spec, _ in self._pieces
+            )
+        )
+        # Values are safe each by itself; joined with other text they may still name a device.
         inner = map(_not_a_device, path.parent.relative_to(self.folder).parts)
         path = self.folder.joinpath(*inner, path.name)
-        suffix = "" if _SUFFIX.search(self._ending()) else _suffix_of(task)
-        return path.with_name(safe_name(path.name + suffix))
-
-    def _ending(self) -> str:
-        """Return the plain text after the last field: a suffix there is the template's own."""
         literal, name, _, _ = self._pieces[-1]
-        return literal if name is None else ""
+        has_suffix = name is None and _SUFFIX.search(literal)
+        return path.with_name(safe_name(path.name + ("" if has_suffix else _suffix_of(task))))
 
     def _check(self, name: str, spec: str, conversion: str | None) -> None:
-        listed = ", ".join(f"{{{one}}}" for one in self._known)
-        if name not in self._known:
-            raise self._bad(f"{{{name}}} is not known here; there is {listed}")
+        """Refuse a field that is unknown, or a format that str.format would reject later."""
+        if name not in self._fields:
+            listed = ", ".join(f"{{{field}}}" for field in self._fields)
+            raise self._invalid(f"unknown field {{{name}}}; it must be one of {listed}")
         if conversion or "{" in spec or "/" in spec or "\\" in spec:
-            raise self._bad(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
+            raise self._invalid(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
         try:
             empty = not format(FIELDS[name], spec).strip(" .")
         except ValueError as error:
-            raise self._bad(f"{{{name}:{spec}}}: {error}") from None
+            raise self._invalid(f"{{{name}:{spec}}}: {error}") from None
         if empty:
-            raise self._bad(f"{{{name}:{spec}}} leaves nothing of it")
+            raise self._invalid(f"{{{name}:{spec}}} leaves nothing of the value")
 
-    def _bad(self, why: str) -> ConfigurationError:
+    def _invalid(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"the template {self._text!r} cannot name files: {why}")
-
-    def _render(self, values: Mapping[str, str | int]) -> str:
-        return "".join(
-            literal + ("" if name is None else format(values[name], spec or ""))
-            for literal, name, spec, _ in self._pieces
-        )
 
 
 class OutputNames:
     """Names the results of a fan-out: no two alike, and none like another task's file.
 
     Args:
-        destination: a folder, or a Template's text.
+        destination: a folder, or a template as in `Template`.
 
     Raises:
         ConfigurationError: the template cannot be read, or would name all results alike.
@@ -227,54 +238,50 @@ class OutputNames:
 
     @property
     def folder(self) -> Path:
-        """The folder in which, or below which, all results come to lie."""
+        """The folder in which, or below which, all results are written. It need not exist."""
         return self._template.folder if self._template else Path(self._folder)
 
     @contextmanager
     def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:
-        """Yield where a task's result goes, and whether a file that is there is the task's own.
+        """Reserve a path for a task's result, and yield it with whether a file there is its own.
 
-        It is if its name holds the task's id. Any other may be a result that was paid for.
+        1. The name holds the task's id: a file there is the task's own, and may be kept or
+           replaced.
+        2. It does not: a file there may be another result, that was paid for. The path is numbered
+           (``-2``, ``-3``, …) until neither it nor a path beside it exists or is reserved.
 
         Args:
             task: whose result it is.
-            outcome: the item it belongs to.
-            taken: names under way, this one among them for as long as it is.
+            outcome: the item that it belongs to.
+            taken: reserved names, shared by a fan-out; this one is among them until the exit.
         """
-        path = self._path(task, outcome)
-        mine = self._holds_id(path, task)
-        if not mine:
-            numbered = (path.with_stem(path.stem + end) for end in _suffixes())
-            path = next(one for one in numbered if _are_free(task, one, taken))
-        marks = {_casefolded(one) for one in files_of(task, path).values()}
-        taken |= marks
-        try:
-            yield path, mine
-        finally:
-            taken -= marks
-
-    def _path(self, task: Task, outcome: Outcome) -> Path:
         if self._template is None:
-            return target_of(task, self._folder)
-        key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
-        kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
-        model = safe_name(str(getattr(outcome.request, "model", kind)))
-        return self._template.path(task, {"index": outcome.index, "key": key, "model": model})
-
-    def _holds_id(self, path: Path, task: Task) -> bool:
-        named = self._template is None or "task_id" in self._template.fields
-        return named and safe_name(task.task_id) in str(path)  # it may have been cut
-
-
-def _suffixes() -> Iterator[str]:
-    yield ""
-    yield from (f"-{number}" for number in count(2))
-
-
-def _are_free(task: Task, path: Path, taken: set[str]) -> bool:
-    files = files_of(task, path).values()
-    return not any(_casefolded(one) in taken or os.path.lexists(one) for one in files)
+            path, has_id = target_path(task, self._folder), True
+        else:
+            key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
+            kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
+            model = safe_name(str(getattr(outcome.request, "model", kind)))
+            values = {"index": outcome.index, "key": key, "model": model}
+            path, has_id = self._template.path(task, values), "task_id" in self._template.fields
+        is_own = has_id and safe_name(task.task_id) in str(path)  # a long name may have been cut
+        if not is_own:
+            suffixes = chain([""], (f"-{number}" for number in count(2)))
+            numbered = (path.with_stem(path.stem + suffix) for suffix in suffixes)
+            path = next(
+                candidate
+                for candidate in numbered
+                if not any(
+                    _casefolded(beside) in taken or os.path.lexists(beside)
+                    for beside in result_paths(task, candidate).values()
+                )
+            )
+        reserved = {_casefolded(beside) for beside in result_paths(task, path).values()}
+        taken |= reserved
+        try:
+            yield path, is_own
+        finally:
+            taken -= reserved
 
 
 def _casefolded(path: Path) -> str:
-    return str(path).casefold()  # as some file systems read names
+    return str(path).casefold()  # as some file systems compare names

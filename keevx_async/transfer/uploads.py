@@ -1,4 +1,7 @@
-"""Local files up: each distinct file once, a few at a time, none of them held in memory."""
+"""Upload local files: each distinct file once, a few at a time, streamed from disk.
+
+An upload is free, so unlike a create it is repeated without caution.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
 from .images import (
-    ALL_FORMATS,
     ChangedError,
     Fingerprint,
     Image,
@@ -30,18 +32,18 @@ from .images import (
     read,
     require_format,
 )
-from .media_types import MediaType
+from .media_types import UPLOAD_FORMATS, MediaType
 from .paths import safe_name
 
 PARALLEL_UPLOADS = 4
-URL_LIFE = 3600.0
+URL_TTL = 3600.0
 """Seconds for which an upload's URL is used again. How long Keevx keeps an upload is documented
 nowhere; an hour is far below the 7 days of results, and renewing one an hour costs nothing."""
 MAX_REMEMBERED = 10_000
 """Files remembered by a client, so that a stream of any length stays small."""
 MAX_ATTEMPTS_ON_CHANGE = 3
-SLOWEST = 64 * 1024
-"""Bytes per second. An upload is given its size by this on top of the timeout of an exchange, so
+MIN_UPLOAD_SPEED = 64 * 1024
+"""Bytes per second. An upload's timeout is that of an exchange plus its size divided by this, so
 that neither a long video nor a slow line runs into it."""
 
 T = TypeVar("T")
@@ -50,19 +52,20 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
 class Upload(NamedTuple):
-    """What is uploaded once: bytes, by their digest, and the name that was asked for."""
+    """What is uploaded once: bytes, by their digest, under the file name that the caller chose."""
 
     digest: str
     filename: str | None
 
 
 @define
-class Uploaded:
-    """What a client knows of files: outlives an event loop.
+class UploadCache:
+    """What a client has learned about files. It outlives an event loop, and holds no loop's object.
 
     Attributes:
-        images: what settled files hold, so that a file named often is not read often.
-        urls: where uploads lie, and when that was learned, in seconds of a monotonic clock.
+        images: inspected files by fingerprint, so that a file named often is read once. Only
+            settled ones: a file still being written may change and keep its fingerprint.
+        urls: the URL of each upload, and when it was made, in seconds of a monotonic clock.
     """
 
     images: dict[Fingerprint, Image] = field(factory=dict[Fingerprint, Image])
@@ -70,127 +73,148 @@ class Uploaded:
 
 
 class Uploads:
-    """Brings images and videos to Keevx.
+    """Uploads images and videos, at most ``PARALLEL_UPLOADS`` at a time.
 
     Args:
-        querier: carries them.
-        retrier: repeats what failed in passing: an upload is free.
-        known: what this client has uploaded before.
-        clock: tells the time in seconds; tests pass their own.
+        api: sends the requests.
+        retrier: repeats what failed in passing.
+        cache: what this client has uploaded before.
+        clock: returns seconds; tests pass their own.
     """
 
     def __init__(
         self,
-        querier: ApiClient,
+        api: ApiClient,
         retrier: Retrier,
-        known: Uploaded,
+        cache: UploadCache,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._querier = querier
+        self._api = api
         self._retrier = retrier
-        self._known = known
+        self._cache = cache
         self._clock = clock
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
-        self._under_way: dict[Upload, asyncio.Task[str]] = {}
-        self._waiting: dict[asyncio.Task[str], int] = {}
+        self._active: dict[Upload, asyncio.Task[str]] = {}
+        self._waiters: dict[asyncio.Task[str], int] = {}
         self._closed = False
 
     async def files(
-        self, paths: Iterable[Path], formats: Collection[str] = ALL_FORMATS
+        self, paths: Iterable[Path], formats: Collection[str] = UPLOAD_FORMATS
     ) -> Mapping[Path, str]:
-        """Return each local file's URL. All are looked at before the first is sent.
+        """Return the URL of each local file. All are checked before the first is sent.
+
+        Equal bytes are uploaded once, and again after ``URL_TTL``. Cancelled, an upload goes on
+        only if another caller waits for it.
 
         Args:
             paths: the files.
-            formats: what they may be, by the names in ``media_types``.
+            formats: names of the formats they may have, as in ``media_types``.
 
         Raises:
-            UploadError: one cannot be read, is too large, empty, cut short, or none of formats.
+            UploadError: one cannot be read, is empty, too large, cut short, of another format, or
+                keeps changing.
+            ConfigurationError: the client was closed.
         """
         distinct = list(dict.fromkeys(paths))
-        images = await _all(self._look(path, formats) for path in distinct)
-        sent = map(self._file, distinct, images, [None] * len(distinct))
-        return dict(zip(distinct, await _all(sent), strict=True))
+        images = await _gather(self._inspect(path, formats) for path in distinct)
+        uploads = (
+            self._file(path, image, None) for path, image in zip(distinct, images, strict=True)
+        )
+        return dict(zip(distinct, await _gather(uploads), strict=True))
 
     async def upload(self, source: Source, filename: str | None) -> str:
-        """Return a file's URL: of bytes or a binary file always a new one.
+        """Return the URL of one file.
+
+        Bytes and open binary files are uploaded each time, a path as by `files`.
+
+        Args:
+            source: a path, bytes, or a binary file, which is read from its position to its end.
+            filename: how Keevx is to call it; made safe. None takes the path's name.
 
         Raises:
-            UploadError: it cannot be read, is too large, empty, cut short or of another type.
+            UploadError: as for `files`, or source is none of these.
+            ConfigurationError: the client was closed.
         """
         if filename is not None and not isinstance(filename, str):
             raise UploadError(f"filename must be a string (got {shown(filename)})")
         if isinstance(source, str | os.PathLike):
             path = Path(source)
-            return await self._file(path, await self._look(path), filename)
+            return await self._file(path, await self._inspect(path), filename)
         async with self._slots:
-            data, kind = await asyncio.to_thread(read, source)
-            name = safe_name(filename) if filename else kind.file_name("image", "")
-            return await self._retrier(lambda: self._post(io.BytesIO(data), name, kind, len(data)))
+            data, media_type = await asyncio.to_thread(read, source)
+            name = safe_name(filename) if filename else media_type.file_name("image", "")
+            return await self._retrier(
+                lambda: self._post(io.BytesIO(data), name, media_type, len(data))
+            )
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the uploads in progress; who waits for one gets ConfigurationError."""
         self._closed = True
-        tasks = list(self._waiting)
+        tasks = list(self._waiters)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self, path: Path, formats: Collection[str] = ALL_FORMATS) -> Image:
+    async def _inspect(self, path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
         version = await asyncio.to_thread(fingerprint, path)
-        if (image := self._known.images.get(version)) is not None:
+        if (image := self._cache.images.get(version)) is not None:
             require_format(path, image.type, formats)  # another kind of job may have named it
             return image
         image = await asyncio.to_thread(inspect, path, formats)
         if image.settled:
-            remember(self._known.images, image.version, image)
+            remember(self._cache.images, image.version, image)
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
+        """Return a file's URL.
+
+        1. Equal bytes were uploaded within ``URL_TTL``: that URL.
+        2. They are being uploaded: wait for the same task.
+        3. Otherwise upload them. If the file changes meanwhile, inspect it and begin again.
+        """
         for _ in range(MAX_ATTEMPTS_ON_CHANGE):
+            upload = Upload(image.digest, filename)
+            url, since = self._cache.urls.get(upload, ("", 0.0))
+            if url and self._clock() - since < URL_TTL:
+                return url
+            task = self._active.get(upload)
+            if task is None:
+                task = asyncio.ensure_future(self._send(path, image, filename))
+                self._active[upload], self._waiters[task] = task, 0
+                task.add_done_callback(partial(self._on_done, upload))
             try:
-                return await self._shared(path, image, filename)
+                return await self._join(upload, task)
             except ChangedError:
-                image = await self._look(path)
+                image = await self._inspect(path)
         raise UploadError(f"{path} changes while it is read; upload it when it is complete")
 
-    async def _shared(self, path: Path, image: Image, filename: str | None) -> str:
-        """Return the URL of equal bytes, uploaded lately, or now by another, or now by us."""
-        upload = Upload(image.digest, filename)
-        url, since = self._known.urls.get(upload, ("", 0.0))
-        if url and self._clock() - since < URL_LIFE:
-            return url
-        task = self._under_way.get(upload)
-        if task is None:
-            task = asyncio.ensure_future(self._send(path, image, filename))
-            self._under_way[upload], self._waiting[task] = task, 0
-            task.add_done_callback(partial(self._ended, upload))
-        return await self._join(upload, task)
-
     async def _join(self, upload: Upload, task: asyncio.Task[str]) -> str:
-        """Wait for an upload, and end it when nobody waits for it any more."""
-        self._waiting[task] += 1
+        """Wait for a shared upload; the last one who stops waiting cancels it."""
+        self._waiters[task] += 1
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._closed:
                 raise ConfigurationError(CLIENT_CLOSED) from None
             if not task.done():
-                self._waiting[task] -= 1
-                if not self._waiting[task] and self._under_way.get(upload) is task:
-                    del self._under_way[upload]  # at once, so that nobody joins what is ending
+                self._waiters[task] -= 1
+                if not self._waiters[task] and self._active.get(upload) is task:
+                    del self._active[upload]  # at once, so that nobody joins what is ending
                     task.cancel()
             raise
 
-    def _ended(self, upload: Upload, task: asyncio.Task[str]) -> None:
-        del self._waiting[task]
-        if self._under_way.get(upload) is task:
-            del self._under_way[upload]
+    def _on_done(self, upload: Upload, task: asyncio.Task[str]) -> None:
+        del self._waiters[task]
+        if self._active.get(upload) is task:
+            del self._active[upload]
         if not task.cancelled() and task.exception() is None:
-            remember(self._known.urls, upload, (task.result(), self._clock()))
+            remember(self._cache.urls, upload, (task.result(), self._clock()))
 
     async def _send(self, path: Path, image: Image, filename: str | None) -> str:
-        name = safe_name(filename) if filename else _name_of(path, image)
+        if filename:
+            name = safe_name(filename)
+        else:
+            name = image.type.file_name(safe_name(path.stem), path.suffix)
 
         async def attempt() -> str:
             with image.opened(path) as file:
@@ -199,39 +223,38 @@ class Uploads:
         async with self._slots:
             return await self._retrier(attempt)
 
-    async def _post(self, file: BinaryIO, name: str, kind: MediaType, size: int) -> str:
-        form = form_of(file, name, kind.media_type)
-        call = HttpRequest("POST", UPLOAD_PATH, form, size / SLOWEST)
-        reply, envelope = await self._querier.get(call)
+    async def _post(self, file: BinaryIO, name: str, media_type: MediaType, size: int) -> str:
+        form = encode_form(file, name, media_type.content_type)
+        request = HttpRequest("POST", UPLOAD_PATH, form, size / MIN_UPLOAD_SPEED)
+        response, envelope = await self._api.get(request)
         url = decode_upload(envelope.result or envelope.data)
         if url is None:
-            raise Retryable(ResponseError(reply.status, "the upload's answer holds no URL"))
+            raise Retryable(ResponseError(response.status, "the upload's answer holds no URL"))
         return url
 
 
-def form_of(file: BinaryIO, name: str, media_type: str) -> aiohttp.FormData:
-    """Return the multipart body of an upload: one part named ``file``, read as it is sent."""
+def encode_form(file: BinaryIO, name: str, content_type: str) -> aiohttp.FormData:
+    """Return the multipart body of an upload: one part named ``file``, read as it is sent.
+
+    The file stays open, and can be sent once. Source: keevx-api.md, "Upload".
+    """
     form = aiohttp.FormData(default_to_multipart=True)
-    form.add_field("file", file, filename=name, content_type=media_type)
+    form.add_field("file", file, filename=name, content_type=content_type)
     return form
 
 
-def _name_of(path: Path, image: Image) -> str:
-    return image.type.file_name(safe_name(path.stem), path.suffix)
+def remember(cache: dict[K, T], key: K, value: T) -> None:
+    """Put a value in as the newest; the oldest leaves when there are more than MAX_REMEMBERED."""
+    cache.pop(key, None)
+    cache[key] = value
+    if len(cache) > MAX_REMEMBERED:
+        del cache[next(iter(cache))]
 
 
-def remember(known: dict[K, T], key: K, value: T) -> None:
-    """Put a value in; the one that was put in first leaves when there are too many."""
-    known.pop(key, None)  # to the end of the row
-    known[key] = value
-    if len(known) > MAX_REMEMBERED:
-        del known[next(iter(known))]
-
-
-async def _all(doing: Iterable[Awaitable[T]]) -> list[T]:
+async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
     """Return what each returned, or raise the first error once all have ended."""
-    ended = await asyncio.gather(*doing, return_exceptions=True)
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-    return [one for one in ended if not isinstance(one, BaseException)]
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]

@@ -15,8 +15,8 @@ from keevx_async.errors import APIError, AuthenticationError, DownloadError, Tas
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import NOT_GIVEN, RetryPolicy
-from keevx_async.transfer.addresses import is_address
-from keevx_async.transfer.paths import target_of
+from keevx_async.transfer.addresses import is_url
+from keevx_async.transfer.paths import target_path
 
 from ..output.printer import FLAG, Download, Json, Place, Printer, each, seconds
 from ..output.report import OK
@@ -115,15 +115,15 @@ async def download(
     teller = Printer(json)
 
     async def bring(one: str) -> tuple[str, Path]:
-        result = one if is_address(one) else _ended(await keevx.status(one, kind=kind))
-        target = target_of(result, in_folder(out))
+        result = one if is_url(one) else _ended(await keevx.status(one, kind=kind))
+        target = target_path(result, in_folder(out))
         if not overwrite and await asyncio.to_thread(os.path.exists, target):
             raise DownloadError(f"{target} is there already; --overwrite replaces it")
         return one, await keevx.download(result, in_folder(out), overwrite=overwrite)
 
     def tell(brought: tuple[str, Path]) -> int:
         one, path = brought
-        teller.print({"url" if is_address(one) else "task_id": one, "path": path}, str(path))
+        teller.print({"url" if is_url(one) else "task_id": one, "path": path}, str(path))
         return OK
 
     async with Keevx(retry=DEFAULT_WAIT) as keevx:
