@@ -154,7 +154,7 @@ def test_an_answer_with_ids_is_never_a_refusal(
         ids=Ids.READ if found.ids else Ids.DOUBTFUL,
         retry_after=True,
         html=True,
-        is_known_host=known,
+        is_keevx=known,
     )
     assert verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN)
 

@@ -11,6 +11,7 @@ import pytest
 
 from keevx_async import ConfigurationError, ImageToVideo, Keevx, RetryPolicy
 from keevx_async.http import connections as rules
+from keevx_async.http.timeouts import ExchangeTimer
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, interruption_of
 from keevx_async.http.verdict import TransportError
 from tests.raw_server import FIN, Heard, RawServer, Script, Step, answer, envelope
@@ -73,7 +74,7 @@ async def test_a_connection_that_was_just_used_carries_the_next_create() -> None
 async def test_one_that_was_idle_for_too_long_carries_queries_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rules, "LONGEST_IDLE", 0.0)
+    monkeypatch.setattr(rules, "MAX_IDLE", 0.0)
     assert await connections_of([POST, GET, GET, POST]) == [1, 1, 1, 2]
 
 
@@ -338,7 +339,7 @@ async def test_aiohttp_still_works_as_we_rely_on() -> None:
     async with RawServer(lambda _: Script([OK])) as server, transport(server.url) as made:
         session = await made.session()
         assert isinstance(session.connector, rules.CheckedConnector)
-        attempt = rules.Attempt(once=True)
+        attempt = rules.Attempt(ExchangeTimer(None), once=True)
         rules.ATTEMPT.set(attempt)
         async with session.post(server.url, data=b'{"prompt":"a"}') as response:
             assert attempt.connecting

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.http.framing import LONGEST_BODY, decode_body, read_answer
+from keevx_async.http.framing import MAX_BODY, decode_body, read_answer
 from tests.raw_server import answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])
@@ -126,6 +126,6 @@ def test_a_body_that_is_not_encoded_as_it_says_comes_as_it_is() -> None:
 def test_a_body_is_decoded_up_to_a_bound() -> None:
     for packed, coding in ((gzip.compress(b" " * 50_000_000), "gzip"), (b" " * 2_000_000, "")):
         body, wrong = decode_body(packed, coding)
-        assert len(body) == LONGEST_BODY
+        assert len(body) == MAX_BODY
         assert "longer" in wrong
-    assert decode_body(gzip.compress(b" " * LONGEST_BODY), "gzip") == (b" " * LONGEST_BODY, "")
+    assert decode_body(gzip.compress(b" " * MAX_BODY), "gzip") == (b" " * MAX_BODY, "")

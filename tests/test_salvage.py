@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from keevx_async.http.framing import LONGEST_BODY
+from keevx_async.http.framing import MAX_BODY
 from keevx_async.http.transport import (
     AiohttpTransport,
     HttpRequest,
@@ -96,7 +96,7 @@ async def test_an_odd_answer_that_is_whole_is_whole(name: str) -> None:
 async def test_an_answer_is_read_up_to_a_bound(steps: tuple[Step, ...]) -> None:
     async with exchanging(*steps) as made:
         reply = await made.exchange(POST)
-        assert len(reply.body) == LONGEST_BODY
+        assert len(reply.body) == MAX_BODY
         assert not reply.complete
         assert "longer" in reply.reason
 
@@ -114,10 +114,10 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
 
     found = await cut(chunked(BODY).removesuffix(b"0\r\n\r\n"), 5.0)
     assert found.sent
-    assert isinstance(found.reply, HttpResponse)
-    assert found.reply.body == BODY
-    assert not found.reply.complete
-    assert await cut(5.0) == Interruption(sent=True, reply=None)
+    assert isinstance(found.response, HttpResponse)
+    assert found.response.body == BODY
+    assert not found.response.complete
+    assert await cut(5.0) == Interruption(sent=True, response=None)
 
 
 @pytest.mark.asyncio

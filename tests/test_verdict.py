@@ -106,8 +106,8 @@ def test_the_money_table(status: int, code: int | None, fate: Verdict, again: bo
 
 @pytest.mark.parametrize("status", [*range(300, 429), *range(430, 500)])
 def test_a_host_that_never_answered_as_keevx_does_is_a_wrong_one(status: int) -> None:
-    assert classify(status, None, is_known_host=False) is WRONG_HOST
-    assert classify(status, 100001, is_known_host=False) is REFUSED
+    assert classify(status, None, is_keevx=False) is WRONG_HOST
+    assert classify(status, 100001, is_keevx=False) is REFUSED
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_host_that_never_answered_as_keevx_does_is_a_wrong_one(status: int) ->
     ],
 )
 def test_a_page_from_an_unknown_host(status: int, html: bool, fate: Verdict) -> None:
-    assert classify(status, None, html=html, is_known_host=False) is fate
+    assert classify(status, None, html=html, is_keevx=False) is fate
     assert classify(status, None, html=html) is (REFUSED if status == 429 else UNKNOWN)
 
 
@@ -139,7 +139,7 @@ answers = st.fixed_dictionaries(
         "complete": st.booleans(),
         "retry_after": st.booleans(),
         "html": st.booleans(),
-        "is_known_host": st.booleans(),
+        "is_keevx": st.booleans(),
     }
 )
 
@@ -164,7 +164,7 @@ def test_without_ids_nothing_is_accepted_and_only_a_whole_refusal_is_believed(
         assert status == 429 or (status == 503 and answer["retry_after"])
     if fate is WRONG_HOST:
         assert code is None
-        assert not answer["is_known_host"]
+        assert not answer["is_keevx"]
 
 
 @given(

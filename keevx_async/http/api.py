@@ -1,4 +1,4 @@
-"""What costs nothing and may be asked at will."""
+"""Free calls: what costs nothing at Keevx and may be sent as often as needed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from ..errors import ConfigurationError, ConnectionFailed, KeevxError, ResponseError
+from ..errors import APIError, ConfigurationError, ConnectionFailed, KeevxError, ResponseError
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
 from ..settings import is_retryable_status
 from .retry import Retrier, Retryable
 from .transport import HttpRequest, HttpResponse, Transport
-from .verdict import NO_CODES, TransportError, api_error, is_transient, retry_after
+from .verdict import NO_CODES, TransportError, api_error, is_transient
 from .wire import (
     LANGUAGES_PATH,
     Envelope,
@@ -25,226 +25,266 @@ from .wire import (
     quotable,
 )
 
+log = logging.getLogger("keevx_async.http")
+
 _GATEWAY_STATUSES = frozenset({408, 413, 425, 429, 499})
-"""Statuses that a gateway in front of Keevx may give: they do not say who is behind it."""
-_NO_PATH = frozenset({404, 405, 410})
-"""Statuses of a host that does not know our paths."""
-
-
-def _no_secrets() -> Iterable[str]:
-    return ()
+"""Statuses that a gateway in front of Keevx may give: they do not identify what is behind it."""
+_WITHOUT_OUR_PATHS = frozenset({404, 405, 410})
+"""Statuses of a host that does not serve our paths."""
+_EXPECTED_STATUSES = FAILED_STATUSES | RUNNING_STATUSES | {SUCCEEDED}
+MAX_WARNED_STATUSES = 100
+"""Unknown task statuses that are warned of: a server may invent one for each answer."""
 
 
 class Host:
-    """Who answers at the base URL: Keevx, as far as is known, or something else.
+    """The host at the base URL: Keevx, as far as its answers show, or something else.
 
     Args:
-        exchange: one request, one answer.
+        transport: sends the request that identifies it.
         name: the host, named in errors.
-        base_url: named where the host turns out not to be Keevx.
+        base_url: named where the host turns out not to be Keevx; defaults to the name.
         secrets: returns what must not be quoted from an answer.
 
     Attributes:
+        name: as given.
         base_url: as given.
         is_keevx: whether it has answered this client in Keevx's envelope.
     """
 
     def __init__(
         self,
-        exchange: Transport,
+        transport: Transport,
         name: str,
         base_url: str = "",
-        secrets: Callable[[], Iterable[str]] = _no_secrets,
+        secrets: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self.name: str = name
-        self.is_keevx: bool = False
-        self._exchange = exchange
         self.base_url: str = base_url or name
+        self.is_keevx: bool = False
+        self._transport = transport
         self._secrets = secrets
-        self._asking = asyncio.Lock()
+        self._identifying = asyncio.Lock()
         self._is_foreign = False
 
     def quote(self, answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-        """Return the first part of an answer as errors quote it: short, and without secrets."""
+        """Return the first part of an answer as errors quote it: short, and without secrets.
+
+        Args:
+            answer: a body, or a text from it.
+            secrets: masked in addition to the client's own.
+        """
         return quotable(answer, (*self._secrets(), *secrets))
 
     async def is_foreign(self, path: str) -> bool:
-        """Tell whether the host is certainly not Keevx; asks it once, free of charge.
+        """Return whether the host is certainly not Keevx; sends one free request to find out.
 
-        False where it answers as Keevx does, and where that cannot be told: it does not answer, or
-        only a gateway in trouble does.
+        False where it answers as Keevx does, and where its answer leaves that open: there is
+        none, or it is a gateway's. Once the host is identified, nothing more is sent.
 
         Args:
             path: of a status query.
         """
-        async with self._asking:
+        async with self._identifying:
             if self.is_keevx or self._is_foreign:
                 return not self.is_keevx
             try:
-                reply = await self._exchange.exchange(HttpRequest("GET", path))
+                response = await self._transport.exchange(HttpRequest("GET", path))
             except TransportError:
                 return False
-            self.is_keevx = reply.complete and decode_envelope(reply.body) is not None
-            unsure = not reply.complete or reply.status >= 500 or reply.status in _GATEWAY_STATUSES
-            self._is_foreign = not (self.is_keevx or unsure)
+            status = response.status
+            self.is_keevx = response.complete and decode_envelope(response.body) is not None
+            unclear = not response.complete or status >= 500 or status in _GATEWAY_STATUSES
+            self._is_foreign = not (self.is_keevx or unclear)
             return self._is_foreign
 
-    def wrong(self, call: HttpRequest, reply: HttpResponse) -> ConfigurationError:
-        """Return the error of an answer that Keevx would not give."""
-        location, base = _shown(reply.headers.get("Location", "")), self.base_url
+    def wrong(self, request: HttpRequest, response: HttpResponse) -> ConfigurationError:
+        """Return the error for an answer that Keevx would not give.
+
+        It names the base URL, quotes the answer, and where the answer shows one, the fix.
+        """
+        base, location = self.base_url, response.headers.get("Location", "")
+        try:
+            parts = urlsplit(location)
+        except ValueError:
+            location = ""
+        else:  # without credentials and query
+            netloc = parts.netloc.rpartition("@")[2]
+            location = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
         what = f"a redirect to {location}" if location else "an answer that is not Keevx's"
-        if is_html(reply):
+        if is_html(response):
             what = "a web page"
-        advice = ""
-        if location.endswith(call.path):
-            advice = f"; it leads to {location.removesuffix(call.path)}"
+        fix = ""
+        if location.endswith(request.path):
+            fix = f"; it leads to {location.removesuffix(request.path)}"
         elif base.endswith("/v1"):
-            advice = f"; leave out the /v1: {base.removesuffix('/v1')}"
-        key = " and the API key" if reply.status in (401, 403) else ""
-        quoted = self.quote(reply.body)
+            fix = f"; leave out the /v1: {base.removesuffix('/v1')}"
+        key = " and the API key" if response.status in (401, 403) else ""
+        text = self.quote(response.body)
         return ConfigurationError(
-            f"the base URL {base} is not Keevx's: {call.method} {call.path} got HTTP "
-            f"{reply.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{advice}"
-            + (f". The answer was: {quoted!r}" if quoted else "")
+            f"the base URL {base} is not Keevx's: {request.method} {request.path} got HTTP "
+            f"{response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
+            + (f". The answer was: {text!r}" if text else "")
         )
 
+    def refusal(
+        self,
+        response: HttpResponse,
+        envelope: Envelope | None,
+        codes: Mapping[int, int] = NO_CODES,
+        secrets: Iterable[str] = (),
+    ) -> APIError:
+        """Return the error for an answer that refuses a request.
 
-def is_html(reply: HttpResponse) -> bool:
-    """Tell whether an answer declares itself to be a page."""
-    return "html" in reply.headers.get("Content-Type", "").lower()
+        Args:
+            response: the answer, quoted in the error.
+            envelope: Keevx's, if the answer has one.
+            codes: as for ``api_error``.
+            secrets: as for ``quote``.
+        """
+        code, msg = None, ""
+        if envelope is not None:
+            code, msg = envelope.code, self.quote(envelope.msg, secrets)
+        return api_error(response.status, code, msg, self.quote(response.body, secrets), codes)
 
 
-def _shown(location: str) -> str:
-    """Return where a redirect leads, without credentials and query."""
-    try:
-        parts = urlsplit(location)
-    except ValueError:
-        return ""
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-log = logging.getLogger("keevx_async")
-
-KNOWN_STATUSES = RUNNING_STATUSES | {SUCCEEDED}
-MOST_STRANGE = 100
-"""Unknown statuses that are warned of; a server that invents one for each answer is not heard."""
+def is_html(response: HttpResponse) -> bool:
+    """Return whether an answer declares itself to be a web page, by its ``Content-Type``."""
+    return "html" in response.headers.get("Content-Type", "").lower()
 
 
 class ApiClient:
-    """Asks Keevx.
+    """Sends queries to Keevx and decodes the answers.
 
     Args:
-        exchange: one request, one answer.
-        retrier: repeats what failed in passing.
-        host: who answers; named in errors.
-        resolve_kind: returns a task's kind, which says where it is asked about.
+        transport: sends one request.
+        retrier: repeats what failed for a moment.
+        host: what answers; named in errors.
+        resolve_kind: returns a task's kind, which has the path of its queries.
     """
 
     def __init__(
         self,
-        exchange: Transport,
+        transport: Transport,
         retrier: Retrier,
         host: Host,
         resolve_kind: Callable[[str], Awaitable[Kind]],
     ) -> None:
-        self._exchange = exchange
+        self._transport = transport
         self._retrier = retrier
         self._host = host
         self._resolve_kind = resolve_kind
-        self._strange: set[str] = set()
+        self._warned: set[str] = set()
 
     async def status(self, task_id: str, kind: Kind | None = None) -> Task:
-        """Return a task's snapshot, asking again after a passing fault."""
+        """Return a task's snapshot, and retry as the policy allows.
+
+        Args:
+            task_id: of the task.
+            kind: the task's, where the caller has it.
+
+        Raises:
+            KeevxError: Keevx refused the query, or none of the attempts succeeded.
+        """
         return await self._retrier(self._status, task_id, kind)
 
     async def status_once(self, task_id: str, kind: Kind | None = None) -> Task:
-        """Return a task's snapshot, asking once: the schedule says when to ask again."""
+        """Return a task's snapshot from a single attempt: the schedule plans the next.
+
+        Raises:
+            KeevxError: the attempt failed, whether or not another might succeed.
+        """
         try:
             return await self._status(task_id, kind)
-        except Retryable as again:
-            raise again.error from again.__cause__
+        except Retryable as retryable:
+            raise retryable.error from retryable.__cause__
 
     async def _status(self, task_id: str, kind: Kind | None = None) -> Task:
         kind = kind or await self._resolve_kind(task_id)
-        reply, envelope = await self.get(HttpRequest("GET", query_path(kind, task_id)), kind.codes)
-        task = decode_task(envelope.data, kind)
+        request = HttpRequest("GET", query_path(kind, task_id))
+        response, envelope = await self.get(request, kind.codes)
+        task, status = decode_task(envelope.data, kind), response.status
         if task is None or task.task_id != task_id:
-            said = "no task" if task is None else f"task {task.task_id}"
-            raise Retryable(ResponseError(reply.status, f"asked for {task_id}, it tells of {said}"))
-        if task.status not in KNOWN_STATUSES and task.status not in FAILED_STATUSES:
-            self._warn(task)
+            content = "no task" if task is None else f"task {task.task_id}"
+            message = f"the answer to a query for {task_id} holds {content}"
+            raise Retryable(ResponseError(status, message))
+        unexpected = task.status not in _EXPECTED_STATUSES and task.status not in self._warned
+        if unexpected and len(self._warned) < MAX_WARNED_STATUSES:
+            self._warned.add(task.status)
+            log.warning(
+                "task %s has the unknown status %r, which counts as not ended; if it ends a task, "
+                "add it to keevx_async.models.tasks.FAILED_STATUSES",
+                task.task_id,
+                task.status[:40],
+            )
         return task
 
-    def _warn(self, task: Task) -> None:
-        """Warn of a status that we don't know, once for each word."""
-        if task.status in self._strange or len(self._strange) >= MOST_STRANGE:
-            return
-        self._strange.add(task.status)
-        log.warning(
-            "task %s has the unknown status %r, which counts as not ended; if it ends a task, "
-            "add it to keevx_async.models.tasks.FAILED_STATUSES",
-            task.task_id,
-            task.status[:40],
-        )
-
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated to."""
-        return await self._retrier(self._target_languages)
-
-    async def _target_languages(self) -> tuple[str, ...]:
-        reply, envelope = await self.get(HttpRequest("GET", LANGUAGES_PATH))
-        languages = decode_languages(envelope.data)
-        if languages is None:
-            raise Retryable(ResponseError(reply.status, "it tells of no languages"))
-        return languages
-
-    async def get(
-        self, call: HttpRequest, codes: Mapping[int, int] = NO_CODES
-    ) -> tuple[HttpResponse, Envelope]:
-        """Return one answer and its envelope, asking once.
-
-        Args:
-            call: what is asked.
-            codes: as of ``api_error``.
+        """Return the languages that a video can be translated to, and retry as the policy allows.
 
         Raises:
-            Again: another try may fare better.
+            KeevxError: Keevx refused the query, or none of the attempts succeeded.
+        """
+
+        async def attempt() -> tuple[str, ...]:
+            response, envelope = await self.get(HttpRequest("GET", LANGUAGES_PATH))
+            languages = decode_languages(envelope.data)
+            if languages is None:
+                raise Retryable(ResponseError(response.status, "the answer holds no languages"))
+            return languages
+
+        return await self._retrier(attempt)
+
+    async def get(
+        self, request: HttpRequest, codes: Mapping[int, int] = NO_CODES
+    ) -> tuple[HttpResponse, Envelope]:
+        """Return the answer to a free request and its envelope, from a single attempt.
+
+        Args:
+            request: what is sent.
+            codes: as for ``api_error``.
+
+        Raises:
+            Retryable: another attempt may succeed.
             KeevxError: it would not.
         """
         try:
-            reply = await self._exchange.exchange(call)
-        except TransportError as fault:
-            raise Retryable(ConnectionFailed(self._host.name, fault.reason)) from fault
-        if not reply.complete:
-            reason = f"HTTP {reply.status}, cut off: {reply.reason}"
+            response = await self._transport.exchange(request)
+        except TransportError as error:
+            raise Retryable(ConnectionFailed(self._host.name, error.reason)) from error
+        if not response.complete:
+            reason = f"HTTP {response.status}, cut off: {response.reason}"
             raise Retryable(ConnectionFailed(self._host.name, reason))
-        envelope = decode_envelope(reply.body)
+        envelope = decode_envelope(response.body)
         if envelope is not None:
             self._host.is_keevx = True
-            if envelope.code == 0 and reply.status < 400:
-                return reply, envelope
-        raise self._refusal(call, reply, envelope, codes)
+            if envelope.code == 0 and response.status < 400:
+                return response, envelope
+        raise self._error(request, response, envelope, codes)
 
-    def _refusal(
+    def _error(
         self,
-        call: HttpRequest,
-        reply: HttpResponse,
+        request: HttpRequest,
+        response: HttpResponse,
         envelope: Envelope | None,
         codes: Mapping[int, int],
     ) -> Retryable | KeevxError:
-        status, text = reply.status, self._host.quote(reply.body)
-        wait = retry_after(reply.headers, time.time()) or None
-        if envelope is None and self._is_wrong_host(reply):
-            return self._host.wrong(call, reply)
-        if envelope is None and not 400 <= status < 600:
-            what = "a web page" if is_html(reply) else "no envelope"
-            where = "" if self._host.is_keevx else f" at the base URL {self._host.base_url}"
-            return Retryable(ResponseError(status, f"it holds {what}{where}", text), wait)
-        code, msg = (envelope.code, self._host.quote(envelope.msg)) if envelope else (None, "")
-        error = api_error(status, code, msg, text, codes)
-        passing = is_transient(status, code) or is_retryable_status(status)
-        return Retryable(error, wait) if passing else error
-
-    def _is_wrong_host(self, reply: HttpResponse) -> bool:
-        """Tell whether asking again is of no use. A page under 2xx may be gone at the next try."""
-        return not self._host.is_keevx and (300 <= reply.status < 400 or reply.status in _NO_PATH)
+        # What a whole answer that is no success means; the first case that applies decides:
+        # 1. No envelope, a redirect or an unknown path, and the host has never answered as Keevx
+        #    does: the base URL is wrong, and another attempt is of no use.
+        # 2. No envelope, and the status is no error: another attempt, for a page under 2xx may be
+        #    a proxy's and gone the next time.
+        # 3. A refusal: final, unless its status or code says that it passes.
+        host, status = self._host, response.status
+        delay = response.retry_after(time.time()) or None
+        if envelope is None:
+            foreign = 300 <= status < 400 or status in _WITHOUT_OUR_PATHS
+            if foreign and not host.is_keevx:
+                return host.wrong(request, response)
+            if not 400 <= status < 600:
+                what = "a web page" if is_html(response) else "no envelope"
+                where = "" if host.is_keevx else f" at the base URL {host.base_url}"
+                text = host.quote(response.body)
+                return Retryable(ResponseError(status, f"it holds {what}{where}", text), delay)
+        error = host.refusal(response, envelope, codes)
+        passes = is_transient(status, error.code) or is_retryable_status(status)
+        return Retryable(error, delay) if passes else error

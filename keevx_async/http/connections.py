@@ -1,11 +1,11 @@
 """Which connection an exchange goes out on, and what arrived on it.
 
-aiohttp hands out any kept connection, and tells by an exception's type alone what became of a
-request. A paid create needs more: a connection that will not be closed under it, no answer left
-over from before, whether a connection took the request at all, and every byte that came back.
+aiohttp hands out any kept connection, and only an exception's type says what became of a request.
+A paid create needs more: a connection that will not be closed under it, no answer left over from
+an earlier exchange, whether any connection took the request, and every byte that came back.
 
-``CheckedConnector`` stands before any aiohttp connector, ours or a lent one, and a ``Tap``
-between each connection and aiohttp's own protocol. Both rest on what aiohttp and asyncio
+``CheckedConnector`` stands in front of any aiohttp connector, ours or a borrowed one, and a
+``Tap`` between each connection and aiohttp's own protocol. Both rest on what aiohttp and asyncio
 document: ``BaseConnector.connect``, ``Connection.protocol``, ``.transport`` and ``.close``, and
 ``transport.set_protocol``.
 """
@@ -15,86 +15,108 @@ from __future__ import annotations
 import asyncio
 import re
 import select
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from .framing import LONGEST_BODY
+from .framing import MAX_BODY
+from .timeouts import Deadline, ExchangeTimer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
-LONGEST_IDLE = 2.0
+
+MAX_IDLE = 2.0
 """Seconds. uvicorn and Node close kept connections after 5, some proxies after 2."""
 PROBE = 0.05
 """Seconds for which a host's first kept connection must stay open to show that it keeps any."""
 DISTRUST = 60.0
-"""Seconds for which creates take new connections only, once a kept one was lost."""
+"""Seconds for which creates take new connections only, after a kept one was lost."""
 
-_MOST_RECORDED = LONGEST_BODY + 2**18  # the header block and the chunks' sizes come on top
+_MAX_RECORDED = MAX_BODY + 2**18  # the header block and the chunks' sizes come on top
 _KEEP_ALIVE = re.compile(r"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _CHUNKED = re.compile(rb"(?i)\ntransfer-encoding:[^\n]*chunked")
 _LENGTH_LINE = re.compile(rb"(?i)\r\ncontent-length:[^\r\n]*")
 _LAST_CHUNK = b"0\r\n\r\n"
 
 
-class Attempt:
-    """One exchange on its way to a connection.
+class Attempt(Deadline):
+    """One exchange: its deadline, and how far it has come.
+
+    Args:
+        timer: as for ``Deadline``.
+        once: the request must not be sent twice, so only a safe connection may carry it.
 
     Attributes:
-        once: the request must not be sent twice, so it is particular about its connection.
-        connecting: a connector began to look for a connection.
+        once: as given.
+        connecting: a connector has begun to look for a connection.
         tap: the connection that took the request; None until one has.
     """
 
     __slots__ = ("connecting", "once", "tap")
 
-    def __init__(self, *, once: bool) -> None:
+    def __init__(self, timer: ExchangeTimer, *, once: bool) -> None:
+        self._timer = timer  # as Deadline does, without the call: this is made for each create
+        self._expired = False
         self.once = once
         self.connecting = False
         self.tap: Tap | None = None
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("keevx_async_attempt", default=None)
-"""The exchange that the running task makes; None for downloads, which need no care."""
+"""The exchange of the running task. None for downloads, which may use any connection."""
 
 
 class Tap(asyncio.Protocol):
-    """Hands on what a transport says, and keeps what came since the last request.
+    """Passes a transport's events on to aiohttp's protocol and keeps what arrived.
+
+    Args:
+        handler: aiohttp's protocol.
+        transport: the connection's.
 
     Attributes:
-        handler: aiohttp's protocol.
-        received: what came, up to a bound; None while it is not watched.
+        handler: as given.
+        received: what arrived since the last request, up to a bound; None while unrecorded.
         reused: the connection has carried an exchange before this one.
-        idle_since: when its last exchange ended, in seconds of the loop's clock; None during one.
+        idle_since: when its last exchange ended, in the loop's time; None during an exchange, and
+            on a new connection.
     """
 
-    __slots__ = ("_looks", "_size", "_transport", "handler", "idle_since", "received", "reused")
+    __slots__ = (
+        "_pass_on",
+        "_size",
+        "_transport",
+        "_unread",
+        "handler",
+        "idle_since",
+        "received",
+        "reused",
+    )
 
     def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
         self.received: list[bytes] | None = None
         self.reused = False
         self.idle_since: float | None = None
         self.handler = handler
+        self._pass_on = handler.data_received
         self._transport = transport
-        self._looks = _looks_at(transport)
-        self._size = 0
-
-    def begin(self) -> None:
-        """Begin an exchange: keep what comes from here on."""
-        self.reused = self.idle_since is not None
-        self.idle_since = None
-        self.received = []
+        self._unread = _unread_poll(transport)
         self._size = 0
 
     def finish(self, body: bytes, now: float) -> None:
-        """End an exchange that brought a whole answer, whose body as sent is given.
+        """End an exchange whose whole answer has arrived, so that the connection counts as idle.
 
-        Where more came with the answer than belongs to it, it counts as having come while idle.
+        Bytes that came after the answer stay in ``received``, as if they had come while idle:
+        the connection then carries nothing more.
+
+        Args:
+            body: the answer's, as it was sent.
+            now: the loop's time.
         """
         received = self.received or [b""]
         ends = (body or b"\r\n\r\n", _LAST_CHUNK)
@@ -102,60 +124,61 @@ class Tap(asyncio.Protocol):
             self.received = []
         self.idle_since = now
 
-    def leave_unwatched(self, now: float) -> None:
-        """Let an exchange pass without recording it."""
-        self.received, self.idle_since = None, now
-
     def is_open(self) -> bool:
-        """Tell whether the idle connection is open, even by what lies unread in its socket."""
-        return not (self._transport.is_closing() or self._looks(0))
+        """Return whether the idle connection is open and nothing lies unread in its socket."""
+        return not (self._transport.is_closing() or self._unread(0))
 
     def data_received(self, data: bytes) -> None:
-        """Record and hand on."""
-        if self.received is not None and self._size < _MOST_RECORDED:
-            begins = not self._size
-            self.received.append(data)
+        """Record and pass on; what passes ``_MAX_RECORDED`` is passed on unrecorded.
+
+        aiohttp refuses an answer with both chunks and a length and closes the connection, although
+        chunks take precedence (RFC 9112, 6.3). What had not arrived by then, ids included, would
+        be lost, so the length is dropped from the header block that aiohttp sees.
+        """
+        received = self.received
+        if received is not None and self._size < _MAX_RECORDED:
+            if not received and b"hunked" in data:
+                head, end, rest = data.partition(b"\r\n\r\n")
+                if _CHUNKED.search(head):
+                    received.append(data)
+                    self._size += len(data)
+                    self._pass_on(_LENGTH_LINE.sub(b"", head) + end + rest)
+                    return
+            received.append(data)
             self._size += len(data)
-            if begins and b"hunked" in data:
-                data = _without_length(data)
-        self.handler.data_received(data)
+        self._pass_on(data)
 
     def eof_received(self) -> None:
-        """Hand on; the transport then closes itself."""
+        """Pass on; the transport then closes itself."""
         self.handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand on."""
+        """Pass on."""
         self.handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Hand on."""
+        """Pass on."""
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:
-        """Hand on."""
+        """Pass on."""
         self.handler.resume_writing()
 
-
-def _without_length(data: bytes) -> bytes:
-    """Return the beginning of a chunked answer without a length beside.
-
-    aiohttp refuses an answer with both and closes the connection, although chunks outweigh the
-    length (RFC 9112, 6.3); what had not arrived by then, ids included, would be lost.
-    """
-    head, end, rest = data.partition(b"\r\n\r\n")
-    if _CHUNKED.search(head):
-        head = _LENGTH_LINE.sub(b"", head)
-    return head + end + rest
+    def begin(self) -> None:
+        """Begin an exchange: record what arrives from now on."""
+        self.reused = self.idle_since is not None
+        self.idle_since = None
+        self.received = []
+        self._size = 0
 
 
-def _looks_at(transport: asyncio.Transport) -> Callable[[int], object]:
-    """Return what tells whether bytes, an end or an error lie unread in a transport's socket."""
+def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
+    """Return a poll of a transport's socket: truthy if it holds bytes, an end or an error."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
-    if descriptor < 0:  # closed, which the transport knows too
+    if descriptor < 0:  # closed, which the transport reports itself
         return bool
-    if not hasattr(select, "poll"):  # Windows, whose select() has no bound on descriptors
+    if not hasattr(select, "poll"):  # Windows, whose select() takes any descriptor
         return lambda _: select.select([descriptor], [], [], 0)[0]
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -163,11 +186,11 @@ def _looks_at(transport: asyncio.Transport) -> Callable[[int], object]:
 
 
 class CheckedConnector(aiohttp.BaseConnector):
-    """Hands out the connections of another connector, and looks at each first.
+    """Hands out connections of another connector that are safe for the exchange under way.
 
-    A request that must not be sent twice goes out on a connection that is new, or that has been
-    idle for less than two seconds (or half of what the host's ``Keep-Alive: timeout=`` says, if
-    that is less), is open, and has brought nothing while idle. Any other is closed.
+    A request that must not be sent twice goes out on a connection that is new; or that has been
+    idle for less than two seconds (or half of the host's ``Keep-Alive: timeout=``, if that is
+    less), is open, and has received nothing while idle. Any other connection is closed.
 
     Args:
         inner: where connections come from and go back to; it is never closed here.
@@ -177,39 +200,41 @@ class CheckedConnector(aiohttp.BaseConnector):
         super().__init__()
         self.allowed_protocol_schema_set = inner.allowed_protocol_schema_set
         self._inner = inner
-        self._longest_idle = LONGEST_IDLE
+        self._max_idle = MAX_IDLE
         self._keeps = False
         self._distrusted_until = 0.0
 
     @property
     def closed(self) -> bool:
-        """Whether the other connector is closed."""
+        """Whether the inner connector is closed."""
         return self._inner.closed
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        """Return a connection that is fit for the exchange under way."""
+        """Return a connection that is safe for the exchange under way.
+
+        Outside an exchange, as for a download, any connection is; nothing is then recorded.
+        """
         attempt = ATTEMPT.get()
         if attempt is None:
             connection = await self._inner.connect(req, traces, timeout)
-            _tap_of(connection).leave_unwatched(self._loop.time())
+            tap = _tap_of(connection)
+            tap.received, tap.idle_since = None, self._loop.time()
             return connection
         attempt.connecting = True
-        once = attempt.once
         while True:
             connection = await self._inner.connect(req, traces, timeout)
             tap = _tap_of(connection)
-            idle_since = tap.idle_since
-            if idle_since is None:  # it is new
+            if tap.idle_since is None:  # it is new
                 break
-            if once and not self._keeps:
+            if attempt.once and not self._keeps:
                 try:
-                    await self._probe(tap, idle_since)
+                    await self._probe(tap, tap.idle_since)
                 except BaseException:
                     connection.close()
                     raise
-            if self._is_fit(tap, idle_since, once):
+            if self._is_safe(tap, tap.idle_since, attempt.once):
                 break
             connection.close()
         tap.begin()
@@ -219,54 +244,56 @@ class CheckedConnector(aiohttp.BaseConnector):
     async def _probe(self, tap: Tap, idle_since: float) -> None:
         """Learn from a kept connection whether this host keeps connections at all.
 
-        Some hosts close after each answer without saying so, and the end comes a moment later:
-        on the first connection that is to be used again, that moment is waited for.
+        Some hosts close after each answer without announcing it, and the end arrives a moment
+        later. That moment is awaited on the first connection that is to be used again.
         """
         now = self._loop.time()
-        if self._is_young(idle_since, now):
+        if now - idle_since < self._max_idle and now >= self._distrusted_until:
             await asyncio.sleep(PROBE - (now - idle_since))
-            self._keeps = self._is_young(idle_since, self._loop.time()) and tap.is_open()
+            now = self._loop.time()
+            young = now - idle_since < self._max_idle and now >= self._distrusted_until
+            self._keeps = young and tap.is_open()
 
-    def _is_fit(self, tap: Tap, idle_since: float, once: bool) -> bool:
-        """Tell whether a used connection may carry the request.
-
-        1. Something came on it while it was idle: it would be taken for the answer.
-        2. The request may be sent twice: aiohttp's own judgement does.
-        3. It was idle for too long, nobody watched it, or a kept one was lost a moment ago.
-        4. It was closed within the time in which it should have been kept.
-        """
-        now = self._loop.time()
-        received = tap.received
+    def _is_safe(self, tap: Tap, idle_since: float, once: bool) -> bool:
+        # The first case that applies decides:
+        # 1. Bytes came while the connection was idle: no, they would be taken for the answer.
+        # 2. The request may be sent twice: yes, for aiohttp found the connection open.
+        # 3. It was unrecorded, idle for too long, or a kept one was lost a moment ago: no.
+        # 4. It was closed within the time for which it should have been kept: no.
+        # 5. Else yes, once the host has shown that it keeps connections.
+        now, received = self._loop.time(), tap.received
         if received or (received is None and tap.handler.should_close):
             self.distrust(now)
             return False
         if not once:
             return True
-        if received is None or not self._is_young(idle_since, now):
+        if received is None or now - idle_since >= self._max_idle or now < self._distrusted_until:
             return False
         if not tap.is_open():
             self.distrust(now)
             return False
         return self._keeps
 
-    def _is_young(self, idle_since: float, now: float) -> bool:
-        return now - idle_since < self._longest_idle and now >= self._distrusted_until
-
     def distrust(self, now: float) -> None:
-        """Take new connections for a while: one that was idle for a moment was lost."""
+        """Take only new connections for a minute, since a kept one was lost.
+
+        Args:
+            now: the loop's time.
+        """
         self._keeps = False
         self._distrusted_until = now + DISTRUST
 
-    def heed(self, keep_alive: str) -> None:
-        """Take an answer's ``Keep-Alive`` header into account: half of its time is safe."""
-        if found := _KEEP_ALIVE.search(keep_alive):
-            self._longest_idle = min(LONGEST_IDLE, int(found[1]) / 2)
+    def observe_keep_alive(self, value: str) -> None:
+        """Take an answer's ``Keep-Alive`` header into account: half of its timeout is safe."""
+        if match := _KEEP_ALIVE.search(value):
+            self._max_idle = min(MAX_IDLE, int(match[1]) / 2)
 
 
 def _tap_of(connection: Connection) -> Tap:
-    """Return the tap of a connection, put in if it is new or new to us."""
-    transport, handler = connection.transport, connection.protocol
-    if transport is None or handler is None:
+    """Return a connection's tap, inserted if the connection is new or not yet tapped."""
+    handler = connection.protocol
+    transport = None if handler is None else handler.transport
+    if handler is None or transport is None:
         connection.close()
         raise aiohttp.ClientConnectionError("the connection was closed before it was used")
     tap = transport.get_protocol()

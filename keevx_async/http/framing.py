@@ -10,7 +10,7 @@ import re
 import zlib
 from typing import NamedTuple
 
-LONGEST_BODY = 2**20
+MAX_BODY = 2**20
 """Bytes of a decoded body that are read. Envelopes of this API are a few KB."""
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
@@ -108,7 +108,7 @@ def _joined(rest: bytes) -> tuple[bytes, bool] | None:
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
-    """Return body decoded, at most ``LONGEST_BODY`` bytes of it, and what is wrong with it, if any.
+    """Return body decoded, at most ``MAX_BODY`` bytes of it, and what is wrong with it, if any.
 
     A body that is not encoded as its header says is returned as it came.
     """
@@ -120,9 +120,9 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
             if not whole:
                 wrong = f"the body is not whole {coding}"
         elif coding not in ("", "identity"):
-            return body[:LONGEST_BODY], f"the body is encoded as {coding[:40]!r}"
-    if len(body) > LONGEST_BODY:
-        return body[:LONGEST_BODY], f"the body is longer than {LONGEST_BODY} bytes"
+            return body[:MAX_BODY], f"the body is encoded as {coding[:40]!r}"
+    if len(body) > MAX_BODY:
+        return body[:MAX_BODY], f"the body is longer than {MAX_BODY} bytes"
     return body, wrong
 
 
@@ -140,7 +140,7 @@ def _inflated(body: bytes, coding: str) -> tuple[bytes, bool]:
         if failed:  # an error takes what its slice gave: then byte by byte
             inflated, ended, _ = _inflated_by(body, bits, 1)
         if inflated or ended:
-            return inflated, ended or len(inflated) > LONGEST_BODY
+            return inflated, ended or len(inflated) > MAX_BODY
     return body, not body
 
 
@@ -149,8 +149,8 @@ def _inflated_by(body: bytes, bits: int, step: int) -> tuple[bytes, bool, bool]:
     try:
         for at in range(0, len(body), step):
             piece = body[at : at + step]
-            while piece and size <= LONGEST_BODY:
-                parts.append(inflater.decompress(piece, LONGEST_BODY + 1 - size))
+            while piece and size <= MAX_BODY:
+                parts.append(inflater.decompress(piece, MAX_BODY + 1 - size))
                 size += len(parts[-1])
                 piece = inflater.unconsumed_tail
     except zlib.error:

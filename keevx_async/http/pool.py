@@ -45,7 +45,7 @@ def _check_headers(headers: Mapping[str, str]) -> None:
             )
 
 
-def check_lent(session: aiohttp.ClientSession, host: str) -> None:
+def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
     """Refuse a session whose own login would stand in the API key's place."""
     _check_headers(session.headers)
     if getattr(session, "auth", None) is not None:

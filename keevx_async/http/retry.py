@@ -1,4 +1,4 @@
-"""Repeating an attempt, as the verdict allows. tenacity lives here and nowhere else."""
+"""Repeats attempts that failed for a moment, as the policy allows. Only this file uses tenacity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..errors import KeevxError
 from ..events import Emit, Retrying
 from ..settings import RetryPolicy
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.http")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -25,9 +25,9 @@ class Retryable(Exception):
     """Raised by an attempt that may be repeated.
 
     Attributes:
-        error: what to raise if it is not.
-        delay: seconds that the server asked for, 0 where something else does the pacing,
-            None to leave it to the policy.
+        error: what to raise if it is not repeated.
+        delay: seconds to wait before the next attempt, as the server asked; 0 where something
+            else paces attempts; None to leave it to the policy.
     """
 
     def __init__(self, error: KeevxError, delay: float | None = None) -> None:
@@ -37,14 +37,17 @@ class Retryable(Exception):
 
 
 class Retrier:
-    """Repeats attempts under one policy.
+    """Repeats attempts under one policy. One instance serves any number of calls at once.
 
     Args:
-        policy: how often and for how long.
+        policy: how many attempts, and for how long.
         sleep: waits for the given seconds; tests pass their own.
-        clock: tells the time in seconds; likewise.
+        clock: returns the time in seconds; likewise.
         uniform: returns a number in [0, 1) for the jitter.
-        emit: told of each repetition.
+        emit: receives a ``Retrying`` event before each repetition.
+
+    Attributes:
+        policy: as given.
     """
 
     def __init__(
@@ -62,27 +65,33 @@ class Retrier:
         self._uniform = uniform
         self._emit = emit
 
-    async def __call__(self, attempt: Callable[[*Ts], Awaitable[T]], *given: *Ts) -> T:
-        """Return what attempt returns, repeating it while it raises Again and the policy allows.
+    async def __call__(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
+
+        A cancellation ends it at once, between attempts too.
 
         Args:
-            attempt: what to do.
-            given: what to do it with.
+            attempt: called with args each time.
+            args: the attempt's arguments.
 
         Raises:
-            KeevxError: the last ``Again.error``, or whatever else attempt raised.
+            KeevxError: the last ``Retryable.error``, or whatever else attempt raised.
         """
         began = self._clock()
         try:
-            return await attempt(*given)
-        except Retryable as again:
-            first = again
-        return await self._repeat(partial(attempt, *given), first, began + self.policy.deadline)
+            return await attempt(*args)
+        except Retryable as retryable:
+            first = retryable
+        return await self._repeat(partial(attempt, *args), first, began + self.policy.deadline)
 
     async def _repeat(
         self, attempt: Callable[[], Awaitable[T]], first: Retryable, deadline: float
     ) -> T:
-        """Go on after a first failure: only then is tenacity's machinery paid for."""
+        # Entered only after a failure, so that a first success pays nothing for tenacity. The
+        # failure is tenacity's first attempt. Another follows unless
+        # 1. as many were made as the policy allows, or
+        # 2. its wait would end after the deadline.
+        # The wait is the server's, where it named one, else the policy's.
         pending: list[Retryable] = [first]
 
         async def next_attempt() -> T:
@@ -90,34 +99,33 @@ class Retrier:
                 raise pending.pop()
             return await attempt()
 
+        def wait(state: RetryCallState) -> float:
+            delay = _failure(state).delay
+            policy = self.policy
+            return policy.delay(state.attempt_number, self._uniform) if delay is None else delay
+
+        def stop(state: RetryCallState) -> bool:
+            late = self._clock() + state.upcoming_sleep > deadline
+            return late or state.attempt_number >= self.policy.attempts
+
+        def before_sleep(state: RetryCallState) -> None:
+            number, delay, error = state.attempt_number, state.upcoming_sleep, _failure(state).error
+            log.info("attempt %d failed: %s; next attempt in %.1f s", number, error, delay)
+            if self._emit is not None:
+                self._emit(Retrying(number, delay, error))
+
         retrying = AsyncRetrying(
             sleep=self._sleep,
-            wait=self._wait,
-            stop=lambda state: self._is_last(state, deadline),
+            wait=wait,
+            stop=stop,
             retry=retry_if_exception_type(Retryable),
-            before_sleep=self._report,
+            before_sleep=before_sleep,
             reraise=True,
         )
         try:
             return await retrying(next_attempt)
-        except Retryable as again:
-            raise again.error from again.__cause__
-
-    def _wait(self, state: RetryCallState) -> float:
-        again = _failure(state)
-        if again.delay is not None:
-            return again.delay
-        return self.policy.delay(state.attempt_number, self._uniform)
-
-    def _is_last(self, state: RetryCallState, deadline: float) -> bool:
-        late = self._clock() + state.upcoming_sleep > deadline
-        return late or state.attempt_number >= self.policy.attempts
-
-    def _report(self, state: RetryCallState) -> None:
-        attempt, delay, error = state.attempt_number, state.upcoming_sleep, _failure(state).error
-        log.info("attempt %d: %s; again in %.1f s", attempt, error, delay)
-        if self._emit is not None:
-            self._emit(Retrying(attempt, delay, error))
+        except Retryable as retryable:
+            raise retryable.error from retryable.__cause__
 
 
 def _failure(state: RetryCallState) -> Retryable:

@@ -1,4 +1,4 @@
-"""One exchange over aiohttp: what was sent, and all that came back. Nothing here is repeated."""
+"""One exchange over aiohttp: what was sent, and all that came back. Nothing is sent twice here."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ from yarl import URL
 from ..errors import ConfigurationError
 from .certificates import tls_context
 from .connections import ATTEMPT, Attempt, CheckedConnector
-from .framing import LONGEST_BODY, decode_body, read_answer
-from .pool import check_lent, open_pool
+from .framing import MAX_BODY, decode_body, read_answer
+from .pool import check_borrowed, open_pool
 from .proxies import find_proxy, is_socks
 from .socks import require_socks
-from .timeouts import Deadline, ExchangeTimer
-from .verdict import TransportError
+from .timeouts import ExchangeTimer
+from .verdict import TransportError, retry_after
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.http")
 
 CLIENT_CLOSED = "this client was closed; make a new Keevx()"
 
 MAX_CONNECT = 10.0
+"""Seconds. Half of the timeout, if that is less."""
+MIN_SECRET = 8
+"""Characters; a shorter header value is no key."""
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
-SHORTEST_SECRET = 8
 _OPEN_HEADERS = ("Authorization", "User-Agent")
 
 
 class HttpRequest(NamedTuple):
-    """One request.
+    """One request to the API.
 
     Attributes:
-        method: such as ``POST``.
-        path: below the base URL.
+        method: such as ``POST``. Anything but a GET goes out on a safe connection only.
+        path: below the base URL, already percent-encoded.
         body: JSON, or a form.
-        allowance: seconds that it may take on top of the timeout, since its body is large.
+        allowance: seconds on top of the timeout, for a large body.
     """
 
     method: str
@@ -52,16 +54,16 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """One answer.
+    """One answer, whole or what arrived of it.
 
     Attributes:
         status: the HTTP status.
         headers: looked up without regard to case.
-        body: decoded, at most 1 MiB of it.
+        body: decoded, at most 1 MiB.
         complete: False where the body ended before its framing said so: the connection broke,
             the framing was malformed, time ran out, or it was longer than 1 MiB. ``body`` then
             holds what had arrived.
-        reason: what broke it off, without URL query, key or body.
+        reason: why it is not complete, without URL query, key or body.
     """
 
     status: int
@@ -70,38 +72,41 @@ class HttpResponse(NamedTuple):
     complete: bool = True
     reason: str = ""
 
+    def retry_after(self, now: float) -> float | None:
+        """Return the seconds that the server asks to wait; None without a valid ``Retry-After``.
+
+        0 for a date that has passed.
+
+        Args:
+            now: seconds since the epoch, by our own clock.
+        """
+        return retry_after(self.headers, now)
+
 
 def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Return a timeout for one exchange.
+    """Return the timeout of one exchange of so many seconds.
 
-    Connecting gets its own, shorter one: a connect that times out is known not to have sent
-    anything, a whole exchange that does is not.
+    Connecting has its own, shorter limit: a connect that times out has certainly sent nothing,
+    while an exchange that times out may have.
     """
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
 
 
-def _without_total(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
-    """Return what aiohttp still has to watch where Deadlines watch the whole."""
-    return aiohttp.ClientTimeout(
-        total=None,
-        connect=timeout.connect,
-        sock_read=timeout.sock_read,
-        sock_connect=timeout.sock_connect,
-        ceil_threshold=timeout.ceil_threshold,
-    )
-
-
 class Transport(Protocol):
-    """The seam that tests script: one request, one answer, or a Fault."""
+    """Sends one request and returns its answer. The seam that tests script."""
 
-    async def exchange(self, call: HttpRequest) -> HttpResponse:
-        """Send call once and return the whole answer, or raise Fault."""
+    async def exchange(self, request: HttpRequest, /) -> HttpResponse:
+        """Send request once and return the answer, complete or not.
+
+        Raises:
+            TransportError: no answer arrived. Its ``sent`` is False only where nothing was sent.
+        """
         ...
 
 
-# Looked up along an exception's bases, nearest first: was the request, as far as can be
-# known, sent? False only where aiohttp raises it before the first byte of a request. Asked only
-# where no connector of ours saw the request, as under a mock.
+# Looked up along an exception's bases, nearest first: may the request have been sent? False only
+# where aiohttp raises it before the first byte of a request. Used only where no connector of ours
+# saw the request, as under a mock.
 SENT: dict[type[BaseException], bool] = {
     aiohttp.ClientConnectorError: False,  # refused, DNS, TLS, certificate, proxy, unix socket
     aiohttp.ConnectionTimeoutError: False,  # connect timeout, wait for the pool
@@ -117,20 +122,23 @@ SENT: dict[type[BaseException], bool] = {
 
 
 def translate(error: Exception) -> TransportError:
-    """Translate what aiohttp raised: was the request sent, and what was seen."""
+    """Return an exception of aiohttp's as ours, with whether the request may have been sent.
+
+    An exception that is not in ``SENT`` counts as sent. The reason names no URL, for its query
+    may hold a signature.
+    """
     sent = next((SENT[base] for base in type(error).__mro__ if base in SENT), True)
     return TransportError(_reason(error), sent=sent)
 
 
 def _was_sent(error: BaseException, attempt: Attempt) -> bool:
-    """Tell whether Keevx may have seen the request.
-
-    1. A connection took it: it may have.
-    2. A connector looked for a connection and returned none: it cannot have, whatever the error.
-    3. No connector was asked, and aiohttp refused what it was given: likewise.
-    4. No connector was asked, and the error looks like one of an exchange: whoever raised it in
-       aiohttp's stead (a mock) means what the exception's type says.
-    """
+    # Whether Keevx may have seen the request; the first case that applies decides:
+    # 1. A connection took it: it may have.
+    # 2. A connector looked for a connection and returned none: it cannot have, whatever the error.
+    # 3. No connector was asked, and the error looks like one of an exchange: whoever raised it in
+    #    aiohttp's stead (a mock) means what the exception's type says.
+    # 4. No connector was asked, and the task was cancelled: it may have.
+    # 5. No connector was asked, and aiohttp refused its arguments: it cannot have.
     if attempt.tap is not None:
         return True
     if attempt.connecting:
@@ -141,12 +149,11 @@ def _was_sent(error: BaseException, attempt: Attempt) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """Name an error without its URL, whose query may hold a signature."""
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-    said = str(cause or "") if cause else ""
-    if isinstance(error, TimeoutError) and not said:
-        said = "timed out"
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    text = str(cause or "") if cause else ""
+    if isinstance(error, TimeoutError) and not text:
+        text = "timed out"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Interruption(NamedTuple):
@@ -154,45 +161,56 @@ class Interruption(NamedTuple):
 
     Attributes:
         sent: False only where no connection had taken the request.
-        reply: what had come of an answer, if any.
+        response: what had arrived of an answer, if anything.
     """
 
     sent: bool
-    reply: HttpResponse | None
+    response: HttpResponse | None
 
 
 def interruption_of(error: asyncio.CancelledError) -> Interruption:
-    """Return how far a cancelled exchange had come; where nothing says so, it was sent."""
-    found = next((one for one in error.args if isinstance(one, Interruption)), None)
-    return found or Interruption(sent=True, reply=None)
+    """Return how far a cancelled exchange had come.
+
+    A ``CancelledError`` without an ``Interruption`` counts as sent and unanswered.
+    """
+    interruption = next((arg for arg in error.args if isinstance(arg, Interruption)), None)
+    return interruption or Interruption(sent=True, response=None)
 
 
 class _LoopState(NamedTuple):
-    """What is used on one event loop."""
+    """What is used on one event loop.
+
+    ``detours`` are sessions for hosts behind another SOCKS proxy than the API's, by that proxy.
+    """
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     connector: CheckedConnector
-    deadlines: ExchangeTimer
+    timer: ExchangeTimer
     pool: AsyncGenerator[aiohttp.ClientSession]
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
-    """Sessions for hosts that are behind another SOCKS proxy than the API is, by that proxy."""
 
 
 class AiohttpTransport:
-    """Owns the connection pool: one for each event loop it is used in, opened when needed.
+    """Sends requests through a connection pool, which it opens on each event loop that uses it.
 
     Args:
-        base_url: where the API lies.
+        base_url: of the API.
         headers: sent with every API call, never to another host.
-        timeout: for one exchange.
+        timeout: of one exchange.
         session: a borrowed session, never closed. Its connector, headers, proxy and trace
             configs are used, and with ``trust_env`` the environment's proxies. Nothing else of
             it is: not its middlewares, cookies, timeouts or ``raise_for_status``, for they could
             change what an answer means, or send a paid request twice.
 
+    Attributes:
+        host: of the API, with its port.
+        base_url: without a slash at the end.
+        timeout: as given.
+
     Raises:
-        ConfigurationError: the session has a header that cannot be sent, or a login of its own.
+        ConfigurationError: the session has a header that cannot be sent, or credentials of its
+            own; or the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(
@@ -207,9 +225,16 @@ class AiohttpTransport:
         self.base_url: str = base_url.rstrip("/")
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
-        self._parts = _without_total(timeout)
+        # What aiohttp still watches: the whole exchange is ended by our own timer.
+        self._phase_timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=timeout.connect,
+            sock_read=timeout.sock_read,
+            sock_connect=timeout.sock_connect,
+            ceil_threshold=timeout.ceil_threshold,
+        )
         if session is not None:
-            check_lent(session, urlsplit(base_url).hostname or "")
+            check_borrowed(session, urlsplit(base_url).hostname or "")
         self._borrowed = session
         self._closed = False
         self._state: _LoopState | None = None
@@ -229,146 +254,164 @@ class AiohttpTransport:
         """
         key = self._headers.get("Authorization", "").removeprefix("Bearer ")
         others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
-        return [key, *(value for value in others if len(value) >= SHORTEST_SECRET)]
+        return [key, *(value for value in others if len(value) >= MIN_SECRET)]
 
     async def session(self) -> aiohttp.ClientSession:
-        """Return the session of the running loop, opened if need be.
+        """Return the session of the running event loop, opened if necessary.
 
         Raises:
-            ConfigurationError: this was closed, or the borrowed session was.
+            ConfigurationError: this transport was closed, or the borrowed session was.
         """
         return (self._ready() or await self._open()).session
 
     def _ready(self) -> _LoopState | None:
-        """Return what there is for the running loop, if it can be used."""
-        here = self._state
-        if here is None or here.loop is not asyncio.get_running_loop() or here.session.closed:
+        state = self._state
+        if state is None or state.loop is not asyncio.get_running_loop():
             return None
-        if self._borrowed is not None and self._borrowed.closed:
+        if state.session.closed or (self._borrowed is not None and self._borrowed.closed):
             return None
-        return here
+        return state
 
     async def _open(self) -> _LoopState:
         if self._closed:
             raise ConfigurationError(CLIENT_CLOSED)
-        loop, lent = asyncio.get_running_loop(), self._borrowed
-        if lent is not None and lent.closed:
+        loop, borrowed = asyncio.get_running_loop(), self._borrowed
+        if borrowed is not None and borrowed.closed:
             raise ConfigurationError("the session given as session= is closed; give an open one")
-        if lent is not None and getattr(lent, "_loop", loop) is not loop:
+        if borrowed is not None and getattr(borrowed, "_loop", loop) is not loop:
             raise ConfigurationError(
                 "the session given as session= belongs to another event loop; "
                 "make it in the one that it is used in"
             )
-        pool = open_pool(self.timeout, lent, self._tls, self._api_socks)
+        pool = open_pool(self.timeout, borrowed, self._tls, self._api_socks)
         session = await anext(pool)
         connector = session.connector
         assert isinstance(connector, CheckedConnector)  # noqa: S101 - for type checkers
-        here = _LoopState(loop, session, connector, ExchangeTimer(self.timeout.total), pool, {})
-        self._state = here
-        return here
+        timer = ExchangeTimer(self.timeout.total)
+        self._state = _LoopState(loop, session, connector, timer, pool, {})
+        return self._state
 
     async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
         """Return the session for a request to url, and the HTTP proxy to name in the request.
 
         Raises:
-            ConfigurationError: as of ``session`` and ``proxy``.
+            ConfigurationError: as for ``session`` and ``proxy``.
         """
-        here = self._ready() or await self._open()
+        state = self._ready() or await self._open()
         proxy = self.proxy(url)
         socks, http = (proxy, None) if is_socks(proxy) else (None, proxy)
         if self._borrowed is not None or socks == self._api_socks:
-            return here.session, http
-        if socks not in here.detours:
+            return state.session, http
+        if socks not in state.detours:
             pool = open_pool(self.timeout, None, self._tls, socks)
-            here.detours[socks] = (await anext(pool), pool)
-        return here.detours[socks][0], http
+            state.detours[socks] = (await anext(pool), pool)
+        return state.detours[socks][0], http
 
     def proxy(self, url: URL) -> str | None:
-        """Return the proxy the environment names for url's origin, asked for once.
+        """Return the proxy that the environment names for url's origin; None for a direct way.
+
+        The environment is read once for each origin.
 
         Raises:
-            ConfigurationError: it names what is not a proxy, or SOCKS without the extra for it.
+            ConfigurationError: the setting is not a proxy's URL, or it is a SOCKS proxy and the
+                extra ``socks`` is not installed.
         """
         origin = str(url.origin())
         return self._proxies[origin] if origin in self._proxies else self._find_proxy(origin)
 
     def _find_proxy(self, origin: str) -> str | None:
-        lent, found = self._borrowed, None
-        if (lent is None or lent.trust_env) and not proxy_bypass(urlsplit(origin).hostname or ""):
-            found = find_proxy(origin, getproxies())
-        if is_socks(found):
+        proxy, trusted = None, self._borrowed is None or self._borrowed.trust_env
+        if trusted and not proxy_bypass(urlsplit(origin).hostname or ""):
+            proxy = find_proxy(origin, getproxies())
+        if is_socks(proxy):
             require_socks()
-        self._proxies[origin] = found
-        return found
+        self._proxies[origin] = proxy
+        return proxy
 
-    async def exchange(self, call: HttpRequest) -> HttpResponse:
-        """Send call once and return the answer, or what came of it.
+    async def exchange(self, request: HttpRequest, /) -> HttpResponse:
+        """Send request once and return the answer, or what arrived of it.
 
         Raises:
-            Fault: there was no answer.
+            TransportError: no answer arrived.
             ConfigurationError: aiohttp cannot send it; nothing was sent.
-            CancelledError: with an ``Interruption``, unless the call is a GET.
+            CancelledError: with an ``Interruption``, unless the request is a GET.
         """
-        here = self._ready() or await self._open()
-        attempt = Attempt(once=call.method != "GET")
+        method, path, body, allowance = request
+        state = self._ready() or await self._open()
+        timer = state.timer
+        if allowance and timer.seconds is not None:
+            timer = ExchangeTimer(timer.seconds + allowance)
+        attempt = Attempt(timer, once=method != "GET")
         ATTEMPT.set(attempt)
         try:
-            with Deadline(here.deadlines if not call.allowance else self._extended(call)):
-                answer = await here.session.request(
-                    call.method,
-                    URL(self.base_url + call.path, encoded=True),
-                    data=call.body,
-                    headers=self._json_headers if isinstance(call.body, bytes) else self._headers,
-                    timeout=self._parts,
+            with attempt:
+                answer = await state.session.request(
+                    method,
+                    URL(self.base_url + path, encoded=True),
+                    data=body,
+                    headers=self._json_headers if isinstance(body, bytes) else self._headers,
+                    timeout=self._phase_timeout,
                     allow_redirects=False,
                     auto_decompress=False,
                     proxy=self._api_proxy,
                 )
                 content = answer.content
-                body = content.read_nowait() if content.is_eof() else await _read(answer)
+                sent_body = content.read_nowait() if content.is_eof() else await _read(answer)
                 if not answer.closed:  # too long, or it wants to speak another protocol
                     answer.close()
         except asyncio.CancelledError as error:
             if attempt.once:
-                reply = _salvaged(attempt, "cancelled before its end")
-                error.args = (Interruption(_was_sent(error, attempt), reply),)
+                partial = _salvage(attempt, "cancelled before its end")
+                error.args = (Interruption(_was_sent(error, attempt), partial),)
             raise
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
-            failure = _failure(error, attempt, self.host)
+            failure = self._failure(error, attempt)
         else:
-            headers = answer.headers
-            reply = _reply(answer.status, headers, body, "")
-            tap = attempt.tap
+            headers, tap = answer.headers, attempt.tap
+            response = _response(answer.status, headers, sent_body, "")
             if tap is not None:
-                tap.finish(body, here.loop.time())
+                tap.finish(sent_body, state.loop.time())
                 if (keep_alive := headers.get(_KEEP_ALIVE)) is not None:
-                    here.connector.heed(keep_alive)
-            log.debug("%s %s: HTTP %d", call.method, call.path, reply.status)
-            return reply
+                    state.connector.observe_keep_alive(keep_alive)
+            log.debug("%s %s: HTTP %d", method, path, answer.status)
+            return response
         finally:
             ATTEMPT.set(None)
         # Out here, so that it has no cause: some of aiohttp's errors hold the request's headers.
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
-            here.connector.distrust(here.loop.time())
+            state.connector.distrust(state.loop.time())
         if isinstance(failure, HttpResponse):
-            log.debug("%s %s: HTTP %d, %s", call.method, call.path, failure.status, failure.reason)
+            log.debug("%s %s: HTTP %d, %s", method, path, failure.status, failure.reason)
             return failure
-        log.debug("%s %s: %s", call.method, call.path, failure)
+        log.debug("%s %s: %s", method, path, failure)
         raise failure
 
-    def _extended(self, call: HttpRequest) -> ExchangeTimer:
-        total = self.timeout.total
-        return ExchangeTimer(total and total + call.allowance)
+    def _failure(
+        self, error: Exception, attempt: Attempt
+    ) -> HttpResponse | TransportError | ConfigurationError:
+        # What an exception of aiohttp's comes to:
+        # 1. It may have been sent, and an answer arrived, whole or not: that answer.
+        # 2. It may have been sent, and none arrived: a TransportError that says so.
+        # 3. aiohttp refused its arguments: the caller must change them.
+        # 4. It was not sent: a TransportError that says so.
+        sent, reason = _was_sent(error, attempt), _reason(error)
+        if sent:
+            return _salvage(attempt, reason) or TransportError(reason, sent=True)
+        if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
+            return ConfigurationError(
+                f"nothing can be sent to {self.host}: {type(error).__name__}: {error}"
+            )
+        return TransportError(reason, sent=False)
 
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""
         self._closed = True
-        here, self._state = self._state, None
-        if here is None or here.loop is not asyncio.get_running_loop():
+        state, self._state = self._state, None
+        if state is None or state.loop is not asyncio.get_running_loop():
             return  # what is under way in a borrowed session still meets its deadline
-        await here.pool.aclose()
-        for _, pool in here.detours.values():
+        await state.pool.aclose()
+        for _, pool in state.detours.values():
             await pool.aclose()
 
 
@@ -376,7 +419,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     """Return a body to its end, or until it is too long."""
     parts, size = list[bytes](), 0
     try:
-        while size <= LONGEST_BODY and (part := await answer.content.readany()):
+        while size <= MAX_BODY and (part := await answer.content.readany()):
             parts.append(part)
             size += len(part)
     except BaseException:
@@ -385,31 +428,19 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _reply(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> HttpResponse:
+def _response(status: int, headers: Mapping[str, str], body: bytes, reason: str) -> HttpResponse:
     encoding = headers.get(_CONTENT_ENCODING)
-    if encoding is not None or len(body) > LONGEST_BODY:
+    if encoding is not None or len(body) > MAX_BODY:
         body, wrong = decode_body(body, encoding or "")
         reason = reason or wrong
     return HttpResponse(status, headers, body, not reason, reason)
 
 
-def _salvaged(attempt: Attempt, reason: str) -> HttpResponse | None:
-    """Return what came of an answer that aiohttp gave up, read from its raw bytes."""
+def _salvage(attempt: Attempt, reason: str) -> HttpResponse | None:
+    """Return what arrived of an answer that aiohttp gave up, read from its raw bytes."""
     tap = attempt.tap
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
     if answer is None:
         return None
-    body = answer.body
-    return _reply(answer.status, CIMultiDict(answer.headers), body, reason * (not answer.complete))
-
-
-def _failure(
-    error: Exception, attempt: Attempt, host: str
-) -> HttpResponse | TransportError | ConfigurationError:
-    """Return what an exception of aiohttp's comes to."""
-    sent, reason = _was_sent(error, attempt), _reason(error)
-    if sent:
-        return _salvaged(attempt, reason) or TransportError(reason, sent=True)
-    if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
-        return ConfigurationError(f"nothing can be sent to {host}: {type(error).__name__}: {error}")
-    return TransportError(reason, sent=False)
+    reason = "" if answer.complete else reason
+    return _response(answer.status, CIMultiDict(answer.headers), answer.body, reason)

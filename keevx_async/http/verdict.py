@@ -81,7 +81,7 @@ def classify(
     complete: bool = True,
     retry_after: bool = False,
     html: bool = False,
-    is_known_host: bool = True,
+    is_keevx: bool = True,
 ) -> Verdict:
     """Return what an answered create came to (contract: "Money").
 
@@ -111,7 +111,7 @@ def classify(
         complete: whether the answer came whole.
         retry_after: whether it has a valid ``Retry-After``.
         html: whether it declares itself to be a page.
-        is_known_host: whether its host has answered this client in Keevx's envelope.
+        is_keevx: whether its host has answered this client in Keevx's envelope.
     """
     if ids is not Ids.NONE:
         return Verdict.ACCEPTED if ids is Ids.READ else Verdict.UNKNOWN
@@ -121,7 +121,7 @@ def classify(
         return Verdict.REFUSED
     if code is not None:
         return Verdict.REFUSED if _is_refusal(status, code) else Verdict.UNKNOWN
-    if not is_known_host and status < 500 and (status >= 300 or html):
+    if not is_keevx and status < 500 and (status >= 300 or html):
         return Verdict.WRONG_HOST
     return Verdict.UNKNOWN
 

@@ -291,8 +291,8 @@ class Submitter:
             interruption = interruption_of(error)
             if not interruption.sent:
                 raise
-            if interruption.reply is not None:
-                return interruption.reply
+            if interruption.response is not None:
+                return interruption.response
             # The task is the fan-out's or carry()'s, which wait for it to end.
             reason = "cancelled before the answer"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
@@ -339,7 +339,7 @@ class Submitter:
         code = envelope.code if envelope is not None else None
         wait = retry_after(reply.headers, time.time())
 
-        def fate(*, is_known_host: bool) -> Verdict:
+        def fate(*, is_keevx: bool) -> Verdict:
             return classify(
                 reply.status,
                 code,
@@ -347,10 +347,10 @@ class Submitter:
                 complete=reply.complete,
                 retry_after=wait is not None,
                 html=is_html(reply),
-                is_known_host=is_known_host,
+                is_keevx=is_keevx,
             )
 
-        verdict = fate(is_known_host=host.is_keevx)
+        verdict = fate(is_keevx=host.is_keevx)
         if verdict is Verdict.WRONG_HOST:
             # Perhaps Keevx has just not been heard yet. Asking costs nothing.
             try:
@@ -360,7 +360,7 @@ class Submitter:
                 raise SubmissionUncertain(plan.request, plan.key, reason) from None
             if is_foreign:
                 raise host.wrong(call, reply)
-            verdict = fate(is_known_host=True)
+            verdict = fate(is_keevx=True)
         secrets = _callbacks_of(call)
         if verdict is Verdict.ACCEPTED:
             if reply.status >= 400 or found.code != 0:
