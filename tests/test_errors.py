@@ -30,7 +30,8 @@ from keevx_async.errors import (
     WaitTimeout,
 )
 from keevx_async.models.image_to_video import ImageToVideo
-from keevx_async.models.tasks import Outcome, Task
+from keevx_async.models.outcomes import Outcome
+from keevx_async.models.tasks import Task
 
 REQUEST = ImageToVideo(
     model="KL",
