@@ -25,8 +25,8 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
+from .models.image_to_video import ImageToVideo
 from .models.rules import MODELS, ModelRules
-from .models.signatures import ImageToVideo
 from .settings import VERSION
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 from attrs import field, frozen
 
@@ -12,7 +12,7 @@ from ..errors import Violation
 from .kinds import Kind
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
-from .sources import as_image, as_images, to_bool, to_int, to_text, to_url
+from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .validators import (
     Violations,
     check_choice,
@@ -29,27 +29,29 @@ from .validators import (
 class ImageToVideo(Request):
     """One image-to-video job, fields named as the API names them.
 
-    Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
-    model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
-    ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
-    ``dict[str, Any]``: they are checked when made, as all are. Where an image is asked for, a
-    task that has made one will do.
+    ``ImageToVideo.V(...)``, ``.KL(...)`` and ``.S(...)`` take the fields of one model each, so that
+    an editor completes the allowed values and a type checker refuses the others. This constructor
+    takes any model by name and any ``str`` and ``int``: use it for values read from a file, and for
+    models that you added to ``MODELS``. The same rules are checked at run time either way.
+
+    Source: the vendor's create page, "Create Image to Video Task".
 
     Args:
-        model: ``V``, ``KL`` or ``S``; see ``MODELS``.
+        model: ``V``, ``KL`` or ``S``, or another key of ``MODELS``.
         prompt: 1 to 1000 characters.
         aspect_ratio: ``16:9`` or ``9:16``.
-        aspect_resolution: ``720p``, ``1080p`` or ``4k``, as the model takes.
-        duration: seconds, as the model takes.
-        image_url: start frame: a URL, or a ``pathlib.Path`` that is uploaded when submitted.
-        end_image_url: end frame, likewise; needs a start frame.
-        reference_images: up to three (V) or seven (KL) of the same.
-        generate_audio: V only.
-        generate_count: number of videos, 1 to 4; one task id each.
-        callback_url: notified when a task ends.
+        aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
+        duration: seconds; see ``MODELS`` for each model.
+        image_url: the start frame: a URL, a ``pathlib.Path``, which is uploaded when the request
+            is submitted, or a ``Task`` that made an image.
+        end_image_url: the end frame, likewise; requires a start frame. V only.
+        reference_images: up to three (V) or seven (KL) images, likewise.
+        generate_audio: whether the video has sound. V only.
+        generate_count: number of videos, 1 to 4; each is a task of its own.
+        callback_url: URL that Keevx notifies when a task ends.
 
     Raises:
-        InvalidRequest: with every violation.
+        InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
     """
 
     kind: ClassVar[Kind] = Kind(
@@ -78,6 +80,103 @@ class ImageToVideo(Request):
     generate_audio: bool = field(default=False, converter=to_bool)
     generate_count: int = field(default=1, converter=to_int)
     callback_url: str | None = field(default=None, converter=to_url)
+
+    @classmethod
+    def V(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p", "1080p", "4k"],
+        duration: Literal[4, 6, 8],
+        image_url: str | Path | HasResults | None = None,
+        end_image_url: str | Path | HasResults | None = None,
+        reference_images: ImageList = (),
+        generate_audio: bool = False,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model V: a start frame, reference images or both, and sound.
+
+        At least one of ``image_url`` and ``reference_images`` is required. With references alone,
+        ``duration`` must be 8. The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="V",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            image_url=image_url,
+            end_image_url=end_image_url,
+            reference_images=reference_images,
+            generate_audio=generate_audio,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
+
+    @classmethod
+    def KL(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p", "1080p"],
+        duration: Literal[5, 10],
+        reference_images: ImageList,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model KL: one to seven reference images, and no start frame.
+
+        The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="KL",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            reference_images=reference_images,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
+
+    @classmethod
+    def S(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p"],
+        duration: Literal[4, 8, 12],
+        image_url: str | Path | HasResults,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model S: a single start frame, which is required.
+
+        The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="S",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            image_url=image_url,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
 
     def violations(self) -> Violations:
         """Return every rule this request breaks."""

@@ -16,7 +16,7 @@ from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
 
-    from .signatures import ImageToVideo
+    from .image_to_video import ImageToVideo
 
     R = TypeVar("R", bound=Request, default=ImageToVideo)
     R_co = TypeVar("R_co", bound=Request, default=ImageToVideo, covariant=True)
