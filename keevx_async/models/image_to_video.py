@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -179,148 +178,97 @@ class ImageToVideo(Request):
         )
 
     def violations(self) -> Violations:
-        """Return every rule this request breaks."""
+        """Return every rule that this request breaks, as the row of its model in ``MODELS`` says.
+
+        A model without a row is one violation; the other fields are then held to the limits that
+        all models share.
+        """
         rules = MODELS.get(self.model) if isinstance(self.model, str) else None
-        found, choice = _free(self, rules), _choice(self, rules)
-        try:
-            if choice in _SOUND:
-                return found
-        except TypeError:  # a list, say, is none of what is remembered
-            return found + _settings(self, rules)
-        broken = _settings(self, rules)
-        if not broken:
-            _SOUND.add(choice)
-        return found + broken
+        references: object = self.reference_images
+        # An empty tuple is "no references". What is not a list counts as some, so that check_each
+        # refuses it as such, instead of a message that references are missing.
+        has_references = not isinstance(references, tuple) or bool(references)
+        broken = check_prompt("prompt", self.prompt, rules.max_prompt if rules else MAX_PROMPT)
+        if self.image_url is not None:
+            broken += check_source("image_url", self.image_url)
+        if self.end_image_url is not None:
+            broken += check_source("end_image_url", self.end_image_url)
+        if has_references:
+            broken += check_each("reference_images", references, check_source)
+        if self.callback_url is not None:
+            broken += check_url("callback_url", self.callback_url)
+        ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
+        max_count = rules.max_count if rules else MAX_COUNT
+        broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
+        broken += check_flag("generate_audio", self.generate_audio)
+        broken += check_range("generate_count", self.generate_count, 1, max_count)
+        if rules is None:
+            return broken + check_choice("model", self.model, tuple(MODELS))
+        broken += _check_settings(self, rules, has_references)
+        return broken + _check_images(self, rules, has_references)
 
 
-_SOUND: set[tuple[object, ...]] = set()
-"""Choices of settings that broke no rule; there are few, so each is checked once."""
-
-
-def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...]:
-    """Return all that _settings looks at."""
-    many, duration, count = request.reference_images, request.duration, request.generate_count
-    return (
-        rules,
-        request.aspect_ratio,
-        request.aspect_resolution,
-        duration,
-        duration.__class__,  # True is 1, but not here
-        request.generate_audio,
-        request.generate_audio.__class__,
-        count,
-        count.__class__,
-        request.image_url is not None,
-        request.end_image_url is not None,
-        len(many) if isinstance(many, tuple) else None,
-    )
-
-
-def _free(request: ImageToVideo, rules: ModelRules | None) -> Violations:
-    """Return what is broken by texts, of which no two are alike."""
-    found = check_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
-    if request.image_url is not None:
-        found += check_source("image_url", request.image_url)
-    if request.end_image_url is not None:
-        found += check_source("end_image_url", request.end_image_url)
-    if _has_references(request):
-        found += check_each("reference_images", request.reference_images, check_source)
-    if request.callback_url is not None:
-        found += check_url("callback_url", request.callback_url)
-    return found
-
-
-def _settings(request: ImageToVideo, rules: ModelRules | None) -> Violations:
-    """Return what is broken by the choice of settings."""
-    most = rules.max_count if rules else MAX_COUNT
-    ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
-    found = (
-        *check_choice("aspect_ratio", request.aspect_ratio, ratios),
-        *check_flag("generate_audio", request.generate_audio),
-        *check_range("generate_count", request.generate_count, 1, most),
-    )
-    if rules is None:
-        return found + check_choice("model", request.model, tuple(MODELS))
-    return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
-
-
-def _has_references(request: ImageToVideo) -> bool:
-    """Tell whether there are references; what is not a list of them is refused by its own check."""
-    references: object = request.reference_images
-    return not isinstance(references, tuple) or bool(references)
-
-
-def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    where = f" for model {request.model}"
-    yield from check_choice(
-        "aspect_resolution", request.aspect_resolution, rules.resolutions, where
-    )
-
-
-def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    # With neither image nor references the one violation is that: not the duration as well.
-    started = request.image_url is not None or not _has_references(request)
-    where = f" seconds for model {request.model}"
+def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
+    """Return the settings that the model does not take."""
+    model = request.model
+    where = f" for model {model}"
+    broken = check_choice("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+    # With neither a start frame nor references, only the missing image is reported, and not a
+    # duration that may be right once there is one.
+    starts = request.image_url is not None or not has_references
+    where = f" seconds for model {model}"
     if rules.reference_durations is not None:
-        where += " with a start frame" if started else " with references alone"
-    allowed = rules.durations_for(start_frame=started)
-    yield from check_choice("duration", request.duration, allowed, where)
-
-
-def _images(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    started, referring = request.image_url is not None, _has_references(request)
-    if started and rules.start_frame == "unused":
-        yield _unused(request, "image_url")
-    if not started and rules.start_frame == "required":
-        yield _required(request, "image_url", "a start frame")
-    if not (started or referring) and rules.start_frame == "optional":
-        need = "a start frame or reference_images" if rules.max_references else "a start frame"
-        yield _required(request, "image_url", need)
-    if not referring and rules.start_frame == "unused":
-        yield _required(request, "reference_images", f"1 to {rules.max_references} of them")
-
-
-def _end_frame(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    if request.end_image_url is None:
-        return
-    if not rules.end_frame:
-        yield _unused(request, "end_image_url")
-    elif request.image_url is None:
-        yield _required(request, "image_url", "a start frame, since end_image_url is given")
-
-
-def _reference_count(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    references, most = request.reference_images, rules.max_references
-    if isinstance(references, tuple) and len(references) > most:
-        if most == 0:
-            yield _unused(request, "reference_images")
-            return
-        got = len(references)
-        message = f"must have at most {most} images for model {request.model} (got {got})"
-        yield Violation("reference_images", references, "count", message)
-
-
-def _audio(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+        where += " with a start frame" if starts else " with references alone"
+    broken += check_choice(
+        "duration", request.duration, rules.durations_for(start_frame=starts), where
+    )
     if request.generate_audio is True and not rules.audio:
-        yield _unused(request, "generate_audio")
+        broken += _unused(request, "generate_audio")
+    return broken
 
 
-def _unused(request: ImageToVideo, name: str) -> Violation:
+def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
+    """Return what is wrong with the choice of images.
+
+    1. The start frame is unused (KL): references are required, and a start frame is refused.
+    2. It is required (S): without one the request is refused, whatever the references.
+    3. It is optional (V): a start frame or references, or both; without either it is refused.
+    4. An end frame needs a model that takes one, and a start frame.
+    5. References are refused where the model takes none, and counted where it takes some.
+    """
+    model, starts = request.model, request.image_url is not None
+    broken: Violations = ()
+    if rules.start_frame == "unused":
+        if starts:
+            broken += _unused(request, "image_url")
+        if not has_references:
+            what = f"1 to {rules.max_references} of them"
+            broken += _required(request, "reference_images", what)
+    elif not starts and rules.start_frame == "required":
+        broken += _required(request, "image_url", "a start frame")
+    elif not starts and not has_references:
+        what = "a start frame or reference_images" if rules.max_references else "a start frame"
+        broken += _required(request, "image_url", what)
+    if request.end_image_url is not None:
+        if not rules.end_frame:
+            broken += _unused(request, "end_image_url")
+        elif not starts:
+            what = "a start frame, since end_image_url is given"
+            broken += _required(request, "image_url", what)
+    count = len(request.reference_images) if isinstance(request.reference_images, tuple) else 0
+    if count > rules.max_references == 0:
+        broken += _unused(request, "reference_images")
+    elif count > rules.max_references:
+        message = f"must have at most {rules.max_references} images for model {model} (got {count})"
+        broken += (Violation("reference_images", request.reference_images, "count", message),)
+    return broken
+
+
+def _unused(request: ImageToVideo, name: str) -> Violations:
     message = f"is not used by model {request.model}: leave it out"
-    return Violation(name, getattr(request, name), "unused", message)
+    return (Violation(name, getattr(request, name), "unused", message),)
 
 
-def _required(request: ImageToVideo, name: str, what: str) -> Violation:
+def _required(request: ImageToVideo, name: str, what: str) -> Violations:
     message = f"model {request.model} needs {what}"
-    return Violation(name, getattr(request, name), "required", message)
-
-
-_Check = Callable[[ImageToVideo, ModelRules], Iterable[Violation]]
-_MODEL_CHECKS: tuple[_Check, ...] = (
-    _resolution,
-    _duration,
-    _images,
-    _end_frame,
-    _reference_count,
-    _audio,
-)
+    return (Violation(name, getattr(request, name), "required", message),)

@@ -56,8 +56,9 @@ Check = Callable[[str, Any], Violations]
 
 def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Violations:
     """Return a violation unless value is one of allowed, of the same type."""
-    if any(type(value) is type(good) and value == good for good in allowed):
-        return ()
+    for choice in allowed:
+        if type(value) is type(choice) and value == choice:  # True equals 1
+            return ()
     listed = ", ".join(map(str, allowed))
     hint = _unquote_hint(value, lambda number: check_choice(name, number, allowed))
     message = f"must be one of {listed}{where} (got {shown(value)}){hint}"
