@@ -6,23 +6,14 @@ from collections.abc import Iterator, MutableSet
 
 from attrs import frozen
 
-from .html import (
-    Html,
-    Tone,
-    badge,
-    card,
-    code,
-    joined,
-    lines,
-    link,
-    picture,
-    shorten,
-)
+from .html import Html, Tone, badge, card, code, joined, lines, link, picture, shorten
 from .kinds import SUFFIXES
 from .sources import HasResults
 
 SUCCEEDED = "SUCCEEDED"
+"""The status of a task that ended well; its result may follow a moment later."""
 FAILED = "FAILED"
+"""The status of a task that ended without a result."""
 FAILED_STATUSES: MutableSet[str] = {
     FAILED,
     "CANCELLED",
@@ -32,38 +23,39 @@ FAILED_STATUSES: MutableSet[str] = {
     "ABORTED",
     "ERROR",
 }
-"""The statuses that end a task without a result. Add a word when the vendor ships one before we
-do: ``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
+"""The statuses that end a task without a result. Add one that is newer than this package:
+``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
 RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATING"})
-"""The documented statuses of a task that goes on (keevx-api.md, "Query")."""
+"""The documented statuses of a task that has not ended (keevx-api.md, "Query")."""
 MAIN_RESULTS = ("video_url", "image_url")
-"""The fields of which a task that has succeeded has one: captions alone are no result."""
+"""A task that has succeeded has one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""Most letters of a prompt or a reason in a notebook."""
+"""Characters of a prompt or a reason that a notebook shows."""
 
 
 @frozen(kw_only=True)
 class Task(HasResults):
-    """A snapshot of one task, as a status query or a callback told it.
+    """A snapshot of one task, from a status query or a callback. It never changes.
 
-    Source: the vendor's query page. A status that is not in ``FAILED_STATUSES`` and that we
-    don't know is kept as it came, and counts as not done. So does SUCCEEDED without the URL of
-    a video or an image: the result may follow.
+    An unknown status is kept as received, and the task counts as not done. So does SUCCEEDED
+    without the URL of a video or an image: the result may follow.
+
+    Source: the vendor's query page.
 
     Attributes:
         task_id: the vendor's id.
         status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or
-            another word, as it came.
-        video_url: where the video lies, for 7 days.
-        thumbnail_url: where its thumbnail lies.
-        error_message: why it failed.
-        duration: seconds of video.
+            another word, as received.
+        video_url: URL of the video, valid for 7 days.
+        thumbnail_url: URL of its thumbnail.
+        error_message: why it failed; empty otherwise.
+        duration: length of the video in seconds.
         width: pixels.
         height: pixels.
-        image_url: where the image lies, for 7 days; of ``image_generate``.
-        caption_url: where the captions lie, if asked for; of ``video_translate``.
-        language: what it was translated to; of ``video_translate``.
-        name: what it was called; of ``video_translate``.
+        image_url: URL of the image, valid for 7 days; ``image_generate`` only.
+        caption_url: URL of the captions, if the request enabled them; ``video_translate`` only.
+        language: the target language; ``video_translate`` only.
+        name: the name in the request; ``video_translate`` only.
     """
 
     task_id: str
@@ -81,32 +73,35 @@ class Task(HasResults):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the task ended with a result."""
+        """Whether the task ended with a video or an image."""
         return self.status == SUCCEEDED and any(getattr(self, name) for name in MAIN_RESULTS)
 
     @property
     def lacks_result(self) -> bool:
-        """Whether Keevx says that it succeeded, but gives no result yet."""
+        """Whether the status is SUCCEEDED but there is no result yet.
+
+        Keevx may add it shortly after; a wait continues for some minutes before it gives up.
+        """
         return self.status == SUCCEEDED and not self.succeeded
 
     @property
     def done(self) -> bool:
-        """Whether the task has ended, either way."""
+        """Whether the task has ended, with a result or without."""
         return self.succeeded or self.status in FAILED_STATUSES
 
     @property
     def results(self) -> dict[str, str]:
-        """The URLs of its files by their fields, the main one first; none until it succeeded."""
+        """The URLs of its files by field, the main one first; empty until it has succeeded."""
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
     def result_url(self, name: str) -> str | None:
-        """Return the URL in the field of that name, if the task has succeeded."""
+        """Return the URL in the field of that name, or None until the task has succeeded."""
         return getattr(self, name) if self.succeeded else None
 
     def __repr__(self) -> str:
-        said = " ".join([shorten(self.task_id), shorten(self.status), *self._facts()])
-        return f"<Task {said}{reason(self.error_message)}>"
+        facts = " ".join([shorten(self.task_id), shorten(self.status), *self._facts()])
+        return f"<Task {facts}{reason(self.error_message)}>"
 
     def _repr_html_(self) -> str:
         tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
@@ -116,7 +111,7 @@ class Task(HasResults):
         return card(thumbnail(self, 72), lines(head, facts, shorten(self.error_message, MAX_TEXT)))
 
     def _facts(self) -> Iterator[str]:
-        if self.duration:  # a failed one comes with zeros
+        if self.duration:  # Keevx sends zeros for a failed task
             yield f"{self.duration:g} s"
         if self.width and self.height:
             yield f"{self.width}x{self.height}"
@@ -126,8 +121,8 @@ class Task(HasResults):
 
 def thumbnail(task: Task, height: int) -> Html:
     """Return the thumbnail of a task, linked to its main result; empty without a thumbnail."""
-    shown = picture(task.thumbnail_url, height)
-    return link(main_result(task), shown) or shown
+    image = picture(task.thumbnail_url, height)
+    return link(main_result(task), image) or image
 
 
 def main_result(task: Task) -> str | None:

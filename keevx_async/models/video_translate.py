@@ -31,7 +31,7 @@ def _check_language(name: str, value: object) -> Violations:
     """Check that there is exactly one language, although the API takes a list.
 
     The vendor's page shows several in one create, its skill pages allow one, so one is safe
-    (keevx-api.md, "Sister endpoints").
+    (keevx-api.md, "Found later").
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "count", not_a_list(value)),)
