@@ -25,8 +25,8 @@ from .errors import (
     UploadError,
     WaitTimeout,
 )
+from .models.image_to_video import ImageToVideo
 from .models.rules import MODELS, ModelRules
-from .models.signatures import ImageToVideo
 from .settings import VERSION
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from .client.keevx import Keevx
     from .journal.sqlite import Journal
     from .models.image_generate import ImageGenerate
-    from .models.tasks import Outcome, Submission, Task
+    from .models.outcomes import Outcome, Submission
+    from .models.tasks import Task
     from .models.video_translate import VideoTranslate
     from .settings import PollPolicy, RetryPolicy
     from .submission.callbacks import CallbackReceiver
@@ -47,8 +48,8 @@ else:
         "Journal": ".journal.sqlite",
         "PollPolicy": ".settings",
         "RetryPolicy": ".settings",
-        "Outcome": ".models.tasks",
-        "Submission": ".models.tasks",
+        "Outcome": ".models.outcomes",
+        "Submission": ".models.outcomes",
         "Task": ".models.tasks",
         "VideoTranslate": ".models.video_translate",
     }

@@ -1,51 +1,57 @@
-"""The error tree. Every error says what went wrong, where, and what to do next.
+"""The error tree. Every error has a message, the facts as attributes, and a hint.
 
 KeevxError
 ├── InvalidRequest (also ValueError)   a request breaks the vendor's rules; nothing was sent
 ├── ConfigurationError                 no key, a bad base URL: the client cannot work as set up
-├── APIError                           Keevx answered, and refused
+├── APIError                           Keevx answered with an error
 │   ├── AuthenticationError            401, 403, or code 100002
 │   ├── NotFoundError                  404, or code 100003
 │   ├── RateLimitError                 429
 │   └── ServerError                    5xx, or code 530003
-├── ConnectionFailed                   no connection was made, or a GET's was lost
-├── ResponseError                      an answer to a GET could not be read
+├── ConnectionFailed                   no connection was made, or the connection of a GET was lost
+├── ResponseError                      the answer to a GET could not be read
 ├── SubmissionUncertain                a create was sent and its answer was lost
-├── TaskFailed                         a task ended without a video
-├── WaitTimeout                        the wait ended before the tasks did
-├── UploadError
-├── DownloadError
-├── JournalError
-└── CallbackRejected
+├── TaskFailed                         a task ended without a result
+├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
+├── UploadError                        a file cannot be uploaded
+├── DownloadError                      a result could not be downloaded whole
+├── JournalError                       the journal cannot be opened, read or written
+└── CallbackRejected                   a callback could not be verified
 
-Each keeps its fields in ``args``, so each can be pickled; none holds the API key.
+Every error can be pickled and copied, and matched by position: ``case APIError(429)``. No error
+holds the API key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
-_LONGEST_QUOTE = 300
-_MOST_IDS = 16
-_CREATIONS = "https://www.keevx.com/main/meta/creations"
+MAX_QUOTE = 300
+"""Characters that a message quotes of a text that came from Keevx."""
+MAX_IDS = 16
+"""Task ids that a message lists."""
+CREATIONS_URL = "https://www.keevx.com/main/meta/creations"
 """Where a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
 
 
 def brief(text: str) -> str:
-    """Return the beginning of a text that came from outside, as a message quotes it."""
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
-
-
-def _listed(task_ids: Sequence[str]) -> str:
-    return ", ".join(task_ids[:_MOST_IDS]) + (", …" if len(task_ids) > _MOST_IDS else "")
+    """Return text, cut to ``MAX_QUOTE`` characters so that a message stays readable."""
+    return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}…"
 
 
 @frozen
 class Violation:
-    """One broken rule of a request: the field, the value it had, the rule and a sentence."""
+    """One broken rule of a request.
+
+    Attributes:
+        field: the name of the field; ``rows[2].prompt`` in a list of rows.
+        value: the value it had.
+        rule: the kind of rule, such as ``range``, ``required`` or ``unknown``.
+        message: what the field must be, and what it was.
+    """
 
     field: str
     value: Any
@@ -53,41 +59,77 @@ class Violation:
     message: str
 
     def __str__(self) -> str:
-        # The message of an unknown field names it already.
+        # The message about an unknown field already names it.
         return self.message if self.rule == "unknown" else f"{self.field}: {self.message}"
 
 
 class KeevxError(Exception):
     """The root of every error that keevx_async raises.
 
+    ``str(error)`` is the message, followed by the hint. The hint of the class is left out where
+    the message was written for the very case and says itself what to do.
+
     Attributes:
         hint: what a person does next.
+
+    Args:
+        args: the message, or the facts that it is made from.
+        hint: replaces the hint of the class.
     """
 
-    hint: str = "Read the message; it says what was wrong"
+    __match_args__: ClassVar[tuple[str, ...]] = ("message",)
+    hint: str = "Read the message; it names the cause"
+    _message_has_hint: ClassVar[bool] = False
+
+    def __init__(self, *args: object, hint: str | None = None) -> None:
+        super().__init__(*args)
+        if hint is not None:
+            self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """What went wrong and where, without the hint."""
+        return str(self.args[0]) if self.args else ""
+
+    def __str__(self) -> str:
+        if self._message_has_hint and "hint" not in vars(self):
+            return self.message
+        return f"{self.message}. {self.hint}"
 
 
 class InvalidRequest(KeevxError, ValueError):
-    """A request breaks the vendor's rules. Nothing was sent."""
+    """A request breaks the vendor's rules. Nothing was sent.
 
+    Attributes:
+        violations: every broken rule, not only the first.
+    """
+
+    __match_args__ = ("violations",)
     hint = "Correct the fields that are named, and submit the request again"
+    _message_has_hint = True
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         super().__init__(tuple(violations))
         self.violations: tuple[Violation, ...] = tuple(violations)
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """Every violation, separated by semicolons."""
         return "; ".join(map(str, self.violations))
 
 
 class ConfigurationError(KeevxError):
-    """The client cannot work as it was set up."""
+    """The client cannot work as it was set up: no key, a bad setting, a closed client.
+
+    Trying again without a change fails again. Nothing was sent.
+    """
 
     hint = "Check the arguments of Keevx(), KEEVX_API_KEY and KEEVX_BASE_URL"
+    _message_has_hint = True
 
 
 class APIError(KeevxError):
-    """Keevx answered and refused.
+    """Keevx answered with an error. A create that raises this made no task.
 
     Attributes:
         status: the HTTP status.
@@ -96,6 +138,7 @@ class APIError(KeevxError):
         body: the first part of the answer as text.
     """
 
+    __match_args__ = ("status", "code", "msg", "body")
     hint = "Change the request, or what it refers to"
 
     def __init__(self, status: int, code: int | None = None, msg: str = "", body: str = "") -> None:
@@ -105,43 +148,56 @@ class APIError(KeevxError):
         self.msg = msg
         self.body = body
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """The status, the code, and what Keevx wrote."""
         code = "" if self.code is None else f", code {self.code}"
-        said = brief(self.msg or self.body) or "no message"
-        return f"Keevx refused (HTTP {self.status}{code}): {said}. {self.hint}"
+        text = brief(self.msg or self.body) or "no message"
+        return f"Keevx refused (HTTP {self.status}{code}): {text}"
 
 
 class AuthenticationError(APIError):
-    """The API key is missing, wrong, or not allowed to do this."""
+    """The API key is missing, wrong, or not allowed to do this: 401, 403 or code 100002."""
 
     hint = (
         "Check KEEVX_API_KEY, or the api_key given to Keevx(), and that the base URL "
-        "(KEEVX_BASE_URL) is that of the edition which issued it; some gateways also want "
+        "(KEEVX_BASE_URL) belongs to the edition that issued it; some gateways also require "
         "headers={'source': 'skill'}"
     )
 
 
 class NotFoundError(APIError):
-    """There is no such task."""
+    """There is no such task, or another account made it: 404 or code 100003."""
 
     hint = "Check the task id, and that the key belongs to the account that made it"
 
 
 class RateLimitError(APIError):
-    """Too many requests, for longer than the retry policy waits."""
+    """Keevx answered 429 for longer than the ``RetryPolicy`` allows.
+
+    Creates are slowed down before this is raised; it means that even a slow pace was refused.
+    """
 
     hint = "Lower the concurrency, set rate=, or give RetryPolicy a longer deadline"
 
 
 class ServerError(APIError):
-    """Keevx failed on its side, for longer than the retry policy tries."""
+    """Keevx failed on its side (5xx, code 530003) for longer than the ``RetryPolicy`` allows."""
 
     hint = "Try again later"
 
 
 class ConnectionFailed(KeevxError):
-    """No connection was made (or, for a query, none that held). Nothing was paid."""
+    """No connection was made or, for a query, the connection was lost. Nothing was paid.
 
+    A create whose connection is lost after it was sent raises ``SubmissionUncertain`` instead.
+
+    Attributes:
+        host: the host that was tried.
+        reason: why it failed.
+    """
+
+    __match_args__ = ("host", "reason")
     hint = "Check the network, the base URL (KEEVX_BASE_URL) and any proxy"
 
     def __init__(self, host: str, reason: str) -> None:
@@ -149,13 +205,22 @@ class ConnectionFailed(KeevxError):
         self.host = host
         self.reason = reason
 
-    def __str__(self) -> str:
-        return f"could not reach {self.host}: {self.reason}. {self.hint}"
+    @property
+    def message(self) -> str:
+        """The host, and why it could not be reached."""
+        return f"could not reach {self.host}: {self.reason}"
 
 
 class ResponseError(KeevxError):
-    """An answer could not be read as Keevx's."""
+    """An answer could not be read as one of Keevx's.
 
+    Attributes:
+        status: the HTTP status.
+        reason: what was wrong with the answer.
+        body: the first part of the answer as text.
+    """
+
+    __match_args__ = ("status", "reason", "body")
     hint = "Check that the base URL (KEEVX_BASE_URL) is Keevx's"
 
     def __init__(self, status: int, reason: str, body: str = "") -> None:
@@ -164,24 +229,27 @@ class ResponseError(KeevxError):
         self.reason = reason
         self.body = body
 
-    def __str__(self) -> str:
-        return f"unreadable answer (HTTP {self.status}): {self.reason}. {self.hint}"
+    @property
+    def message(self) -> str:
+        """The status, and what was wrong with the answer."""
+        return f"unreadable answer (HTTP {self.status}): {self.reason}"
 
 
 class SubmissionUncertain(KeevxError):
     """A create was sent and its answer was lost: it may have been made and paid.
 
-    It is never sent again by itself.
+    The client never sends it again by itself, in this run or in a later one.
 
     Attributes:
         request: the request that was sent.
         key: the key it was sent under.
-        reason: what was seen instead of an answer.
-        task_ids: task ids that stood in an answer which could not be believed; often empty.
-            Ask about them: they may be this create's.
+        reason: what arrived instead of a readable answer.
+        task_ids: task ids in an answer that could not be trusted; often empty. They may belong to
+            this create: query their status.
     """
 
-    hint = f"Look for it in your Keevx account ({_CREATIONS}) before you submit it again"
+    __match_args__ = ("request", "key", "reason", "task_ids")
+    hint = f"Look for it in your Keevx account ({CREATIONS_URL}) before you submit it again"
 
     def __init__(self, request: Any, key: str, reason: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(request, key, reason, tuple(task_ids))
@@ -190,12 +258,17 @@ class SubmissionUncertain(KeevxError):
         self.reason = reason
         self.task_ids: tuple[str, ...] = tuple(task_ids)
 
-    def __str__(self) -> str:
-        ids = f"task ids {_listed(self.task_ids)} may be its own: " if self.task_ids else ""
+    @property
+    def message(self) -> str:
+        """Why the answer was lost, the key, and the task ids that may belong to the create."""
+        ids = ""
+        if self.task_ids:
+            listed = ", ".join(self.task_ids[:MAX_IDS])
+            more = ", …" if len(self.task_ids) > MAX_IDS else ""
+            ids = f"; it may have made task ids {listed}{more}"
         return (
-            f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
-            f"paid. It was not sent again; look for it in your Keevx account ({_CREATIONS}) "
-            f"before you do (key {self.key})"
+            f"a create was sent but its answer was lost ({self.reason}); it may have been paid "
+            f"and was not sent again (key {self.key}){ids}"
         )
 
 
@@ -207,35 +280,38 @@ class TaskFailed(KeevxError):
         tasks: every task of the same request, those that succeeded included.
     """
 
+    __match_args__ = ("task", "tasks")
     hint = "Change the prompt or the images, and submit again"
 
     def __init__(self, task: Any, tasks: Sequence[Any] = ()) -> None:
         super().__init__(task, tuple(tasks))
         self.task = task
         self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
+        if task.lacks_result:
+            self.hint = "It was made and paid: query its status again later, or ask Keevx about it"
 
-    def __str__(self) -> str:
+    @property
+    def message(self) -> str:
+        """The task's id, its status and Keevx's reason."""
         if self.task.lacks_result:
-            return (
-                f"task {self.task.task_id} is {self.task.status}, but Keevx gives no result of it. "
-                "It was made and paid: ask for its status again later, or ask Keevx about it"
-            )
-        said = brief(self.task.error_message) or "no reason was given"
+            return f"task {self.task.task_id} is {self.task.status}, but Keevx gives no result"
+        reason = brief(self.task.error_message) or "no reason was given"
         status = "" if self.task.status == "FAILED" else f" ({self.task.status[:40]})"
-        return f"task {self.task.task_id} failed{status}: {said}. {self.hint}"
+        return f"task {self.task.task_id} failed{status}: {reason}"
 
 
 class WaitTimeout(KeevxError, TimeoutError):
-    """The wait ended before the tasks did. They go on; wait again with the same ids.
+    """The wait ended before the tasks did. Keevx continues them.
 
     Attributes:
         pending: ids of the tasks that had not ended.
         done: the tasks that had.
-        statuses: the last status of each pending task, as Keevx gave it, by id; a task that was
-            not asked about, or did not answer, is left out.
+        statuses: the last status of each pending task, as Keevx gave it, by id. A task whose
+            status was never received is left out.
     """
 
-    hint = "They go on; wait for the same ids again"
+    __match_args__ = ("pending", "done", "statuses")
+    hint = "Keevx continues them; wait for the same ids again"
 
     def __init__(
         self,
@@ -243,55 +319,67 @@ class WaitTimeout(KeevxError, TimeoutError):
         done: Sequence[Any] = (),
         statuses: Mapping[str, str] | None = None,
     ) -> None:
-        given = {one: status for one, status in (statuses or {}).items() if status}
-        super().__init__(tuple(pending), tuple(done), given)
+        received = {task_id: status for task_id, status in (statuses or {}).items() if status}
+        super().__init__(tuple(pending), tuple(done), received)
         self.pending: tuple[str, ...] = tuple(pending)
         self.done: tuple[Any, ...] = tuple(done)
-        self.statuses: dict[str, str] = given
+        self.statuses: dict[str, str] = received
 
-    def __str__(self) -> str:
-        shown = ", ".join(map(self._shown, self.pending[:5]))
-        if len(self.pending) > 5:
-            shown += ", …"
-        return f"{len(self.pending)} task(s) had not ended when the wait did: {shown}. {self.hint}"
-
-    def _shown(self, task_id: str) -> str:
-        status = self.statuses.get(task_id)
-        return f"{task_id} ({status[:40]})" if status else task_id
+    @property
+    def message(self) -> str:
+        """How many tasks had not ended, and the first five with their statuses."""
+        listed = [
+            f"{task_id} ({status[:40]})" if (status := self.statuses.get(task_id)) else task_id
+            for task_id in self.pending[:5]
+        ]
+        more = ["…"] if len(self.pending) > 5 else []
+        tasks = ", ".join([*listed, *more])
+        return f"{len(self.pending)} task(s) had not ended when the wait did: {tasks}"
 
 
 class UploadError(KeevxError):
-    """A file cannot be uploaded, or Keevx did not take it."""
+    """A file cannot be uploaded: unreadable, empty, too large, of another type, or refused.
+
+    A file that breaks a known rule is refused before a byte is sent. Uploads are free.
+    """
 
     hint = "Check the file that is named: JPEG, PNG or WebP, 20 MB at most"
+    _message_has_hint = True
 
 
 class DownloadError(KeevxError):
-    """A result could not be brought home whole. No file was left under its final name."""
+    """A result could not be downloaded whole. No file was left under its final name.
 
-    hint = "Download the task again; what has come is kept"
+    What did arrive is kept beside it, and a second download continues there.
+    """
+
+    hint = "Download the task again; the part that arrived is kept"
+    _message_has_hint = True
 
 
 class JournalError(KeevxError):
-    """The journal cannot be opened or written. Nothing is paid for without it.
+    """The journal cannot be opened, read or written. Nothing is paid for without it.
 
     Attributes:
-        task_ids: what a create had just been given when its ids could not be written.
+        task_ids: ids that a create had just returned when they could not be written.
     """
 
+    __match_args__ = ("message", "task_ids")
     hint = "Make the journal's file usable, then run the same program again"
+    _message_has_hint = True
 
     def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(task_ids))
-        self.message = message
         self.task_ids: tuple[str, ...] = tuple(task_ids)
-
-    def __str__(self) -> str:
-        ids = f". Keep these task ids, which are not in it: {', '.join(self.task_ids)}"
-        return self.message + (ids if self.task_ids else "")
+        if self.task_ids:
+            self.hint = f"Keep these task ids, which are not in it: {', '.join(self.task_ids)}"
 
 
 class CallbackRejected(KeevxError):
-    """A callback was not signed by us, has expired, or is not one."""
+    """A callback was not signed with our secret, has expired, or could not be read.
 
-    hint = "Nothing was done with it; callbacks of this client's own creates are accepted"
+    Nothing was done with it, and no task changed.
+    """
+
+    hint = "Nothing to do: callbacks for this client's own creates are accepted"
+    _message_has_hint = True

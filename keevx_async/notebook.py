@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, cast
 
 from .client.fanout import FanOut
-from .models.outcomes import Counts
-from .models.tasks import Outcome
+from .models.outcomes import Counts, Outcome
 
 try:
     from tqdm.auto import tqdm

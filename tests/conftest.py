@@ -39,9 +39,8 @@ def pytest_xdist_auto_num_workers() -> int:
 # Modules whose tests open no socket and start no process; the fixture no_io holds them to it.
 UNIT = {
     "cli_report", "deadlines", "display", "durations", "errors", "family_rules", "fanout",
-    "fleet_examples", "fleet_parts", "journal", "layers", "lessons", "pacing",
-    "polling", "requests", "retry", "rules", "signatures", "unit_guard", "verdict", "waiting",
-    "wire",
+    "fleet_examples", "fleet_parts", "journal", "layers", "lessons", "model_constructors",
+    "pacing", "polling", "requests", "retry", "rules", "unit_guard", "verdict", "waiting", "wire",
 }  # fmt: skip
 
 

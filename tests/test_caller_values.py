@@ -416,13 +416,13 @@ IDS: list[tuple[Any, str]] = [
     (b"i2v-1", "list of task ids"),
     ({"i2v-1": 1}, "list of task ids"),
     (17, "list of task ids"),
-    (Task(task_id="i2v-1", status="PENDING"), "give a list with its task_id"),
-    (Submission(ImageToVideo(**LEAST), "key", ("i2v-1",)), "give its task_ids"),
+    (Task(task_id="i2v-1", status="PENDING"), "pass a list with its task_id"),
+    (Submission(ImageToVideo(**LEAST), "key", ("i2v-1",)), "pass its task_ids"),
     ([b"i2v-1"], r"task_ids\[0\]: must be a string"),
     (["i2v-1", 17], r"task_ids\[1\]: must be a string"),
     ([["i2v-1"]], r"task_ids\[0\]: must be a string"),
     (["i2v-\ud800"], r"task_ids\[0\]: must be valid text"),
-    ([Task(task_id="i2v-1", status="PENDING")], "give its task_id"),
+    ([Task(task_id="i2v-1", status="PENDING")], "pass its task_id"),
 ]
 
 
@@ -445,7 +445,7 @@ async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_
     request = a_request()
     async with keevx_of(emulator) as keevx:
         calls: list[tuple[Any, type[KeevxError], str]] = [
-            (lambda: keevx.status(task), InvalidRequest, "give its task_id"),  # type: ignore[arg-type]
+            (lambda: keevx.status(task), InvalidRequest, "pass its task_id"),  # type: ignore[arg-type]
             (lambda: keevx.wait([]), InvalidRequest, "task_id: must be"),  # type: ignore[arg-type]
             (lambda: keevx.wait("i2v-1", timeout=NAN), ConfigurationError, "timeout must be"),
             (lambda: keevx.wait("i2v-1", timeout="5"), ConfigurationError, "timeout must be"),  # type: ignore[arg-type]

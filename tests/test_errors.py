@@ -30,7 +30,8 @@ from keevx_async.errors import (
     WaitTimeout,
 )
 from keevx_async.models.image_to_video import ImageToVideo
-from keevx_async.models.tasks import Outcome, Task
+from keevx_async.models.outcomes import Outcome
+from keevx_async.models.tasks import Task
 
 REQUEST = ImageToVideo(
     model="KL",
@@ -134,7 +135,8 @@ def test_the_fields_are_those_of_the_contract() -> None:
         "reason": "timed out",
         "task_ids": (),
     }
-    assert fields(JournalError) == {"message": "full", "task_ids": ("i2v-8",)}
+    assert fields(JournalError).keys() == {"hint", "task_ids"}  # a hint about the ids
+    assert (TREE[JournalError][0].message, fields(JournalError)["task_ids"]) == ("full", ("i2v-8",))
     assert fields(TaskFailed) == {"task": FAILED, "tasks": (FAILED, ENDED)}
     assert fields(WaitTimeout) == {"pending": ("i2v-1",), "done": (ENDED,), "statuses": {}}
 
@@ -166,6 +168,36 @@ def test_the_message_teaches_what_to_do_next(kind: type[KeevxError]) -> None:
 )
 def test_the_message_says_what_went_wrong_and_where(error: KeevxError, words: list[str]) -> None:
     assert [word for word in words if word not in str(error)] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=ids)
+def test_every_error_has_a_message_and_a_hint(example: KeevxError) -> None:
+    assert example.message
+    assert example.hint
+    assert str(example) in (example.message, f"{example.message}. {example.hint}")
+    assert type(example).__str__ is KeevxError.__str__, "printed alike everywhere"
+
+
+def test_a_hint_for_the_very_case_replaces_that_of_the_class() -> None:
+    error = ConfigurationError("rate must be above 0 (got 0)", hint="Leave rate= out for no limit")
+    assert str(error) == "rate must be above 0 (got 0). Leave rate= out for no limit"
+    assert ConfigurationError.hint != error.hint
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=ids)
+def test_every_error_is_matched_by_position(example: KeevxError) -> None:
+    values = [getattr(example, name) for name in type(example).__match_args__]
+    assert values
+    match example:
+        case InvalidRequest(violations):
+            assert [violations] == values
+        case APIError(status, code, msg, body):
+            assert [status, code, msg, body] == values
+        case SubmissionUncertain(request, key, reason, task_ids):
+            assert [request, key, reason, task_ids] == values
+        case KeevxError():
+            assert len(values) <= 3
 
 
 def test_long_messages_stay_readable() -> None:

@@ -38,7 +38,7 @@ class Upscale(Request):
     duration_fields: ClassVar[tuple[str, ...]] = ("factor",)
     rules: ClassVar[Mapping[str, Check]] = {
         "video_url": check_url,
-        "factor": partial(check_range, low=2, high=4),
+        "factor": partial(check_range, minimum=2, maximum=4),
         "callback_url": check_url,
     }
 

@@ -268,7 +268,7 @@ def test_it_is_frozen(name: str) -> None:
 
 def test_arguments_are_named() -> None:
     with pytest.raises(TypeError):
-        ImageToVideo("V", "A dog", "16:9", "720p", 4)  # type: ignore[call-overload]
+        ImageToVideo("V", "A dog", "16:9", "720p", 4)  # type: ignore[call-arg]
 
 
 def test_a_changed_copy_is_validated_again() -> None:

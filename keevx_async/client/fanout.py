@@ -22,8 +22,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
-from ..models.outcomes import Counts, fan_out_table
-from ..models.tasks import Outcome, R_co
+from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import Guard, end_within
 
 T = TypeVar("T")

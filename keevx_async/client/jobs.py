@@ -30,9 +30,10 @@ from ..errors import (
 from ..http.api import ApiClient
 from ..journal.protocol import Entry, JournalProtocol, TaskRecord
 from ..models.kinds import Kind
+from ..models.outcomes import Outcome, R, Submission
 from ..models.registry import REQUESTS
 from ..models.request import Request
-from ..models.tasks import Outcome, R, Submission, Task
+from ..models.tasks import Task
 from ..models.validators import key_of, shown
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven

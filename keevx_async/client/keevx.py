@@ -11,9 +11,10 @@ from ..errors import APIError, AuthenticationError, DownloadError, SubmissionUnc
 from ..events import Event, guarded
 from ..http.transport import AiohttpTransport
 from ..journal.protocol import JournalProtocol
+from ..models.outcomes import R, Submission
 from ..models.request import Request
 from ..models.sources import url_text
-from ..models.tasks import R, Submission, Task
+from ..models.tasks import Task
 from ..models.validators import key_of, shown, task_id_of, task_ids_of
 from ..settings import (
     DEFAULT_CONCURRENCY,

@@ -8,7 +8,7 @@ from ..client.fanout import FanOut, FollowUp, Job
 from ..client.jobs import Jobs, KeyOf
 from ..client.keevx import Keevx, Requests
 from ..errors import WaitTimeout
-from ..models.tasks import Outcome, R
+from ..models.outcomes import Outcome, R
 from ..settings import DEFAULT_CONCURRENCY
 from ..transfer.paths import Destination, OutputNames
 from .queue import KeevxDocket

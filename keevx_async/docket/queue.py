@@ -29,8 +29,9 @@ from ..journal.protocol import Entry, State
 from ..journal.redis.journal import Added, Planned, RedisJournal
 from ..journal.redis.reading import CreateRecord
 from ..models.encoding import encode_request
+from ..models.outcomes import R
 from ..models.request import Request
-from ..models.tasks import R, Task
+from ..models.tasks import Task
 from ..settings import PollPolicy
 from .client import CREATES, POLLS, PollState, docket_of, request_of, wait_limit
 from .completion import CompletionWaiter

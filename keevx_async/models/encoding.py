@@ -1,4 +1,8 @@
-"""Requests as bytes: the body that is sent, and the canonical body that a journal knows them by."""
+"""Requests as bytes: the body of a create, and the canonical body that the journal compares.
+
+Fields come in the order of their names and without defaults, so that equal requests have equal
+bytes in every version.
+"""
 
 from __future__ import annotations
 
@@ -16,51 +20,49 @@ from .sources import to_canonical, to_json
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
 _LAYOUTS: dict[type, _Layout] = {}
-
-
-def _layout(cls: type) -> _Layout:
-    """Return what reads a request's fields by the order of their names, their defaults, keys."""
-    fields = sorted(attrs.fields(cls), key=lambda one: one.name)
-    names = [one.name for one in fields]
-    keys = tuple(f'"{name}":' for name in names)
-    layout = attrgetter(*names), tuple(one.default for one in fields), keys
-    return _LAYOUTS.setdefault(cls, layout)
-
-
-def _json(value: object) -> str:
-    return _encode(to_json(value))
-
-
-def _lasting_json(value: object) -> str:
-    return _encode(to_canonical(value))
-
-
-# Texts and numbers take the short way, as every create has several.
-_JSON: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
+"""Of each class of requests: a getter of all fields, their defaults, and their JSON keys."""
+# Strings and integers are encoded directly, for every create has several.
+_DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
 def encode_request(request: Request, callback_url: str | None = None) -> bytes:
-    """Return the JSON body of a request as it is sent, with callback_url put in if given."""
-    return _encoded(request, callback_url, _json)
+    """Return the JSON body of a create.
+
+    Args:
+        request: its fields that differ from their defaults are written.
+        callback_url: replaces the request's own, or None to keep that.
+    """
+    return _encoded(request, callback_url, to_json)
 
 
 def canonical_body(request: Request) -> bytes:
-    """Return what a request is known by: an earlier task's result by the task, not by its URL.
+    """Return the bytes that identify a request: the result of a task by the task, not by its URL.
 
-    URLs are renewed (they live for 7 days), and a renewed one must not make another request.
+    Keevx renews the URLs of results (they live for 7 days), and a renewed URL must not make
+    another request. A journal refuses a key whose canonical body has changed.
     """
-    return _encoded(request, None, _lasting_json)
+    return _encoded(request, None, to_canonical)
 
 
-def _encoded(request: Request, callback_url: str | None, write: Callable[[Any], str]) -> bytes:
-    read, defaults, keys = _LAYOUTS.get(type(request)) or _layout(type(request))
+def _encoded(
+    request: Request, callback_url: str | None, convert: Callable[[object], object]
+) -> bytes:
+    cls = type(request)
+    if (layout := _LAYOUTS.get(cls)) is None:
+        fields = sorted(attrs.fields(cls), key=lambda each: each.name)
+        names = [each.name for each in fields]
+        keys = tuple(f'"{name}":' for name in names)
+        layout = attrgetter(*names), tuple(each.default for each in fields), keys
+        _LAYOUTS[cls] = layout
+    read, defaults, keys = layout
     values = read(request)
     if callback_url is not None:
-        at = keys.index('"callback_url":')
-        values = (*values[:at], callback_url, *values[at + 1 :])
-    cells = [
-        key + _JSON.get(value.__class__, write)(value)
-        for key, default, value in zip(keys, defaults, values, strict=True)
-        if value is not default and (default is attrs.NOTHING or value != default)
-    ]
-    return f"{{{','.join(cells)}}}".encode()
+        index = keys.index('"callback_url":')
+        values = (*values[:index], callback_url, *values[index + 1 :])
+    members: list[str] = []
+    for key, default, value in zip(keys, defaults, values, strict=True):
+        if value is default or (default is not attrs.NOTHING and value == default):
+            continue
+        direct = _DIRECT.get(value.__class__)
+        members.append(key + (direct(value) if direct else _encode(convert(value))))
+    return f"{{{','.join(members)}}}".encode()

@@ -1,7 +1,7 @@
-"""How values are shown: HTML in a notebook, one short line elsewhere. Strings only, no fetching.
+"""HTML for notebooks, and the short lines of reprs. Builds strings only and fetches nothing.
 
-Texts come from users and from Keevx. Whatever is not ``Html`` is escaped where it is put, no
-text reaches a style, and only an http(s) URL becomes a link or a picture.
+Texts come from users and from Keevx and are not trusted: whatever is not ``Html`` is escaped
+where it is inserted, no text reaches a style, and only an http(s) URL becomes a link or a picture.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Final, Literal
 from .validators import is_url
 
 Tone = Literal["good", "bad", "unsure", "plain"]
+"""What a badge says by its colour."""
 
-# White letters stand out on each (4.5:1, WCAG 2.2, 1.4.3), so that the theme does not matter.
+# White text is readable on each (4.5:1, WCAG 2.2, 1.4.3), whatever the theme of the notebook.
 _TONES: Final[Mapping[Tone, str]] = {
     "good": "#1a7f37",
     "bad": "#cf222e",
@@ -23,42 +24,46 @@ _TONES: Final[Mapping[Tone, str]] = {
 }
 _FAINT = "rgba(128,128,128,.35)"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;overflow-wrap:anywhere"
-# Else notebooks read "$5 or $6" in a prompt as a formula: MathJax 2 and 3, "ignoreClass".
+# Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
+# option "ignoreClass").
 _ROOT = {"class": "tex2jax_ignore mathjax_ignore"}
 
 
 class Html(str):
-    """Text that is markup already."""
+    """Text that is markup already, and is inserted without escaping."""
 
     __slots__ = ()
 
 
 def strip_controls(text: str) -> str:
-    """Return text without letters that cannot be seen, such as those that turn its direction."""
-    return "".join(one if one.isprintable() else " " * one.isspace() for one in text)
+    """Return text without invisible characters, such as those that reverse its direction.
+
+    Line breaks and other blanks become spaces.
+    """
+    return "".join(letter if letter.isprintable() else " " * letter.isspace() for letter in text)
 
 
-def shorten(text: str, most: int = 80) -> str:
-    """Return text on one line, cut to most letters."""
+def shorten(text: str, max_length: int = 80) -> str:
+    """Return text on one line, cut to max_length characters."""
     line = " ".join(strip_controls(text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 
 def element(tag: str, attributes: Mapping[str, str], *children: str) -> Html:
-    """Return an element; children that are not Html are escaped."""
+    """Return an element. Children that are not Html are escaped, and so are attributes."""
     return Html(f"{_opening(tag, attributes)}{joined('', children)}</{tag}>")
 
 
 def _opening(tag: str, attributes: Mapping[str, str]) -> str:
-    given = "".join(
+    written = "".join(
         f' {name}="{escape(strip_controls(value))}"' for name, value in attributes.items()
     )
-    return f"<{tag}{given}>"
+    return f"<{tag}{written}>"
 
 
 def joined(between: str, pieces: Iterable[str]) -> Html:
-    """Return pieces one after another, empty ones left out."""
-    return Html(_markup(between).join(_markup(one) for one in pieces if one))
+    """Return the pieces in a row with ``between`` in between; empty pieces are left out."""
+    return Html(_markup(between).join(_markup(piece) for piece in pieces if piece))
 
 
 def _markup(piece: str) -> str:
@@ -66,60 +71,69 @@ def _markup(piece: str) -> str:
 
 
 def badge(text: str, tone: Tone) -> Html:
-    """Return a word on a coloured ground."""
-    look = "border-radius:4px;padding:1px 6px;font-size:85%;font-weight:600;white-space:nowrap"
-    return element("span", {"style": f"background:{_TONES[tone]};color:#fff;{look}"}, text)
+    """Return a word on a coloured background."""
+    style = "border-radius:4px;padding:1px 6px;font-size:85%;font-weight:600;white-space:nowrap"
+    return element("span", {"style": f"background:{_TONES[tone]};color:#fff;{style}"}, text)
 
 
 def code(text: str) -> Html:
-    """Return an id, in letters of one width."""
+    """Return an id in a monospaced font."""
     return element("code", {"style": "background:none;color:inherit;padding:0"}, text)
 
 
-def link(url: str | None, shown: str) -> Html:
-    """Return shown as a link to url, or nothing where that is no http(s) URL."""
-    if not is_url(url):
-        return Html()
-    away = {"target": "_blank", "rel": "noopener noreferrer"}
-    return element("a", {"href": url, **away}, shown)
+def link(url: str | None, content: str) -> Html:
+    """Return content as a link to url, or an empty Html if that is not an http(s) URL.
 
-
-def picture(url: str | None, height: int) -> Html:
-    """Return the picture at url, or nothing where that is no http(s) URL.
-
-    Args:
-        url: where the reader's browser finds it.
-        height: pixels.
+    The link opens another page, which learns nothing of the notebook's address.
     """
     if not is_url(url):
         return Html()
-    look = f"height:{height}px;width:{height * 4 // 3}px;object-fit:cover;display:block"
-    style = f"{look};margin:0;border-radius:4px;background:{_FAINT};font-size:11px"  # for alt
-    sent = {"loading": "lazy", "referrerpolicy": "no-referrer"}
-    return Html(_opening("img", {"src": url, "alt": "video", "style": style, **sent}))
+    target = {"target": "_blank", "rel": "noopener noreferrer"}
+    return element("a", {"href": url, **target}, content)
+
+
+def picture(url: str | None, height: int) -> Html:
+    """Return the picture at url, or an empty Html if that is not an http(s) URL.
+
+    Args:
+        url: loaded by the reader's browser, and only when the picture is scrolled into view.
+        height: pixels; the width is four thirds of it.
+    """
+    if not is_url(url):
+        return Html()
+    size = f"height:{height}px;width:{height * 4 // 3}px;object-fit:cover;display:block"
+    style = f"{size};margin:0;border-radius:4px;background:{_FAINT};font-size:11px"  # for alt
+    loading = {"loading": "lazy", "referrerpolicy": "no-referrer"}
+    return Html(_opening("img", {"src": url, "alt": "video", "style": style, **loading}))
 
 
 def lines(*lines: str) -> Html:
-    """Return lines one below another, empty ones left out."""
+    """Return the lines one below the other; empty lines are left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 
 
 def side_by_side(*pieces: str) -> Html:
-    """Return pieces beside each other."""
+    """Return the pieces next to each other, centred vertically."""
     style = {"style": "display:flex;gap:8px;align-items:center;padding:2px 0"}
     return element("div", style, *pieces)
 
 
 def card(*children: str) -> Html:
-    """Return children beside each other, in a frame."""
+    """Return the children next to each other in a frame: the root of what a notebook shows."""
     frame = f"border:1px solid {_FAINT};border-radius:8px;padding:8px 12px;margin:2px 0"
     style = f"display:inline-flex;gap:12px;align-items:center;line-height:1.6;{frame}"
     return element("div", {**_ROOT, "style": style}, *children)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], *around: str) -> Html:
-    """Return a table; around are the lines above it."""
+    """Return a table: the root of what a notebook shows.
+
+    Args:
+        head: the names of the columns.
+        rows: the cells of each row; without rows only the lines are returned.
+        around: lines above the table.
+    """
     ruled = {"style": f"{_CELL};border-top:1px solid {_FAINT}"}
     top = element("tr", {}, *(element("th", {"style": _CELL}, name) for name in head))
     body = [element("tr", {}, *(element("td", ruled, cell) for cell in row)) for row in rows]

@@ -1,4 +1,4 @@
-"""ImageGenerate: an image from a prompt."""
+"""ImageGenerate: images from a prompt and references, and the rule of each field."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .validators import (
 )
 
 
-def _listed_value(name: str, value: object) -> Violations:
+def _check_value(name: str, value: object) -> Violations:
     return check_choice(name, value, IMAGE_VALUES[name])
 
 
@@ -33,21 +33,23 @@ def _listed_value(name: str, value: object) -> Violations:
 class ImageGenerate(Request):
     """One image-generation job, fields named as the API names them.
 
-    Source: the vendor's skill pages, "image_generate". What ``module``, ``image_quality`` and
-    ``image_ratio`` take is listed in ``keevx_async.models.rules.IMAGE_VALUES``; you may add to it.
+    The accepted values of ``module``, ``image_quality`` and ``image_ratio`` are listed in
+    ``keevx_async.models.rules.IMAGE_VALUES``, which you may add to.
+
+    Source: the vendor's skill pages, "image_generate".
 
     Args:
         prompt: 1 to 1000 characters.
-        reference_images: up to five URLs, local paths or earlier tasks; the server would cut
-            more off without a word. Files may be JPEG, PNG, WebP, BMP or GIF.
+        reference_images: up to five URLs, local paths or earlier tasks; the server would ignore
+            the others silently. Files may be JPEG, PNG, WebP, BMP or GIF.
         module: ``std`` or ``pro``.
-        generate_count: number of images, 1 to 8; one task id each.
+        generate_count: number of images, 1 to 8; each is a task of its own.
         image_quality: ``1K``, ``2K`` or ``4K``.
         image_ratio: such as ``9:16``.
-        callback_url: notified when a task ends.
+        callback_url: URL that Keevx notifies when a task ends.
 
     Raises:
-        InvalidRequest: with every violation.
+        InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
     """
 
     kind: ClassVar[Kind] = Kind(
@@ -62,12 +64,12 @@ class ImageGenerate(Request):
     source_fields: ClassVar[tuple[str, ...]] = ("reference_images",)
     duration_fields: ClassVar[tuple[str, ...]] = ("module", "image_quality")
     rules: ClassVar[Mapping[str, Check]] = {
-        "prompt": partial(check_prompt, longest=1000),
-        "reference_images": partial(check_each, check=check_source, most=5),
-        "module": _listed_value,
-        "generate_count": partial(check_range, low=1, high=8),
-        "image_quality": _listed_value,
-        "image_ratio": _listed_value,
+        "prompt": partial(check_prompt, max_length=1000),
+        "reference_images": partial(check_each, check=check_source, max_items=5),
+        "module": _check_value,
+        "generate_count": partial(check_range, minimum=1, maximum=8),
+        "image_quality": _check_value,
+        "image_ratio": _check_value,
         "callback_url": check_url,
     }
 

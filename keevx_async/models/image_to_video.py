@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 from attrs import field, frozen
 
@@ -12,7 +11,7 @@ from ..errors import Violation
 from .kinds import Kind
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
-from .sources import as_image, as_images, to_bool, to_int, to_text, to_url
+from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .validators import (
     Violations,
     check_choice,
@@ -29,27 +28,29 @@ from .validators import (
 class ImageToVideo(Request):
     """One image-to-video job, fields named as the API names them.
 
-    Source: the vendor's create page, "Create Image to Video Task". Type checkers know what each
-    model takes (``signatures``). Values of plain ``str`` and ``int``, and models of your own in
-    ``MODELS``, come in by ``from_dict(values)``, or ``ImageToVideo(**values)`` with a
-    ``dict[str, Any]``: they are checked when made, as all are. Where an image is asked for, a
-    task that has made one will do.
+    ``ImageToVideo.V(...)``, ``.KL(...)`` and ``.S(...)`` take the fields of one model each, so that
+    an editor completes the allowed values and a type checker refuses the others. This constructor
+    takes any model by name and any ``str`` and ``int``: use it for values read from a file, and for
+    models that you added to ``MODELS``. The same rules are checked at run time either way.
+
+    Source: the vendor's create page, "Create Image to Video Task".
 
     Args:
-        model: ``V``, ``KL`` or ``S``; see ``MODELS``.
+        model: ``V``, ``KL`` or ``S``, or another key of ``MODELS``.
         prompt: 1 to 1000 characters.
         aspect_ratio: ``16:9`` or ``9:16``.
-        aspect_resolution: ``720p``, ``1080p`` or ``4k``, as the model takes.
-        duration: seconds, as the model takes.
-        image_url: start frame: a URL, or a ``pathlib.Path`` that is uploaded when submitted.
-        end_image_url: end frame, likewise; needs a start frame.
-        reference_images: up to three (V) or seven (KL) of the same.
-        generate_audio: V only.
-        generate_count: number of videos, 1 to 4; one task id each.
-        callback_url: notified when a task ends.
+        aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
+        duration: seconds; see ``MODELS`` for each model.
+        image_url: the start frame: a URL, a ``pathlib.Path``, which is uploaded when the request
+            is submitted, or a ``Task`` that made an image.
+        end_image_url: the end frame, likewise; requires a start frame. V only.
+        reference_images: up to three (V) or seven (KL) images, likewise.
+        generate_audio: whether the video has sound. V only.
+        generate_count: number of videos, 1 to 4; each is a task of its own.
+        callback_url: URL that Keevx notifies when a task ends.
 
     Raises:
-        InvalidRequest: with every violation.
+        InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
     """
 
     kind: ClassVar[Kind] = Kind(
@@ -79,149 +80,195 @@ class ImageToVideo(Request):
     generate_count: int = field(default=1, converter=to_int)
     callback_url: str | None = field(default=None, converter=to_url)
 
+    @classmethod
+    def V(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p", "1080p", "4k"],
+        duration: Literal[4, 6, 8],
+        image_url: str | Path | HasResults | None = None,
+        end_image_url: str | Path | HasResults | None = None,
+        reference_images: ImageList = (),
+        generate_audio: bool = False,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model V: a start frame, reference images or both, and sound.
+
+        At least one of ``image_url`` and ``reference_images`` is required. With references alone,
+        ``duration`` must be 8. The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="V",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            image_url=image_url,
+            end_image_url=end_image_url,
+            reference_images=reference_images,
+            generate_audio=generate_audio,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
+
+    @classmethod
+    def KL(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p", "1080p"],
+        duration: Literal[5, 10],
+        reference_images: ImageList,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model KL: one to seven reference images, and no start frame.
+
+        The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="KL",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            reference_images=reference_images,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
+
+    @classmethod
+    def S(  # noqa: N802  # the model's name
+        cls,
+        *,
+        prompt: str,
+        aspect_ratio: Literal["16:9", "9:16"],
+        aspect_resolution: Literal["720p"],
+        duration: Literal[4, 8, 12],
+        image_url: str | Path | HasResults,
+        generate_count: Literal[1, 2, 3, 4] = 1,
+        callback_url: str | None = None,
+    ) -> Self:
+        """Build a request for model S: a single start frame, which is required.
+
+        The fields are described in ``ImageToVideo``.
+
+        Raises:
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
+        """
+        return cls(
+            model="S",
+            prompt=prompt,
+            aspect_ratio=aspect_ratio,
+            aspect_resolution=aspect_resolution,
+            duration=duration,
+            image_url=image_url,
+            generate_count=generate_count,
+            callback_url=callback_url,
+        )
+
     def violations(self) -> Violations:
-        """Return every rule this request breaks."""
+        """Return every rule that this request breaks, as the row of its model in ``MODELS`` says.
+
+        A model without a row is one violation; the other fields are then held to the limits that
+        all models share.
+        """
         rules = MODELS.get(self.model) if isinstance(self.model, str) else None
-        found, choice = _free(self, rules), _choice(self, rules)
-        try:
-            if choice in _SOUND:
-                return found
-        except TypeError:  # a list, say, is none of what is remembered
-            return found + _settings(self, rules)
-        broken = _settings(self, rules)
-        if not broken:
-            _SOUND.add(choice)
-        return found + broken
+        references: object = self.reference_images
+        # An empty tuple is "no references". What is not a list counts as some, so that check_each
+        # refuses it as such, instead of a message that references are missing.
+        has_references = not isinstance(references, tuple) or bool(references)
+        broken = check_prompt("prompt", self.prompt, rules.max_prompt if rules else MAX_PROMPT)
+        if self.image_url is not None:
+            broken += check_source("image_url", self.image_url)
+        if self.end_image_url is not None:
+            broken += check_source("end_image_url", self.end_image_url)
+        if has_references:
+            broken += check_each("reference_images", references, check_source)
+        if self.callback_url is not None:
+            broken += check_url("callback_url", self.callback_url)
+        ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
+        max_count = rules.max_count if rules else MAX_COUNT
+        broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
+        broken += check_flag("generate_audio", self.generate_audio)
+        broken += check_range("generate_count", self.generate_count, 1, max_count)
+        if rules is None:
+            return broken + check_choice("model", self.model, tuple(MODELS))
+        broken += _check_settings(self, rules, has_references)
+        return broken + _check_images(self, rules, has_references)
 
 
-_SOUND: set[tuple[object, ...]] = set()
-"""Choices of settings that broke no rule; there are few, so each is checked once."""
-
-
-def _choice(request: ImageToVideo, rules: ModelRules | None) -> tuple[object, ...]:
-    """Return all that _settings looks at."""
-    many, duration, count = request.reference_images, request.duration, request.generate_count
-    return (
-        rules,
-        request.aspect_ratio,
-        request.aspect_resolution,
-        duration,
-        duration.__class__,  # True is 1, but not here
-        request.generate_audio,
-        request.generate_audio.__class__,
-        count,
-        count.__class__,
-        request.image_url is not None,
-        request.end_image_url is not None,
-        len(many) if isinstance(many, tuple) else None,
-    )
-
-
-def _free(request: ImageToVideo, rules: ModelRules | None) -> Violations:
-    """Return what is broken by texts, of which no two are alike."""
-    found = check_prompt("prompt", request.prompt, rules.max_prompt if rules else MAX_PROMPT)
-    if request.image_url is not None:
-        found += check_source("image_url", request.image_url)
-    if request.end_image_url is not None:
-        found += check_source("end_image_url", request.end_image_url)
-    if _has_references(request):
-        found += check_each("reference_images", request.reference_images, check_source)
-    if request.callback_url is not None:
-        found += check_url("callback_url", request.callback_url)
-    return found
-
-
-def _settings(request: ImageToVideo, rules: ModelRules | None) -> Violations:
-    """Return what is broken by the choice of settings."""
-    most = rules.max_count if rules else MAX_COUNT
-    ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
-    found = (
-        *check_choice("aspect_ratio", request.aspect_ratio, ratios),
-        *check_flag("generate_audio", request.generate_audio),
-        *check_range("generate_count", request.generate_count, 1, most),
-    )
-    if rules is None:
-        return found + check_choice("model", request.model, tuple(MODELS))
-    return found + tuple(one for check in _MODEL_CHECKS for one in check(request, rules))
-
-
-def _has_references(request: ImageToVideo) -> bool:
-    """Tell whether there are references; what is not a list of them is refused by its own check."""
-    references: object = request.reference_images
-    return not isinstance(references, tuple) or bool(references)
-
-
-def _resolution(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    where = f" for model {request.model}"
-    yield from check_choice(
-        "aspect_resolution", request.aspect_resolution, rules.resolutions, where
-    )
-
-
-def _duration(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    # With neither image nor references the one violation is that: not the duration as well.
-    started = request.image_url is not None or not _has_references(request)
-    where = f" seconds for model {request.model}"
+def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
+    """Return the settings that the model does not take."""
+    model = request.model
+    where = f" for model {model}"
+    broken = check_choice("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+    # With neither a start frame nor references, only the missing image is reported, and not a
+    # duration that may be right once there is one.
+    starts = request.image_url is not None or not has_references
+    where = f" seconds for model {model}"
     if rules.reference_durations is not None:
-        where += " with a start frame" if started else " with references alone"
-    allowed = rules.durations_for(start_frame=started)
-    yield from check_choice("duration", request.duration, allowed, where)
-
-
-def _images(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    started, referring = request.image_url is not None, _has_references(request)
-    if started and rules.start_frame == "unused":
-        yield _unused(request, "image_url")
-    if not started and rules.start_frame == "required":
-        yield _required(request, "image_url", "a start frame")
-    if not (started or referring) and rules.start_frame == "optional":
-        need = "a start frame or reference_images" if rules.max_references else "a start frame"
-        yield _required(request, "image_url", need)
-    if not referring and rules.start_frame == "unused":
-        yield _required(request, "reference_images", f"1 to {rules.max_references} of them")
-
-
-def _end_frame(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    if request.end_image_url is None:
-        return
-    if not rules.end_frame:
-        yield _unused(request, "end_image_url")
-    elif request.image_url is None:
-        yield _required(request, "image_url", "a start frame, since end_image_url is given")
-
-
-def _reference_count(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
-    references, most = request.reference_images, rules.max_references
-    if isinstance(references, tuple) and len(references) > most:
-        if most == 0:
-            yield _unused(request, "reference_images")
-            return
-        got = len(references)
-        message = f"must have at most {most} images for model {request.model} (got {got})"
-        yield Violation("reference_images", references, "count", message)
-
-
-def _audio(request: ImageToVideo, rules: ModelRules) -> Iterator[Violation]:
+        where += " with a start frame" if starts else " with references alone"
+    broken += check_choice(
+        "duration", request.duration, rules.durations_for(start_frame=starts), where
+    )
     if request.generate_audio is True and not rules.audio:
-        yield _unused(request, "generate_audio")
+        broken += _unused(request, "generate_audio")
+    return broken
 
 
-def _unused(request: ImageToVideo, name: str) -> Violation:
+def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
+    """Return what is wrong with the choice of images.
+
+    1. The start frame is unused (KL): references are required, and a start frame is refused.
+    2. It is required (S): without one the request is refused, whatever the references.
+    3. It is optional (V): a start frame or references, or both; without either it is refused.
+    4. An end frame needs a model that takes one, and a start frame.
+    5. References are refused where the model takes none, and counted where it takes some.
+    """
+    model, starts = request.model, request.image_url is not None
+    broken: Violations = ()
+    if rules.start_frame == "unused":
+        if starts:
+            broken += _unused(request, "image_url")
+        if not has_references:
+            what = f"1 to {rules.max_references} of them"
+            broken += _required(request, "reference_images", what)
+    elif not starts and rules.start_frame == "required":
+        broken += _required(request, "image_url", "a start frame")
+    elif not starts and not has_references:
+        what = "a start frame or reference_images" if rules.max_references else "a start frame"
+        broken += _required(request, "image_url", what)
+    if request.end_image_url is not None:
+        if not rules.end_frame:
+            broken += _unused(request, "end_image_url")
+        elif not starts:
+            what = "a start frame, since end_image_url is given"
+            broken += _required(request, "image_url", what)
+    count = len(request.reference_images) if isinstance(request.reference_images, tuple) else 0
+    if count > rules.max_references == 0:
+        broken += _unused(request, "reference_images")
+    elif count > rules.max_references:
+        message = f"must have at most {rules.max_references} images for model {model} (got {count})"
+        broken += (Violation("reference_images", request.reference_images, "count", message),)
+    return broken
+
+
+def _unused(request: ImageToVideo, name: str) -> Violations:
     message = f"is not used by model {request.model}: leave it out"
-    return Violation(name, getattr(request, name), "unused", message)
+    return (Violation(name, getattr(request, name), "unused", message),)
 
 
-def _required(request: ImageToVideo, name: str, what: str) -> Violation:
+def _required(request: ImageToVideo, name: str, what: str) -> Violations:
     message = f"model {request.model} needs {what}"
-    return Violation(name, getattr(request, name), "required", message)
-
-
-_Check = Callable[[ImageToVideo, ModelRules], Iterable[Violation]]
-_MODEL_CHECKS: tuple[_Check, ...] = (
-    _resolution,
-    _duration,
-    _images,
-    _end_frame,
-    _reference_count,
-    _audio,
-)
+    return (Violation(name, getattr(request, name), "required", message),)

@@ -1,4 +1,7 @@
-"""What a kind of job is, as data. Each kind's request holds its row; ``family`` lists them."""
+"""What a kind of job is, as data.
+
+Each kind's request class holds its row, ``Request.kind``; ``registry`` lists the classes.
+"""
 
 from __future__ import annotations
 
@@ -12,29 +15,30 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "image_url": ".png",
     "caption_url": ".ass",
 }
-"""The fields of a task that lead to a file, the main one first, and how such a file's name ends
-where its URL does not say. Captions: keevx-api.md, "Sister endpoints"."""
+"""The fields of a task that hold the URL of a file, the main one first, and the suffix of the
+file's name where the URL has none. Captions: keevx-api.md, "Sister endpoints"."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
-"""What every kind that starts from images takes. Source: keevx-api.md, "Upload"."""
+"""Formats that every kind that starts from images accepts. Source: keevx-api.md, "Upload"."""
 REFERENCE_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF")
-"""What references of ``image_generate`` may be. Source: keevx-api.md, "Found later"."""
+"""Formats of the references of ``image_generate``. Source: keevx-api.md, "Found later"."""
 VIDEO_FORMATS: Final = ("MP4", "QuickTime", "WebM", "Matroska", "AVI")
-"""Videos to translate. The vendor names MP4 and no list of formats, so common ones may pass."""
+"""Formats of videos to translate. The vendor names MP4 and publishes no list, so common formats
+are let through."""
 
 
 @frozen(kw_only=True)
 class Kind:
-    """One endpoint of the family.
+    """One kind of job: the endpoint, and what is particular to it.
 
     Attributes:
-        name: what the vendor calls it; also the callback's ``task_type``.
-        path: create by POST here, query by GET on ``path/{task_id}``.
+        name: the vendor's name; also the ``task_type`` of its callbacks.
+        path: where a POST creates; a GET on ``path/{task_id}`` queries.
         prefix: how its task ids begin.
-        results: which fields of ``SUFFIXES`` its tasks have.
-        longest: seconds that the vendor says, or its suggested polls say, it may take.
-        formats: names of the formats of local files that its sources may be (``media_types``).
-        codes: error codes that it has for itself, and those of the family that mean the same.
+        results: the fields of ``SUFFIXES`` that its tasks have.
+        max_seconds: how long a task may take, by the vendor's page or its suggested polling.
+        formats: names of the file formats that its sources may have (``transfer.media_types``).
+        codes: error codes of its own, each with the code of the other kinds that means the same.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The kinds of job that one key opens: one row each."""
+"""The request classes of all kinds of job, by the name and by the task ids of their kind."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .validators import shown
 from .video_translate import VideoTranslate
 
 REQUESTS: MutableMapping[str, type[Request]] = {
-    one.kind.name: one
-    for one in (
+    request.kind.name: request
+    for request in (
         ImageToVideo,
         ImageGenerate,
         VideoTranslate,
     )
 }
-"""The requests of each kind, by the name that the journal and callbacks have for it."""
+"""The request class of each kind, by the name that the journal and callbacks use."""
 
 
 def kind_by_name(name: str) -> Kind:
-    """Return a kind.
+    """Return the kind of that name, such as ``image_to_video``.
 
     Raises:
-        InvalidRequest: there is none of that name.
+        InvalidRequest: no kind has that name; the message lists those that exist.
     """
     if isinstance(name, str) and name in REQUESTS:
         return REQUESTS[name].kind
@@ -36,17 +36,20 @@ def kind_by_name(name: str) -> Kind:
 
 
 def request_by_name(name: str) -> type[Request]:
-    """Return the request of a kind.
+    """Return the request class of the kind of that name.
 
     Raises:
-        InvalidRequest: there is none of that name.
+        InvalidRequest: no kind has that name; the message lists those that exist.
     """
     return REQUESTS[kind_by_name(name).name]
 
 
 def kind_by_id(task_id: str) -> Kind | None:
-    """Return the kind that an id's prefix tells, or None."""
-    for one in REQUESTS.values():  # no generator: asked for each id that comes
-        if task_id.startswith(one.kind.prefix):
-            return one.kind
+    """Return the kind whose prefix the id begins with, or None.
+
+    None means an id of another form; its kind must come from the caller, the journal or Keevx.
+    """
+    for request in REQUESTS.values():
+        if task_id.startswith(request.kind.prefix):
+            return request.kind
     return None

@@ -1,4 +1,4 @@
-"""What every kind of request can do."""
+"""The base of every request: validation, conversion from and to dicts, and its local files."""
 
 from __future__ import annotations
 
@@ -14,37 +14,45 @@ from .kinds import Kind
 from .sources import from_json, is_null, to_json
 from .validators import Check, Violations, shown
 
-LIKENESS = 0.75
-"""How much alike (``difflib``) a wrong name must be to one that it is taken for; ``model`` is no
-misspelt ``module``."""
+MIN_SIMILARITY = 0.75
+"""How similar (``difflib``) an unknown field must be to one that is suggested. High enough that
+``model`` is not taken for a misspelt ``module``."""
 
 
 class Request:
-    """What every kind of request can do. Subclasses are frozen attrs classes."""
+    """The base of every request. Subclasses are frozen attrs classes, one for each kind of job.
+
+    A request is validated when it is made, so one that exists breaks no rule. Two requests with
+    equal fields are equal.
+    """
 
     __slots__ = ()
     kind: ClassVar[Kind]
+    """The endpoint, and what is particular to it."""
     source_fields: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that take a URL or a local path."""
     duration_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of the fields that how long it takes depends on."""
+    """Names of the fields that decide how long a task takes."""
     rules: ClassVar[Mapping[str, Check]] = {}
-    """What each field takes; a default always will do."""
+    """The check of each field. A default is never checked."""
     callback_url: str | None
 
     @property
     def count(self) -> int:
-        """How many tasks it makes."""
+        """How many tasks it makes, and how many are paid for."""
         return getattr(self, "generate_count", 1)
 
     @property
     def subject(self) -> str:
-        """What it asks for, as a person knows it."""
+        """What a person recognizes it by: the prompt, or the name of its kind."""
         return str(getattr(self, "prompt", self.kind.name))
 
     @property
     def group(self) -> str:
-        """What it is like: requests of one group are thought to take as long."""
+        """The name of the group of requests whose tasks are expected to take equally long.
+
+        It is made from the kind and the ``duration_fields``, such as ``image_to_video/V/720p/8``.
+        """
         return "/".join(
             (self.kind.name, *(str(getattr(self, name)) for name in self.duration_fields))
         )
@@ -54,23 +62,24 @@ class Request:
             raise InvalidRequest(violations)
 
     def violations(self) -> Violations:
-        """Return every rule this request breaks."""
+        """Return every rule that this request breaks; empty if it is valid."""
         return tuple(
-            found
+            violation
             for name, default in _defaults(type(self))
-            if (value := getattr(self, name)) is not default  # True equals 1, and is none
-            for found in self.rules[name](name, value)
+            if (value := getattr(self, name)) is not default  # equality would let True pass for 1
+            for violation in self.rules[name](name, value)
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the body as the API names it, nulls and defaults left out.
+        """Return the fields as the API names them, without nulls and defaults.
 
-        A local path is written ``file:PATH``, so that the result is plain JSON.
+        The result is plain JSON: a local path becomes ``file:PATH``. ``from_dict`` is the exact
+        inverse.
         """
         return {name: to_json(value) for name, value in self.explicit_fields()}
 
     def explicit_fields(self) -> list[tuple[str, Any]]:
-        """Return the fields that differ from their defaults, by name, as they are."""
+        """Return the names and values of the fields that differ from their defaults."""
         return [
             (name, value)
             for name, default in _defaults(type(self))
@@ -81,40 +90,44 @@ class Request:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build a request from what ``to_dict`` returned, or from a row of any table.
 
-        Null is absent: None, and the NaN that pandas writes for it. A text that begins with
-        ``file:`` becomes a local path, which is uploaded when submitted. In a stranger's data
-        that is a file of yours: look at ``local_files()`` first.
+        None counts as absent, and so does the NaN that pandas writes for it. A string that begins
+        with ``file:`` becomes a local path, which is uploaded when the request is submitted. In
+        data from a stranger that names a file of yours: check ``local_files()`` first.
 
         Raises:
-            InvalidRequest: a field is unknown or missing, or a rule is broken; with every
-                violation.
+            InvalidRequest: a field is unknown or missing, or breaks a rule; ``violations`` lists
+                every one.
         """
         if not isinstance(cast(object, data), Mapping):
             message = f"must be a mapping of fields to values (got {shown(data)})"
             raise InvalidRequest([Violation("request", data, "type", message)])
-        known = dict(_defaults(cls))
+        defaults = dict(_defaults(cls))
         values = {
             name: from_json(value) if name in cls.source_fields else value
             for name, value in data.items()
-            if name in known and not is_null(value)
+            if name in defaults and not is_null(value)
         }
         missing = [
             name
-            for name, default in known.items()
+            for name, default in defaults.items()
             if default is attrs.NOTHING and name not in values
         ]
-        found = [
-            *(_unknown(str(name), data[name], cls) for name in data if name not in known),
+        broken = [
+            *(
+                _unknown_field(str(name), data[name], defaults)
+                for name in data
+                if name not in defaults
+            ),
             *(Violation(name, None, "required", "is required") for name in missing),
         ]
-        if not found:
+        if not broken:
             return cls(**values)
-        # What is missing stands as None, so that the rest is checked in the same round.
+        # Report everything at once: with None for what is missing, the other fields are checked.
         try:
             cls(**values, **dict.fromkeys(missing))
         except InvalidRequest as error:
-            found += [one for one in error.violations if one.field not in missing]
-        raise InvalidRequest(found)
+            broken += [each for each in error.violations if each.field not in missing]
+        raise InvalidRequest(broken)
 
     @classmethod
     def many(cls, rows: Iterable[Mapping[str, Any]]) -> list[Self]:
@@ -124,39 +137,50 @@ class Request:
             rows: such as ``frame.to_dict("records")`` of a pandas DataFrame.
 
         Raises:
-            InvalidRequest: with every violation of every row; ``rows[2].prompt`` names the field
-                ``prompt`` of the third row.
+            InvalidRequest: a row is invalid; ``violations`` lists every one of every row, and
+                ``rows[2].prompt`` names the field ``prompt`` of the third row.
         """
-        found: list[Violation] = []
-        made: list[Self] = []
+        broken: list[Violation] = []
+        requests: list[Self] = []
         for number, row in enumerate(rows):
             try:
-                made.append(cls.from_dict(row))
+                requests.append(cls.from_dict(row))
             except InvalidRequest as error:
-                found += [_in_row(number, one) for one in error.violations]
-        if found:
-            raise InvalidRequest(found)
-        return made
+                for each in error.violations:
+                    # The message about an unknown field stands alone, so it names the row too.
+                    unknown = each.rule == "unknown"
+                    message = f"rows[{number}]: {each.message}" if unknown else each.message
+                    field = f"rows[{number}].{each.field}"
+                    broken.append(attrs.evolve(each, field=field, message=message))
+        if broken:
+            raise InvalidRequest(broken)
+        return requests
 
     def local_files(self) -> tuple[Path, ...]:
-        """Return the paths among its sources, in order, which are uploaded when submitted."""
-        found: list[Path] = []
+        """Return the local paths among its sources, in order.
+
+        They are uploaded when the request is submitted. Nothing is read before.
+        """
+        paths: list[Path] = []
         for name in self.source_fields:
             value = getattr(self, name)
             if value and value.__class__ is not str:  # most are URLs
-                found += [Path(one) for one in _as_tuple(value) if isinstance(one, PurePath)]
-        return tuple(found)
+                paths += [Path(item) for item in _as_tuple(value) if isinstance(item, PurePath)]
+        return tuple(paths)
 
     def with_urls(self, urls: Mapping[Path, str]) -> Self:
-        """Return the request with each local path replaced by its uploaded URL."""
+        """Return a copy with each local path replaced by the URL of its upload.
 
-        def swap(value: object) -> object:
-            several = _as_tuple(value)
+        Args:
+            urls: the URL of each path in ``local_files()``.
+        """
+
+        def replaced(value: object) -> object:
             if isinstance(value, tuple):
-                return tuple(swap(one) for one in several)
+                return tuple(map(replaced, _as_tuple(cast(object, value))))
             return urls[Path(value)] if isinstance(value, PurePath) else value
 
-        changes = {name: swap(getattr(self, name)) for name in self.source_fields}
+        changes = {name: replaced(getattr(self, name)) for name in self.source_fields}
         return cast(Self, attrs.evolve(cast(Any, self), **changes))
 
 
@@ -169,27 +193,18 @@ _DEFAULTS: dict[type, tuple[tuple[str, Any], ...]] = {}
 
 def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
     if cls not in _DEFAULTS:
-        _DEFAULTS[cls] = tuple((one.name, one.default) for one in attrs.fields(cls))
+        _DEFAULTS[cls] = tuple((each.name, each.default) for each in attrs.fields(cls))
     return _DEFAULTS[cls]
 
 
-def _unknown(name: str, value: object, cls: type[Request]) -> Violation:
-    """Return the violation by a field that there is none of, with the nearest there is."""
-    known = [field for field, _ in _defaults(cls)]
-    plain_names = {_plain_name(field): field for field in known}
-    near = get_close_matches(_plain_name(name), plain_names, n=1, cutoff=LIKENESS)
-    hint = f"did you mean {plain_names[near[0]]!r}?" if near else f"known are {', '.join(known)}"
+def _unknown_field(name: str, value: object, known: Iterable[str]) -> Violation:
+    """Return the violation of a field that does not exist, with the most similar one that does."""
+    names = {_normalized(field): field for field in known}
+    similar = get_close_matches(_normalized(name), names, n=1, cutoff=MIN_SIMILARITY)
+    hint = f"did you mean {names[similar[0]]!r}?" if similar else f"known are {', '.join(known)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
 
 
-def _in_row(number: int, violation: Violation) -> Violation:
-    """Return a violation as one of a row; of an unknown field the message says where it stands."""
-    row = f"rows[{number}]"
-    unknown = violation.rule == "unknown"
-    message = f"{row}: {violation.message}" if unknown else violation.message
-    return attrs.evolve(violation, field=f"{row}.{violation.field}", message=message)
-
-
-def _plain_name(name: str) -> str:
-    """Return a name without what spellings differ by: ``imageUrl`` and ``Image URL`` are one."""
+def _normalized(name: str) -> str:
+    """Return a name without what spellings differ in: ``imageUrl`` equals ``Image URL``."""
     return "".join(filter(str.isalnum, name)).casefold()

@@ -1,4 +1,4 @@
-"""What each model takes, as data. The validator, the CLI's table, the docs and the tests read it.
+"""The limits of each model, as data. Validation, the command line, docs and tests read it.
 
 Source of every row: the vendor's create page, "Create Image to Video Task",
 "Detailed Model Parameter Rules"; KL's count of references: the China edition's page.
@@ -12,27 +12,30 @@ from typing import Literal
 from attrs import frozen
 
 ASPECT_RATIOS = ("16:9", "9:16")
+"""Values of ``aspect_ratio`` that every model accepts."""
 MAX_PROMPT = 1000
+"""Characters of a prompt."""
 MAX_COUNT = 4
+"""Videos of one request."""
 
 
 @frozen(kw_only=True, cache_hash=True)
 class ModelRules:
-    """The constraints of one model.
+    """The limits of one model.
 
     Attributes:
-        resolutions: values of ``aspect_resolution`` it takes.
-        durations: seconds it takes, with a start frame if it knows one.
+        resolutions: accepted values of ``aspect_resolution``.
+        durations: accepted seconds; with references alone, see ``reference_durations``.
         start_frame: whether ``image_url`` is required, optional or unused.
         end_frame: whether ``end_image_url`` may accompany a start frame.
-        max_references: most ``reference_images``; 0 where they are unused. Where the start
-            frame is unused they are required; where it is optional, one of the two is.
-        reference_durations: seconds it takes with references alone; None: as ``durations``.
+        max_references: the most ``reference_images``; 0 where they are unused. They are required
+            where the start frame is unused; where it is optional, one of the two is required.
+        reference_durations: accepted seconds with references alone; None for ``durations``.
         audio: whether ``generate_audio`` may be true.
-        aspect_ratios: values of ``aspect_ratio`` it takes.
-        max_prompt: most characters of ``prompt``.
-        max_count: most videos for one request.
-        summary: what the vendor says it is for.
+        aspect_ratios: accepted values of ``aspect_ratio``.
+        max_prompt: the most characters of ``prompt``.
+        max_count: the most videos of one request.
+        summary: the vendor's description.
     """
 
     resolutions: tuple[str, ...]
@@ -48,7 +51,7 @@ class ModelRules:
     summary: str = ""
 
     def durations_for(self, *, start_frame: bool) -> tuple[int, ...]:
-        """Return the seconds it takes with a start frame, or with references alone."""
+        """Return the accepted seconds with a start frame, or with references alone."""
         if start_frame or self.reference_durations is None:
             return self.durations
         return self.reference_durations
@@ -79,14 +82,14 @@ MODELS: MutableMapping[str, ModelRules] = {
         summary="single start frame",
     ),
 }
-"""The rules of each model by its name; add a row when the vendor ships a model before we do."""
+"""The limits of each model by its name. Add a row for a model that is newer than this package."""
 
 IMAGE_VALUES: MutableMapping[str, tuple[str, ...]] = {
     "module": ("std", "pro"),
     "image_quality": ("1K", "2K", "4K"),
     "image_ratio": ("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
 }
-"""What fields of ``ImageGenerate`` take; add a value when the vendor ships one before we do.
+"""Accepted values of fields of ``ImageGenerate``. Add a value that is newer than this package.
 
 Source: the vendor's skill pages, "image_generate".
 """

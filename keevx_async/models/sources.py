@@ -1,8 +1,8 @@
-"""What a request is made from: URLs, local files, what earlier tasks made, and plain values.
+"""Converters of the values that a request is made from: URLs, files, results, numbers, lists.
 
-Callers hold values of many libraries: numpy's numbers, rows of pandas, pydantic's URLs. The
-converters here turn each into the built-in type that it stands for, and leave what stands for
-none of them as it is, for the checks to refuse with the value that the caller gave.
+Callers hold values of many libraries: numpy's numbers, rows of pandas, pydantic's URLs. A
+converter turns each into the built-in type that it stands for. A value that stands for none is
+returned unchanged, so that the check of the field can refuse it and quote what was passed.
 """
 
 from __future__ import annotations
@@ -17,34 +17,42 @@ from urllib.parse import quote, unquote_to_bytes
 from urllib.request import url2pathname
 
 FILE_SCHEME = "file:"
+"""Begins a local path in ``Request.to_dict()``."""
 TASK_SCHEME = "task:"
+"""Begins a reference to a task's result in the canonical body of a request."""
 
 
 class HasResults:
-    """What an earlier job made: a source for the next."""
+    """The results of an earlier job, which a later request may use as a source.
+
+    ``Task`` is one. A request takes it wherever a URL is taken.
+    """
 
     __slots__ = ()
     task_id: str
 
     def result_url(self, name: str) -> str | None:
-        """Return the URL in the field of that name, if the job has succeeded."""
+        """Return the URL in the field of that name, or None until the job has succeeded."""
         raise NotImplementedError
 
 
 class ResultUrl(str):
-    """A URL that remembers whose result it is: the URL is renewed, the task stays.
+    """A URL that remembers which task made it.
+
+    Keevx renews the URLs of results, so that two URLs may mean the same file; the task stays.
 
     Attributes:
-        task_id: of the task that made it.
+        task_id: the task that made it.
     """
 
     task_id: str
 
 
 class ImageList(Protocol):
-    """A list or a tuple of URLs, paths and tasks, for type checkers; one URL alone is none.
+    """A list or a tuple of URLs, paths and tasks, for type checkers. A single URL is refused.
 
-    A ``str`` is a sequence of texts, but its ``__contains__`` takes no more than texts.
+    A ``str`` is a sequence of strings too, but its ``__contains__`` accepts only strings, which
+    is what tells the two apart.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
@@ -60,37 +68,40 @@ def to_int(value: int) -> int:
     """
     if value.__class__ is int:
         return value
-    found = _scalar(value)
-    if isinstance(found, bool):
+    scalar = _scalar(value)
+    if isinstance(scalar, bool):
         return value
     try:
-        return operator.index(cast("SupportsIndex", found))
+        return operator.index(cast("SupportsIndex", scalar))
     except TypeError:
         pass
-    if not isinstance(found, Number):
+    if not isinstance(scalar, Number):
         return value
     try:
-        whole: object = int(cast("int", found))
+        whole = int(cast("int", scalar))
     except (TypeError, ValueError, OverflowError):  # complex, NaN, infinite
         return value
-    return cast("int", whole) if whole == found else value
+    return whole if cast(object, whole) == scalar else value
 
 
 def to_bool(value: bool) -> bool:
     """Return the bool that a value stands for, such as ``numpy.True_``, or the value itself."""
-    found: object = value if value.__class__ is bool else _scalar(value)
-    return found if isinstance(found, bool) else value
+    scalar: object = value if value.__class__ is bool else _scalar(value)
+    return scalar if isinstance(scalar, bool) else value
 
 
 def _scalar(value: object) -> object:
-    """Return what a scalar of numpy or its like holds: those have no dimensions, and ``item``."""
+    """Return what a scalar of numpy or its like holds: it has no dimensions, and ``item()``."""
     if getattr(value, "ndim", None) == 0 and callable(item := getattr(value, "item", None)):
         return item()
     return value
 
 
 def to_text(value: str) -> str:
-    """Return a ``str`` of another class (an enum's member, ``numpy.str_``) as a plain one."""
+    """Return a ``str`` subclass (an enum member, ``numpy.str_``) as a plain ``str``.
+
+    A ``ResultUrl`` stays one: it knows its task.
+    """
     if value.__class__ is str:
         return value
     if not isinstance(value, str) or isinstance(value, ResultUrl):
@@ -99,12 +110,16 @@ def to_text(value: str) -> str:
 
 
 def to_url(value: str | None) -> str | None:
-    """Return a URL object (pydantic's, yarl's, httpx's) as its text, anything else as it is."""
+    """Return the text of a URL object (pydantic's, yarl's, httpx's), anything else unchanged."""
     return value if value is None or value.__class__ is str else cast("str", url_text(value))
 
 
 def url_text(value: object) -> object:
-    """Return the text of a URL object, or of a string; anything else as it is."""
+    """Return the text of a URL object or a string, anything else unchanged.
+
+    A URL object is any value whose ``str()`` begins with ``http://`` or ``https://``; bytes, paths
+    and tasks are never one.
+    """
     if isinstance(value, str):
         return to_text(value)
     if isinstance(value, bytes | PurePath | HasResults):
@@ -114,23 +129,23 @@ def url_text(value: object) -> object:
 
 
 def to_secret(value: object) -> object:
-    """Return what a SecretStr of pydantic or its like holds, anything else as it is."""
+    """Return the value inside a pydantic ``SecretStr`` or its like, anything else unchanged."""
     reveal = getattr(value, "get_secret_value", None)
     return reveal() if callable(reveal) else value
 
 
 def is_null(value: object) -> bool:
-    """Tell whether a value means "nothing there": None, or what pandas writes for it."""
+    """Return whether a value means "absent": None, or pandas' NaN, NA or NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value  # NaN, and nothing else
 
 
 def to_items(value: object) -> tuple[object, ...] | None:
-    """Return the items of a list, tuple, array, Series or another iterable; else None.
+    """Return the items of a list, tuple, array, Series or another iterable, or None.
 
-    One text is not a list of its letters, a mapping not one of its names. A set has no order,
-    which matters to images.
+    A string is not a list of its letters, nor a mapping one of its keys. A set is refused because
+    the order of images matters.
     """
     if value.__class__ in (tuple, list):
         return tuple(cast("Iterable[object]", value))
@@ -143,85 +158,95 @@ def to_items(value: object) -> tuple[object, ...] | None:
 
 
 def as_tuple(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Return a list of texts as a tuple; what is not a list is left for the rules to refuse."""
+    """Return a list of strings as a tuple, anything else unchanged."""
     items = to_items(value)
     if items is None:
         return cast("tuple[str, ...]", value)
-    return tuple([to_text(cast("str", one)) for one in items])
+    return tuple([to_text(cast("str", item)) for item in items])
 
 
 def as_images(value: ImageList) -> tuple[str | Path, ...]:
-    """Return a list of sources as a tuple; what is not a list is left for the rules to refuse."""
+    """Return a list of sources as a tuple of URLs and paths, anything else unchanged.
+
+    Each item is converted as ``as_image`` does.
+    """
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
-    return tuple([cast("str | Path", as_image(cast("str", one))) for one in items])
+    return tuple([cast("str | Path", as_image(cast("str", item))) for item in items])
 
 
 def as_image(value: str | Path | HasResults | None) -> str | Path | None:
-    """Return the URL of the image that a task made; one without is left for the rules."""
-    if value is None or value.__class__ is str:
-        return value
-    found = _result_url(value, "image_url") if isinstance(value, HasResults) else url_text(value)
-    return cast("str | Path", found)
+    """Return the URL of the image that a task made, or the text of a URL object.
+
+    A task without an image, and anything else, is returned unchanged.
+    """
+    if value is None or value.__class__ is str:  # as nearly always
+        return cast("str | None", value)
+    image = _result_url(value, "image_url") if isinstance(value, HasResults) else url_text(value)
+    return cast("str | Path", image)
 
 
 def as_video(value: str | Path | HasResults) -> str | Path:
-    """Return the URL of the video that a task made; one without is left for the rules."""
-    found = _result_url(value, "video_url") if isinstance(value, HasResults) else url_text(value)
-    return cast("str | Path", found)
+    """Return the URL of the video that a task made, or the text of a URL object.
+
+    A task without a video, and anything else, is returned unchanged.
+    """
+    video = _result_url(value, "video_url") if isinstance(value, HasResults) else url_text(value)
+    return cast("str | Path", video)
 
 
 def _result_url(task: HasResults, name: str) -> str:
     url = task.result_url(name)
     if not url:
         return cast(str, task)
-    borrowed = ResultUrl(url)
-    borrowed.task_id = task.task_id
-    return borrowed
+    result = ResultUrl(url)
+    result.task_id = task.task_id
+    return result
 
 
 def to_json(value: object) -> object:
-    """Return a field's value as JSON knows it."""
+    """Return a field's value as plain JSON: a path as ``file:PATH``, a tuple as a list.
+
+    ``from_json`` is the exact inverse.
+    """
     if isinstance(value, PurePath):
         path = value.as_posix()
         # After ``//`` a URI names a host, so a path that begins so is written as a whole URI.
         return FILE_SCHEME + (f"//{quote(path)}" if path.startswith("//") else path)
     if isinstance(value, tuple):
-        return [to_json(one) for one in cast(tuple[object, ...], value)]
+        return [to_json(item) for item in cast(tuple[object, ...], value)]
     return str(value) if isinstance(value, ResultUrl) else value
 
 
 def to_canonical(value: object) -> object:
-    """Return a field's value as a journal knows it: what a task made, by the task."""
+    """Return a field's value as the journal knows it: a task's result as ``task:ID``."""
     if isinstance(value, ResultUrl):
         return TASK_SCHEME + value.task_id
     if isinstance(value, tuple):
-        return [to_canonical(one) for one in cast(tuple[object, ...], value)]
+        return [to_canonical(item) for item in cast(tuple[object, ...], value)]
     return to_json(value)
 
 
 def from_json(value: object) -> object:
-    """Return a field's value as ``plain`` was given it.
+    """Return the field's value that ``to_json`` was called with.
 
-    Two forms of ``file:`` are read, which the slashes after it tell apart:
+    Two forms of ``file:`` are read; the slashes after it tell them apart:
 
-    1. ``file:PATH``, as ``plain`` writes it: the path as it is, percent signs included.
+    1. ``file:PATH``, as ``to_json`` writes it: the path itself, percent signs included.
     2. ``file:///PATH``, a URI as ``Path.as_uri()`` writes it (RFC 8089): ``%20`` is a blank. A
-       URI that names another host is left for the rules to refuse.
+       URI that names another host is returned unchanged, and refused by the check of its field.
     """
     if isinstance(value, str) and value[:5].lower() == FILE_SCHEME:
         path = value[len(FILE_SCHEME) :]
         if not path.startswith("//"):
             return Path(path)
         host, slash, rest = path[2:].partition("/")
-        return _path_of(slash + rest) if host.lower() in ("", "localhost") else value
+        if host.lower() not in ("", "localhost"):
+            return value
+        # url2pathname knows drives; elsewhere it would read the path's beginning as a host.
+        if os.name == "nt":
+            return Path(url2pathname(slash + rest))
+        return Path(os.fsdecode(unquote_to_bytes(slash + rest)))
     items = None if isinstance(value, str) else to_items(value)
-    return value if items is None else tuple([from_json(one) for one in items])
-
-
-def _path_of(quoted: str) -> Path:
-    """Return the path of a URI; url2pathname alone knows drives, and elsewhere it reads hosts."""
-    if os.name == "nt":
-        return Path(url2pathname(quoted))
-    return Path(os.fsdecode(unquote_to_bytes(quoted)))
+    return value if items is None else tuple([from_json(item) for item in items])

@@ -1,47 +1,19 @@
-"""What comes back: a task's snapshot, a submission's ids, an item's outcome."""
+"""What a status query or a callback returns: the snapshot of a task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableSet
-from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from collections.abc import Iterator, MutableSet
 
-from attrs import define, frozen
+from attrs import frozen
 
-from ..errors import DownloadError, SubmissionUncertain, WaitTimeout
-from .html import (
-    Html,
-    Tone,
-    badge,
-    card,
-    code,
-    joined,
-    lines,
-    link,
-    picture,
-    shorten,
-    side_by_side,
-    table,
-)
+from .html import Html, Tone, badge, card, code, joined, lines, link, picture, shorten
 from .kinds import SUFFIXES
-from .request import Request
 from .sources import HasResults
 
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # its default is typing's own from Python 3.13 on
-
-    from .signatures import ImageToVideo
-
-    R = TypeVar("R", bound=Request, default=ImageToVideo)
-    R_co = TypeVar("R_co", bound=Request, default=ImageToVideo, covariant=True)
-else:
-    from typing import TypeVar
-
-    R = TypeVar("R", bound=Request)
-    R_co = TypeVar("R_co", bound=Request, covariant=True)
-
 SUCCEEDED = "SUCCEEDED"
+"""The status of a task that ended well; its result may follow a moment later."""
 FAILED = "FAILED"
+"""The status of a task that ended without a result."""
 FAILED_STATUSES: MutableSet[str] = {
     FAILED,
     "CANCELLED",
@@ -51,40 +23,39 @@ FAILED_STATUSES: MutableSet[str] = {
     "ABORTED",
     "ERROR",
 }
-"""The statuses that end a task without a result. Add a word when the vendor ships one before we
-do: ``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
+"""The statuses that end a task without a result. Add one that is newer than this package:
+``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
 RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATING"})
-"""The documented statuses of a task that goes on (keevx-api.md, "Query")."""
+"""The documented statuses of a task that has not ended (keevx-api.md, "Query")."""
 MAIN_RESULTS = ("video_url", "image_url")
-"""The fields of which a task that has succeeded has one: captions alone are no result."""
-RESUMABLE_ERRORS = (WaitTimeout, DownloadError)
-"""What stops an item that was made: to go on with it costs nothing."""
-_MAX_TEXT = 300
-"""Most letters of a prompt or a reason in a notebook."""
+"""A task that has succeeded has one of these fields: captions alone are not a result."""
+MAX_TEXT = 300
+"""Characters of a prompt or a reason that a notebook shows."""
 
 
 @frozen(kw_only=True)
 class Task(HasResults):
-    """A snapshot of one task, as a status query or a callback told it.
+    """A snapshot of one task, from a status query or a callback. It never changes.
 
-    Source: the vendor's query page. A status that is not in ``FAILED_STATUSES`` and that we
-    don't know is kept as it came, and counts as not done. So does SUCCEEDED without the URL of
-    a video or an image: the result may follow.
+    An unknown status is kept as received, and the task counts as not done. So does SUCCEEDED
+    without the URL of a video or an image: the result may follow.
+
+    Source: the vendor's query page.
 
     Attributes:
         task_id: the vendor's id.
         status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or
-            another word, as it came.
-        video_url: where the video lies, for 7 days.
-        thumbnail_url: where its thumbnail lies.
-        error_message: why it failed.
-        duration: seconds of video.
+            another word, as received.
+        video_url: URL of the video, valid for 7 days.
+        thumbnail_url: URL of its thumbnail.
+        error_message: why it failed; empty otherwise.
+        duration: length of the video in seconds.
         width: pixels.
         height: pixels.
-        image_url: where the image lies, for 7 days; of ``image_generate``.
-        caption_url: where the captions lie, if asked for; of ``video_translate``.
-        language: what it was translated to; of ``video_translate``.
-        name: what it was called; of ``video_translate``.
+        image_url: URL of the image, valid for 7 days; ``image_generate`` only.
+        caption_url: URL of the captions, if the request enabled them; ``video_translate`` only.
+        language: the target language; ``video_translate`` only.
+        name: the name in the request; ``video_translate`` only.
     """
 
     task_id: str
@@ -102,44 +73,45 @@ class Task(HasResults):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the task ended with a result."""
+        """Whether the task ended with a video or an image."""
         return self.status == SUCCEEDED and any(getattr(self, name) for name in MAIN_RESULTS)
 
     @property
     def lacks_result(self) -> bool:
-        """Whether Keevx says that it succeeded, but gives no result yet."""
+        """Whether the status is SUCCEEDED but there is no result yet.
+
+        Keevx may add it shortly after; a wait continues for some minutes before it gives up.
+        """
         return self.status == SUCCEEDED and not self.succeeded
 
     @property
     def done(self) -> bool:
-        """Whether the task has ended, either way."""
+        """Whether the task has ended, with a result or without."""
         return self.succeeded or self.status in FAILED_STATUSES
 
     @property
     def results(self) -> dict[str, str]:
-        """The URLs of its files by their fields, the main one first; none until it succeeded."""
+        """The URLs of its files by field, the main one first; empty until it has succeeded."""
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
     def result_url(self, name: str) -> str | None:
-        """Return the URL in the field of that name, if the task has succeeded."""
+        """Return the URL in the field of that name, or None until the task has succeeded."""
         return getattr(self, name) if self.succeeded else None
 
     def __repr__(self) -> str:
-        said = " ".join([shorten(self.task_id), shorten(self.status), *self._facts()])
-        return f"<Task {said}{_reason(self.error_message)}>"
+        facts = " ".join([shorten(self.task_id), shorten(self.status), *self._facts()])
+        return f"<Task {facts}{reason(self.error_message)}>"
 
     def _repr_html_(self) -> str:
         tone: Tone = "good" if self.succeeded else "bad" if self.done else "plain"
         head = joined(" ", [badge(shorten(self.status, 30), tone), code(self.task_id)])
         files = (link(url, name.removesuffix("_url")) for name, url in self.results.items())
         facts = joined(" · ", [*self._facts(), *files])
-        return card(
-            _thumbnail(self, 72), lines(head, facts, shorten(self.error_message, _MAX_TEXT))
-        )
+        return card(thumbnail(self, 72), lines(head, facts, shorten(self.error_message, MAX_TEXT)))
 
     def _facts(self) -> Iterator[str]:
-        if self.duration:  # a failed one comes with zeros
+        if self.duration:  # Keevx sends zeros for a failed task
             yield f"{self.duration:g} s"
         if self.width and self.height:
             yield f"{self.width}x{self.height}"
@@ -147,133 +119,17 @@ class Task(HasResults):
             yield shorten(self.language, 30)
 
 
-@frozen
-class Submission(Generic[R_co]):
-    """One create that Keevx accepted: the request, its key, and the ids of its tasks."""
-
-    request: R_co
-    key: str
-    task_ids: tuple[str, ...]
-
-    def __repr__(self) -> str:
-        return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"
-
-    def _repr_html_(self) -> str:
-        ids = joined(" ", map(code, self.task_ids))
-        model = getattr(self.request, "model", self.request.kind.name)
-        head = joined(" ", [badge("SUBMITTED", "good"), f"model {shorten(model, 30)}"])
-        return card(lines(head, _subject(self.request, _MAX_TEXT), ids))
+def thumbnail(task: Task, height: int) -> Html:
+    """Return the thumbnail of a task, linked to its main result; empty without a thumbnail."""
+    image = picture(task.thumbnail_url, height)
+    return link(main_result(task), image) or image
 
 
-@define
-class Outcome(Generic[R_co]):
-    """What became of one item of a fan-out.
-
-    Attributes:
-        index: its place in the input, from 0.
-        request: the request, as given.
-        key: the key it was submitted under; empty where it never came so far.
-        task_ids: the ids it was given.
-        tasks: its ended tasks, failed ones included.
-        paths: its downloaded files.
-        error: what stopped it, or None.
-    """
-
-    index: int
-    request: R_co
-    key: str = ""
-    task_ids: tuple[str, ...] = ()
-    tasks: tuple[Task, ...] = ()
-    paths: tuple[Path, ...] = ()
-    error: Exception | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing went wrong."""
-        return self.error is None
-
-    @property
-    def uncertain(self) -> bool:
-        """Whether it may have been paid, and nobody knows."""
-        return isinstance(self.error, SubmissionUncertain)
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether it was made, and only waiting or downloading was cut short: go on, it is paid."""
-        return isinstance(self.error, RESUMABLE_ERRORS)
-
-    def __repr__(self) -> str:
-        files = f" in {shorten(', '.join(map(str, self.paths)))}" if self.paths else ""
-        said = f"{self.index} {_outcome_word(self)}: {_ids(self.task_ids)}{files}"
-        return f"<Outcome {said}{_reason(self.error)}>"
-
-    def _repr_html_(self) -> str:
-        return outcome_table([self])
-
-
-TONES: Mapping[str, Tone] = {
-    "ok": "good",
-    "failed": "bad",
-    "uncertain": "unsure",
-    "unfinished": "plain",
-}
-
-
-def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
-    """Return outcomes as an HTML table, a row each.
-
-    Args:
-        outcomes: in the order of the rows.
-        around: lines above the table.
-    """
-    head = ("#", "", "request", "tasks", "result")
-    return table(head, [_outcome_row(one) for one in outcomes], *around)
-
-
-def _outcome_row(outcome: Outcome[Request]) -> Iterator[str]:
-    word = _outcome_word(outcome)
-    yield str(outcome.index)
-    yield badge(word, TONES[word])
-    yield _subject(outcome.request, 80)
-    ended = {task.task_id: task for task in outcome.tasks}
-    yield lines(*(_task_cell(one, ended.get(one)) for one in outcome.task_ids))
-    files = [shorten(str(path)) for path in outcome.paths]
-    yield lines(*files, shorten("" if outcome.ok else str(outcome.error), _MAX_TEXT))
-
-
-def _outcome_word(outcome: Outcome[Request]) -> str:
-    if outcome.ok:
-        return "ok"
-    return "uncertain" if outcome.uncertain else "unfinished" if outcome.unfinished else "failed"
-
-
-def _task_cell(task_id: str, task: Task | None) -> Html:
-    if task is None:
-        return code(task_id)
-    return side_by_side(
-        _thumbnail(task, 36), link(_main_result(task), code(task_id)) or code(task_id)
-    )
-
-
-def _thumbnail(task: Task, height: int) -> Html:
-    shown = picture(task.thumbnail_url, height)
-    return link(_main_result(task), shown) or shown
-
-
-def _main_result(task: Task) -> str | None:
+def main_result(task: Task) -> str | None:
+    """Return the URL of a task's main file, or None until it has succeeded."""
     return next(iter(task.results.values()), None)
 
 
-def _subject(request: object, most: int) -> str:
-    """Return what a request is about; one that is none, and failed for it, is named by its type."""
-    if isinstance(request, Request):
-        return shorten(request.subject, most)
-    return shorten(type(request).__name__, most)
-
-
-def _ids(task_ids: tuple[str, ...]) -> str:
-    return shorten(", ".join(task_ids[:4])) or "no ids"
-
-
-def _reason(said: object) -> str:
-    return f": {shorten(str(said))}" if said else ""
+def reason(text: object) -> str:
+    """Return what a repr ends with: a colon and the text, or nothing for an empty text."""
+    return f": {shorten(str(text))}" if text else ""

@@ -1,4 +1,8 @@
-"""The checks that requests' rules are made of: each takes a field's name and value."""
+"""The checks that the rules of requests are made of.
+
+A check takes the name of a field and its value, and returns a ``Violation`` for each broken rule.
+It raises nothing and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,100 +14,118 @@ from typing import Any, TypeGuard, cast
 from ..errors import InvalidRequest, Violation
 from .sources import HasResults, to_items, to_text
 
-LONGEST_KEY = 10_000
-"""Characters of a create's key: it is kept in the journal, and printed in errors."""
-LONGEST_ID = 1_000
-LONGEST_SHOWN = 200
+MAX_KEY = 10_000
+"""Characters of a create's key: it is kept in the journal and printed in errors."""
+MAX_ID = 1_000
+"""Characters of a task id that a caller passes; Keevx's own are much shorter."""
+MAX_SHOWN = 200
 """Characters of a value that a message quotes: one may hold a whole image as a data: URI."""
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
     re.IGNORECASE,
 )
+# One URL after another: a cell with several URLs that was not split would be paid for as one.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
-"""One URL after another: a cell of several that was not split would be paid for as one."""
+
+Violations = tuple[Violation, ...]
+"""What a check returns. Almost always empty, and then it must cost next to nothing."""
+Check = Callable[[str, Any], Violations]
+"""Takes the name of a field and its value. A request has one for each of its fields."""
 
 
 def is_url(value: object) -> TypeGuard[str]:
-    """Tell whether value is an absolute http(s) URL with a host."""
+    """Return whether value is an absolute http(s) URL with a host.
+
+    Spaces, control characters and ports above 65535 are refused. User names are allowed.
+    """
     if not isinstance(value, str) or not value.isprintable():
         return False
-    found = _URL.fullmatch(value)
-    return found is not None and int(found[1] or 0) <= 65535
+    match = _URL.fullmatch(value)
+    return match is not None and int(match[1] or 0) <= 65535
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Tell whether value is an integer; a bool is none."""
+    """Return whether value is an integer. A bool is not, although Python counts it as one."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(value: str) -> bool:
-    """Tell whether a string can be written as UTF-8: half of a character (a surrogate) cannot."""
+    """Return whether a string can be encoded as UTF-8: a lone surrogate cannot."""
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def shown(value: object) -> str:
-    """Return a value as a message quotes it."""
+    """Return the repr of a value as a message quotes it, cut to ``MAX_SHOWN`` characters."""
     text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "…"
-
-
-Violations = tuple[Violation, ...]
-"""What a check has found: mostly nothing, and then it must cost next to nothing."""
-Check = Callable[[str, Any], Violations]
-"""Takes a field's name and value. A request's rules are one for each of its fields."""
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
 def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Violations:
-    """Return a violation unless value is one of allowed, of the same type."""
-    if any(type(value) is type(good) and value == good for good in allowed):
-        return ()
-    listed = ", ".join(map(str, allowed))
+    """Check that value is one of the allowed values, and of the same type.
+
+    Args:
+        name: the field.
+        value: its value.
+        allowed: every value that passes.
+        where: ends the list in the message, such as " for model V".
+    """
+    for choice in allowed:
+        if type(value) is type(choice) and value == choice:  # True equals 1
+            return ()
+    choices = ", ".join(map(str, allowed))
     hint = _unquote_hint(value, lambda number: check_choice(name, number, allowed))
-    message = f"must be one of {listed}{where} (got {shown(value)}){hint}"
+    message = f"must be one of {choices}{where} (got {shown(value)}){hint}"
     return (Violation(name, value, "allowed", message),)
 
 
-def check_range(name: str, value: object, low: int, high: int) -> Violations:
-    """Return a violation unless value is an integer between low and high."""
-    if is_int(value) and low <= value <= high:
+def check_range(name: str, value: object, minimum: int, maximum: int) -> Violations:
+    """Check that value is an integer from minimum to maximum, both included."""
+    if is_int(value) and minimum <= value <= maximum:
         return ()
-    hint = _unquote_hint(value, lambda number: check_range(name, number, low, high))
-    message = f"must be a whole number from {low} to {high} (got {shown(value)}){hint}"
+    hint = _unquote_hint(value, lambda number: check_range(name, number, minimum, maximum))
+    message = f"must be a whole number from {minimum} to {maximum} (got {shown(value)}){hint}"
     return (Violation(name, value, "range", message),)
 
 
-def check_minimum(name: str, value: object, low: int) -> Violations:
-    """Return a violation unless value is an integer from low on."""
-    if is_int(value) and value >= low:
+def check_minimum(name: str, value: object, minimum: int) -> Violations:
+    """Check that value is an integer, minimum or more."""
+    if is_int(value) and value >= minimum:
         return ()
-    hint = _unquote_hint(value, lambda number: check_minimum(name, number, low))
-    message = f"must be a whole number, {low} or more (got {shown(value)}){hint}"
+    hint = _unquote_hint(value, lambda number: check_minimum(name, number, minimum))
+    message = f"must be a whole number, {minimum} or more (got {shown(value)}){hint}"
     return (Violation(name, value, "range", message),)
 
 
 def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
-    """Return what to write, where value is a text of the very number that will do."""
+    """Return a hint if value is a string of the very number that would pass, else nothing."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
 
 
-def check_prompt(name: str, value: object, longest: int) -> Violations:
-    """Return a violation unless value is a text that is neither blank nor too long."""
-    return check_text(name, value, longest, "must not be blank: describe what should be seen")
+def check_prompt(name: str, value: object, max_length: int) -> Violations:
+    """Check that value is a string of 1 to max_length characters, and not only blanks."""
+    return check_text(name, value, max_length, "must not be blank: describe what should be seen")
 
 
 def check_text(
-    name: str, value: object, longest: int, blank: str = "must not be blank"
+    name: str, value: object, max_length: int, blank: str = "must not be blank"
 ) -> Violations:
-    """Return a violation unless value is a text that is neither blank nor too long."""
+    """Check that value is a string of 1 to max_length characters, and not only blanks.
+
+    Args:
+        name: the field.
+        value: its value.
+        max_length: in characters, as Python counts them.
+        blank: the message about a blank string.
+    """
     if not isinstance(value, str):
         return (Violation(name, value, "type", f"must be a string (got {shown(value)})"),)
     if not value or value.isspace():
         return (Violation(name, value, "required", blank),)
-    if len(value) > longest:
-        message = f"must be at most {longest} characters (got {len(value)})"
+    if len(value) > max_length:
+        message = f"must be at most {max_length} characters (got {len(value)})"
         return (Violation(name, value, "length", message),)
     if not is_text(value):
         message = "must be valid text: it contains half of a character (a lone surrogate)"
@@ -112,16 +134,20 @@ def check_text(
 
 
 def check_url(name: str, value: object) -> Violations:
-    """Return a violation unless value is one absolute http(s) URL."""
+    """Check that value is one absolute http(s) URL.
+
+    A list, and several URLs in one string, get a message of their own: each is a common mistake
+    of a spreadsheet.
+    """
     if is_url(value):
         if not ("," in value or ";" in value) or not _SEVERAL_URLS.search(value):
             return ()
         message = (
-            f"must be one URL (got several in one string: {shown(value)}); give several as a "
+            f"must be one URL (got several in one string: {shown(value)}); pass several as a "
             "list, and write a comma or semicolon that belongs to a URL as %2C or %3B"
         )
     elif isinstance(value, HasResults):
-        message = f"{value!r} has no such result; wait until one that makes it has succeeded"
+        message = f"{value!r} has no such result; wait until a task that makes one has succeeded"
     elif to_items(value) is not None:
         message = f"must be one URL, not a list (got {shown(value)})"
     else:
@@ -130,93 +156,114 @@ def check_url(name: str, value: object) -> Violations:
 
 
 def check_source(name: str, value: object) -> Violations:
-    """Return a violation unless value is a URL or a local path, which is uploaded later."""
+    """Check that value is a URL or a local path.
+
+    The path is uploaded when the request is submitted; whether the file exists is checked then.
+    Bytes, open files and data: URIs are refused, with a hint how to pass them.
+    """
     if value.__class__ is not str and isinstance(value, PurePath):
         if value.as_posix().isprintable():
             return ()
         message = f"must be a path of printable characters (got {shown(value)}); rename the file"
         return (Violation(name, value, "text", message),)
-    found = check_url(name, value)
-    if not found:
+    broken = check_url(name, value)
+    if not broken:
         return ()
     if is_url(value) or isinstance(value, HasResults) or to_items(value) is not None:
-        return found
-    hint = "for a local file give a pathlib.Path"
+        return broken
+    hint = "pass a local file as a pathlib.Path"
     if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "read"):
-        hint = "upload it first, and give the URL that Keevx.upload() returns"
+        hint = "upload it first, and pass the URL that Keevx.upload() returns"
     elif isinstance(value, str) and value[:5].lower() == "data:":
-        hint = "data: URIs are not supported: save the image as a file, and give its pathlib.Path"
-    return (Violation(name, value, "url", f"{found[0].message}; {hint}"),)
+        hint = "data: URIs are not supported: save the image as a file, and pass its pathlib.Path"
+    return (Violation(name, value, "url", f"{broken[0].message}; {hint}"),)
 
 
 def check_flag(name: str, value: object) -> Violations:
-    """Return a violation unless value is a bool."""
+    """Check that value is True or False; 1 and 0 are refused."""
     if isinstance(value, bool):
         return ()
     return (Violation(name, value, "type", f"must be true or false (got {shown(value)})"),)
 
 
-def check_each(name: str, value: object, check: Check, most: int | None = None) -> Violations:
-    """Return what check finds in a list, and a violation where it holds more than most."""
+def check_each(name: str, value: object, check: Check, max_items: int | None = None) -> Violations:
+    """Check every item of a list, and their number.
+
+    Args:
+        name: the field; the second item is reported as ``name[1]``.
+        value: a tuple, as the converters of requests make from any list.
+        check: applied to each item.
+        max_items: the most items, or None for no limit.
+    """
     if not isinstance(value, tuple):
         return (Violation(name, value, "type", not_a_list(value)),)
-    several = cast(tuple[object, ...], value)
-    found = tuple(
-        one for number, each in enumerate(several) for one in check(f"{name}[{number}]", each)
+    items = cast(tuple[object, ...], value)
+    broken = tuple(
+        violation
+        for number, item in enumerate(items)
+        for violation in check(f"{name}[{number}]", item)
     )
-    if most is None or len(several) <= most:
-        return found
-    message = f"must have at most {most} items (got {len(several)})"
-    return (*found, Violation(name, value, "count", message))
+    if max_items is None or len(items) <= max_items:
+        return broken
+    message = f"must have at most {max_items} items (got {len(items)})"
+    return (*broken, Violation(name, value, "count", message))
 
 
 def not_a_list(value: object, what: str = "a list") -> str:
-    """Return the message of a violation by a value that should be a list."""
+    """Return the message about a value that should be a list; a string gets an example."""
     if isinstance(value, str):
         return f"must be {what} (got the string {shown(value)}): write [{shown(value)}]"
     return f"must be {what} (got {shown(value)})"
 
 
 def key_of(value: object) -> str | None:
-    """Return the key that a caller gives a create, or None for one of our own.
+    """Return the key that a caller passes for a create, or None to have one generated.
 
     Raises:
-        InvalidRequest: it is not a text, or an empty one.
+        InvalidRequest: it is not a string, is blank, or has more than ``MAX_KEY`` characters.
     """
-    found = () if value is None else check_text("key", value, longest=LONGEST_KEY)
-    if found:
-        raise InvalidRequest(found)
+    broken = () if value is None else check_text("key", value, max_length=MAX_KEY)
+    if broken:
+        raise InvalidRequest(broken)
     return to_text(cast("str", value))
 
 
 def task_id_of(name: str, value: object) -> str:
-    """Return value if it can be a task's id.
+    """Return value if it can be the id of a task.
+
+    Args:
+        name: the argument, as the message names it.
+        value: what the caller passed. A ``Task`` or ``Submission`` is refused with a hint.
 
     Raises:
         InvalidRequest: it cannot.
     """
-    found = check_text(name, value, longest=LONGEST_ID)
-    if not found:
+    broken = check_text(name, value, max_length=MAX_ID)
+    if not broken:
         return to_text(cast(str, value))
-    attribute = next((one for one in ("task_id", "task_ids") if hasattr(value, one)), None)
+    attribute = next((each for each in ("task_id", "task_ids") if hasattr(value, each)), None)
     if attribute is not None:
-        message = f"must be a task's id (got a {type(value).__name__}): give its {attribute}"
-        found = (Violation(name, value, "type", message),)
-    raise InvalidRequest(found)
+        message = f"must be a task's id (got a {type(value).__name__}): pass its {attribute}"
+        broken = (Violation(name, value, "type", message),)
+    raise InvalidRequest(broken)
 
 
 def task_ids_of(value: object) -> tuple[str, ...]:
-    """Return the task ids in a list, or in another iterable.
+    """Return the task ids in a list, a set or another iterable.
 
     Raises:
-        InvalidRequest: it is not one, such as a single id, whose letters are no ids.
+        InvalidRequest: it is not one, or an item is not an id. A single id is refused: its letters
+            are not ids.
     """
-    items = tuple(value) if isinstance(value, set | frozenset) else to_items(value)
+    if isinstance(value, set | frozenset):
+        items: tuple[object, ...] | None = tuple(cast("set[object]", value))
+    else:
+        items = to_items(value)
     if items is None:
         message = not_a_list(value, "a list of task ids")
         if hasattr(value, "task_ids"):
-            message += "; give its task_ids"
+            message += "; pass its task_ids"
         elif hasattr(value, "task_id"):
-            message += "; give a list with its task_id"
-        raise InvalidRequest([Violation("task_ids", value, "type", message)])
-    return tuple([task_id_of(f"task_ids[{number}]", one) for number, one in enumerate(items)])
+            message += "; pass a list with its task_id"
+        raise InvalidRequest([Violation("task_ids", cast(object, value), "type", message)])
+    return tuple([task_id_of(f"task_ids[{number}]", item) for number, item in enumerate(items)])

@@ -1,4 +1,4 @@
-"""VideoTranslate: a video, dubbed in another language."""
+"""VideoTranslate: a video dubbed in another language, and the rule of each field."""
 
 from __future__ import annotations
 
@@ -27,15 +27,19 @@ from .validators import (
 )
 
 
-def _one_language(name: str, value: object) -> Violations:
-    if isinstance(value, tuple) and len(cast(tuple[object, ...], value)) == 1:
-        return check_each(name, cast(object, value), partial(check_text, longest=100))
-    if isinstance(value, tuple):
-        many = len(cast(tuple[object, ...], value))
-        message = f"must have one language (got {many}): for_languages() makes a request for each"
-    else:
-        message = not_a_list(value)
-    return (Violation(name, value, "count", message),)
+def _check_language(name: str, value: object) -> Violations:
+    """Check that there is exactly one language, although the API takes a list.
+
+    The vendor's page shows several in one create, its skill pages allow one, so one is safe
+    (keevx-api.md, "Found later").
+    """
+    if not isinstance(value, tuple):
+        return (Violation(name, value, "count", not_a_list(value)),)
+    count = len(cast(tuple[object, ...], value))
+    if count == 1:
+        return check_each(name, cast(object, value), partial(check_text, max_length=100))
+    message = f"must have one language (got {count}): for_languages() makes a request for each"
+    return (Violation(name, cast(object, value), "count", message),)
 
 
 @frozen(kw_only=True)
@@ -45,18 +49,19 @@ class VideoTranslate(Request):
     Source: the vendor's skill pages, "video_translate".
 
     Args:
-        target_languages: one language, as ``Keevx.target_languages()`` names it.
-        video_url: the video: a URL, or a ``pathlib.Path`` that is uploaded when submitted, or an
-            earlier task that made one.
+        target_languages: a list of one language, as ``Keevx.target_languages()`` names it; see
+            ``for_languages`` for several.
+        video_url: the video: a URL, a ``pathlib.Path``, which is uploaded when the request is
+            submitted, or a ``Task`` that made a video.
         speaker_num: number of speakers; 0 to have them detected.
-        translate_audio_only: whether the lips stay as they are.
+        translate_audio_only: whether only the sound changes; False adapts the lips too.
         enable_dynamic_duration: whether the video may become longer or shorter.
-        enable_caption: whether captions are made as well, an ``.ass`` file.
+        enable_caption: whether captions are made too, as an ``.ass`` file.
         name: fewer than 100 characters.
-        callback_url: notified when the task ends.
+        callback_url: URL that Keevx notifies when the task ends.
 
     Raises:
-        InvalidRequest: with every violation.
+        InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
     """
 
     kind: ClassVar[Kind] = Kind(
@@ -69,13 +74,13 @@ class VideoTranslate(Request):
     )
     source_fields: ClassVar[tuple[str, ...]] = ("video_url",)
     rules: ClassVar[Mapping[str, Check]] = {
-        "target_languages": _one_language,
+        "target_languages": _check_language,
         "video_url": check_source,
-        "speaker_num": partial(check_minimum, low=0),
+        "speaker_num": partial(check_minimum, minimum=0),
         "translate_audio_only": check_flag,
         "enable_dynamic_duration": check_flag,
         "enable_caption": check_flag,
-        "name": partial(check_text, longest=99),
+        "name": partial(check_text, max_length=99),
         "callback_url": check_url,
     }
 
@@ -90,7 +95,7 @@ class VideoTranslate(Request):
 
     @property
     def subject(self) -> str:
-        """The language, and the name of the video or where it lies."""
+        """The language, and the name of the video or its URL."""
         return f"{self.target_languages[0]}: {self.name or self.video_url}"
 
     @classmethod
@@ -98,11 +103,11 @@ class VideoTranslate(Request):
         """Return a request for each language.
 
         Args:
-            languages: each is asked for once, however often it is named.
-            fields: the other fields, the same in all.
+            languages: a language that is listed twice makes one request.
+            fields: the other fields, the same in every request.
 
         Raises:
-            InvalidRequest: a field breaks a rule.
+            InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
         """
-        named = (languages,) if isinstance(languages, str) else dict.fromkeys(languages)
-        return [cls(target_languages=(one,), **fields) for one in named]
+        unique = (languages,) if isinstance(languages, str) else dict.fromkeys(languages)
+        return [cls(target_languages=(language,), **fields) for language in unique]

@@ -18,8 +18,9 @@ from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..models.kinds import SUFFIXES
+from ..models.outcomes import Outcome
 from ..models.request import Request
-from ..models.tasks import Outcome, Task
+from ..models.tasks import Task
 from .addresses import file_name
 
 Destination = str | os.PathLike[str]

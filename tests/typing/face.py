@@ -70,8 +70,8 @@ def requests() -> None:
     assert_type(request.model, str)
     assert_type(ImageToVideo.from_dict(request.to_dict()), ImageToVideo)
     request.prompt = "Another"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
-    ImageToVideo(model="V")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    ImageToVideo("V")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ImageToVideo(model="V")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo("V")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 async def one(request: ImageToVideo) -> None:

@@ -8,17 +8,17 @@ from typing import Any, Literal, TypedDict, Unpack, assert_type
 
 import attrs
 
-from keevx_async import MODELS, ImageToVideo, ModelRules
+from keevx_async import MODELS, ImageToVideo, ModelRules, Task
 
 URL = "https://example.com/start.jpg"
 
 
-class Free(TypedDict):
+class Common(TypedDict):
     prompt: str
     aspect_ratio: Literal["16:9", "9:16"]
 
 
-class Most(Free):
+class Row(Common):
     aspect_resolution: Literal["720p"]
 
 
@@ -28,83 +28,93 @@ class Square(TypedDict):
     aspect_resolution: Literal["720p"]
 
 
-def good(**free: Unpack[Free]) -> None:
-    v = ImageToVideo(model="V", aspect_resolution="4k", duration=6, image_url=URL, **free)
+def good(task: Task, **common: Unpack[Common]) -> None:
+    v = ImageToVideo.V(aspect_resolution="4k", duration=6, image_url=URL, **common)
     assert_type(v, ImageToVideo)
-    ImageToVideo(
-        model="V",
+    ImageToVideo.V(
         aspect_resolution="1080p",
         duration=4,
         image_url=Path("start.jpg"),
-        end_image_url=URL,
-        reference_images=[URL, Path("b.jpg")],
+        end_image_url=task,
+        reference_images=[URL, Path("b.jpg"), task],
         generate_audio=True,
         generate_count=4,
         callback_url=URL,
-        **free,
+        **common,
     )
     one, two = [URL], (Path("a.jpg"), Path("b.jpg"))
-    ImageToVideo(model="V", aspect_resolution="720p", duration=8, reference_images=one, **free)
-    ImageToVideo(model="KL", aspect_resolution="1080p", duration=10, reference_images=two, **free)
-    ImageToVideo(model="KL", aspect_resolution="720p", duration=5, reference_images=one, **free)
-    ImageToVideo(model="S", aspect_resolution="720p", duration=12, image_url=URL, **free)
+    ImageToVideo.V(aspect_resolution="720p", duration=8, reference_images=one, **common)
+    ImageToVideo.KL(aspect_resolution="1080p", duration=10, reference_images=two, **common)
+    ImageToVideo.KL(aspect_resolution="720p", duration=5, reference_images=one, **common)
+    ImageToVideo.S(aspect_resolution="720p", duration=12, image_url=URL, **common)
 
 
-def bad_durations(**most: Unpack[Most]) -> None:
-    ImageToVideo(model="V", duration=5, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=4, reference_images=[URL], **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="KL", duration=8, reference_images=[URL], **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration=6, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration="4", image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+def bad_durations(seconds: int, **row: Unpack[Row]) -> None:
+    ImageToVideo.V(duration=5, image_url=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.V(duration=seconds, image_url=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.KL(duration=8, reference_images=[URL], **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.S(duration=6, image_url=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.S(duration="4", image_url=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def bad_resolutions(**free: Unpack[Free]) -> None:
-    ImageToVideo(model="V", aspect_resolution="480p", duration=4, image_url=URL, **free)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="KL", aspect_resolution="4k", duration=5, reference_images=[URL], **free)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", aspect_resolution="1080p", duration=4, image_url=URL, **free)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+def bad_resolutions(**common: Unpack[Common]) -> None:
+    ImageToVideo.V(aspect_resolution="480p", duration=4, image_url=URL, **common)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.KL(aspect_resolution="4k", duration=5, reference_images=[URL], **common)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.S(aspect_resolution="1080p", duration=4, image_url=URL, **common)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def bad_images(**most: Unpack[Most]) -> None:
-    ImageToVideo(model="V", duration=8, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    ImageToVideo(model="V", duration=8, reference_images=[URL], end_image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=8, reference_images=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=8, image_url=b"", **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="KL", duration=5, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    ImageToVideo(model="KL", duration=5, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="KL", duration=5, image_url=URL, reference_images=[URL], **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration=4, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    ImageToVideo(model="S", duration=4, image_url=None, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration=4, image_url=URL, end_image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration=4, image_url=URL, reference_images=[URL], **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+def bad_images(**row: Unpack[Row]) -> None:
+    ImageToVideo.V(duration=8, reference_images=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.V(duration=8, image_url=b"", **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.KL(duration=5, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.KL(duration=5, image_url=URL, reference_images=[URL], **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.S(duration=4, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.S(duration=4, image_url=None, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.S(duration=4, image_url=URL, end_image_url=URL, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.S(duration=4, image_url=URL, reference_images=[URL], **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
-def bad_others(**most: Unpack[Most]) -> None:
-    ImageToVideo(model="X", duration=4, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="S", duration=4, image_url=URL, generate_audio=True, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=4, image_url=URL, generate_count="2", **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=4, image_url=URL, seed=1, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-    ImageToVideo(model="V", duration=4, image_url=URL)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+def bad_others(**row: Unpack[Row]) -> None:
+    ImageToVideo.X(duration=4, image_url=URL, **row)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    ImageToVideo.V("A kite", "16:9", "720p", 4)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.V(model="V", duration=4, image_url=URL, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.KL(duration=5, reference_images=[URL], generate_audio=True, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.S(duration=4, image_url=URL, generate_audio=True, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo.V(duration=4, image_url=URL, generate_count=5, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo.V(duration=4, image_url=URL)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     square = Square(prompt="A kite", aspect_ratio="1:1", aspect_resolution="720p")
-    ImageToVideo(model="S", duration=4, image_url=URL, **square)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    ImageToVideo.S(duration=4, image_url=URL, **square)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def narrowed(start: str | None, seconds: Literal[4, 8], **most: Unpack[Most]) -> None:
-    ImageToVideo(model="S", duration=seconds, image_url=URL, **most)
+def narrowed(start: str | None, seconds: Literal[4, 8], **row: Unpack[Row]) -> None:
+    ImageToVideo.S(duration=seconds, image_url=URL, **row)
     for each in (4, 6, 8):
-        ImageToVideo(model="V", duration=each, image_url=URL, **most)
-    # Whatever start is, 8 seconds and a reference are right.
-    ImageToVideo(model="V", duration=8, image_url=start, reference_images=[URL], **most)
+        ImageToVideo.V(duration=each, image_url=URL, **row)
+    ImageToVideo.V(duration=8, image_url=start, reference_images=[URL], **row)
 
 
-def of_plain_types(model: str, seconds: int, row: dict[str, Any], **most: Unpack[Most]) -> None:
-    """What a file or a form holds is not known before it runs; it comes in by a mapping."""
-    ImageToVideo(model=model, duration=4, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    ImageToVideo(model="V", duration=seconds, image_url=URL, **most)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+def of_plain_types(model: str, resolution: str, seconds: int, row: dict[str, Any]) -> None:
+    """The plain constructor takes what a bulk program holds: any str and any int."""
+    made = ImageToVideo(
+        model=model,
+        prompt="A kite",
+        aspect_ratio="16:9",
+        aspect_resolution=resolution,
+        duration=seconds,
+        image_url=URL,
+    )
+    assert_type(made, ImageToVideo)
     assert_type(ImageToVideo(**row), ImageToVideo)
     assert_type(ImageToVideo.from_dict(row), ImageToVideo)
-    ImageToVideo.from_dict({"model": model, "duration": seconds, "image_url": URL, **most})
     MODELS["F"] = ModelRules(resolutions=("720p",), durations=(3,))
-    ImageToVideo.from_dict({"model": "F", "duration": 3, "image_url": Path("a.jpg"), **most})
+
+
+def bad_plain(**row: Unpack[Row]) -> None:
+    ImageToVideo(model="V", duration="4", image_url=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo(model="V", duration=8, reference_images=URL, **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo(model="V", duration=8, image_url=b"", **row)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ImageToVideo(model="V", duration=4, seed=1, **row)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ImageToVideo(model="V", duration=4, image_url=URL)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def copies(request: ImageToVideo) -> None:

@@ -17,9 +17,9 @@ from keevx_async import ImageToVideo
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.models.outcomes import Outcome
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
-from keevx_async.models.tasks import Outcome
 
 from ..input.prompts import describe_fault, with_paths
 from ..input.sources import working_folder

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from keevx_async.errors import SubmissionUncertain
 from keevx_async.events import Ended, Event, Paused, Polled, Submitted
-from keevx_async.models.tasks import FAILED_STATUSES, RESUMABLE_ERRORS, SUCCEEDED
+from keevx_async.models.outcomes import RESUMABLE_ERRORS
+from keevx_async.models.tasks import FAILED_STATUSES, SUCCEEDED
 
 WINDOW = 30
 """Seconds over which the rate is taken: a run is slow at its start and at its end."""

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from keevx_async.errors import TaskFailed
 from keevx_async.events import Ended, Event, Submitted
+from keevx_async.models.outcomes import Outcome
 from keevx_async.models.request import Request
-from keevx_async.models.tasks import Outcome
 
 from ..input.prompts import Job
 from .console import printable

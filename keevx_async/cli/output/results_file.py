@@ -10,8 +10,8 @@ from typing import IO, Any, cast
 
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal.protocol import first_attempt_key
+from keevx_async.models.outcomes import Outcome
 from keevx_async.models.request import Request
-from keevx_async.models.tasks import Outcome
 
 from ..input.prompts import Job
 from .counters import status_of
