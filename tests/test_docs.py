@@ -170,6 +170,12 @@ def test_every_error_has_its_row() -> None:
     assert told == {one.__name__ for one in errors} - {"KeevxError"}
 
 
+def test_the_reference_lists_every_exported_name_once() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: keevx_async\.([A-Z]\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(keevx_async.__all__)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "faults"),
     [
