@@ -207,7 +207,7 @@ def test_a_name_that_the_reference_does_not_show_is_found(
 
 def test_a_warning_in_passing_is_found() -> None:
     said = "griffe: x.py:1: No type or annotation\nNo issues found\n"
-    assert list(build.warnings(said)) == ["warned: griffe: x.py:1: No type or annotation"]
+    assert list(build.warnings(said)) == ["warning: griffe: x.py:1: No type or annotation"]
 
 
 def test_the_picture_names_no_machine_and_loads_nothing() -> None:
