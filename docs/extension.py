@@ -1,4 +1,4 @@
-"""The site's Markdown extension: replaces a page's placeholders by the tables of ``docs.tables``."""
+"""The site's Markdown extension: fills in the tables of ``docs.tables``."""
 
 from __future__ import annotations
 
