@@ -1,4 +1,4 @@
-"""The site's Markdown extension: puts the tables of ``docs.tables`` where a page marks them."""
+"""The site's Markdown extension: fills in the tables of ``docs.tables``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .tables import filled
 
 
 class Tables(Preprocessor):
-    """Replaces each mark by its table."""
+    """Replaces each placeholder by its table."""
 
     def run(self, lines: list[str]) -> list[str]:
-        """Return the page's lines with its tables."""
+        """Return the page's lines with the tables filled in."""
         return list(filled(lines))
 
 
@@ -20,10 +20,10 @@ class TablesExtension(Extension):
     """Registers Tables."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - Markdown's own name
-        """Have the tables made before anything else reads the page."""
+        """Fill in the tables before any other extension reads the page."""
         md.preprocessors.register(Tables(md), "keevx_tables", 100)
 
 
 def makeExtension(**_: object) -> TablesExtension:  # noqa: N802 - Markdown's own name
-    """Return the extension, as Markdown asks for it."""
+    """Return the extension; Markdown calls this by name."""
     return TablesExtension()

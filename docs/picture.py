@@ -1,6 +1,6 @@
-"""Takes the picture of a run, ``docs/demo.svg``: ``python -m docs.picture``.
+"""Draw a run as ``docs/demo.svg``: ``python -m docs.picture``.
 
-It runs ``keevx demo`` in an empty folder and draws what it printed.
+It runs ``keevx demo`` in an empty folder and draws what the command printed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WIDTH = 98
 
 
 def main() -> None:
-    """Run it and keep the picture."""
+    """Run the demo and save the picture."""
     command = [sys.executable, "-m", "keevx_async.cli", "demo"]
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
@@ -28,12 +28,12 @@ def main() -> None:
 
 
 def drawn(text: str) -> str:
-    """Return a terminal that shows the text, as SVG."""
+    """Return an SVG of a terminal that shows the text."""
     with Path("/dev/null").open("w") as nowhere:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True)
         console.print(Text.from_ansi(text.rstrip()), highlight=False)
         picture = console.export_svg(title="keevx demo", theme=MONOKAI, unique_id="keevx-demo")
-    # Rich names a font on a CDN; the reader's own will do.
+    # Rich refers to a font on a CDN; the reader's own font is used instead.
     return re.sub(r"\s*@font-face \{.*?\}", "", picture, flags=re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Tables of the site that are made from the package, so that they cannot drift from it."""
+"""The site's tables that are made from the package, so that the two cannot disagree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = (
 
 
 def models(rules: Mapping[str, ModelRules] = MODELS) -> list[str]:
-    """Return the lines of the constraints table: a row for each model."""
+    """Return the lines of the models table, one row per model."""
     rows = [HEAD, tuple("---" for _ in HEAD), *(_row(*item) for item in rules.items())]
     return [f"| {' | '.join(row)} |" for row in rows]
 
@@ -48,8 +48,8 @@ def _durations(rules: ModelRules) -> str:
 def _references(rules: ModelRules) -> str:
     if not rules.max_references:
         return "unused"
-    least = 1 if rules.start_frame == "unused" else 0
-    return f"{least} to {rules.max_references}"
+    minimum = 1 if rules.start_frame == "unused" else 0
+    return f"{minimum} to {rules.max_references}"
 
 
 def _list(values: Iterable[object]) -> str:
@@ -60,6 +60,6 @@ TABLES = {"{{ models }}": models}
 
 
 def filled(lines: Iterable[str]) -> Iterator[str]:
-    """Yield a page's lines, each mark of a table replaced by the table."""
+    """Yield a page's lines, with each placeholder replaced by its table."""
     for line in lines:
         yield from TABLES[line]() if line in TABLES else (line,)

@@ -170,6 +170,12 @@ def test_every_error_has_its_row() -> None:
     assert told == {one.__name__ for one in errors} - {"KeevxError"}
 
 
+def test_the_reference_lists_every_exported_name_once() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^::: keevx_async\.([A-Z]\w+)$", page, re.MULTILINE)
+    assert sorted(listed) == sorted(keevx_async.__all__)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "faults"),
     [
@@ -201,7 +207,7 @@ def test_a_name_that_the_reference_does_not_show_is_found(
 
 def test_a_warning_in_passing_is_found() -> None:
     said = "griffe: x.py:1: No type or annotation\nNo issues found\n"
-    assert list(build.warnings(said)) == ["warned: griffe: x.py:1: No type or annotation"]
+    assert list(build.warnings(said)) == ["warning: griffe: x.py:1: No type or annotation"]
 
 
 def test_the_picture_names_no_machine_and_loads_nothing() -> None:

@@ -102,9 +102,7 @@ async def test_the_same_order_twice_at_once_and_again_is_paid_once(
 
 
 @pytest.mark.asyncio
-async def test_what_cannot_be_is_answered_with_what_to_mend(
-    emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_bad_order_is_answered_with_what_to_fix(emulator: Emulator, tmp_path: Path) -> None:
     emulator.faults = Faults(refuse={"bad"}, refuse_status=400, refuse_code=100001)
     async with serving(emulator, tmp_path) as caller:
         refused = await caller.order("order-1", "bad")
@@ -117,7 +115,7 @@ async def test_what_cannot_be_is_answered_with_what_to_mend(
         assert [one[0] for one in answers] == [502, 500, 422, 422, 404]
         assert "of someone else" not in repr(taken)
         assert "duration" in invalid[1]["detail"]
-        assert local[1]["detail"] == "images are given by URL here"
+        assert local[1]["detail"] == "images must be URLs"
     assert emulator.creates == {"of someone else": 1}
 
 
@@ -182,7 +180,7 @@ async def a_process(emulator: Emulator, folder: Path) -> AsyncGenerator[tuple[An
 
 @pytest.mark.slow
 @pytest.mark.asyncio
-async def test_told_to_stop_it_loses_no_create_in_flight_and_begins_none(
+async def test_a_stopped_service_loses_no_create_in_flight_and_starts_none(
     emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.faults.latency = 1.0

@@ -1,4 +1,4 @@
-"""Structured logs of what a client does: Keevx(on_event=log_event).
+"""Structured logs of a client's events: Keevx(on_event=log_event).
 
 pip install keevx_async structlog
 """
@@ -13,7 +13,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
 
 
 def log_event(event: Event) -> None:
-    """Write one line: what a person must look at as a warning, polls for debugging only."""
+    """Write one line: a warning if a person must look at it, polls at debug level."""
     match event:
         case Polled():
             log.debug("polled", task_id=event.task_id, status=event.status)
@@ -34,6 +34,6 @@ def log_event(event: Event) -> None:
 
 
 def ended(event: Ended) -> dict[str, Any]:
-    """Return what a line says of a task's end; its URL is a key to the video, and stays out."""
+    """Return the fields for a task's end, without its URL: whoever has it can open the video."""
     task = event.task
     return {"task_id": task.task_id, "status": task.status, "error": task.error_message or None}

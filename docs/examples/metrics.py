@@ -1,4 +1,4 @@
-"""Prometheus figures of what a client does: Keevx(on_event=Metrics(REGISTRY)).
+"""Prometheus metrics of a client's events: Keevx(on_event=Metrics(REGISTRY)).
 
 pip install keevx_async prometheus-client
 """
@@ -17,8 +17,8 @@ class Metrics:
     """The ``on_event`` hook of one client.
 
     Args:
-        registry: where the figures are collected from.
-        clock: tells the time in seconds.
+        registry: where Prometheus collects the metrics from.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -26,20 +26,18 @@ class Metrics:
     ) -> None:
         self._clock = clock
         self._began: dict[str, float] = {}
-        self._events = Counter(
-            "keevx_events", "What happened, by kind of event.", ["event"], registry=registry
-        )
+        self._events = Counter("keevx_events", "Events, by type.", ["event"], registry=registry)
         self._ended = Histogram(
             "keevx_task_seconds",
-            "From a create's answer until its task was seen to have ended.",
+            "From a create's answer until its task was seen to have ended, in seconds.",
             ["status"],
             buckets=MINUTES,
             registry=registry,
         )
-        under_way = Gauge(
-            "keevx_tasks_in_flight", "Created in this process, not seen to end.", registry=registry
+        in_flight = Gauge(
+            "keevx_tasks_in_flight", "Created by this process, not yet ended.", registry=registry
         )
-        under_way.set_function(lambda: len(self._began))
+        in_flight.set_function(lambda: len(self._began))
 
     def __call__(self, event: Event) -> None:
         """Count an event."""

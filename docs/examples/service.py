@@ -5,8 +5,8 @@
     export KEEVX_API_KEY=… CALLBACK_URL=https://you.example/keevx CALLBACK_SECRET=…
     python service.py
 
-A create is paid. So whoever asks for one names it (``Idempotency-Key``), the journal remembers
-the name, and when the service is told to stop, creates in flight are answered and none begins.
+A create is paid. So every order carries an ``Idempotency-Key``, and the journal remembers it. On
+SIGTERM, creates in flight still get their answers, and no new one starts.
 """
 
 import asyncio
@@ -47,19 +47,19 @@ from keevx_async.events import Event
 log = logging.getLogger("videos")
 router = APIRouter()
 
-GRACE = 40  # seconds for creates in flight: a little more than RetryPolicy.grace
+GRACE = 40  # seconds for creates in flight: more than RetryPolicy.grace
 STATUS = {
     InvalidRequest: 422,
     NotFoundError: 404,
     ConfigurationError: 503,  # the client was closed: the service is stopping
-    SubmissionUncertain: 504,  # asked again, with the same key: never sent twice
+    SubmissionUncertain: 504,  # repeat it with the same key: it is never sent twice
     JournalError: 500,
     KeevxError: 502,
 }
 
 
 class Studio:
-    """The process's one client, and what goes on in the background for each submission."""
+    """The process's one client, and a background download for each task."""
 
     def __init__(self, keevx: Keevx, background: asyncio.TaskGroup, folder: Path) -> None:
         self.keevx = keevx
@@ -68,30 +68,30 @@ class Studio:
         self._following: set[str] = set()
 
     async def submit(self, request: ImageToVideo, key: str) -> Submission:
-        """Make one paid create, or find the one that was made under this key."""
+        """Submit one paid create, or return the one that this key already has."""
         submission = await self.keevx.submit(request, key=key)
         self.follow(submission.task_ids)
         return submission
 
     def follow(self, task_ids: Iterable[str]) -> None:
-        """Have tasks waited for and their videos brought home, each once."""
+        """Wait for tasks and download their videos in the background, each once."""
         for task_id in set(task_ids) - self._following:
             self._following.add(task_id)
-            self._background.create_task(self._bring_home(task_id))
+            self._background.create_task(self._download(task_id))
 
-    async def _bring_home(self, task_id: str) -> None:
+    async def _download(self, task_id: str) -> None:
         target = self._folder / f"{task_id}.mp4"
         try:
             task = await self.keevx.wait(task_id)
             await self.keevx.download(task, target, overwrite=True)
         except KeevxError as error:
-            log.warning("%s is not at home: %s", task_id, error)
+            log.warning("could not download %s: %s", task_id, error)
         finally:
             self._following.discard(task_id)
 
 
 async def unfinished(journal: Journal) -> AsyncIterator[str]:
-    """Yield the tasks of earlier runs that had not ended, or whose videos are not at home."""
+    """Yield the tasks of earlier runs that had not ended or were not downloaded."""
     async for entry in journal.entries():
         for task_id in entry.task_ids:
             record = await journal.find_task(task_id)
@@ -100,33 +100,33 @@ async def unfinished(journal: Journal) -> AsyncIterator[str]:
 
 
 @contextmanager
-def told_to_stop(stop: Callable[[], object]) -> Generator[None]:
-    """Call stop as soon as the process is told to end; uvicorn tells its lifespan last."""
+def call_on_stop(stop: Callable[[], object]) -> Generator[None]:
+    """Call stop as soon as a signal ends the process; uvicorn ends the lifespan only later."""
     loop = asyncio.get_running_loop()
-    others = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def told(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop)
-        if callable(server := others[signal.Signals(number)]):
-            server(number, frame)
+        if callable(handler := previous[signal.Signals(number)]):
+            handler(number, frame)
 
-    for number in others:
-        signal.signal(number, told)
+    for number in previous:
+        signal.signal(number, on_signal)
     try:
         yield
     finally:
-        for number, server in others.items():
-            signal.signal(number, server)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def create_app(keevx: Keevx, journal: Journal, receiver: CallbackReceiver, folder: Path) -> FastAPI:
     """Return the service.
 
     Args:
-        keevx: the client; it is closed when the service ends.
-        journal: the client's.
-        receiver: the client's; its URL's path is served here.
-        folder: where the videos go.
+        keevx: the client; it is closed when the service stops.
+        journal: the client's journal.
+        receiver: the client's receiver; its URL's path is served here.
+        folder: where the videos are saved.
     """
 
     @asynccontextmanager
@@ -134,9 +134,9 @@ def create_app(keevx: Keevx, journal: Journal, receiver: CallbackReceiver, folde
         async with journal, keevx, asyncio.TaskGroup() as background:
             app.state.studio = studio = Studio(keevx, background, folder)
             studio.follow([task_id async for task_id in unfinished(journal)])
-            with told_to_stop(lambda: background.create_task(keevx.close())):
+            with call_on_stop(lambda: background.create_task(keevx.close())):
                 yield
-            await keevx.close()  # ends the waits, and so the background
+            await keevx.close()  # ends the waits, and so the background tasks
 
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)
@@ -149,46 +149,46 @@ def create_app(keevx: Keevx, journal: Journal, receiver: CallbackReceiver, folde
 async def submit(
     request: Request, body: dict[str, Any], idempotency_key: Annotated[str, Header()]
 ) -> dict[str, Any]:
-    """Submit; answers as soon as the ids are known, and on disk."""
+    """Submit an order; answer as soon as its ids are on disk."""
     studio: Studio = request.app.state.studio
-    ordered = ImageToVideo.from_dict(body)
-    if ordered.local_files():  # a path in a stranger's JSON names a file of this machine's
-        raise HTTPException(422, "images are given by URL here")
-    submission = await studio.submit(ordered, idempotency_key)
+    order = ImageToVideo.from_dict(body)
+    if order.local_files():  # a path in a stranger's JSON would upload a file of this machine
+        raise HTTPException(422, "images must be URLs")
+    submission = await studio.submit(order, idempotency_key)
     return {"key": submission.key, "task_ids": submission.task_ids}
 
 
 @router.get("/videos/{task_id}")
 async def status(request: Request, task_id: str) -> dict[str, Any]:
-    """Tell how a task stands."""
+    """Return a task's status."""
     studio: Studio = request.app.state.studio
     return attrs.asdict(await studio.keevx.status(task_id))
 
 
 @router.get("/metrics")
-async def figures() -> Response:
-    """Tell Prometheus."""
+async def metrics() -> Response:
+    """Serve Prometheus."""
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer for an error of keevx_async: the nearest of its classes says with which status."""
-    code = next(STATUS[one] for one in type(error).__mro__ if one in STATUS)
+    """Answer an error of keevx_async; its nearest class in STATUS decides the HTTP status."""
+    code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     detail = str(error)
-    if isinstance(error, JournalError):  # it may quote a request of someone else's
+    if isinstance(error, JournalError):  # it may quote someone else's request
         log.error("%s", error)
-        detail = "the journal says no; is the key taken by another request?"
+        detail = "refused by the journal: is the key taken by another request?"
     return JSONResponse({"error": type(error).__name__, "detail": detail}, code)
 
 
 def main() -> None:
-    """Serve, as the environment says."""
+    """Serve, configured by the environment."""
     trace_exchanges()
-    measure = Metrics(REGISTRY)
+    count = Metrics(REGISTRY)
 
     def on_event(event: Event) -> None:
         log_event(event)
-        measure(event)
+        count(event)
 
     receiver = CallbackReceiver(os.environ["CALLBACK_URL"], secret=os.environ["CALLBACK_SECRET"])
     journal = Journal(os.environ.get("JOURNAL", "videos.db"))

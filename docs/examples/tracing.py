@@ -1,4 +1,4 @@
-"""OpenTelemetry: a span for every exchange with Keevx, and nothing secret in any.
+"""OpenTelemetry: a span for every exchange with Keevx, without secrets.
 
 pip install keevx_async opentelemetry-sdk opentelemetry-instrumentation-aiohttp-client
 """
@@ -12,10 +12,10 @@ HEADER = "http.request.header.authorization"
 
 
 def trace_exchanges(provider: TracerProvider | None = None) -> None:
-    """Have every aiohttp session opened from now on traced; call it once, at the start.
+    """Trace every aiohttp session opened from now on; call it once, at start-up.
 
     Args:
-        provider: by default the global one.
+        provider: the global one by default.
     """
     AioHttpClientInstrumentor().instrument(
         tracer_provider=provider, url_filter=without_query, request_hook=hide_key
@@ -23,10 +23,10 @@ def trace_exchanges(provider: TracerProvider | None = None) -> None:
 
 
 def without_query(url: URL) -> str:
-    """Return the URL without what may be a signature."""
+    """Return the URL without its query, which may be a signature."""
     return str(url.with_query(None))
 
 
 def hide_key(span: Span, _: aiohttp.TraceRequestStartParams) -> None:
-    """Cover the API key, should the environment ask for headers to be captured."""
+    """Mask the API key, in case the environment asks for headers to be captured."""
     span.set_attribute(HEADER, ["[REDACTED]"])

@@ -1,4 +1,4 @@
-"""Postcards that move: each order is one paid video, however often it is asked for."""
+"""Postcards that move: each order is one paid video, however often it is delivered."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ from keevx_async import ImageToVideo, Keevx
 
 
 async def deliver(order: str, picture_url: str, text: str, folder: Path) -> Path:
-    """Make an order's video, or find the one that was made, and return its file.
+    """Make an order's video and return its file; an order that was made before is not paid again.
 
     Args:
-        order: the order's number, which stands for the create in the journal.
+        order: the order's number, which is the create's key in the journal.
         picture_url: the postcard's picture.
-        text: what is to happen in it.
-        folder: where the video and the journal go.
+        text: what happens in the video.
+        folder: where the video and the journal are saved.
 
     Raises:
-        SubmissionUncertain: the create's answer was lost; look before you order anew.
+        SubmissionUncertain: the create's answer was lost; look at your account before you reorder.
         APIError: Keevx refused the order.
         TaskFailed: Keevx could not make the video.
     """

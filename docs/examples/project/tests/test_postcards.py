@@ -1,6 +1,6 @@
 """Run against keevx_async's emulator: no key, no network, no money.
 
-The fixture comes with keevx_async. While it runs, Keevx() talks to it.
+The fixture comes with keevx_async. While it is active, Keevx() talks to the emulator.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ async def test_an_order_brings_its_video(keevx_emulator: Emulator, tmp_path: Pat
     assert path.read_bytes() == keevx_emulator.video(task_id)
 
 
-async def test_an_order_asked_for_twice_is_paid_once(
+async def test_an_order_delivered_twice_is_paid_once(
     keevx_emulator: Emulator, tmp_path: Path
 ) -> None:
     first = await deliver("order-1", PICTURE, "waves roll in", tmp_path)
