@@ -7,7 +7,7 @@ PIP    := 'pip>=25.1'
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test unit lint types docs build smoke floors bench format clean
+.PHONY: help demo test unit lint types docs build smoke floors bench figures format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1 	/p' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ floors:  ## the smoke tests with each dependency at the lowest version that pypr
 
 bench: $(VENV)/.bench  ## the figures of benchmarks/, against peers in their own environment (ARGS=--quick)
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+figures: $(VENV)/.cli  ## how the source stands: files a submit enters, helpers, docstrings, names, lines (ARGS=-v: which)
+	$(BIN)/python -m benchmarks.figures $(ARGS)
 
 format: $(VENV)/.lint  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
