@@ -263,5 +263,5 @@ def test_after_its_end_it_looks_no_more(bars: Bars) -> None:
 
 
 def test_what_is_no_fan_out_is_refused() -> None:
-    with pytest.raises(TypeError, match="submit_many or generate_many returns .got a list"):
+    with pytest.raises(TypeError, match=r"submit_many or generate_many returns \(got a list"):
         progress([1, 2])  # type: ignore[arg-type]  # the mistake this is about
