@@ -1,6 +1,7 @@
 """keevx_async: an asyncio-first SDK for the Keevx image-to-video API.
 
-Making and checking an ImageToVideo imports no more than that takes: all else comes when named.
+``from keevx_async import Keevx, ImageToVideo`` is the usual beginning. Importing the package loads
+only the errors and ImageToVideo; every other name is loaded when it is first used.
 """
 
 from importlib import import_module

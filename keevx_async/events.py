@@ -1,4 +1,7 @@
-"""What a client tells its ``on_event`` hook: small typed facts, as they happen."""
+"""The events that a client passes to its ``on_event`` hook, as they happen.
+
+All are frozen, and can be matched by position: ``case Submitted(key, task_ids)``.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,22 @@ from attrs import frozen
 from .errors import ConfigurationError, KeevxError
 from .models.tasks import Task
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.client")
 
 
 @frozen
 class Event:
-    """Something happened."""
+    """The base of all events. Match on the subclasses; later versions may add some."""
 
 
 @frozen
 class Submitted(Event):
-    """A create was accepted, in this run: ``key`` and the ``task_ids`` it was given."""
+    """Keevx accepted a create in this run. Ids from an earlier run's journal make no event.
+
+    Attributes:
+        key: the key of the create.
+        task_ids: the ids of its tasks.
+    """
 
     key: str
     task_ids: tuple[str, ...]
@@ -29,7 +37,12 @@ class Submitted(Event):
 
 @frozen
 class Uncertain(Event):
-    """A create's answer was lost: its ``key``, and the ``reason``."""
+    """The answer to a create was lost: it may have been paid, and is not sent again.
+
+    Attributes:
+        key: the key of the create.
+        reason: what arrived instead of an answer.
+    """
 
     key: str
     reason: str
@@ -37,7 +50,12 @@ class Uncertain(Event):
 
 @frozen
 class Refused(Event):
-    """A create made no task, for good: its ``key``, and the ``error`` that the caller gets."""
+    """A create was refused for good: it made no task, and nothing was paid.
+
+    Attributes:
+        key: the key of the create.
+        error: what the caller's ``submit`` raises, or the outcome's error.
+    """
 
     key: str
     error: KeevxError
@@ -45,7 +63,13 @@ class Refused(Event):
 
 @frozen
 class Retrying(Event):
-    """Attempt number ``attempt`` failed with ``error``; the next begins in ``delay`` seconds."""
+    """An attempt failed in a way that may pass; another follows.
+
+    Attributes:
+        attempt: the number of the attempt that failed, from 1.
+        delay: seconds until the next.
+        error: why it failed.
+    """
 
     attempt: int
     delay: float
@@ -54,14 +78,23 @@ class Retrying(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx said 429: all creates are held, for ``seconds`` as far as is known now."""
+    """Keevx answered 429: all creates of the client are held back.
+
+    Attributes:
+        seconds: for how long, by what is known now. Another 429 may extend it.
+    """
 
     seconds: float
 
 
 @frozen
 class Polled(Event):
-    """A status query about ``task_id`` was answered with ``status``."""
+    """A status query was answered.
+
+    Attributes:
+        task_id: the task.
+        status: its status, as received.
+    """
 
     task_id: str
     status: str
@@ -69,25 +102,35 @@ class Polled(Event):
 
 @frozen
 class Ended(Event):
-    """A ``task`` that was waited for has ended, either way."""
+    """A task that was waited for has ended, with a result or without.
+
+    Attributes:
+        task: its last snapshot.
+    """
 
     task: Task
 
 
 Emit = Callable[[Event], None]
+"""A guarded hook: the client calls it without looking for errors."""
 
 
 def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
-    """Return a hook whose failure is logged and harms nothing.
+    """Return a hook that never raises: what the caller's hook raises is logged.
+
+    Args:
+        hook: a plain function, called on the event loop; it should return quickly.
 
     Raises:
-        ConfigurationError: it is no plain function, so that nobody would run it.
+        ConfigurationError: hook cannot be called, or is a coroutine function, which nothing would
+            await.
     """
     if hook is None:
         return None
     if not callable(hook) or iscoroutinefunction(hook):
         raise ConfigurationError(
-            f"on_event is {hook!r}; give a plain function, which may put events in a queue"
+            f"on_event must be a plain function (got {hook!r})",
+            hint="To handle events in a coroutine, let the function put them in a queue",
         )
 
     def emit(event: Event) -> None:

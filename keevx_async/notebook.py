@@ -1,4 +1,4 @@
-"""Progress of a fan-out, in a notebook or a terminal.
+"""A progress bar for a fan-out, in a notebook or a terminal.
 
 ``fan = await progress(keevx.generate_many(requests))``, or ``async for outcome in progress(fan):``.
 """
@@ -23,33 +23,37 @@ except ModuleNotFoundError:  # without the extra there are plain lines
 else:
     make_bar = tqdm
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.client")
 
 
 def progress(fan: FanOut, *, total: int | None = None) -> Progress:
-    """Show how a fan-out goes, while it is awaited or iterated over.
+    """Show the progress of a fan-out while it is awaited or iterated over.
 
-    The bar is tqdm's (in a notebook a widget) where the extra ``keevx_async[notebook]`` is
-    installed; else a line is written to stderr now and then.
+    With the extra ``keevx_async[notebook]`` the bar is tqdm's, a widget in notebooks. Without it,
+    a line is written to stderr every ten seconds. The display never delays or fails the fan-out.
 
     Args:
         fan: what ``submit_many`` or ``generate_many`` returned.
-        total: items expected; by default the input's length, where it is a list or the like.
+        total: the expected number of items; by default the length of the input, if it has one.
 
     Raises:
         TypeError: fan is something else.
     """
     if not isinstance(cast(object, fan), FanOut):
         kind = type(fan).__name__
-        raise TypeError(f"progress() takes what submit_many or generate_many return, not a {kind}")
+        raise TypeError(
+            f"progress() needs what submit_many or generate_many returns (got a {kind})"
+        )
     return Progress(fan, fan.counts.total if total is None else total)
 
 
 class Progress:
-    """A fan-out that shows how it goes: awaitable and iterable as the fan-out itself.
+    """A fan-out with a progress display: awaitable and iterable like the fan-out itself.
+
+    Cancelling it cancels the fan-out.
 
     Attributes:
-        fan: the fan-out, whose lists stay readable after cancellation.
+        fan: the fan-out; its lists stay readable after cancellation.
     """
 
     def __init__(self, fan: FanOut, total: int | None) -> None:
@@ -57,23 +61,20 @@ class Progress:
         self._total = total
 
     def __await__(self) -> Generator[Any, None, FanOut]:
-        return self._complete().__await__()
-
-    async def _complete(self) -> FanOut:
-        with _Shown(self.fan.counts, self._total):
-            return await self.fan
+        with _Display(self.fan.counts, self._total):
+            return (yield from self.fan.__await__())
 
     async def __aiter__(self) -> AsyncGenerator[Outcome]:
-        with _Shown(self.fan.counts, self._total):
+        with _Display(self.fan.counts, self._total):
             async with aclosing(aiter(self.fan)) as outcomes:
                 async for outcome in outcomes:
                     yield outcome
 
 
 class _View(Protocol):
-    """Where counts are shown, every so many seconds."""
+    """Displays counts, every ``interval`` seconds."""
 
-    every: float
+    interval: float
 
     def show(self, counts: Counts) -> None: ...
 
@@ -81,39 +82,39 @@ class _View(Protocol):
 
 
 class _Bar:
-    every = 0.25
+    interval = 0.25
 
     def __init__(self, bar: tqdm[Any]) -> None:
         self._bar = bar
-        self._told = ""
+        self._text = ""
 
     def show(self, counts: Counts) -> None:
-        if self._told != (told := str(counts)):
-            self._told, self._bar.n = told, counts.ended
-            self._bar.set_postfix_str(told)
+        if self._text != (text := str(counts)):
+            self._text, self._bar.n = text, counts.ended
+            self._bar.set_postfix_str(text)
 
     def close(self) -> None:
         self._bar.close()
 
 
 class _Lines:
-    every = 10.0
+    interval = 10.0
 
     def __init__(self, total: int | None) -> None:
         self._of = "" if total is None else f" of {total}"
-        self._told = ""
+        self._text = ""
 
     def show(self, counts: Counts) -> None:
-        if self._told != (told := f"keevx: {counts.ended}{self._of} ended: {counts}"):
-            self._told = told
-            print(told, file=sys.stderr)
+        if self._text != (text := f"keevx: {counts.ended}{self._of} ended: {counts}"):
+            self._text = text
+            print(text, file=sys.stderr)
 
     def close(self) -> None:
-        """Lines need no end."""
+        """Do nothing: lines need no end."""
 
 
-class _Shown:
-    """Looks at the counts by a timer: it stands in no outcome's way, and its failure harms none."""
+class _Display:
+    """Shows the counts on a timer: it never delays an outcome, and its failure ends only itself."""
 
     def __init__(self, counts: Counts, total: int | None) -> None:
         self._counts = counts
@@ -138,21 +139,25 @@ class _Shown:
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception:  # a closed stderr must not cost an outcome
+        except Exception:  # such as a closed stderr
             self._view = None
-            log.warning("progress is no longer shown; the work goes on", exc_info=True)
+            log.warning("progress is no longer shown; the fan-out continues", exc_info=True)
 
     def _open(self) -> None:
         if make_bar is None:
             self._view = _Lines(self._total)
         else:
             self._view = _Bar(make_bar(total=self._total, desc="keevx", unit=" items"))
-        self._timer = self._loop.call_later(self._view.every, self._try, self._look)
+        self._schedule()
 
-    def _look(self) -> None:
+    def _schedule(self) -> None:
+        if self._view is not None:
+            self._timer = self._loop.call_later(self._view.interval, self._try, self._refresh)
+
+    def _refresh(self) -> None:
         if self._view is not None:
             self._view.show(self._counts)
-            self._timer = self._loop.call_later(self._view.every, self._try, self._look)
+            self._schedule()
 
     def _close(self) -> None:
         if self._view is not None:

@@ -1,4 +1,4 @@
-"""Policies, defaults and tables that users may extend: data, no I/O."""
+"""Retry and poll policies, default values, and tables that users may extend. Data, no I/O."""
 
 from __future__ import annotations
 
@@ -13,73 +13,99 @@ from .errors import ConfigurationError
 
 
 class NotGiven(Enum):
-    """Says "not given" where None already means something."""
+    """The type of ``NOT_GIVEN``, the default of arguments for which None means something else.
+
+    Such as ``timeout``: None means no limit, and NOT_GIVEN the policy's own.
+    """
 
     NOT_GIVEN = "not given"
+    """The only member."""
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 VERSION = "0.1.0"
 BASE_URL = "https://api.keevx.com"
+"""The base URL of the international edition, and the default."""
 CHINA = "https://api.keevx.cn"
 """The base URL of the China edition."""
 EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
-"""What an edition lists, by its base URL and by the field of a request. Source: its docs."""
+"""The values that an edition offers, by its base URL and by the field of a request. An edition or a
+field that is not listed offers every value. Source: the docs of the China edition."""
 DEFAULT_TIMEOUT = 60.0
+"""Seconds for one exchange: a request and its answer."""
 DEFAULT_CONNECTIONS = 512
+"""The most connections of a client."""
 DEFAULT_CONCURRENCY = 32
+"""The most items of a fan-out in flight."""
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
-"""Codes of Keevx's envelope that mean "busy, try again": no task was made, and the same create is
-sent again by the RetryPolicy. Add one that Keevx gave you: ``BUSY_CODES.add(530004)``. 530003 is
+"""Codes in Keevx's envelope that mean "busy, try again": no task was made, and the create is sent
+again as the RetryPolicy says. Add one that Keevx sent you: ``BUSY_CODES.add(530004)``. 530003 is
 the vendor's "task creation failed, retry" (keevx-api.md, "Errors")."""
 REFUSAL_CODES: Final[set[int]] = set()
-"""Codes of Keevx's envelope that mean "no task was made", beside those that are known by their
-form: six digits, or an HTTP 4xx. Any other code leaves a create uncertain."""
+"""Codes in Keevx's envelope that mean "no task was made", besides those recognized by their form:
+six digits, or an HTTP 4xx. Any other code leaves a create uncertain. Add one only if you know that
+Keevx makes no task with it: a wrong entry can pay for a create twice."""
 
 
 class _InvalidSetting(ConfigurationError, ValueError):
-    """A setting of a policy is out of its range."""
+    """A setting of a policy is out of range. Also a ValueError, as attrs validators raise it."""
 
 
 _Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
 
 def _number(
-    at_least: float = 0.0,
+    minimum: float = 0.0,
     *,
     above: float | None = None,
     whole: bool = False,
     optional: bool = False,
 ) -> _Validator:
-    """Return a validator of numbers of any library; neither a bool nor NaN is one."""
+    """Return a validator of numbers of any library. It refuses bools and NaN.
+
+    Args:
+        minimum: the least value.
+        above: instead of minimum, a bound that is itself refused.
+        whole: whether fractions are refused.
+        optional: whether None and NOT_GIVEN pass.
+    """
     what = "a whole number" if whole else "a number"
-    what += f", {at_least:g} or more" if above is None else f" above {above:g}"
+    what += f", {minimum:g} or more" if above is None else f" above {above:g}"
     what += ", or None" if optional else ""
+    number_type: Any = Integral if whole else Real
 
     def validate(_: Any, setting: Attribute[Any], value: Any) -> None:
         if optional and (value is None or value is NOT_GIVEN):
             return
-        is_number = isinstance(value, Integral if whole else Real)
-        large = is_number and (value >= at_least if above is None else value > above)
-        if isinstance(value, bool) or not large:
-            raise _InvalidSetting(f"{setting.name} must be {what} (got {value!r})")
+        if isinstance(value, number_type) and not isinstance(value, bool):
+            number: Any = value
+            if number >= minimum if above is None else number > above:
+                return
+        raise _InvalidSetting(f"{setting.name} must be {what} (got {value!r})")
 
     return validate
 
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """When a request that may be repeated is, and for how long.
+    """How often, and for how long, a request is sent again after a failure that may pass.
+
+    A query is sent again after every such failure, a create only if it is certain that it made no
+    task. Between two attempts the client waits a random part of a delay that doubles each time
+    (exponential backoff with full jitter), or as long as ``Retry-After`` says.
 
     Attributes:
-        attempts: most times one request is sent.
-        first_delay: seconds; the second wait is up to twice as long, and so on.
-        max_delay: seconds; no wait of our own choosing is longer.
-        deadline: seconds from the first attempt after which no other begins. A Retry-After
-            that reaches past it fails at once.
+        attempts: the most times one request is sent.
+        first_delay: seconds; the upper bound of the first wait. It doubles with each wait.
+        max_delay: seconds; the upper bound of every wait without a ``Retry-After``.
+        deadline: seconds after the first attempt in which another may begin. A ``Retry-After``
+            that reaches beyond it fails at once.
         grace: seconds that creates in flight are given to answer when they are cancelled.
+
+    Raises:
+        ConfigurationError: a setting is out of range; also a ``ValueError``.
     """
 
     attempts: int = field(default=8, validator=_number(1, whole=True))
@@ -89,32 +115,35 @@ class RetryPolicy:
     grace: float = field(default=30.0, validator=_number(0))
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
-        """Return the seconds to wait after attempt number ``attempt``: full jitter.
+        """Return the seconds to wait before the next attempt.
 
         Args:
-            attempt: attempts made so far, from 1.
-            random: returns a number in [0, 1).
+            attempt: how many attempts were made, from 1.
+            random: returns a number in [0, 1), the share of the upper bound.
         """
         return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))
 
 
 @frozen(kw_only=True)
 class PollPolicy:
-    """How tasks are waited for.
+    """How often the status of tasks is queried, and for how long.
 
     Attributes:
-        shortest: seconds; no task is asked about more often.
-        longest: seconds; every task is asked about at least this often, as far as max_rate
-            lets it. Where the two contradict each other, longest holds.
-        concurrency: most status queries in flight.
-        timeout: seconds that a wait takes at most where the call does not say; None for no
-            limit. By default half as much again as the vendor says that the kind may take: 30
-            minutes for ``image_to_video``, 15 for ``image_generate``, 3 hours for
+        shortest: seconds; the minimum interval between two queries about one task.
+        longest: seconds; the maximum interval. If it is below ``shortest``, it wins; if
+            ``max_rate`` does not allow it, intervals become longer.
+        concurrency: the most status queries in flight.
+        timeout: seconds; the most that a wait takes if the call does not say. None for no
+            limit. Default: 1.5 times the vendor's documented maximum for the kind: 30 minutes for
+            ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for
             ``video_translate``.
-        max_rate: status queries per second over all tasks; None for no ceiling. Above it
-            every task's interval stretches.
-        polls_per_task: status queries that a task takes on average once its kind's durations
-            are known; more find the end sooner.
+        max_rate: the most status queries per second, over all tasks; None for no limit. At the
+            limit, the intervals of all tasks stretch.
+        polls_per_task: status queries that a task takes on average, once the client has learned
+            how long tasks of its group take. A higher value finds the end sooner.
+
+    Raises:
+        ConfigurationError: a setting is out of range; also a ``ValueError``.
     """
 
     shortest: float = field(default=0.25, validator=_number(above=0))
@@ -126,9 +155,9 @@ class PollPolicy:
 
 
 def is_retryable_status(status: int) -> bool:
-    """Tell whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
+    """Return whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
 
-    Status queries and downloads share this list. A create never uses it: what may be sent again
-    there is decided by ``fate_of``.
+    Status queries and downloads share this list. A create never uses it: whether one may be sent
+    again is decided by ``http.verdict``.
     """
     return status in (408, 425, 429, 499) or status >= 500

@@ -29,7 +29,7 @@ async def raw_post(caller: Caller, **changes: Any) -> tuple[int, str, bytes]:
 def test_a_fault_of_a_wrong_value_is_refused_when_it_is_set() -> None:
     faults = Faults(refuse=True, drop_polls={"a"}, cut_downloads=lambda url: True)
     for wrong in (1.5, -1, 2):
-        with pytest.raises(ValueError, match="share lies between"):
+        with pytest.raises(ValueError, match="a share from 0 to 1"):
             faults.refuse = wrong
     with pytest.raises(TypeError, match="half_answer"):
         Faults(half_answer=None)  # type: ignore[arg-type]

@@ -154,7 +154,7 @@ def test_nothing_is_left_for_the_collector() -> None:
 
 @pytest.mark.asyncio
 async def test_lists_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.testing.state._REMEMBERED", 2)
+    monkeypatch.setattr("keevx_async.testing.state._MAX_RECORDED", 2)
     async with calling() as caller:
         for _ in range(4):
             await caller.post(prompt="")
@@ -168,7 +168,7 @@ async def test_lists_do_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.asyncio
 async def test_uploads_are_kept_only_while_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keevx_async.testing.state._KEPT_BYTES", 10)
+    monkeypatch.setattr("keevx_async.testing.state._MAX_KEPT_BYTES", 10)
     async with calling() as caller:
         _, answer = await caller.upload(b"\xff\xd8\xff" + bytes(100))
         assert caller.emulator.uploads[answer["result"]["url"]].size == 103

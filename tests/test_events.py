@@ -146,7 +146,7 @@ async def asynchronous(_: Event) -> None: ...
 @pytest.mark.parametrize(
     ("hook", "advice"),
     [
-        (asynchronous, "plain function, which may put events in a queue"),
+        (asynchronous, r"must be a plain function .*let the function put them in a queue"),
         ("print", "must be a function"),
     ],
 )

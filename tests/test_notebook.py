@@ -195,7 +195,7 @@ def test_a_display_that_fails_costs_nothing(
     with caplog.at_level(logging.WARNING, "keevx_async"):
         run()
     assert [one.getMessage() for one in caplog.records] == [
-        "progress is no longer shown; the work goes on"
+        "progress is no longer shown; the fan-out continues"
     ]
 
 
@@ -263,5 +263,5 @@ def test_after_its_end_it_looks_no_more(bars: Bars) -> None:
 
 
 def test_what_is_no_fan_out_is_refused() -> None:
-    with pytest.raises(TypeError, match="submit_many or generate_many return, not a list"):
+    with pytest.raises(TypeError, match=r"submit_many or generate_many returns \(got a list"):
         progress([1, 2])  # type: ignore[arg-type]  # the mistake this is about

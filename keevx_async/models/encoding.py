@@ -47,7 +47,7 @@ def canonical_body(request: Request) -> bytes:
 def _encoded(
     request: Request, callback_url: str | None, convert: Callable[[object], object]
 ) -> bytes:
-    cls = type(request)
+    cls: type = type(request)
     if (layout := _LAYOUTS.get(cls)) is None:
         fields = sorted(attrs.fields(cls), key=lambda each: each.name)
         names = [each.name for each in fields]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, cast
+from typing import TYPE_CHECKING, Generic
 
 from attrs import define, frozen
 
@@ -212,11 +212,12 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
             how many are not.
     """
     badges: list[str] = []
-    for name, tone in {**_TONES, "under way": "plain"}.items():
+    tones: dict[str, Tone] = {**_TONES, "under way": "plain"}
+    for name, tone in tones.items():
         number: int = getattr(counts, name.replace(" ", "_"))
-        badges.append(badge(f"{number:,} {name}", cast(Tone, tone) if number else "plain"))
+        badges.append(badge(f"{number:,} {name}", tone if number else "plain"))
     total = "" if counts.total is None else f"of {counts.total:,}"
-    notes = [joined(" ", [*badges, total])]
+    notes: list[str] = [joined(" ", [*badges, total])]
     kept = len(outcomes)
     if kept > MAX_ROWS:
         notes.append(

@@ -197,11 +197,11 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
     return _DEFAULTS[cls]
 
 
-def _unknown_field(name: str, value: object, known: Iterable[str]) -> Violation:
+def _unknown_field(name: str, value: object, fields: Iterable[str]) -> Violation:
     """Return the violation of a field that does not exist, with the most similar one that does."""
-    names = {_normalized(field): field for field in known}
+    names = {_normalized(field): field for field in fields}
     similar = get_close_matches(_normalized(name), names, n=1, cutoff=MIN_SIMILARITY)
-    hint = f"did you mean {names[similar[0]]!r}?" if similar else f"known are {', '.join(known)}"
+    hint = f"did you mean {names[similar[0]]!r}?" if similar else f"known are {', '.join(fields)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
 
 

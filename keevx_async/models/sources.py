@@ -181,8 +181,8 @@ def as_image(value: str | Path | HasResults | None) -> str | Path | None:
 
     A task without an image, and anything else, is returned unchanged.
     """
-    if value is None or value.__class__ is str:  # as nearly always
-        return cast("str | None", value)
+    if value is None or type(value) is str:
+        return value
     image = _result_url(value, "image_url") if isinstance(value, HasResults) else url_text(value)
     return cast("str | Path", image)
 

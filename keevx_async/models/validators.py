@@ -255,15 +255,13 @@ def task_ids_of(value: object) -> tuple[str, ...]:
         InvalidRequest: it is not one, or an item is not an id. A single id is refused: its letters
             are not ids.
     """
-    if isinstance(value, set | frozenset):
-        items: tuple[object, ...] | None = tuple(cast("set[object]", value))
-    else:
-        items = to_items(value)
+    unordered = issubclass(type(value), set | frozenset)  # to_items refuses those
+    items = tuple(cast("set[object]", value)) if unordered else to_items(value)
     if items is None:
         message = not_a_list(value, "a list of task ids")
         if hasattr(value, "task_ids"):
             message += "; pass its task_ids"
         elif hasattr(value, "task_id"):
             message += "; pass a list with its task_id"
-        raise InvalidRequest([Violation("task_ids", cast(object, value), "type", message)])
+        raise InvalidRequest([Violation("task_ids", value, "type", message)])
     return tuple([task_id_of(f"task_ids[{number}]", item) for number, item in enumerate(items)])

@@ -1,6 +1,7 @@
 """An in-process Keevx API for tests and demonstrations: no key, no money, no network.
 
-Lazy like the face: pytest imports the plugin's folder at every start, and must not pay for aiohttp.
+Names are loaded when they are first used: pytest imports this package at every start, for the
+plugin, and must not pay for aiohttp.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The API origin: creates and status queries of every kind."""
+"""The API origin: creates, status queries and lists of every kind, and uploads."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ from .uploads import UPLOAD_PATH, Uploads
 from .vendor_rules import PARAMETER
 
 # The vendor's codes: its skill pages, section "errors".
-INVALID_TOKEN, TASK_NOT_FOUND = 100002, 100003
+INVALID_TOKEN, UNKNOWN_TASK = 100002, 100003
 
 
 def application(state: State, announcer: Announcer) -> web.Application:
-    """The API as an aiohttp application."""
+    """Return the API as an aiohttp application.
+
+    A row of ``KINDS`` becomes three routes: create, status, and each of its lists.
+    """
     app = web.Application()
     for kind in KINDS:
         endpoint = Endpoint(state, announcer, kind)
         app.router.add_post(kind.path, endpoint.create)
-        for name in kind.lists:  # before the ids, which any word might be
+        for name in kind.lists:  # before the ids: any word might be one
             app.router.add_get(f"{kind.path}/{name}", endpoint.list, allow_head=False)
         app.router.add_get(kind.path + "/{task_id}", endpoint.status, allow_head=False)
     app.router.add_post(UPLOAD_PATH, Uploads(state, authorize).upload)
@@ -45,35 +48,42 @@ def application(state: State, announcer: Announcer) -> web.Application:
 
 
 def authorize(state: State, request: web.Request) -> None:
-    """Refuse a request without the key (without any, when the emulator has none of its own)."""
+    """Check the key of a request; without ``api_key``, the emulator accepts any.
+
+    Raises:
+        Refused: 401, the key is missing or wrong.
+    """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    known = token == state.api_key if state.api_key is not None else token.strip() != ""
-    if scheme.lower() != "bearer" or not known:
+    valid = token == state.api_key if state.api_key is not None else token.strip() != ""
+    if scheme.lower() != "bearer" or not valid:
         raise Refused("auth", 401, INVALID_TOKEN, "invalid token")
 
 
 @attrs.frozen
 class Elsewhere:
-    """Every other path."""
+    """The handler of every other path."""
 
     state: State
 
     async def unknown(self, request: web.Request) -> web.StreamResponse:
-        """Answer 404 in the envelope."""
+        """Answer 404 in the envelope, and count the request as "elsewhere"."""
         self.state.requests["elsewhere"] += 1
         return refusal(self.state, Refused("path", 404, 404, f"no such path: {request.path}"))
 
 
 @attrs.frozen
 class Endpoint:
-    """The handlers of one kind."""
+    """The handlers of one kind of job."""
 
     state: State
     announcer: Announcer
     kind: Kind
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """POST: make tasks, or refuse; then answer, or lose the answer."""
+        """POST: make tasks or refuse the create, then send the answer or lose it.
+
+        The tasks exist before the answer is lost, as they do at the vendor's.
+        """
         self.state.requests[f"POST {self.kind.path}"] += 1
         raw = await request.read()
         try:
@@ -85,30 +95,37 @@ class Endpoint:
         return await LOSSES[loss](request, self.state, body) if loss else answer(body)
 
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
-        """The answer's body, and the way in which it is lost, if it is."""
-        authorize(self.state, request)
-        self._pace()
+        """Make tasks; return how the answer is lost (None if it is not), and its body.
+
+        1. A wrong key, the rate limit, an invalid body, and the fault ``refuse``: refused, no task.
+        2. ``drop_before_create``: the answer is lost, and there is no task either.
+        3. The tasks are made, and one of ``AFTER_CREATE`` may lose the answer.
+
+        Raises:
+            Refused: case 1.
+        """
+        state, faults = self.state, self.state.faults
+        authorize(state, request)
+        now, bucket = state.clock(), state.create_bucket
+        if faults.rate is not None and not bucket.take(now, faults.rate, faults.burst):
+            raise self._too_many("rate")
         body = self._read(raw)
         prompt = self.kind.subject(body)
-        self._refuse(prompt)
-        if self.state.strike("drop_before_create", prompt, family="loss"):
+        if state.strike("refuse", prompt, family="refuse"):
+            raise Refused("fault", faults.refuse_status, faults.refuse_code, faults.refuse_message)
+        if state.strike("drop_before_create", prompt, family="loss"):
             return "drop_before_create", b""
-        tasks = self.state.make(self.kind, body, raw)
+        tasks = state.make(self.kind, body, raw)
         self.announcer.expect(tasks, body.get("callback_url"))
-        return self._loss(prompt), encode(self.kind.answer(tasks))
-
-    def _pace(self) -> None:
-        rate, burst = self.state.faults.rate, self.state.faults.burst
-        bucket, now = self.state.create_bucket, self.state.clock()
-        if rate is not None and not bucket.take(now, rate, burst):
-            raise self._too_many("rate")
+        losses = (name for name in AFTER_CREATE if state.strike(name, prompt, family="loss"))
+        return next(losses, None), encode(self.kind.answer(tasks))
 
     def _too_many(self, reason: str) -> Refused:
         headers = retry_after(self.state.faults.retry_after)
         return Refused(reason, 429, 429, "too many requests", headers)
 
     def _read(self, raw: bytes) -> dict[str, Any]:
-        """The body as the rules allow it; null is read as not given."""
+        """Return the fields of a valid body, without nulls."""
         try:
             parsed = json.loads(raw)
         except (ValueError, RecursionError):
@@ -116,37 +133,28 @@ class Endpoint:
         if not isinstance(parsed, dict):
             raise self._invalid(parsed, PARAMETER, "body is not an object")
         body = cast("dict[str, Any]", parsed)
-        given = {name: value for name, value in body.items() if value is not None}
-        if broken := self.kind.rules(given):
+        fields = {name: value for name, value in body.items() if value is not None}
+        if broken := self.kind.rules(fields):
             raise self._invalid(body, *broken)
-        return given
+        return fields
 
     def _invalid(self, body: object, code: int, message: str) -> Refused:
         self.state.refuse_body(body, message)
         return Refused("invalid", 400, code, message)
 
-    def _refuse(self, prompt: str) -> None:
-        if self.state.strike("refuse", prompt, family="refuse"):
-            faults = self.state.faults
-            raise Refused("fault", faults.refuse_status, faults.refuse_code, faults.refuse_message)
-
-    def _loss(self, prompt: str) -> str | None:
-        strike = self.state.strike
-        return next((name for name in AFTER_CREATE if strike(name, prompt, family="loss")), None)
-
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """GET: a list that is the same for all."""
+        """GET: a list that is the same for every account, such as target languages."""
         self.state.requests[f"GET {request.path}"] += 1
         await self.state.lag()
         try:
             authorize(self.state, request)
         except Refused as refused:
             return refusal(self.state, refused)
-        listed = self.kind.lists[request.path.rpartition("/")[2]]
-        return answer({"code": 0, "msg": "success", "data": listed})
+        items = self.kind.lists[request.path.rpartition("/")[2]]
+        return answer({"code": 0, "msg": "success", "data": items})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """GET: what has become of a task."""
+        """GET: the status of a task and its result, or one of the faults of queries."""
         task_id = request.match_info["task_id"]
         self.state.requests[f"GET {self.kind.path}"] += 1
         self.state.polls[task_id] += 1
@@ -158,11 +166,12 @@ class Endpoint:
         if self.state.chance("poll_html", task_id):
             return html(200)
         try:
-            return answer(encode(self.state.report(self._known(request, task_id))))
+            return answer(encode(self.state.report(self._visible(request, task_id))))
         except Refused as refused:
             return refusal(self.state, refused)
 
-    def _known(self, request: web.Request, task_id: str) -> EmulatedTask:
+    def _visible(self, request: web.Request, task_id: str) -> EmulatedTask:
+        """Return a task that this query may see; another kind's path does not see it."""
         state, faults, now = self.state, self.state.faults, self.state.clock()
         authorize(state, request)
         if state.chance("poll_unauthorized", task_id):
@@ -173,5 +182,5 @@ class Endpoint:
         task = state.tasks.get(task_id)
         hidden = task is not None and now < task.created + faults.not_found_for
         if task is None or hidden or task.kind is not self.kind:
-            raise Refused("not_found", 404, TASK_NOT_FOUND, "task not found")
+            raise Refused("not_found", 404, UNKNOWN_TASK, "task not found")
         return task

@@ -1,4 +1,4 @@
-"""Callbacks: one POST for each task that ends, to the address its create gave."""
+"""Callbacks: one POST for each task that ends, to the ``callback_url`` of its create."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .records import EmulatedTask
 from .state import State
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
-_AFTER = 0.001  # a timer may fire a tick early, when the task has not ended yet
+_AFTER = 0.001  # s: a timer may fire a tick early, before the task has ended
 
 
 @attrs.define(eq=False)
 class Announcer:
-    """Sends callbacks when their time has come, and forgets them when it is closed."""
+    """Sends callbacks when their tasks end. Those not sent when it is closed are dropped."""
 
     state: State
     _session: aiohttp.ClientSession = attrs.field(
@@ -29,21 +29,25 @@ class Announcer:
     _sending: set[asyncio.Task[None]] = attrs.field(init=False, factory=set[asyncio.Task[None]])
 
     def expect(self, tasks: Iterable[EmulatedTask], url: str | None) -> None:
-        """Set the clock for tasks with a callback address."""
+        """Schedule a callback for each task; without a URL there is none."""
         if url is None:
             return
         loop = asyncio.get_running_loop()
         for task in tasks:
-            timer = loop.call_at(task.ready_at + _AFTER, self._ring, task, url)
+            timer = loop.call_at(task.ready_at + _AFTER, self._start, task, url)
             self._timers[task.task_id] = timer
 
-    def _ring(self, task: EmulatedTask, url: str) -> None:
+    def _start(self, task: EmulatedTask, url: str) -> None:
         del self._timers[task.task_id]
-        sending = asyncio.get_running_loop().create_task(self._announce(task, url))
+        sending = asyncio.get_running_loop().create_task(self._send(task, url))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
-    async def _announce(self, task: EmulatedTask, url: str) -> None:
+    async def _send(self, task: EmulatedTask, url: str) -> None:
+        """Send a task's callback, as the fault ``callbacks`` says; count what became of it.
+
+        The body is documented on the create page, section "Callback Notification".
+        """
         fault = self.state.faults.callbacks
         if fault == "drop":
             self.state.callbacks["dropped"] += 1
@@ -51,25 +55,19 @@ class Announcer:
         if fault == "delay":
             await asyncio.sleep(self.state.faults.callback_delay)
         for _ in range(2 if fault == "twice" else 1):
-            await self._post(url, self._body(task))
-
-    async def _post(self, url: str, body: object) -> None:
-        try:
-            async with self._session.post(url, json=body, allow_redirects=False) as response:
-                outcome = "delivered" if response.ok else "rejected"
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            outcome = "unreachable"
-        self.state.callbacks[outcome] += 1
-
-    def _body(self, task: EmulatedTask) -> dict[str, object]:
-        """The documented body: create page, section "Callback Notification"."""
-        report = self.state.report(task)
-        names = ("task_id", "status", *task.kind.announced, "error_message")
-        data = {name: report[name] for name in names}
-        return {"code": 0, "msg": "ok", "task_type": task.kind.name, "data": data}
+            report = self.state.report(task)
+            names = ("task_id", "status", *task.kind.announced, "error_message")
+            data = {name: report[name] for name in names}
+            body = {"code": 0, "msg": "ok", "task_type": task.kind.name, "data": data}
+            try:
+                async with self._session.post(url, json=body, allow_redirects=False) as response:
+                    outcome = "delivered" if response.ok else "rejected"
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                outcome = "unreachable"
+            self.state.callbacks[outcome] += 1
 
     async def close(self) -> None:
-        """Cancel what has not been sent; wait until nothing is left."""
+        """Cancel every callback that was not sent, and wait until none is in flight."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

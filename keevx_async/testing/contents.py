@@ -1,4 +1,4 @@
-"""What storage holds: bytes that are known by name and need not be kept."""
+"""What storage serves: files that are computed from the task id, so that none is kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from hashlib import shake_128
 import attrs
 
 BLOCK = 2**16
-# An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), so that a look at it says MP4.
+"""Bytes that are computed at a time."""
+# An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), by which its type is recognized.
 _FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
 _PNG = b"\x89PNG\r\n\x1a\n"
-_ONE_PIXEL = bytes.fromhex("00000001 00000001 08 00 00 00 00")
-_BLACK = bytes.fromhex("789c 6360 0000 0002 0001")  # one line, compressed
-_PIXEL_PNG_BYTES = 79  # of such a PNG, its chunk of noise being empty
+_HEADER = bytes.fromhex("00000001 00000001 08 00 00 00 00")
+_BLACK = bytes.fromhex("789c 6360 0000 0002 0001")  # one line of one pixel, compressed
+_PIXEL_PNG_BYTES = 79  # of such a PNG with an empty chunk of noise
 # One transparent pixel, lossless WebP.
 PIXEL = bytes.fromhex(
     "52494646 1a000000 57454250 5650384c 0d000000 2f000000 10071011 1188 88fe 0700"
@@ -25,7 +26,14 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*", re.ASCII)
 
 @attrs.frozen
 class Content:
-    """Something to serve: its size, its tag, and any block of it."""
+    """A file to serve.
+
+    Attributes:
+        size: in bytes.
+        etag: the ETag header, which is the same at every request.
+        media_type: the Content-Type header.
+        block: returns the block of that number, from 0.
+    """
 
     size: int
     etag: str
@@ -33,7 +41,7 @@ class Content:
     block: Callable[[int], bytes]
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """The bytes from `start` up to `stop`, a block at a time."""
+        """Yield the bytes from start up to, but without, stop, at most a block at a time."""
         while start < stop:
             number, offset = divmod(start, BLOCK)
             chunk = self.block(number)[offset : offset + stop - start]
@@ -42,7 +50,7 @@ class Content:
 
 
 def video(task_id: str, size: int) -> Content:
-    """The video of a task: pseudo-random, the same whenever it is asked for."""
+    """Return the video of a task: the beginning of an MP4, then noise that depends on its id."""
 
     def block(number: int) -> bytes:
         head = _FTYP if number == 0 else b""
@@ -53,23 +61,21 @@ def video(task_id: str, size: int) -> Content:
 
 
 def image(task_id: str, size: int) -> Content:
-    """The image of a task: a PNG of one black pixel, with a chunk of noise to make it of its size.
+    """Return the image of a task: a PNG of one black pixel, and noise to reach its size.
 
-    Of less than 79 bytes it is only the beginning of one.
+    With a size below 79 bytes it is only the beginning of a PNG.
     """
     noise = shake_128(f"{task_id}/image".encode()).digest(max(0, size - _PIXEL_PNG_BYTES))
-    chunks = (b"IHDR" + _ONE_PIXEL, b"noIs" + noise, b"IDAT" + _BLACK, b"IEND")
-    return held((_PNG + b"".join(map(_chunk, chunks)))[:size], task_id, "image/png")
-
-
-def _chunk(content: bytes) -> bytes:
-    """A chunk of a PNG: its length, type, data and check sum (PNG 3rd edition, 5.3)."""
-    length, check = len(content) - 4, zlib.crc32(content)
-    return length.to_bytes(4, "big") + content + check.to_bytes(4, "big")
+    chunks = (b"IHDR" + _HEADER, b"noIs" + noise, b"IDAT" + _BLACK, b"IEND")
+    file = _PNG
+    for chunk in chunks:  # length, type, data and checksum (PNG 3rd edition, 5.3)
+        length, check = len(chunk) - 4, zlib.crc32(chunk)
+        file += length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
+    return held(file[:size], task_id, "image/png")
 
 
 def captions(task_id: str, size: int) -> Content:
-    """The captions of a task, however large its video."""
+    """Return the captions of a task, an ``.ass`` file; its size does not depend on ``size``."""
     text = f"[Script Info]\nTitle: {task_id}\nScriptType: v4.00+\n\n[Events]\n"
     return held(text.encode(), f"{task_id}.ass", "text/x-ssa")
 
@@ -79,11 +85,11 @@ MAKERS: Mapping[str, Callable[[str, int], Content]] = {
     "images": image,
     "captions": captions,
 }
-"""The shelves of storage: what makes a task's file there, of a size in bytes."""
+"""The folders of storage, each with what makes the file of a task, of a size in bytes."""
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:
-    """Bytes that are held in memory."""
+    """Return content that is held in memory; its name is the ETag."""
 
     def block(number: int) -> bytes:
         return content[number * BLOCK : (number + 1) * BLOCK]
@@ -92,10 +98,12 @@ def held(content: bytes, name: str, media_type: str) -> Content:
 
 
 def span(header: str | None, size: int) -> tuple[int, int] | None:
-    """The half-open span that a Range header asks for; None for all of it.
+    """Return the half-open span that a Range header requests, or None for the whole file.
 
-    Raises ValueError when it cannot be satisfied. One range only: a server may ignore
-    the header (RFC 9110, 14.2), and what is not understood is ignored.
+    One range only. Everything else is ignored, as a server may (RFC 9110, 14.2).
+
+    Raises:
+        ValueError: the range cannot be satisfied.
     """
     match = _RANGE.fullmatch(header or "")
     if match is None or match.group(1, 2) == ("", ""):

@@ -1,4 +1,4 @@
-"""`Emulator`: the in-process Keevx API's life, from its ports to its end."""
+"""The Emulator: starts and stops the servers of the API and its storage."""
 
 from __future__ import annotations
 
@@ -14,18 +14,42 @@ from .callbacks import Announcer
 from .contents import video
 from .state import State
 
-_SHUTDOWN = 0.05  # seconds that handlers get to end of themselves
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to knock, not to bind
+_SHUTDOWN = 0.05  # s: how long handlers in flight may take to finish
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to connect, not to bind
 
 
 @attrs.define(eq=False, repr=False)
 class Emulator(State):
-    """A Keevx API on real sockets, in this process.
+    """A Keevx API on real sockets, in this process: ``async with Emulator() as emulator:``.
 
-    `seconds` is a task's median time to its end and `spread` the sigma of their lognormal;
-    `fail_prompts` tells which prompts end FAILED (a share, a callable or a container);
-    `api_key` None takes any key; `port` 0 takes a free one; `video_bytes` is a video's size.
-    A stopped emulator may be started again: same addresses, same books.
+    Point a client at it with ``Keevx("any-key", base_url=emulator.url)``. A stopped emulator may be
+    started again: it keeps its addresses, its tasks and its counts.
+
+    Args:
+        seconds: the median time that a task takes.
+        spread: sigma of the lognormal distribution of those times; 0 for equal times.
+        host: the address that it listens on.
+        port: the port of the API; 0 for a free one.
+        api_key: the only key it accepts, or None to accept any.
+        seed: of every random choice; equal seeds choose the same prompts.
+        video_bytes: the size of a video or an image.
+        faults: what goes wrong; may be changed while it runs.
+        fail_prompts: the prompts whose tasks end FAILED: a share from 0 to 1, a callable or a
+            container.
+
+    Attributes:
+        creates: paid creates by prompt.
+        tasks: every task by its id.
+        requests: requests by method and path, or origin.
+        refused: refused requests by reason.
+        polls: status queries by task id.
+        strikes: how often each fault struck.
+        callbacks: callbacks by what became of them.
+        unknown_fields: fields of creates that the kind does not have.
+        invalid: bodies that were refused as invalid, and why.
+        uploads: uploads by URL.
+        storage_headers: headers of the requests that reached storage.
+        storage_authorizations: those among them that must not be there.
     """
 
     _runners: list[web.AppRunner] = attrs.field(init=False, factory=list[web.AppRunner])
@@ -49,11 +73,15 @@ class Emulator(State):
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to serve; nothing happens when it does already."""
+        """Start serving. Does nothing if it already serves.
+
+        Raises:
+            OSError: the port is taken.
+        """
         if self._announcer is not None:
             return
         self._loop = loop = asyncio.get_running_loop()
-        # Looked up at each call: whoever freezes time for a test replaces the loop's method.
+        # The method is looked up at each call, because a test that freezes time replaces it.
         self.clock = lambda: loop.time()
         self.closing = asyncio.Event()
         self._announcer = Announcer(self)
@@ -72,15 +100,18 @@ class Emulator(State):
         await web.TCPSite(runner, self.host, self._ports.get(name, port)).start()
         host: str
         host, self._ports[name] = runner.addresses[0][:2]
-        host = _ANY.get(host, host)
-        written = f"[{host}]" if ":" in host else host
-        self._origins[name] = f"http://{written}:{self._ports[name]}"
+        host = _LOOPBACK.get(host, host)
+        netloc = f"[{host}]" if ":" in host else host
+        self._origins[name] = f"http://{netloc}:{self._ports[name]}"
 
     async def stop(self) -> None:
-        """Stop serving: drops silent connections, forgets callbacks; may be called again.
+        """Stop serving: drop open connections and callbacks that were not sent.
+
+        Does nothing if it already stopped.
+
 
         Raises:
-            RuntimeError: it serves on another event loop.
+            RuntimeError: it serves on another event loop that is running.
         """
         if self._loop is not asyncio.get_running_loop() and self._loop and self._loop.is_running():
             raise RuntimeError(
@@ -95,5 +126,5 @@ class Emulator(State):
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
     def video(self, task_id: str) -> bytes:
-        """The whole video that storage serves for a task."""
+        """Return the whole video that storage serves for a task."""
         return b"".join(video(task_id, self.video_bytes).read(0, self.video_bytes))

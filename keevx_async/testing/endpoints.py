@@ -1,4 +1,4 @@
-"""The endpoints of the family: a sister endpoint is one more row and its rules."""
+"""The kinds of job that the Emulator serves: one row each, and the fields of a result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from . import vendor_rules as page
 from .records import EmulatedTask, Kind
 
 
-def _video(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+    """Return the fields of a video that has succeeded, its pixels by resolution and ratio."""
     body = task.body
     wide, narrow = page.SIDES[body["aspect_resolution"]]
     width, height = (wide, narrow) if body["aspect_ratio"] == "16:9" else (narrow, wide)
@@ -21,20 +22,22 @@ def _video(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
     }
 
 
-def _image(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+def image_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+    """Return the fields of an image that has succeeded."""
     return {
         "image_url": f"{storage_url}/images/{task.task_id}/image_0.png",
         "thumbnail_url": f"{storage_url}/thumbs/{task.task_id}.webp",
     }
 
 
-def _translated(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+def translation_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
+    """Return the name, the language, the video and, if the create enabled them, the captions."""
     body = task.body
-    told = {"name": body.get("name") or "", "language": body["target_languages"][0]}
-    told["video_url"] = f"{storage_url}/videos/{task.task_id}/sample_0.mp4"
+    fields = {"name": body.get("name") or "", "language": body["target_languages"][0]}
+    fields["video_url"] = f"{storage_url}/videos/{task.task_id}/sample_0.mp4"
     if body.get("enable_caption"):
-        told["caption_url"] = f"{storage_url}/captions/{task.task_id}/caption_0.ass"
-    return told
+        fields["caption_url"] = f"{storage_url}/captions/{task.task_id}/caption_0.ass"
+    return fields
 
 
 KINDS = (
@@ -45,7 +48,7 @@ KINDS = (
         rules=page.image_to_video,
         fields=page.IMAGE_TO_VIDEO_FIELDS,
         blank={"video_url": "", "thumbnail_url": "", "duration": 0, "width": 0, "height": 0},
-        result=_video,
+        result=video_result,
         announced=("video_url", "thumbnail_url"),
     ),
     Kind(
@@ -55,7 +58,7 @@ KINDS = (
         rules=page.image_generate,
         fields=page.IMAGE_GENERATE_FIELDS,
         blank={"image_url": "", "thumbnail_url": ""},
-        result=_image,
+        result=image_result,
         announced=("image_url", "thumbnail_url"),
         working=("GENERATING", "GENERATING"),
     ),
@@ -66,7 +69,7 @@ KINDS = (
         rules=page.video_translate,
         fields=page.VIDEO_TRANSLATE_FIELDS,
         blank={"name": "", "language": "", "video_url": "", "caption_url": ""},
-        result=_translated,
+        result=translation_result,
         announced=("video_url", "caption_url"),
         subject=lambda body: f"{body['video_url']} in {body['target_languages'][0]}",
         answer=lambda tasks: [

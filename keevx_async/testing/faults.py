@@ -1,4 +1,4 @@
-"""What may go wrong in the emulator, as settings that may be changed while it runs."""
+"""The faults of the Emulator: settings that may be changed while it runs."""
 
 from __future__ import annotations
 
@@ -9,22 +9,29 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 Which: TypeAlias = float | Callable[[str], bool] | Container[str]
-"""Whom a fault strikes: a share from 0 to 1, a predicate, or the very ones."""
+"""What a fault strikes: a share from 0 to 1, a predicate, or a container of subjects."""
 
 CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
+"""What happens to every callback: it is lost, sent twice, or sent late."""
 _CALLBACKS = (None, "drop", "twice", "delay")
 
 
 def lot(seed: int, *words: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments."""
+    """Return a number in [0, 1) that depends only on the arguments: the same in every run."""
     text = "\x1f".join((str(seed), *words))
-    # JSON may carry a lone surrogate in a prompt; it must not break the draw.
+    # JSON may carry a lone surrogate in a prompt.
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
 
 
 def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
-    """Whether `which` means `subject`; `draw` is asked only for a share between 0 and 1."""
+    """Return whether a fault strikes a subject.
+
+    Args:
+        which: what it strikes.
+        subject: a prompt, a task id, a file name or a URL.
+        draw: returns a number in [0, 1); called only for a share between 0 and 1.
+    """
     if isinstance(which, (int, float)):
         return which >= 1 or (which > 0 and draw() < which)
     if callable(which):
@@ -34,60 +41,68 @@ def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
     return subject in which
 
 
-def _is_which(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if isinstance(value, (int, float)):
+def _validate(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
+    name = attribute.name
+    if str(attribute.type) == "CallbackFault":
+        if value not in _CALLBACKS:
+            raise ValueError(f"{name} must be one of {_CALLBACKS} (got {value!r})")
+    elif isinstance(value, (int, float)):
         if not 0 <= value <= 1:
-            raise ValueError(f"{attribute.name}: a share lies between 0 and 1, not {value!r}")
+            raise ValueError(f"{name} must be a share from 0 to 1 (got {value!r})")
     elif not (callable(value) or isinstance(value, Container)):
-        raise TypeError(f"{attribute.name}: a share, a callable or a container, not {value!r}")
+        raise TypeError(f"{name} must be a share, a callable or a container (got {value!r})")
 
 
-def _one_of(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value not in _CALLBACKS:
-        raise ValueError(f"{attribute.name}: one of {_CALLBACKS}, not {value!r}")
+def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Return the fields with a validator for each ``Which`` and ``CallbackFault``.
+
+    attrs runs it also when a field is set later.
+    """
+    return [
+        field.evolve(validator=_validate if str(field.type) in ("Which", "CallbackFault") else None)
+        for field in fields
+    ]
 
 
-def _checked(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
-    """Every field that says whom it strikes is validated, also when it is changed later."""
-    validators = {"Which": _is_which, "CallbackFault": _one_of}
-    return [field.evolve(validator=validators.get(str(field.type))) for field in fields]
-
-
-@attrs.define(kw_only=True, field_transformer=_checked)
+@attrs.define(kw_only=True, field_transformer=validate_fields)
 class Faults:
-    """The emulator's faults: all off by default, each may be set at any time.
+    """What goes wrong in the Emulator. Everything is off by default and may be set at any time.
 
-    Where a `Which` is asked for, a share between 0 and 1, a callable or a container will do.
-    A share of prompts is drawn by hash of seed and prompt: the same prompts in every run.
+    A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is chosen by a
+    hash of seed and prompt: the same prompts in every run.
 
     Every answer of the API
         `latency`: seconds before each answer, a number or a (low, high) range.
     Creates that are refused, no task made
         `refuse`: prompts refused at their first create, with `refuse_status` (HTTP),
         `refuse_code` and `refuse_message` (envelope).
-        `rate`: creates accepted per second, others answered 429; `burst` is the bucket's depth,
-        a tenth of the rate and at least 1 unless given.
+        `rate`: creates accepted per second, the others are answered 429; `burst` is the capacity
+        of the bucket, by default a tenth of the rate and at least 1.
         `retry_after`: the header of a 429, in seconds, or "date" for an HTTP date; None for none.
-    Creates whose answer is lost; a prompt is struck by at most one of them
+    Creates whose answer is lost; a prompt is struck by at most one of these
         `drop_before_create`: no task, connection dropped.
         `drop_after_create`: task made, connection dropped.
         `error_after_create`: task made, answered 502 with HTML.
         `silent_after_create`: task made, never answered.
         `garbage_after_create`: task made, answered 200 with a body that cannot be read.
         `half_answer`: task made, connection dropped in the middle of the answer's body.
-    Status queries; a share is drawn anew at each query, a callable is given the task id
-        `poll_rate`, `poll_burst`: as `rate` and `burst`; `retry_after` holds for them too.
+    Status queries; a share is drawn again at each query, a callable receives the task id
+        `poll_rate`, `poll_burst`: like `rate` and `burst`; `retry_after` applies to them too.
         `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
         `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task answers 404.
-        `unknown_status`: shown instead of PROCESSING.
-    Uploads; a callable is given the file's name
+        `unknown_status`: reported instead of PROCESSING.
+    Uploads; a callable receives the file's name
         `upload_errors`: 500 with HTML at the first upload.
-    Storage; a callable is given the file's URL
-        `cut_downloads`: connection dropped after half of what was asked for, once for each URL.
+    Storage; a callable receives the file's URL
+        `cut_downloads`: connection dropped after half of what was requested, once for each URL.
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
-        `callbacks`: "drop" (none comes), "twice", or "delay" (late by `callback_delay` seconds).
-    `once`: with False, `refuse`, lost answers, uploads and cuts strike every time, not only first.
+        `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).
+    `once`: False makes `refuse`, lost answers, uploads and cuts strike every time, not only once.
+
+    Raises:
+        ValueError: a share is not from 0 to 1, or `callbacks` is another word.
+        TypeError: a `Which` is neither of the three.
     """
 
     latency: float | tuple[float, float] = 0.0

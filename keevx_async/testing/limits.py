@@ -1,4 +1,4 @@
-"""The hidden rate limit, and the header that may come with its refusals."""
+"""The rate limit, whose values a client has to discover, and the header of its refusals."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ import attrs
 
 @attrs.define
 class Bucket:
-    """A token bucket whose rate and depth are told at each draw, so both may change."""
+    """A token bucket. Rate and capacity are arguments of each draw, so both may change."""
 
     level: float = math.inf
     stamp: float = 0.0
 
     def take(self, now: float, rate: float, burst: float | None) -> bool:
-        """Whether one more may pass at `now`, at `rate` per second."""
-        depth = max(1.0, rate / 10) if burst is None else burst
-        self.level = min(depth, self.level + (now - self.stamp) * rate)
+        """Take a token if there is one, and return whether there was.
+
+        Args:
+            now: seconds, of any clock.
+            rate: tokens per second.
+            burst: the capacity; None for a tenth of the rate, at least 1.
+        """
+        capacity = max(1.0, rate / 10) if burst is None else burst
+        self.level = min(capacity, self.level + (now - self.stamp) * rate)
         self.stamp = now
         passes = self.level >= 1
         self.level -= passes
@@ -28,10 +34,10 @@ class Bucket:
 
 
 def retry_after(form: float | Literal["date"] | None) -> dict[str, str]:
-    """The Retry-After header in the form asked for."""
+    """Return the Retry-After header: in seconds, as an HTTP date, or none."""
     if form is None:
         return {}
     if form == "date":
-        # A date knows whole seconds only: two ahead is at least one second from now.
+        # A date has whole seconds: two ahead is at least one second from now.
         return {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
     return {"Retry-After": f"{form:g}"}

@@ -1,4 +1,4 @@
-"""The pytest plugin, known wherever keevx_async is installed: the fixture ``keevx_emulator``."""
+"""The pytest plugin: the fixture ``keevx_emulator``, wherever keevx_async is installed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def keevx_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    """A running Emulator whose tasks end after a twentieth of a second.
+    """A running Emulator whose tasks end after 0.05 seconds; a new one for each test.
 
-    It serves from a thread, so tests of every kind may use it: synchronous ones, those of
+    It serves from a thread, so that every kind of test may use it: synchronous ones, those of
     pytest-asyncio in either mode, and anyio's. While it runs, ``Keevx()`` without arguments
-    talks to it, in child processes too: ``KEEVX_BASE_URL`` and ``KEEVX_API_KEY`` are set.
+    connects to it, in child processes too: ``KEEVX_BASE_URL`` and ``KEEVX_API_KEY`` are set.
     """
-    from .emulator import Emulator  # here, since it brings aiohttp, which few pytest runs need
+    # Imported here because it loads aiohttp, which few pytest runs need.
+    from .emulator import Emulator
     from .threads import serving
 
     with serving(Emulator(seconds=0.05)) as emulator:

@@ -1,4 +1,4 @@
-"""What the emulator remembers of each task, upload and refused body."""
+"""The Emulator's records: a kind of job, a task, an upload, a refused body."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from typing import Any, NamedTuple
 import attrs
 
 PENDING, PROCESSING, SUCCEEDED, FAILED = "PENDING", "PROCESSING", "SUCCEEDED", "FAILED"
-_QUEUED = 0.2  # the part of a task's life that it spends PENDING
+_QUEUED = 0.2  # the share of its duration that a task is PENDING
 
 Broken = tuple[int, str]
 """A broken rule: the vendor's code and message."""
 
 
-def _prompt(body: Mapping[str, Any]) -> str:
-    return str(body.get("prompt", ""))
-
-
-def _ids(tasks: list[EmulatedTask]) -> object:
-    return {"task_ids": [task.task_id for task in tasks]}
-
-
 @attrs.frozen(kw_only=True)
 class Kind:
-    """One endpoint of the family: a row of `kinds.KINDS`.
+    """One kind of job: a row of ``endpoints.KINDS``.
 
-    `subject` names a create: what faults strike and `creates` counts. `blank` is what a task
-    tells until it has a `result`, whose files lie in storage under the given URL. `working` are
-    the statuses of its life, `answer` what a create answers, `lists` its GETs that only list.
+    Attributes:
+        name: the vendor's name; also the ``task_type`` of its callbacks.
+        path: where a POST creates; a GET on ``path/{task_id}`` queries.
+        prefix: how its task ids begin.
+        rules: returns the first rule that a body breaks, or None.
+        fields: every field that a body may have.
+        blank: the fields of a result until the task has succeeded.
+        result: returns those fields once it has, given the URL of storage.
+        announced: the fields of a result that a callback repeats.
+        subject: what a create is about: what faults strike, and ``creates`` counts.
+        working: the first and the second status of a task that has not ended.
+        answer: the data of the answer to a create.
+        lists: the last part of a path, and the list that a GET there answers.
     """
 
     name: str
@@ -40,21 +42,35 @@ class Kind:
     blank: Mapping[str, Any]
     result: Callable[[EmulatedTask, str], dict[str, Any]]
     announced: tuple[str, ...]
-    subject: Callable[[Mapping[str, Any]], str] = _prompt
+    subject: Callable[[Mapping[str, Any]], str] = lambda body: str(body.get("prompt", ""))
     working: tuple[str, str] = (PENDING, PROCESSING)
-    answer: Callable[[list[EmulatedTask]], object] = _ids
+    answer: Callable[[list[EmulatedTask]], object] = lambda tasks: {
+        "task_ids": [task.task_id for task in tasks]
+    }
     lists: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
 
 @attrs.frozen(eq=False)
 class EmulatedTask:
-    """One task: its life is a matter of the clock, so nothing has to move it on."""
+    """One task. Its status follows from the clock, so no timer has to advance it.
+
+    Attributes:
+        task_id: unique, also among emulators.
+        kind: the kind of job.
+        prompt: the subject of its create.
+        number: its position among the tasks of that subject, from 0.
+        raw: the body of the create; unparsed, which takes a third of the memory.
+        created: when it was made, by ``clock``.
+        ready_at: when it ends.
+        fails: whether it ends FAILED.
+        clock: the emulator's clock, in seconds.
+    """
 
     task_id: str
     kind: Kind = attrs.field(repr=False)
     prompt: str
-    number: int  # the how-manieth task of its prompt, from 0
-    raw: bytes = attrs.field(repr=False)  # kept unparsed: a third of the memory
+    number: int
+    raw: bytes = attrs.field(repr=False)
     created: float
     ready_at: float
     fails: bool
@@ -62,18 +78,18 @@ class EmulatedTask:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The create's JSON body."""
+        """The JSON body of the create."""
         body: dict[str, Any] = json.loads(self.raw)
         return body
 
     @property
     def lot(self) -> str:
-        """What the faults' draws know the task by: the same in every run, unlike its id."""
+        """The name by which faults choose the task: the same in every run, unlike its id."""
         return f"{self.prompt}#{self.number}"
 
     @property
     def status(self) -> str:
-        """The status at this moment."""
+        """The status now: queued for a fifth of its duration, then working, then ended."""
         now = self.clock()
         if now >= self.ready_at:
             return FAILED if self.fails else SUCCEEDED
@@ -84,18 +100,27 @@ class EmulatedTask:
 
 @attrs.frozen
 class Upload:
-    """One accepted upload."""
+    """One accepted upload.
+
+    Attributes:
+        url: where storage serves it.
+        file_id: the vendor's id of it.
+        name: the file name that was sent.
+        size: in bytes.
+        digest: SHA-256 of the content, in hex.
+        content_type: the media type, by the first bytes of the content.
+    """
 
     url: str
     file_id: str
     name: str
     size: int
-    digest: str  # SHA-256, hex
+    digest: str
     content_type: str
 
 
 class Invalid(NamedTuple):
-    """One body refused as invalid, and why."""
+    """One body that was refused as invalid, and why: ``body, reason``."""
 
     body: Any
     reason: str

@@ -1,4 +1,4 @@
-"""How answers are given, and how they are lost."""
+"""Answers of the Emulator, and the ways in which an answer is lost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,22 @@ from aiohttp import web
 from .state import State
 
 Loss: TypeAlias = Callable[[web.Request, State, bytes], Awaitable[web.StreamResponse]]
-"""A way for an answer to be lost: takes the body that should have been sent."""
+"""Loses an answer; called with the body that should have been sent."""
 
 _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @attrs.frozen
 class Refused(Exception):
-    """A request refused in the API's envelope; `reason` is the book it is counted in."""
+    """A request is refused in the API's envelope.
+
+    Attributes:
+        reason: the key of ``Emulator.refused`` under which it is counted.
+        status: the HTTP status.
+        code: the envelope's code.
+        message: the envelope's message.
+        headers: of the answer.
+    """
 
     reason: str
     status: int
@@ -30,47 +38,47 @@ class Refused(Exception):
 
 
 def encode(data: object) -> bytes:
-    """Data in the envelope of success."""
+    """Return data in the envelope of success, as JSON."""
     return _DUMPS({"code": 0, "msg": "ok", "data": data}).encode()
 
 
 def answer(
     body: bytes | Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A JSON answer."""
+    """Return a JSON answer; a body of bytes is sent as it is."""
     raw = body if isinstance(body, bytes) else _DUMPS(body).encode()
     return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
 
 
 def refusal(state: State, refused: Refused) -> web.Response:
-    """The envelope of a refusal, which is counted."""
+    """Count a refusal, and return it in the API's envelope."""
     state.refused[refused.reason] += 1
     body = {"code": refused.code, "msg": refused.message, "data": None}
     return answer(body, refused.status, refused.headers)
 
 
 def html(status: int) -> web.Response:
-    """What a gateway says that has never heard of the envelope."""
+    """Return the HTML page of a gateway, which has no envelope."""
     page = f"<html><head><title>{status}</title></head><body><h1>Gateway</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")
 
 
 async def flush(request: web.Request) -> None:
-    """Wait until the kernel has all that was written: abort() throws the rest away."""
-    # asyncio has no event for it but pause_writing, which is aiohttp's.
+    """Wait until the kernel has everything that was written; abort() would discard the rest."""
+    # The only event that asyncio has for this is pause_writing, which aiohttp uses itself.
     while (transport := request.transport) and transport.get_write_buffer_size():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
 def drop(request: web.Request) -> web.Response:
-    """Drop the connection; what is returned goes nowhere."""
+    """Drop the connection. The response that is returned is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def dropped(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Drop the connection without a word."""
+    """Drop the connection without an answer."""
     return drop(request)
 
 
@@ -80,7 +88,7 @@ async def bad_gateway(request: web.Request, state: State, body: bytes) -> web.St
 
 
 async def silent(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Say nothing until the emulator stops."""
+    """Send no answer until the emulator stops, then drop the connection."""
     await state.closing.wait()
     return drop(request)
 
@@ -98,7 +106,7 @@ async def half(request: web.Request, state: State, body: bytes) -> web.StreamRes
         await response.prepare(request)
         await response.write(body[: len(body) // 2])
         await flush(request)
-    except ConnectionError:  # the client was faster
+    except ConnectionError:  # the client closed it first
         pass
     drop(request)
     return response
@@ -112,4 +120,6 @@ LOSSES: Mapping[str, Loss] = {
     "garbage_after_create": garbage,
     "half_answer": half,
 }
+"""The faults that lose an answer, by name."""
 AFTER_CREATE = tuple(LOSSES)[1:]
+"""Those among them after which the task exists."""

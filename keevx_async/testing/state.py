@@ -1,4 +1,4 @@
-"""The emulator's settings and books, which every part of it reads and writes."""
+"""The Emulator's settings and records, which all of its handlers read and write."""
 
 from __future__ import annotations
 
@@ -17,30 +17,23 @@ from multidict import CIMultiDictProxy
 
 from .faults import Faults, Which, lot, struck
 from .limits import Bucket
-from .records import (
-    FAILED,
-    SUCCEEDED,
-    EmulatedTask,
-    Invalid,
-    Kind,
-    Upload,
-)
+from .records import FAILED, SUCCEEDED, EmulatedTask, Invalid, Kind, Upload
 
-_REMEMBERED = 1000  # entries of a list; what comes later is only counted
-_KEPT_BYTES = 64 * 2**20  # of uploads served again
+_MAX_RECORDED = 1000  # entries of a list; later ones are dropped
+_MAX_KEPT_BYTES = 64 * 2**20  # of uploads, which storage serves
 
 
-def _faults(given: Faults | None) -> Faults:
-    return Faults() if given is None else given
+def _no_faults_if_none(faults: Faults | None) -> Faults:
+    return Faults() if faults is None else faults
 
 
-def _which(given: Which | None) -> Which:
-    return () if given is None else given
+def _nothing_if_none(which: Which | None) -> Which:
+    return () if which is None else which
 
 
 @attrs.define(eq=False, repr=False)
 class State:
-    """Settings first, books after them."""
+    """The settings, then the records. ``Emulator`` documents both."""
 
     seconds: float = 0.2
     spread: float = attrs.field(default=0.0, kw_only=True)
@@ -49,8 +42,8 @@ class State:
     api_key: str | None = attrs.field(default=None, kw_only=True)
     seed: int = attrs.field(default=0, kw_only=True)
     video_bytes: int = attrs.field(default=20_000, kw_only=True)
-    faults: Faults = attrs.field(default=None, kw_only=True, converter=_faults)
-    fail_prompts: Which = attrs.field(default=None, kw_only=True, converter=_which)
+    faults: Faults = attrs.field(default=None, kw_only=True, converter=_no_faults_if_none)
+    fail_prompts: Which = attrs.field(default=None, kw_only=True, converter=_nothing_if_none)
 
     creates: Counter[str] = attrs.field(init=False, factory=Counter[str])
     tasks: dict[str, EmulatedTask] = attrs.field(init=False, factory=dict[str, EmulatedTask])
@@ -83,52 +76,62 @@ class State:
 
     @property
     def url(self) -> str:
-        """The API's origin."""
+        """The URL of the API: pass it as ``base_url``. Raises RuntimeError before the start."""
         return self._origin("api")
 
     @property
     def storage_url(self) -> str:
-        """The origin of videos, thumbnails and uploads."""
+        """The URL of storage, which serves videos, thumbnails and uploads."""
         return self._origin("storage")
 
     @property
     def mirror_url(self) -> str:
-        """The origin that redirected downloads are sent to."""
+        """The URL to which redirected downloads lead."""
         return self._origin("mirror")
 
     def _origin(self, name: str) -> str:
-        # An empty URL would let a client fall back to the real, paid API.
+        # With an empty URL, a client would use its default: the real, paid API.
         if name not in self._origins:
             raise RuntimeError("the emulator is not started: use `async with` or start()")
         return self._origins[name]
 
     def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:
-        """Make the tasks of one paid create."""
+        """Make the tasks of one paid create, and count it.
+
+        Args:
+            kind: the kind of job.
+            body: the valid fields of the create.
+            raw: the body as received.
+        """
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
-        tasks = [self._task(kind, prompt, raw) for _ in range(body.get("generate_count", 1))]
-        self.tasks.update((task.task_id, task) for task in tasks)
+        tasks: list[EmulatedTask] = []
+        for _ in range(body.get("generate_count", 1)):
+            number, now = self._made[prompt], self.clock()
+            self._made[prompt] += 1
+            task = EmulatedTask(
+                # Unique among all emulators too, as ids are in reality.
+                task_id=kind.prefix + uuid.uuid4().hex,
+                kind=kind,
+                prompt=prompt,
+                number=number,
+                raw=raw,
+                created=now,
+                ready_at=now + self.duration(prompt, number),
+                fails=struck(self.fail_prompts, prompt, lambda: lot(self.seed, "fail", prompt)),
+                clock=self.clock,
+            )
+            tasks.append(task)
+            self.tasks[task.task_id] = task
         return tasks
 
-    def _task(self, kind: Kind, prompt: str, raw: bytes) -> EmulatedTask:
-        number, now = self._made[prompt], self.clock()
-        self._made[prompt] += 1
-        return EmulatedTask(
-            # Ids are never the same twice, even between two emulators: as in life.
-            task_id=kind.prefix + uuid.uuid4().hex,
-            kind=kind,
-            prompt=prompt,
-            number=number,
-            raw=raw,
-            created=now,
-            ready_at=now + self._lasts(prompt, number),
-            fails=struck(self.fail_prompts, prompt, lambda: lot(self.seed, "fail", prompt)),
-            clock=self.clock,
-        )
+    def duration(self, prompt: str, number: int) -> float:
+        """Return the seconds that a task takes.
 
-    def _lasts(self, prompt: str, number: int) -> float:
-        """Seconds until the task ends: lognormal, by hash and so in no need of an order."""
+        They are lognormal (Box and Muller) and depend only on the seed and the arguments, not on
+        the order in which tasks are made.
+        """
         if not self.spread:
             return self.seconds
         radius, angle = (lot(self.seed, half, prompt, str(number)) for half in ("radius", "angle"))
@@ -136,27 +139,36 @@ class State:
         return self.seconds * math.exp(self.spread * normal)
 
     def shown(self, task: EmulatedTask) -> str:
-        """The status as the API tells it."""
+        """Return the status of a task as the API reports it, faults included."""
         status = task.status
         _, processing = task.kind.working
         return self.faults.unknown_status or status if status == processing else status
 
     def report(self, task: EmulatedTask) -> dict[str, Any]:
-        """The answer to a status query."""
+        """Return the data of the answer to a status query, which a callback repeats in part."""
         status = self.shown(task)
         data = {"task_id": task.task_id, "status": status, **task.kind.blank, "error_message": ""}
         if status == SUCCEEDED:
             data |= self.result(task)
         elif status == FAILED:
-            data["error_message"] = "generation failed: the emulator was told so"
+            data["error_message"] = "generation failed: the emulator was set to fail it"
         return data
 
     def result(self, task: EmulatedTask) -> dict[str, Any]:
-        """What a task tells when it has succeeded."""
+        """Return the fields that a task reports when it has succeeded."""
         return task.kind.result(task, self.storage_url)
 
     def strike(self, fault: str, subject: str, *, family: str, key: str | None = None) -> bool:
-        """Whether a fault strikes; a subject is struck once in a family, unless told otherwise."""
+        """Return whether a fault strikes a subject, and record it.
+
+        A subject is struck once in a family of faults, unless ``Faults.once`` is False.
+
+        Args:
+            fault: the name of the setting in ``Faults``.
+            subject: what a callable or a container is asked about.
+            family: the name of the faults of which one strikes.
+            key: what a share is drawn for, if not the subject: the same in every run.
+        """
         which: Which = getattr(self.faults, fault)
         if isinstance(which, float) and which == 0.0:
             return False
@@ -170,20 +182,20 @@ class State:
         return True
 
     def holds(self, fault: str, subject: str, *, key: str) -> bool:
-        """Whether a lasting fault holds for a subject."""
+        """Return whether a permanent fault applies to a subject; the answer never changes."""
         which: Which = getattr(self.faults, fault)
         holds = struck(which, subject, lambda: lot(self.seed, fault, key))
-        self.strikes.update([fault] * holds)  # no entry for what never struck
+        self.strikes.update([fault] * holds)  # without an entry for a fault that never struck
         return holds
 
     def chance(self, fault: str, subject: str) -> bool:
-        """Whether a fault strikes this time, drawn anew each time."""
+        """Return whether a fault strikes this time; a share is drawn again at each call."""
         hit = struck(getattr(self.faults, fault), subject, self._random.random)
         self.strikes.update([fault] * hit)
         return hit
 
     async def lag(self) -> None:
-        """Wait as long as the latency says, though not beyond the emulator's end."""
+        """Wait for the latency, or until the emulator stops."""
         latency = self.faults.latency
         if isinstance(latency, tuple):
             latency = self._random.uniform(*latency)
@@ -195,19 +207,19 @@ class State:
                 pass
 
     def refuse_body(self, body: object, reason: str) -> None:
-        """Remember a body refused as invalid."""
-        if len(self.invalid) < _REMEMBERED:
+        """Record a body that was refused as invalid."""
+        if len(self.invalid) < _MAX_RECORDED:
             self.invalid.append(Invalid(body, reason))
 
     def saw(self, headers: CIMultiDictProxy[str]) -> None:
-        """Remember the headers that reached a storage origin."""
-        if len(self.storage_headers) < _REMEMBERED:
+        """Record the headers of a request that reached storage."""
+        if len(self.storage_headers) < _MAX_RECORDED:
             self.storage_headers.append(headers)
-        if "Authorization" in headers and len(self.storage_authorizations) < _REMEMBERED:
+        if "Authorization" in headers and len(self.storage_authorizations) < _MAX_RECORDED:
             self.storage_authorizations.append(headers["Authorization"])
 
     def keep(self, name: str, content: bytes, content_type: str) -> Upload:
-        """Remember an upload; its content only while there is room."""
+        """Record an upload, and keep its content while there is room for it."""
         file_id = uuid.uuid4().hex
         extension = content_type.partition("/")[2]
         upload = Upload(
@@ -219,11 +231,11 @@ class State:
             content_type=content_type,
         )
         self.uploads[upload.url] = upload
-        if self._content_bytes + upload.size <= _KEPT_BYTES:
+        if self._content_bytes + upload.size <= _MAX_KEPT_BYTES:
             self._content_bytes += upload.size
             self._contents[upload.url] = content
         return upload
 
     def content(self, url: str) -> bytes | None:
-        """The content of an upload, if it was kept."""
+        """Return the content of an upload, or None if it was not kept."""
         return self._contents.get(url)

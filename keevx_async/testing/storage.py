@@ -1,4 +1,4 @@
-"""The storage origin: results, thumbnails and uploads, with Range; it never asks for a key."""
+"""The storage origin: results, thumbnails and uploads, with Range. It requires no key."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from .responses import drop, flush
 from .state import State
 
 MIRROR = "/mirror"
+"""Where paths begin on the mirror."""
 
 
 def application(state: State, *, mirror: bool = False) -> web.Application:
-    """Storage as an aiohttp application; the mirror holds results only, under another path."""
+    """Return storage as an aiohttp application.
+
+    Args:
+        state: the emulator's.
+        mirror: whether it is the target of redirects, which serves results only.
+    """
     app, shelf = web.Application(), Shelf(state, mirror)
     prefix = MIRROR if mirror else ""
     for name in MAKERS:
@@ -40,12 +46,12 @@ class Shelf:
         self.state.saw(request.headers)
 
     async def nothing(self, request: web.Request) -> web.StreamResponse:
-        """Every other path."""
+        """GET of any other path: 404, as object stores answer it."""
         self._count(request)
         return _error(404, "NoSuchKey")
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
-        """A task's thumbnail."""
+        """GET of a task's thumbnail, once the task has succeeded."""
         self._count(request)
         task = self._ended(request)
         if task is None:
@@ -53,7 +59,7 @@ class Shelf:
         return await _serve(request, held(PIXEL, task.task_id, "image/webp"), cut=False)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """A file that was uploaded."""
+        """GET of an uploaded file, as long as its content is kept."""
         self._count(request)
         url = self.state.storage_url + request.path
         content, upload = self.state.content(url), self.state.uploads.get(url)
@@ -62,14 +68,14 @@ class Shelf:
         return await _serve(request, held(content, upload.digest, upload.content_type), cut=False)
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """A file that a task has made, or what has gone wrong with it."""
+        """GET of a file that a task made, or one of the faults of storage."""
         self._count(request)
         task, path = self._ended(request), request.path.removeprefix(MIRROR)
         url = self.state.storage_url + path
         if task is None or url not in self.state.result(task).values():
             return _error(404, "NoSuchKey")
         shelf = path.split("/")[1]
-        lot = task.lot if shelf == "videos" else f"{task.lot}/{shelf}"  # each file is struck alone
+        lot = task.lot if shelf == "videos" else f"{task.lot}/{shelf}"  # per file
         if not self.mirror and self.state.holds("expired", url, key=lot):
             return _error(403, "ExpiredToken")
         if not self.mirror and self.state.holds("redirect_downloads", url, key=lot):
@@ -84,37 +90,26 @@ class Shelf:
 
 
 def _error(status: int, code: str) -> web.Response:
-    """An error as object stores give it: XML, not the API's envelope."""
+    """Return an error as object stores do: XML, without the API's envelope."""
     text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code></Error>"
     return web.Response(text=text, status=status, content_type="application/xml")
 
 
 async def _serve(request: web.Request, content: Content, *, cut: bool) -> web.StreamResponse:
-    """Answer with the content, or the part of it that is asked for."""
+    """Answer with the content, or the requested part of it; with ``cut``, only half of that."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Type": content.media_type}
-    # A part is only good for those whose earlier part is of the same thing: RFC 9110, 13.1.5.
+    # A part is of use only if the client's earlier part is of the same file (RFC 9110, 13.1.5).
     same = request.headers.get("If-Range", content.etag) == content.etag
     try:
-        asked = span(request.headers.get("Range") if same else None, content.size)
+        part = span(request.headers.get("Range") if same else None, content.size)
     except ValueError:
         headers = {"Content-Range": f"bytes */{content.size}"}
         return web.Response(status=416, headers=headers)
-    start, stop = asked or (0, content.size)
-    if asked:
+    start, stop = part or (0, content.size)
+    if part:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{content.size}"
-    response = web.StreamResponse(status=206 if asked else 200, headers=headers)
+    response = web.StreamResponse(status=206 if part else 200, headers=headers)
     response.content_length = stop - start
-    return await _send(request, response, content, start, stop, cut)
-
-
-async def _send(
-    request: web.Request,
-    response: web.StreamResponse,
-    content: Content,
-    start: int,
-    stop: int,
-    cut: bool,
-) -> web.StreamResponse:
     end = start + (stop - start) // 2 if cut else stop
     try:
         await response.prepare(request)
@@ -123,6 +118,6 @@ async def _send(
         if cut:
             await flush(request)
             drop(request)
-    except ConnectionError:  # the client has gone: nothing to tell it
+    except ConnectionError:  # the client closed it first
         pass
     return response

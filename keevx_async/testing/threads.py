@@ -1,4 +1,4 @@
-"""An emulator in a thread, for programs whose event loop is another's, or that have none."""
+"""An Emulator in a thread, for programs without an event loop, or with one of their own."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from .emulator import Emulator
 
 @contextmanager
 def serving(emulator: Emulator) -> Generator[Emulator]:
-    """Have emulator serve from a thread with an event loop of its own while the block runs."""
-    with _loop_in_thread() as loop:
+    """Serve an emulator from a thread, with an event loop of its own, while the block runs.
 
-        def run(step: Coroutine[Any, Any, None]) -> None:
-            asyncio.run_coroutine_threadsafe(step, loop).result()
+    Raises:
+        OSError: the port is taken.
+    """
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="keevx_emulator", daemon=True)
+    thread.start()
 
+    def run(step: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(step, loop).result()
+
+    try:
         run(emulator.start())
         try:
             yield emulator
         finally:
             run(emulator.stop())
-
-
-@contextmanager
-def _loop_in_thread() -> Generator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, name="keevx_emulator", daemon=True)
-    thread.start()
-    try:
-        yield loop
     finally:
-        asyncio.run_coroutine_threadsafe(loop.shutdown_asyncgens(), loop).result()
+        run(loop.shutdown_asyncgens())
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

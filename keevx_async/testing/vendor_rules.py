@@ -1,8 +1,8 @@
-"""The vendor's create page as rules, written apart from the SDK's own validator.
+"""The vendor's pages as rules, written independently of the SDK's own validation.
 
 Source of each rule: https://docs.keevx.com, "Create Image to Video Task", unless it says otherwise.
-"Not used in model X" is read strictly: a field that X does not use is refused, so that a
-client which sends it is found out.
+"Not used in model X" is taken strictly: a field that X does not use is refused, so that a test
+notices a client that sends it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ IMAGE_TO_VIDEO_FIELDS = frozenset(
 
 
 def image_to_video(body: Mapping[str, Any]) -> Broken | None:
-    """The first rule of the create page that the body breaks, or None."""
+    """Return the first rule of the create page that the body breaks, or None.
+
+    Rules that hold for every model come first; those of a model assume that they are kept.
+    """
     prompt = body.get("prompt")
     if isinstance(prompt, str) and len(prompt) > 1000:
         return PROMPT_TOO_LONG, "Parameter error: prompt is limited to 1000 characters"
@@ -45,7 +48,7 @@ def _broken(message: str | None) -> Broken | None:
 
 
 def _form(body: Mapping[str, Any]) -> Iterator[str]:
-    """What holds whatever the model."""
+    """Yield what is wrong whatever the model."""
     if not isinstance(body.get("prompt"), str) or not body["prompt"]:
         yield "prompt cannot be empty"
     if not _among(body.get("model"), DURATIONS):
@@ -63,13 +66,13 @@ def _addresses(body: Mapping[str, Any]) -> Iterator[str]:
     for name in ("image_url", "end_image_url", "video_url", "callback_url"):
         if name in body and not _is_url(body[name]):
             yield f"{name} must be a URL"
-    references: list[Any] = body.get("reference_images", [])  # a list: that is to be seen
+    references: list[Any] = body.get("reference_images", [])  # or any JSON
     if not isinstance(references, list) or not all(_is_url(url) for url in references):
         yield "reference_images must be a list of URLs"
 
 
 def _model(body: Mapping[str, Any]) -> Iterator[str]:
-    """What depends on the model; the form is known to be right."""
+    """Yield what is wrong for the model, in a body of the right form."""
     model, start = body["model"], "image_url" in body
     references = body.get("reference_images", [])
     if not _among(body.get("aspect_resolution"), RESOLUTIONS[model]):
@@ -80,11 +83,6 @@ def _model(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"end_image_url and generate_audio are not supported by model {model}"
     if "end_image_url" in body and not start:
         yield "end_image_url needs image_url"
-    yield from _mode(model, start, bool(references))
-    yield from _duration(model, start, body.get("duration"))
-
-
-def _mode(model: str, start: bool, references: bool) -> Iterator[str]:
     if model == "S" and not start:
         yield "image_url is required for model S"
     if model == "KL" and start:
@@ -93,12 +91,10 @@ def _mode(model: str, start: bool, references: bool) -> Iterator[str]:
         yield "reference_images is required for model KL"
     if model == "V" and not (start or references):
         yield "image_url or reference_images is required for model V"
-
-
-def _duration(model: str, start: bool, duration: object) -> Iterator[str]:
-    # The page's own example has a start frame, two references and 6 seconds:
-    # only references alone make it the multi-image mode with its fixed 8.
+    # The page's own example has a start frame, two references and 6 seconds, so only references
+    # alone make it the multi-image mode, which always lasts 8 seconds.
     allowed = (8,) if model == "V" and not start else DURATIONS[model]
+    duration = body.get("duration")
     if isinstance(duration, bool) or not isinstance(duration, int) or duration not in allowed:
         yield f"duration must be one of {allowed}"
 
@@ -121,10 +117,10 @@ _VALIDATION = 100002  # of image_generate alone: "validation failed"
 
 
 def image_generate(body: Mapping[str, Any]) -> Broken | None:
-    """The first rule that the body of an image_generate breaks, or None.
+    """Return the first rule that the body of an image_generate breaks, or None.
 
-    The server cuts references off after the fifth; here they are refused, so that a client
-    which loses some is found out.
+    The server ignores references after the fifth. Here they are refused, so that a test notices a
+    client that loses some.
     """
     message = next(_image(body), None)
     return (_VALIDATION, f"Validation failed: {message}") if message else None
@@ -145,12 +141,12 @@ def _image(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def video_translate(body: Mapping[str, Any]) -> Broken | None:
-    """The first rule that the body of a video_translate breaks, or None."""
+    """Return the first rule that the body of a video_translate breaks, or None."""
     return _broken(next(_translation(body), None))
 
 
 def _translation(body: Mapping[str, Any]) -> Iterator[str]:
-    languages: list[Any] = body.get("target_languages", [])  # a list: that is to be seen
+    languages: list[Any] = body.get("target_languages", [])  # or any JSON
     if not isinstance(languages, list) or len(languages) != 1:
         yield "target_languages must be a list of one language"
     elif not _among(languages[0], LANGUAGES):
