@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from keevx_async.errors import SubmissionUncertain, brief
 from keevx_async.http.verdict import Ids, Verdict, classify
 from keevx_async.http.wire import (
-    LONGEST_ID,
-    QUOTED,
+    MAX_ID_LENGTH,
+    MAX_QUOTED,
     Contents,
     decode_envelope,
     quotable,
@@ -107,7 +107,7 @@ def test_ids_elsewhere_are_kept_as_traces(body: bytes, traces: set[str]) -> None
 
 def test_an_id_that_comes_twice_is_one_and_what_is_too_long_is_none() -> None:
     assert read(answer(ids=[ID, ID, OTHER])).ids == (ID, OTHER)
-    assert read(answer(ids=["x" * (LONGEST_ID + 1)])).ids == ()
+    assert read(answer(ids=["x" * (MAX_ID_LENGTH + 1)])).ids == ()
 
 
 texts = st.text(max_size=30)
@@ -187,11 +187,11 @@ def test_a_secret_shows_in_no_quote(before: str, after: str, cut: int) -> None:
             shown = quotable(form, [KEY])
             assert KEY not in shown
             assert not any(shown.endswith(KEY[:length]) for length in range(8, len(KEY)))
-            assert len(shown) <= QUOTED + 1
+            assert len(shown) <= MAX_QUOTED + 1
 
 
 def test_a_quote_is_short_and_shows_no_query_of_a_url() -> None:
-    assert len(quotable(b"x" * 2**20)) == len(brief("x" * 2**20)) == QUOTED + 1
+    assert len(quotable(b"x" * 2**20)) == len(brief("x" * 2**20)) == MAX_QUOTED + 1
     shown = quotable(b'{"image_url":"https:\\/\\/a.example\\/b.png?sign=abc&x=1","n":1}')
     assert shown == '{"image_url":"https://a.example/b.png?***","n":1}'
 

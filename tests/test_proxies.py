@@ -134,9 +134,9 @@ def test_an_origin_has_its_proxy(
 @pytest.mark.parametrize(
     ("proxy", "expected"),
     [
-        ("http://", "HTTPS_PROXY is not the URL of a proxy"),
-        ("http://me:hush@p:port", "HTTPS_PROXY is not the URL of a proxy"),
-        ("http://[::1", "HTTPS_PROXY is not the URL of a proxy"),
+        ("http://", "HTTPS_PROXY must be the URL of a proxy"),
+        ("http://me:hush@p:port", "HTTPS_PROXY must be the URL of a proxy"),
+        ("http://[::1", "HTTPS_PROXY must be the URL of a proxy"),
         ("ftp://me:hush@p:21", "scheme 'ftp'; supported are http, https, socks"),
         ("pac+https://me:hush@p/x.pac", "scheme 'pac[+]https'"),
     ],

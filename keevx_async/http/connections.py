@@ -108,6 +108,16 @@ class Tap(asyncio.Protocol):
         self._unread = _unread_poll(transport)
         self._size = 0
 
+    def begin(self) -> None:
+        """Begin an exchange: record what arrives from now on.
+
+        A second call begins a new record.
+        """
+        self.reused = self.idle_since is not None
+        self.idle_since = None
+        self.received = []
+        self._size = 0
+
     def finish(self, body: bytes, now: float) -> None:
         """End an exchange whose whole answer has arrived, so that the connection counts as idle.
 
@@ -125,7 +135,10 @@ class Tap(asyncio.Protocol):
         self.idle_since = now
 
     def is_open(self) -> bool:
-        """Return whether the idle connection is open and nothing lies unread in its socket."""
+        """Return whether the idle connection is open and nothing lies unread in its socket.
+
+        It reads nothing, and does not wait.
+        """
         return not (self._transport.is_closing() or self._unread(0))
 
     def data_received(self, data: bytes) -> None:
@@ -163,13 +176,6 @@ class Tap(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Pass on."""
         self.handler.resume_writing()
-
-    def begin(self) -> None:
-        """Begin an exchange: record what arrives from now on."""
-        self.reused = self.idle_since is not None
-        self.idle_since = None
-        self.received = []
-        self._size = 0
 
 
 def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
@@ -284,7 +290,11 @@ class CheckedConnector(aiohttp.BaseConnector):
         self._distrusted_until = now + DISTRUST
 
     def observe_keep_alive(self, value: str) -> None:
-        """Take an answer's ``Keep-Alive`` header into account: half of its timeout is safe."""
+        """Take an answer's ``Keep-Alive`` header into account: half of its timeout is safe.
+
+        Args:
+            value: the header's; without ``timeout=`` it changes nothing.
+        """
         if match := _KEEP_ALIVE.search(value):
             self._max_idle = min(MAX_IDLE, int(match[1]) / 2)
 

@@ -1,7 +1,7 @@
 """Reads an HTTP answer leniently from its raw bytes. Pure: no socket, no clock.
 
 An answer to a paid create may hold task ids even where its framing is malformed or broke off,
-and a strict parser drops it whole. This reads what did arrive and says whether all of it did.
+and a strict parser drops it whole. This reads what arrived and reports whether it is complete.
 """
 
 from __future__ import annotations
@@ -16,17 +16,22 @@ MAX_BODY = 2**20
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,16})[ \t]*(?:;[^\n]*)?\r?\n")
-_CUT_SIZE = re.compile(rb"[0-9a-fA-F]{0,16}\r?")
+_PARTIAL_SIZE = re.compile(rb"[0-9a-fA-F]{0,16}\r?")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHED = 101
 _SLICE = 1024
+"""Bytes that are inflated at a time."""
 
 
 class RawAnswer(NamedTuple):
-    """An answer as its bytes have it: headers in order, the body still content-encoded.
+    """An answer as it was sent.
 
-    ``complete`` is False where the framing does not say that the whole body is there.
+    Attributes:
+        status: the HTTP status.
+        headers: names and values in order, repeated ones included.
+        body: without its chunks' framing, still content-encoded.
+        complete: False where the framing does not show that the whole body is there.
     """
 
     status: int
@@ -36,9 +41,14 @@ class RawAnswer(NamedTuple):
 
 
 def read_answer(raw: bytes) -> RawAnswer | None:
-    """Return the first final answer in raw, or None if no header block of one has ended.
+    """Return the first final answer in raw; None if no final answer's header block has ended.
 
-    Where both are given, ``Transfer-Encoding`` outweighs ``Content-Length`` (RFC 9112, 6.3).
+    Interim answers (1xx but 101) are skipped. With both headers present, ``Transfer-Encoding``
+    takes precedence over ``Content-Length`` (RFC 9112, 6.3). It never raises: what cannot be
+    parsed as framing is part of the body.
+
+    Args:
+        raw: everything that arrived on the connection since the request.
     """
     start = 0
     while True:
@@ -51,19 +61,15 @@ def read_answer(raw: bytes) -> RawAnswer | None:
         if status >= 200 or status == _SWITCHED:
             break
         start = end.end()  # an interim answer, such as 100 or 103
-    headers = tuple(_fields(raw[line.end() : end.start()]))
-    body, complete = _body(status, headers, raw[end.end() :])
-    # What stands before the answer belongs to something else: no answer to rely on.
-    return RawAnswer(status, headers, body, complete and not raw[start : line.start()].strip())
-
-
-def _fields(block: bytes) -> list[tuple[str, str]]:
-    fields = (line.partition(b":") for line in block.split(b"\n"))
-    return [
+    fields = (field.partition(b":") for field in raw[line.end() : end.start()].split(b"\n"))
+    headers = tuple(
         (name.strip().decode("latin-1"), value.strip().decode("utf-8", "surrogateescape"))
         for name, colon, value in fields
         if colon and name.strip()
-    ]
+    )
+    body, complete = _body(status, headers, raw[end.end() :])
+    # Bytes before the answer belong to something else, so the answer may as well.
+    return RawAnswer(status, headers, body, complete and not raw[start : line.start()].strip())
 
 
 def _values(headers: tuple[tuple[str, str], ...], wanted: str) -> list[str]:
@@ -71,27 +77,25 @@ def _values(headers: tuple[tuple[str, str], ...], wanted: str) -> list[str]:
 
 
 def _body(status: int, headers: tuple[tuple[str, str], ...], rest: bytes) -> tuple[bytes, bool]:
-    """Return the body and whether it is whole.
-
-    1. No body belongs to the status.
-    2. Chunked, and it does begin with a chunk: up to its last chunk.
-    3. One length is given: so many bytes.
-    4. Neither, or they make no sense: all there is, and who knows whether more was to come.
-    """
+    # The body, and whether it is complete; the first case that applies decides:
+    # 1. The status has no body.
+    # 2. It is chunked, and begins with a chunk: up to its last chunk.
+    # 3. It has one length: so many bytes.
+    # 4. Neither, or neither can be parsed: everything, and whether more was to come is unknown.
     if status in _WITHOUT_BODY or status == _SWITCHED:
         return b"", True
     if "chunked" in ",".join(_values(headers, "transfer-encoding")).lower():
-        joined = _joined(rest)
-        if joined is not None:
-            return joined
+        chunks = _join_chunks(rest)
+        if chunks is not None:
+            return chunks
     lengths = {*_values(headers, "content-length")}
     if len(lengths) == 1 and _LENGTH.fullmatch(length := lengths.pop()):
         return rest[: int(length)], len(rest) >= int(length)
     return rest, False
 
 
-def _joined(rest: bytes) -> tuple[bytes, bool] | None:
-    """Return the chunks of a body and whether the last is among them; None if it has none."""
+def _join_chunks(rest: bytes) -> tuple[bytes, bool] | None:
+    """Return a body's chunks and whether the last is among them; None if there is no chunk."""
     chunks: list[bytes] = []
     at = 0
     while line := _CHUNK_SIZE.match(rest, at):
@@ -103,22 +107,27 @@ def _joined(rest: bytes) -> tuple[bytes, bool] | None:
         at += len(rest[at : at + 2]) - len(rest[at : at + 2].lstrip(b"\r\n"))
     if not chunks:
         return None
-    left = rest[at:]  # what the body goes on with, unless it is the next size, cut off
-    return b"".join(chunks) + (b"" if _CUT_SIZE.fullmatch(left) else left), False
+    left = rest[at:]  # more of the body, unless it is the beginning of the next chunk's size
+    return b"".join(chunks) + (b"" if _PARTIAL_SIZE.fullmatch(left) else left), False
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
-    """Return body decoded, at most ``MAX_BODY`` bytes of it, and what is wrong with it, if any.
+    """Return a decoded body, cut to ``MAX_BODY`` bytes, and what is wrong with it, or "".
 
-    A body that is not encoded as its header says is returned as it came.
+    What can be inflated of a broken body is returned; a body that is not encoded as its header
+    says is returned as it arrived. It never raises.
+
+    Args:
+        body: as it was sent.
+        content_encoding: the header's value; "" if there was none.
     """
-    codings = [one.strip().lower() for one in content_encoding.split(",")]
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
     wrong = ""
     for coding in reversed(codings):
         if coding in ("gzip", "x-gzip", "deflate"):
-            body, whole = _inflated(body, coding)
+            body, whole = _inflate(body, coding)
             if not whole:
-                wrong = f"the body is not whole {coding}"
+                wrong = f"the body is not complete {coding}"
         elif coding not in ("", "identity"):
             return body[:MAX_BODY], f"the body is encoded as {coding[:40]!r}"
     if len(body) > MAX_BODY:
@@ -126,25 +135,24 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
     return body, wrong
 
 
-def _inflated(body: bytes, coding: str) -> tuple[bytes, bool]:
-    """Return a gzip or deflate body inflated as far as it goes, and whether it ended.
-
-    "deflate" comes with zlib's header (RFC 9110, 8.4.1.2) or, from some servers, without. Then
-    nothing marks it, and JSON that is not encoded at all would inflate to rubbish.
-    """
-    ways = [zlib.MAX_WBITS | 32]
+def _inflate(body: bytes, coding: str) -> tuple[bytes, bool]:
+    """Return a gzip or deflate body, inflated as far as possible, and whether it is complete."""
+    formats = [zlib.MAX_WBITS | 32]  # with a header, gzip's or zlib's
+    # "deflate" has zlib's header (RFC 9110, 8.4.1.2), but some servers leave it out. Nothing then
+    # marks the format, and JSON that is not encoded at all would inflate to garbage.
     if coding == "deflate" and not body.lstrip().startswith(b"{"):
-        ways.append(-zlib.MAX_WBITS)
-    for bits in ways:
-        inflated, ended, failed = _inflated_by(body, bits, _SLICE)
-        if failed:  # an error takes what its slice gave: then byte by byte
-            inflated, ended, _ = _inflated_by(body, bits, 1)
+        formats.append(-zlib.MAX_WBITS)
+    for bits in formats:
+        inflated, ended, failed = _inflate_in_steps(body, bits, _SLICE)
+        if failed:  # zlib drops what the failing slice held, so that is read byte by byte
+            inflated, ended, _ = _inflate_in_steps(body, bits, 1)
         if inflated or ended:
             return inflated, ended or len(inflated) > MAX_BODY
     return body, not body
 
 
-def _inflated_by(body: bytes, bits: int, step: int) -> tuple[bytes, bool, bool]:
+def _inflate_in_steps(body: bytes, bits: int, step: int) -> tuple[bytes, bool, bool]:
+    # Never more than MAX_BODY + 1 bytes are inflated, however far a small body would expand.
     inflater, parts, size = zlib.decompressobj(bits), list[bytes](), 0
     try:
         for at in range(0, len(body), step):

@@ -1,4 +1,4 @@
-"""Connections through a SOCKS proxy. A module of its own: aiohttp-socks, an extra, stays in it."""
+"""Connects through a SOCKS proxy. Only this file imports aiohttp-socks, an optional extra."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT_PORT = 1080
 
 
 def require_socks() -> None:
-    """Check that SOCKS proxies can be used.
+    """Check that SOCKS proxies can be used; nothing is imported yet.
 
     Raises:
         ConfigurationError: the extra is not installed.
@@ -29,29 +29,32 @@ def require_socks() -> None:
 def socks_connector(proxy: str, **options: Any) -> aiohttp.TCPConnector:
     """Return a connector that reaches every host through a SOCKS proxy.
 
-    ``socks5`` (also written ``socks``), ``socks5h`` and ``socks4a`` have the proxy resolve
-    names; ``socks4`` cannot, so names are resolved here.
+    With ``socks5`` (or ``socks``), ``socks5h`` and ``socks4a`` the proxy resolves names;
+    ``socks4`` cannot, so names are resolved here. A failure of the proxy is raised as
+    ``aiohttp.ClientProxyConnectionError``, which means that nothing was sent.
 
     Args:
         proxy: the proxy's URL; credentials in it are percent-encoded.
-        options: as of ``aiohttp.TCPConnector``.
+        options: as for ``aiohttp.TCPConnector``.
     """
     import aiohttp_socks
 
     class Connector(aiohttp_socks.ProxyConnector):
-        async def _wrap_create_connection(self, *given: Any, req: Any, **named: Any) -> Any:
+        async def _wrap_create_connection(self, *args: Any, req: Any, **kwargs: Any) -> Any:
             try:
-                return await super()._wrap_create_connection(*given, req=req, **named)
+                return await super()._wrap_create_connection(*args, req=req, **kwargs)
             except Exception as error:
                 reason = OSError(None, f"SOCKS proxy: {error}")
                 raise aiohttp.ClientProxyConnectionError(req.connection_key, reason) from error
 
     parts = urlsplit(proxy)
-    old = parts.scheme in ("socks4", "socks4a")
+    is_version_4 = parts.scheme in ("socks4", "socks4a")
     return Connector(
         host=parts.hostname or "",
         port=parts.port or DEFAULT_PORT,
-        proxy_type=aiohttp_socks.ProxyType.SOCKS4 if old else aiohttp_socks.ProxyType.SOCKS5,
+        proxy_type=aiohttp_socks.ProxyType.SOCKS4
+        if is_version_4
+        else aiohttp_socks.ProxyType.SOCKS5,
         username=unquote(parts.username or "") or None,
         password=unquote(parts.password or "") or None,
         rdns=parts.scheme != "socks4",

@@ -30,8 +30,7 @@ CLIENT_CLOSED = "this client was closed; make a new Keevx()"
 
 MAX_CONNECT = 10.0
 """Seconds. Half of the timeout, if that is less."""
-MIN_SECRET = 8
-"""Characters; a shorter header value is no key."""
+MIN_SECRET = 8  # characters; a shorter header value is not a key
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
 _OPEN_HEADERS = ("Authorization", "User-Agent")
@@ -150,7 +149,7 @@ def _was_sent(error: BaseException, attempt: Attempt) -> bool:
 
 def _reason(error: Exception) -> str:
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-    text = str(cause or "") if cause else ""
+    text = str(cause) if cause else ""
     if isinstance(error, TimeoutError) and not text:
         text = "timed out"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -178,16 +177,14 @@ def interruption_of(error: asyncio.CancelledError) -> Interruption:
 
 
 class _LoopState(NamedTuple):
-    """What is used on one event loop.
-
-    ``detours`` are sessions for hosts behind another SOCKS proxy than the API's, by that proxy.
-    """
+    """What is used on one event loop."""
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     connector: CheckedConnector
     timer: ExchangeTimer
     pool: AsyncGenerator[aiohttp.ClientSession]
+    # Sessions for hosts behind another SOCKS proxy than the API's, by that proxy.
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
 
 
@@ -239,6 +236,7 @@ class AiohttpTransport:
         self._closed = False
         self._state: _LoopState | None = None
         self._proxies: dict[str, str | None] = {}
+        self._create_urls: dict[str, URL] = {}
         self._tls = True if session is not None else tls_context(os.environ)
         proxy = self._find_proxy(self.base_url)
         self._api_socks: str | None = proxy if is_socks(proxy) else None
@@ -265,10 +263,11 @@ class AiohttpTransport:
         return (self._ready() or await self._open()).session
 
     def _ready(self) -> _LoopState | None:
-        state = self._state
+        # Its session is closed with its connector only: nobody else has it.
+        state, borrowed = self._state, self._borrowed
         if state is None or state.loop is not asyncio.get_running_loop():
             return None
-        if state.session.closed or (self._borrowed is not None and self._borrowed.closed):
+        if state.connector.closed or (borrowed is not None and borrowed.closed):
             return None
         return state
 
@@ -344,10 +343,15 @@ class AiohttpTransport:
         attempt = Attempt(timer, once=method != "GET")
         ATTEMPT.set(attempt)
         try:
+            url = self._create_urls.get(path)  # a handful; a query's path has its task's id
+            if url is None:
+                url = URL(self.base_url + path, encoded=True)
+                if method == "POST":
+                    self._create_urls[path] = url
             with attempt:
                 answer = await state.session.request(
                     method,
-                    URL(self.base_url + path, encoded=True),
+                    url,
                     data=body,
                     headers=self._json_headers if isinstance(body, bytes) else self._headers,
                     timeout=self._phase_timeout,
@@ -373,11 +377,12 @@ class AiohttpTransport:
                 tap.finish(sent_body, state.loop.time())
                 if (keep_alive := headers.get(_KEEP_ALIVE)) is not None:
                     state.connector.observe_keep_alive(keep_alive)
-            log.debug("%s %s: HTTP %d", method, path, answer.status)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("%s %s: HTTP %d", method, path, answer.status)
             return response
         finally:
             ATTEMPT.set(None)
-        # Out here, so that it has no cause: some of aiohttp's errors hold the request's headers.
+        # Raised out here without a cause: some of aiohttp's errors hold the request's headers.
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
             state.connector.distrust(state.loop.time())
@@ -399,9 +404,8 @@ class AiohttpTransport:
         if sent:
             return _salvage(attempt, reason) or TransportError(reason, sent=True)
         if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
-            return ConfigurationError(
-                f"nothing can be sent to {self.host}: {type(error).__name__}: {error}"
-            )
+            what = f"{type(error).__name__}: {error}"
+            return ConfigurationError(f"nothing can be sent to {self.host}: {what}")
         return TransportError(reason, sent=False)
 
     async def close(self) -> None:
@@ -442,5 +446,5 @@ def _salvage(attempt: Attempt, reason: str) -> HttpResponse | None:
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
     if answer is None:
         return None
-    reason = "" if answer.complete else reason
-    return _response(answer.status, CIMultiDict(answer.headers), answer.body, reason)
+    headers, reason = CIMultiDict(answer.headers), "" if answer.complete else reason
+    return _response(answer.status, headers, answer.body, reason)

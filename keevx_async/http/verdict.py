@@ -21,37 +21,41 @@ from ..errors import (
 from ..settings import BUSY_CODES, REFUSAL_CODES
 
 NO_CODES: Mapping[int, int] = {}
-"""Of a kind that has none of its own."""
+"""For a kind without codes of its own."""
 
 
 class Verdict(Enum):
-    """What became of a create."""
+    """What became of a create, and so whether it may be sent again."""
 
     ACCEPTED = "accepted"
+    """Its tasks exist and their ids were read. It is never sent again."""
     NOT_SENT = "not sent"
+    """No connection took it, so no task was made. It may be sent again."""
     REFUSED = "refused"
+    """Keevx answered that no task was made. It may be sent again if Keevx was busy."""
     WRONG_HOST = "wrong host"
+    """Something other than Keevx answered, so no task was made. The base URL must be fixed."""
     UNKNOWN = "unknown"
+    """Tasks may exist, and be paid for. Only its user may send it again."""
 
 
 class Ids(Enum):
-    """What an answer holds of task ids.
-
-    NONE: none. READ: in their documented place, and all of them readable. DOUBTFUL: some that
-    are elsewhere in the answer or only partly readable, or that are another create's.
-    """
+    """Which task ids the answer to a create holds."""
 
     NONE = "none"
+    """None."""
     READ = "read"
+    """All in their documented place, and readable."""
     DOUBTFUL = "doubtful"
+    """Some elsewhere in the answer, only partly readable, or already another create's."""
 
 
 class TransportError(Exception):
-    """An exchange that brought no answer.
+    """An exchange that ended without an answer.
 
     Attributes:
-        sent: False only when it is certain that Keevx never saw the request.
-        reason: what was seen, without URL query, key or body.
+        sent: False only where it is certain that Keevx never saw the request.
+        reason: the error's type and text, without URL query, key or body.
     """
 
     def __init__(self, reason: str, *, sent: bool) -> None:
@@ -61,16 +65,16 @@ class TransportError(Exception):
 
     @property
     def verdict(self) -> Verdict:
-        """What this means for a create."""
+        """What this means for a create: ``NOT_SENT`` or ``UNKNOWN``."""
         return Verdict.UNKNOWN if self.sent else Verdict.NOT_SENT
 
 
-# Envelope codes of a query that may fare better later: what is busy, and an HTTP status that a
-# gateway repeats inside the envelope.
+# Envelope codes after which a query may succeed later: an HTTP status that a gateway repeats
+# inside the envelope.
 _GATEWAY_CODES = frozenset({500, 502, 504, *range(520, 530)})
-# Statuses that a proxy may give after it has passed the request on: it gave up waiting, or
-# thinks that the client did.
-_PROXY_GAVE_UP = frozenset({408, 499})
+# Statuses that a proxy may give after it has passed the request on: it stopped waiting, or
+# assumes that the client did.
+_PROXY_STOPPED_WAITING = frozenset({408, 499})
 
 
 def classify(
@@ -83,20 +87,20 @@ def classify(
     html: bool = False,
     is_keevx: bool = True,
 ) -> Verdict:
-    """Return what an answered create came to (contract: "Money").
+    """Return the verdict on an answered create.
 
-    The first of these cases that fits decides:
+    The first case that applies decides:
 
     1. Task ids that can be read: accepted, whatever the status, the code and the framing say.
-       Ids that are doubtful: unknown, for something was made, and perhaps for this create.
-    2. Without ids, an answer that was cut off: unknown. Only a whole refusal is believed.
+       Doubtful ids: unknown, for something was made, and perhaps for this create.
+    2. Without ids, an answer that was cut off: unknown. Only a complete refusal is believed.
     3. The envelope's code 0 without ids: unknown. It claims that something was made.
     4. HTTP 429: refused. It is given before a request is worked on.
     5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
        gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
        Keevx broke after the request had gone out (Envoy: "connection termination").
     6. An envelope whose code is Keevx's own (six digits, ``REFUSAL_CODES``, ``BUSY_CODES``) or a
-       4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that gave up.
+       4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that stopped waiting.
     7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. A gateway writes it, and
        does not know what happened behind it.
     8. Without an envelope, a 3xx, a 4xx or an HTML page (no 5xx) from a host that has not answered
@@ -107,60 +111,75 @@ def classify(
     Args:
         status: the HTTP status.
         code: the code of Keevx's envelope, read strictly; None where there was no envelope.
-        ids: what the answer holds of task ids, read leniently.
-        complete: whether the answer came whole.
+        ids: which task ids the answer holds, read leniently.
+        complete: whether the whole answer arrived.
         retry_after: whether it has a valid ``Retry-After``.
         html: whether it declares itself to be a page.
         is_keevx: whether its host has answered this client in Keevx's envelope.
     """
-    if ids is not Ids.NONE:
+    if ids is not Ids.NONE:  # 1
         return Verdict.ACCEPTED if ids is Ids.READ else Verdict.UNKNOWN
-    if not complete or code == 0:
+    if not complete or code == 0:  # 2, 3
         return Verdict.UNKNOWN
-    if status == 429 or (status == 503 and retry_after):
+    if status == 429 or (status == 503 and retry_after):  # 4, 5
         return Verdict.REFUSED
-    if code is not None:
-        return Verdict.REFUSED if _is_refusal(status, code) else Verdict.UNKNOWN
-    if not is_keevx and status < 500 and (status >= 300 or html):
+    if code is not None:  # 5 to 7
+        if 100_000 <= code <= 999_999 or code in REFUSAL_CODES or code in BUSY_CODES:
+            refused = True
+        elif 400 <= code <= 499:
+            refused = not (code == status and code in _PROXY_STOPPED_WAITING)
+        else:
+            refused = status == 503 and code not in _GATEWAY_CODES
+        return Verdict.REFUSED if refused else Verdict.UNKNOWN
+    if not is_keevx and status < 500 and (status >= 300 or html):  # 8
         return Verdict.WRONG_HOST
     return Verdict.UNKNOWN
 
 
-def _is_refusal(status: int, code: int) -> bool:
-    """Tell whether an envelope's code says that no task was made: cases 5 to 7."""
-    if 100_000 <= code <= 999_999 or code in REFUSAL_CODES or code in BUSY_CODES:
-        return True
-    if 400 <= code <= 499:
-        return not (code == status and code in _PROXY_GAVE_UP)
-    return status == 503 and code not in _GATEWAY_CODES
-
-
 def is_busy(status: int, code: int | None) -> bool:
-    """Tell whether a create that was refused is sent again: 429, 503, or a busy code."""
+    """Return whether a refused create may be sent again: 429, 503, or a busy code.
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code, None where there was no envelope.
+    """
     return status in (429, 503) or code in BUSY_CODES
 
 
 def is_transient(status: int, code: int | None) -> bool:
-    """Tell whether the same query may fare better later."""
+    """Return whether the same query may succeed later; never asked about a create.
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code, None where there was no envelope.
+    """
     return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
 
 
 def is_rate_limit(status: int, code: int | None) -> bool:
-    """Tell whether an answer asks everyone to slow down."""
+    """Return whether an answer tells the whole client to slow down: 429, as status or code.
+
+    Args:
+        status: the HTTP status.
+        code: the envelope's code, None where there was no envelope.
+    """
     return 429 in (status, code)
 
 
 def api_error(
     status: int, code: int | None, msg: str, body: str = "", codes: Mapping[int, int] = NO_CODES
 ) -> APIError:
-    """Return the error that fits a refusal (keevx-api.md, "Errors").
+    """Return the error for a refusal, of the class that its status or code calls for.
+
+    Keevx gives 100002 for a bad key and 100003 for an unknown task ("Error codes" of its API
+    reference); kinds with codes of their own map them to these.
 
     Args:
         status: the HTTP status.
         code: the envelope's code, None where there was no envelope.
         msg: what the envelope says.
         body: the first part of the answer.
-        codes: what the codes of its kind mean in the family.
+        codes: the codes of its kind, each with the common code that means the same.
     """
     meaning = code if code is None else codes.get(code, code)
     if status in (401, 403) or meaning == 100002:
@@ -177,8 +196,8 @@ def api_error(
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
 
-    A date is read by the answer's own ``Date``, so a clock that is wrong, here or there, neither
-    makes a wait of an hour nor lets one go by. An answer without a ``Date`` is read by ``now``.
+    A date counts from the answer's own ``Date``, so that a wrong clock on either side neither
+    adds an hour nor skips one; without a ``Date``, from ``now``. A date that has passed is 0.
 
     Args:
         headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
