@@ -10,7 +10,7 @@ from attrs import field, frozen
 from docket import Docket
 
 from ..client.options import check_whole
-from ..journal.sqlite import is_resubmit
+from ..journal.protocol import is_resubmit
 from ..settings import DEFAULT_TIMEOUT, PollPolicy, RetryPolicy
 from .rate_limit import quota
 

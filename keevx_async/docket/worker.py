@@ -54,6 +54,7 @@ class KeevxWorker:
         self._stop = Stop()
 
     async def __aenter__(self) -> Self:
+        # Before any work is taken: with a key that is refused, every create would fail.
         settings = self._settings
         await check_credentials(
             settings.api_key, base_url=settings.base_url, timeout=settings.timeout
@@ -105,6 +106,7 @@ class KeevxWorker:
         """
 
         async def creates_then_polls() -> None:
+            # Docket would end as soon as no poll is queued, which is so until the first create.
             polling = asyncio.ensure_future(self._polling.run_forever())
             try:
                 await _run(self._creating.run_until_finished())

@@ -54,6 +54,7 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | Non
 
 def join_ids(ids: Sequence[str]) -> str:
     """Return ids as they are stored: percent-encoded, with a space between two."""
+    # Keevx promises nothing about its ids: one may hold a space, or a character that is no text.
     return " ".join(quote(task_id, errors="surrogatepass") for task_id in ids)
 
 

@@ -59,6 +59,21 @@ def _split_attempt(key: str) -> tuple[str, int]:
     return key, 1
 
 
+def is_resubmit(name: str, value: str) -> bool:
+    """Return whether a setting is ``"resubmit"``.
+
+    Args:
+        name: of the setting, for the error.
+        value: ``"report"`` or ``"resubmit"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value not in ("report", "resubmit"):
+        raise ValueError(f"{name} must be 'report' or 'resubmit' (got {value!r})")
+    return value == "resubmit"
+
+
 class State(StrEnum):
     """How far a create has come.
 

@@ -112,6 +112,8 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
         How many commits it has recorded now.
     """
     (current,) = connection.execute("PRAGMA user_version").fetchone()
+    # WAL: reading never waits for the writer, and a commit is one fsync. FULL: that fsync is made
+    # at each commit, or a power cut could lose an intent whose create was sent.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")

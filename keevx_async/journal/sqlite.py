@@ -22,6 +22,7 @@ from .protocol import (
     State,
     TaskRecord,
     has_ids_reason,
+    is_resubmit,
     next_attempt_key,
     partial_reason,
 )
@@ -404,21 +405,6 @@ class Journal:
         """
         row = self._file.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
-
-
-def is_resubmit(name: str, value: str) -> bool:
-    """Return whether a setting is ``"resubmit"``.
-
-    Args:
-        name: of the setting, for the error.
-        value: ``"report"`` or ``"resubmit"``.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if value not in ("report", "resubmit"):
-        raise ValueError(f"{name} must be 'report' or 'resubmit' (got {value!r})")
-    return value == "resubmit"
 
 
 def _union(ids: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:

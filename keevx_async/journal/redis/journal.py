@@ -15,8 +15,7 @@ import redis.asyncio
 from ...errors import JournalError
 from ...models.tasks import Task
 from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason
-from ..sqlite import is_resubmit
+from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit
 from . import encoding, scripts
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
@@ -176,7 +175,7 @@ class RedisJournal:
         self, lease: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | None:
         """Claim a key in Redis; None if another worker has it, or this run has met the number."""
-        # The token tells a claim that is repeated, because its answer was lost, from a second one.
+        # The token distinguishes a claim repeated after a lost answer from a second one.
         lease.start_heartbeat()
         token = token_hex(scripts.TOKEN // 2)
         values = (lease.ttl, key, token, kind, body.decode(), int(numbered))

@@ -81,6 +81,7 @@ class Lease:
 
         If Redis cannot be reached, the lease ends by itself.
         """
+        # The end of the lease frees whatever could not be released, for workers that wait for it.
         try:
             if self._releasing:
                 await asyncio.wait(self._releasing)

@@ -28,7 +28,7 @@ class Script(NamedTuple):
     sha: str
 
 
-_FOLDER = files(__package__) / "lua"
+_FOLDER = files("keevx_async.journal.redis") / "lua"
 _COMMON = (_FOLDER / "common.lua").read_text(encoding="utf-8")
 
 
