@@ -2,12 +2,12 @@
 
     python -m benchmarks.journal creates [--count 4000] [--rounds 7]
     python -m benchmarks.journal resume [--count 1000000] [--keep FILE]
-    python -m benchmarks.journal parts [--count 20000] [--rounds 7]
+    python -m benchmarks.journal parts [--count 900]
 
 ``creates`` submits with the journal on and off in turn, 64 at once, each time in a process of its
 own. ``resume`` writes a journal of that many submitted entries, then builds the same requests and
-submits them all: not one is sent. ``parts`` runs each with one part of the journal switched off:
-what saves less than 3% of the CPU time does not earn its lines. ``profile`` resumes in this process
+submits them all: not one is sent. ``parts`` counts instructions with one part of the journal
+switched off: what saves less than 3% does not earn its lines. ``profile`` resumes in this process
 and prints where the time goes.
 """
 
@@ -17,15 +17,17 @@ import argparse
 import asyncio
 import cProfile
 import json
+import os
 import pstats
+import re
 import resource
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from keevx_async import ImageToVideo, Journal, Keevx
 from keevx_async.journal import claims, database
 from keevx_async.models.encoding import encode_request
 
-from .harness import Server, interleaved, ratios, run, spread
+from .harness import ROOT, Server, interleaved, ratios, run, spread
 
 AT_ONCE = 64
 NOWHERE = "http://127.0.0.1:9"
@@ -59,7 +61,7 @@ def switch_off(part: str) -> None:
     if part == "filter":
         claims.SeenFilter.add = lambda *_: True  # type: ignore[method-assign]
     elif part == "readahead":
-        database.ReadAhead.found = lambda *_, **__: None  # type: ignore[method-assign]
+        database.ReadAhead.observe = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
@@ -99,26 +101,42 @@ def creates(count: int, rounds: int) -> None:
     print(f"CPU on / off {ratios(results['on'], results['off'], 'cpu')}")
 
 
-def parts(count: int, rounds: int) -> None:
-    """Compare creates without the filter of new bodies, and a resume without the read-ahead."""
+def parts(count: int) -> None:
+    """Count the instructions of a create and of a resumed create, without each part and with it.
+
+    By callgrind, which repeats on a noisy machine: two runs of different lengths, and their
+    difference. The kernel's share is not counted.
+    """
+    few = count // 3
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         numbers, resumed = iter(range(10_000)), Path(folder) / "resumed.db"
-        build(resumed, count)
+        build(resumed, 10 * count)
 
-        def creating(*more: object) -> dict[str, Any]:
-            path = f"{folder}/{next(numbers)}.db"
-            few = count // 10  # creates cost ten times what a resumed one does
-            arguments = ("--url", server.url, "--count", few, "--journal", path, *more)
-            return run("journal", "submit", *arguments)
+        def counted(part: str, *more: str, size: int) -> int:
+            new = f"{folder}/{next(numbers)}.db"
+            url, path = (server.url, new) if part == "filter" else (NOWHERE, resumed)
+            done = subprocess.run(
+                [
+                    *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
+                    *(sys.executable, "-m", "benchmarks.journal", "submit", "--url", url),
+                    *("--count", str(size), "--journal", str(path), *more),
+                ],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONHASHSEED": "0"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            collected = re.search(r"Collected : (\d+)", done.stderr)
+            assert collected, done.stderr
+            return int(collected[1])
 
-        def resuming(*more: object) -> dict[str, Any]:
-            arguments = ("--url", NOWHERE, "--count", count, "--journal", resumed, *more)
-            return run("journal", "submit", *arguments)
-
-        for part, job in (("filter", creating), ("readahead", resuming)):
-            off = partial(job, "--without", part)
-            results = interleaved({"off": off, "on": job}, rounds)
-            print(f"{part:9} CPU off / on {ratios(results['off'], results['on'], 'cpu')}")
+        for part in ("filter", "readahead"):
+            each = [
+                (counted(part, *more, size=count) - counted(part, *more, size=few)) / (count - few)
+                for more in ((), ("--without", part))
+            ]
+            print(f"{part:9} {each[1]:,.0f} off / {each[0]:,.0f} on: {each[1] / each[0]:.3f}")
 
 
 def build(path: Path, count: int) -> None:
@@ -175,7 +193,7 @@ def main() -> None:
     elif args.job == "creates":
         creates(args.count or 4000, args.rounds)
     elif args.job == "parts":
-        parts(args.count or 20_000, args.rounds)
+        parts(args.count or 900)
     elif args.job == "resume":
         resumed(args.count or 1_000_000, args.keep)
     else:

@@ -77,10 +77,10 @@ class RedisServer:
 
 async def dead(journal: RedisJournal) -> None:
     """Have a journal's holder die, and its lease end: nothing more is heard of it."""
-    holding = journal._holding
-    if holding._living is not None:
-        holding._living.cancel()
-    await journal._run("no sign of death", scripts.DIE)
+    lease = journal._lease
+    if lease._heartbeat is not None:
+        lease._heartbeat.cancel()
+    await journal._run("the lease could not be ended", scripts.END_LEASE)
 
 
 @pytest.fixture(scope="session")

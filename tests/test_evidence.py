@@ -80,7 +80,8 @@ async def test_confirmed_ids_outweigh_every_state_without_ids(
     assert before.task_ids == ()
     entry = await entry_of(journal)
     assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
-    assert entry.doubt == "callbacks have told of 1 of its 2 tasks; known so far: i2v-1"
+    assert entry.reason == "callbacks reported 1 of its 2 tasks"
+    assert entry.task_ids == ("i2v-1",)
     await journal.add_ids("k", ["i2v-1", "i2v-2"], 2)
     entry = await entry_of(journal)
     assert (entry.state, entry.reason) == (State.SUBMITTED, "")

@@ -83,7 +83,7 @@ async def test_the_same_program_run_again_adds_nothing_twice(emulator: Emulator)
                 await docket.add(request(1), key="mine")
             await work(docket, emulator)
             assert emulator.creates == {"prompt 0": 2, "prompt 1": 1}
-            with pytest.raises(JournalError, match="stands for another request"):
+            with pytest.raises(JournalError, match="belongs to another request"):
                 await docket.add(request(2), key="mine")
 
 
@@ -122,7 +122,7 @@ async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> 
         await work(docket, emulator)
         (task,) = await docket.get_result(key)
         assert (task.task_id, task.succeeded) == (task_id, True)
-        with pytest.raises(JournalError, match="only an uncertain one is settled"):
+        with pytest.raises(JournalError, match="only an uncertain create can be settled"):
             await docket.settle(key, [])
         assert emulator.creates["prompt 0"] == 1
 
@@ -231,7 +231,7 @@ async def test_nobody_waits_for_ever_when_redis_stays_away() -> None:
 @pytest.mark.asyncio
 async def test_a_key_that_was_never_added_has_no_result() -> None:
     async with a_docket() as docket:
-        with pytest.raises(JournalError, match="'typo' is no key of fleet 'films'; add"):
+        with pytest.raises(JournalError, match="'typo' is not a key of fleet 'films'; add"):
             await asyncio.wait_for(docket.get_result("typo"), 5)
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
-from keevx_async.docket.client import CREATES, POLLS, fleet_of, with_max_connections
 from keevx_async.docket.completion import CompletionWaiter
 from keevx_async.docket.rate_limit import SharedRateLimiter, quota
+from keevx_async.docket.settings import CREATES, POLLS, fleet_of, with_max_connections
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import PollIntervals
@@ -67,7 +67,7 @@ def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(rate: float, burst: int) -
 
 
 def test_a_rate_that_cannot_be_kept_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="rate is 1e-06 a second"):
+    with pytest.raises(ConfigurationError, match=r"rate must be 0\.001 per second or more"):
         quota(1e-6)
 
 

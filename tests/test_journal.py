@@ -16,10 +16,9 @@ import pytest
 from keevx_async import Journal, JournalError, Task
 from keevx_async.journal import schema
 from keevx_async.journal.claims import SeenFilter
-from keevx_async.journal.database import Database
+from keevx_async.journal.database import MAX_GAP, READ_AHEAD, Database, ReadAhead
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import Claim, Entry, State
-from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
 
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
@@ -91,7 +90,7 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     assert not [one for one in threading.enumerate() if one.name == "keevx-journal"]
     async with journal:
         assert await journal.find_entry("mine") is None
-    with pytest.raises(ValueError, match="'ignore', not 'report' or 'resubmit'"):
+    with pytest.raises(ValueError, match=r"must be 'report' or 'resubmit' \(got 'ignore'\)"):
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
 
@@ -345,7 +344,7 @@ class Shelf:
         if row is None:
             row = self.rows[number]
             self.looked_up += 1
-            self.ahead.found(row, quiet=quiet)
+            self.ahead.observe(row, quiet=quiet)
         assert row == self.rows[number]
 
 
@@ -353,16 +352,16 @@ def test_rows_that_follow_each_other_are_read_ahead() -> None:
     shelf = Shelf(10_000)
     for number in range(10_000):
         shelf.find(number)
-    assert shelf.looked_up == shelf.fetched == -(-10_000 // (WINDOW + 1))
+    assert shelf.looked_up == shelf.fetched == -(-10_000 // (READ_AHEAD + 1))
 
 
 def test_rows_nearly_in_order_are_read_ahead() -> None:
     shelf, order = Shelf(10_000), list(range(10_000))
     shuffle = random.Random(1).shuffle
-    for start in range(0, 10_000, NEAR // 2):
-        part = order[start : start + NEAR // 2]
+    for start in range(0, 10_000, MAX_GAP // 2):
+        part = order[start : start + MAX_GAP // 2]
         shuffle(part)
-        order[start : start + NEAR // 2] = part
+        order[start : start + MAX_GAP // 2] = part
     for number in order:
         shelf.find(number)
     assert shelf.looked_up < 1500

@@ -29,9 +29,9 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system on which locks hold nobody off."""
 
     def held(lock: Lock) -> tuple[int, tuple[int, int]]:
-        return lock._opened(lock._path, "it cannot be opened"), (0, id(lock))
+        return lock._open(lock._path, "it cannot be opened"), (0, id(lock))
 
-    monkeypatch.setattr(Lock, "_held", held)
+    monkeypatch.setattr(Lock, "_lock_journal", held)
 
 
 @pytest.mark.usefixtures("unlocked")

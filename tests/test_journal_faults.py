@@ -132,9 +132,9 @@ def with_a_damaged_log(path: Path) -> None:
 
 UNUSABLE: list[tuple[Callable[[Path], None], str]] = [
     (text, "not a database"),
-    (others, "a database, but no journal"),
-    (others_empty, "a database, but no journal"),
-    (newer, "of a newer keevx_async"),
+    (others, "a database, but not a journal"),
+    (others_empty, "a database, but not a journal"),
+    (newer, "by a newer keevx_async"),
     (corrupt, "is damaged"),
     (cut_short, "is damaged|malformed"),
     (a_folder, "is a folder; name a file"),
@@ -329,7 +329,7 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with Emulator(faults=Faults(latency=(0.0, 0.02))) as emulator:
         result = await on_a_disk_of(2_000_000, emulator, path)
-        assert "Nothing more is sent; mend it" in result["errors"][0]
+        assert "Nothing more is sent; fix it" in result["errors"][0]
         made = len(emulator.tasks)
         assert 100 < made < 3000
         assert len(result["errors"]) + made >= 3000

@@ -151,7 +151,7 @@ class JournalMachine(RuleBasedStateMachine):
             return
         known, claiming = self.seen(key), self.journal.claim(KIND, body, key)
         if known is not None and known.body != body:
-            with pytest.raises(JournalError, match="stands for another request") as caught:
+            with pytest.raises(JournalError, match="belongs to another request") as caught:
                 self.loop.run_until_complete(claiming)
             assert known.body.decode() in str(caught.value)
             assert body.decode() in str(caught.value)
@@ -239,7 +239,7 @@ class JournalMachine(RuleBasedStateMachine):
         known = self.seen(key)
         more = known is not None and known.state is State.SUBMITTED and set(known.ids) < set(ids)
         if known is None or (known.state is not State.UNCERTAIN and not more):
-            with pytest.raises(JournalError, match="only an uncertain one is settled"):
+            with pytest.raises(JournalError, match="only an uncertain create can be settled"):
                 self.do(self.journal.settle(key, ids))
             return
         if known.ids and not ids:
@@ -264,7 +264,7 @@ class JournalMachine(RuleBasedStateMachine):
         union = tuple(dict.fromkeys([*known.ids, *ids]))
         whole = known.state is State.SUBMITTED or len(union) >= count
         state = State.SUBMITTED if whole else State.UNCERTAIN
-        reason = "" if whole else f"callbacks have told of {len(union)} of its {count} tasks"
+        reason = "" if whole else f"callbacks reported {len(union)} of its {count} tasks"
         self.known[key] = Known(known.body, state, reason, union, self.known[key].old)
 
     @rule(task=TASKS)

@@ -158,5 +158,5 @@ def test_keys_count_the_tries(key: str, later: str) -> None:
 
 
 def test_a_setting_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="on_failed is 'always', not 'report' or 'resubmit'"):
+    with pytest.raises(ValueError, match="on_failed must be 'report' or 'resubmit'"):
         Journal(tmp_path / "run.db", on_failed="always")  # type: ignore[arg-type] # what is refused

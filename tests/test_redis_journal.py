@@ -18,9 +18,9 @@ from keevx_async import ConfigurationError, JournalError, Keevx, Task
 from keevx_async.docket import RedisJournal
 from keevx_async.journal.protocol import DIED_WHILE_SENDING, Claim, Entry, State
 from keevx_async.journal.redis.connection import Connection
-from keevx_async.journal.redis.journal import Planned
+from keevx_async.journal.redis.encoding import Added, Planned
+from keevx_async.journal.redis.journal import PAGE
 from keevx_async.journal.redis.lease import Lease
-from keevx_async.journal.redis.reading import AT_ONCE
 from keevx_async.testing import Emulator
 from tests.conftest import FakeClock
 from tests.fleet import RedisServer, dead
@@ -56,6 +56,13 @@ class Counting:
 
     def pipeline(self) -> Any:
         return self.client.pipeline()
+
+
+async def add_one(
+    journal: RedisJournal, kind: str, body: bytes, key: str | None, run: str
+) -> Added:
+    (added,) = await journal.add_many([Planned(kind, body, key)], run)
+    return added
 
 
 @pytest_asyncio.fixture
@@ -155,7 +162,7 @@ async def test_ids_of_who_was_thought_dead_are_kept(
         assert (await found(second)).task_ids == ("i2v-1", "i2v-2")
         assert "k was paid twice" in caplog.text
         assert [await second.find_owner(f"i2v-{n}") for n in (1, 2, 3)] == ["k", "k", None]
-        with pytest.raises(JournalError, match="has Redis lost") as caught:
+        with pytest.raises(JournalError, match="has Redis lost data") as caught:
             await second.mark_submitted("never begun", ["i2v-3"])
         assert caught.value.task_ids == ("i2v-3",)
 
@@ -174,18 +181,18 @@ async def test_a_sign_of_life_is_given_with_the_intent(memory: Counting) -> None
 @pytest.mark.asyncio
 async def test_one_key_stands_for_one_request(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
-        await journal.add(KIND, BODY, "k", "run")
-        for asking in (journal.claim(KIND, OTHER, "k"), journal.add(KIND, OTHER, "k", "run")):
-            with pytest.raises(JournalError, match="stands for another request") as caught:
+        await add_one(journal, KIND, BODY, "k", "run")
+        for asking in (journal.claim(KIND, OTHER, "k"), add_one(journal, KIND, OTHER, "k", "run")):
+            with pytest.raises(JournalError, match="belongs to another request") as caught:
                 await asking
             assert BODY.decode() in str(caught.value)
             assert OTHER.decode() in str(caught.value)
         assert await journal.claim(KIND, BODY, "k") == Claim("k", await found(journal))
         for unfit in ("\0", "\ud800"):
-            with pytest.raises(JournalError, match="cannot be kept"):
+            with pytest.raises(JournalError, match="cannot be stored"):
                 await journal.claim(KIND, BODY, unfit)
-            with pytest.raises(JournalError, match="cannot be kept"):
-                await journal.add(KIND, BODY, unfit, "run")
+            with pytest.raises(JournalError, match="cannot be stored"):
+                await add_one(journal, KIND, BODY, unfit, "run")
 
 
 @pytest.mark.asyncio
@@ -226,8 +233,8 @@ async def test_the_same_input_fed_again_finds_what_it_added(memory: Counting) ->
             State.PLANNED, State.SUBMITTED, State.PLANNED, None, None, None,
         ]  # fmt: skip
         assert (await second.claim(KIND, BODY, None)).key == f"{stem}-1"
-        assert (await second.add(KIND, BODY, "mine", "tuesday")).entry is None
-        assert (await first.add(KIND, BODY, "mine", "monday")).entry is not None
+        assert (await add_one(second, KIND, BODY, "mine", "tuesday")).entry is None
+        assert (await add_one(first, KIND, BODY, "mine", "monday")).entry is not None
 
 
 @pytest.mark.asyncio
@@ -240,9 +247,9 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
             assert len(memory.ran) >= before + 2
             return done
 
-        added = [await lost(lambda: journal.add(KIND, OTHER, None, "run")) for _ in range(2)]
+        added = [await lost(lambda: add_one(journal, KIND, OTHER, None, "run")) for _ in range(2)]
         assert [one.key[-2:] for one in added] == ["-1", "-2"]
-        await lost(lambda: journal.add(KIND, OTHER, "named", "run"))
+        await lost(lambda: add_one(journal, KIND, OTHER, "named", "run"))
         claims = [await lost(lambda: journal.claim(KIND, BODY, None)) for _ in range(2)]
         assert [one.key[-2:] for one in claims] == ["-1", "-2"]
         key, more = (one.key for one in claims)
@@ -267,7 +274,7 @@ async def test_a_lost_answer_changes_nothing(memory: Counting, clock: FakeClock)
 @pytest.mark.asyncio
 async def test_what_became_of_many_takes_two_questions(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
-        creates = [Planned(KIND, BODY, f"key {n}") for n in range(AT_ONCE + 100)]
+        creates = [Planned(KIND, BODY, f"key {n}") for n in range(PAGE + 100)]
         await journal.add_many(creates, "run")
         assert [one.key async for one in journal.entries()] == [str(one.key) for one in creates]
         await begun(journal, "key 0")
@@ -309,7 +316,7 @@ async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
         await journal.release("k")
         with pytest.raises(JournalError, match="another worker has taken k"):
             await journal.mark_refused("k", "no good")
-        with pytest.raises(JournalError, match="has Redis lost"):
+        with pytest.raises(JournalError, match="has Redis lost data"):
             await journal.mark_refused("unheard of", "no good")
         await journal.add_ids("k", ["i2v-1"], 2)
         assert (await found(journal)).task_ids == ("i2v-1",)
@@ -319,7 +326,7 @@ async def test_only_a_holder_writes_what_is_no_id(memory: Counting) -> None:
 async def test_many_equals_are_not_counted_through_for_each(memory: Counting) -> None:
     async with RedisJournal(memory) as journal:
         for number, first in ((1, 1), (2, 1), (3, 3), (4, 4)):
-            added = await journal.add(KIND, BODY, None, "run")
+            added = await add_one(journal, KIND, BODY, None, "run")
             assert added.key.endswith(f"-{number}")
             assert memory.words[-1] == str(first)
 
@@ -360,7 +367,7 @@ def test_what_it_is_given_is_checked() -> None:
     for name in ("", "a{b}"):
         with pytest.raises(ConfigurationError, match="without braces"):
             RedisJournal(client, name)
-    with pytest.raises(ValueError, match="on_uncertain is 'retry'"):
+    with pytest.raises(ValueError, match="on_uncertain must be 'report' or 'resubmit'"):
         RedisJournal(client, on_uncertain="retry")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="without decode_responses"):
         RedisJournal.from_url("redis://localhost?decode_responses=true")
@@ -466,7 +473,7 @@ async def test_it_may_own_its_client(redis_server: RedisServer) -> None:
     for _ in range(2):
         async with journal:
             await begun(journal)
-            ttl = redis_server.ask("PTTL", f"{{mine}}:alive:{journal._holding.holder}")
+            ttl = redis_server.ask("PTTL", f"{{mine}}:alive:{journal._lease.holder}")
             assert isinstance(ttl, int)
             assert 5_000 < ttl <= 10_000
     assert redis_server.ask("KEYS", "*alive*") == []

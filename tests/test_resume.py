@@ -266,7 +266,7 @@ async def test_a_key_stands_for_one_request(program: Program) -> None:
         with pytest.raises(JournalError) as caught:
             await keevx.submit(a_request("other"), key="mine")
         await keevx.submit(a_request("one"), key="mine")
-        with pytest.raises(JournalError, match="cannot be kept"):
+        with pytest.raises(JournalError, match="cannot be stored"):
             await keevx.submit(a_request("one"), key="a\0b")
     assert '"prompt":"one"' in str(caught.value)
     assert '"prompt":"other"' in str(caught.value)
@@ -487,7 +487,7 @@ async def test_uncertain_ones_are_settled_by_the_command(
     assert "1 planned, 3 submitted" in told
     code, told = await command.journal("--settle", f"a=b={paid}")
     assert code == 1
-    assert "a=b is submitted; only an uncertain one is settled" in told
+    assert "a=b is submitted; only an uncertain create can be settled" in told
     for wrong in ("nobody", "=x", "a=", "a= "):
         code, told = await command.journal("--settle", wrong)
         assert code == 2, told

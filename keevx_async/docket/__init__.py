@@ -1,12 +1,12 @@
 """A fleet of workers on Docket: many machines, one key, one limit, one bill.
 
 A ``KeevxDocket`` takes requests, each ``KeevxWorker`` makes some of them, and a ``RedisJournal`` is
-the record that decides whether a create may go.
+the record that decides whether a create may be sent.
 """
 
 from ..journal.redis.journal import RedisJournal
-from .client import WorkerSettings, worker_settings
 from .queue import KeevxDocket
+from .settings import WorkerSettings, worker_settings
 from .tasks import create, create_tasks, poll, poll_tasks
 from .worker import KeevxWorker
 

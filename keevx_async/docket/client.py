@@ -1,4 +1,4 @@
-"""A worker's client: the same create path as everywhere, with the fleet's journal and pace."""
+"""A worker's client: the create path of every other client, with the fleet's journal and rate."""
 
 from __future__ import annotations
 
@@ -10,103 +10,48 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-from attrs import evolve, field, frozen
+from attrs import evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..client.options import check_whole
 from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
-from ..journal.sqlite import is_resubmit
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
-from ..models.tasks import Task
 from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
-from ..settings import DEFAULT_TIMEOUT, NotGiven, PollPolicy, RetryPolicy
-from .rate_limit import SharedRateLimiter, Stop, quota
+from ..settings import NotGiven, PollPolicy
+from .rate_limit import SharedRateLimiter, Stop
+from .settings import POLLS, WorkerSettings, docket_of, fleet_of, worker_settings
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.docket")
 
-CREATES, POLLS = "-create", "-poll"
-"""How the two dockets' names end. On one, polls would queue behind creates, and no job end."""
 RATE = "rate"
-MAX_CONNECTIONS = 10_000
-"""Connections to Redis at most; redis-py's own 100 end a worker of concurrency 200."""
-
-
-@frozen(kw_only=True)
-class WorkerSettings:
-    """What a worker's client is set up with.
-
-    Attributes:
-        api_key: by default from ``KEEVX_API_KEY``.
-        base_url: as of ``Keevx``.
-        rate: most creates per second of the whole fleet; by default what another worker of it
-            has named, else as many as Keevx takes.
-        concurrency: most creates in flight in this worker.
-        on_uncertain: ``"report"`` leaves a create whose worker died during it alone,
-            ``"resubmit"`` sends it again, though it may have been paid.
-        retry: as of ``Keevx``.
-        polling: as of ``Keevx``.
-        timeout: seconds for one exchange.
-
-    Raises:
-        ConfigurationError: one of them cannot be.
-    """
-
-    api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None
-    rate: float | None = None
-    concurrency: int = 64
-    on_uncertain: Literal["report", "resubmit"] = "report"
-    retry: RetryPolicy = field(factory=RetryPolicy)
-    polling: PollPolicy = field(factory=PollPolicy)
-    timeout: float = DEFAULT_TIMEOUT
-
-    def __attrs_post_init__(self) -> None:
-        if self.rate is not None:
-            quota(self.rate)
-        check_whole("concurrency", self.concurrency)
-        is_resubmit("on_uncertain", self.on_uncertain)
-
-
-worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
-"""What the tasks' clients are set up with; where nothing is set, the environment's key is."""
+"""The journal's note that holds the fleet's rate."""
 
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
-"""How a worker that these tasks run in is stopped."""
-
-
-def docket_of(name: str, which: str, url: str) -> Docket:
-    """Return one of a fleet's two dockets; the journal is the record, so it keeps no results."""
-    return Docket(f"{name}{which}", with_max_connections(url), execution_ttl=timedelta(0))
-
-
-def fleet_of(docket: str) -> str:
-    """Return the name of the fleet that a docket is of; its own may end in ``-poll``."""
-    return docket.removesuffix(CREATES if docket.endswith(CREATES) else POLLS)
-
-
-def with_max_connections(url: str) -> str:
-    """Return a Redis URL that lets a worker have as many connections as it needs."""
-    if url.startswith("memory:") or "max_connections=" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}max_connections={MAX_CONNECTIONS}"
+"""Stops the worker that these tasks run in."""
 
 
 def request_of(entry: Entry) -> Request:
-    """Return the request that a create of the journal is of."""
+    """Return the request of a create in the journal.
+
+    Raises:
+        InvalidRequest: it breaks rules that whoever added it did not know.
+    """
     return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
 
 
 def wait_limit(kind: str, polling: PollPolicy) -> float:
-    """Return the seconds that a task of a kind is waited for."""
+    """Return how many seconds a task of a kind is waited for at most.
+
+    By default WAIT_FACTOR times the vendor's documented maximum for the kind.
+    """
     if isinstance(polling.timeout, NotGiven):
         return WAIT_FACTOR * kind_by_name(kind).max_seconds
     return math.inf if polling.timeout is None else polling.timeout
@@ -114,34 +59,34 @@ def wait_limit(kind: str, polling: PollPolicy) -> float:
 
 @frozen
 class PollState:
-    """What is carried from one poll of a task to the next.
+    """What is carried from one poll of a task to the next. Times are seconds since the epoch.
 
     Attributes:
-        task_id: whom it is about.
+        task_id: of the task.
         kind: the job's kind.
-        group: tasks of one group are thought to last alike.
-        born: when its create was begun, in seconds since the epoch.
-        seen: when it was last seen alive, likewise.
-        status: its last status, as Keevx gave it; empty where it was not asked about yet.
-        resultless: since when it has been SUCCEEDED without a result, likewise; 0 if it is not.
+        group: tasks of one group are expected to take equally long.
+        created_at: when its create was begun.
+        seen_at: when it was last seen running.
+        status: its last status, as Keevx returned it; empty before the first poll.
+        resultless_since: since when it has been SUCCEEDED without a result; 0 if it is not.
     """
 
     task_id: str
     kind: str
     group: str
     created_at: float
-    seen: float
+    seen_at: float
     status: str = ""
-    resultless: float = 0.0
+    resultless_since: float = 0.0
 
 
 class WorkerClient(Keevx):
     """The client of one worker of a fleet.
 
     Args:
-        journal: the fleet's.
-        pace: likewise.
-        polls: where its tasks' polls are scheduled.
+        journal: the fleet's journal.
+        shared_limit: the fleet's rate limit.
+        polls: the docket on which its tasks' polls are scheduled.
         settings: what it is set up with.
         stop: stops the worker.
     """
@@ -149,7 +94,7 @@ class WorkerClient(Keevx):
     def __init__(
         self,
         journal: RedisJournal,
-        pace: SharedRateLimiter,
+        shared_limit: SharedRateLimiter,
         polls: Docket,
         settings: WorkerSettings,
         stop: Stop,
@@ -167,15 +112,21 @@ class WorkerClient(Keevx):
             timeout=settings.timeout,
             max_connections=settings.concurrency,
         )
-        self._setup = evolve(self._setup, shared_limit=pace)
-        self._waits: PollIntervals | None = None
+        self._setup = evolve(self._setup, shared_limit=shared_limit)
+        self._intervals: PollIntervals | None = None
 
-    async def make(self, entry: Entry) -> tuple[str, ...]:
-        """Make one create of the journal's, unless it was made; return its ids."""
+    async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
+        """Submit a create of the journal, unless it was submitted before; return its task ids.
+
+        Raises:
+            InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
+                refused.
+            KeevxError: as of ``Keevx.submit``.
+        """
         try:
             request = request_of(entry)
             return (await self.submit(request, key=entry.key)).task_ids
-        except InvalidRequest as error:  # of rules, or an edition, that its adder did not know
+        except InvalidRequest as error:
             await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
             await self.journal.mark_sending(entry.key, entry.kind, entry.body.encode())
             await self.journal.mark_refused(entry.key, str(error))
@@ -185,81 +136,92 @@ class WorkerClient(Keevx):
     async def initial_polls(
         self, entry: Entry, task_ids: Iterable[str]
     ) -> AsyncIterator[tuple[PollState, datetime]]:
-        """Yield what is to be known of a create's tasks, and when each is first asked about."""
-        group, now = request_of(entry).group, time.time()
-        # Else it was just made. A clock that was wrong then must not make the wait longer.
-        born = min(entry.at, now) if entry.state is State.SUBMITTED else now
-        for task_id in task_ids:
-            wait = (await self._loaded_intervals()).next(group, now - born)
-            yield PollState(task_id, entry.kind, group, born, born), _from_now(wait)
+        """Iterate over the first poll of each of a create's tasks: its state, and when it is due.
 
-    async def poll_once(self, watched: PollState) -> tuple[PollState, float] | None:
-        """Ask about a task; return what is known of it then, and the seconds to the next time.
-
-        Nothing is returned once it has ended, or is given up.
+        Args:
+            entry: the create, as it was before it was submitted.
+            task_ids: its ids.
         """
-        # Clocks of two machines differ: by each look it was born by then, at the latest.
-        watched = evolve(watched, created_at=min(watched.created_at, time.time()))
-        kind = kind_by_name(watched.kind)
+        group, now = request_of(entry).group, time.time()
+        # A create that was submitted before is as old as its intent, unless the clock that wrote
+        # it was ahead of ours. Any other was just submitted.
+        created_at = min(entry.at, now) if entry.state is State.SUBMITTED else now
+        for task_id in task_ids:
+            wait = (await self._loaded_intervals()).next(group, now - created_at)
+            due = datetime.now(UTC) + timedelta(seconds=wait)
+            yield PollState(task_id, entry.kind, group, created_at, created_at), due
+
+    async def poll_once(self, state: PollState) -> tuple[PollState, float] | None:
+        """Poll a task; return its new state and the seconds until the next poll.
+
+        Returns:
+            None once it has ended, which is recorded, or is abandoned.
+        """
+        # Clocks of two machines differ: by this machine's, it was created by now at the latest.
+        state = evolve(state, created_at=min(state.created_at, time.time()))
+        min_wait, max_wait = 0.0, math.inf
+        # 1. The poll failed: polled again as usual, after a rate limit no sooner than the longest
+        #    interval.
+        # 2. The task has ended: recorded, and its duration learned.
+        # 3. It has SUCCEEDED without a result: polled soon, until the grace is over. Then it is
+        #    recorded as abandoned.
+        # 4. It is still running: polled again as usual.
+        # However it goes on, it is abandoned once it has been waited for long enough.
         try:
-            task = await self._components().api.status_once(watched.task_id, kind)
+            task = await self._components().api.status_once(state.task_id, kind_by_name(state.kind))
         except KeevxError as error:
-            log.debug("status of %s: %s", watched.task_id, error)
-            held = self._polling.longest if isinstance(error, RateLimitError) else 0.0
-            return await self._next(watched, at_least=held)
-        if not task.done:
-            return await self._next_of(task, watched)
-        await self.journal.mark_ended(task)
-        age, alive = time.time() - watched.created_at, watched.seen - watched.created_at
-        (await self._loaded_intervals()).observe(watched.group, max(0.0, alive), max(0.0, age))
-        return None
-
-    async def _next_of(self, task: Task, watched: PollState) -> tuple[PollState, float] | None:
-        """Go on with a task that has not ended, unless it has gone without its result too long."""
-        now = time.time()
-        since = (watched.resultless or now) if task.lacks_result else 0.0
-        if task.lacks_result and now - since >= RESULT_GRACE:
-            log.warning("task %s SUCCEEDED without a result; it is left alone", task.task_id)
-            await self.journal.mark_abandoned(task)
+            log.debug("status of %s: %s", state.task_id, error)
+            if isinstance(error, RateLimitError):
+                min_wait = self._polling.longest
+        else:
+            if task.done:
+                await self.journal.mark_ended(task)
+                low, high = state.seen_at - state.created_at, time.time() - state.created_at
+                intervals = await self._loaded_intervals()
+                intervals.observe(state.group, max(0.0, low), max(0.0, high))
+                return None
+            now, since = time.time(), 0.0
+            if task.lacks_result:
+                since = state.resultless_since or now
+                if now - since >= RESULT_GRACE:
+                    log.warning("task %s SUCCEEDED without a result; polling ends", task.task_id)
+                    await self.journal.mark_ended(task)
+                    return None
+                max_wait = RESULT_PAUSE
+            state = evolve(state, seen_at=now, status=task.status, resultless_since=since)
+        age = time.time() - state.created_at
+        if age > wait_limit(state.kind, self._polling):
+            log.warning("task %s has not ended in %.0f s; polling ends", state.task_id, age)
             return None
-        watched = evolve(watched, seen=now, status=task.status, resultless=since)
-        return await self._next(watched, at_most=RESULT_PAUSE if since else math.inf)
-
-    async def _next(
-        self, watched: PollState, at_least: float = 0.0, at_most: float = math.inf
-    ) -> tuple[PollState, float] | None:
-        age = time.time() - watched.created_at
-        if age > wait_limit(watched.kind, self._polling):
-            log.warning("task %s has not ended in %.0f s; it is left alone", watched.task_id, age)
-            return None
-        wait = (await self._loaded_intervals()).next(watched.group, age)
-        return watched, max(at_least, min(at_most, wait))
+        wait = (await self._loaded_intervals()).next(state.group, age)
+        return state, max(min_wait, min(max_wait, wait))
 
     async def _loaded_intervals(self) -> PollIntervals:
         self._components()
         await self._lessons.load()
-        if self._waits is None:
-            self._waits = PollIntervals(self._polling, self._lessons.durations)
-        return self._waits
-
-
-def _from_now(seconds: float) -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=seconds)
+        if self._intervals is None:
+            self._intervals = PollIntervals(self._polling, self._lessons.durations)
+        return self._intervals
 
 
 @asynccontextmanager
 async def worker_client(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
 ) -> AsyncGenerator[WorkerClient]:
-    """Give a worker's tasks their client, for as long as the worker runs."""
+    """Provide the client of a worker's tasks, for as long as the worker runs.
+
+    Args:
+        docket: whose tasks the worker runs; its name says which fleet's.
+        worker: the worker.
+    """
     name = fleet_of(docket.name)
     settings = worker_settings.get(WorkerSettings())
-    # A dead worker's creates must be nobody's by the time that they come to another.
+    # A dead worker's leases must have ended by the time its creates are redelivered.
     lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
     async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
-        client, stop = cast(Any, redis), worker_stop.get(None) or Stop()
+        raw, stop = cast(Any, redis), worker_stop.get(None) or Stop()
         journal = RedisJournal(
-            client,
+            raw,
             name,
             on_uncertain=settings.on_uncertain,
             reconnect_timeout=math.inf,
@@ -267,17 +229,22 @@ async def worker_client(
         )
         async with journal:
             rate = await agree_on_rate(journal, settings.rate)
-            pace = SharedRateLimiter(client, name, rate, docket.url, stop)
-            async with WorkerClient(journal, pace, polls, settings, stop) as one:
-                yield one
+            limit = SharedRateLimiter(raw, name, rate, docket.url, stop)
+            async with WorkerClient(journal, limit, polls, settings, stop) as client:
+                yield client
 
 
 async def agree_on_rate(journal: RedisJournal, rate: float | None) -> float | None:
-    """Return the rate of the fleet: the one given, which others are told, or what they were."""
-    noted = await journal.get_note(RATE)
+    """Return the fleet's rate, in creates per second; None if there is none.
+
+    Args:
+        journal: the fleet's, which holds the rate.
+        rate: the rate to set for the fleet; None to take the one that another worker set.
+    """
+    current = await journal.get_note(RATE)
     if rate is None:
-        return float(noted) if noted else None
-    if noted and float(noted) != rate:
-        log.warning("the fleet's rate was %s, and now is %s; restart other workers", noted, rate)
+        return float(current) if current else None
+    if current and float(current) != rate:
+        log.warning("the fleet's rate was %s, and now is %s; restart other workers", current, rate)
     await journal.set_note(RATE, str(rate))
     return rate

@@ -1,4 +1,4 @@
-"""Waits for creates to come to their end: all that are waited for are looked at together."""
+"""Waits for creates to be complete: one check asks about all that are waited for."""
 
 from __future__ import annotations
 
@@ -11,89 +11,88 @@ from ..errors import ConfigurationError
 T = TypeVar("T")
 
 WINDOW = 1_000
-"""Creates that are looked at in one round trip."""
-SOONEST, LATEST = 0.1, 2.0
-"""Seconds between two looks at all."""
-PER_SECOND = 2_000
-"""Creates that are looked at in a second at most: looking must not be what Redis is busy with."""
+"""Creates checked in one round trip."""
+MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
+"""Seconds between two checks of all; the pause grows until one brings news."""
+MAX_RATE = 2_000
+"""Creates checked per second at most, so that Redis is not kept busy by checks."""
 
 
 class CompletionWaiter(Generic[T]):
-    """Looks now and then, while anyone waits.
+    """Checks now and then, as long as anyone waits.
 
     Args:
-        look: returns those of some keys that have come to their end, or what keeps one from it.
-        sleep: waits for the given seconds; tests pass their own.
+        check: returns those of some keys that are complete, each with its result or with the
+            error that its waiters are to raise.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
         self,
-        look: Callable[[Sequence[str]], Awaitable[Mapping[str, T | Exception]]],
+        check: Callable[[Sequence[str]], Awaitable[Mapping[str, T | Exception]]],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._look = look
+        self._check = check
         self._sleep = sleep
-        self._waiting: dict[str, set[asyncio.Future[T]]] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._waiters: dict[str, set[asyncio.Future[T]]] = {}
+        self._checking: asyncio.Task[None] | None = None
 
     async def wait(self, key: str) -> T:
-        """Return a create that has come to its end.
+        """Wait until a create is complete, and return its result.
+
+        If cancelled, the key is no longer checked unless someone else waits for it.
 
         Raises:
-            KeevxError: it could not be looked at.
+            Exception: the one that the check returned for the key, or raised.
+            ConfigurationError: the waiter was closed meanwhile.
         """
         loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[T] = loop.create_future()
-        self._waiting.setdefault(key, set()).add(waiting)
-        if self._looking is None or self._looking.done():
-            self._looking = loop.create_task(self._check_until_done())
+        waiter: asyncio.Future[T] = loop.create_future()
+        self._waiters.setdefault(key, set()).add(waiter)
+        if self._checking is None or self._checking.done():
+            self._checking = loop.create_task(self._check_until_done())
         try:
-            return await waiting
+            return await waiter
         finally:
-            if not waiting.done() or waiting.cancelled():
-                self._forget(key, waiting)
-
-    def _forget(self, key: str, waiting: asyncio.Future[T]) -> None:
-        others = self._waiting.get(key, set())
-        others.discard(waiting)
-        if not others:
-            self._waiting.pop(key, None)
+            if not waiter.done() or waiter.cancelled():
+                others = self._waiters.get(key, set())
+                others.discard(waiter)
+                if not others:
+                    self._waiters.pop(key, None)
 
     async def close(self) -> None:
-        """Look no more, and say so to all who wait."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
-        closed = ConfigurationError("the docket was closed meanwhile")
-        for key in list(self._waiting):
+        """Stop checking. Everyone who still waits gets a ConfigurationError."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait({self._checking})
+        closed = ConfigurationError("the docket was closed while this was waiting")
+        for key in list(self._waiters):
             self._resolve(key, closed)
 
     async def _check_until_done(self) -> None:
-        pause = SOONEST
-        while self._waiting:
-            keys, news = list(self._waiting), False
+        pause = MIN_PAUSE
+        while self._waiters:
+            # One window after the other: all keys in one script would keep Redis from others.
+            keys, has_news = list(self._waiters), False
             for first in range(0, len(keys), WINDOW):
-                news |= await self._check_window(keys[first : first + WINDOW])
-            pause = SOONEST if news else min(LATEST, 1.5 * pause)
-            await self._sleep(max(pause, len(keys) / PER_SECOND))
+                window = keys[first : first + WINDOW]
+                results: Mapping[str, T | Exception]
+                try:
+                    results = await self._check(window)
+                except Exception as error:  # noqa: BLE001 - it must end the waits, not hang them
+                    results = dict.fromkeys(window, error)
+                for key, result in results.items():
+                    self._resolve(key, result)
+                has_news = has_news or bool(results)
+            pause = MIN_PAUSE if has_news else min(MAX_PAUSE, 1.5 * pause)
+            await self._sleep(max(pause, len(keys) / MAX_RATE))
 
-    async def _check_window(self, keys: Sequence[str]) -> bool:
-        """Look once, and tell who waits."""
-        found: Mapping[str, T | Exception]
-        try:
-            found = await self._look(keys)
-        except Exception as error:  # noqa: BLE001 - a surprise must end the waits, not hang them
-            found = dict.fromkeys(keys, error)
-        for key, end in found.items():
-            self._resolve(key, end)
-        return bool(found)
-
-    def _resolve(self, key: str, end: T | Exception) -> None:
-        for waiting in self._waiting.pop(key, set()):
-            if waiting.done():  # it has just left
+    def _resolve(self, key: str, result: T | Exception) -> None:
+        for waiter in self._waiters.pop(key, set()):
+            if waiter.done():  # it was cancelled just now
                 continue
-            if isinstance(end, Exception):
-                waiting.set_exception(end)
+            if isinstance(result, Exception):
+                waiter.set_exception(result)
             else:
-                waiting.set_result(end)
+                waiter.set_result(result)

@@ -1,4 +1,4 @@
-"""A client whose creates the fleet makes; waiting and bringing home are its own."""
+"""A client whose creates the fleet makes; waiting and downloading are its own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .queue import KeevxDocket
 
 
 class Producer(Keevx):
-    """Feeds a fleet, and brings its results to where the feeder is.
+    """Adds requests to a fleet, and downloads the results to this machine.
 
     Args:
         docket: the fleet's; open.
-        settings: as of ``Keevx``, but for the journal, which is the fleet's.
+        settings: as of ``Keevx``, except for the journal, which is the fleet's.
     """
 
     def __init__(self, docket: KeevxDocket, **settings: Any) -> None:
@@ -34,28 +34,23 @@ class Producer(Keevx):
         download: Destination | None = None,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Have the fleet make many creates, and bring the results home; as of ``Keevx``."""
+        """Have the fleet make many creates, and download their results; as of ``Keevx``.
+
+        If it is cut short the fleet goes on; the same call with the same requests continues it.
+        """
         names = None if download is None else OutputNames(download)
 
-        def work_of(jobs: Jobs) -> Job:
-            return _produced(self._docket, jobs, names, key)
+        def job_of(jobs: Jobs) -> Job:
+            async def finish(outcome: Outcome[Any]) -> None:
+                outcome.task_ids = (await self._docket.wait_until_done(outcome.key)).entry.task_ids
+                await jobs.finish(outcome, names)
 
-        return self._fan_out(requests, work_of, concurrency)
+            async def add(outcome: Outcome[Any], _: object) -> FollowUp:
+                request: Any = outcome.request
+                outcome.key = await self._docket.add(request, key=key(request) if key else None)
+                outcome.error = WaitTimeout(())  # holds if the wait is cut short
+                return finish
 
+            return add
 
-def _produced(
-    docket: KeevxDocket, jobs: Jobs, names: OutputNames | None, key: KeyOf[Any] | None
-) -> Job:
-    """Return work that adds a request, and goes on as a client does once the fleet is done."""
-
-    async def follow(outcome: Outcome[Any]) -> None:
-        outcome.task_ids = (await docket.end_of(outcome.key)).entry.task_ids
-        await jobs.finish(outcome, names)
-
-    async def work(outcome: Outcome[Any], _: object) -> FollowUp:
-        request = outcome.request
-        outcome.key = await docket.add(request, key=key(request) if key else None)
-        outcome.error = WaitTimeout(())  # holds if the wait is cut short: the fleet goes on
-        return follow
-
-    return work
+        return self._fan_out(requests, job_of, concurrency)

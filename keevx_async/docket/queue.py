@@ -1,4 +1,4 @@
-"""Where a fleet's requests are added, and asked about."""
+"""Where requests are added to a fleet, and their results are waited for."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ from ..errors import (
     WaitTimeout,
 )
 from ..journal.protocol import Entry, State
-from ..journal.redis.journal import Added, Planned, RedisJournal
-from ..journal.redis.reading import CreateRecord
+from ..journal.redis.encoding import CreateRecord, Planned
+from ..journal.redis.journal import RedisJournal
 from ..models.encoding import encode_request
 from ..models.outcomes import R
 from ..models.request import Request
 from ..models.tasks import Task
 from ..settings import PollPolicy
-from .client import CREATES, POLLS, PollState, docket_of, request_of, wait_limit
+from .client import PollState, request_of, wait_limit
 from .completion import CompletionWaiter
+from .settings import CREATES, POLLS, docket_of
 from .tasks import create
 
 T = TypeVar("T")
-STATUS = [one.name for one in fields(PollState)].index("status")
-"""Where a poll carries its task's last status."""
+STATUS = [attribute.name for attribute in fields(PollState)].index("status")
+"""The position of a task's last status in the arguments of its next poll."""
 WINDOW = 1_000
-"""Requests that are added in one round trip."""
+"""Requests added in one round trip."""
 
 
 class KeevxDocket:
@@ -51,12 +52,12 @@ class KeevxDocket:
     done, whatever becomes of the program that added it.
 
     Args:
-        name: the fleet's: of its two dockets, ``NAME-create`` and ``NAME-poll``, and its journal.
+        name: of the fleet: of its two dockets, ``NAME-create`` and ``NAME-poll``, and its journal.
         url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
         polling: how long tasks are waited for.
 
     Raises:
-        ConfigurationError: no Redis answers when it is opened.
+        ConfigurationError: Redis does not answer when it is opened.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class KeevxDocket:
         self._polling = polling or PollPolicy()
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
-        self._lookout = CompletionWaiter(self._ended)
+        self._completion = CompletionWaiter(self._find_complete)
         self._ahead: dict[str, float] = {}
 
     async def __aenter__(self) -> Self:
@@ -80,27 +81,35 @@ class KeevxDocket:
             await stack.enter_async_context(self.creates)
             await stack.enter_async_context(self.polls)
             redis = cast(Any, await stack.enter_async_context(self.creates.redis()))
-            await _greet(redis)
+            # An error at once if the URL is wrong. Later Redis may be unavailable for a while,
+            # and is waited for.
+            try:
+                await redis.exists("keevx")
+            except RedisError as error:
+                raise ConfigurationError(
+                    f"Redis does not answer: {error}; check the URL and the server"
+                ) from None
             journal = RedisJournal(redis, self._name)
             self.journal = await stack.enter_async_context(journal)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._lookout.close()
+        await self._completion.close()
         await self._stack.aclose()
 
     async def add(self, request: Request, *, key: str | None = None) -> str:
-        """Add one request; return its key. What was made already is not made again.
+        """Add one request; return its key. What was submitted before is not submitted again.
 
         Args:
             request: what to make. It names no local files: workers may be on other machines.
-            key: names the create; by default a digest of the request and a running number. A
-                service that is asked twice for the same must give each its own.
+            key: identifies the create; by default a digest of the request and a running number.
+                A service that is asked for the same video twice must pass a key of its own for
+                each.
 
         Raises:
             InvalidRequest: it names a local file.
-            JournalError: the key stands for another request.
+            JournalError: the key belongs to another request.
         """
         (added,) = await self._add([(request, key)])
         return added
@@ -108,55 +117,68 @@ class KeevxDocket:
     async def add_many(
         self, requests: Iterable[R] | AsyncIterable[R], *, key: KeyOf[R] | None = None
     ) -> int:
-        """Add requests, as many at a time as one round trip takes; return how many.
+        """Add requests, a window at a time; return how many.
 
         The same program run again adds nothing twice.
 
         Args:
-            requests: any iterable or async iterable, of any length, pulled lazily.
-            key: names each create; a function of the request.
+            requests: any iterable or async iterable, of any length, consumed lazily.
+            key: returns the key of a request's create.
 
         Raises:
-            InvalidRequest: one names a local file; those before it are added.
-            JournalError: a key stands for another request.
+            InvalidRequest: one names a local file; those before it may have been added.
+            JournalError: a key belongs to another request.
         """
         count = 0
         async for window in _windows(requests):
-            await self._add([(one, key(one) if key else None) for one in window])
+            await self._add([(request, key(request) if key else None) for request in window])
             count += len(window)
         return count
 
-    async def _add(self, asked: Sequence[tuple[Request, str | None]]) -> list[str]:
-        rows = [Planned(_portable(one).kind.name, encode_request(one), key) for one, key in asked]
+    async def _add(self, requests: Sequence[tuple[Request, str | None]]) -> list[str]:
+        rows: list[Planned] = []
+        for request, key in requests:
+            if files := check_request(request).local_files():
+                message = "workers may be on other machines; upload it, and give the URL"
+                raise InvalidRequest(
+                    [Violation("request", file, "url", f"{file}: {message}") for file in files]
+                )
+            rows.append(Planned(request.kind.name, encode_request(request), key))
         added = await self.journal.add_many(rows, self._run)
-        open_ = await self._open(added)
-        await self._queue(self.creates.add_many, (one.key for one in open_ if not _is_over(one)))
-        # Not add_many(): where the worker that was refused has not quite ended, nothing would be.
-        await self._queue(self.creates.replace_many, (one.key for one in open_ if _is_over(one)))
+        # 1. Submitted before, and every task has ended: there is nothing to do.
+        # 2. Refused or uncertain before: queued anew. The worker that recorded this may not have
+        #    returned yet, and then add_many() would leave its old execution in place.
+        # 3. Any other: queued, unless it is queued already.
+        submitted = [
+            key for key, entry in added if entry is not None and entry.state is State.SUBMITTED
+        ]
+        records = await self.journal.find_records(submitted) if submitted else {}
+        new: list[str] = []
+        failed: list[str] = []
+        for key, entry in added:
+            if key in records and records[key].done:
+                continue
+            is_over = entry is not None and entry.state in (State.REFUSED, State.UNCERTAIN)
+            (failed if is_over else new).append(key)
+        await self._queue(self.creates.add_many, new)
+        await self._queue(self.creates.replace_many, failed)
         return [key for key, _ in added]
-
-    async def _open(self, added: Sequence[Added]) -> list[Added]:
-        """Return those for which there is something to do: to be made, or asked about."""
-        made = [one.key for one in added if one.entry and one.entry.state is State.SUBMITTED]
-        ends = await self.journal.find_records(made) if made else {}
-        over = {key for key, end in ends.items() if end.done}
-        return [one for one in added if one.key not in over]
 
     async def _queue(
         self, put: Callable[[Iterable[TaskCall]], Awaitable[list[Execution]]], keys: Iterable[str]
     ) -> None:
-        """Put creates in the queue.
+        """Queue creates.
 
         Raises:
-            JournalError: Redis took some of them not, as when it is full.
+            JournalError: Redis did not accept some of them, as when it is full.
         """
-        done = await put([self.creates.call(create, key=key)(key) for key in keys])
-        failed = [one for one in done if one.disposition is Disposition.FAILED]
+        executions = await put([self.creates.call(create, key=key)(key) for key in keys])
+        failed = [each for each in executions if each.disposition is Disposition.FAILED]
         if failed:
             raise JournalError(
-                f"{len(failed)} of {len(done)} creates were not queued: "
-                f"{failed[0].schedule_exception}. Look after Redis, then add them again: "
-                "nothing is made twice"
+                f"{len(failed)} of {len(executions)} creates were not queued: "
+                f"{failed[0].schedule_exception}. Check Redis, then add them again: "
+                "nothing is submitted twice"
             )
 
     async def get_result(self, key: str, *, timeout: float | None = None) -> tuple[Task, ...]:
@@ -164,156 +186,132 @@ class KeevxDocket:
 
         Args:
             key: what ``add`` returned.
-            timeout: seconds; by default as long as its kind may take, once it is made.
+            timeout: seconds; by default as long as its kind may take, once it is submitted.
 
         Raises:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
-            SubmissionUncertain: its answer was lost, or its worker died during it.
+            SubmissionUncertain: its answer was lost, or its worker died while sending it.
             APIError: Keevx refused it.
-            WaitTimeout: it had not ended in time.
-            JournalError: it was never added, or Redis stayed away.
+            WaitTimeout: it had not ended in time; the fleet goes on.
+            JournalError: it was never added, or Redis stayed unavailable.
         """
         try:
             async with asyncio.timeout(timeout):
-                end = await self.end_of(key)
+                record = await self.wait_until_done(key)
         except TimeoutError:
             so_far = (await self.journal.find_records([key])).get(key)
-            raise (await self._late(so_far) if so_far else WaitTimeout(())) from None
-        if None in end.records:
-            raise await self._late(end)
-        return raise_for_failed(tuple(one.task for one in end.records if one is not None))
+            raise (await self._timeout_of(so_far) if so_far else WaitTimeout(())) from None
+        if None in record.records:  # its task was waited for as long as its kind may take
+            raise await self._timeout_of(record)
+        return raise_for_failed(tuple(each.task for each in record.records if each is not None))
 
     async def progress(self) -> dict[str, int]:
-        """Return how many creates are in each state, and how many tasks ended how."""
+        """Return how many creates are in each state, and how many tasks succeeded and failed.
+
+        The keys are those of ``State``, ``succeeded`` and ``failed``.
+        """
         return await self.journal.counts()
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Say what became of an uncertain create: its ids, which are then waited for, or none.
+        """Record what became of an uncertain create, and go on with it.
 
-        Without ids it is made.
+        Args:
+            key: of the create.
+            task_ids: its ids, which are then waited for; empty if it was not made: then it is
+                submitted.
 
         Raises:
-            JournalError: there is no uncertain create of that key.
+            JournalError: it is not uncertain, or has ids and so cannot be settled without any.
         """
         await self.journal.settle(key, task_ids)
-        # Not add(): where the worker that lost the answer has not quite ended, nothing would be.
+        # Not add(): the worker that lost the answer may not have returned yet.
         await self.creates.replace(create, datetime.now(UTC), key)(key)
 
-    async def end_of(self, key: str) -> CreateRecord:
-        """Return a create that was made, and what is known of its tasks, once nothing is due.
+    async def wait_until_done(self, key: str) -> CreateRecord:
+        """Wait until nothing is left to do for a create; return it with its tasks' records.
+
+        A record is None if its task was not waited for any longer.
 
         Raises:
-            JournalError: it was never added.
-            SubmissionUncertain: its answer was lost, or its worker died during it.
+            JournalError: it was never added, or Redis stayed unavailable.
+            SubmissionUncertain: its answer was lost, or its worker died while sending it.
             APIError: Keevx refused it.
         """
-        found = await self._lookout.wait(key)
-        entry = found.entry
+        record = await self._completion.wait(key)
+        entry = record.entry
         if entry.state is State.UNCERTAIN:
             raise SubmissionUncertain(request_of(entry), entry.key, entry.reason, entry.task_ids)
         if entry.state is State.REFUSED:
             raise APIError(0, None, entry.reason)
-        return found
+        return record
 
-    async def _ended(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
-        """Return those of some creates that have come to their end, or were never added."""
-        found = await self.journal.find_records(keys)
-        unknown = f"is no key of fleet {self._name!r}; add a request under it first"
+    async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
+        """Return those creates for which nothing is left to do; an error if one was never added."""
+        records = await self.journal.find_records(keys)
+        unknown = f"is not a key of fleet {self._name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {
-            key: JournalError(f"{key!r} {unknown}") for key in keys if key not in found
+            key: JournalError(f"{key!r} {unknown}") for key in keys if key not in records
         }
-        return missing | {key: one for key, one in found.items() if await self._has_ended(one)}
+        return missing | {
+            key: record for key, record in records.items() if await self._is_complete(record)
+        }
 
-    async def _has_ended(self, found: CreateRecord) -> bool:
-        entry = found.entry
+    async def _is_complete(self, record: CreateRecord) -> bool:
+        # 1. Uncertain or refused: complete, unless it is queued. A worker may still take it up: a
+        #    dead worker's is redelivered, and a refused one may have been added again.
+        # 2. Not submitted yet: not complete.
+        # 3. All tasks have ended, or were waited for as long as their kind may take: complete.
+        # 4. Each task has ended or was abandoned without a result: complete, unless one that was
+        #    abandoned is to be polled again, as its create was added again.
+        entry = record.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
-            # A worker may yet take it up: of a dead one's, or as it was added again.
             return await self.creates.get_execution(entry.key) is None
         if entry.state is not State.SUBMITTED:
             return False
-        if self._age(entry) > wait_limit(entry.kind, self._polling) or found.done:
+        if self._age(entry) > wait_limit(entry.kind, self._polling) or record.done:
             self._ahead.pop(entry.key, None)
             return True
-        return None not in found.records and not await self._is_queued(found)
+        if None in record.records or await self.creates.get_execution(entry.key) is not None:
+            return False
+        tasks = [each.task for each in record.records if each is not None]
+        abandoned = [task.task_id for task in tasks if not task.done]
+        polls = [await self.polls.get_execution(task_id) for task_id in abandoned]
+        return not any(poll is not None for poll in polls)
 
     def _age(self, entry: Entry) -> float:
-        """Return the seconds since a create; a clock that was ahead then makes them no fewer.
-
-        What was written in the future is as old as it has been looked at here.
-        """
+        """Return the seconds since a create was sent, never fewer than 0."""
+        # The clock that wrote the entry may be ahead of ours. One from the future is as old as it
+        # has been waited for in this process.
         age, now = time.time() - entry.at, time.monotonic()
         if age < 0:
             self._ahead.setdefault(entry.key, now)
         return max(age, now - self._ahead.get(entry.key, now))
 
-    async def _is_queued(self, found: CreateRecord) -> bool:
-        """Tell whether tasks that were given up without a result are to be asked about again."""
-        if await self.creates.get_execution(found.entry.key) is not None:
-            return True
-        given_up = [one.task.task_id for one in found.records if one and not one.task.done]
-        return any([await self.polls.get_execution(one) is not None for one in given_up])
-
-    async def _late(self, found: CreateRecord) -> WaitTimeout:
-        """Return the error of a wait that ended first, with the last status of each task."""
-        both = list(zip(found.entry.task_ids, found.records, strict=True))
-        done = [record.task for _, record in both if record is not None and record.task.done]
-        ended = {task.task_id for task in done}
-        pending = [task_id for task_id, _ in both if task_id not in ended]
-        statuses = {one: await self._status(one) for one in pending}
-        return WaitTimeout(pending, done, statuses)
-
-    async def _status(self, task_id: str) -> str:
-        """Return the last status of a task, which its next poll carries; empty if none does."""
-        execution = await self.polls.get_execution(task_id)
-        carried = execution.args[STATUS:] if execution is not None else ()
-        return str(carried[0]) if carried else ""
-
-
-def _is_over(added: Added) -> bool:
-    return added.entry is not None and added.entry.state in (State.REFUSED, State.UNCERTAIN)
-
-
-async def _greet(redis: Any) -> None:
-    """See that Redis is there: later it may be away for a while, and is waited for.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    try:
-        await redis.exists("keevx")
-    except RedisError as error:
-        raise ConfigurationError(
-            f"no Redis answers: {error}; check the URL and the server"
-        ) from None
-
-
-def _portable(request: Request) -> Request:
-    """Return a request that any machine can make.
-
-    Raises:
-        InvalidRequest: it names a local file.
-    """
-    files = check_request(request).local_files()
-    if files:
-        message = "workers may be on other machines; upload it, and give the URL"
-        raise InvalidRequest(
-            [Violation("request", file, "url", f"{file}: {message}") for file in files]
-        )
-    return request
+    async def _timeout_of(self, record: CreateRecord) -> WaitTimeout:
+        """Return the error of a wait that ended too early, with the last status of each task."""
+        pairs = zip(record.entry.task_ids, record.records, strict=True)
+        ended = {task_id: each.task for task_id, each in pairs if each and each.task.done}
+        pending = [task_id for task_id in record.entry.task_ids if task_id not in ended]
+        statuses: dict[str, str] = {}
+        for task_id in pending:
+            execution = await self.polls.get_execution(task_id)
+            carried = execution.args[STATUS:] if execution is not None else ()
+            statuses[task_id] = str(carried[0]) if carried else ""
+        return WaitTimeout(pending, list(ended.values()), statuses)
 
 
 async def _windows(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[list[T]]:
-    """Yield an iterable's items, so many at a time."""
+    """Yield the items of an iterable in lists of at most WINDOW."""
     if not isinstance(items, AsyncIterable):
-        each = iter(items)
-        while window := list(islice(each, WINDOW)):
+        iterator = iter(items)
+        while window := list(islice(iterator, WINDOW)):
             yield window
         return
-    few: list[T] = []
+    window = []
     async for item in items:
-        few.append(item)
-        if len(few) == WINDOW:
-            yield few
-            few = []
-    if few:
-        yield few
+        window.append(item)
+        if len(window) == WINDOW:
+            yield window
+            window = []
+    if window:
+        yield window

@@ -27,87 +27,94 @@ from ..journal.protocol import State
 from .client import PollState, WorkerClient, worker_client
 from .rate_limit import Stopping
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.docket")
 
-PASSING = (ConnectionFailed, RateLimitError, ServerError)
-AGAIN = timedelta(seconds=10)
-"""Until a create is tried again that could not be made for longer than the retry policy tries."""
-
-AFTER_A_FAULT = timedelta(seconds=30)
-"""Until a task is asked about again where asking itself failed in a way that nobody foresaw."""
+TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
+"""Errors after which it is certain that nothing was paid, and which may pass."""
+RETRY_DELAY = timedelta(seconds=10)
+"""Until a create is tried again that failed for longer than the retry policy retries."""
+DELAY_AFTER_ERROR = timedelta(seconds=30)
+"""Until a task is polled again whose poll raised an unexpected error."""
 
 
 async def create(
     key: str,
-    member: WorkerClient = Shared(worker_client),
-    retry: Retry = Retry.forever(AGAIN),
+    client: WorkerClient = Shared(worker_client),
+    retry: Retry = Retry.forever(RETRY_DELAY),
     execution: Execution = CurrentExecution(),
 ) -> None:
-    """Make one create, and see to it that its tasks are asked about.
+    """Submit one create, and schedule the first poll of each of its tasks.
 
     Args:
-        key: under which the journal holds it.
-        member: this worker's client.
-        retry: of what cost nothing and may pass.
-        execution: given back to the docket where it has not begun and this worker stops.
+        key: under which the journal has it.
+        client: this worker's client.
+        retry: repeats what cost nothing and may pass.
+        execution: returned to the docket if it has not begun and this worker stops.
     """
-    entry = await member.journal.find_entry(key)
+    entry = await client.journal.find_entry(key)
     if entry is None:
-        log.error("%s is not in the fleet's journal; it is left alone", key)
+        log.error("%s is not in the fleet's journal; it is skipped", key)
         return
+    # 1. Nothing was paid, and it may pass: Docket tries again.
+    # 2. The worker stops before the create began: it goes back to the docket.
+    # 3. The key is refused: so it would be for each create, and the worker stops.
+    # 4. The journal has recorded the failure, or still has the create as planned. Only in the
+    #    second case nobody would take it up again, and Docket tries again.
     try:
-        task_ids = await member.make(entry)
-    except PASSING:
+        task_ids = await client.submit_entry(entry)
+    except TRANSIENT:
         raise
     except Stopping:
-        raise AdmissionBlocked(execution, "a worker that stops") from None
+        raise AdmissionBlocked(execution, "a worker that is stopping") from None
     except AuthenticationError as error:
-        member.stop.call(error)  # each job would meet the same
+        client.stop.call(error)
         raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
-        known = await member.journal.find_entry(key)
-        if known is None or known.state is State.PLANNED:
-            raise  # no one would take it up again
-        log.warning("%s: %s", key, error)  # the journal has it
+        current = await client.journal.find_entry(key)
+        if current is None or current.state is State.PLANNED:
+            raise
+        log.warning("%s: %s", key, error)
         return
-    async for watched, when in member.initial_polls(
-        entry, task_ids
-    ):  # those that are scheduled stay so
-        await member.polls.add(poll, when=when, key=watched.task_id)(*astuple(watched))
+    async for state, due in client.initial_polls(entry, task_ids):
+        # One that is scheduled already stays as it is.
+        await client.polls.add(poll, when=due, key=state.task_id)(*astuple(state))
 
 
 async def poll(
     task_id: str,
     kind: str,
     group: str,
-    born: float,
-    seen: float,
+    created_at: float,
+    seen_at: float,
     status: str = "",
-    resultless: float = 0.0,
-    member: WorkerClient = Shared(worker_client),
-    again: Perpetual = Perpetual(AFTER_A_FAULT),
+    resultless_since: float = 0.0,
+    client: WorkerClient = Shared(worker_client),
+    perpetual: Perpetual = Perpetual(DELAY_AFTER_ERROR),
 ) -> None:
-    """Ask about one task, and again later until it has ended.
+    """Poll one task, and schedule the next poll until it has ended.
+
+    Its state comes as plain values and not as a ``PollState``: that would be pickled by the name
+    of its class, and a docket may outlive a version of this package.
 
     Args:
-        task_id: whom it is about. What is known of it comes as plain values, not as the
-            ``Watched`` that they make: that would be pickled by the name of its class.
-        kind: as of ``Watched``.
-        group: likewise.
-        born: likewise.
-        seen: likewise.
-        status: likewise.
-        resultless: likewise.
-        member: this worker's client.
-        again: schedules the next time.
+        task_id: as of ``PollState``.
+        kind: as of ``PollState``.
+        group: as of ``PollState``.
+        created_at: as of ``PollState``.
+        seen_at: as of ``PollState``.
+        status: as of ``PollState``.
+        resultless_since: as of ``PollState``.
+        client: this worker's client.
+        perpetual: schedules the next poll.
     """
-    ahead = await member.poll_once(PollState(task_id, kind, group, born, seen, status, resultless))
-    if ahead is None:
-        again.cancel()
+    state = PollState(task_id, kind, group, created_at, seen_at, status, resultless_since)
+    following = await client.poll_once(state)
+    if following is None:
+        perpetual.cancel()
         return
-    watched, wait = ahead
-    again.perpetuate(*astuple(watched))
-    again.after(timedelta(seconds=wait))
+    state, wait = following
+    perpetual.perpetuate(*astuple(state))
+    perpetual.after(timedelta(seconds=wait))
 
 
 create_tasks = [create]

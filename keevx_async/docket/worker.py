@@ -1,4 +1,4 @@
-"""A worker of the fleet: makes creates and asks about tasks, until it is told to stop."""
+"""A worker of the fleet: submits creates and polls tasks until it is stopped."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from typing import Any, Self
 from docket import Docket, Worker
 
 from ..client.keevx import check_credentials
-from .client import WorkerSettings, worker_settings, worker_stop
+from .client import worker_stop
 from .queue import KeevxDocket
 from .rate_limit import Stop
+from .settings import WorkerSettings, worker_settings
 from .tasks import create, poll
 
 REDELIVERY = timedelta(seconds=10)
-"""After which a dead worker's creates and polls are another's; a live one renews its lease."""
+"""After which a dead worker's creates and polls go to another; a live worker renews its claim."""
 
 
 class KeevxWorker:
     """Works on a KeevxDocket; run as many as there are machines, or cores.
 
+    Use it as ``async with KeevxWorker(docket) as worker:``. A worker that is cancelled returns
+    what has not begun to the docket, and lets its creates in flight record their answers.
+
     Args:
-        docket: whose requests it makes.
+        docket: whose requests it submits; open.
         settings: what its client is set up with.
         name: as of Docket's worker.
-        redelivery_timeout: after how long what a dead worker held is another's.
+        redelivery_timeout: after which a dead worker's work goes to another.
 
     Raises:
-        AuthenticationError: the key is refused: before any work is taken, or later.
+        AuthenticationError: the key is refused, when it is entered or later.
     """
 
     def __init__(
@@ -50,42 +54,73 @@ class KeevxWorker:
         self._stop = Stop()
 
     async def __aenter__(self) -> Self:
-        given = self._settings
-        await check_credentials(given.api_key, base_url=given.base_url, timeout=given.timeout)
+        # Before any work is taken: with a key that is refused, every create would fail.
+        settings = self._settings
+        await check_credentials(
+            settings.api_key, base_url=settings.base_url, timeout=settings.timeout
+        )
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
-        polls = self._settings.polling.concurrency
-        async with AsyncExitStack() as stack:
-            make = self._worker
-            self._creating = await stack.enter_async_context(
-                make(self._docket.creates, self._settings.concurrency)
+
+        def worker(docket: Docket, concurrency: int) -> Worker:
+            return Worker(
+                docket, self._name, concurrency=concurrency, redelivery_timeout=self._redelivery
             )
-            self._polling = await stack.enter_async_context(make(self._docket.polls, polls))
+
+        async with AsyncExitStack() as stack:
+            self._creating = await stack.enter_async_context(
+                worker(self._docket.creates, settings.concurrency)
+            )
+            self._polling = await stack.enter_async_context(
+                worker(self._docket.polls, settings.polling.concurrency)
+            )
             self._stack = stack.pop_all()
         # Docket keeps what its tasks share in context variables, which the next worker sets anew.
         self._context = copy_context()
-        self._context.run(worker_settings.set, self._settings)
+        self._context.run(worker_settings.set, settings)
         self._context.run(worker_stop.set, self._stop)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def _worker(self, docket: Docket, concurrency: int) -> Worker:
-        return Worker(
-            docket, self._name, concurrency=concurrency, redelivery_timeout=self._redelivery
-        )
-
     async def run_forever(self) -> None:
-        """Work until cancelled."""
-        await self._apart(_both(self._creating.run_forever(), self._polling.run_forever()))
+        """Work until cancelled.
+
+        Raises:
+            AuthenticationError: Keevx refused the key.
+        """
+
+        async def both() -> None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_run(self._creating.run_forever()))
+                group.create_task(_run(self._polling.run_forever()))
+
+        await self._run_in_context(both())
 
     async def run_until_finished(self) -> None:
-        """Work until every create is made and every task has ended."""
-        await self._apart(self._until_finished())
+        """Work until every create is submitted and every task has ended.
 
-    async def _apart(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do work as this worker, whichever others this program has entered since."""
+        Raises:
+            AuthenticationError: Keevx refused the key.
+        """
+
+        async def creates_then_polls() -> None:
+            # Docket would end as soon as no poll is queued, which is so until the first create.
+            polling = asyncio.ensure_future(self._polling.run_forever())
+            try:
+                await _run(self._creating.run_until_finished())
+            finally:
+                polling.cancel()
+                await asyncio.wait({polling})
+            await _run(self._polling.run_until_finished())
+
+        await self._run_in_context(creates_then_polls())
+
+    async def _run_in_context(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work as this worker, whichever others this program has entered since."""
+        # Ended by whichever comes first: its work, a cancel, or a task that stops the worker. In
+        # each case the stop is called, so that creates which wait for the rate end.
         self._stop.event.clear()
         working = asyncio.create_task(work, context=self._context)
         stopped = asyncio.create_task(self._stop.event.wait())
@@ -101,25 +136,10 @@ class KeevxWorker:
             raise self._stop.error
         working.result()
 
-    async def _until_finished(self) -> None:
-        polling = asyncio.ensure_future(self._polling.run_forever())
-        try:
-            await _run(self._creating.run_until_finished())
-        finally:
-            polling.cancel()
-            await asyncio.wait({polling})
-        await _run(self._polling.run_until_finished())
 
-
-async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for each in (one, other):
-            group.create_task(_run(each))
-
-
-async def _run(what: Awaitable[None]) -> None:
-    """Run a worker of Docket's: when cancelled it ends as if it had finished, which we do not."""
-    working = asyncio.ensure_future(what)
+async def _run(work: Awaitable[None]) -> None:
+    """Run a worker of Docket's and raise if cancelled: it returns as if it had finished."""
+    working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working})
     except asyncio.CancelledError:

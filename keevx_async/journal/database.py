@@ -1,9 +1,9 @@
-"""An open journal: its lock, its writer, and the connection that reads."""
+"""An open SQLite journal: its lock, its writing thread, and the connection that reads."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from .claims import Claims
 from .encoding import ENTRY, entry_of, join_ids
 from .lock import Lock
 from .protocol import Entry
-from .readahead import ReadAhead
 from .schema import connect, inspect, upgrade, verify
 from .writer import Row, Writer
 
@@ -25,58 +24,194 @@ LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
 MEMORY = Path(":memory:")
-"""What SQLite calls a database that is nowhere but in memory."""
+"""SQLite's name for a database that exists in memory only."""
+
+MAX_GAP = 64
+"""Rows between two look-ups that still count as in order: about as many as are in flight."""
+
+READ_AHEAD = 512
+"""Rows read at once."""
+
+EntryRow = tuple[Any, ...]
+"""The columns of ENTRY: the row's number first, then its key."""
+
+
+class ReadAhead:
+    """Reads the rows that follow the last one, for a program run again asks in their order.
+
+    To look a key up in a large file costs ten times what the next row does. Look-ups in no order
+    rarely lie near each other, so nothing is read ahead for them.
+
+    Without it a run that has nothing left to do takes 31% more CPU time (18 to 43%;
+    ``python -m benchmarks.journal parts``).
+
+    Args:
+        fetch: returns at most so many rows after a row's number, in order.
+    """
+
+    def __init__(self, fetch: Callable[[int, int], Iterable[EntryRow]]) -> None:
+        self._fetch = fetch
+        self._rows: dict[str, EntryRow] = {}
+        self._last = 0
+
+    def get(self, key: str) -> EntryRow | None:
+        """Return a key's row if it was read ahead."""
+        row = self._rows.get(key)
+        if row is not None:
+            self._last = row[0]
+        return row
+
+    def observe(self, row: EntryRow, *, quiet: bool) -> None:
+        """Take note of a row that was looked up; read on if it followed the last one closely.
+
+        Args:
+            row: the row.
+            quiet: whether nothing is being written. What is read then holds until it is dropped.
+        """
+        in_order = 0 < row[0] - self._last <= MAX_GAP
+        self._last = row[0]
+        if in_order and quiet:
+            self._rows = {row[1]: row for row in self._fetch(self._last, READ_AHEAD)}
+
+    def drop(self, key: str) -> None:
+        """Drop the row of a key that is about to change."""
+        self._rows.pop(key, None)
 
 
 class Database:
-    """Everything there is while a journal is open.
+    """What a Journal has while it is open.
 
     Args:
-        path: the file.
+        path: the file; MEMORY for none.
 
     Raises:
         JournalError: it cannot be used; the message says why.
+
+    Attributes:
+        later_attempts: the keys of failed creates that were resubmitted before it was opened.
+        writer: writes rows.
+        claims: hands out keys.
     """
 
     def __init__(self, path: Path) -> None:
         self._in_memory = path == MEMORY
-        # Links and a change of folder must not lead elsewhere.
+        # Resolved: neither a link nor a change of folder may lead elsewhere later.
         self._path = path if self._in_memory else path.resolve()
         with ExitStack() as undo, self._translated_errors():
-            open_ = self._open_memory if self._in_memory else self._open_file
-            writing, lock, commits = open_(undo)
-            # Asked once: to look for a later try of each entry would double what a resume takes.
-            rows = writing.execute(LATER)
-            self.later_tries: frozenset[str] = frozenset(row[0] for row in rows)
+            lock: Lock | None = None
+            if self._in_memory:
+                # A second connection would see another database: this one reads and writes.
+                writing = undo.enter_context(closing(connect(self._path)))
+                commits = upgrade(writing, 0)
+            else:
+                lock = undo.enter_context(closing(Lock(self._path)))
+                header = inspect(self._path)
+                lock.check(header.commits, log_is_missing=header.log_is_missing)
+                lock.committed(header.commits)
+                writing = undo.enter_context(closing(connect(self._path)))
+                verify(writing, self._path)
+                commits = upgrade(writing, header.commits)
+                lock.committed(commits)
+            # Read once: to look for a later attempt of each entry would double a resume's cost.
+            self.later_attempts: frozenset[str] = frozenset(
+                row[0] for row in writing.execute(LATER)
+            )
             self._reader = writing
             if not self._in_memory:
                 self._reader = undo.enter_context(closing(connect(self._path)))
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
-            self.claims: Claims = Claims(self.fetch_one(LAST)[0])
+            self.claims: Claims = Claims(self.select(LAST)[0])
+            # Nothing failed: from here on close() undoes what was opened.
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
 
-    def _open_file(self, undo: ExitStack) -> tuple[sqlite3.Connection, Lock, int]:
-        """Return a connection to the file, its lock, and how many commits it knows of."""
-        lock = undo.enter_context(closing(Lock(self._path)))
-        found = inspect(self._path)
-        lock.check(found.commits, log_is_missing=found.log_is_missing)
-        lock.committed(found.commits)
-        connection = undo.enter_context(closing(connect(self._path)))
-        verify(connection, self._path)
-        commits = upgrade(connection, found.commits)
-        lock.committed(commits)
-        return connection, lock, commits
+    def close(self) -> None:
+        """Write what is left and close. Blocks until then.
 
-    def _open_memory(self, undo: ExitStack) -> tuple[sqlite3.Connection, None, int]:
-        """Return the one connection that there is to memory; it reads and writes."""
-        connection = undo.enter_context(closing(connect(self._path)))
-        return connection, None, upgrade(connection, 0)
+        In a forked process, which has no writing thread, it only closes its own descriptors.
+        """
+        self.writer.stop()
+        self._close()
 
-    def _another(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return a connection for a longer look."""
+    async def save(self, row: Row) -> None:
+        """Write an entry's row. Durable on return, and also if cancelled.
+
+        Raises:
+            JournalError: it could not be written.
+        """
+        self._ahead.drop(row[0])
+        await self.writer.write("entries", row)
+
+    def select(self, statement: str, *values: Any) -> Any:
+        """Return the first row of a query, or None.
+
+        Raises:
+            JournalError: the file cannot be read; nothing more is sent then.
+        """
+        try:  # not _reading(): a context manager would cost as much as the query
+            return self._reader.execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def find(self, key: str) -> tuple[int, Entry] | None:
+        """Return the row number and the entry of a key; None if there is none.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        # What was read ahead holds: each write of this process drops its row first, and while the
+        # journal is locked no other process writes.
+        row = self._ahead.get(key)
+        if row is None:
+            row = self.select(BY_KEY, key)
+            if row is None:
+                return None
+            self._ahead.observe(row, quiet=self.writer.idle)
+        return row[0], self._entry(row)
+
+    def entries(self) -> Iterator[Entry]:
+        """Iterate over all entries, oldest first, on a connection of their own.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        with self._reading(), self._own_connection() as connection:
+            for row in connection.execute(ALL):
+                yield self._entry(row)
+
+    def find_owner(self, task_id: str) -> str | None:
+        """Return the key of the entry that has a task id, or None. Any thread may call it.
+
+        There is no index of ids, which each create would pay for: this reads all entries.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        with self._reading(), self._own_connection() as connection:
+            row = connection.execute(OWNER, (join_ids([task_id]),)).fetchone()
+        return row[0] if row else None
+
+    def _following(self, row: int, limit: int) -> list[EntryRow]:
+        with self._reading():
+            return self._reader.execute(FOLLOWING, (row, limit)).fetchall()
+
+    def _entry(self, row: EntryRow) -> Entry:
+        return entry_of(row, held=self.claims.holds(row[1]))
+
+    def _own_connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return a connection for a query that takes long, or runs in another thread."""
         return nullcontext(self._reader) if self._in_memory else closing(connect(self._path))
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: sqlite3.Error) -> JournalError:
+        return self.writer.fail(f"{self._path} cannot be read: {error}")
 
     @contextmanager
     def _translated_errors(self) -> Generator[None]:
@@ -84,64 +219,3 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self._path} cannot be used as a journal: {error}") from error
-
-    def close(self) -> None:
-        """Write what is left and close; in a forked process only let go of it."""
-        self.writer.stop()
-        self._close()
-
-    async def save(self, row: Row) -> None:
-        """Have an entry's row written; durable on return."""
-        self._ahead.forget(row[0])
-        await self.writer.write("entries", row)
-
-    def fetch_one(self, statement: str, *values: Any) -> Any:
-        """Return one row, or None.
-
-        Raises:
-            JournalError: the file cannot be read; nothing more is sent then.
-        """
-        try:
-            return self._reader.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
-
-    def find(self, key: str) -> tuple[int, Entry] | None:
-        """Return a key's row number and its entry."""
-        row = self._ahead.get(key)
-        if row is None:
-            row = self.fetch_one(BY_KEY, key)
-            if row is None:
-                return None
-            self._ahead.found(row, quiet=self.writer.idle)
-        return row[0], self._entry(row)
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield all entries, oldest first."""
-        try:
-            with self._another() as connection:
-                for row in connection.execute(ALL):
-                    yield self._entry(row)
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
-
-    def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the entry that has a task id. Reads them all; any thread may ask."""
-        try:
-            with self._another() as connection:
-                row = connection.execute(OWNER, (join_ids([task_id]),)).fetchone()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
-        return row[0] if row else None
-
-    def _following(self, row: int, most: int) -> list[tuple[Any, ...]]:
-        try:
-            return self._reader.execute(FOLLOWING, (row, most)).fetchall()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
-
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        return entry_of(row, held=self.claims.holds(row[1]))
-
-    def _unreadable(self, error: sqlite3.Error) -> JournalError:
-        return self.writer.fail(f"{self._path} cannot be read: {error}")

@@ -1,4 +1,4 @@
-"""What a journal keeps: the states of a create and of its tasks, and the protocol of its forms.
+"""What every journal keeps: the states of a create and of its tasks, and the protocol itself.
 
 planned ──> sending ──> submitted        then per task:  succeeded | failed ──> downloaded
    ^            ├─────> refused
@@ -18,11 +18,12 @@ from attrs import frozen
 from ..models.tasks import Task
 
 DIED_WHILE_SENDING = "the program ended before the answer came"
+"""The reason of a create that an earlier run left as ``sending``."""
 
 
-def partial_reason(known: int, count: int) -> str:
-    """Return why a create is uncertain of which some ids are known."""
-    return f"callbacks have told of {known} of its {count} tasks"
+def partial_reason(reported: int, count: int) -> str:
+    """Return the reason of a create that is uncertain because only some of its ids arrived."""
+    return f"callbacks reported {reported} of its {count} tasks"
 
 
 def has_ids_reason(task_ids: Sequence[str]) -> str:
@@ -30,32 +31,60 @@ def has_ids_reason(task_ids: Sequence[str]) -> str:
     return f"was made: it has {', '.join(task_ids)}, so it cannot be settled as none"
 
 
-TRY_MARK = "~"
-"""Stands between a create's key and the number of its try, where a task of it failed."""
+ATTEMPT_MARK = "~"
+"""Separates a key from its attempt number, once a failed create has been resubmitted."""
 
 
 def next_attempt_key(key: str) -> str:
-    """Return the key of a create that is made again: ``KEY~2``, then ``KEY~3``."""
-    first, _, number = key.rpartition(TRY_MARK)
-    return (
-        f"{first}{TRY_MARK}{int(number) + 1}"
-        if first and _is_number(number)
-        else f"{key}{TRY_MARK}2"
-    )
+    """Return the key under which a failed create is resubmitted.
+
+    ``KEY`` is followed by ``KEY~2``, that by ``KEY~3``, and so on.
+    """
+    first, number = _split_attempt(key)
+    return f"{first}{ATTEMPT_MARK}{number + 1}"
 
 
 def first_attempt_key(key: str) -> str:
-    """Return the key that a create had before it was made again."""
-    first, _, number = key.rpartition(TRY_MARK)
-    return first if first and _is_number(number) else key
+    """Return the key that a create had before it was first resubmitted.
+
+    A key without an attempt number is returned as it is.
+    """
+    return _split_attempt(key)[0]
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal()
+def _split_attempt(key: str) -> tuple[str, int]:
+    first, _, number = key.rpartition(ATTEMPT_MARK)
+    if first and number.isascii() and number.isdecimal():
+        return first, int(number)
+    return key, 1
+
+
+def is_resubmit(name: str, value: str) -> bool:
+    """Return whether a setting is ``"resubmit"``.
+
+    Args:
+        name: of the setting, for the error.
+        value: ``"report"`` or ``"resubmit"``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value not in ("report", "resubmit"):
+        raise ValueError(f"{name} must be 'report' or 'resubmit' (got {value!r})")
+    return value == "resubmit"
 
 
 class State(StrEnum):
-    """How far a create has come."""
+    """How far a create has come.
+
+    Attributes:
+        PLANNED: nothing was sent, or it is certain that nothing was made; it may be sent.
+        SENDING: its intent is on disk and the request may be on its way. Left by a process that
+            has died, it reads as UNCERTAIN.
+        SUBMITTED: Keevx made it, and its task ids are recorded. It is never sent again.
+        REFUSED: Keevx refused it for good. Nothing was paid; the same key may be sent again.
+        UNCERTAIN: the answer was lost, so it may have been paid. It waits to be settled.
+    """
 
     PLANNED = "planned"
     SENDING = "sending"
@@ -65,16 +94,16 @@ class State(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One create.
+    """One create, as the journal has it.
 
     Attributes:
-        key: what it is known by.
+        key: identifies it within the journal.
         kind: the kind of job.
         state: how far it has come.
         body: the canonical JSON of its request.
         at: when its intent was written, in seconds since the epoch.
         reason: why it was refused or is uncertain.
-        task_ids: the ids it was given.
+        task_ids: the ids that Keevx gave it.
     """
 
     key: str
@@ -85,16 +114,14 @@ class Entry(NamedTuple):
     reason: str = ""
     task_ids: tuple[str, ...] = ()
 
-    @property
-    def doubt(self) -> str:
-        """Why it is uncertain, with the ids that are known of it all the same."""
-        if not self.task_ids:
-            return self.reason
-        return f"{self.reason}; known so far: {', '.join(self.task_ids)}"
-
 
 class Claim(NamedTuple):
-    """A key that is this caller's until released, and what the journal knows of it."""
+    """A key that belongs to one caller until it is released.
+
+    Attributes:
+        key: the key.
+        entry: what the journal had under it; None if nothing.
+    """
 
     key: str
     entry: Entry | None
@@ -102,7 +129,15 @@ class Claim(NamedTuple):
 
 @frozen
 class TaskRecord:
-    """One ended task: its snapshot, when it was taken, and the file it was brought to."""
+    """One task that has ended.
+
+    Attributes:
+        task: its last snapshot.
+        at: when the snapshot was taken, in seconds since the epoch.
+        path: where its result was downloaded to; None if it was not.
+        size: the file's bytes.
+        digest: the file's SHA-256, in hexadecimal.
+    """
 
     task: Task
     at: float
@@ -112,87 +147,173 @@ class TaskRecord:
 
 
 class JournalProtocol(Protocol):
-    """The durable record. SQLite is its form for one machine."""
+    """The durable record of creates and their tasks.
+
+    What is "durable on return" survives the death of the process; whether it survives a power
+    cut is up to the implementation. Every method may raise JournalError: the journal is closed,
+    or can be neither read nor written. After a failed write no further create may begin.
+    """
 
     @property
     def resubmits(self) -> bool:
-        """Whether an uncertain create found from an earlier run is sent again."""
+        """Whether an uncertain create of an earlier run is sent again.
+
+        It may have been paid for, so by default it is only reported.
+        """
         ...
 
     def attach(self) -> None:
-        """Open it, for one more user."""
+        """Open the journal for one more user.
+
+        Each call needs one of ``detach``.
+        """
         ...
 
     async def detach(self) -> None:
-        """Close it, when its last user leaves."""
+        """Leave the journal; the last user closes it.
+
+        What was recorded before is durable on return.
+        """
         ...
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Take a key: the one given, or the first free one among those of equal bodies."""
+        """Claim a key, so that no other caller submits the same create meanwhile.
+
+        Args:
+            kind: of job.
+            body: the canonical JSON of the request.
+            key: the key to claim, waiting while another caller has it. None: the first free key
+                of this body, so that the n-th of equal requests meets the n-th entry again.
+        """
         ...
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Let others have the key; of one that was not made, an equal body may try again."""
+        """Give up a claim; releasing twice is harmless.
+
+        Args:
+            key: the key claimed.
+            made: whether the create was made; if not, the next equal body gets the same key.
+        """
         ...
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Write the intent; durable on return."""
+        """Record the intent to send. Durable on return.
+
+        Not one byte of a create may be sent before this has returned.
+        """
         ...
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write the ids; durable on return."""
+        """Record the task ids of a create. Durable on return.
+
+        Ids are only added to; none is ever removed.
+        """
         ...
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Write that the answer was lost, and ids known all the same; durable on return."""
+        """Record that the answer to a create was lost. Durable on return.
+
+        Ids that are known all the same are kept; a submitted create stays submitted.
+        """
         ...
 
     async def mark_refused(self, key: str, reason: str) -> None:
-        """Write that Keevx refused for good; durable on return."""
+        """Record that Keevx refused a create for good. Durable on return.
+
+        Nothing was paid; whoever claims the key next may send it again.
+        """
         ...
 
     async def mark_planned(self, key: str) -> None:
-        """Write that no task was made, and that it may be tried again; durable on return."""
+        """Record that a create made no task and may be sent again. Durable on return.
+
+        A submitted create stays submitted.
+        """
         ...
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write what became of an uncertain create: its ids, or none of them."""
+        """Record what became of an uncertain create. Durable on return.
+
+        Args:
+            key: of the create.
+            task_ids: its ids; empty if it was not made, and may be sent again.
+
+        Raises:
+            JournalError: it is not uncertain, or has ids and so cannot be settled without any.
+        """
         ...
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add ids that Keevx confirmed to an entry in any state; durable on return."""
+        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+
+        Args:
+            key: of the create.
+            task_ids: ids; those that it already has are ignored.
+            count: how many tasks the create was to make.
+
+        Returns:
+            The entry as it was before; None if there is none.
+        """
         ...
 
     async def mark_ended(self, task: Task) -> None:
-        """Note a task's end; a later run asks again if the note is lost."""
+        """Record the end of a task.
+
+        Need not be durable on return: a run that has lost it asks Keevx again.
+        """
         ...
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Write where a task's result was brought; durable on return."""
+        """Record where a task's result was downloaded to. Durable on return.
+
+        Args:
+            task: the task, ended.
+            path: the file.
+            size: its bytes.
+            digest: its SHA-256, in hexadecimal.
+        """
         ...
 
     async def find_entry(self, key: str) -> Entry | None:
-        """Return the entry of a key."""
+        """Return the entry of a key; None if there is none.
+
+        ``sending`` that nobody alive holds reads as ``uncertain``.
+        """
         ...
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of an ended task."""
+        """Return the record of a task.
+
+        None as long as no end of it is recorded.
+        """
         ...
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that was given a task id."""
+        """Return the key of the create that a task belongs to.
+
+        None if no entry has the id. May read the whole journal.
+        """
         ...
 
     def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Yield the entries in one state, or all."""
+        """Iterate over the entries in one state, or over all, oldest first.
+
+        They are read as they are needed; the journal may be used meanwhile.
+        """
         ...
 
     async def set_note(self, name: str, value: str) -> None:
-        """Keep a small text for the next run."""
+        """Store a small text for later runs, replacing the one before.
+
+        Need not be durable on return.
+        """
         ...
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text that was kept."""
+        """Return a text stored by ``set_note``.
+
+        None if there is none of that name.
+        """
         ...

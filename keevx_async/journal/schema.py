@@ -1,4 +1,4 @@
-"""The file: whose it is, what is in it, and how an older one is brought up to date."""
+"""The SQLite file: how it is recognised, checked, and migrated from an older version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import JournalError
 
-APPLICATION_ID = 0x6B657678  # "kevx" in the file's header tells a journal from other databases
+APPLICATION_ID = 0x6B657678  # "kevx": in the header, it marks a database as a journal
 MIGRATIONS: Mapping[int, tuple[str, ...]] = {
     0: (
         """CREATE TABLE entries (
@@ -22,7 +22,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
         "CREATE TABLE notes (name TEXT NOT NULL UNIQUE, value)",
     ),
 }
-"""What brings a journal of each older version to the next; 0 is an empty file."""
+"""For each older version, the statements that migrate it to the next; 0 is an empty file."""
 
 COMMITS = "commits"
 """The note that counts commits."""
@@ -30,13 +30,13 @@ COMMITS = "commits"
 OPEN = "open"
 """The note that is 1 while the journal is open, then 0.
 
-It is brought into the file itself as the journal is opened, and the 0 only as it is closed in
-order. So a file in which it is 1 is not whole without the log (``-wal``) that belongs to it.
+The 1 is checkpointed into the file as the journal is opened, the 0 only as it is closed cleanly.
+So a file in which it is 1 is incomplete without its log (``-wal``).
 """
 
 
 def version() -> int:
-    """Return the version that journals are brought to."""
+    """Return the version that journals are migrated to when they are opened."""
     return max(MIGRATIONS) + 1
 
 
@@ -45,77 +45,79 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
 
 
-class Found(NamedTuple):
-    """What a file tells of itself before anything is changed.
+class Header(NamedTuple):
+    """What a file says about itself before anything in it is changed.
 
     Attributes:
-        commits: how many it knows of.
-        log_is_missing: whether a log belongs to it, and none is there.
+        commits: how many commits it has recorded.
+        log_is_missing: whether a log belongs to it that does not exist.
     """
 
     commits: int
     log_is_missing: bool
 
 
-def inspect(path: Path) -> Found:
-    """See that the file is ours, or empty. Changes nothing.
+def inspect(path: Path) -> Header:
+    """Check that the file is a journal, or empty. Changes nothing.
 
     Raises:
-        JournalError: it is another program's, or a newer keevx_async's.
+        JournalError: it is another program's database, or a newer keevx_async's journal.
     """
     if not path.exists() or not path.stat().st_size:
-        return Found(0, log_is_missing=False)
+        return Header(0, log_is_missing=False)
     log = Path(f"{path}-wal")
-    has_log = log.exists() and log.stat().st_size > 0  # asked first: to look in may make one
-    # Read-only: another would write what a broken log holds into the file as it closes.
+    has_log = log.exists() and log.stat().st_size > 0  # asked first: opening may make one
+    # Read-only: else, as it closes, SQLite would write what a broken log holds into the file.
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-        notes = _notes(connection, path)
-    return Found(int(notes.get(COMMITS, 0)), bool(int(notes.get(OPEN, 0))) and not has_log)
-
-
-def _notes(connection: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (owner,) = connection.execute("PRAGMA application_id").fetchone()
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if owner != APPLICATION_ID and (tables or owner):
-        raise JournalError(f"{path} is a database, but no journal; name another file")
-    if found > version():
-        raise JournalError(f"{path} is of a newer keevx_async (version {found}); upgrade")
-    if not tables:
-        return {}
-    asked = "SELECT name, value FROM notes WHERE name IN (?, ?)"
-    return dict(connection.execute(asked, (COMMITS, OPEN)).fetchall())
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (owner,) = connection.execute("PRAGMA application_id").fetchone()
+        (current,) = connection.execute("PRAGMA user_version").fetchone()
+        if owner != APPLICATION_ID and (tables or owner):
+            raise JournalError(f"{path} is a database, but not a journal; use another file")
+        if current > version():
+            raise JournalError(
+                f"{path} was written by a newer keevx_async (version {current}); upgrade"
+            )
+        notes: dict[str, Any] = {}
+        if tables:
+            query = "SELECT name, value FROM notes WHERE name IN (?, ?)"
+            notes = dict(connection.execute(query, (COMMITS, OPEN)).fetchall())
+    return Header(int(notes.get(COMMITS, 0)), bool(int(notes.get(OPEN, 0))) and not has_log)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page: a key that a damaged one hides would be paid for again.
+    """Read every page: a key hidden by a damaged one would be paid for again.
 
     Raises:
         JournalError: the file is damaged.
     """
-    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if said != "ok":
+    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if result != "ok":
         raise JournalError(
-            f"{path} is damaged ({said}). Bring back a whole copy; or keep it aside, where "
-            f"'sqlite3 {path} .recover' may read it, and name another file"
+            f"{path} is damaged ({result}). Restore an intact copy; or set the file aside "
+            f"('sqlite3 {path} .recover' may still read it) and use another"
         )
 
 
 def upgrade(connection: sqlite3.Connection, commits: int) -> int:
-    """Bring the file up to date and note that it is open; also proves that it can be written.
+    """Migrate the file and record that it is open, which also proves that it can be written.
+
+    All or nothing: a migration that fails leaves the file as it was.
 
     Args:
         connection: to the file.
-        commits: how many it knows of.
+        commits: how many commits it has recorded.
 
     Returns:
-        how many commits it knows of now.
+        How many commits it has recorded now.
     """
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    (current,) = connection.execute("PRAGMA user_version").fetchone()
+    # WAL: reading never waits for the writer, and a commit is one fsync. FULL: that fsync is made
+    # at each commit, or a power cut could lose an intent whose create was sent.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
-    for older in range(found, version()):
+    for older in range(current, version()):
         for statement in MIGRATIONS[older]:
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -125,12 +127,15 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
         [(OPEN, 1), (COMMITS, commits + 1)],
     )
     connection.execute("COMMIT")
-    # From the log into the file itself, which may be copied alone from now on.
+    # Moved from the log into the file: a copy of the file alone then shows that it is incomplete.
     connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
     return commits + 1
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Tell whether another program has the file, which it will let go of."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it only says in which way
+    """Return whether another program has locked the file, which passes.
+
+    Source: https://www.sqlite.org/rescode.html#busy
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary code, without its details
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
-from . import encoding as rows
+from . import encoding
 from .claims import RESTARTABLE
 from .database import Database
 from .protocol import (
@@ -22,6 +22,7 @@ from .protocol import (
     State,
     TaskRecord,
     has_ids_reason,
+    is_resubmit,
     next_attempt_key,
     partial_reason,
 )
@@ -29,35 +30,36 @@ from .writer import EntryChanged
 
 T = TypeVar("T")
 
-TASK_BY_ID = f"SELECT {rows.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
+TASK_BY_ID = f"SELECT {encoding.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
-_ADDRESS = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+_URL = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 _users = threading.Lock()
-"""Held where journals are opened and closed, for clients may be so in several threads."""
+"""Held while journals are opened and closed, which clients may do in several threads."""
 
 
 class Journal:
     """The durable record of what was submitted, in one SQLite file.
 
-    The intent is on disk before the first byte of a create, and the ids are before the caller
-    has them. Give it to ``Keevx(journal=…)``, which opens it when it is first used; or read it
+    The intent is on disk before the first byte of a create is sent, and the ids are before the
+    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it on first use; or read it
     with ``async with Journal(path) as journal:``.
 
-    It is written with ``synchronous=FULL``, so that a power cut loses no acknowledged intent
-    where the disk keeps its word.
+    It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided
+    that the disk does what it promises. One process at a time may have it open.
 
     Args:
-        path: the file, made if need be; a ``-wal``, a ``-shm`` and a ``-lock`` file stand
-            beside it while it is open, and belong to it if the program was killed.
+        path: the file, created if need be. While it is open, a ``-wal``, a ``-shm`` and a
+            ``-lock`` file stand beside it, and belong to it if the program was killed.
             ``":memory:"`` keeps it in memory until it is closed.
-        on_uncertain: ``"report"`` leaves a create whose answer was lost in an earlier run
-            alone, ``"resubmit"`` sends it again, though it may have been paid.
-        on_failed: ``"report"`` tells again of a create of an earlier run of which a task
-            failed, ``"resubmit"`` makes and pays a new one, all its videos, under the key
-            ``KEY~2``, once every task of the first has ended.
+        on_uncertain: what to do with a create whose answer was lost in an earlier run.
+            ``"report"`` reports it again; ``"resubmit"`` sends it again, though it may have been
+            paid for.
+        on_failed: what to do with a create of an earlier run of which a task failed.
+            ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
+            of its videos, under the key ``KEY~2``, once every task of the first has ended.
 
     Raises:
-        ConfigurationError: the path is an address, such as ``sqlite:///run.db``.
+        ConfigurationError: the path is a URL, such as ``sqlite:///run.db``.
     """
 
     def __init__(
@@ -67,14 +69,14 @@ class Journal:
         on_uncertain: Literal["report", "resubmit"] = "report",
         on_failed: Literal["report", "resubmit"] = "report",
     ) -> None:
-        if (address := _ADDRESS.match(str(path))) is not None:
+        if (url := _URL.match(str(path))) is not None:
             raise ConfigurationError(
-                f"the journal is given as an address ({address[0]}…); it must be the path of a "
-                "file, such as run.db, or ':memory:'; Redis takes RedisJournal.from_url(…)"
+                f"the journal is a URL ({url[0]}…); it must be the path of a file, such as run.db, "
+                "or ':memory:'; for Redis use RedisJournal.from_url(…)"
             )
         self.path: Path = Path(path)
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self._remakes = is_resubmit("on_failed", on_failed)
+        self._resubmits_failed = is_resubmit("on_failed", on_failed)
         self._users = 0
         self._opened: Database | None = None
 
@@ -89,7 +91,7 @@ class Journal:
         await self.detach()
 
     def attach(self) -> None:
-        """Open it, for one more user.
+        """Open the journal for one more user; the first one opens the file.
 
         Raises:
             JournalError: it cannot be used; the message says why.
@@ -100,7 +102,10 @@ class Journal:
             self._users += 1
 
     async def detach(self) -> None:
-        """Close it, when its last user leaves."""
+        """Leave the journal; the last user closes the file.
+
+        What was put before is durable on return.
+        """
         with _users:
             self._users -= 1
             if self._users == 0 and self._opened is not None:
@@ -115,70 +120,82 @@ class Journal:
         return self._opened
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Take a key: the one given, or the first free one among those of equal bodies.
+        """Claim a key, so that no other caller submits the same create meanwhile.
 
-        Where it was made again, the key of the last try is taken.
+        Where a failed create was resubmitted, the key of its last attempt is claimed.
+
+        Args:
+            kind: of job.
+            body: the canonical JSON of the request.
+            key: the key to claim, waiting while another caller has it. None: the first free key
+                of this body, so that the n-th of equal requests meets the n-th entry again.
 
         Raises:
-            JournalError: the key stands for another request, or cannot be written down.
+            JournalError: the key belongs to another request, or cannot be stored.
         """
         claims = self._file.claims
         if key is None:
             claim = claims.number(f"{kind}:".encode() + body, self._file.find)
         else:
-            claim = await self._take(kind, body, key)
-        while (later := self._next_try(claim)) is not None:
+            claim = await self._claim_named(kind, body, key)
+        # From attempt to attempt, until the one that has not failed, or is to be made now.
+        while (later := self._later_attempt(claim)) is not None:
             claims.release(claim.key, made=True)
-            claim = await self._take(kind, body, later)
+            claim = await self._claim_named(kind, body, later)
         self._file.claims.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
-    async def _take(self, kind: str, body: bytes, key: str) -> Claim:
+    async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
         file = self._file
-        if not rows.is_storable(key):
-            raise JournalError(f"key {key!r} holds characters that cannot be kept; name another")
+        encoding.check_key(key)
         entry = await file.claims.take(key, file.find)
         if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
             file.claims.release(key, made=True)
-            raise JournalError(
-                f"key {key!r} stands for another request; in {self.path}: {entry.body}; "
-                f"given now: {body.decode()}. Give this one a key of its own"
-            )
+            raise encoding.other_request_error(self.path, key, entry.body, body)
         return Claim(key, entry)
 
-    def _next_try(self, claim: Claim) -> str | None:
-        """Return the key under which a failed create was made again, or now is to be."""
-        entry, later_tries = claim.entry, self._file.later_tries
-        if entry is None or not (self._remakes or later_tries):
+    def _later_attempt(self, claim: Claim) -> str | None:
+        """Return the key under which a failed create was resubmitted, or is to be now."""
+        file, entry, resubmits = self._file, claim.entry, self._resubmits_failed
+        if entry is None or not (resubmits or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)
-        if not (self._remakes or later in later_tries) or not self._has_failed(entry):
+        if not (resubmits or later in file.later_attempts):
             return None
-        known = self._file.find(later)
-        if known is not None and known[1].body == entry.body:  # else someone named it so
-            return later if self._remakes or known[1].state not in RESTARTABLE else None
-        found = self._file.find(claim.key)
-        is_old = found is not None and self._file.claims.is_old(found[0])
-        return later if self._remakes and is_old else None
-
-    def _has_failed(self, entry: Entry) -> bool:
-        """Tell whether all of its tasks have ended, and one failed."""
+        # Only a create of which all tasks have ended, and one failed, has a later attempt.
         records = [self._task(task_id) for task_id in entry.task_ids]
-        ended = [one.task for one in records if one is not None and one.task.done]
-        return len(ended) == len(records) and any(not task.succeeded for task in ended)
+        ended = [record.task for record in records if record is not None and record.task.done]
+        if len(ended) < len(records) or all(task.succeeded for task in ended):
+            return None
+        # 1. There is one: it is followed, unless it never began and is not to begin now.
+        existing = file.find(later)
+        if existing is not None and existing[1].body == entry.body:  # else it only has that name
+            return later if resubmits or existing[1].state not in RESTARTABLE else None
+        # 2. There is none: an entry of an earlier run is resubmitted. One of this run is not, or
+        #    a program that retries on its own would pay again and again.
+        row_and_entry = file.find(claim.key)
+        is_old = row_and_entry is not None and file.claims.is_old(row_and_entry[0])
+        return later if resubmits and is_old else None
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Let others have the key; of one that was not made, an equal body may try again."""
+        """Give up a claim; releasing twice is harmless.
+
+        Args:
+            key: the key claimed.
+            made: whether the create was made; if not, the next equal body gets the same key.
+        """
         if self._opened is not None:
             self._opened.claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Write the intent; durable on return.
+        """Record the intent to send. Durable on return.
 
         Raises:
-            JournalError: it cannot be written, or something could not be before; or the entry
-                has changed since it was claimed: another run has it, or ids came for it.
+            JournalError: it cannot be written, or an earlier write has failed; or the entry has
+                changed since it was claimed: another run has it, or ids arrived for it.
         """
+        # The row says which intent its claim saw last. The writer refuses it if the entry has
+        # another by now, so of two runs that share a file in spite of its lock, one sends.
         file, now = self._file, time.time()
         file.writer.check()
         last = file.claims.intents.get(key)
@@ -188,7 +205,7 @@ class Journal:
                 raise self._changed(key, entry)
             last = _last_intent(entry)
         try:
-            await file.save(rows.intent_row(key, kind, body, now, last))
+            await file.save(encoding.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
             raise self._changed(key, await self.find_entry(key)) from error
         file.claims.intents[key] = now
@@ -196,167 +213,203 @@ class Journal:
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
         state = entry.state if entry is not None else "gone"
         return JournalError(
-            f"{self.path}: {key} is {state} meanwhile, by another run or by ids that came for it. "
-            "Nothing was sent; submit it again, and what is known of it is there"
+            f"{self.path}: {key} is {state} meanwhile: another run, or ids that arrived for it, "
+            "changed it. Nothing was sent; submit it again to get its current state"
         )
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write the ids; durable on return."""
-        await self._file.save(rows.state_row(key, State.SUBMITTED, "", task_ids))
+        """Record the task ids of a create. Durable on return, and also if cancelled.
+
+        Ids are only added to; none is ever removed.
+        """
+        await self._file.save(encoding.state_row(key, State.SUBMITTED, "", task_ids))
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Write that the answer was lost, and ids known all the same; durable on return."""
-        await self._file.save(rows.state_row(key, State.UNCERTAIN, reason, task_ids))
+        """Record that the answer to a create was lost. Durable on return.
+
+        Ids that are known all the same are kept; a submitted create stays submitted.
+        """
+        await self._file.save(encoding.state_row(key, State.UNCERTAIN, reason, task_ids))
 
     async def mark_refused(self, key: str, reason: str) -> None:
-        """Write that Keevx refused for good; durable on return."""
-        await self._file.save(rows.state_row(key, State.REFUSED, reason))
+        """Record that Keevx refused a create for good. Durable on return.
+
+        Nothing was paid; whoever claims the key next may send it again.
+        """
+        await self._file.save(encoding.state_row(key, State.REFUSED, reason))
 
     async def mark_planned(self, key: str) -> None:
-        """Write that no task was made, and that it may be tried again; durable on return."""
-        await self._file.save(rows.state_row(key, State.PLANNED))
+        """Record that a create made no task and may be sent again. Durable on return.
+
+        A submitted create stays submitted.
+        """
+        await self._file.save(encoding.state_row(key, State.PLANNED))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write what became of an uncertain create: its ids, or none of them.
+        """Record what became of an uncertain create. Durable on return, and also if cancelled.
 
-        A create of several tasks may be settled again as more of its ids become known. A create
-        that is under way, or that is being settled, is waited for. Ids that are known stay.
-
-        Raises:
-            JournalError: there is no uncertain create of that key: another settlement came
-                first, say; or it has ids, and so cannot be settled as none.
-        """
-        await self._undisturbed(key, lambda entry: self._settle(key, task_ids, entry))
-
-    async def _settle(self, key: str, task_ids: Sequence[str], entry: Entry | None) -> None:
-        if entry is None or not _is_open(entry, task_ids):
-            state = "not in it" if entry is None else entry.state
-            raise JournalError(f"{self.path}: {key} is {state}; only an uncertain one is settled")
-        if not task_ids:
-            if entry.task_ids:
-                raise JournalError(f"{self.path}: {key} {has_ids_reason(entry.task_ids)}")
-            await self.mark_planned(key)
-            return
-        await self.mark_submitted(key, _union(entry.task_ids, task_ids))
-
-    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add ids that Keevx confirmed to an entry in any state; durable on return.
-
-        They outweigh whatever was assumed: an entry that was planned, refused or uncertain is
-        submitted once it has as many ids as it was to have, and uncertain until then. A create
-        that is under way, or that is being settled, is waited for.
+        A create of several tasks may be settled again as more of its ids become known; none is
+        ever removed. One that is in flight, or being settled, is waited for.
 
         Args:
-            key: of the entry.
-            task_ids: those that it has already are kept once.
+            key: of the create.
+            task_ids: its ids; empty if it was not made, and may be sent again.
+
+        Raises:
+            JournalError: it is not uncertain (another settlement may have come first), or it has
+                ids and so cannot be settled without any.
+        """
+
+        async def change(entry: Entry | None) -> None:
+            if entry is None:
+                is_open = False
+            elif entry.state is State.SUBMITTED:  # open only to more ids than it has
+                is_open = set(entry.task_ids) < set(task_ids)
+            else:
+                is_open = entry.state is State.UNCERTAIN
+            if entry is None or not is_open:
+                state = "not in it" if entry is None else entry.state
+                raise JournalError(
+                    f"{self.path}: {key} is {state}; only an uncertain create can be settled"
+                )
+            if task_ids:
+                await self.mark_submitted(key, _union(entry.task_ids, task_ids))
+            elif entry.task_ids:
+                raise JournalError(f"{self.path}: {key} {has_ids_reason(entry.task_ids)}")
+            else:
+                await self.mark_planned(key)
+
+        await self._change_alone(key, change)
+
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+
+        They outweigh what was assumed: an entry that was planned, refused or uncertain becomes
+        submitted once it has all its ids, and uncertain until then. One that is in flight, or
+        being settled, is waited for. If cancelled, they are written all the same.
+
+        Args:
+            key: of the create.
+            task_ids: ids; those that it already has are ignored.
             count: how many tasks the create was to make.
 
         Returns:
-            The entry as it was before; None if there is none of that key.
+            The entry as it was before; None if there is none.
         """
-        return await self._undisturbed(key, lambda entry: self._add(key, task_ids, count, entry))
 
-    async def _add(
-        self, key: str, task_ids: Sequence[str], count: int, entry: Entry | None
-    ) -> Entry | None:
-        if entry is None or set(task_ids) <= set(entry.task_ids):
+        async def change(entry: Entry | None) -> Entry | None:
+            if entry is None or set(task_ids) <= set(entry.task_ids):
+                return entry
+            ids = _union(entry.task_ids, task_ids)
+            if entry.state is State.SUBMITTED or len(ids) >= count:
+                await self.mark_submitted(key, ids)
+            else:
+                await self.mark_uncertain(key, partial_reason(len(ids), count), ids)
             return entry
-        ids = _union(entry.task_ids, task_ids)
-        if entry.state is State.SUBMITTED or len(ids) >= count:
-            await self.mark_submitted(key, ids)
-        else:
-            await self.mark_uncertain(key, partial_reason(len(ids), count), ids)
-        return entry
 
-    async def _undisturbed(
+        return await self._change_alone(key, change)
+
+    async def _change_alone(
         self, key: str, change: Callable[[Entry | None], Coroutine[Any, Any, T]]
     ) -> T:
-        """Look at an entry and change it while nobody else may.
+        """Read an entry and change it while no other caller may.
 
-        It ends even where its caller is cancelled: the key is held until what is written can
-        be read, or the next one to look would decide by what no longer holds.
+        It runs to its end even if cancelled: the key is held until what is written can be read,
+        or the next caller would decide by what no longer holds.
         """
 
-        async def whole() -> T:
+        async def hold_and_change() -> T:
             file = self._file
             await file.claims.hold(key)
             try:
-                found = file.find(key)
-                entry = found[1] if found else None
+                row_and_entry = file.find(key)
+                entry = row_and_entry[1] if row_and_entry else None
                 if entry is not None and entry.state is State.SENDING:  # by a run that died
                     entry = entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
                 return await change(entry)
             finally:
                 file.claims.release(key, made=True)
 
-        return await asyncio.shield(asyncio.ensure_future(whole()))
+        return await asyncio.shield(asyncio.ensure_future(hold_and_change()))
 
     async def mark_ended(self, task: Task) -> None:
-        """Note a task's end; a later run asks again if the note is lost."""
-        self._file.writer.put("tasks", rows.end_row(task))
+        """Record the end of a task, without waiting for the disk.
+
+        If the record is lost, a later run asks Keevx again.
+        """
+        self._file.writer.put("tasks", encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Write where a task's result was brought; durable on return."""
-        known = self._task(task.task_id)
-        at = known.at if known is not None and known.task == task else None
-        await self._file.writer.write("tasks", rows.download_row(task, at, path, size, digest))
+        """Record where a task's result was downloaded to. Durable on return.
+
+        Args:
+            task: the task, ended.
+            path: the file; made absolute.
+            size: its bytes.
+            digest: its SHA-256, in hexadecimal.
+        """
+        # A snapshot that has not changed keeps its time: its URL expires so many days after that.
+        record = self._task(task.task_id)
+        at = record.at if record is not None and record.task == task else None
+        row = encoding.download_row(task, at, path, size, digest)
+        await self._file.writer.write("tasks", row)
 
     async def find_entry(self, key: str) -> Entry | None:
-        """Return the entry of a key."""
-        found = self._file.find(key)
-        return found[1] if found else None
+        """Return the entry of a key; None if there is none.
+
+        ``sending`` that no caller of this process holds reads as ``uncertain``.
+        """
+        row_and_entry = self._file.find(key)
+        return row_and_entry[1] if row_and_entry else None
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of an ended task."""
+        """Return the record of a task.
+
+        None as long as no end of it is recorded.
+        """
         return self._task(task_id)
 
     def _task(self, task_id: str) -> TaskRecord | None:
-        row = self._file.fetch_one(TASK_BY_ID, task_id)
-        return rows.record_of(row) if row else None
+        row = self._file.select(TASK_BY_ID, task_id)
+        return encoding.record_of(row) if row else None
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that was given a task id."""
+        """Return the key of the create that a task belongs to.
+
+        None if no entry has the id. Reads all entries, in a thread.
+        """
         return await asyncio.to_thread(self._file.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Yield the entries in one state, or all, oldest first."""
-        for one in self._file.entries():
-            if state in (None, one.state):
-                yield one
+        """Iterate over the entries in one state, or over all, oldest first.
+
+        They are read as they are needed; the journal may be used meanwhile.
+        """
+        for entry in self._file.entries():
+            if state in (None, entry.state):
+                yield entry
 
     async def set_note(self, name: str, value: str) -> None:
-        """Keep a small text for the next run."""
+        """Store a small text for later runs, without waiting for the disk.
+
+        It replaces the one before.
+        """
         self._file.writer.put("notes", [name, value])
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text that was kept."""
-        row = self._file.fetch_one("SELECT value FROM notes WHERE name = ?", name)
+        """Return a text stored by ``set_note``.
+
+        None if there is none of that name.
+        """
+        row = self._file.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 
 
-def is_resubmit(name: str, value: str) -> bool:
-    """Tell whether a setting says so.
-
-    Raises:
-        ValueError: it says neither that nor the other.
-    """
-    if value not in ("report", "resubmit"):
-        raise ValueError(f"{name} is {value!r}, not 'report' or 'resubmit'")
-    return value == "resubmit"
-
-
-def _union(known: Sequence[str], task_ids: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*known, *task_ids]))
+def _union(ids: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*ids, *more]))
 
 
 def _last_intent(entry: Entry | None) -> float:
-    return rows.NEVER if entry is None or entry.at is None else entry.at
-
-
-def _is_open(entry: Entry, task_ids: Sequence[str]) -> bool:
-    """Tell whether ids may be written: its own are not known, or are among those."""
-    if entry.state is State.SUBMITTED:
-        return set(entry.task_ids) < set(task_ids)
-    return entry.state is State.UNCERTAIN
+    return encoding.NEVER if entry is None or entry.at is None else entry.at

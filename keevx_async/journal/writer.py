@@ -1,9 +1,9 @@
-"""The one thread that writes: many rows, one statement, one transaction, one fsync.
+"""The one thread that writes, by group commit: many rows, one statement, one fsync.
 
 While the event loop is busy, this thread may wait 5 ms for the interpreter's lock each time it
-has given it up. So it does so as seldom as can be: rows come encoded; what came during a commit
-is the next batch; a batch is a single statement; the commit is witnessed once those who wait
-for it have been woken.
+has released it. So it releases it as rarely as possible: rows arrive encoded; whatever arrives
+during a commit is the next batch; a batch is a single statement; and the commit is witnessed only
+after its waiters have been woken.
 """
 
 from __future__ import annotations
@@ -18,25 +18,23 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from attrs import define, field
-
 from ..errors import JournalError
 from .lock import Lock
 from .schema import COMMITS, OPEN, is_locked
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.journal")
 
 Row = list[Any]
 Waiter = asyncio.Future[None]
 _Item = tuple[str, Waiter | None]
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_CELLS = "abcdefgh"
+_COLUMNS = "abcdefgh"
 CLOSED = _encode(["notes", OPEN, 0])
-"""The row that is written last."""
+"""The row that is written last: the journal was closed cleanly."""
 
 CHANGED = "changed"
-_IDS_CELL = 6
+_IDS_COLUMN = 6
 
 _IDS = """
 CASE WHEN ifnull(excluded.task_ids, '') = '' THEN task_ids
@@ -46,7 +44,7 @@ ELSE excluded.task_ids || (
     FROM json_each('["' || replace(entries.task_ids, ' ', '","') || '"]')
     WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
 END"""
-"""Ids are only ever added to."""
+"""Ids are only ever added, in the order in which they arrived last."""
 
 _IS_REFUSED = (
     "NEW.h IS NOT NULL AND (state = 'submitted' OR ifnull(task_ids, '') <> '' "
@@ -63,12 +61,12 @@ _ENTRIES: Mapping[str, str] = {
     "at": "coalesce(excluded.at, at)",
     "task_ids": _IDS,
 }
-"""What becomes of an entry that is there, column by column.
+"""How a row changes an existing entry, column by column.
 
-1. An intent is refused if the entry is not as it was when it was claimed: another intent was
-   written since, or its ids are known. Else one create could be paid twice. The last cell of an
-   intent, which other rows leave out, is when the last one was written that the claim knew of.
-2. One that is submitted stays so, unless more ids come.
+1. An intent is refused if the entry has changed since it was claimed: another intent was written,
+   or it has ids. Else one create could be paid twice. The last column of an intent, NULL in other
+   rows, is the time of the last intent that its claim saw.
+2. A submitted entry stays submitted; it can only gain ids.
 """
 _TASKS: Mapping[str, str] = {
     "snapshot": "excluded.snapshot",
@@ -80,62 +78,53 @@ _TASKS: Mapping[str, str] = {
 
 
 def _upsert(table: str, key: str, sets: Mapping[str, str]) -> str:
-    """Return what writes a row of the batch, if it is meant for table.
+    """Return the trigger's statement that writes a row of the batch into one table.
 
     Args:
-        table: where to.
-        key: the first column, by which a row is replaced.
-        sets: the others, and what each becomes in a row that is there.
+        table: the table; rows of others are skipped.
+        key: its first column, which decides whether a row exists.
+        sets: its other columns, and what each becomes in an existing row.
     """
     columns = [key, *sets]
-    cells = ", ".join(f"NEW.{cell}" for cell in _CELLS[: len(columns)])
-    changes = ", ".join(f"{column} = {becomes}" for column, becomes in sets.items())
+    values = ", ".join(f"NEW.{column}" for column in _COLUMNS[: len(columns)])
+    changes = ", ".join(f"{column} = {value}" for column, value in sets.items())
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {cells} WHERE NEW.place = '{table}' "
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} WHERE NEW.place = '{table}' "
         f"ON CONFLICT ({key}) DO UPDATE SET {changes};"
     )
 
 
 BATCH = (
-    f"CREATE TEMP VIEW batch (place, {', '.join(_CELLS)}) AS SELECT 0{', 0' * len(_CELLS)}",
+    f"CREATE TEMP VIEW batch (place, {', '.join(_COLUMNS)}) AS SELECT 0{', 0' * len(_COLUMNS)}",
     "CREATE TEMP TRIGGER sort INSTEAD OF INSERT ON batch BEGIN "
     + _upsert("entries", "key", _ENTRIES)
     + _upsert("tasks", "task_id", _TASKS)
     + _upsert("notes", "name", {"value": "excluded.value"})
     + " END",
 )
-"""What a batch is inserted into; it sorts the rows into their tables. Of the connection alone."""
+"""A temporary view that a batch is inserted into; its trigger sorts the rows into their tables."""
 
-_VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(len(_CELLS) + 1))
+_VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(len(_COLUMNS) + 1))
 INSERT = f"INSERT INTO batch SELECT {_VALUES} FROM json_each(?)"  # noqa: S608 - our own names
 
 
-@define
-class _Batch:
-    """Rows to be written together, as JSON, and who waits for each."""
-
-    items: list[_Item] = field(factory=list["_Item"])
-    last: bool = False
-
-    def add(self, item: _Item | None) -> None:
-        """Add a row; None says that no more will come."""
-        if item is None:
-            self.last = True
-        else:
-            self.items.append(item)
-
-
 class EntryChanged(JournalError):
-    """An intent was refused: its entry is no longer as it was when it was claimed."""
+    """An intent was refused: its entry has changed since it was claimed.
+
+    Only that create is stopped; the journal goes on.
+    """
 
 
 class Writer(threading.Thread):
-    """Commits rows in groups.
+    """Commits rows in groups, in the order in which they were put.
+
+    After a failed commit ``check`` raises, so that no further create begins; rows that hold task
+    ids are tried again later, for they must not be lost.
 
     Args:
-        connection: used by this thread alone from now on.
+        connection: to the file; only this thread uses it from now on.
         lock: witnesses each commit; None for a journal in memory.
-        commits: how many there were so far.
+        commits: how many commits the file has recorded.
         path: named in errors.
     """
 
@@ -158,69 +147,97 @@ class Writer(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether all that was put is written."""
+        """Whether everything that was put has been written."""
         return self._put == self._done
 
     def check(self) -> None:
-        """Raise JournalError if anything could not be written or read before."""
+        """Check that everything could be written and read so far.
+
+        Raises:
+            JournalError: something could not; it names what.
+        """
         if self._broken is not None:
             raise JournalError(*self._broken.args) from self._broken
 
     def fail(self, reason: str) -> JournalError:
-        """Have check() raise from now on; return what it raises."""
-        error = JournalError(f"{reason}. Nothing more is sent; mend it, and run again")
+        """Have ``check`` raise from now on; return the error.
+
+        The first failure is the one that ``check`` reports.
+        """
+        error = JournalError(f"{reason}. Nothing more is sent; fix it and run again")
         if self._broken is None:
             self._broken = error
             log.error("%s", error)
         return error
 
     def put(self, table: str, row: Row, waiter: Waiter | None = None) -> None:
-        """Have a row written; waiter is told when it is durable."""
+        """Queue a row to be written. Any thread may call it.
+
+        Args:
+            table: where it goes.
+            row: its values; an existing row of the same key is changed.
+            waiter: resolved on its own loop once the row is durable, or with the error.
+        """
+        # Encoded here, so that the writing thread needs the interpreter's lock less often.
         item = (_encode([table, *row]), waiter)
         with self._turn:
             self._put += 1
         self._items.put(item)
 
     async def write(self, table: str, row: Row) -> None:
-        """Have a row written and return when it is durable. It is, even if this is cancelled."""
+        """Write a row. Durable on return; if cancelled, it is written all the same.
+
+        Raises:
+            EntryChanged: it is an intent, and its entry has changed since it was claimed.
+            JournalError: it cannot be written.
+        """
         waiter = asyncio.get_running_loop().create_future()
         self.put(table, row, waiter)
         await waiter
 
     def stop(self) -> None:
-        """Write what is left, then end. Blocks until then."""
+        """Write what is left, then end the thread. Blocks until then."""
         if self.is_alive():  # in a forked process it is not
             self._items.put(None)
             self.join()
 
     def run(self) -> None:
-        """Commit batch after batch."""
-        last = False
-        while not last:
-            batch = self._next()
-            if batch.items:
-                self._write(batch.items)
-            self._done += len(batch.items)
-            last = batch.last
+        """Commit batch after batch, until ``stop``."""
+        is_last = False
+        while not is_last:
+            # Everything that was put since, once there is anything. None says that no more comes.
+            batch = [self._items.get()]
+            with suppress(Empty):
+                while True:
+                    batch.append(self._items.get_nowait())
+            items = [item for item in batch if item is not None]
+            is_last = len(items) < len(batch)
+            if items:
+                self._write(items)
+            self._done += len(items)
+        # The note that it was closed cleanly comes last: whoever finds it needs no log.
         self._write_unwritten()
         self._write([(CLOSED, None)])
 
     def _write(self, items: Sequence[_Item]) -> None:
-        """Commit rows, and tell those who wait for them."""
+        """Commit rows and wake their waiters."""
         error = self._try([row for row, _ in items])
         if isinstance(error, EntryChanged) and len(items) > 1:
-            for item in items:  # what one may not do must not keep the others from what they may
+            for item in items:  # one refused intent must not fail the rest of its batch
                 self._write([item])
             return
         _wake([waiter for _, waiter in items if waiter is not None], error)
         if error is None:
             self._witness()
             self._write_unwritten()
-        else:
-            self._unwritten += [row for row, _ in items if _has_ids(row)]
+        else:  # what holds ids was paid for; an intent that failed was never sent
+            for row, _ in items:
+                table, *values = json.loads(row)
+                if table == "entries" and len(values) > _IDS_COLUMN and values[_IDS_COLUMN]:
+                    self._unwritten.append(row)
 
     def _write_unwritten(self) -> None:
-        """Write the ids that could not be when they came: by now the disk may have room."""
+        """Try again to write ids whose commit failed: the disk may have room by now."""
         rows, self._unwritten = self._unwritten, []
         for row in rows:
             if self._try([row]) is None:
@@ -228,22 +245,11 @@ class Writer(threading.Thread):
             else:
                 self._unwritten.append(row)
 
-    def _next(self) -> _Batch:
-        """Return all that was put, once something was."""
-        batch = _Batch()
-        batch.add(self._items.get())
-        with suppress(Empty):
-            while True:
-                batch.add(self._items.get_nowait())
-        return batch
-
     def _try(self, rows: Sequence[str]) -> JournalError | None:
-        """Commit rows; return why that failed.
-
-        1. An entry has changed since it was claimed: only its own create is stopped.
-        2. Another program has the file locked for longer than SQLite waits: tried once more.
-        3. All else: no further create begins.
-        """
+        """Commit rows; return the error if that failed."""
+        # 1. An entry has changed since it was claimed: only its own create is stopped.
+        # 2. Another program has locked the file for longer than SQLite waits: tried once more.
+        # 3. Anything else: no further create begins.
         commit = _encode(["notes", COMMITS, self._commits + 1])
         batch = f"[{','.join([*rows, commit])}]"
         try:
@@ -276,13 +282,13 @@ class Writer(threading.Thread):
 
 
 def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
-    """Wake waiters, each on its own loop."""
+    """Resolve waiters, each on its own loop: one wake-up per loop, not per waiter."""
     loops: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
     for waiter in waiters:
         loops.setdefault(waiter.get_loop(), []).append(waiter)
-    for loop, those in loops.items():
-        with suppress(RuntimeError):  # it was closed: nobody waits there any more
-            loop.call_soon_threadsafe(_resolve, those, error)
+    for loop, group in loops.items():
+        with suppress(RuntimeError):  # it was closed: nobody waits on it any more
+            loop.call_soon_threadsafe(_resolve, group, error)
 
 
 def _resolve(waiters: list[Waiter], error: JournalError | None) -> None:
@@ -293,8 +299,3 @@ def _resolve(waiters: list[Waiter], error: JournalError | None) -> None:
             waiter.set_result(None)
         else:
             waiter.set_exception(type(error)(*error.args))
-
-
-def _has_ids(row: str) -> bool:
-    place, *cells = json.loads(row)
-    return place == "entries" and len(cells) > _IDS_CELL and bool(cells[_IDS_CELL])

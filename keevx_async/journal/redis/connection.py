@@ -1,4 +1,4 @@
-"""Scripts run on a Redis that may be away for a while."""
+"""Runs scripts on a Redis that may be unavailable for a while."""
 
 from __future__ import annotations
 
@@ -17,99 +17,119 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from ...errors import JournalError
+from ...errors import ConfigurationError, JournalError
 from .scripts import Script
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.journal")
 
 UNAVAILABLE = (ConnectionError, TimeoutError, ReadOnlyError)
-"""What passes by itself: a restart, a dropped connection, a new primary."""
-PAUSES = (0.05, 2.0)
-"""Seconds before the first try again, and at most; they double from the one to the other."""
+"""What passes without help: a restart, a dropped connection, a new primary."""
+MIN_PAUSE = 0.05
+"""Seconds before the first retry; each later pause is twice the one before."""
+MAX_PAUSE = 2.0
+"""Seconds between two retries at most."""
 
 Sleep = Callable[[float], Awaitable[None]]
+Value = str | int | float
 
 
 class Client(Protocol):
-    """What is asked of a client: ``redis.asyncio.Redis``, or what ``docket.redis()`` yields."""
+    """What a client must provide, as ``redis.asyncio.Redis`` and ``docket.redis()`` do."""
 
     def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]:
-        """Run a script that the server knows."""
+        """Run a script that the server has loaded."""
         ...
 
     def script_load(self, script: str, /) -> Awaitable[Any]:
-        """Have the server know a script."""
+        """Load a script into the server."""
         ...
 
     def pipeline(self) -> Any:
-        """Return what sends several commands in one round trip."""
+        """Return a pipeline, which sends several commands in one round trip."""
         ...
 
 
 class Connection:
-    """Runs scripts, again and again while Redis is away.
+    """Runs scripts, and retries them while Redis is unavailable.
+
+    A script may run twice when its answer was lost, so each must be safe to repeat.
 
     Args:
-        redis: the client.
-        name: of the journal; all keys lie under it.
-        reconnect_timeout: seconds to wait for a Redis that is away.
-        sleep: waits for the given seconds; tests pass their own.
+        redis: the client; its answers must be bytes.
+        name: of the journal; all keys begin with it.
+        reconnect_timeout: seconds to wait for a Redis that is unavailable.
+        sleep: waits for so many seconds.
+
+    Raises:
+        ConfigurationError: the name or the client cannot be used.
     """
 
     def __init__(self, redis: Client, name: str, reconnect_timeout: float, sleep: Sleep) -> None:
+        if not name or set(name) & set("{}"):
+            raise ConfigurationError(f"the journal's name must be without braces (got {name!r})")
+        pool = getattr(redis, "connection_pool", None)
+        if pool is not None and pool.connection_kwargs.get("decode_responses"):
+            raise ConfigurationError("make the Redis client without decode_responses=True")
         self._redis = redis
         self._prefix = f"{{{name}}}:"
         self._name = name
         self._reconnect_timeout = reconnect_timeout
         self._sleep = sleep
 
-    async def run(self, what: str, script: Script, me: str, *values: str | int | float) -> Any:
-        """Run a script once Redis is there.
+    async def run(self, purpose: str, script: Script, holder: str, *values: Value) -> Any:
+        """Run a script and return its answer.
 
         Args:
-            what: said in the error if it cannot be run.
+            purpose: what the error says could not be done.
             script: the script.
-            me: who runs it.
-            values: what it is given.
+            holder: the id of who runs it.
+            values: its arguments.
 
         Raises:
-            JournalError: Redis stayed away, or refused.
+            JournalError: Redis stayed unavailable, or refused.
         """
-        (answer,) = await self.run_many(what, script, me, [values])
+        (answer,) = await self.run_many(purpose, script, holder, [values])
         return answer
 
     async def run_many(
-        self, what: str, script: Script, me: str, each: Sequence[Sequence[str | int | float]]
+        self, purpose: str, script: Script, holder: str, each: Sequence[Sequence[Value]]
     ) -> list[Any]:
-        """Run a script for each of several values, in one round trip."""
-        runs = [self._arguments(script, me, values) for values in each]
+        """Run a script once for each of several sequences of values, in one round trip.
+
+        Raises:
+            JournalError: Redis stayed unavailable, or refused.
+        """
+        order = f"{self._prefix}order"  # a cluster finds the node by this key
+        runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
+        # 1. The server does not know the script: it is loaded, and run again.
+        # 2. Redis is unavailable: retried until the deadline.
+        # 3. Anything else, a wrong password included, does not pass: it is raised.
         deadline = asyncio.get_running_loop().time() + self._reconnect_timeout
-        pause, longest = PAUSES
+        pause = MIN_PAUSE
         while True:
             try:
-                return await self._try(script, runs)
+                try:
+                    return await self._send(runs)
+                except ResponseError as error:
+                    # The server is new, or was restarted. A pipeline raises the plain error.
+                    if not (isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")):
+                        raise
+                    await self._redis.script_load(script.source)
+                    return await self._send(runs)
             except RedisError as error:
                 now = asyncio.get_running_loop().time()
-                if not _passes(error) or now + pause > deadline:
-                    raise self._error(what, error) from error
-                log.warning("Redis is away (%s); trying again in %.2f s", error, pause)
+                # redis-py derives AuthenticationError from ConnectionError; it does not pass.
+                passes = isinstance(error, UNAVAILABLE) and not isinstance(
+                    error, AuthenticationError
+                )
+                if not passes or now + pause > deadline:
+                    raise JournalError(
+                        f"journal {self._name!r} in Redis: {purpose}: {error}. "
+                        "Check Redis, then run again: nothing more is sent without it"
+                    ) from error
+                log.warning("Redis is unavailable (%s); retrying in %.2f s", error, pause)
             await self._sleep(pause)
-            pause = min(2 * pause, longest)
-
-    def _arguments(
-        self, script: Script, me: str, values: Sequence[str | int | float]
-    ) -> tuple[Any, ...]:
-        order = f"{self._prefix}order"  # a cluster finds the node by it
-        return (script.sha, 1, order, self._prefix, me, *map(str, values))
-
-    async def _try(self, script: Script, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
-        try:
-            return await self._send(runs)
-        except ResponseError as error:
-            if not _is_unknown(error):
-                raise
-            await self._redis.script_load(script.source)
-            return await self._send(runs)
+            pause = min(2 * pause, MAX_PAUSE)
 
     async def _send(self, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
         if len(runs) == 1:
@@ -119,18 +139,3 @@ class Connection:
             pipeline.evalsha(*run)
         answers: list[Any] = await pipeline.execute()
         return answers
-
-    def _error(self, what: str, error: RedisError) -> JournalError:
-        return JournalError(
-            f"journal {self._name!r} in Redis: {what}: {error}. "
-            "Look after Redis, then run again: nothing more is sent without it"
-        )
-
-
-def _is_unknown(error: ResponseError) -> bool:
-    """Tell whether the server does not know a script: it is new, or was restarted."""
-    return isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")  # a pipeline's
-
-
-def _passes(error: RedisError) -> bool:
-    return isinstance(error, UNAVAILABLE) and not isinstance(error, AuthenticationError)

@@ -1,4 +1,4 @@
-"""Between values and what Redis keeps of them."""
+"""Between values and what Redis stores of them."""
 
 from __future__ import annotations
 
@@ -8,43 +8,99 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any, NamedTuple
 
 import attrs
 
 from ...models.tasks import Task
-from ..encoding import join_ids, storable
+from ..encoding import join_ids, split_ids, storable
 from ..protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 
 
+class Planned(NamedTuple):
+    """A create to be added.
+
+    Attributes:
+        kind: of job.
+        body: the canonical JSON of its request.
+        key: its key; None to number it among equal bodies.
+    """
+
+    kind: str
+    body: bytes
+    key: str | None
+
+
+class Added(NamedTuple):
+    """A create that was added.
+
+    Attributes:
+        key: its key.
+        entry: what the journal had under it before; None if nothing.
+    """
+
+    key: str
+    entry: Entry | None
+
+
+@attrs.frozen
+class CreateRecord:
+    """A create and its tasks.
+
+    Attributes:
+        entry: the create.
+        records: of each task, in the order of its ids; None where no end is recorded.
+    """
+
+    entry: Entry
+    records: tuple[TaskRecord | None, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of its tasks have ended; an abandoned one has not."""
+        return all(record is not None and record.task.done for record in self.records)
+
+
 def stem_of(kind: str, body: bytes) -> str:
-    """Return what the keys of equal bodies begin with, as in the journal's other form."""
+    """Return what the keys of equal bodies begin with; the same as in a SQLite journal."""
     return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
 
-def split(words: str) -> tuple[str, ...]:
-    """Return the ids that were joined."""
-    return tuple(unquote(one, errors="surrogatepass") for one in words.split())
-
-
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
-    """Return the entry of a hash; ``sending`` that nobody holds was left by one that died."""
+    """Return the entry of a hash; None if there is none.
+
+    Args:
+        key: of the create.
+        pairs: names and values in turn, as Lua returns a hash.
+        held: whether a worker that is alive has claimed it. If not, ``sending`` was left by one
+            that died, and reads as ``uncertain``.
+    """
     fields = {pairs[n].decode(): pairs[n + 1].decode() for n in range(0, len(pairs), 2)}
     if "state" not in fields:
         return None
     state, reason = State(fields["state"]), fields.get("reason", "")
     if state is State.SENDING and not held:
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
-    ids = split(fields.get("ids", ""))
+    ids = split_ids(fields.get("ids"))
     return Entry(key, fields["kind"], state, fields["body"], float(fields["at"]), reason, ids)
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
-    """Return a task's id, how it ended, and its record; what is at its default is left out.
+    """Return a task's id, its outcome and its record, without the fields at their defaults.
 
-    One that was given up without a result has not ended.
+    The outcome is ``+`` for a success, ``-`` for a failure and ``?`` for a task that was
+    abandoned without a result, which has not ended.
+
+    Args:
+        task: its last snapshot.
+        at: when that was taken, in seconds since the epoch; None means now.
     """
-    fields = attrs.asdict(task, filter=lambda it, one: it.name != "task_id" and one != it.default)
+
+    # Redis keeps every record in memory, and most fields of a task are at their defaults.
+    def is_stored(attribute: attrs.Attribute[Any], value: Any) -> bool:
+        return attribute.name != "task_id" and value != attribute.default
+
+    fields = attrs.asdict(task, filter=is_stored)
     record = json.dumps(
         [round(time.time() if at is None else at, 3), fields], separators=(",", ":")
     )
@@ -53,12 +109,18 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
 
 
 def file_of(path: Path, size: int, digest: str) -> str:
-    """Return the record of where a result was brought."""
+    """Return the record of a downloaded file; its path is made absolute."""
     return json.dumps([storable(os.path.abspath(path)), size, digest], separators=(",", ":"))
 
 
 def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord | None:
-    """Return a task's record."""
+    """Return a task's record.
+
+    Args:
+        task_id: of the task.
+        end: its outcome and record, as ``end_of`` makes them; None if no end is recorded.
+        file: the record of its file, as ``file_of`` makes it; None if it was not downloaded.
+    """
     if end is None:
         return None
     at, fields = json.loads(end[1:])

@@ -5,73 +5,54 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import redis.asyncio
 
-from ...errors import ConfigurationError, JournalError
+from ...errors import JournalError
 from ...models.tasks import Task
-from ..encoding import is_storable, join_ids, storable
-from ..protocol import Claim, Entry, State, has_ids_reason
-from ..sqlite import is_resubmit
-from . import encoding as values
-from . import scripts
+from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
+from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit
+from . import encoding, scripts
 from .connection import Client, Connection, Sleep
+from .encoding import Added, CreateRecord, Planned
 from .lease import LEASE, Lease
-from .reading import RedisReader
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.journal")
 
 CONNECTIONS = 1000
-"""redis-py's own 100 break a worker that does 200 jobs at a time."""
+"""redis-py's own limit of 100 breaks a worker that does 200 jobs at a time."""
+PAGE = 500
+"""Keys read in one round trip when all are read."""
+UNREADABLE = "it could not be read"
 
 
-class Planned(NamedTuple):
-    """A create to be added.
-
-    Attributes:
-        kind: of job.
-        body: the canonical JSON of its request.
-        key: what it is known by; None has it numbered among its equals.
-    """
-
-    kind: str
-    body: bytes
-    key: str | None
-
-
-class Added(NamedTuple):
-    """A create that was added, and what the journal knew of it before."""
-
-    key: str
-    entry: Entry | None
-
-
-class RedisJournal(RedisReader):
+class RedisJournal:
     """The durable record of what was submitted, in Redis or Valkey, for workers on many machines.
 
     Each create is worked on by one worker at a time, and each step of it is one atomic script. A
-    worker that dies lets go of what it held within seconds; what it was sending then reads as
-    uncertain. What is durable is durable as the server's append-only file promises: ``appendonly
-    yes`` and ``appendfsync always``, or a power cut may lose the last second's ids.
+    worker that dies loses its claims within seconds; what it was sending then reads as uncertain.
+    What is durable is durable as the server's append-only file promises: ``appendonly yes`` and
+    ``appendfsync always``, or a power cut may lose the last second's ids.
 
-    While Redis is away everything waits for it; nothing is sent without its intent written.
+    While Redis is unavailable everything waits for it; nothing is sent without its intent
+    recorded.
 
     Args:
-        redis: an asyncio client, which stays its owner's to close: ``redis.asyncio.Redis``, or
-            what ``docket.redis()`` yields. Answers must come as bytes.
+        redis: an asyncio client, which the caller closes: ``redis.asyncio.Redis``, or what
+            ``docket.redis()`` yields. Its answers must be bytes.
         name: what the journal's keys begin with.
-        on_uncertain: ``"report"`` leaves a create whose answer was lost alone, ``"resubmit"``
-            sends it again, though it may have been paid.
-        reconnect_timeout: seconds to wait for a Redis that is away.
-        lease: seconds after which a worker that is not heard of counts as dead.
-        sleep: waits for the given seconds; tests pass their own.
+        on_uncertain: what to do with a create whose answer was lost. ``"report"`` reports it
+            again; ``"resubmit"`` sends it again, though it may have been paid for.
+        reconnect_timeout: seconds to wait for a Redis that is unavailable.
+        lease: seconds without a heartbeat after which a worker counts as dead.
+        sleep: waits for so many seconds.
 
     Raises:
-        ConfigurationError: the name or the client will not do.
+        ConfigurationError: the name has braces, or the client decodes answers.
     """
 
     def __init__(
@@ -84,10 +65,14 @@ class RedisJournal(RedisReader):
         lease: float = LEASE,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        server = Connection(_raw(redis), _checked(name), reconnect_timeout, sleep)
-        super().__init__(server, name, lease)
+        self.name: str = name
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
+        self._connection = Connection(redis, name, reconnect_timeout, sleep)
+        self._duration = lease
         self._sleep = sleep
+        self._aclose: Callable[[], Awaitable[None]] | None = None
+        self._users = 0
+        self._opened: Lease | None = None
         self._added: dict[tuple[str, str], int] = {}
 
     @classmethod
@@ -99,264 +84,365 @@ class RedisJournal(RedisReader):
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
     ) -> Self:
-        """Return a journal with a client of its own, closed with it.
+        """Return a journal with a client of its own, which is closed with it.
 
         Args:
             url: such as ``redis://host:6379/0``; its query may hold redis-py's settings.
             name: what the journal's keys begin with.
-            on_uncertain: as for the class.
-            reconnect_timeout: seconds to wait for a Redis that is away.
+            on_uncertain: as of the class.
+            reconnect_timeout: seconds to wait for a Redis that is unavailable.
         """
         client = redis.asyncio.Redis.from_url(url, max_connections=CONNECTIONS)  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
         journal = cls(client, name, on_uncertain=on_uncertain, reconnect_timeout=reconnect_timeout)
         journal._aclose = client.aclose
         return journal
 
-    async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Take a key: the one given, or the first free one among those of equal bodies.
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
-        A key that another worker holds is waited for.
+    async def __aenter__(self) -> Self:
+        self.attach()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.detach()
+
+    def attach(self) -> None:
+        """Open the journal for one more user. Redis is first contacted when it is used."""
+        if self._opened is None:
+            self._opened = Lease(self._connection, self._duration)
+        self._users += 1
+
+    async def detach(self) -> None:
+        """Leave the journal; the last user releases all its claims and closes it."""
+        self._users -= 1
+        if self._users == 0 and self._opened is not None:
+            lease, self._opened = self._opened, None
+            try:
+                await lease.close()
+            finally:
+                if self._aclose is not None:
+                    await self._aclose()
+
+    @property
+    def _lease(self) -> Lease:
+        if self._opened is None:
+            raise JournalError(f"journal {self.name!r} in Redis is not open")
+        self._opened.claims.enter()
+        return self._opened
+
+    async def _run(self, purpose: str, script: scripts.Script, *values: str | float) -> Any:
+        return await self._connection.run(purpose, script, self._lease.holder, *values)
+
+    async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
+        """Claim a key, so that no other worker submits the same create meanwhile.
+
+        Args:
+            kind: of job.
+            body: the canonical JSON of the request.
+            key: the key to claim, waiting while another worker has it. None: the first free key
+                of this body, so that the n-th of equal requests meets the n-th entry again.
 
         Raises:
-            JournalError: the key stands for another request, or Redis stayed away.
+            JournalError: the key belongs to another request, or Redis stayed unavailable.
         """
-        holding = self._holding
+        lease = self._lease
         if key is None:
-            return await self._number(holding, kind, body)
-        _check_key(key)
-        await holding.claims.hold(key)
+
+            async def take(key: str) -> Claim | None:
+                try:
+                    return await self._claim(lease, kind, body, key, numbered=True)
+                except BaseException:
+                    lease.release(key, made=True)
+                    raise
+
+            return await lease.claims.number_held(encoding.stem_of(kind, body), take)
+        # First from the callers of this process, then from the other workers, who are asked in
+        # growing pauses: Redis does not call back.
+        check_key(key)
+        await lease.claims.hold(key)
         pause = 0.1
         try:
-            while (claim := await self._take(holding, kind, body, key)) is None:
+            while (claim := await self._claim(lease, kind, body, key)) is None:
                 await self._sleep(pause)
                 pause = min(2 * pause, 0.5)
         except BaseException:
-            holding.release(key, made=True)
+            lease.release(key, made=True)
             raise
         return claim
 
-    async def _number(self, holding: Lease, kind: str, body: bytes) -> Claim:
-        async def take(key: str) -> Claim | None:
-            try:
-                return await self._take(holding, kind, body, key, numbered=True)
-            except BaseException:
-                holding.release(key, made=True)
-                raise
-
-        return await holding.claims.number_held(values.stem_of(kind, body), take)
-
-    async def _take(
-        self, holding: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
+    async def _claim(
+        self, lease: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | None:
-        """Take a key that nobody alive holds; for a number, one that this run has not made."""
-        holding.start_heartbeat()
-        what = f"{key} could not be claimed"
+        """Claim a key in Redis; None if another worker has it, or this run has met the number."""
+        # The token distinguishes a claim repeated after a lost answer from a second one.
+        lease.start_heartbeat()
         token = token_hex(scripts.TOKEN // 2)
-        words = (holding.ttl, key, token, kind, body.decode(), int(numbered))
-        verdict, *rest = await self._run(what, scripts.CLAIM, *words)
+        values = (lease.ttl, key, token, kind, body.decode(), int(numbered))
+        verdict, *rest = await self._run(f"{key} could not be claimed", scripts.CLAIM, *values)
         if verdict == b"yours":
-            return Claim(key, values.entry_of(key, rest[0], held=False))
+            return Claim(key, encoding.entry_of(key, rest[0], held=False))
         if verdict == b"other" and not numbered:
-            raise self._other(key, rest[0], body)
+            raise other_request_error(self, key, rest[0].decode(), body)
         return None
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Let others have the key; of one that was not made, an equal body may try again."""
-        if self._open is not None:
-            await asyncio.shield(self._open.release(key, made=made))
+        """Give up a claim; releasing twice is harmless. It ends even if cancelled.
+
+        Args:
+            key: the key claimed.
+            made: whether the create was made; if not, the next equal body gets the same key.
+        """
+        if self._opened is not None:
+            await asyncio.shield(self._opened.release(key, made=made))
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Write the intent; durable on return.
+        """Record the intent to send. Durable on return.
+
+        It extends the lease: the answer has the whole of it to arrive in.
 
         Raises:
-            JournalError: it cannot be written, or another worker has taken the key.
+            JournalError: it cannot be written, or another worker has claimed the key.
         """
-        what = f"the intent of {key} could not be written"
-        ttl = self._holding.ttl
-        words = (ttl, key, kind, body.decode(), f"{time.time():.3f}")
-        self._agree(key, await self._run(what, scripts.BEGIN, *words))
+        purpose = f"the intent of {key} could not be written"
+        values = (self._lease.ttl, key, kind, body.decode(), f"{time.time():.3f}")
+        self._check(key, await self._run(purpose, scripts.BEGIN, *values))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write the ids; durable on return. Ids that it has already are kept.
+        """Record the task ids of a create, whoever holds it by now. Durable on return.
+
+        Ids are only added to; others that it had were paid for too, and are logged.
 
         Raises:
-            JournalError: they cannot be written; it carries them.
+            JournalError: they cannot be written; its ``task_ids`` are these.
         """
-        what = f"the ids of {key} could not be written"
+        purpose = f"the ids of {key} could not be written"
         try:
-            answer = await self._run(what, scripts.SUBMITTED, key, join_ids(task_ids))
-            self._agree(key, answer)
+            answer = await self._run(purpose, scripts.SUBMIT, key, join_ids(task_ids))
+            self._check(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
-        if others := values.split(answer[1].decode()):
+        if others := split_ids(answer[1].decode()):
             log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Write that the answer was lost, and ids known all the same; durable on return."""
+        """Record that the answer to a create was lost. Durable on return.
+
+        Ids that are known all the same are kept; a submitted create stays submitted.
+        """
         await self._change(key, State.UNCERTAIN, reason, task_ids)
 
     async def mark_refused(self, key: str, reason: str) -> None:
-        """Write that Keevx refused for good; durable on return."""
+        """Record that Keevx refused a create for good. Durable on return.
+
+        Nothing was paid; whoever claims the key next may send it again.
+        """
         await self._change(key, State.REFUSED, reason)
 
     async def mark_planned(self, key: str) -> None:
-        """Write that no task was made, and that it may be tried again; durable on return."""
+        """Record that a create made no task and may be sent again. Durable on return.
+
+        A submitted create stays submitted.
+        """
         await self._change(key, State.PLANNED, "")
 
     async def _change(
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        words = (key, state.value, storable(reason), join_ids(task_ids or ()))
-        what = f"that {key} is {state} could not be written"
-        self._agree(key, await self._run(what, scripts.CHANGE, *words))
+        purpose = f"that {key} is {state} could not be written"
+        values = (key, state.value, storable(reason), join_ids(task_ids or ()))
+        self._check(key, await self._run(purpose, scripts.CHANGE, *values))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Write what became of an uncertain create: its ids, or none of them.
+        """Record what became of an uncertain create. Durable on return.
 
-        A create of several tasks may be settled again as more of its ids become known. Ids that
-        are known stay.
-
-        Raises:
-            JournalError: there is no uncertain create of that key: another settlement came
-                first, say; or it has ids, and so cannot be settled as none.
-        """
-        token, ids = token_hex(scripts.TOKEN), join_ids(task_ids)
-        what = f"what became of {key} could not be written"
-        verdict, *rest = await self._run(what, scripts.SETTLE, key, token, ids)
-        if verdict == b"made":
-            raise JournalError(f"{self!r}: {key} {has_ids_reason(values.split(rest[0].decode()))}")
-        if verdict != b"ok":
-            state = rest[0].decode() or "not in it"
-            raise JournalError(f"{self!r}: {key} is {state}; only an uncertain one is settled")
-
-    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add ids that Keevx confirmed to an entry in any state; durable on return.
-
-        They outweigh whatever was assumed: an entry that was planned, refused or uncertain is
-        submitted once it has as many ids as it was to have, and uncertain until then. One that
-        a worker is sending right now keeps them beside what its answer brings.
+        A create of several tasks may be settled again as more of its ids become known; none is
+        ever removed.
 
         Args:
-            key: of the entry.
-            task_ids: those that it has already are kept once.
+            key: of the create.
+            task_ids: its ids; empty if it was not made, and may be sent again.
+
+        Raises:
+            JournalError: it is not uncertain (another settlement may have come first), or it has
+                ids and so cannot be settled without any.
+        """
+        token, ids = token_hex(scripts.TOKEN), join_ids(task_ids)
+        purpose = f"what became of {key} could not be written"
+        verdict, *rest = await self._run(purpose, scripts.SETTLE, key, token, ids)
+        if verdict == b"made":
+            raise JournalError(f"{self!r}: {key} {has_ids_reason(split_ids(rest[0].decode()))}")
+        if verdict != b"ok":
+            state = rest[0].decode() or "not in it"
+            raise JournalError(
+                f"{self!r}: {key} is {state}; only an uncertain create can be settled"
+            )
+
+    async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
+        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+
+        They outweigh what was assumed: an entry that was planned, refused or uncertain becomes
+        submitted once it has all its ids, and uncertain until then. One that a worker is sending
+        keeps them beside what its answer brings.
+
+        Args:
+            key: of the create.
+            task_ids: ids; those that it already has are ignored.
             count: how many tasks the create was to make.
 
         Returns:
-            The entry as it was before; None if there is none of that key.
+            The entry as it was before; None if there is none.
         """
-        what = f"ids of {key} could not be written"
-        found = await self._run(what, scripts.ADD_IDS, key, count, join_ids(task_ids))
-        return values.entry_of(key, found[1], held=bool(found[0])) if found else None
+        purpose = f"ids of {key} could not be written"
+        before = await self._run(purpose, scripts.ADD_IDS, key, count, join_ids(task_ids))
+        return encoding.entry_of(key, before[1], held=bool(before[0])) if before else None
 
     async def mark_ended(self, task: Task) -> None:
-        """Write a task's end; durable on return."""
-        what = f"the end of {task.task_id} could not be written"
-        await self._run(what, scripts.END, *values.end_of(task), "")
+        """Record the end of a task, or that it was abandoned without a result. Durable on return.
 
-    async def mark_abandoned(self, task: Task) -> None:
-        """Write that a task is without its result and is not asked about any more; durable.
-
-        It counts as neither succeeded nor failed. Adding its create again has it asked about.
+        An abandoned task counts as neither succeeded nor failed. A second end replaces the first
+        and keeps the path of its result.
         """
-        what = f"that {task.task_id} was given up could not be written"
-        await self._run(what, scripts.END, *values.end_of(task), "")
+        purpose = f"the end of {task.task_id} could not be written"
+        await self._run(purpose, scripts.END_TASK, *encoding.end_of(task), "")
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Write where a task's result was brought; durable on return."""
-        known = await self.find_task(task.task_id)
-        at = known.at if known is not None and known.task == task else None
-        what = f"where {task.task_id} was brought could not be written"
-        file = values.file_of(path, size, digest)
-        await self._run(what, scripts.END, *values.end_of(task, at), file)
-
-    async def set_note(self, name: str, value: str) -> None:
-        """Keep a small text for the next run."""
-        await self._run(f"the note {name} could not be written", scripts.NOTE, name, value)
-
-    async def add(self, kind: str, body: bytes, key: str | None, run: str) -> Added:
-        """Write that a create is to be made, as it is put in a queue; returned is what was known.
-
-        Of one known only what was refused changes: it is to be made again.
+        """Record where a task's result was downloaded to. Durable on return.
 
         Args:
-            kind: of job.
-            body: the canonical JSON of its request.
-            key: what it is known by; None has it numbered among its equals.
-            run: names the feeding of one input: what an earlier one added is found again by its
-                number, and within one each of several equal bodies is a create of its own.
-
-        Raises:
-            JournalError: the key stands for another request, or Redis stayed away.
+            task: the task, ended.
+            path: the file; made absolute.
+            size: its bytes.
+            digest: its SHA-256, in hexadecimal.
         """
-        (added,) = await self.add_many([Planned(kind, body, key)], run)
-        return added
+        record = await self.find_task(task.task_id)
+        at = record.at if record is not None and record.task == task else None
+        purpose = f"where {task.task_id} was downloaded to could not be written"
+        file = encoding.file_of(path, size, digest)
+        await self._run(purpose, scripts.END_TASK, *encoding.end_of(task, at), file)
 
     async def add_many(self, creates: Sequence[Planned], run: str) -> list[Added]:
-        """Do what add() does for each, in one round trip.
+        """Record that creates are to be made, in one round trip. Durable on return.
+
+        Existing creates stay as they are, except that a refused one is to be made again.
+
+        Args:
+            creates: what to make.
+            run: identifies one input. Within it, each of several equal bodies is a create of its
+                own; what an earlier input added is met again by its number.
+
+        Returns:
+            What was added, in the same order.
 
         Raises:
-            JournalError: one of the keys stands for another request; the others are added.
+            JournalError: a key belongs to another request (the others are added), or Redis
+                stayed unavailable.
         """
-        each = [self._to_add(one, run) for one in creates]
-        answers = await self._server.run_many(
-            f"{len(each)} creates could not be added", scripts.ADD, self._holding.holder, each
-        )
-        return [self._as_added(*one, run) for one in zip(creates, answers, strict=True)]
+        rows: list[tuple[str | float, ...]] = []
+        now = f"{time.time():.3f}"
+        for kind, body, key in creates:
+            if key is not None:
+                check_key(key)
+            stem, token = encoding.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
+            # Numbers up to the last one of this input are taken: else the n-th of equals would
+            # count through all before it.
+            first = self._added.get((run, stem), 0) + 1
+            rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
+        purpose = f"{len(rows)} creates could not be added"
+        answers = await self._connection.run_many(purpose, scripts.PLAN, self._lease.holder, rows)
+        added: list[Added] = []
+        for create, (verdict, word, *rest) in zip(creates, answers, strict=True):
+            if verdict == b"other":
+                raise other_request_error(self, create.key or "", word.decode(), create.body)
+            key = word.decode()
+            stem, _, number = key.rpartition("-")
+            if create.key is None and number != "1":
+                self._added[run, stem] = int(number)
+            entry = encoding.entry_of(key, rest[1], held=bool(rest[0])) if rest else None
+            added.append(Added(key, entry))
+        return added
 
-    def _to_add(self, create: Planned, run: str) -> tuple[str | float, ...]:
-        kind, body, key = create
-        if key is not None:
-            _check_key(key)
-        stem, token = values.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-        first = self._added.get((run, stem), 0) + 1
-        return token, kind, body.decode(), f"{time.time():.3f}", run, key or "", stem, first
+    def _check(self, key: str, answer: Sequence[bytes]) -> None:
+        """Raise JournalError if a script refused to do its work."""
+        if answer[0] in scripts.REFUSALS:
+            raise JournalError(f"{self!r}: {scripts.REFUSALS[answer[0]].format(key)}")
 
-    def _as_added(self, create: Planned, answer: list[Any], run: str) -> Added:
-        verdict, word, *rest = answer
-        if verdict == b"other":
-            raise self._other(create.key or "", word, create.body)
-        key = word.decode()
-        stem, _, number = key.rpartition("-")
-        if create.key is None and number != "1":  # else each of n equals would count up to n
-            self._added[run, stem] = int(number)
-        return Added(key, values.entry_of(key, rest[1], held=bool(rest[0])) if rest else None)
+    async def find_entry(self, key: str) -> Entry | None:
+        """Return the entry of a key; None if there is none.
 
-    def _other(self, key: str, there: bytes, body: bytes) -> JournalError:
-        return JournalError(
-            f"key {key!r} stands for another request; in {self!r}: {there.decode()}; "
-            f"given now: {body.decode()}. Give this one a key of its own"
-        )
+        ``sending`` that no worker alive holds reads as ``uncertain``.
+        """
+        return (await self._find([key]))[0]
 
-    def _agree(self, key: str, answer: Sequence[bytes]) -> None:
-        """Raise JournalError if a script did not do what it was asked for."""
-        if answer[0] in _REFUSALS:
-            raise JournalError(f"{self!r}: {_REFUSALS[answer[0]].format(key)}")
+    async def _find(self, keys: Sequence[str]) -> list[Entry | None]:
+        answers = await self._run(UNREADABLE, scripts.FIND, *keys)
+        pairs = zip(keys, answers, strict=True)
+        return [encoding.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
+    async def find_task(self, task_id: str) -> TaskRecord | None:
+        """Return the record of a task.
 
-_REFUSALS = {
-    b"taken": "another worker has taken {}, or it was never claimed; claim it again",
-    b"submitted": "{} has been submitted meanwhile; claim it again, and its ids are there",
-    b"made": "{} has ids meanwhile, so it was made; claim it again, and they are there",
-    b"missing": "{} is not in it: has Redis lost what it had?",
-}
+        None as long as no end of it is recorded.
+        """
+        return (await self._find_tasks([task_id]))[0]
 
+    async def _find_tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
+        names = (join_ids([task_id]) for task_id in task_ids)
+        answers = await self._run(UNREADABLE, scripts.FIND_TASKS, *names)
+        pairs = zip(task_ids, answers, strict=True)
+        return [encoding.record_of(task_id, *answer) for task_id, answer in pairs]
 
-def _check_key(key: str) -> None:
-    if not is_storable(key):
-        raise JournalError(f"key {key!r} holds characters that cannot be kept; name another")
+    async def find_records(self, keys: Sequence[str]) -> dict[str, CreateRecord]:
+        """Return creates and the records of their tasks, in two round trips.
 
+        Args:
+            keys: a thousand at most; those that are not in the journal are left out.
+        """
+        entries = [entry for entry in await self._find(keys) if entry is not None]
+        task_ids = [task_id for entry in entries for task_id in entry.task_ids]
+        records = dict(zip(task_ids, await self._find_tasks(task_ids), strict=True))
+        return {
+            entry.key: CreateRecord(entry, tuple(records[task_id] for task_id in entry.task_ids))
+            for entry in entries
+        }
 
-def _checked(name: str) -> str:
-    if not name or set(name) & set("{}"):
-        raise ConfigurationError(f"the journal's name is {name!r}; give it one without braces")
-    return name
+    async def find_owner(self, task_id: str) -> str | None:
+        """Return the key of the create that a task belongs to.
 
+        None if no entry has the id.
+        """
+        answer = await self._run(UNREADABLE, scripts.FIND_OWNER, join_ids([task_id]))
+        return answer.decode() if answer else None
 
-def _raw(client: Client) -> Client:
-    """Return a client if its answers are bytes."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is not None and pool.connection_kwargs.get("decode_responses"):
-        raise ConfigurationError("make the Redis client without decode_responses=True")
-    return client
+    async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
+        """Iterate over the entries in one state, or over all, oldest first.
+
+        They are read a page at a time; the journal may be used meanwhile.
+        """
+        first = 0
+        while keys := await self._run(UNREADABLE, scripts.FIND_KEYS, first, first + PAGE - 1):
+            first += len(keys)
+            for entry in await self._find([key.decode() for key in keys]):
+                if entry is not None and state in (None, entry.state):
+                    yield entry
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many creates are in each state, and how many tasks succeeded and failed.
+
+        A create that a dead worker was sending counts as ``sending`` until it is claimed again.
+        """
+        pairs = await self._run(UNREADABLE, scripts.COUNTS)
+        counts = {pairs[n].decode(): int(pairs[n + 1]) for n in range(0, len(pairs), 2)}
+        names = [*(state.value for state in State), "succeeded", "failed"]
+        return {name: counts.get(name, 0) for name in names}
+
+    async def set_note(self, name: str, value: str) -> None:
+        """Store a small text for later runs, replacing the one before. Durable on return."""
+        await self._run(f"the note {name} could not be written", scripts.SET_NOTE, name, value)
+
+    async def get_note(self, name: str) -> str | None:
+        """Return a text stored by ``set_note``; None if there is none of that name."""
+        answer = await self._run(UNREADABLE, scripts.GET_NOTE, name)
+        return answer.decode() if answer else None

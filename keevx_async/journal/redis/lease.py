@@ -1,4 +1,4 @@
-"""What one process holds of a shared journal, and the sign of life that keeps it."""
+"""What one process has claimed of a shared journal, and the heartbeat that keeps it."""
 
 from __future__ import annotations
 
@@ -11,74 +11,90 @@ from ..claims import Claims
 from . import scripts
 from .connection import Connection
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.journal")
 
 LEASE = 10.0
-"""Seconds after which a worker that is not heard of counts as dead."""
+"""Seconds without a heartbeat after which a worker counts as dead."""
 
 
 class Lease:
-    """One run of one process: who it is in Redis, and which keys are whose within it.
+    """One run of one process: its id in Redis, its heartbeat, and the keys it has claimed.
 
     Args:
-        server: runs scripts.
-        lease: seconds that a sign of life holds.
+        connection: runs scripts.
+        duration: seconds that the lease lasts after a heartbeat, of which there are three in
+            that time.
+
+    Attributes:
+        holder: the id under which Redis knows this run.
+        ttl: the duration in milliseconds, as the scripts take it.
+        claims: which caller of this process has which key.
     """
 
-    def __init__(self, server: Connection, lease: float) -> None:
+    def __init__(self, connection: Connection, duration: float) -> None:
         self.holder: str = token_hex(scripts.HOLDER // 2)
-        self.ttl: int = max(1, round(1000 * lease))
+        self.ttl: int = max(1, round(1000 * duration))
         self.claims: Claims = Claims(0)
-        self._server = server
-        self._lease = lease
-        self._living: asyncio.Task[None] | None = None
-        self._going: set[asyncio.Task[None]] = set()
+        self._connection = connection
+        self._duration = duration
+        self._heartbeat: asyncio.Task[None] | None = None
+        self._releasing: set[asyncio.Task[None]] = set()
 
     def start_heartbeat(self) -> None:
-        """Give signs of life from now on."""
-        if self._living is None or self._living.get_loop() is not asyncio.get_running_loop():
-            self._living = asyncio.create_task(self._heartbeat())
+        """Send heartbeats from now on; a second call does nothing.
 
-    async def _heartbeat(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease / 3)
-            try:
-                await self._server.run("no sign of life", scripts.LIVE, self.holder, self.ttl)
-            except JournalError as error:
-                log.warning("%s", error)
+        One that fails is logged: the next may succeed before the lease ends.
+        """
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(self._duration / 3)
+                await self._run("the lease could not be extended", scripts.HEARTBEAT, self.ttl)
+
+        # A task of a loop that has stopped sends nothing: a journal may outlive its loop.
+        if self._heartbeat is None or self._heartbeat.get_loop() is not asyncio.get_running_loop():
+            self._heartbeat = asyncio.create_task(beat())
 
     def release(self, key: str, *, made: bool) -> asyncio.Task[None]:
-        """Begin to let others have a key; that ends even where nobody waits for it."""
-        going = asyncio.create_task(self._release(key, made))
-        self._going.add(going)
-        going.add_done_callback(self._going.discard)
-        return going
+        """Begin to give up a claim; the task ends even if nobody awaits it.
 
-    async def _release(self, key: str, made: bool) -> None:
-        """Redis first: whoever waits for it in this process must find it free there."""
-        try:
-            await self._server.run(f"{key} is not let go", scripts.RELEASE, self.holder, key)
-        except JournalError as error:
-            log.warning("%s", error)  # it is free for this process, and for all when this one ends
-        finally:
-            self.claims.release(key, made=made)
+        Args:
+            key: the key claimed.
+            made: whether the create was made; if not, the next equal body gets the same key.
+        """
+
+        async def release() -> None:
+            # Redis first: who waits for the key in this process must find it free there. If that
+            # fails, it is free for this process now, and for all others when the lease ends.
+            try:
+                await self._run(f"{key} could not be released", scripts.RELEASE, key)
+            finally:
+                self.claims.release(key, made=made)
+
+        releasing = asyncio.create_task(release())
+        self._releasing.add(releasing)
+        releasing.add_done_callback(self._releasing.discard)
+        return releasing
 
     async def close(self) -> None:
-        """Let go of everything, also where this is cancelled while keys are being let go."""
-        try:
-            if self._going:
-                await asyncio.wait(self._going)
-        finally:
-            await self._die()
+        """Release everything and end the lease, also if cancelled while keys are being released.
 
-    async def _die(self) -> None:
-        living, self._living = self._living, None
-        if living is None:
-            return
-        living.cancel()
-        if living.get_loop() is asyncio.get_running_loop():
-            await asyncio.wait([living])
+        If Redis cannot be reached, the lease ends by itself.
+        """
+        # The end of the lease frees whatever could not be released, for workers that wait for it.
         try:
-            await self._server.run("no sign of death", scripts.DIE, self.holder)
+            if self._releasing:
+                await asyncio.wait(self._releasing)
+        finally:
+            heartbeat, self._heartbeat = self._heartbeat, None
+            if heartbeat is not None:
+                heartbeat.cancel()
+                if heartbeat.get_loop() is asyncio.get_running_loop():
+                    await asyncio.wait([heartbeat])
+                await self._run("the lease could not be ended", scripts.END_LEASE)
+
+    async def _run(self, purpose: str, script: scripts.Script, *values: str | int) -> None:
+        try:
+            await self._connection.run(purpose, script, self.holder, *values)
         except JournalError as error:
-            log.warning("%s", error)  # its lease ends soon
+            log.warning("%s", error)

@@ -1,0 +1,93 @@
+"""What a worker is set up with, and how a fleet's two dockets are named and connected."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Literal
+
+from attrs import field, frozen
+from docket import Docket
+
+from ..client.options import check_whole
+from ..journal.protocol import is_resubmit
+from ..settings import DEFAULT_TIMEOUT, PollPolicy, RetryPolicy
+from .rate_limit import quota
+
+CREATES, POLLS = "-create", "-poll"
+"""How the names of the two dockets end. On a single one, polls would queue behind creates, and no
+job would end while there are creates to be made."""
+MAX_CONNECTIONS = 10_000
+"""Connections to Redis at most; redis-py's own limit of 100 breaks a worker of concurrency 200."""
+
+
+@frozen(kw_only=True)
+class WorkerSettings:
+    """What a worker's client is set up with.
+
+    Attributes:
+        api_key: by default from ``KEEVX_API_KEY``.
+        base_url: as of ``Keevx``.
+        rate: creates per second at most, of the whole fleet; defaults to the rate that another
+            worker set, else to as many as Keevx accepts.
+        concurrency: creates in flight at most, in this worker.
+        on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
+            leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
+        retry: as of ``Keevx``.
+        polling: as of ``Keevx``.
+        timeout: seconds for one exchange.
+
+    Raises:
+        ConfigurationError: a number is out of range.
+        ValueError: ``on_uncertain`` is neither of the two.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    rate: float | None = None
+    concurrency: int = 64
+    on_uncertain: Literal["report", "resubmit"] = "report"
+    retry: RetryPolicy = field(factory=RetryPolicy)
+    polling: PollPolicy = field(factory=PollPolicy)
+    timeout: float = DEFAULT_TIMEOUT
+
+    def __attrs_post_init__(self) -> None:
+        if self.rate is not None:
+            quota(self.rate)
+        check_whole("concurrency", self.concurrency)
+        is_resubmit("on_uncertain", self.on_uncertain)
+
+
+worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
+"""What the tasks' clients are set up with; if it is not set, with the defaults."""
+
+
+def docket_of(name: str, suffix: str, url: str) -> Docket:
+    """Return one of a fleet's two dockets.
+
+    It keeps no results: the journal is the record.
+
+    Args:
+        name: of the fleet.
+        suffix: CREATES or POLLS.
+        url: of Redis.
+    """
+    return Docket(f"{name}{suffix}", with_max_connections(url), execution_ttl=timedelta(0))
+
+
+def fleet_of(docket: str) -> str:
+    """Return the name of the fleet that a docket belongs to.
+
+    Only one suffix is removed: the fleet's own name may end in ``-poll``.
+    """
+    return docket.removesuffix(CREATES if docket.endswith(CREATES) else POLLS)
+
+
+def with_max_connections(url: str) -> str:
+    """Return a Redis URL that allows a worker as many connections as it needs.
+
+    A URL that names a limit itself is returned as it is.
+    """
+    if url.startswith("memory:") or "max_connections=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}max_connections={MAX_CONNECTIONS}"

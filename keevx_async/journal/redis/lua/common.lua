@@ -1,0 +1,77 @@
+-- What every script begins with. ARGV[1] is the prefix of all keys, ARGV[2] who runs the script;
+-- a script's own arguments begin at ARGV[3].
+--
+-- Each script is one atomic step, and may be run again with the same arguments when its answer
+-- was lost. They keep to the commands that Docket's memory:// knows. All keys share a hash tag:
+--
+--   create:KEY     hash: kind, state, body, at, run; reason and ids where there are any
+--   order          sorted set of the creates' keys, in the order in which they were written
+--   owners         hash: task id -> key of the create that it belongs to
+--   holders        hash: key -> who has claimed it (the holder's id, then the claim's token)
+--   alive:HOLDER   exists while the holder's lease lasts; it expires
+--   tasks, files   hashes: task id -> its end, and where its result was downloaded to
+--   notes, counts  hashes: small texts; creates per state, tasks ended
+--   done:TOKEN     exists for ten minutes after a settlement
+
+local P, me = ARGV[1], ARGV[2]
+
+-- Fields of a create.
+local function get(key, name) return redis.call('HGET', P .. 'create:' .. key, name) end
+local function set(key, ...) redis.call('HSET', P .. 'create:' .. key, ...) end
+local function all(key) return redis.call('HGETALL', P .. 'create:' .. key) end
+
+-- Who holds it. Ids of holders are equally long, so a claim begins with as many characters.
+local function alive(holder) return redis.call('EXISTS', P .. 'alive:' .. holder) == 1 end
+local function extend_lease(ttl) redis.call('SET', P .. 'alive:' .. me, '1', 'PX', ttl) end
+local function claim_of(key) return redis.call('HGET', P .. 'holders', key) or '' end
+local function holder_of(key) return string.sub(claim_of(key), 1, #me) end
+local function is_others(key)
+  local holder = holder_of(key)
+  return holder ~= '' and holder ~= me and alive(holder)
+end
+local function is_held(key) return holder_of(key) == me or is_others(key) end
+
+-- Its state. The counts follow each change, so that nobody has to count.
+local function count(name, by) redis.call('HINCRBY', P .. 'counts', name, by) end
+local function move(key, state)
+  local old = get(key, 'state')
+  if old == state then return end
+  if old then count(old, -1) end
+  count(state, 1)
+  set(key, 'state', state)
+end
+local function put(key, state, run, kind, body, at)
+  set(key, 'kind', kind, 'body', body, 'at', at, 'run', run)
+  redis.call('ZADD', P .. 'order', redis.call('ZCARD', P .. 'order') + 1, key)
+  move(key, state)
+end
+local function explain(key, reason)
+  if reason == '' then redis.call('HDEL', P .. 'create:' .. key, 'reason')
+  else set(key, 'reason', reason) end
+end
+
+-- Its ids, separated by spaces. They are only ever added to.
+local function has(ids, id) return string.find(' ' .. ids .. ' ', ' ' .. id .. ' ', 1, true) end
+local function ids_of(key) return get(key, 'ids') or '' end
+local function without(ids, others)
+  local left = {}
+  for id in string.gmatch(ids, '%S+') do
+    if not has(others, id) then left[#left + 1] = id end
+  end
+  return left
+end
+local function add(key, ids)
+  local all_ids, new = ids_of(key), 0
+  for id in string.gmatch(ids, '%S+') do
+    if not has(all_ids, id) then
+      if not redis.call('HGET', P .. 'owners', id) then
+        redis.call('HSET', P .. 'owners', id, key)
+      end
+      all_ids = all_ids == '' and id or all_ids .. ' ' .. id
+      new = new + 1
+    end
+  end
+  if new > 0 then set(key, 'ids', all_ids) end
+  return new
+end
+

@@ -1,0 +1,3 @@
+-- Return the key of the create that a task id belongs to.
+
+return redis.call('HGET', P .. 'owners', ARGV[3])

@@ -1,0 +1,9 @@
+-- Return, for each task id, its end and where its result was downloaded to.
+
+local answers = {}
+for n = 3, #ARGV do
+  answers[#answers + 1] = {
+    redis.call('HGET', P .. 'tasks', ARGV[n]), redis.call('HGET', P .. 'files', ARGV[n])
+  }
+end
+return answers

@@ -1,0 +1,38 @@
+-- Record a create as planned: under a name, or as the first of its equals that this run has not
+-- planned yet. The token makes a repeated call return what the first one did.
+--
+-- A refused one is planned again, or whoever waits for it would get the old refusal. Returns
+-- {'new', key}, {'existing', key, whether it is held, its hash}, or {'other', the body that the
+-- name belongs to}.
+
+local token, kind, body, at, run, named, stem, n = unpack(ARGV, 3)
+local function is_other(key) return get(key, 'kind') ~= kind or get(key, 'body') ~= body end
+local function new(key, by)
+  put(key, 'planned', by, kind, body, at)
+  return {'new', key}
+end
+local function existing(key)
+  local answer = {'existing', key, is_held(key) and 1 or 0, all(key)}
+  if get(key, 'state') == 'refused' and not is_held(key) then
+    explain(key, '')
+    move(key, 'planned')
+  end
+  return answer
+end
+if named ~= '' then
+  if not get(named, 'state') then return new(named, run) end
+  if is_other(named) then return {'other', get(named, 'body')} end
+  return existing(named)
+end
+n = tonumber(n)
+while true do
+  local key, by = string.format('%s-%d', stem, n), run .. ':' .. token
+  local its = get(key, 'run')
+  if not its then return new(key, by) end
+  local is_ours = string.sub(its, 1, -#token - 1) == run .. ':'
+  if not is_other(key) and (its == by or not is_ours) then
+    set(key, 'run', by)
+    return existing(key)
+  end
+  n = n + 1
+end

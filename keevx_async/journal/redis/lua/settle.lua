@@ -1,0 +1,17 @@
+-- Record what became of an uncertain create; ids that it has stay.
+--
+-- The token makes a repeated call return what the first one did. Returns {'ok'}, {'closed', its
+-- state}, or {'made', its ids}: it cannot be settled without any.
+
+local key, token, ids = unpack(ARGV, 3)
+if redis.call('EXISTS', P .. 'done:' .. token) == 1 then return {'ok'} end
+local state, old = get(key, 'state'), ids_of(key)
+local is_open = state == 'uncertain' or (state == 'sending' and not is_held(key))
+if state == 'submitted' then is_open = #without(old, ids) == 0 and #without(ids, old) > 0 end
+if not is_open then return {'closed', state or ''} end
+if ids == '' and old ~= '' then return {'made', old} end
+add(key, ids)
+explain(key, '')
+move(key, ids == '' and 'planned' or 'submitted')
+redis.call('SET', P .. 'done:' .. token, '1', 'PX', '600000')
+return {'ok'}

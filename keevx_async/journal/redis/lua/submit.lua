@@ -1,0 +1,11 @@
+-- Record a create's ids, whoever holds it now, and keep those that it has.
+--
+-- Returns {'ok', the ids that it had and the answer did not bring}, or {'missing'}.
+
+local key, ids = unpack(ARGV, 3)
+if not get(key, 'state') then return {'missing'} end
+local others = table.concat(without(ids_of(key), ids), ' ')
+add(key, ids)
+explain(key, '')
+move(key, 'submitted')
+return {'ok', others}
