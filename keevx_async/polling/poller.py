@@ -1,4 +1,4 @@
-"""Poll tasks when the schedule says so: one heap and one timer, however many wait.
+"""Poll tasks when they are due: one heap and one timer for any number of them.
 
 `Schedule` decides, `Poller` waits: it holds the loop's timer, sends the queries and hands each end
 to those who wait for it. It knows nothing of HTTP; the status query is a callable.

@@ -3,7 +3,7 @@
 A task passes through three phases.
 
 1. Waiting: it is in the heap, due at a time that its group's `LearnedCurve` gave.
-2. In flight: `due` took it off the heap and its status is being asked for. Until `plan`, `ended`
+2. In flight: `due` took it off the heap and its status is being queried. Until `plan`, `ended`
    or `drop` reports the result, it is not due again.
 3. Poll again: it was woken while in flight, so its next poll is at once and not by the curve.
 
@@ -136,7 +136,7 @@ class Schedule:
 
         Args:
             task_id: its id.
-            now: when the answer came; the end lies between the last poll before it and now.
+            now: when the answer came; the task ended between the last poll before it and now.
             exact: when it ended, if a callback reported that.
         """
         entry = self._entries.get(task_id)

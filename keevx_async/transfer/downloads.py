@@ -1,6 +1,6 @@
 """Download results: streamed, resumed, whole or not at all. The API key is never sent to a host.
 
-Results lie on storage hosts, which have no contract with this client: every answer is checked, and
+Results are on storage hosts, which promise this client nothing: every answer is checked, and
 redirects are followed here rather than by aiohttp, each with its own proxy and its URL unchanged.
 """
 

@@ -218,7 +218,7 @@ def require_format(what: object, media_type: MediaType, formats: Collection[str]
 
 
 def _check(what: str, file: BinaryIO, size: int, formats: Collection[str]) -> MediaType:
-    """Return the format of a seekable file of so many bytes; ``what`` names it in errors."""
+    """Return the format of a seekable file of ``size`` bytes; ``what`` names it in errors."""
     if size == 0:
         raise UploadError(f"{what} is empty (0 bytes)")
     media_type = identify(file.read(HEAD))

@@ -102,7 +102,7 @@ def target_path(what: Task | str, destination: Destination) -> Path:
 def result_paths(task: Task, target: Path) -> dict[str, Path]:
     """Return where each of a task's results goes, by its field of the task.
 
-    The main one goes to target. The others, such as captions, lie beside it and differ by suffix.
+    The main one goes to target. The others, such as captions, are next to it and differ by suffix.
 
     Args:
         task: one that succeeded.
@@ -175,12 +175,12 @@ class Template:
 
     @property
     def fields(self) -> set[str]:
-        """The fields that it names, at least one where it was worth a template."""
+        """The fields that it names; empty for one with escaped braces only."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
     @property
     def folder(self) -> Path:
-        """The folder in which all its paths lie: what precedes the first part with a field."""
+        """The folder that holds all its paths: what precedes the first part with a field."""
         before = ""
         for literal, name, _, _ in self._pieces:
             before += literal
