@@ -167,7 +167,7 @@ def show_figures(seeds: int = 3) -> None:
 
 def show_without_cross_validation() -> None:
     """What `life_table.smooth` would give with the bandwidth of Silverman's rule alone."""
-    draws = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
+    draws: dict[str, Draw] = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
     draws["two humps, 60 s and 240 s, sigma 0.15"] = two_humped
     draws["mean x 3.00: tasks 100 to 200"] = shifted(3.0, 1_000)
     for name, draw in draws.items():
