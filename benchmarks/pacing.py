@@ -146,6 +146,9 @@ class AIMD:
         self._rate = max(0.1, CUT * self._rate)
 
 
+Law = type[AdaptiveRate] | type[AIMD]
+
+
 class Simulation:
     """Jobs through a limiter against a hidden limit; what became of them is in its attributes."""
 
@@ -161,9 +164,9 @@ class Simulation:
         capacity: float = math.inf,
         ceiling: float | None = None,
         start: float = 1_000.0,
-        law: Callable[[float | None], AdaptiveRate | AIMD] = AdaptiveRate,
+        law: Law = AdaptiveRate,
     ) -> None:
-        self.pacer = law(ceiling)
+        self.pacer: AdaptiveRate | AIMD = law(ceiling)
         self.took: list[float] = []
         self.accepted: list[float] = []
         self.refused: list[float] = []
@@ -268,7 +271,7 @@ def table(rows: list[tuple[float, ...]]) -> str:
 
 def main(arguments: list[str]) -> None:
     noise = "--noise" in arguments
-    laws = (AdaptiveRate, AIMD) if "--aimd" in arguments else (AdaptiveRate,)
+    laws: tuple[Law, ...] = (AdaptiveRate, AIMD) if "--aimd" in arguments else (AdaptiveRate,)
     rates = [float(text) for text in arguments if not text.startswith("--")] or [100.0]
     for rate in rates:
         print(
@@ -277,7 +280,7 @@ def main(arguments: list[str]) -> None:
         )
         means: dict[str, list[tuple[float, ...]]] = {law.__name__: [] for law in laws}
         for (name, limiter), retry_after, law in product(LIMITERS.items(), RETRY_AFTERS, laws):
-            row = []
+            row: list[tuple[float, ...]] = []
             for rtt in RTTS:
                 reach = min(rate, WIDTH / rtt)
                 run = Simulation(

@@ -139,11 +139,11 @@ def fixed(draw: Draw, polls: float = 8.0) -> Figures:
 
 
 def line(name: str, got: Figures, note: str = "") -> None:
-    print(f"{name:<44}{got.product:8.3f}{got.polls:9.2f}{got.lag:9.2%}   {note}", flush=True)
+    print(f"{name:<50}{got.product:8.3f}{got.polls:9.2f}{got.lag:9.2%}   {note}", flush=True)
 
 
 def show_figures(seeds: int = 3) -> None:
-    print(f"{'':<44}{'product':>8}{'polls':>9}{'lag':>9}")
+    print(f"{'':<50}{'product':>8}{'polls':>9}{'lag':>9}")
     line("fixed interval, sigma 0.35", fixed(lognormal(0.35)))
     for sigma, best in TARGETS.items():
         runs = [figures(simulate(lognormal(sigma), seed=seed)[LEARNED:]) for seed in range(seeds)]
@@ -167,7 +167,7 @@ def show_figures(seeds: int = 3) -> None:
 
 def show_without_cross_validation() -> None:
     """What `life_table.smooth` would give with the bandwidth of Silverman's rule alone."""
-    draws = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
+    draws: dict[str, Draw] = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
     draws["two humps, 60 s and 240 s, sigma 0.15"] = two_humped
     draws["mean x 3.00: tasks 100 to 200"] = shifted(3.0, 1_000)
     for name, draw in draws.items():

@@ -57,6 +57,8 @@ FOREIGN = {
     "HEIC": box(b"ftyp", b"heic" + bytes(20)),
     "AVIF": box(b"ftyp", b"avif" + bytes(20)),
     "TIFF": b"II*\0" + bytes(50),
+    "MPEG": b"\0\0\1\xba" + bytes(50),
+    "SRT": b"1\n00:00:01,000 --> 00:00:02,000\nHello\n",
     "HTML": b"<!DOCTYPE html><title>404</title>",
     "SVG": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     "Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0",

@@ -77,6 +77,24 @@ def test_each_format_has_a_name_of_its_own_and_uploads_a_suffix() -> None:
         assert not row.content_type or row.content_type.split("/")[0] == row.media
 
 
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"\0\0\0\x18ftypheif\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0", "QuickTime"),
+        (b"\0\0\0\x08free\0\0\x10\0mdat", "QuickTime"),
+        (MP4, "MP4"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm", "WebM"),
+        (codecs.BOM_UTF16_LE + "<html>".encode("utf-16-le"), "HTML"),
+    ],
+)
+def test_formats_that_look_alike_are_told_apart(head: bytes, name: str) -> None:
+    media_type = identify(head)
+    assert media_type is not None
+    assert media_type.name == name
+
+
 @given(st.binary(max_size=HEAD))
 def test_any_bytes_can_be_looked_at(head: bytes) -> None:
     media_type = identify(head)

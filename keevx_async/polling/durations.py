@@ -18,21 +18,21 @@ from .life_table import BINS, STEP, Estimate, bin_of, life_table, smooth
 MEMORY: Final = 75.0
 """Tasks created after which an observation counts e times less: twice as many count in effect."""
 CROWD_PART: Final = 1 / 8
-"""Of the tasks that run together: the memory is at least so long, so that a batch is not forgotten
-midway, and a curve is made again at most after so many answers, so that a batch costs little."""
+"""Part of the running tasks that is a lower bound twice: of the memory, so that a batch is not
+forgotten midway, and of the answers between two curves, so that a batch costs little per poll."""
 PRIOR_WEIGHT: Final = 0.05
-"""Probability that an end lies where the estimate does not expect it."""
+"""Probability of an end where the estimate does not expect one."""
 MAX_RATIO: Final = 20.0
-"""An end that is only known to lie below an age is spread from this part of the age on."""
+"""An end that may be anywhere below an age is spread over ages down to this fraction of it."""
 MAX_GROUPS: Final = 256
 COHORT: Final = 0.25
 """Seconds: tasks created this close together are counted as one cohort."""
 FIRST_UPDATE: Final = 20.0
 MAX_UPDATE: Final = 160.0
 UPDATE_GROWTH: Final = 1.25
-"""News after which a curve is made again: few at first, more each time."""
+"""Answers after which a curve is made again: few at first, more each time."""
 NEWS_PER_END: Final = 8
-"""News in an end; an answer that a task still runs is one."""
+"""What an end counts for, where an answer that a task still runs counts for one."""
 
 
 class Group:
@@ -53,9 +53,10 @@ class Group:
         self._density = [0.0] * BINS
 
     def next_weight(self, running: int) -> float:
-        """Return the log weight of a new task, created while so many others run.
+        """Return the log weight of a new task, which makes all earlier observations count less.
 
-        Each call ages all that was observed before.
+        Args:
+            running: tasks of the group that run now; the more, the slower the old ones fade.
         """
         self._clock += 1.0 / max(MEMORY, running * CROWD_PART)
         if self._clock - self._base > 50.0:  # before the exponentials overflow
@@ -99,7 +100,7 @@ class Group:
             squares[k] += weight * weight * count
         risk, risk2 = _sums_from_right(leaving), _sums_from_right(squares)
         raw = life_table(self._ends, risk, withdrawn)
-        # Kish's effective size: so many tasks of equal weight would vary as much.
+        # Kish's effective sample size: the number of equally weighted tasks with this variance.
         support = [y * y / y2 if y2 > 0.0 else 0.0 for y, y2 in zip(risk, risk2, strict=True)]
         count_of_ends = sum(self._ends) ** 2 / max(sum(self._squares), 1e-300)
         self._density = smooth(raw, count_of_ends)
@@ -157,8 +158,8 @@ class Durations:
     def load(self, data: object) -> None:
         """Take in what ``dump`` returned, on top of what is known.
 
-        Data of another kind, or of bins of another width, are ignored without an error: learning
-        anew costs a few polls.
+        Data of another kind, or with bins of another width, are ignored without an error:
+        learning from scratch costs a few polls.
         """
         record = _as_dict(data)
         groups = _as_dict(record.get("groups")) if record.get("step") == STEP else {}
@@ -184,7 +185,7 @@ class LearnedCurve:
     """When to poll the tasks of one group, learned from those that ended and those that run.
 
     `observe` takes every answer and `next` gives every interval. Between them the curve is made
-    again whenever enough news has come in, which costs about 1 ms.
+    again once enough answers have come in, which takes about 1 ms.
 
     Args:
         group: the record; None learns nothing and polls by age alone.

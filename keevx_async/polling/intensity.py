@@ -31,7 +31,7 @@ TRUSTED_SUPPORT: Final = 1.0
 
 
 class Curve:
-    """The integral of an intensity: expected polls up to each age, and the age at so many polls.
+    """The integral of an intensity: the expected number of polls up to each age, and its inverse.
 
     Args:
         intensity: polls per second in each bin, all above 0.
@@ -45,7 +45,7 @@ class Curve:
         self._sums = list(accumulate(parts, initial=intensity[0] * EDGES[0]))
 
     def after(self, age: float, polls: float) -> float:
-        """Return the age in seconds at which so many more polls are expected than at ``age``.
+        """Return the age in seconds by which ``polls`` more are expected than by ``age``.
 
         Ages beyond the grid continue at the rate of its last bin.
         """
@@ -59,7 +59,7 @@ class Intensity:
     """The square-root law within a policy's bounds.
 
     1. The law gives a shape, √h.
-    2. The shape is scaled so that a task takes the asked number of polls, bounds included.
+    2. The shape is scaled so that a task takes the policy's number of polls, bounds included.
     3. Where few tasks were observed, the result is blended with the prior: an interval that grows
        with the age, which needs to know nothing of the durations.
     4. Both bounds hold at every age: the floor, so that a straggler is never forgotten, and the
@@ -111,7 +111,7 @@ class Intensity:
         return min(self._max_rate, max(self._min_rate, rate))
 
     def _scale(self, shape: list[float], estimate: Estimate) -> float:
-        """Return the factor at which the shape, within its bounds, costs the asked polls.
+        """Return the factor at which the shape, within its bounds, costs the policy's polls.
 
         The cost rises with the factor, so halving an interval finds it. Ages that hardly a task
         was observed through are left out: there, the prior decides.

@@ -1,4 +1,4 @@
-"""Poll tasks when the schedule says so: one heap and one timer, however many wait.
+"""Poll tasks when they are due: one heap and one timer for any number of them.
 
 `Schedule` decides, `Poller` waits: it holds the loop's timer, sends the queries and hands each end
 to those who wait for it. It knows nothing of HTTP; the status query is a callable.
@@ -34,7 +34,7 @@ from .schedule import Schedule
 log = logging.getLogger("keevx_async.polling")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
-NOT_FOUND_GRACE = 10.0
+NEW_WAIT_GRACE = 10.0
 """Seconds from the start of a wait in which "not found" is polled again."""
 NEW_TASK_GRACE = 60.0
 """Seconds from a task's creation in which it may not be found yet."""
@@ -247,13 +247,7 @@ class Poller:
         self._set_timer()
 
     async def _poll(self, task_id: str) -> None:
-        """Ask for a status once, and act on the answer.
-
-        1. The task runs: plan the next poll.
-        2. It SUCCEEDED but its result is missing: plan one soon, for ``RESULT_GRACE`` seconds.
-        3. It ended, or is given up: learn its duration, and hand it to those who wait.
-        4. The query failed: ``_on_error``.
-        """
+        """Ask for a status once, and act on the answer."""
         try:
             task = await self._fetch_status(task_id)
         except Exception as error:  # noqa: BLE001 - an unexpected error must end the wait, not hang it
@@ -263,7 +257,7 @@ class Poller:
             self._emit(Polled(task_id, task.status))
         now = self._loop.time()
         hint = self._callback_hints.pop(task_id, None)
-        is_given_up = False
+        is_abandoned = False
         if (wait := self._waits.get(task_id)) is not None:  # None: all who waited have left
             wait.status = task.status
             if not task.lacks_result:
@@ -271,8 +265,13 @@ class Poller:
             elif wait.resultless_since is None:
                 wait.resultless_since = now
             else:
-                is_given_up = now - wait.resultless_since >= RESULT_GRACE
-        if not task.done and not is_given_up:
+                is_abandoned = now - wait.resultless_since >= RESULT_GRACE
+        # 1. The task runs: plan the next poll.
+        # 2. It SUCCEEDED, but its result is missing: plan one soon, for RESULT_GRACE seconds.
+        #    A result may lag its status, but one that is lost never comes.
+        # 3. It ended, or its result has been missing for too long: learn how long it took, and
+        #    hand it to those who wait.
+        if not task.done and not is_abandoned:
             within = RESULT_PAUSE if task.lacks_result else math.inf
             self._schedule.plan(task_id, now, within=within)
             return
@@ -282,23 +281,21 @@ class Poller:
         self._end(task_id, task)
 
     def _on_error(self, task_id: str, error: Exception) -> None:
-        """Decide what a failed query means for the wait.
-
-        1. It may pass: a lost connection, an unreadable answer, a 429, a 5xx, a busy status. Plan
-           the next poll, as if the task were still running. A 429 holds all polls.
-        2. Not found, but the task is new or the wait has just begun: the same, for Keevx may not
-           know it yet everywhere.
-        3. The key is refused: it is refused for every task, so every wait ends.
-        4. Anything else ends this task's wait.
-        """
+        """Decide what a failed query means for the wait."""
         now = self._loop.time()
         wait = self._waits.get(task_id)
         may_appear = wait is not None and (
-            now - wait.since < NOT_FOUND_GRACE or now < wait.new_until
+            now - wait.since < NEW_WAIT_GRACE or now < wait.new_until
         )
         # A subclass of APIError concerns the task or the key, whatever status it came with.
         is_busy = type(error) is APIError and is_retryable_status(error.status)
         is_transient = is_busy or isinstance(error, TRANSIENT)
+        # 1. It may pass: a lost connection, an unreadable answer, a 429, a 5xx, a busy status. Plan
+        #    the next poll, as if the task were still running. A 429 holds all polls.
+        # 2. Not found, but the task is new or the wait has just begun: the same, for Keevx may not
+        #    know it yet everywhere.
+        # 3. The key is refused: it is refused for every task, so every wait ends.
+        # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):
             log.debug("could not poll task %s: %s", task_id, error)
             if isinstance(error, RateLimitError):

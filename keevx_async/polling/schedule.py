@@ -3,7 +3,7 @@
 A task passes through three phases.
 
 1. Waiting: it is in the heap, due at a time that its group's `LearnedCurve` gave.
-2. In flight: `due` took it off the heap and its status is being asked for. Until `plan`, `ended`
+2. In flight: `due` took it off the heap and its status is being queried. Until `plan`, `ended`
    or `drop` reports the result, it is not due again.
 3. Poll again: it was woken while in flight, so its next poll is at once and not by the curve.
 
@@ -107,7 +107,15 @@ class Schedule:
         """
         if task_id in self._entries:
             return
-        curve = self._ageless if created_at is None else self._curve(group)
+        if created_at is None:
+            curve = self._ageless
+        elif (learned := self._curves.get(group)) is not None:
+            curve = learned
+        else:
+            if len(self._curves) >= MAX_GROUPS:  # groups without a task are kept in Durations
+                self._curves = {name: c for name, c in self._curves.items() if c.count}
+            curve = LearnedCurve(self._durations.group(group), self._intensity)
+            self._curves[group] = curve
         since = now if created_at is None else created_at
         entry = self._entries[task_id] = _Entry(curve.add(since), since)
         when = now if created_at is None else self._next(entry, since)
@@ -128,7 +136,7 @@ class Schedule:
 
         Args:
             task_id: its id.
-            now: when the answer came; the end lies between the last poll before it and now.
+            now: when the answer came; the task ended between the last poll before it and now.
             exact: when it ended, if a callback reported that.
         """
         entry = self._entries.get(task_id)
@@ -178,6 +186,8 @@ class Schedule:
             seconds: the hold. None takes one of our own: 1 s, doubled while 429s go on, at most
                 30 s; during a hold it does nothing, for those polls went out before it.
         """
+        # The heap's clock stands still during a hold, so that what was due within it does not
+        # come all at once when it ends.
         if now < self._held_until and seconds is None:
             return
         if now > self._held_until + 2.0 * self._hold:
@@ -212,29 +222,18 @@ class Schedule:
             return None
         return max(self._heap[0][0] + self._shift, self._held_until, self._free_at)
 
-    def _curve(self, group: Hashable) -> LearnedCurve:
-        curve = self._curves.get(group)
-        if curve is None:
-            if len(self._curves) >= MAX_GROUPS:
-                self._curves = {name: c for name, c in self._curves.items() if c.count}
-            curve = LearnedCurve(self._durations.group(group), self._intensity)
-            self._curves[group] = curve
-        return curve
-
     def _earliest(self, entry: _Entry, now: float) -> float:
         is_polled = entry.last_seen > entry.created_at
         return max(now, entry.last_seen + self._shortest) if is_polled else now
 
     def _next(self, entry: _Entry, since: float) -> float:
-        """Return when a task that was polled at ``since`` is polled next.
-
-        1. The curve gives the interval until one more poll is expected, jittered so that tasks
-           which were created together are not polled together.
-        2. The policy's shortest and longest interval bound it.
-        3. If all tasks together want more than the ceiling, each interval is stretched along its
-           curve by the same factor: tasks that are likely to end keep their preference. Taking
-           turns bounds that, so no task waits much longer than a full round.
-        """
+        """Return when a task that was polled at ``since`` is polled next."""
+        # 1. The curve gives the interval until one more poll is expected, jittered so that tasks
+        #    which were created together are not polled together.
+        # 2. The policy's shortest and longest interval bound it.
+        # 3. If all tasks together want more than the ceiling, each interval is stretched along its
+        #    curve by the same factor: tasks that are likely to end keep their preference. A full
+        #    round of turns bounds that, so no task waits much longer than its share.
         age, curve = max(0.0, since - entry.created_at), entry.cohort.curve
         jitter = JITTER[0] + JITTER[1] * self._uniform()
         wait = curve.next(age, jitter) - age

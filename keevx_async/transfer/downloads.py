@@ -1,6 +1,6 @@
 """Download results: streamed, resumed, whole or not at all. The API key is never sent to a host.
 
-Results lie on storage hosts, which have no contract with this client: every answer is checked, and
+Results are on storage hosts, which promise this client nothing: every answer is checked, and
 redirects are followed here rather than by aiohttp, each with its own proxy and its URL unchanged.
 """
 
@@ -130,16 +130,13 @@ class Downloads:
                 raise
 
     async def _attempt(self, result: _Result, part: PartFile) -> None:
-        """Request the result once, redirects included; return once the part is whole.
-
-        What was raised decides what happens next:
-
-        1. The answer does not continue the part, or is not a result: retry from the start.
-        2. The connection failed or timed out: retry, and resume where it was cut.
-        3. aiohttp, or a codec below it, cannot send such a request: final.
-        4. Any other OSError is the disk's: `fetch` reports it.
-        """
+        """Request the result once, redirects included; return once the part is whole."""
         where = without_query(result.url)
+        # What was raised decides what happens next.
+        # 1. The answer does not continue the part, or is not a result: retry from the start.
+        # 2. The connection failed or timed out: retry, and resume where it was cut.
+        # 3. aiohttp, or a codec below it, cannot send such a request: final.
+        # 4. Any other OSError is the disk's: `fetch` reports it.
         try:
             await self._request(result, part)
         except MismatchError as error:
@@ -186,17 +183,15 @@ def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
 
 
 async def _raise_for_status(answer: aiohttp.ClientResponse, result: _Result) -> None:
-    """Raise unless an answer brings the file, or a part of it.
-
-    1. 200 or 206 with a page or another document: not a result, retry. The part stays.
-    2. 416: the part does not fit, retry from the start.
-    3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 and
-       ``ExpiredToken``. Hosts may send 403 and 404 for what was made a moment ago, so a new result
-       is retried.
-    4. What passes by itself (408, 425, 429, 5xx; S3's 400 ``RequestTimeout``), and a success
-       without a file (202): retry after Retry-After.
-    5. Anything else is final.
-    """
+    """Raise unless an answer brings the file, or a part of it."""
+    # 1. 200 or 206 with a page or another document: not a result, retry. The part stays.
+    # 2. 416: the part does not fit, retry from the start.
+    # 3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 and
+    #    ExpiredToken. Hosts may send 403 and 404 for what was made a moment ago, so a new result
+    #    is retried.
+    # 4. What passes by itself (408, 425, 429, 5xx; S3's 400 RequestTimeout), and a success without
+    #    a file (202): retry after Retry-After.
+    # 5. Anything else is final.
     where, status = without_query(result.url), answer.status
     if status in (200, 206):
         problem = check_type(answer.headers.get("Content-Type", ""), result.expected)

@@ -168,9 +168,34 @@ def read(source: object) -> tuple[bytes, MediaType]:
         UploadError: as for ``inspect``, or the source is neither.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        data, what = bytes(source), "the data"
-    else:
-        data, what = _read(source), f"the file {shown(getattr(source, 'name', source))}"
+        data = bytes(source)
+        return data, _check("the data", io.BytesIO(data), len(data), UPLOAD_FORMATS)
+    read_chunk = getattr(source, "read", None)
+    if isinstance(source, io.TextIOBase):
+        raise UploadError(_not_binary(source, ""))
+    if not callable(read_chunk):
+        raise UploadError(f"must be a path, bytes or a binary file (got {shown(source)})")
+    what = f"the file {shown(getattr(source, 'name', source))}"
+    chunks: list[bytes] = []
+    size = 0
+    with _read_errors(what):
+        while chunk := read_chunk(CHUNK):
+            if not isinstance(chunk, bytes | bytearray | memoryview):
+                raise UploadError(_not_binary(source, chunk))
+            chunks.append(bytes(chunk))
+            size += len(chunks[-1])
+            if size > MAX_UPLOAD and not _is_video(identify(chunks[0][:HEAD])):
+                break  # enough to refuse it
+    if not chunks:
+        try:
+            position = int(source.tell())  # type: ignore[attr-defined]
+        except (AttributeError, OSError, ValueError):  # a pipe has none
+            position = 0
+        if position:
+            raise UploadError(
+                f"the file has no bytes after position {position}: call its seek(0) first"
+            )
+    data = b"".join(chunks)
     return data, _check(what, io.BytesIO(data), len(data), UPLOAD_FORMATS)
 
 
@@ -193,7 +218,7 @@ def require_format(what: object, media_type: MediaType, formats: Collection[str]
 
 
 def _check(what: str, file: BinaryIO, size: int, formats: Collection[str]) -> MediaType:
-    """Return the format of a seekable file of so many bytes; ``what`` names it in errors."""
+    """Return the format of a seekable file of ``size`` bytes; ``what`` names it in errors."""
     if size == 0:
         raise UploadError(f"{what} is empty (0 bytes)")
     media_type = identify(file.read(HEAD))
@@ -221,34 +246,6 @@ def _is_video(media_type: MediaType | None) -> bool:
 def _listed(formats: Collection[str]) -> str:
     *others, last = formats
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _read(file: object) -> bytes:
-    read = getattr(file, "read", None)
-    if isinstance(file, io.TextIOBase):
-        raise UploadError(_not_binary(file, ""))
-    if not callable(read):
-        raise UploadError(f"must be a path, bytes or a binary file (got {shown(file)})")
-    chunks: list[bytes] = []
-    size = 0
-    with _read_errors(f"the file {shown(getattr(file, 'name', file))}"):
-        while chunk := read(CHUNK):
-            if not isinstance(chunk, bytes | bytearray | memoryview):
-                raise UploadError(_not_binary(file, chunk))
-            chunks.append(bytes(chunk))
-            size += len(chunks[-1])
-            if size > MAX_UPLOAD and not _is_video(identify(chunks[0][:HEAD])):
-                break  # enough to refuse it
-    if not chunks:
-        try:
-            position = int(file.tell())  # type: ignore[attr-defined]
-        except (AttributeError, OSError, ValueError):  # a pipe has none
-            position = 0
-        if position:
-            raise UploadError(
-                f"the file has no bytes after position {position}: call its seek(0) first"
-            )
-    return b"".join(chunks)
 
 
 def _not_binary(file: object, chunk: object) -> str:

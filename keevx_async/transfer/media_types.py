@@ -156,18 +156,15 @@ def _jpeg(file: BinaryIO, size: int) -> bool:
             return True
         offset += 2 + segment
         if kind == 0xDA:
-            return offset <= size and _contains(file, offset, b"\xff\xd9")
-    return False
-
-
-def _contains(file: BinaryIO, offset: int, marker: bytes) -> bool:
-    """Search from offset to the end, a chunk at a time: a marker may lie across two of them."""
+            break
+    else:
+        return False
     file.seek(offset)
-    tail = b""
+    tail = b""  # the marker may lie across two chunks
     while chunk := file.read(CHUNK):
-        if marker in tail + chunk:
+        if b"\xff\xd9" in tail + chunk:
             return True
-        tail = chunk[1 - len(marker) :]
+        tail = chunk[-1:]
     return False
 
 

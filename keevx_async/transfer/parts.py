@@ -1,8 +1,8 @@
 """The file that a download is written to until it is whole and proven to be a result.
 
-A part lies beside its target, so that putting it in place is one atomic rename, and no file under
-the final name is ever half. With the ETag of the version that it holds, a later attempt, or a later
-run, goes on where an earlier one was cut.
+A part is next to its target, so that putting it in place is one atomic rename, and a file under
+the final name is always complete. With the ETag of the version that it holds, a later attempt or a
+later run resumes where an earlier one was cut.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class DownloadedFile:
     """A finished download.
 
     Attributes:
-        path: where it lies.
+        path: the file.
         size: its bytes, after any compression of the transfer was undone.
         digest: their SHA-256, in hexadecimal.
     """
@@ -53,9 +53,9 @@ class MismatchError(Exception):
 class PartFile:
     """A download under way: ``.name.hash.part`` beside its target, and ``.tag`` with its ETag.
 
-    The name depends on the target and the URL without its query, which is signed anew each time,
-    so that the next download of the same result finds it. Methods but ``receive`` block on the
-    disk.
+    Its name is made of the target's and of the URL without its query, in which a signature may
+    change, so that the next download of the same result finds it. All methods but ``receive``
+    block on the disk.
 
     Args:
         target: the file that it becomes.

@@ -78,10 +78,7 @@ def _not_a_device(name: str) -> str:
 def target_path(what: Task | str, destination: Destination) -> Path:
     """Return the file that a result is downloaded to. Nothing is created.
 
-    1. A template, for a task: what it renders to.
-    2. A folder (one that exists, ends with a separator or has no suffix): a file in it, named
-       after the task's id or the URL's last part.
-    3. Anything else: that file.
+    In a folder, the file is named after the task's id or the last part of the URL.
 
     Args:
         what: a task, or a result's URL.
@@ -90,6 +87,9 @@ def target_path(what: Task | str, destination: Destination) -> Path:
     Raises:
         ConfigurationError: the template names another field, or cannot be read.
     """
+    # 1. A template, for a task: what it renders to.
+    # 2. A folder (one that exists, ends with a separator or has no suffix): a file in it.
+    # 3. Anything else: that file.
     path, text = Path(destination), os.fspath(destination)
     if isinstance(what, Task) and _is_template(text):
         return Template(text, ("task_id",)).path(what, {})
@@ -103,7 +103,7 @@ def target_path(what: Task | str, destination: Destination) -> Path:
 def result_paths(task: Task, target: Path) -> dict[str, Path]:
     """Return where each of a task's results goes, by its field of the task.
 
-    The main one goes to target. The others, such as captions, lie beside it and differ by suffix.
+    The main one goes to target. The others, such as captions, are next to it and differ by suffix.
 
     Args:
         task: one that succeeded.
@@ -156,18 +156,32 @@ class Template:
             )
         except ValueError as error:
             raise self._invalid(f"{error}; write {{{{ or }}}} for a brace") from None
+        # Refused now rather than at the first result: unknown fields, formats that str.format would
+        # reject for such a value, and formats that could name another folder or nothing.
         for _, name, spec, conversion in self._pieces:
-            if name is not None:
-                self._check(name, spec or "", conversion)
+            if name is None:
+                continue
+            if name not in fields:
+                listed = ", ".join(f"{{{field}}}" for field in fields)
+                raise self._invalid(f"unknown field {{{name}}}; it must be one of {listed}")
+            spec = spec or ""
+            if conversion or "{" in spec or "/" in spec or "\\" in spec:
+                raise self._invalid(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
+            try:
+                is_empty = not format(FIELDS[name], spec).strip(" .")
+            except ValueError as error:
+                raise self._invalid(f"{{{name}:{spec}}}: {error}") from None
+            if is_empty:
+                raise self._invalid(f"{{{name}:{spec}}} leaves nothing of the value")
 
     @property
     def fields(self) -> set[str]:
-        """The fields that it names, at least one where it was worth a template."""
+        """The fields that it names; empty for one with escaped braces only."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
     @property
     def folder(self) -> Path:
-        """The folder in which all its paths lie: what precedes the first part with a field."""
+        """The folder that holds all its paths: what precedes the first part with a field."""
         before = ""
         for literal, name, _, _ in self._pieces:
             before += literal
@@ -197,20 +211,6 @@ class Template:
         literal, name, _, _ = self._pieces[-1]
         has_suffix = name is None and _SUFFIX.search(literal)
         return path.with_name(safe_name(path.name + ("" if has_suffix else _suffix_of(task))))
-
-    def _check(self, name: str, spec: str, conversion: str | None) -> None:
-        """Refuse a field that is unknown, or a format that str.format would reject later."""
-        if name not in self._fields:
-            listed = ", ".join(f"{{{field}}}" for field in self._fields)
-            raise self._invalid(f"unknown field {{{name}}}; it must be one of {listed}")
-        if conversion or "{" in spec or "/" in spec or "\\" in spec:
-            raise self._invalid(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
-        try:
-            empty = not format(FIELDS[name], spec).strip(" .")
-        except ValueError as error:
-            raise self._invalid(f"{{{name}:{spec}}}: {error}") from None
-        if empty:
-            raise self._invalid(f"{{{name}:{spec}}} leaves nothing of the value")
 
     def _invalid(self, why: str) -> ConfigurationError:
         return ConfigurationError(f"the template {self._text!r} cannot name files: {why}")
@@ -246,23 +246,24 @@ class OutputNames:
     def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:
         """Reserve a path for a task's result, and yield it with whether a file there is its own.
 
-        1. The name holds the task's id: a file there is the task's own, and may be kept or
-           replaced.
-        2. It does not: a file there may be another result, that was paid for. The path is numbered
-           (``-2``, ``-3``, …) until neither it nor a path beside it exists or is reserved.
+        A path that is not the task's own names no existing file, nor one that is reserved.
 
         Args:
             task: whose result it is.
             outcome: the item that it belongs to.
             taken: reserved names, shared by a fan-out; this one is among them until the exit.
         """
+        # 1. The name holds the task's id: a file there is the task's own, and may be kept or
+        #    replaced.
+        # 2. It does not: a file there may be another result, that was paid for. The path is
+        #    numbered (-2, -3, ...) until neither it nor one beside it exists or is reserved.
         if self._template is None:
             path, has_id = target_path(task, self._folder), True
         else:
             key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
             kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
             model = safe_name(str(getattr(outcome.request, "model", kind)))
-            values = {"index": outcome.index, "key": key, "model": model}
+            values: dict[str, str | int] = {"index": outcome.index, "key": key, "model": model}
             path, has_id = self._template.path(task, values), "task_id" in self._template.fields
         is_own = has_id and safe_name(task.task_id) in str(path)  # a long name may have been cut
         if not is_own:

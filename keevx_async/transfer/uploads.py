@@ -166,12 +166,9 @@ class Uploads:
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
-        """Return a file's URL.
-
-        1. Equal bytes were uploaded within ``URL_TTL``: that URL.
-        2. They are being uploaded: wait for the same task.
-        3. Otherwise upload them. If the file changes meanwhile, inspect it and begin again.
-        """
+        # 1. Equal bytes were uploaded within URL_TTL: that URL.
+        # 2. They are being uploaded: wait for the same task.
+        # 3. Otherwise upload them. If the file changes meanwhile, inspect it and begin again.
         for _ in range(MAX_ATTEMPTS_ON_CHANGE):
             upload = Upload(image.digest, filename)
             url, since = self._cache.urls.get(upload, ("", 0.0))
