@@ -120,8 +120,8 @@ async def test_a_csv_of_prompts_comes_home(tmp_path: Path) -> None:
 
 
 BROKEN = [
-    pytest.param('{"model": ', "prompts.jsonl:2: is no JSON", id="broken line"),
-    pytest.param("[1]", "prompts.jsonl:2: is no JSON object", id="no object"),
+    pytest.param('{"model": ', "prompts.jsonl:2: invalid JSON", id="broken line"),
+    pytest.param("[1]", "prompts.jsonl:2: must be a JSON object", id="no object"),
     pytest.param(
         json.dumps({**GOOD, "model": "Z"}),
         "2: model: must be one of V, KL, S (got 'Z')",
@@ -144,7 +144,7 @@ BROKEN = [
     ),
     pytest.param(
         json.dumps({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),
-        "prompts.jsonl:2: image_url: data: URIs are not taken",
+        "prompts.jsonl:2: image_url: data: URIs are not supported",
         id="data",
     ),
     pytest.param(

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.cli.input.csv_types import parse_cells, ratio_made_a_time, references
+from keevx_async.cli.input.csv_types import parse_cells, ratio_from_time, references
 from keevx_async.cli.input.formats import BadLine, Row, read_csv, read_json
-from keevx_async.cli.input.sources import NOT_DECODED, encoding_of
+from keevx_async.cli.input.sources import NOT_DECODED, detect_encoding
 
 NAMES = ("model", "prompt", "image_url", "aspect_ratio", "aspect_resolution", "duration")
 HEADER = ",".join(NAMES)
@@ -73,15 +73,23 @@ def test_what_a_spreadsheet_adds_says_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (f"{HEADER},,\n{CELLS},note,\n", 2, "column 7 has no name, and holds 'note'"),
+        (f"{HEADER},,\n{CELLS},note,\n", 2, "column 7 has no name but holds 'note'"),
         (f"{HEADER}\n{CELLS},note\n", 2, "has more cells than the header"),
-        (f"{HEADER}, Prompt\n{CELLS},x\n", 1, "prompt: has two columns"),
+        (f"{HEADER}, Prompt\n{CELLS},x\n", 1, "prompt: must be one column (got 2)"),
         (f"{HEADER},Promt\n" + f"{CELLS},x\n" * 30, 1, "unknown field 'Promt': did you mean"),
-        (f"{HEADER},zzz\n{CELLS},x\n", 1, "unknown field 'zzz': known are kind, key, "),
-        (f"{CELLS}\n" * 3, 1, "must be the header, which names the fields; 'V' is not one"),
+        (f"{HEADER},zzz\n{CELLS},x\n", 1, "unknown field 'zzz': known fields are kind, key, "),
+        (f"{CELLS}\n" * 3, 1, "must be a header with field names ('V' is not one)"),
         (f"sep=,\n{HEADER},Promt\n", 2, "unknown field 'Promt': did you mean 'prompt'?"),
-        (f"{HEADER}\n" + CELLS.replace('"A dog, running"', "#NAME?"), 2, "prompt: '#NAME?' is an"),
-        (f"{HEADER}\n" + CELLS.replace("1080p", "######"), 2, "aspect_resolution: '######' is an"),
+        (
+            f"{HEADER}\n" + CELLS.replace('"A dog, running"', "#NAME?"),
+            2,
+            "prompt: '#NAME?' is a spreadsheet",
+        ),
+        (
+            f"{HEADER}\n" + CELLS.replace("1080p", "######"),
+            2,
+            "aspect_resolution: '######' is a spreadsheet",
+        ),
         (f'{HEADER}\n\n\nV,"A dog,16:9\n\n', 4, "a quoted cell is not closed"),
         (f'{HEADER}\nV,"A "big" dog",16:9', 2, "a quotation mark inside a quoted cell must be"),
     ],
@@ -137,7 +145,7 @@ def test_a_table_reads_back_from_every_dialect_of_a_spreadsheet(
         writer.writerow([(ROW | {"prompt": prompt})[name] for name in order] + padding)
         writer.writerow([""] * (len(order) + empty_columns))
     raw = written.getvalue().encode(encoding)
-    text = raw.decode(encoding_of(raw[:4]), errors=NOT_DECODED)
+    text = raw.decode(detect_encoding(raw[:4]), errors=NOT_DECODED)
     assert [row for _, row in table(text)] == [ROW | {"prompt": one} for one in prompts]
 
 
@@ -188,7 +196,7 @@ def test_references_without_blanks_are_split_before_a_url_and_after_a_file(mark:
     ],
 )
 def test_a_ratio_of_which_a_spreadsheet_made_a_time_is_known(text: str, ratio: str | None) -> None:
-    assert ratio_made_a_time(text) == ratio
+    assert ratio_from_time(text) == ratio
 
 
 @pytest.mark.parametrize(("text", "flag"), [("TRUE", True), ("0.0", False), ("1.0", True)])
@@ -233,12 +241,12 @@ def test_an_object_is_named_by_the_line_that_it_begins_on(text: str, expected: l
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        ('[{"a": 1},\n{"a": }]', 2, "is no JSON at column 7"),
+        ('[{"a": 1},\n{"a": }]', 2, "invalid JSON at column 7"),
         ('[{"a": 1}\n{"a": 2}]', 2, "a comma is missing"),
-        ('[{"a": 1},\n', 2, "the array has no end"),
-        ('[{"a": 1}', 1, "the array has no end"),
-        ('[{"a": 1}]\n{"a": 1}', 1, "has text after the array's end"),
-        ('[1,\n{"a": 1}]', 1, "is no JSON object"),
+        ('[{"a": 1},\n', 2, "the array is not closed"),
+        ('[{"a": 1}', 1, "the array is not closed"),
+        ('[{"a": 1}]\n{"a": 1}', 1, "unexpected text after the end of the array"),
+        ('[1,\n{"a": 1}]', 1, "must be a JSON object"),
         ('[{"a":\n"\udc80"}]', 1, "is not UTF-8 text"),
     ],
 )
@@ -253,4 +261,4 @@ def test_what_is_wrong_with_an_array_is_said_where_it_stands(
 @pytest.mark.parametrize("text", [HEADER, '{"prompt": "犬"}', "[\n"])
 def test_an_encoding_is_known_by_its_first_bytes(encoding: str, text: str) -> None:
     raw = text.encode(encoding)
-    assert raw.decode(encoding_of(raw[:4])) == text
+    assert raw.decode(detect_encoding(raw[:4])) == text

@@ -145,7 +145,7 @@ async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> 
         (1, "video_translate", " … in 1 more line (4)"),
         (2, "image_generate", ""),
     ):
-        said = f'p.jsonl:{number}: kind: is missing; a line with these fields has "kind": "{kind}"'
+        said = f'p.jsonl:{number}: kind: is required with these fields; add "kind": "{kind}"'
         assert said + more in told
     assert [line for line in told if line.startswith("p.jsonl:3:")] == [
         line for line in told if line.startswith("p.jsonl:3: unknown field 'films'")
@@ -210,7 +210,7 @@ async def test_run_again_a_mixed_file_goes_by_its_journal(tmp_path: Path) -> Non
         for _ in range(2):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
             assert ran.code == 1
-            assert "1 failed: 1 task would be paid again" in ran.err
+            assert "Retry 1 failed, which pays for 1 task again" in ran.err
         assert set(emulator.creates.values()) == {1}
         emulator.fail_prompts = ()
         ran = await keevx(*run, "--retry-failed", cwd=tmp_path, **at(emulator))
@@ -245,7 +245,7 @@ async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path
             assert (ran.code, "does not tell its kind" in ran.err) == (2, True)
             ran = await keevx(verb, odd, "--kind", "video_stitch", cwd=tmp_path, **at(emulator))
             assert (ran.code, ran.out) == (2, "")
-            assert "there is image_to_video, image_generate, video_translate" in ran.err
+            assert "Must be one of image_to_video, image_generate, video_translate" in ran.err
         given = (odd, "--kind", "image_generate")
         for verb in ("status", "wait"):
             ran = await keevx(verb, *given, cwd=tmp_path, **at(emulator))
@@ -308,7 +308,7 @@ async def test_a_kind_s_own_options_and_rules_hold(tmp_path: Path) -> None:
     said = await keevx("submit", "image_generate", "--help", cwd=tmp_path)
     for field in attrs.fields(ImageGenerate):
         assert f"--{field.name.replace('_', '-')} " in said.out
-    assert "up to five URLs or local files" in said.out
+    assert "Up to five URLs or local files" in said.out
     assert "--model" not in said.out
     listed = await keevx("submit", "--help", cwd=tmp_path)
     assert all(kind in listed.out for kind in REQUESTS if kind != "image_to_video")

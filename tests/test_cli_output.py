@@ -24,7 +24,7 @@ async def test_a_file_that_is_no_results_is_left_alone(tmp_path: Path) -> None:
         ran = await keevx("run", file, "--out", tmp_path, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]
     assert ran.code == 2
-    assert "name another --out" in ran.err
+    assert "choose another --out" in ran.err
     assert file.read_text() == before
 
 
@@ -64,7 +64,7 @@ async def test_two_runs_do_not_write_the_same_results(tmp_path: Path) -> None:
         assert not emulator.requests
     assert ran.code == 2
     path = Path("videos/results.jsonl")
-    assert f"another keevx run writes {path}; give this one another --out" in ran.err
+    assert f"another keevx run writes {path}; choose another --out for this one" in ran.err
 
 
 @pytest.mark.asyncio
@@ -89,7 +89,7 @@ async def test_a_full_disk_does_not_end_paid_work(tmp_path: Path) -> None:
         err = await ended(tmp_path, emulator, stdout=full)
         await ended(tmp_path, emulator, stdout=full, stderr=full)
         os.close(full)
-    assert err.count(b"keevx: standard output is no longer written: No space left on device") == 1
+    assert err.count(b"keevx: stopped writing standard output: No space left on device") == 1
     statuses = [item["status"] for item in lines((tmp_path / "out/results.jsonl").read_text())]
     assert (statuses.count("done"), len(statuses)) == (8, 10)
 

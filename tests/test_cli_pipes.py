@@ -114,8 +114,8 @@ GONE = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
     [
         (("check", "~/p.jsonl"), NO_HOME, "this user has no home folder; set HOME"),
         (("check", "/dev/stdin"), NO_TEMPORARY, "set TMPDIR to a folder with room"),
-        (("check", "p.jsonl"), GONE, "the folder that this runs in is gone"),
-        (("run", "p.jsonl"), GONE, "the folder that this runs in is gone"),
+        (("check", "p.jsonl"), GONE, "the working folder no longer exists"),
+        (("run", "p.jsonl"), GONE, "the working folder no longer exists"),
     ],
 )
 async def test_what_the_environment_lacks_is_one_line(
@@ -140,7 +140,7 @@ async def test_events_that_a_closed_output_cannot_take_are_told_of(tmp_path: Pat
     async with Emulator(seconds=0.02) as emulator:
         run = ("run", file, "--json", "--journal", "run.db")
         ended = await ran(*run, cwd=tmp_path, redirected=">&-", **at(emulator))
-        assert ended.err.count("standard output is no longer written: Bad file descriptor") == 1
+        assert ended.err.count("stopped writing standard output: Bad file descriptor") == 1
         ended = await ran(*run, cwd=tmp_path, redirected=">&- 2>&- <&-", **at(emulator))
         assert (ended.code, ended.err) == (0, "")
         assert len(emulator.tasks) == 2

@@ -19,8 +19,14 @@ from keevx_async import DownloadError, ImageToVideo, Outcome, SubmissionUncertai
 from keevx_async.cli.commands import worker as fleet
 from keevx_async.cli.input.prompts import Job
 from keevx_async.cli.output.console import masked
-from keevx_async.cli.output.counters import Counters, Status, pace, span, status_of
-from keevx_async.cli.output.progress import beat, progress, screen
+from keevx_async.cli.output.counters import (
+    Counters,
+    Status,
+    format_duration,
+    format_rate,
+    status_of,
+)
+from keevx_async.cli.output.progress import progress, progress_display, progress_line
 from keevx_async.cli.output.report import Report
 from keevx_async.cli.output.results_file import Results, record
 from keevx_async.errors import ConfigurationError, ConnectionFailed, JournalError
@@ -75,11 +81,11 @@ def test_what_was_paid_and_can_go_on_is_not_failed(error: Exception | None, stat
     [(None, "-:--"), (0, "0:00"), (61, "1:01"), (59.6, "1:00"), (3600, "1:00:00")],
 )
 def test_times_are_told_as_people_read_them(seconds: float | None, shown: str) -> None:
-    assert span(seconds) == shown
+    assert format_duration(seconds) == shown
 
 
 def test_slow_rates_are_told_per_minute() -> None:
-    assert (pace(2.0), pace(0.25)) == ("2.0/s", "15.0/min")
+    assert (format_rate(2.0), format_rate(0.25)) == ("2.0/s", "15.0/min")
 
 
 @given(
@@ -93,8 +99,8 @@ def test_the_screen_fits_any_terminal(width: int, counts: list[int], held: float
     tally.on_event(Paused(held), 0.0)
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
     with console.capture() as shown:
-        console.print(screen(tally, 0.0, width))
-    words = [text for text, _ in tally.words()]
+        console.print(progress_display(tally, 0.0, width))
+    words = [text for text, _ in tally.parts()]
     shown_lines = shown.get().splitlines()
     assert max(map(len, shown_lines)) <= max(width, *map(len, words))
     for word in words:  # none is broken in two
@@ -109,7 +115,7 @@ async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
         await asyncio.sleep(35)
     await asyncio.sleep(100)
     told = heard.getvalue().splitlines()
-    assert told == [beat(tally, clock())] * 3
+    assert told == [progress_line(tally, clock())] * 3
     assert told[0].startswith("keevx: 0/10, 0 submitted, 0 waiting, 0 done, 0 failed")
 
 
@@ -166,7 +172,7 @@ def test_a_run_of_nothing_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(ConfigurationError, match="name another --out"):
+    with pytest.raises(ConfigurationError, match="choose another --out"):
         Results(tmp_path / "out")
 
 
@@ -207,10 +213,10 @@ def test_a_password_is_not_told_wherever_a_url_holds_it(url: str, told: str) -> 
 async def test_a_fleet_that_cannot_be_watched_for_a_while_is_watched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fleet, "BEAT", 0.0)
+    monkeypatch.setattr(fleet, "PROGRESS_INTERVAL", 0.0)
     asked = Mock()
     asked.progress = AsyncMock(side_effect=[JournalError("Redis is away"), {"planned": 2}])
     report = Report(2, "prompts.jsonl", quiet=True)
     with pytest.raises(StopAsyncIteration):
-        await fleet._watch(asked, report)
-    assert report.tally.fleet == "2 planned"
+        await fleet.watch_progress(asked, report)
+    assert report.counters.fleet == "2 planned"

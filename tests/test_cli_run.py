@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from keevx_async import ImageToVideo, Journal
-from keevx_async.cli.input.estimate import print_estimate
+from keevx_async.cli.input.estimate import estimate_prompts
 from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.test_cli import GOOD, PNG, at, fed, keevx, start, written
@@ -65,20 +65,26 @@ HEADER = b"model,prompt,aspect_ratio,aspect_resolution,duration,image_url,key"
 ROW = b"V,A dog,16:9,1080p,6,https://example.com/a.jpg,"
 TWICE = "\n".join(json.dumps({**GOOD, "key": "mine"}) for _ in range(2)).encode()
 FAULTS = [
-    (HEADER + b"\n" + ROW + b"a\n" + ROW + b"a", "stdin:3: key: 'a' is line 2's too"),
-    (TWICE, "stdin:2: key: 'mine' is line 1's too"),
-    (HEADER + b",prompt\n" + ROW, "stdin:1: prompt: has two columns"),
+    (
+        HEADER + b"\n" + ROW + b"a\n" + ROW + b"a",
+        "stdin:3: key: must be unique (line 2 has 'a' too)",
+    ),
+    (TWICE, "stdin:2: key: must be unique (line 1 has 'mine' too)"),
+    (HEADER + b",prompt\n" + ROW, "stdin:1: prompt: must be one column (got 2)"),
     (HEADER + b"\n" + ROW + b"a\n" + ROW.replace(b"dog", b"d\xf6g"), "stdin:3: is not UTF-8"),
     (HEADER + b"\n" + ROW + b"a,b", "stdin:2: has more cells"),
     (HEADER + b"\n" + ROW.replace(b",6,", b",six,"), "stdin:2: duration: must be one of"),
     (json.dumps(GOOD).encode() + b'\n{"prompt": "d\xf6g"}', "stdin:2: is not UTF-8"),
-    (json.dumps(GOOD).encode() + b'\n{"prompt": }', "stdin:2: is no JSON at column 12"),
+    (json.dumps(GOOD).encode() + b'\n{"prompt": }', "stdin:2: invalid JSON at column 12"),
     (
         json.dumps({**GOOD, "image_url": None, "reference_images": ["no.png"], "duration": 8}),
         "stdin:1: reference_images: ",
     ),
-    (json.dumps({**GOOD, "key": "a~2"}), "stdin:1: key: 'a~2' is one that the journal gives to"),
-    (b" \n", "stdin: holds no prompts"),
+    (
+        json.dumps({**GOOD, "key": "a~2"}),
+        "stdin:1: key: must not end in ~ and a number (got 'a~2')",
+    ),
+    (b" \n", "stdin: contains no prompts"),
 ]
 
 
@@ -150,7 +156,7 @@ async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) ->
     twice = Prompts([Job(1, request, "a"), Job(2, attrs.evolve(request), "a~2")])
     journal = Journal(tmp_path / "run.db", on_failed="resubmit")
     async with asyncio.timeout(5):
-        estimate = await print_estimate(twice, journal)
+        estimate = await estimate_prompts(twice, journal)
     assert estimate.requests.total() == 2
 
 
@@ -246,13 +252,13 @@ async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         run = ("run", file, "--journal", "run.db", "--on-uncertain", "resubmit")
         failed = await keevx(*run, cwd=tmp_path, **at(emulator))
-    assert "1 failed: 3 tasks would be paid again: keevx run" in failed.err
+    assert "Retry 1 failed, which pays for 3 tasks again:\n  keevx run" in failed.err
     assert "--on-uncertain" not in failed.err
     async with Emulator(
         faults=Faults(refuse=1.0, refuse_status=400, refuse_code=400, once=False)
     ) as emulator:
         none = await keevx("run", file, cwd=tmp_path, **at(emulator))
-    assert "without --journal" in none.err
+    assert "Without --journal" in none.err
     assert "the ids so far" not in none.err
 
 
@@ -271,7 +277,7 @@ async def test_one_signal_lets_creates_end_and_says_how_to_go_on(
         _, err = await process.communicate()
         assert process.returncode == 130, err
         assert b"nothing new starts" in err
-        assert f"to go on, paying nothing twice: keevx run {file}" in err.decode()
+        assert f"Resume without paying twice:\n  keevx run {file}" in err.decode()
         assert len(emulator.tasks) < 200
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
@@ -310,7 +316,7 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
         file.write_text("spoilt\n" * 2000)
         _, err = await process.communicate()
         assert process.returncode == 2, err
-        assert b"the file was changed while it was read: line " in err
+        assert b"the file changed while it was read: line " in err
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
 
@@ -347,4 +353,6 @@ async def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) ->
         assert len(list((home / "more").iterdir())) == 1
     assert not list(cwd.iterdir())
     ran = await keevx("journal", "~nobody/run.db", cwd=cwd, **env)
-    assert ran.err == "keevx: there is no journal ~nobody/run.db\n"
+    assert (
+        ran.err == "keevx: no journal at ~nobody/run.db; pass the file that run --journal wrote\n"
+    )

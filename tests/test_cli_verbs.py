@@ -146,7 +146,7 @@ async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain
         process = await under_way(emulator, *more, cwd=tmp_path)
         assert process.stderr is not None
         process.send_signal(signal.SIGINT)
-        assert b"30 s to answer" in await process.stderr.readline()
+        assert b"30 s to finish" in await process.stderr.readline()
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
         assert (process.returncode, out) == (130, b"")
@@ -272,7 +272,7 @@ async def test_download_takes_ids_and_urls_and_replaces_only_when_told(tmp_path:
             assert (tmp_path / file).read_bytes() == emulator.video(task_id)
         assert emulator.storage_authorizations == []
         ran = await keevx(*command, cwd=tmp_path, **at(emulator))
-        assert (ran.code, ran.err.count("--overwrite replaces it")) == (1, 2)
+        assert (ran.code, ran.err.count("--overwrite to replace it")) == (1, 2)
         ran = await keevx(*command, "--overwrite", "--json", cwd=tmp_path, **at(emulator))
         assert (ran.code, [list(one) for one in objects(ran.out)]) == (
             0,

@@ -28,7 +28,7 @@ async def a_worker(redis: RedisServer, cwd: Path, *more: str, **env: str) -> Asy
         assert worker.stderr is not None
         async with asyncio.timeout(20):
             said = await worker.stderr.readline()
-        assert said.startswith(b"keevx: working for keevx; Ctrl-C"), said
+        assert said.startswith(b"keevx: working for keevx; press Ctrl-C"), said
         yield worker
         worker.send_signal(signal.SIGTERM)
         _, wrong = await asyncio.wait_for(worker.communicate(), 30)
@@ -74,7 +74,7 @@ async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
         running.send_signal(signal.SIGINT)
         out, wrong = await asyncio.wait_for(running.communicate(), 30)
         assert (running.returncode, b"8 unfinished" in out) == (130, True), wrong.decode()
-        assert b"to go on, paying nothing twice: keevx run p.jsonl --docket" in wrong
+        assert b"Resume without paying twice:\n  keevx run p.jsonl --docket" in wrong
         async with a_worker(redis_server, tmp_path, **at(emulator)):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert (ran.code, "8 of 8 done" in ran.out) == (0, True), ran.err
@@ -120,4 +120,4 @@ async def test_what_a_fleet_cannot_do_is_told_before_anything_is_sent(tmp_path: 
             assert "hunter2" not in ran.out + ran.err
         assert not emulator.creates
     ran = await keevx("journal", cwd=tmp_path)
-    assert (ran.code, "name one journal" in ran.err) == (2, True)
+    assert (ran.code, "pass one journal" in ran.err) == (2, True)

@@ -147,14 +147,14 @@ async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
     async with Journal(path) as journal:
         order: list[int] = []
 
-        async def hold(number: int) -> None:
+        async def lock_file(number: int) -> None:
             await journal.claim(KIND, BODY, "mine")
             order.append(number)
             await asyncio.sleep(0)
             assert order[-1] == number
             await journal.release("mine")
 
-        holders = [asyncio.ensure_future(hold(number)) for number in range(6)]
+        holders = [asyncio.ensure_future(lock_file(number)) for number in range(6)]
         await asyncio.sleep(0)
         holders[3].cancel()
         await asyncio.wait(holders)

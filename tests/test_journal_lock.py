@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async import Journal, JournalError
-from keevx_async.cli.output.exclusive import Exclusive
+from keevx_async.cli.output.results_file import FileLock
 from keevx_async.journal.lock import Lock
 from keevx_async.journal.protocol import Entry, State
 from tests.test_journal import kept_in, opened
@@ -185,7 +185,7 @@ def test_the_witness_keeps_every_number_in_windows_text_mode(path: Path, number:
     with pytest.raises(JournalError, match="has lost 1 commits"):
         again.check(number - 1)
     again.close()
-    Exclusive(path.with_name("results.lock")).release()
+    FileLock(path.with_name("results.lock")).release()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux only: the lock is the open file's")

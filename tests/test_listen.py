@@ -33,7 +33,7 @@ async def listening(
     try:
         assert process.stderr is not None
         async with asyncio.timeout(20):
-            assert (await process.stderr.readline()).decode().startswith("keevx: listening at ")
+            assert (await process.stderr.readline()).decode().startswith("keevx: listening on ")
         yield process, CallbackReceiver(url, secret=SECRET)
     finally:
         if process.returncode is None:

@@ -1,4 +1,4 @@
-"""The ``keevx`` command."""
+"""The ``keevx`` command. ``main`` is the door; everything else is imported when it runs."""
 
 import os
 import signal
@@ -6,29 +6,27 @@ import sys
 
 
 def main() -> None:
-    """Run the command line, or say which extra it needs."""
-    # Until a command runs, and once it has ended, Ctrl-C ends the process as the system does: a
-    # KeyboardInterrupt would show a traceback of what is being imported, or closed.
+    """Run the command line, and exit with its code.
+
+    Without the ``cli`` extra it exits with a message that says how to install it.
+    """
+    # Outside a command, Ctrl-C ends the process as the system does: a KeyboardInterrupt would show
+    # a traceback of whatever is being imported or closed.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _fill_standard_descriptors()
+    # The parent may have closed 0, 1 or 2 (``keevx ... >&-``). The next file that is opened, a
+    # journal perhaps, would get that number, so each gets the null device instead. 0 and 1 are
+    # opened the wrong way round: to read or write there fails, as on a closed descriptor, for a
+    # result that nobody receives must be an error.
+    for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)  # takes the lowest free number
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
     try:
         from .app import run
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise
-        sys.exit("keevx: the command line needs its extra: pip install 'keevx_async[cli]'")
+        sys.exit("keevx: the command line needs an extra; pip install 'keevx_async[cli]'")
     sys.exit(run(sys.argv[1:]))
-
-
-def _fill_standard_descriptors() -> None:
-    """Put something at 0, 1 and 2 where the parent closed them (``keevx ... >&-``).
-
-    Else the next file that is opened, a journal perhaps, gets such a number. What stands at 0
-    and 1 fails when it is used, as a closed one should: a result that nobody reads is told of.
-    """
-    for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
-        if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, flags)  # gets the lowest number that is free
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))

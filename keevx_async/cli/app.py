@@ -1,11 +1,11 @@
-"""The command line: what is called, and the exit code of what comes of it."""
+"""Parses the command line, runs the command, and turns every error into a message and exit code."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -17,104 +17,116 @@ from keevx_async.errors import (
 )
 from keevx_async.settings import VERSION
 
-from .input.sources import STDIN
-from .output.printer import print_error
-from .output.report import FAILED, INTERRUPTED, OK, UNCERTAIN, USAGE
-from .output.streams import finish_output, prepare_streams
+from .input.sources import NO_WORKING_FOLDER, STDIN
+from .output.console import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    UNCERTAIN,
+    USAGE,
+    finish_output,
+    prepare_streams,
+    print_error,
+)
 from .registry import register
 from .signals import raising_interrupts, stoppable
 
 app = App(
     name="keevx",
-    help="Image-to-video with Keevx: every create is paid at most once.",
+    help="""Create videos and images with Keevx. Every create is paid for at most once.
+
+    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input or key (nothing was sent);
+    3 a create may have been paid although its answer was lost; 130 interrupted.
+    """,
     version=VERSION,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 register(app)
-CODES: dict[type[Exception], int] = {
+EXIT_CODES: dict[type[Exception], int] = {
     CycloptsError: USAGE,
     ConfigurationError: USAGE,
     AuthenticationError: USAGE,
     ValueError: USAGE,
     SubmissionUncertain: UNCERTAIN,
 }
+"""Exit codes by error, the first match; any other error is ``FAILED``."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; return its exit code."""
+    """Run the command line; return its exit code.
+
+    Never raises for what a user or the system can cause: every such error is printed as
+    ``keevx: message``. An output that could not be written makes a success a failure.
+
+    Args:
+        arguments: without the program's name.
+    """
     prepare_streams()
-    code = _code_of(arguments)
-    failed = finish_output()
-    if failed is None or code != OK:
+    code = _run_command(arguments)
+    error = finish_output()
+    if error is None or code != OK:
         return code
-    if not isinstance(failed, BrokenPipeError):  # who read it has gone, as head does
-        print_error(described(failed))
+    if not isinstance(error, BrokenPipeError):  # the reader has gone, as head does
+        print_error(describe_os_error(error))
     return FAILED
 
 
-def _code_of(arguments: Sequence[str]) -> int:
+def _run_command(arguments: Sequence[str]) -> int:
     try:
         with raising_interrupts():
-            return _run(arguments)
+            try:
+                command, bound, _ = app.parse_args(
+                    with_stdin(arguments), exit_on_error=False, print_error=False
+                )
+            except OSError as error:  # raised by an import of the command: nothing has begun
+                raise ConfigurationError(describe_os_error(error)) from None
+            result = command(*bound.args, **bound.kwargs)
+            if inspect.iscoroutine(result):
+                # A command that handles signals itself takes them from this handler.
+                signals: list[int] = []
+                result = asyncio.run(stoppable(result, signals.append))
+                if signals and result == INTERRUPTED:
+                    raise KeyboardInterrupt
+            return result if isinstance(result, int) else OK
     except (CycloptsError, KeevxError, ValueError) as error:
-        print_error(error)
-        return next((code for kind, code in CODES.items() if isinstance(error, kind)), FAILED)
+        hint = ""
+        if isinstance(error, CycloptsError):
+            hint = f" See: {' '.join(('keevx', *(error.command_chain or ()), '--help'))}"
+        print_error(f"{error}{hint}")
+        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         return FAILED
     except OSError as error:
-        print_error(described(error))
+        print_error(describe_os_error(error))
         return FAILED
 
 
-def _run(arguments: Sequence[str]) -> int:
-    try:
-        command, bound, _ = app.parse_args(
-            with_stdin(arguments), exit_on_error=False, print_error=False
-        )
-    except OSError as error:  # of what the command imports: nothing has begun
-        raise ConfigurationError(described(error)) from None
-    result = command(*bound.args, **bound.kwargs)
-    if inspect.iscoroutine(result):
-        result = asyncio.run(_interrupted(result))
-    return result if isinstance(result, int) else OK
+def describe_os_error(error: OSError) -> str:
+    """Return what the system refused, with the file, and the variable that named it.
 
-
-async def _interrupted(command: Awaitable[object]) -> object:
-    """Await a command, which a signal ends; one that takes signals itself comes before this."""
-    signals = 0
-
-    def on_signal(times: int) -> None:
-        nonlocal signals
-        signals = times
-
-    result = await stoppable(command, on_signal)
-    if signals and result == INTERRUPTED:
-        print_error("interrupted")
-    return result
-
-
-def described(error: OSError) -> str:
-    """Say what the system refused, with the file, and the variable that named it.
-
-    A working folder that was removed is named as such: the system says no more than "No such
+    A working folder that was removed is reported as such: the system says no more than "No such
     file or directory".
     """
     try:
         os.getcwd()
     except OSError:
-        return "the folder that it runs in is gone; change to one that is there"
+        return NO_WORKING_FOLDER
     reason = error.strerror or str(error)
     if error.filename is None:
         return reason
-    named = [name for name, value in os.environ.items() if value == str(error.filename)]
-    hint = f", which the environment variable {named[0]} names" if named else ""
+    variables = [name for name, value in os.environ.items() if value == str(error.filename)]
+    hint = f" (set by the environment variable {variables[0]})" if variables else ""
     return f"{error.filename}: {reason}{hint}"
 
 
 def with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Name a lone ``-`` as the same path, for cyclopts takes it for an option."""
-    return [f"./{STDIN}" if word == STDIN else word for word in arguments]
+    """Return the arguments with every ``-`` written as a path.
+
+    cyclopts takes a lone ``-`` for an option. Commands that read a file take both for standard
+    input.
+    """
+    return [f"./{STDIN}" if argument == STDIN else argument for argument in arguments]

@@ -1,7 +1,7 @@
-"""The commands that come when they are called: each by its path, so that help stays quick.
+"""The commands, each by its path: it is imported when it is called, so that help stays quick.
 
-cyclopts imports a path only to run its command. The help stands here and not only in the
-docstrings, since reading those would import aiohttp; a test holds one against the other.
+The summaries are here and not only in the docstrings, since to read those would import aiohttp. A
+test compares them.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from typing import Any, cast
 from cyclopts import App
 
 HELP = {
-    "run:run": "Submit a file of prompts, wait for the results, download them.",
-    "journal:journal": (
-        "Show what a journal holds, and the creates whose answer was lost; settle them."
-    ),
+    "run:run": "Submit a file of prompts, wait for the results, and download them.",
+    "journal:journal": "Show what a journal holds, and settle its uncertain creates.",
     "listen:listen": (
-        "Take callbacks until Ctrl-C, and tell of each task that has ended, as Keevx confirms it."
+        "Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it."
     ),
-    "demo:demo": (
-        "Run the main job on 20 prompts against an embedded emulator. Needs no key, costs nothing."
-    ),
-    "models:check": "Check a file of prompts, and count what it would make. Sends nothing.",
-    "submit:submit": (
-        "Make one create, which is paid, and print its task ids. Images: URLs or local files."
-    ),
-    "tasks:status": "Ask about tasks, once.",
-    "tasks:wait": "Wait until tasks have ended, and tell of each when it has.",
+    "demo:demo": "Run 20 prompts against an embedded emulator. Needs no key, costs nothing.",
+    "models:check": "Check a file of prompts and print an estimate. Sends nothing.",
+    "submit:submit": "Submit one request, which is paid for, and print its task ids.",
+    "tasks:status": "Print the current status of tasks.",
+    "tasks:wait": "Wait for tasks, and print each one when it ends.",
     "tasks:download": "Download the results of tasks that have succeeded.",
-    "tasks:upload": "Upload images, and print their URLs in the order given.",
-    "models:models": "Show what each model takes: a table, or tab-separated when piped.",
-    "worker:worker": "Work for a fleet until Ctrl-C: make its creates, and ask about its tasks.",
+    "tasks:upload": "Upload images, and print their URLs in the same order.",
+    "models:models": "List what each model accepts; tab-separated when piped.",
+    "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",
     "emulator:emulator": (
-        "Serve an emulated Keevx on this machine until Ctrl-C: no key, no cost, no network."
+        "Serve an emulated Keevx on this machine until Ctrl-C. Needs no key and no network."
     ),
 }
+"""The summary of each command by its path below ``commands``: module, then function or app."""
 
 
 def register(app: App) -> None:
-    """Make the commands known, and shell completion with them."""
-    for path, said in HELP.items():
-        app.command(f"{__package__}.commands.{path}", help=said)
-    # Any: its keyword arguments are untyped
-    cast(Any, app).register_install_completion_command(help="Install completion for your shell.")
+    """Add every command to the app without importing it, and the option that installs completion.
+
+    Called once for an app.
+    """
+    for path, summary in HELP.items():
+        app.command(f"{__package__}.commands.{path}", help=summary)
+    # Any: its keyword arguments are untyped.
+    cast(Any, app).register_install_completion_command(
+        help="Install completion for the current shell."
+    )

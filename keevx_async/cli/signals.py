@@ -1,4 +1,4 @@
-"""Signals that end a command: Ctrl-C, SIGTERM of services, SIGHUP of a terminal that was closed."""
+"""Signals that stop a command: Ctrl-C, SIGTERM from services, SIGHUP from a closed terminal."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
-from itertools import count
 from typing import Any, TypeVar
 
 from keevx_async.settings import RetryPolicy
 
-from .output.report import INTERRUPTED
+from .output.console import INTERRUPTED, print_error
 
 # SIGBREAK is Windows': Ctrl-Break, and a console window that is closed.
 SIGNALS = tuple(
@@ -21,63 +20,91 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 STOPPING = (
-    "keevx: stopping: nothing new starts, creates in flight are given "
-    f"{RetryPolicy().grace:.0f} s to answer; Ctrl-C again ends it at once"
+    "stopping: nothing new starts, creates in flight have "
+    f"{RetryPolicy().grace:.0f} s to finish; press Ctrl-C again to end at once"
 )
-AT_ONCE = "keevx: ending at once: creates that have not answered are uncertain"
+STOPPING_NOW = "ending at once: creates without an answer are uncertain"
 
 T = TypeVar("T")
 
 
-def handled() -> list[signal.Signals]:
-    """Return the signals that end a command.
+def handled_signals() -> list[signal.Signals]:
+    """Return the signals that stop a command.
 
-    A signal that the parent process had ignored stays ignored: ``nohup`` does so with SIGHUP, a
-    shell's ``&`` with SIGINT. None off the main thread, where Python lets no handler be set.
+    A signal that the parent process ignores stays ignored: ``nohup`` does so with SIGHUP, a
+    shell's ``&`` with SIGINT. Off the main thread there are none, for Python sets no handler there.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
-    return [one for one in SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def raising_interrupts() -> Generator[None]:
-    """Within the block each signal raises ``KeyboardInterrupt``, where no event loop takes it.
+    """Make every signal raise ``KeyboardInterrupt`` in the block, where no event loop handles it.
 
-    So SIGTERM ends a wait for a pipe, and what is open is closed. Afterwards the signals do what
-    they did before.
+    So SIGTERM ends a wait for a pipe too, and what is open gets closed. The handlers of before
+    are restored on leaving.
     """
-    before = {one: signal.signal(one, signal.default_int_handler) for one in handled()}
+    previous = {
+        number: signal.signal(number, signal.default_int_handler) for number in handled_signals()
+    }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T | int:
-    """Await work, which a signal cancels; return its result, or the exit code of an interruption.
+def print_stopping(times: int) -> None:
+    """Print what a signal does to a command that sends creates.
 
-    The first signal cancels once, so that creates in flight keep their grace. The second cancels
-    again, which ends the grace. A third ends the process as the system does.
+    Args:
+        times: the number of signals so far.
+    """
+    print_error(STOPPING if times == 1 else STOPPING_NOW)
+
+
+async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T | int:
+    """Await work that signals cancel; return its result, or the exit code of an interruption.
+
+    1. The first signal cancels it, and creates in flight keep their grace.
+    2. The second cancels it again, which ends the grace.
+    3. A third ends the process as the system does.
+
+    A cancellation that no signal caused is raised. Handlers are set for as long as the work lasts;
+    of two nested calls the inner one handles the signals.
 
     Args:
         work: ends when it is cancelled, with everything known saved.
         on_signal: called with the number of signals so far.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    numbers, times = count(1), 0
+    times = 0
 
     def stop() -> None:
         nonlocal times
-        times = next(numbers)
+        times += 1
         if task is not None:
             task.cancel()
         if times > 1:
-            _leave_to_the_system(loop)
+            end_by_system()
         on_signal(times)
 
-    _take(loop, stop)
+    def end_by_system() -> None:
+        # asyncio would log the tracebacks of tasks that were cancelled in their clean-up, and
+        # those may quote the signed URL of a result.
+        _reset_handlers(loop, signal.SIG_DFL)
+        loop.set_exception_handler(lambda *_: None)
+
+    def wake(*_: object) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    for number in handled_signals():
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # on Windows a signal only wakes the loop up
+            signal.signal(number, wake)
     try:
         return await work
     except asyncio.CancelledError:
@@ -86,41 +113,13 @@ async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T
         return INTERRUPTED
     finally:
         if times > 1:
-            _leave_to_the_system(loop)
+            end_by_system()
         else:
-            _release(loop)
+            _reset_handlers(loop, signal.default_int_handler)
 
 
-def _take(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    """Have signals call ``stop`` on the loop."""
-
-    def wake(*_: object) -> None:
-        loop.call_soon_threadsafe(stop)
-
-    for number in handled():
-        try:
-            loop.add_signal_handler(number, stop)
-        except NotImplementedError:  # Windows: its loops only wake up for a signal
-            signal.signal(number, wake)
-
-
-def _release(loop: asyncio.AbstractEventLoop) -> None:
-    """Have signals raise ``KeyboardInterrupt`` again."""
-    _reset(loop, signal.default_int_handler)
-
-
-def _leave_to_the_system(loop: asyncio.AbstractEventLoop) -> None:
-    """Have the next signal end the process, and the loop tell nothing of what was cut off.
-
-    asyncio would log tracebacks of tasks that were cancelled in their clean-up; those may quote
-    the signed URL of a result.
-    """
-    _reset(loop, signal.SIG_DFL)
-    loop.set_exception_handler(lambda *_: None)
-
-
-def _reset(loop: asyncio.AbstractEventLoop, handler: Any) -> None:
-    for number in handled():
+def _reset_handlers(loop: asyncio.AbstractEventLoop, handler: Any) -> None:
+    for number in handled_signals():
         with suppress(NotImplementedError):
             loop.remove_signal_handler(number)
         signal.signal(number, handler)

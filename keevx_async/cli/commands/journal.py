@@ -1,127 +1,140 @@
-"""What a person is told of a journal, and tells it."""
+"""``keevx journal``: shows what a journal holds, and settles its uncertain creates."""
 
 from __future__ import annotations
 
 import json as json_module
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
+from keevx_async.journal.protocol import JournalProtocol, State
 from keevx_async.journal.sqlite import Journal
 
-from ..output.printer import Json, Place, Printer, print_error
-from ..output.report import OK, UNCERTAIN, USAGE
-from .worker import Fleet, named, queue
+from ..options import Fleet, Json, PathOption
+from ..output.console import OK, UNCERTAIN, print_error
+from ..output.printer import Printer
+from .worker import fleet_arguments, open_docket
 
-ENDS = ("home", "made", "failed", "waiting")
-"""What becomes of a task, as far as a journal knows; made: it succeeded, and is not home yet."""
+TASK_STATES = {
+    "home": "downloaded",
+    "made": "not downloaded",
+    "failed": "failed",
+    "waiting": "in progress",
+}
+"""The states of tasks, in JSON and for people: downloaded; succeeded, and not downloaded yet;
+failed; not ended, as far as the journal knows."""
 
 
 async def journal(
-    file: Annotated[Place | None, Parameter(help="A journal, as named to run.")] = None,
+    file: Annotated[
+        PathOption | None, Parameter(help="Journal file, as passed to run --journal.")
+    ] = None,
     /,
     *,
     docket: Annotated[
-        str | None, Parameter(help="Redis of a fleet, whose journal it is instead.")
+        str | None, Parameter(help="Redis URL of a fleet, to show its journal instead.")
     ] = None,
     fleet: Fleet = "keevx",
     settle: Annotated[
         list[str] | None,
-        Parameter(help="KEY=ID[,ID…] or KEY=none: what became of an uncertain create."),
+        Parameter(
+            negative="",
+            help="KEY=ID[,ID…] or KEY=none: the tasks that an uncertain create made.",
+        ),
     ] = None,
     json: Json = False,
 ) -> int:
-    """Show what a journal holds, and the creates whose answer was lost; settle them."""
+    """Show what a journal holds, and settle its uncertain creates.
+
+    Settling comes first. The exit code is 3 as long as a create is uncertain.
+
+    Raises:
+        ConfigurationError: there is no such journal, or a settlement is malformed.
+    """
     if (file is None) == (docket is None):
-        print_error("name one journal: a file, or a fleet's by --docket")
-        return USAGE
+        raise ConfigurationError("pass one journal: either a file, or a fleet with --docket")
+    settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
-        async with queue(docket, fleet) as asked:
-            name = named(docket, fleet)
-            return await _settled(settle, asked.settle, asked.journal, name, Printer(json))
+        async with open_docket(docket, fleet) as queue:
+            for key, ids in settlements:
+                await queue.settle(key, ids)
+            name = fleet_arguments(docket, fleet)
+            return await print_journal(Printer(json), queue.journal, name)
     if file is None or not file.is_file():
-        print_error(f"there is no journal {file}")
-        return USAGE
+        raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
     async with Journal(file) as record:
-        return await _settled(settle, record.settle, record, str(file), Printer(json))
+        for key, ids in settlements:
+            await record.settle(key, ids)
+        return await print_journal(Printer(json), record, str(file))
 
 
-async def _settled(
-    words: list[str] | None,
-    settle: Callable[[str, Sequence[str]], Awaitable[None]],
-    record: JournalProtocol,
-    name: str,
-    teller: Printer,
-) -> int:
-    for word in words or []:
-        await settle(*settlement(word))
-    return await print_journal(teller, record, name)
+def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the key and the task ids of ``KEY=ID[,ID]``; no ids for ``KEY=none``.
+
+    The key may contain ``=``, for the last one separates.
+
+    Raises:
+        ConfigurationError: the text has another form.
+    """
+    key, equals, value = text.rpartition("=")
+    ids = tuple(value.replace(",", " ").split())
+    if not (key and equals and ids):
+        raise ConfigurationError(f"--settle must be KEY=ID[,ID] or KEY=none (got {text!r})")
+    return key, () if ids == ("none",) else ids
 
 
-async def print_journal(teller: Printer, journal: JournalProtocol, name: str) -> int:
-    """Print counts and every uncertain create, for a machine every create; return the exit code."""
+async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -> int:
+    """Print every uncertain create and the totals, and return the exit code.
+
+    As JSON, every create is printed.
+
+    Args:
+        printer: where to.
+        journal: open.
+        name: what names it on a command line, for the hint.
+    """
     counts: Counter[str] = Counter()
-    tasks: Counter[str] = Counter(dict.fromkeys(ENDS, 0))
+    tasks: Counter[str] = Counter(dict.fromkeys(TASK_STATES, 0))
     async for entry in journal.entries():
         counts[entry.state] += 1
-        for one in entry.task_ids:
-            tasks[_end_of(await journal.find_task(one))] += 1
-        if teller.as_json or entry.state is State.UNCERTAIN:
-            _print(teller, entry)
-    told = _listed(counts) or "empty"
+        for task_id in entry.task_ids:
+            record = await journal.find_task(task_id)
+            if record is None or not record.task.done:
+                tasks["waiting"] += 1
+            elif not record.task.succeeded:
+                tasks["failed"] += 1
+            else:
+                tasks["made" if record.path is None else "home"] += 1
+        if printer.as_json or entry.state is State.UNCERTAIN:
+            fields = {
+                "key": entry.key,
+                "state": entry.state.value,
+                "task_ids": entry.task_ids,
+                "at": datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds"),
+                "reason": entry.reason,
+                "kind": entry.kind,
+                "prompt": json_module.loads(entry.body).get("prompt", entry.body),
+            }
+            line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
+            printer.print(fields, line)
+    summary = _format_counts(counts) or "empty"
     if tasks.total():
-        told += f"; of {tasks.total()} tasks: {_listed(tasks)}"
-    sums = {state.value: counts[state] for state in State}
-    teller.print({"journal": name, **sums, "tasks": dict(tasks)}, f"{name}: {told}")
+        labels = {TASK_STATES[state]: count for state, count in tasks.items()}
+        summary += f"; {tasks.total():,} tasks: {_format_counts(labels)}"
+    totals = {state.value: counts[state] for state in State}
+    printer.print({"journal": name, **totals, "tasks": dict(tasks)}, f"{name}: {summary}")
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(
-        "look for the uncertain ones in your Keevx account, then tell: "
-        f"keevx journal {name} --settle KEY=ID (or KEY=none, and it is made when run again)"
+        "look for the uncertain creates in your Keevx account, then record what you find: "
+        f"keevx journal {name} --settle KEY=ID (or KEY=none, and the next run submits it again)"
     )
     return UNCERTAIN
 
 
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{number} {name}" for name, number in sorted(counts.items()) if number)
-
-
-def _end_of(record: TaskRecord | None) -> str:
-    """Return which of ``ENDS`` a task has come to."""
-    if record is None or not record.task.done:
-        return "waiting"
-    if not record.task.succeeded:
-        return "failed"
-    return "home" if record.path is not None else "made"
-
-
-def _print(teller: Printer, entry: Entry) -> None:
-    fields = {
-        "key": entry.key,
-        "state": entry.state.value,
-        "task_ids": entry.task_ids,
-        "at": datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds"),
-        "reason": entry.reason,
-        "kind": entry.kind,
-        "prompt": json_module.loads(entry.body).get("prompt", entry.body),
-    }
-    line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
-    teller.print(fields, line)
-
-
-def settlement(word: str) -> tuple[str, tuple[str, ...]]:
-    """Return the key and the ids that KEY=ID[,ID] says; none for KEY=none.
-
-    Raises:
-        ConfigurationError: it is of another form.
-    """
-    key, equals, said = word.rpartition("=")
-    ids = tuple(one for one in said.replace(",", " ").split())
-    if not (key and equals and ids):
-        raise ConfigurationError(f"--settle {word!r} is not of the form KEY=ID[,ID] or KEY=none")
-    return key, () if ids == ("none",) else ids
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()) if count)

@@ -1,4 +1,4 @@
-"""``keevx listen``: takes callbacks, and tells what Keevx says of each task."""
+"""``keevx listen``: receives callbacks, and prints what Keevx then says of each task."""
 
 from __future__ import annotations
 
@@ -16,71 +16,84 @@ from rich.console import Console
 
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, NotFoundError
-from keevx_async.models.tasks import Task
 from keevx_async.submission.callbacks import CallbackReceiver
 
-from ..output.printer import Place, task_line
+from ..options import FLAG, PathOption
+from ..output.console import print_error
+from ..output.printer import task_line
 
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
-REMEMBERED = 10_000
-"""Tasks told of, so that none is twice; the oldest are forgotten."""
-PAUSES = (1.0, 4.0)
-"""Seconds before Keevx is asked again about a task that its callback ended and it did not."""
-LOCAL = "127.0.0.1"
-
-PublicUrl = Annotated[
-    str, Parameter(help=f"Where Keevx reaches it, from outside. The secret is ${SECRET}.")
-]
+MAX_REMEMBERED = 10_000
+"""Tasks that are remembered as printed, so that none is printed twice; the oldest are dropped."""
+RETRY_DELAYS = (1.0, 4.0)
+"""Seconds before a task is polled again that has ended by its callback, and not by its status."""
 
 
 async def listen(
     *,
-    public_url: PublicUrl,
-    host: Annotated[str, Parameter(help="Address to listen at.")] = LOCAL,
-    port: Annotated[int, Parameter(help="Port to listen at.")] = 8080,
+    public_url: Annotated[
+        str,
+        Parameter(
+            help=f"URL at which Keevx reaches this machine. The secret is read from {SECRET}."
+        ),
+    ],
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on.")] = 8080,
     journal: Annotated[
-        Place | None, Parameter(help="A journal; the ids of its uncertain creates are filled in.")
+        PathOption | None,
+        Parameter(help="Journal whose uncertain creates get the task ids that callbacks report."),
     ] = None,
-    json: Annotated[bool, Parameter(negative="", help="Tell each task as a JSON object.")] = False,
+    json: Annotated[bool, FLAG, Parameter(help="Print each task as a JSON object.")] = False,
 ) -> None:
-    """Take callbacks until Ctrl-C, and tell of each task that has ended, as Keevx confirms it."""
-    receiver = receiver_of(public_url)
+    """Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it.
+
+    A callback with a wrong signature is ignored, and so is one for a task that Keevx does not
+    know: nobody else can make this print anything.
+
+    Raises:
+        ConfigurationError: the URL, the secret or the address cannot be used.
+    """
+    receiver = make_receiver(public_url)
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     async with Keevx(journal=journal, callbacks=receiver) as keevx:
-        receiver.attach(Teller(keevx, console, json))
-        async with receiver.serving(host, port) as (where, number):
-            Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
-                f"keevx: listening at {where}:{number} for {receiver.public_url}; Ctrl-C ends it"
+        receiver.attach(TaskPrinter(keevx, console, json))
+        async with receiver.serving(host, port) as (bound_host, bound_port):
+            print_error(
+                f"listening on {bound_host}:{bound_port} for {receiver.public_url}; "
+                "press Ctrl-C to stop"
             )
             await asyncio.Event().wait()
 
 
 @asynccontextmanager
 async def serve_callbacks(
-    public_url: str | None, at: str
+    public_url: str | None, address: str
 ) -> AsyncGenerator[CallbackReceiver | None]:
-    """Serve a receiver while the block runs; none where there is no public URL.
+    """Serve a receiver while the block runs; yield None where there is no public URL.
 
     Args:
         public_url: where Keevx reaches it.
-        at: HOST:PORT to listen at.
+        address: HOST:PORT to listen on.
+
+    Raises:
+        ConfigurationError: the URL, the secret or the address cannot be used.
     """
     if public_url is None:
         yield None
         return
-    host, _, port = at.rpartition(":")
+    host, _, port = address.rpartition(":")
     if not (host and port.isascii() and port.isdecimal() and int(port) < 65536):
-        raise ConfigurationError(f"--listen {at!r} is not of the form HOST:PORT")
-    receiver = receiver_of(public_url)
+        raise ConfigurationError(f"--listen must be HOST:PORT (got {address!r})")
+    receiver = make_receiver(public_url)
     async with receiver.serving(host.strip("[]"), int(port)):
         yield receiver
 
 
-def receiver_of(public_url: str) -> CallbackReceiver:
-    """Return a receiver with the secret of the environment.
+def make_receiver(public_url: str) -> CallbackReceiver:
+    """Return a receiver with the secret from the environment.
 
     Raises:
-        ConfigurationError: there is none, or it is too short.
+        ConfigurationError: the secret is missing or too short, or the URL is invalid.
     """
     try:
         return CallbackReceiver(public_url, secret=os.environ.get(SECRET, ""))
@@ -88,48 +101,49 @@ def receiver_of(public_url: str) -> CallbackReceiver:
         raise ConfigurationError(f"{error}; the secret is read from {SECRET}") from None
 
 
-class Teller:
+class TaskPrinter:
     """Prints each task once, when Keevx confirms that it has ended.
 
     Args:
-        keevx: asked about it.
-        console: where to.
-        as_json: whether as JSON.
+        keevx: the client that asks.
+        console: where to print.
+        as_json: print JSON.
     """
 
     def __init__(self, keevx: Keevx, console: Console, as_json: bool) -> None:
         self._keevx = keevx
         self._console = console
         self._as_json = as_json
-        self._told: OrderedDict[str, None] = OrderedDict()
+        self._printed: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, key: str, task_id: str) -> None:
-        """Take one genuine callback."""
-        if task_id in self._told:
+        """Handle a genuine callback.
+
+        A second one for the same task does nothing, while the first is handled and afterwards. If
+        the task could not be confirmed, the next one is handled again.
+
+        Args:
+            key: of the task's create.
+            task_id: as the callback has it.
+        """
+        if task_id in self._printed:
             return
-        self._told[task_id] = None
+        self._printed[task_id] = None
         task = None
         try:
-            task = await self._ended(task_id)
+            for delay in (0.0, *RETRY_DELAYS):
+                await asyncio.sleep(delay)
+                status = await self._keevx.status(task_id)
+                if status.done:
+                    task = status
+                    break
+        except NotFoundError:
+            return
         finally:
             if task is None:
-                self._told.pop(task_id, None)  # it may be told again
+                self._printed.pop(task_id, None)
         if task is not None:
-            self._console.print(_json(key, task) if self._as_json else task_line(task))
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
-
-    async def _ended(self, task_id: str) -> Task | None:
-        for pause in (*PAUSES, None):
-            try:
-                task = await self._keevx.status(task_id)
-            except NotFoundError:
-                return None
-            if task.done or pause is None:
-                return task if task.done else None
-            await asyncio.sleep(pause)
-        return None
-
-
-def _json(key: str, task: Task) -> str:
-    return json_module.dumps({"key": key, **attrs.asdict(task)})
+            text = json_module.dumps({"key": key, **attrs.asdict(task)})
+            self._console.print(text if self._as_json else task_line(task))
+        if len(self._printed) > MAX_REMEMBERED:
+            self._printed.popitem(last=False)

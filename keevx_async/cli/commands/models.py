@@ -3,81 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, cast
+from typing import cast
 
 import attrs
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
 
-from ..input.estimate import print_estimate
-from ..input.prompts import Prompts, problems, told
-from ..input.sources import Form, opened
-from ..output.console import printable
-from ..output.printer import Json, Place, Printer, print_error
-from ..output.report import OK, USAGE
+from ..input.estimate import estimate_prompts
+from ..input.prompts import Prompts, find_problems, problem_lines
+from ..input.sources import open_source
+from ..options import InputFormat, Json, PromptFile
+from ..output.console import OK, USAGE, print_error, printable
+from ..output.printer import Printer
 
-_NAMES = tuple(one.name for one in attrs.fields(ModelRules))
+_RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(
-    file: Annotated[
-        Place, Parameter(help="Prompts: JSON lines, or CSV with a header; - for standard input.")
-    ],
-    /,
-    *,
-    format: Annotated[
-        Form | None, Parameter(help="Of the prompts; by default as they look.")
-    ] = None,
-    json: Json = False,
-) -> int:
-    """Check a file of prompts, and count what it would make. Sends nothing."""
-    teller = Printer(json)
-    with opened(file, format) as source:
-        _, wrong = problems(source)
-        if wrong:
+def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
+    """Check a file of prompts and print an estimate. Sends nothing.
+
+    The problems are the result, so they go to standard output, and the exit code is 2.
+
+    Raises:
+        ConfigurationError: standard input is a terminal, or cannot be copied.
+    """
+    printer = Printer(json)
+    with open_source(file, format) as source:
+        _, problems = find_problems(source)
+        if problems:
             if json:
-                for problem in wrong:
-                    teller.print(attrs.asdict(problem))
+                for problem in problems:
+                    printer.print(attrs.asdict(problem))
             else:
-                teller.print({}, *told(wrong))
-            print_error(f"fix what is named in {source.name}, and check again")
+                printer.print({}, *problem_lines(problems))
+            print_error(f"fix {source.name} and check again")
             return USAGE
-        asyncio.run(print_estimate(Prompts(source), None)).tell(source.name, as_json=json)
+        estimate = asyncio.run(estimate_prompts(Prompts(source), None))
+        estimate.print(source.name, as_json=json)
     return OK
 
 
 def models(*, json: Json = False) -> int:
-    """Show what each model takes: a table, or tab-separated when piped."""
+    """List what each model accepts; tab-separated when piped.
+
+    On a terminal there is a column for each model, so that 80 columns hold the table. Piped, and
+    as JSON, there is a line for each model.
+    """
     console = Console(highlight=False, markup=False, emoji=False)
     if json:
         for model, rules in MODELS.items():
             Printer(True).print({"model": model, **attrs.asdict(rules)})
     elif console.is_terminal:
-        console.print(_table())
+        table = Table("model", *MODELS, show_lines=False)
+        for name, *row in zip(_RULES, *map(_format_rules, MODELS.values()), strict=True):
+            table.add_row(name.replace("_", " "), *row)
+        console.print(table)
     else:
-        for row in [("model", *_NAMES), *((model, *_cells(MODELS[model])) for model in MODELS)]:
-            print(*row, sep="\t", flush=True)
+        print("model", *_RULES, sep="\t")
+        for model, rules in MODELS.items():
+            print(model, *_format_rules(rules), sep="\t", flush=True)
     return OK
 
 
-def _table() -> Table:
-    """Return a row for each rule and a column for each model, so that 80 columns hold it."""
-    table = Table("model", *MODELS, show_lines=False)
-    columns = map(_cells, MODELS.values())
-    for name, *cells in zip(_NAMES, *columns, strict=True):
-        table.add_row(name.replace("_", " "), *cells)
-    return table
-
-
-def _cells(rules: ModelRules) -> list[str]:
-    return [_cell(getattr(rules, name)) for name in _NAMES]
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(str, cast(tuple[object, ...], value)))
-    return printable(_WORDS.get(str(value), str(value)))
+def _format_rules(rules: ModelRules) -> list[str]:
+    """Return the value of each rule: a list with commas, a flag as yes or no."""
+    texts: list[str] = []
+    for name in _RULES:
+        value: object = getattr(rules, name)
+        if isinstance(value, tuple):
+            texts.append(", ".join(map(str, cast(tuple[object, ...], value))))
+        else:
+            texts.append(printable(_WORDS.get(str(value), str(value))))
+    return texts

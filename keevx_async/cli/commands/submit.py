@@ -1,11 +1,11 @@
-"""``keevx submit``: one paid create, its options derived from the request of its kind."""
+"""``keevx submit``: one paid create. Its options are the fields of the request of its kind."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
@@ -21,32 +21,35 @@ from keevx_async.models.outcomes import Outcome
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 
-from ..input.prompts import describe_fault, with_paths
+from ..input.prompts import file_problem, with_paths
 from ..input.sources import working_folder
-from ..output.printer import FLAG, Download, Json, Place, Printer, keep_ids, print_error
-from ..output.report import ERRORS, OK, UNCERTAIN
+from ..options import FLAG, Download, Json, PathOption
+from ..output.console import OK, UNCERTAIN, print_error
+from ..output.printer import Printer, save_task_ids
 from ..registry import HELP
-from ..signals import AT_ONCE, STOPPING, stoppable
-from .tasks import DEFAULT_WAIT, wait_and_fetch
+from ..signals import print_stopping, stoppable
+from .tasks import INTERACTIVE_RETRY, wait_and_fetch
 
-Key = Annotated[str | None, Parameter(help="Names this create in the journal.")]
+Key = Annotated[str | None, Parameter(help="Key of this create in the journal.")]
 Record = Annotated[
-    Place | None,
-    Parameter(help="Record: the same command again pays nothing, and prints the same ids."),
+    PathOption | None,
+    Parameter(
+        help="Journal file; the same command again then pays nothing and prints the same ids."
+    ),
 ]
-Wait = Annotated[bool, FLAG, Parameter(help="Wait until the results are made.")]
+Wait = Annotated[bool, FLAG, Parameter(help="Wait for the results.")]
 
-WORDS = {
+HELP_WORDS = {
     "``pathlib.Path``": "local file",
     "``MODELS``": "keevx models",
     ", or an earlier task that made one": "",
     "URLs, local paths or earlier tasks": "URLs or local files",
 }
-"""What a request's docstring says to who writes Python, and what a command line says."""
+"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
 
 
-def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
-    """Return the command that makes a create of a kind."""
+def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
+    """Return the command that submits a request of a kind."""
 
     async def submit(
         *,
@@ -57,123 +60,117 @@ def _submitting(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         json: Json = False,
         **fields: Any,
     ) -> int:
-        request, teller = _request(kind, fields), Printer(json)
+        request, printer = _parse_request(kind, fields), Printer(json)
 
         async def work() -> int:
-            async with Keevx(journal=journal, retry=DEFAULT_WAIT) as keevx:
+            async with Keevx(journal=journal, retry=INTERACTIVE_RETRY) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
-                ids = await _create(fan, teller, journal)
-                if not (ids and (wait or download)):
-                    return OK if ids else UNCERTAIN
-                return await wait_and_fetch(keevx, ids, teller, download)
+                ids = await _submit(fan, printer, journal)
+                if not ids:
+                    return UNCERTAIN
+                if not (wait or download):
+                    return OK
+                return await wait_and_fetch(keevx, ids, printer, download)
 
-        return await stoppable(
-            work(), lambda times: ERRORS.print(STOPPING if times == 1 else AT_ONCE)
-        )
+        return await stoppable(work(), print_stopping)
 
-    cast(Any, submit).__signature__ = _signature(kind, submit)
+    # What cyclopts reads: the fields of the request, then the command's own options.
+    own = inspect.signature(submit, eval_str=True).parameters.values()
+    cast(Any, submit).__signature__ = inspect.Signature(
+        [*_field_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
+    )
     return submit
 
 
-async def _create(fan: FanOut[Request], teller: Printer, journal: Path | None) -> list[str]:
-    """Make the create, and tell what came of it, also when interrupted; return its ids."""
+def _parse_request(kind: type[Request], fields: dict[str, Any]) -> Request:
+    """Return the request that options describe; a source that is not a URL is a local file.
+
+    Raises:
+        ConfigurationError: with everything that is wrong, each by its option.
+    """
+    try:
+        request = kind.from_dict(with_paths(kind, fields, working_folder()))
+    except InvalidRequest as error:
+        problems = [f"--{v.field.replace('_', '-')}: {v.message}" for v in error.violations]
+        raise ConfigurationError("; ".join(problems)) from None
+    problems = [
+        problem
+        for path in request.local_files()
+        if (problem := file_problem(path, kind.kind)) is not None
+    ]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    return request
+
+
+async def _submit(fan: FanOut[Request], printer: Printer, journal: Path | None) -> list[str]:
+    """Send the create and print its outcome; return its task ids, none if it is uncertain.
+
+    On cancel, what is known by then is printed, for it may have been paid.
+    """
     try:
         (outcome,) = [outcome async for outcome in fan]
     except asyncio.CancelledError:
         for outcome in fan.outcomes:
-            with suppress(OSError):  # the ids were saved, and the interruption goes on
-                _tell(outcome, teller, journal)
+            with suppress(OSError):  # the ids were saved, and the cancellation goes on
+                _print_outcome(outcome, printer, journal)
         raise
-    _tell(outcome, teller, journal)
+    _print_outcome(outcome, printer, journal)
     if outcome.error is not None and not isinstance(outcome.error, SubmissionUncertain):
         raise outcome.error
     return list(outcome.task_ids)
 
 
-def _tell(outcome: Outcome[Request], teller: Printer, journal: Path | None) -> None:
-    ids = outcome.task_ids
-    if isinstance(outcome.error, SubmissionUncertain):
-        _uncertain(outcome.error, journal)
+def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | None) -> None:
+    error, ids = outcome.error, outcome.task_ids
+    if isinstance(error, SubmissionUncertain):
+        print_error(error)
+        if journal is not None:
+            print_error(
+                "once you know, record it with: "
+                f"keevx journal {journal} --settle {error.key}=ID (or =none)"
+            )
     if not ids:
         return
     try:
-        teller.print({"key": outcome.key, "task_ids": ids}, *ids)
+        printer.print({"key": outcome.key, "task_ids": ids}, *ids)
     except OSError:
-        keep_ids(ids)
+        save_task_ids(ids)
         raise
 
 
-def _uncertain(error: SubmissionUncertain, journal: Path | None) -> None:
-    print_error(error)
-    if journal is not None:
-        print_error(f"when you know: keevx journal {journal} --settle {error.key}=ID (or =none)")
-
-
-def _request(kind: type[Request], given: dict[str, Any]) -> Request:
-    """Return the request that options make; a source that is no URL is a local file."""
-    try:
-        request = kind.from_dict(with_paths(kind, given, working_folder()))
-    except InvalidRequest as error:
-        faults = [f"--{one.field.replace('_', '-')}: {one.message}" for one in error.violations]
-        raise ConfigurationError("; ".join(faults)) from None
-    missing = [
-        fault for path in request.local_files() if (fault := describe_fault(path, kind.kind))
-    ]
-    if missing:
-        raise ConfigurationError("; ".join(missing))
-    return request
-
-
-def _options(kind: type[Request]) -> list[inspect.Parameter]:
-    """Return an option for each field of a kind's request, with the help its docstring gives."""
-    types, helps = get_type_hints(kind), _helps(inspect.getdoc(kind) or "")
-    return [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if one.default is attrs.NOTHING else one.default,
-            annotation=Annotated[types[one.name], _said(helps.get(one.name), one.default)],
+def _field_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
+    """Yield an option for each field of a kind's request, with the help from its docstring."""
+    types = get_type_hints(kind)
+    docstring = inspect.getdoc(kind) or ""
+    helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
+    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
+        help_text = helps.get(field.name, "")
+        # A literal stays as it is; a sentence begins with a capital.
+        if help_text and not help_text.startswith("`"):
+            help_text = help_text[0].upper() + help_text[1:]
+        for phrase, replacement in HELP_WORDS.items():
+            help_text = help_text.replace(phrase, replacement)
+        option = Parameter(
+            help=" ".join(help_text.replace("``", "").split()),
+            negative=None if field.default is True else "",  # --no-NAME, where it is on
+            show_default=bool(field.default),
+            consume_multiple=True,
         )
-        for one in attrs.fields(cast(Any, kind))  # Request itself is none of attrs
-    ]
-
-
-def _said(said: str | None, default: object) -> Parameter:
-    switch_off = None if default is True else ""  # --no-NAME, where it is on
-    return Parameter(
-        help=said, negative=switch_off, show_default=bool(default), consume_multiple=True
-    )
-
-
-def _said_of(kind: type[Request]) -> str:
-    """Return the first words of a request's docstring."""
-    return (inspect.getdoc(kind) or "").partition(",")[0] + "."
-
-
-def _helps(docstring: str) -> dict[str, str]:
-    """Return what a docstring's Args say, by name, in a command line's words."""
-    found = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE)
-    return {name: " ".join(_in_words(said).split()) for name, said in found}
-
-
-def _in_words(said: str) -> str:
-    for code, word in WORDS.items():
-        said = said.replace(code, word)
-    return said.replace("``", "")
-
-
-def _signature(kind: type[Request], command: Callable[..., object]) -> inspect.Signature:
-    """Return what the command line reads: the request's fields, then the command's own."""
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    return inspect.Signature(
-        [*_options(kind), *(one for one in own if one.kind != one.VAR_KEYWORD)]
-    )
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
+            annotation=Annotated[types[field.name], option],
+        )
 
 
 submit = App(name="submit", help=HELP["submit:submit"])
 for _kind in REQUESTS.values():
     if _kind.kind == ImageToVideo.kind:
-        submit.default(_submitting(_kind))
+        submit.default(_make_command(_kind))
     _name = _kind.kind.name
-    submit.command(_submitting(_kind), name=_name, help=_said_of(_kind))
-    submit.command(_submitting(_kind), name=_name.replace("_", "-"), show=False)
+    # The first words of the request's docstring.
+    _summary = (inspect.getdoc(_kind) or "").partition(",")[0].partition(".")[0] + "."
+    submit.command(_make_command(_kind), name=_name, help=_summary)
+    submit.command(_make_command(_kind), name=_name.replace("_", "-"), show=False)

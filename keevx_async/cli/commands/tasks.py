@@ -1,4 +1,4 @@
-"""Commands about tasks and files that are there: each asks Keevx, tells, and ends."""
+"""Commands about existing tasks and files: status, wait, download, upload."""
 
 from __future__ import annotations
 
@@ -18,41 +18,43 @@ from keevx_async.settings import NOT_GIVEN, RetryPolicy
 from keevx_async.transfer.addresses import is_url
 from keevx_async.transfer.paths import target_path
 
-from ..output.printer import FLAG, Download, Json, Place, Printer, each, seconds
-from ..output.report import OK
+from ..options import FLAG, Download, Json, PathOption, check_seconds
+from ..output.console import OK
+from ..output.printer import Printer, run_each
 
-DEFAULT_WAIT = RetryPolicy(attempts=4)
-"""A person waits: a host that cannot be reached is told of after seconds, not minutes."""
+INTERACTIVE_RETRY = RetryPolicy(attempts=4)
+"""A person waits: a host that cannot be reached is reported after seconds, not minutes."""
 
 
-def resolve_kind(_: object, name: str | None) -> None:
-    """Refuse what is no kind of job."""
+def check_kind(_: object, name: str | None) -> None:
+    """Check that an option names a kind of job; cyclopts calls it with the value.
+
+    Raises:
+        ValueError: with the kinds that exist.
+    """
     if name is not None and name not in REQUESTS:
-        raise ValueError(f"there is {', '.join(REQUESTS)}")
+        raise ValueError(f"Must be one of {', '.join(REQUESTS)}.")
 
 
 Kind = Annotated[
     str | None,
     Parameter(
-        help=f"Of the tasks: {', '.join(REQUESTS)}; by default as the ids begin.",
-        validator=resolve_kind,
+        help=f"Kind of the tasks ({', '.join(REQUESTS)}); detected from the ids by default.",
+        validator=check_kind,
     ),
 ]
-TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as submit printed them.")]
-Timeout = Annotated[
-    float | None,
-    Parameter(
-        help="Seconds to wait at most; by default as long as their kind may need.",
-        validator=seconds,
-    ),
-]
+TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as printed by submit.")]
 
 
 async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
-    """Ask about tasks, once."""
-    teller = Printer(json)
-    async with Keevx(retry=DEFAULT_WAIT) as keevx:
-        return await each(ids, partial(keevx.status, kind=kind), teller.task)
+    """Print the current status of tasks.
+
+    Each is queried once; one that cannot be is an error of its own. The exit code is 1 if any
+    task has failed.
+    """
+    printer = Printer(json)
+    async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
+        return await run_each(ids, partial(keevx.status, kind=kind), printer.print_task)
 
 
 async def wait(
@@ -60,34 +62,55 @@ async def wait(
     /,
     *,
     kind: Kind = None,
-    timeout: Timeout = None,
+    timeout: Annotated[
+        float | None,
+        Parameter(
+            help="Maximum number of seconds to wait; by default as long as the kind may take.",
+            validator=check_seconds,
+        ),
+    ] = None,
     download: Download = None,
     json: Json = False,
 ) -> int:
-    """Wait until tasks have ended, and tell of each when it has."""
-    async with Keevx(retry=DEFAULT_WAIT) as keevx:
-        try:  # a wrong key or host is told of at once, which a wait sits out
+    """Wait for tasks, and print each one when it ends.
+
+    To stop waiting stops no task: wait for the same ids again.
+    """
+    async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
+        # A wait survives an outage, so it would also survive a wrong key or host. One query first
+        # reports those at once. Any answer of Keevx about the task is left to the wait: a task
+        # that was just created may not be found yet.
+        try:
             await keevx.status(ids[0], kind=kind)
         except AuthenticationError:
             raise
         except APIError:
-            pass  # it may pass, as where the task is new: the wait knows
+            pass
         return await wait_and_fetch(keevx, ids, Printer(json), download, timeout, kind)
 
 
 async def wait_and_fetch(
     keevx: Keevx,
     task_ids: list[str],
-    teller: Printer,
+    printer: Printer,
     download: Path | None,
     timeout: float | None = None,
     kind: str | None = None,
 ) -> int:
-    """Wait for tasks, bring their results home, tell each when it is; return the exit code."""
-    limit = NOT_GIVEN if timeout is None else timeout
+    """Wait for tasks, download their results, and print each as it ends; return the exit code.
+
+    Args:
+        keevx: an open client.
+        task_ids: the tasks; each is waited for once.
+        printer: where they are printed.
+        download: the folder for the results; None to download nothing.
+        timeout: seconds; None for as long as the kind may take.
+        kind: of the tasks; None to detect it.
+    """
 
     async def follow(task_id: str) -> tuple[Task, Path | None]:
         try:
+            limit = NOT_GIVEN if timeout is None else timeout
             task = await keevx.wait(task_id, timeout=limit, kind=kind)
         except TaskFailed as failed:
             if failed.task.lacks_result:
@@ -95,39 +118,55 @@ async def wait_and_fetch(
             return failed.task, None
         if download is None:
             return task, None
-        return task, await keevx.download(task, in_folder(download), overwrite=True)
+        return task, await keevx.download(task, as_folder(download), overwrite=True)
 
-    return await each(task_ids, follow, lambda ended: teller.task(*ended), in_order=False)
+    return await run_each(
+        task_ids, follow, lambda ended: printer.print_task(*ended), in_order=False
+    )
 
 
 async def download(
     what: Annotated[list[str], Parameter(name="ID|URL", help="Task ids, or URLs of results.")],
     /,
     *,
-    out: Annotated[Place, Parameter(help="Folder for the results; made if need be.")] = Path(
-        "videos"
-    ),
+    out: Annotated[
+        PathOption, Parameter(help="Folder for the results; created if missing.")
+    ] = Path("videos"),
     kind: Kind = None,
-    overwrite: Annotated[bool, FLAG, Parameter(help="Replace files that are there.")] = False,
+    overwrite: Annotated[bool, FLAG, Parameter(help="Replace existing files.")] = False,
     json: Json = False,
 ) -> int:
-    """Download the results of tasks that have succeeded."""
-    teller = Printer(json)
+    """Download the results of tasks that have succeeded.
 
-    async def bring(one: str) -> tuple[str, Path]:
-        result = one if is_url(one) else _ended(await keevx.status(one, kind=kind))
-        target = target_path(result, in_folder(out))
+    A task that has not ended, or has failed, is an error, and so is a file that exists, without
+    ``--overwrite``. The others are downloaded all the same.
+    """
+    printer = Printer(json)
+
+    async def fetch(source: str) -> tuple[str, Path]:
+        result: str | Task = source
+        if not is_url(source):
+            result = task = await keevx.status(source, kind=kind)
+            if task.done and not task.succeeded:
+                raise TaskFailed(task)
+            if not task.done:
+                raise DownloadError(
+                    f"task {task.task_id} has no result yet ({task.status}); "
+                    f"wait for it with: keevx wait {task.task_id} --download FOLDER"
+                )
+        target = target_path(result, as_folder(out))
         if not overwrite and await asyncio.to_thread(os.path.exists, target):
-            raise DownloadError(f"{target} is there already; --overwrite replaces it")
-        return one, await keevx.download(result, in_folder(out), overwrite=overwrite)
+            raise DownloadError(f"{target} already exists; pass --overwrite to replace it")
+        return source, await keevx.download(result, as_folder(out), overwrite=overwrite)
 
-    def tell(brought: tuple[str, Path]) -> int:
-        one, path = brought
-        teller.print({"url" if is_url(one) else "task_id": one, "path": path}, str(path))
+    def show(downloaded: tuple[str, Path]) -> int:
+        source, path = downloaded
+        field = "url" if is_url(source) else "task_id"
+        printer.print({field: source, "path": path}, str(path))
         return OK
 
-    async with Keevx(retry=DEFAULT_WAIT) as keevx:
-        return await each(what, bring, tell)
+    async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
+        return await run_each(what, fetch, show)
 
 
 async def upload(
@@ -138,32 +177,28 @@ async def upload(
     *,
     json: Json = False,
 ) -> int:
-    """Upload images, and print their URLs in the order given."""
-    teller = Printer(json)
+    """Upload images, and print their URLs in the same order.
 
-    async def bring(file: str) -> tuple[str, str]:
+    Uploads cost nothing. A file that cannot be uploaded is an error, and the others are uploaded
+    all the same.
+    """
+    printer = Printer(json)
+
+    async def send(file: str) -> tuple[str, str]:
         return file, await keevx.upload(file)
 
-    def tell(brought: tuple[str, str]) -> int:
-        file, url = brought
-        teller.print({"file": file, "url": url}, url)
+    def show(uploaded: tuple[str, str]) -> int:
+        file, url = uploaded
+        printer.print({"file": file, "url": url}, url)
         return OK
 
-    async with Keevx(retry=DEFAULT_WAIT) as keevx:
-        return await each(files, bring, tell)
+    async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
+        return await run_each(files, send, show)
 
 
-def in_folder(folder: Path) -> str:
-    """Return folder so that it is read as one, whatever its name: ``run.2026`` too."""
-    return f"{folder}/"
+def as_folder(path: Path) -> str:
+    """Return a path in the form that always means a folder, even if its name is ``run.2026``.
 
-
-def _ended(task: Task) -> Task:
-    if task.succeeded:
-        return task
-    if task.done:
-        raise TaskFailed(task)
-    raise DownloadError(
-        f"task {task.task_id} has no result yet, it is {task.status}; "
-        f"keevx wait {task.task_id} --download FOLDER waits for it"
-    )
+    Without the slash at its end, a name with a suffix would be a file's.
+    """
+    return f"{path}/"

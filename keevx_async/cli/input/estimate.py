@@ -1,10 +1,9 @@
-"""``--dry-run``: what a file would make, beyond what a journal knows of."""
+"""``--dry-run`` and ``keevx check``: what a file would make, beyond what a journal already has."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -20,106 +19,125 @@ from keevx_async.models.request import Request
 from .prompts import Prompts
 
 Group = tuple[str, tuple[Any, ...]]
-"""A kind, and the values of the fields that how long it takes depends on, as what it costs may."""
+"""A kind, and the values of the fields that its duration, and perhaps its price, depend on."""
 
 
-async def print_estimate(prompts: Prompts, journal: Journal | None) -> Estimate:
-    """Count what would be made; ask for keys as a run does, and write nothing."""
+async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimate:
+    """Count what a run of prompts would make.
+
+    Keys are looked up as a run looks them up, and nothing is written or sent. An item is not
+    counted among the requests if the journal has its task ids, or if its create is uncertain and
+    the journal does not resubmit those.
+
+    Args:
+        prompts: read to their end.
+        journal: opened and closed here; None where there is none yet.
+    """
     estimate = Estimate()
     async with journal or nullcontext():
         for request in prompts:
-            key = prompts.ended(request).key
-            state = await _state(request, key, journal) if journal is not None else None
-            estimate.add(request, state)
+            key = prompts.take_job(request).key
+            state = None
+            if journal is not None:
+                claim = await journal.claim(request.kind.name, canonical_body(request), key)
+                # Claims without a key stay held: the next equal request must get another key.
+                if key is not None:
+                    await journal.release(claim.key, made=False)
+                state = claim.entry.state if claim.entry else None
+                if state is State.UNCERTAIN and journal.resubmits:
+                    state = None
+            estimate.add(request, state if state in (State.SUBMITTED, State.UNCERTAIN) else None)
     return estimate
 
 
-async def _state(request: Request, key: str | None, journal: Journal) -> State | None:
-    """Return the state that keeps a request from being made; None where it would be."""
-    claim = await journal.claim(request.kind.name, canonical_body(request), key)
-    if key is not None:  # only equal requests without one must be held, to be told apart
-        await journal.release(claim.key, made=False)
-    state = claim.entry.state if claim.entry else None
-    kept = state is State.SUBMITTED or (state is State.UNCERTAIN and not journal.resubmits)
-    return state if kept else None
-
-
 class Estimate:
-    """Counts requests and what they would make, by kind and settings."""
+    """Counts requests and their results, by kind and settings.
+
+    Attributes:
+        requests: creates that would be sent, by group.
+        results: videos or images they would make, by group.
+        recorded: items that would not be sent, by the state in which the journal has them.
+    """
 
     def __init__(self) -> None:
         self.requests: Counter[Group] = Counter()
         self.results: Counter[Group] = Counter()
-        self.kept: Counter[State] = Counter()
+        self.recorded: Counter[State] = Counter()
 
-    def add(self, request: Request, kept: State | None) -> None:
-        """Count a request, or what keeps it from being made."""
-        if kept is not None:
-            self.kept[kept] += 1
+    def add(self, request: Request, recorded: State | None) -> None:
+        """Count an item.
+
+        Args:
+            request: of the item.
+            recorded: the state that keeps it from being sent; None if it would be sent.
+        """
+        if recorded is not None:
+            self.recorded[recorded] += 1
             return
         settings = tuple(getattr(request, name) for name in request.duration_fields)
         group = (request.kind.name, settings)
         self.requests[group] += 1
         self.results[group] += request.count
 
-    def tell(self, name: str, *, as_json: bool) -> None:
-        """Print what was counted."""
-        if as_json:
-            print(json.dumps(self._plan()))
-            return
-        console = Console(highlight=False, markup=False, soft_wrap=True)
-        if self.requests:
-            console.print(self._table())
-        made = (_several(count, what) for what, count in self._made().items() if count)
-        counted = ", ".join([_several(self.requests.total(), "request"), *made])
-        console.print(f"{name}: {counted}; nothing was sent")
-        for state, count in self.kept.items():
-            console.print(f"not counted, for the journal knows of them: {count:,} {state}")
+    def to_json(self) -> dict[str, object]:
+        """Return the counts as a JSON object: the totals, then ``groups``.
 
-    def _made(self) -> dict[str, int]:
-        """Return how many would be made of each thing that is made."""
-        made = dict.fromkeys(map(_made_of, REQUESTS), 0)
-        for (kind, _), count in self.results.items():
-            made[_made_of(kind)] += count
-        return made
-
-    def _plan(self) -> dict[str, object]:
+        Its ``event`` is ``plan``.
+        """
         groups = [
             {"kind": kind, **dict(zip(REQUESTS[kind].duration_fields, settings, strict=True))}
-            | {"requests": count, f"{_made_of(kind)}s": self.results[kind, settings]}
+            | {"requests": count, f"{_result_noun(kind)}s": self.results[kind, settings]}
             for (kind, settings), count in sorted(self.requests.items())
         ]
-        sums = {"requests": self.requests.total()}
-        sums |= {f"{what}s": count for what, count in self._made().items()}
-        kept = {state.value: self.kept[state] for state in (State.SUBMITTED, State.UNCERTAIN)}
-        return {"event": "plan", **sums, **kept, "groups": groups}
+        totals = {"requests": self.requests.total()}
+        totals |= {f"{noun}s": count for noun, count in self._results_by_noun().items()}
+        recorded = {
+            state.value: self.recorded[state] for state in (State.SUBMITTED, State.UNCERTAIN)
+        }
+        return {"event": "plan", **totals, **recorded, "groups": groups}
 
-    def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        table.add_column("kind")
-        table.add_column("settings")
+    def print(self, name: str, *, as_json: bool) -> None:
+        """Print the counts to standard output: a table and the totals, or one JSON object.
+
+        Args:
+            name: the input's name.
+            as_json: print JSON.
+        """
+        if as_json:
+            print(json.dumps(self.to_json()))
+            return
+        console = Console(highlight=False, markup=False, soft_wrap=True)
+        table = Table("kind", "settings", box=None, padding=(0, 2, 0, 0), header_style="bold")
         for heading in ("requests", "results"):
             table.add_column(heading, justify="right")
         for group, count in sorted(self.requests.items()):
-            kind, settings = group
-            said = " ".join(_said(REQUESTS[kind].duration_fields, settings))
-            table.add_row(kind, said, f"{count:,}", f"{self.results[group]:,}")
-        return table
+            kind, values = group
+            words: list[str] = []
+            for field, value in zip(REQUESTS[kind].duration_fields, values, strict=True):
+                if not isinstance(value, bool):
+                    words.append(f"{value} s" if field == "duration" else str(value))
+                elif value:  # a switch is shown by its name, where it is on
+                    words.append(field)
+            table.add_row(kind, " ".join(words), f"{count:,}", f"{self.results[group]:,}")
+        if self.requests:
+            console.print(table)
+        totals = [_plural(self.requests.total(), "request")]
+        totals += [_plural(count, noun) for noun, count in self._results_by_noun().items() if count]
+        console.print(f"{name}: {', '.join(totals)}; nothing was sent")
+        for state, count in self.recorded.items():
+            console.print(f"not counted, because the journal has them: {count:,} {state}")
+
+    def _results_by_noun(self) -> dict[str, int]:
+        totals = dict.fromkeys(map(_result_noun, REQUESTS), 0)
+        for (kind, _), count in self.results.items():
+            totals[_result_noun(kind)] += count
+        return totals
 
 
-def _said(names: Iterable[str], settings: Iterable[object]) -> Iterator[str]:
-    """Yield settings as a person reads them: a switch by its name, where it is on."""
-    for name, value in zip(names, settings, strict=True):
-        if not isinstance(value, bool):
-            yield f"{value} s" if name == "duration" else str(value)
-        elif value:
-            yield name
-
-
-def _made_of(kind: str) -> str:
-    """Return what a kind makes, in a word: a video, an image."""
+def _result_noun(kind: str) -> str:
+    """Return what a kind makes: ``video`` or ``image``."""
     return REQUESTS[kind].kind.results[0].removesuffix("_url")
 
 
-def _several(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
-"""Forms of prompt files: JSON and CSV, read record by record, each with the line it begins on.
+"""Reads JSON and CSV record by record, each with the number of the line it begins on.
 
-The readers are pure: they take text and return rows. ``sources`` opens files.
+The readers are pure: they take text and yield rows. ``sources`` opens the files.
 """
 
 from __future__ import annotations
@@ -25,18 +25,25 @@ NOT_TEXT = 'is not UTF-8 text; save the file as UTF-8 (in Excel: "CSV UTF-8")'
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\r\n])"?[\s,;]*', re.IGNORECASE)
 _COMPUTED_ERROR = re.compile(r"#[A-Z0-9/À-Þ]+[!?]|#N/A|#NV|#{3,}")
-"""What a spreadsheet writes where a formula failed (``- a dog`` is one), or a column is narrow."""
+"""What a spreadsheet saves for a formula that failed (``- a dog`` is one) or a narrow column."""
 _INVISIBLE = "\ufeff\u200b"
-_CSV_FAULTS = {
+_CSV_ERRORS = {
     "unexpected end of data": "a quoted cell is not closed; a quotation mark is missing",
     "expected after": 'a quotation mark inside a quoted cell must be doubled: ""',
-    "field limit": "a cell is far too long; perhaps a quotation mark is missing",
+    "field limit": "a cell is far too long; a quotation mark may be missing",
 }
 _NOT_BLANK = re.compile(r"\S")
 
 
 class BadLine(Exception):
-    """A line that is no request; says why."""
+    """A line that is not a request.
+
+    Readers yield it in place of a row, so that one bad line does not hide the next.
+
+    Attributes:
+        line: its number, from 1.
+        messages: what is wrong with it, one message for each problem.
+    """
 
     def __init__(self, line: int, messages: tuple[str, ...]) -> None:
         super().__init__(line, messages)
@@ -48,10 +55,13 @@ Row = tuple[int, dict[str, Any] | BadLine]
 
 
 def is_json(file: IO[str]) -> bool:
-    """Tell JSON by its first letter: no header of ours begins with a bracket."""
-    begins = file.read(4096).lstrip().startswith(("{", "["))
+    """Return whether a text is JSON, by its first character: no CSV header begins with a bracket.
+
+    The file is at its beginning before and after.
+    """
+    has_bracket = file.read(4096).lstrip().startswith(("{", "["))
     file.seek(0)
-    return begins
+    return has_bracket
 
 
 def read_json(file: IO[str]) -> Iterator[Row]:
@@ -63,25 +73,25 @@ def read_json(file: IO[str]) -> Iterator[Row]:
     3. Anything else: JSON lines, an object a line. A bad line leaves the others alone.
 
     Args:
-        file: at its beginning; can be read twice.
+        file: at its beginning, and seekable.
     """
     first = next((line for text in file if (line := text.strip())), "")
     file.seek(0)
     if first.startswith("[") or first == "{":
-        yield from _json_values(file.read())
+        yield from _read_json_values(file.read())
         return
     for number, text in enumerate(file, 1):
         if stripped := text.strip():
             try:
                 yield number, _object(number, json.loads(_valid(stripped)))
             except (ValueError, RecursionError) as error:
-                yield number, BadLine(number, (_json_fault(error),))
+                yield number, BadLine(number, (_json_error(error),))
 
 
-def _json_values(text: str) -> Iterator[Row]:
-    """Yield the elements of an array, or objects one after the other; stop at a fault.
+def _read_json_values(text: str) -> Iterator[Row]:
+    """Yield the elements of an array, or objects one after the other; stop at an error.
 
-    What follows a fault in the syntax cannot be told from what belongs to it.
+    After a syntax error there is no telling where the next element begins.
     """
     decoder = json.JSONDecoder()
     position = _past_blanks(text, 0)
@@ -93,20 +103,20 @@ def _json_values(text: str) -> Iterator[Row]:
         line += text.count("\n", position, begin)
         if is_array and text.startswith("]", begin):
             if text[begin + 1 :].strip():
-                yield line, BadLine(line, ("has text after the array's end",))
+                yield line, BadLine(line, ("unexpected text after the end of the array",))
             return
         if begin == len(text):
             if is_array:
-                yield line, BadLine(line, ("the array has no end: a ] is missing",))
+                yield line, BadLine(line, ("the array is not closed: a ] is missing",))
             return
         try:
             value, end = decoder.raw_decode(text, begin)
             _valid(text[begin:end])
         except json.JSONDecodeError as error:
-            yield error.lineno, BadLine(error.lineno, (_json_fault(error),))
+            yield error.lineno, BadLine(error.lineno, (_json_error(error),))
             return
         except (ValueError, RecursionError) as error:
-            yield line, BadLine(line, (_json_fault(error),))
+            yield line, BadLine(line, (_json_error(error),))
             return
         yield line, _object(line, value)
         position = _past_blanks(text, end)
@@ -119,24 +129,24 @@ def _json_values(text: str) -> Iterator[Row]:
 
 
 def _past_blanks(text: str, position: int) -> int:
-    found = _NOT_BLANK.search(text, position)
-    return len(text) if found is None else found.start()
+    match = _NOT_BLANK.search(text, position)
+    return len(text) if match is None else match.start()
 
 
 def _object(line: int, value: Any) -> dict[str, Any] | BadLine:
-    return value if isinstance(value, dict) else BadLine(line, ("is no JSON object",))
+    return value if isinstance(value, dict) else BadLine(line, ("must be a JSON object",))
 
 
-def _json_fault(error: Exception) -> str:
+def _json_error(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return NOT_TEXT
     if isinstance(error, json.JSONDecodeError):
-        return f"is no JSON at column {error.colno}: {error.msg}"
-    return "is no JSON"
+        return f"invalid JSON at column {error.colno}: {error.msg}"
+    return "invalid JSON"
 
 
 def _valid(text: str) -> str:
-    """Return text if it was valid in its encoding; bytes that were not came as lone surrogates."""
+    """Return text; raise ``UnicodeError`` if a byte of it was not decoded (a lone surrogate)."""
     if not text.isascii():
         text.encode()
     return text
@@ -145,78 +155,82 @@ def _valid(text: str) -> str:
 def read_csv(lines: Iterable[str]) -> Iterator[Row]:
     """Yield the rows of a table with a header, as spreadsheets save it.
 
-    Which delimiter it has is decided by its header, not guessed from how its text looks:
+    The header decides which delimiter it is, and no statistics of the text:
 
     1. The first line is ``sep=;``, as Excel reads and writes it: the delimiter is what it says.
     2. Otherwise it is the one among comma, semicolon and tab with which the most names of the
        header are fields; of two such, the one that makes more columns; of two such, the first.
 
-    A header's name counts without blanks around it, and in any case of letters. What is empty
-    says nothing: a row of empty cells, a column without a name, cells beyond the header. What
-    is not empty and has no name is an error. A fault of the header is the only one reported,
-    for every row would repeat it.
+    Names in the header may have blanks around them and are matched regardless of case. Empty
+    things are ignored: a row of empty cells, a column without a name, cells beyond the header.
+    A cell that is not empty and has no name is an error. An error in the header is the only one
+    reported, for every row would repeat it.
 
     Args:
         lines: with their ends, as a file opened with ``newline=""`` yields them.
     """
-    ours, first_lines = tee(map(_valid, lines))
+    # An unread copy keeps every line that the others have read since, so it is deleted early.
+    valid_lines, first_lines = tee(map(_valid, lines))
     try:
         separator = _SEPARATOR_LINE.fullmatch(next(first_lines, ""))
     except UnicodeError:
         separator = None
     del first_lines
     if separator:
-        next(ours)
-        yield from _table(ours, separator[1], lines_before=1)
+        next(valid_lines)
+        yield from _read_table(valid_lines, separator[1], lines_before=1)
         return
-    ours, *copies = tee(ours, 1 + len(DELIMITERS))
-    headers = [_header(copy, one) for copy, one in zip(copies, DELIMITERS, strict=True)]
-    del copies  # a copy keeps all that the others have read since
-    known = _fields()
-    scores = [(sum(name in known for name in header), len(header)) for header in headers]
-    yield from _table(ours, DELIMITERS[scores.index(max(scores))], lines_before=0)
+    valid_lines, *copies = tee(valid_lines, 1 + len(DELIMITERS))
+    headers = [_read_header(*pair) for pair in zip(copies, DELIMITERS, strict=True)]
+    del copies
+    fields = _fields()
+    scores = [(sum(name in fields for name in header), len(header)) for header in headers]
+    yield from _read_table(valid_lines, DELIMITERS[scores.index(max(scores))], lines_before=0)
 
 
-def _header(lines: Iterator[str], delimiter: str) -> list[str]:
+def _read_header(lines: Iterator[str], delimiter: str) -> list[str]:
+    """Return the names in the header as this delimiter splits it; none if it cannot."""
     try:
-        for cells in csv.reader(lines, delimiter=delimiter, strict=True):
-            if any(map(str.strip, cells)):
-                return [_name(cell) for cell in cells]
+        for row in csv.reader(lines, delimiter=delimiter, strict=True):
+            if any(map(str.strip, row)):
+                return [_name(cell) for cell in row]
     except (csv.Error, UnicodeError):
         pass
     return []
 
 
-def _table(lines: Iterator[str], delimiter: str, lines_before: int) -> Iterator[Row]:
+def _read_table(lines: Iterator[str], delimiter: str, lines_before: int) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
         begin = lines_before + reader.line_num + 1
         try:
-            cells = [cell.strip() for cell in next(reader)]
+            values = [cell.strip() for cell in next(reader)]
         except StopIteration:
             return
         except UnicodeError:
-            line = lines_before + reader.line_num + 1  # it counts what it was given
+            line = lines_before + reader.line_num + 1  # the line at fault was not counted
             yield line, BadLine(line, (NOT_TEXT,))
             return
         except csv.Error as error:
-            said = next((how for what, how in _CSV_FAULTS.items() if what in str(error)), error)
-            yield begin, BadLine(begin, (f"is no CSV: {said}",))
+            message = next(
+                (text for part, text in _CSV_ERRORS.items() if part in str(error)), error
+            )
+            yield begin, BadLine(begin, (f"invalid CSV: {message}",))
             return
-        if not any(cells):
+        if not any(values):
             continue
         if header:
-            yield begin, _record(begin, header, cells)
+            yield begin, _read_record(begin, header, values)
             continue
-        header = [_name(cell) for cell in cells]
-        if faults := tuple(_header_faults(header)):
-            yield begin, BadLine(begin, faults)
+        header = [_name(value) for value in values]
+        if messages := tuple(_check_header(header)):
+            yield begin, BadLine(begin, messages)
             return
 
 
 def _fields() -> dict[str, None]:
-    """Return every field of every kind of request, and the two that a line has besides."""
+    """Return the fields of all kinds of requests, and the two that only a line has."""
     fields = dict.fromkeys((KIND, KEY))
     for request in REQUESTS.values():
         fields |= dict.fromkeys(fields_dict(cast(Any, request)))
@@ -228,33 +242,39 @@ def _name(cell: str) -> str:
     return name.lower() if name.lower() in _fields() else name
 
 
-def _header_faults(header: Sequence[str]) -> Iterator[str]:
-    known = _fields()
+def _check_header(header: Sequence[str]) -> Iterator[str]:
+    fields = _fields()
     names = Counter(name for name in header if name)
-    if not any(name in known for name in names):
-        yield f"must be the header, which names the fields; {next(iter(names))[:50]!r} is not one"
+    if not any(name in fields for name in names):
+        yield f"must be a header with field names ({next(iter(names))[:50]!r} is not one)"
         return
     for name, count in names.items():
         if count > 1:
-            yield f"{name}: has two columns"
-        if name not in known:
-            nearest = get_close_matches(name.lower(), known, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+            yield f"{name}: must be one column (got {count})"
+        if name not in fields:
+            nearest = get_close_matches(name.lower(), fields, 1)
+            hint = (
+                f"did you mean {nearest[0]!r}?"
+                if nearest
+                else f"known fields are {', '.join(fields)}"
+            )
             yield f"unknown field {name[:50]!r}: {hint}"
 
 
-def _record(line: int, header: Sequence[str], cells: Sequence[str]) -> dict[str, Any] | BadLine:
-    faults: list[str] = []
-    if any(cells[len(header) :]):
-        faults.append("has more cells than the header")
+def _read_record(
+    line: int, header: Sequence[str], values: Sequence[str]
+) -> dict[str, Any] | BadLine:
+    messages: list[str] = []
+    if any(values[len(header) :]):
+        messages.append("has more cells than the header")
     row: dict[str, str] = {}
-    for number, (name, cell) in enumerate(zip(header, cells, strict=False), 1):
-        if not cell:
+    for number, (name, value) in enumerate(zip(header, values, strict=False), 1):
+        if not value:
             continue
         if not name:
-            faults.append(f"column {number} has no name, and holds {cell[:50]!r}")
-        elif _COMPUTED_ERROR.fullmatch(cell):
-            faults.append(f"{name}: {cell!r} is an error of the spreadsheet; correct the cell")
+            messages.append(f"column {number} has no name but holds {value[:50]!r}")
+        elif _COMPUTED_ERROR.fullmatch(value):
+            messages.append(f"{name}: {value!r} is a spreadsheet error; correct the cell")
         else:
-            row[name] = cell
-    return BadLine(line, tuple(faults)) if faults else parse_cells(row)
+            row[name] = value
+    return BadLine(line, tuple(messages)) if messages else parse_cells(row)

@@ -1,4 +1,4 @@
-"""Files of prompts: read lazily, every fault named with file, line and field."""
+"""Reads and checks files of prompts: lazily, every problem named with its file, line and field."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from typing import Any, cast
 from attrs import fields_dict, frozen
 
 from keevx_async import ImageToVideo
-from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError, Violation
+from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
 from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
 from keevx_async.transfer.images import sniff
 
-from .csv_types import KEY, KIND, kind_of_row, ratio_made_a_time
+from .csv_types import KEY, KIND, kind_of_row, ratio_from_time
 from .formats import BadLine
 from .sources import Source
 
-MOST_TOLD = 50
-"""Faults of a file that are told one by one."""
-LINES_TOLD = 3
-"""Lines that are named beside the first, where many have the same fault."""
-MAX_QUOTED = 300
-"""Letters of a path that a person is told."""
+MAX_PROBLEMS = 50
+"""Problems of a file that are printed one by one."""
+MAX_MORE_LINES = 3
+"""Line numbers that are printed after the first, where several lines have the same problem."""
+MAX_PATH_SHOWN = 300
+"""Characters of a path in a message; the text of a whole image may be given for one."""
 
 
 @frozen
 class Job:
-    """One line of a file: where it stands, its request, and its key if it has one."""
+    """One line of a file.
+
+    Attributes:
+        line: its number, from 1.
+        request: the request it describes.
+        key: its key in the journal, if it has one.
+    """
 
     line: int
     request: Request
@@ -39,13 +45,13 @@ class Job:
 
 @frozen
 class Problem:
-    """One fault of a file, as a person is told it.
+    """A problem of a file; as a string, ``prompts.csv:2: duration: must be …``.
 
     Attributes:
-        file: what a person calls it.
-        line: the first that has the fault; 0: it is the whole file's.
+        file: the file's name.
+        line: the first line that has the problem, from 1; 0 if it is the whole file's.
         message: what is wrong.
-        more_lines: the others that have the same fault.
+        more_lines: the other lines that have the same problem.
     """
 
     file: str
@@ -55,173 +61,207 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{where}: {self.message}{''.join(self._elsewhere())}"
-
-    def _elsewhere(self) -> Iterator[str]:
+        text = f"{where}: {self.message}"
         if count := len(self.more_lines):
-            yield f" … in {count:,} more line{'s' * (count > 1)} ("
-            yield ", ".join(map(str, self.more_lines[:LINES_TOLD]))
-            yield ", …)" if count > LINES_TOLD else ")"
+            shown = [str(line) for line in self.more_lines[:MAX_MORE_LINES]]
+            shown += ["…"] * (count > MAX_MORE_LINES)
+            text += f" … in {count:,} more line{'s' * (count > 1)} ({', '.join(shown)})"
+        return text
 
 
-def told(problems: Sequence[Problem]) -> Iterator[str]:
-    """Yield the lines that tell a person of a file's faults; of very many, the first."""
-    yield from map(str, problems[:MOST_TOLD])
-    if len(problems) > MOST_TOLD:
-        yield f"… and {len(problems) - MOST_TOLD:,} more"
+def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield the lines to print for the problems of a file.
+
+    At most ``MAX_PROBLEMS`` are listed; a last line has the number of the others.
+    """
+    yield from map(str, problems[:MAX_PROBLEMS])
+    if len(problems) > MAX_PROBLEMS:
+        yield f"… and {len(problems) - MAX_PROBLEMS:,} more"
 
 
 def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
-    """Yield each line's job, or what is wrong with it.
+    """Yield each line's job, or what is wrong with the line.
+
+    A key that an earlier line has is a problem of the later one. No more than a line is held, and
+    the keys.
 
     Raises:
         OSError: the file cannot be read.
     """
-    source = file if isinstance(file, Source) else Source.of(file)
+    source = file if isinstance(file, Source) else Source.from_path(file)
     keys: dict[str, int] = {}
     for line, row in source.rows():
-        job = row if isinstance(row, BadLine) else _job(line, row, source.folder)
+        job = row if isinstance(row, BadLine) else _parse_row(line, row, source.folder)
         if isinstance(job, Job) and job.key is not None:
             first = keys.setdefault(job.key, line)
             if first != line:
-                said = f"key: {job.key!r} is line {first}'s too; give each line a key of its own"
-                job = BadLine(line, (said,))
+                message = f"key: must be unique (line {first} has {job.key!r} too)"
+                job = BadLine(line, (message,))
         yield job
 
 
 class Prompts:
-    """The requests of a file that was found to be in order, and the job of each."""
+    """The requests of a checked file, each with its job.
+
+    Iterating yields the requests, once. A request's job can be asked for from then on until it
+    is taken.
+
+    Args:
+        file: the file, or its jobs.
+
+    Raises:
+        ConfigurationError: while iterating, a line is bad: the file changed since it was checked.
+    """
 
     def __init__(self, file: Path | Source | Iterable[Job]) -> None:
         self._jobs = jobs(file) if isinstance(file, Path | Source) else file
-        self._under_way: dict[int, Job] = {}
+        self._in_progress: dict[int, Job] = {}
 
     @classmethod
-    def of(cls, requests: Iterable[Request]) -> Prompts:
-        """Return prompts without a file."""
+    def from_requests(cls, requests: Iterable[Request]) -> Prompts:
+        """Return the prompts of requests that come from no file; line numbers count from 1."""
         return cls(Job(line, request) for line, request in enumerate(requests, 1))
 
     def __iter__(self) -> Iterator[Request]:
         for job in self._jobs:
             if isinstance(job, BadLine):
                 raise ConfigurationError(
-                    f"the file was changed while it was read: line {job.line}: {job.messages[0]}"
+                    f"the file changed while it was read: line {job.line}: {job.messages[0]}"
                 )
-            self._under_way[id(job.request)] = job
+            self._in_progress[id(job.request)] = job
             yield job.request
 
     def key(self, request: Request) -> str | None:
-        """Return the key that a request's line gave."""
-        return self._under_way[id(request)].key
+        """Return the key that a request's line has, if any.
 
-    def ended(self, request: Request) -> Job:
-        """Return a request's job; asked once, when all is known of it."""
-        return self._under_way.pop(id(request))
+        Raises:
+            KeyError: the request was not yielded, or its job was taken.
+        """
+        return self._in_progress[id(request)].key
+
+    def take_job(self, request: Request) -> Job:
+        """Remove and return a request's job, once the request has ended.
+
+        Raises:
+            KeyError: the request was not yielded, or its job was taken.
+        """
+        return self._in_progress.pop(id(request))
 
 
-def problems(
+def find_problems(
     file: Path | Source, check: Callable[[Job], str | None] = lambda _: None
 ) -> tuple[int, list[Problem]]:
-    """Read a file through; return how many jobs it holds, and all that is wrong with it.
+    """Read a file to its end; return the number of its lines, and everything wrong with it.
+
+    Lines with the same problem share one ``Problem``. A file that cannot be read, or has no
+    prompts, is a problem too, and no exception.
 
     Args:
-        file: its lines are read, and no more than one is held.
-        check: says what else is wrong with a job that breaks no rule.
+        file: read line by line, and never held as a whole.
+        check: returns what else is wrong with a job that breaks no rule, or None.
     """
     name = file.name if isinstance(file, Source) else str(file)
-    lines: dict[str, list[int]] = {}  # that have a fault
+    lines_by_message: dict[str, list[int]] = {}
     count = 0
     try:
         for job in jobs(file):
             count += 1
-            fault = check(job) if isinstance(job, Job) else None
-            messages = job.messages if isinstance(job, BadLine) else (fault,) if fault else ()
+            if isinstance(job, BadLine):
+                messages = job.messages
+            else:
+                message = check(job)
+                messages = () if message is None else (message,)
             for message in messages:
-                lines.setdefault(message, []).append(job.line)
+                lines_by_message.setdefault(message, []).append(job.line)
     except OSError as error:
-        lines[f"cannot be read: {error.strerror or error}"] = [0]
-    if not count and not lines:
-        lines["holds no prompts"] = [0]
-    return count, [Problem(name, line, said, more) for said, (line, *more) in lines.items()]
+        lines_by_message[f"cannot be read: {error.strerror or error}"] = [0]
+    if not count and not lines_by_message:
+        lines_by_message["contains no prompts"] = [0]
+    return count, [
+        Problem(name, line, message, more) for message, (line, *more) in lines_by_message.items()
+    ]
 
 
-def _job(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
+def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
+    """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: must be a string (got {key!r})",))
     if key is not None and first_attempt_key(key) != key:
-        said = f"key: {key!r} is one that the journal gives to a later try; end it otherwise"
-        return BadLine(line, (said,))
-    named = row.pop(KIND, None)
-    if named is None and (hint := _forgotten(row)):
+        message = f"key: must not end in ~ and a number (got {key!r}); the journal adds those"
+        return BadLine(line, (message,))
+    kind_name = row.pop(KIND, None)
+    if kind_name is None and (hint := _missing_kind(row)):
         return BadLine(line, (hint,))
     try:
-        kind = request_by_name(kind_of_row(named))
+        kind = request_by_name(kind_of_row(kind_name))
         request = kind.from_dict(with_paths(kind, row, folder))
     except InvalidRequest as error:
-        return BadLine(line, tuple(map(_explained, error.violations)))
-    if missing := tuple(_missing(request)):
-        return BadLine(line, missing)
-    return Job(line, request, key)
+        messages: list[str] = []
+        for violation in error.violations:
+            value, suffix = violation.value, ""
+            # Spreadsheets read 16:9 as a time, and save 16:09:00.
+            if violation.rule == "allowed" and violation.field.endswith("ratio"):
+                ratio = ratio_from_time(value) if isinstance(value, str) else None
+                if ratio not in (None, value):
+                    suffix = (
+                        f"; a spreadsheet turned {ratio} into a time, format the column as text"
+                    )
+            messages.append(f"{violation}{suffix}")
+        return BadLine(line, tuple(messages))
+    missing = tuple(
+        f"{name}: {problem}"
+        for name in request.source_fields
+        for source in _as_tuple(getattr(request, name))
+        if isinstance(source, Path) and (problem := file_problem(source, request.kind))
+    )
+    return BadLine(line, missing) if missing else Job(line, request, key)
 
 
-def _explained(violation: Violation) -> str:
-    """Say what is broken; of a ratio that a spreadsheet has taken for a time, that it has."""
-    said, value = str(violation), violation.value
-    if violation.rule != "allowed" or not violation.field.endswith("ratio"):
-        return said
-    ratio = ratio_made_a_time(value) if isinstance(value, str) else None
-    if ratio is None or ratio == value:
-        return said
-    return f"{said}; a spreadsheet made a time of {ratio}: format the column as text"
-
-
-def _forgotten(row: Mapping[str, Any]) -> str | None:
-    """Tell which kind a line without one is of, where its fields are another's alone."""
+def _missing_kind(row: Mapping[str, Any]) -> str | None:
+    """Return what to write in a line without a kind, if its fields are another kind's alone."""
     if row.keys() <= fields_dict(ImageToVideo).keys():
         return None
     for name, kind in REQUESTS.items():
         if row.keys() <= fields_dict(cast(Any, kind)).keys():
-            return f'kind: is missing; a line with these fields has "{KIND}": "{name}"'
+            return f'kind: is required with these fields; add "{KIND}": "{name}"'
     return None
 
 
-def _missing(request: Request) -> Iterator[str]:
-    """Tell, field by field, which local files are not there."""
-    for name in request.source_fields:
-        value: object = getattr(request, name)
-        several = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
-        for one in several:
-            if isinstance(one, Path) and (fault := describe_fault(one, request.kind)):
-                yield f"{name}: {fault}"
+def _as_tuple(value: object) -> tuple[object, ...]:
+    return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
 
 
-def describe_fault(path: Path, kind: Kind) -> str | None:
-    """Say what keeps a local file from being uploaded for a job of a kind, or None."""
+def file_problem(path: Path, kind: Kind) -> str | None:
+    """Return what keeps a local file from being uploaded for a kind of job; None if nothing does.
+
+    The file is opened, and its first bytes decide what it is. Nothing is sent.
+    """
     try:
-        if not path.is_file():
-            return _absent(path)
-        sniff(path, kind.formats)
+        if path.is_file():
+            sniff(path, kind.formats)
+            return None
     except UploadError as error:
         return str(error)
-    except OSError:  # too long for the system
-        return _absent(path)
-    return None
-
-
-def _absent(path: Path) -> str:
-    """Say what is wrong with a path that is not there; a whole image may stand in it."""
+    except OSError:  # the name is too long for the system
+        pass
     if any(part.startswith("data:") for part in path.parts):
-        return "data: URIs are not taken; save the image as a file, and name that"
-    return f"{str(path)[:MAX_QUOTED]} is neither a URL nor a file"
+        return "data: URIs are not supported; save the image to a file and use its path"
+    return f"{str(path)[:MAX_PATH_SHOWN]} is neither a URL nor a file"
 
 
 def with_paths(kind: type[Request], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Turn sources that are no URLs into paths relative to the file."""
+    """Return a row whose local sources are paths in a folder; URLs and other fields stay.
+
+    Args:
+        kind: says which fields are sources.
+        row: not changed.
+        folder: what relative paths are relative to.
+    """
 
     def place(value: Any) -> Any:
         if isinstance(value, list | tuple):
-            return tuple(place(one) for one in cast(list[object], value))
+            return tuple(place(item) for item in cast(list[object], value))
         if isinstance(value, str) and value and "://" not in value:
             return folder / value.removeprefix("file:")
         return value

@@ -1,4 +1,4 @@
-"""Where prompts are read from: a file, standard input, or another pipe."""
+"""Opens what prompts are read from: a file, standard input, or another pipe."""
 
 from __future__ import annotations
 
@@ -20,58 +20,71 @@ from keevx_async.errors import ConfigurationError
 
 from .formats import Row, is_json, read_csv, read_json
 
-Form = Literal["jsonl", "csv"]
+Format = Literal["jsonl", "csv"]
 STDIN = "-"
-SUFFIXES: dict[str, Form] = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
 DEVICES = ("/dev/", "/proc/")
-"""Where a file may go on reading where another reader of it stopped: macOS's /dev/stdin."""
+"""Folders of files that may continue where another reader stopped, as macOS's /dev/stdin does."""
+NO_WORKING_FOLDER = "the working folder no longer exists; change to another one"
 NOT_DECODED = "keevx.not-decoded"
+# Bytes that are not text become a lone surrogate, which the readers report with its line.
 codecs.register_error(NOT_DECODED, lambda error: ("\udc80", getattr(error, "end", 0)))
 
 
 @frozen
 class Source:
-    """Something to read prompts from.
+    """Something to read prompts from, as often as needed.
 
     Attributes:
         path: the file.
-        name: what a person calls it.
+        name: its name in messages.
         folder: what its local paths are relative to; absolute, so that a request does not
             depend on how the file was named.
-        form: ``jsonl`` or ``csv``; None: as its suffix says, else its first letter.
+        format: ``jsonl`` or ``csv``; None to decide by the first character.
     """
 
     path: Path
     name: str
     folder: Path
-    form: Form | None = None
+    format: Format | None = None
 
     @classmethod
-    def of(cls, path: Path, form: Form | None = None) -> Source:
-        """Return a file as a source."""
-        form = form or SUFFIXES.get(path.suffix.lower())
-        return cls(path, str(path), Path(os.path.realpath(path)).parent, form)
+    def from_path(cls, path: Path, format: Format | None = None) -> Source:
+        """Return a file as a source; without a format, its suffix may decide it.
+
+        The file is not opened. Its local paths are relative to the folder that it really is in,
+        whatever links lead to it.
+        """
+        format = format or SUFFIXES.get(path.suffix.lower())
+        return cls(path, str(path), Path(os.path.realpath(path)).parent, format)
 
     def rows(self) -> Iterator[Row]:
-        """Yield each row and its line number, blank lines left out.
+        """Yield each row with the number of the line it begins on; blank lines are skipped.
+
+        Each call reads the file from its beginning, and holds no more than a row of it.
 
         Raises:
             OSError: the file cannot be read.
         """
         with self.path.open("rb") as file:
-            encoding = encoding_of(file.read(4))
+            encoding = detect_encoding(file.read(4))
         with self.path.open(encoding=encoding, errors=NOT_DECODED, newline="") as text:
-            form = self.form or ("jsonl" if is_json(text) else "csv")
-            yield from (read_csv if form == "csv" else read_json)(text)
+            format = self.format or ("jsonl" if is_json(text) else "csv")
+            yield from (read_csv if format == "csv" else read_json)(text)
 
 
-def encoding_of(head: bytes) -> str:
-    """Return the encoding of a text by its first bytes.
+def detect_encoding(head: bytes) -> str:
+    """Return the encoding of a text, from its first four bytes.
 
     1. A byte-order mark of UTF-16, which Excel's "Unicode Text" and PowerShell write.
     2. Every second byte is zero: UTF-16 without a mark, for a header or JSON begins in ASCII.
-    3. Anything else is UTF-8, with or without a mark. An older code page is not guessed: which
-       one it is cannot be known, and a prompt that is read in a wrong one would be paid.
+    3. Anything else is UTF-8, with or without a mark. An older code page is not guessed: nothing
+       in the file says which one it is, and a prompt that is decoded wrongly would be paid for.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -84,7 +97,10 @@ def encoding_of(head: bytes) -> str:
 
 
 def is_read_once(path: Path) -> bool:
-    """Tell whether a path leads to what cannot be read twice: a pipe, a terminal, a device."""
+    """Return whether a path cannot be read twice: ``-``, a pipe, a terminal, a device.
+
+    A path that does not exist can, as far as this is concerned: opening it says what is wrong.
+    """
     if str(path) == STDIN or str(path).startswith(DEVICES):
         return True
     try:
@@ -95,76 +111,80 @@ def is_read_once(path: Path) -> bool:
 
 
 @contextmanager
-def opened(file: Path, form: Form | None) -> Generator[Source]:
-    """Return what a command line named.
+def open_source(file: Path, format: Format | None) -> Generator[Source]:
+    """Open the input that the command line names, for the duration of the block.
 
-    Prompts are read twice: all are checked before the first is sent. So what can be read only
-    once is copied to a temporary file first, until its writer closes it; then local paths are
-    relative to the working folder.
+    Prompts are read twice, for all are checked before the first is sent. So an input that can be
+    read only once is copied to a temporary file, until its writer closes it; its local paths are
+    relative to the working folder. The copy is removed at the end of the block.
+
+    Args:
+        file: ``-`` for standard input.
+        format: None to detect it.
 
     Raises:
         ConfigurationError: it is a terminal, it cannot be copied, or the working folder is gone.
     """
     if not is_read_once(file):
         working_folder()
-        yield Source.of(file, form)
+        yield Source.from_path(file, format)
         return
     name = "stdin" if str(file) == STDIN else str(file)
     try:
-        kept = TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True)
+        temporary = TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise _cannot_keep(name, error) from None
-    with kept as folder:
+        raise _cannot_buffer(name, error) from None
+    with temporary as folder:
         path = Path(folder) / "prompts"
         try:
-            with _opened_once(file) as source:
-                if source.isatty():
+            with (
+                open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+                if str(file) == STDIN
+                else file.open("rb", buffering=0)
+            ) as pipe:
+                if pipe.isatty():
                     raise ConfigurationError(
-                        f"{name} is a terminal; pipe the prompts in, or name a file"
+                        f"{name} is a terminal; pipe the prompts in, or pass a file"
                     )
-                _copy(source, path, name)
+                _copy(pipe, path, name)
         except OSError as error:
             raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
-        form = form or SUFFIXES.get(file.suffix.lower())
-        yield Source(path, name, working_folder(), form)
+        format = format or SUFFIXES.get(file.suffix.lower())
+        yield Source(path, name, working_folder(), format)
 
 
 def working_folder() -> Path:
     """Return the folder that the command runs in.
 
     Raises:
-        ConfigurationError: it was removed.
+        ConfigurationError: it was removed. The system says no more than "No such file or
+            directory".
     """
     try:
         return Path.cwd()
     except OSError:
-        raise ConfigurationError(
-            "the folder that this runs in is gone; change to one that is there"
-        ) from None
+        raise ConfigurationError(NO_WORKING_FOLDER) from None
 
 
-def _opened_once(file: Path) -> io.RawIOBase:
-    if str(file) == STDIN:
-        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-    return file.open("rb", buffering=0)
+def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
+    """Copy a pipe to its end. A non-blocking one returns None while it has nothing, and is awaited.
 
-
-def _copy(source: io.RawIOBase, path: Path, name: str) -> None:
-    """Copy all of a source that may be non-blocking, and then has nothing yet, not its end."""
-    while (piece := source.read(65536)) != b"":
+    Errors of reading are the caller's; those of writing say what to do about the room.
+    """
+    while (piece := pipe.read(65536)) != b"":
         if piece is None:
-            select.select((source,), (), ())
+            select.select((pipe,), (), ())
             continue
         try:
-            with path.open("ab") as kept:
-                kept.write(piece)
+            with path.open("ab") as copy:
+                copy.write(piece)
         except OSError as error:
-            raise _cannot_keep(name, error) from None
+            raise _cannot_buffer(name, error) from None
     path.touch()
 
 
-def _cannot_keep(name: str, error: OSError) -> ConfigurationError:
+def _cannot_buffer(name: str, error: OSError) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} can be read only once, and there is no room for a copy: {error.strerror}; set "
-        "TMPDIR to a folder with room, or save the prompts to a file and name that"
+        f"cannot copy {name}, which can be read only once: {error.strerror}; set TMPDIR to a "
+        "folder with free space, or save the prompts to a file and pass that"
     )

@@ -1,19 +1,171 @@
-"""Text of others, made fit for a terminal."""
+"""Standard output and error, safe to write to, and the exit codes of every command.
+
+Either stream may be closed, full or non-blocking. That is reported where it can be, and never ends
+a run whose creates are paid.
+"""
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import select
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: all done; something failed; invalid usage, input or configuration (nothing was sent);
+a create may have been paid although its answer was lost; interrupted, everything known saved."""
 
 _PASSWORD = re.compile(r"(://[^/@:?#]*:)[^/?#]*@|([?&]password=)[^&#]*")
+_abandoned: set[TextIO] = set()
+
+
+class BlockingFile(io.FileIO):
+    """A descriptor whose writes wait until there is room, even where it is non-blocking.
+
+    Pipes made by Node and terminals of ssh may be non-blocking, and the other end can make them so
+    at any time: O_NONBLOCK belongs to the open file, not to the process. Python's own streams then
+    raise ``BlockingIOError`` and drop what did not fit.
+
+    Args:
+        descriptor: stays open when this object is closed.
+        label: the file's name in errors.
+    """
+
+    def __init__(self, descriptor: int, label: str) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._label = label
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Write as much as fits, at least one byte; return the number of bytes.
+
+        Raises:
+            OSError: the write failed; its file name is the stream's label.
+        """
+        try:
+            while (written := super().write(data)) is None:  # it would block
+                select.select((), (self,), ())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self._label) from None
+        return written
+
+
+class ErrorConsole(Console):
+    """Standard error. Once it cannot be written, it discards everything and raises nothing."""
+
+    def on_broken_pipe(self) -> None:
+        """Discard further output; rich's own method ends the process.
+
+        The run goes on: its creates are paid, and the journal and results.jsonl hold what matters.
+        """
+        self.quiet = True
+        abandon(sys.stderr)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flush buffered output. Everything rich writes, live displays included, passes here."""
+        try:
+            super().__exit__(exc_type, exc_value, traceback)
+        except OSError:
+            self.on_broken_pipe()
+
+
+ERRORS = ErrorConsole(stderr=True, highlight=False, markup=False, emoji=False)
+# Lines are wrapped for people only: a program that reads them gets each in one piece.
+ERRORS.soft_wrap = not ERRORS.is_interactive
+
+
+def print_error(message: object) -> bool:
+    """Print ``keevx: message`` to standard error; return whether it was written.
+
+    Every error and notice of every command goes this way. A message says what is wrong and, after
+    a semicolon, what to do. It is never wrapped, so that a command in it can be copied.
+    """
+    ERRORS.print(f"keevx: {printable(str(message))}", soft_wrap=True)
+    return not ERRORS.quiet and sys.stderr not in _abandoned
+
+
+def prepare_streams() -> None:
+    """Make standard output and error wait for room, and escape what their encoding lacks.
+
+    Streams that are not files of the system, such as those of a notebook or a test, stay as they
+    are. To call it a second time changes nothing more.
+    """
+    sys.stdout = _prepared(sys.stdout, "standard output")
+    sys.stderr = _prepared(sys.stderr, "standard error")
+
+
+def _prepared(stream: TextIO, label: str) -> TextIO:
+    if not isinstance(stream, io.TextIOWrapper):  # a notebook's, or a test's
+        return stream
+    # On Windows nothing is non-blocking, and a console is not written to by its descriptor.
+    if os.name == "nt":
+        stream.reconfigure(errors="backslashreplace")
+        return stream
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # text in memory: a program captures what we print
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(BlockingFile(descriptor, label)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+    )
+
+
+def finish_output() -> OSError | None:
+    """Flush standard output; return the error that kept it from being written, if any.
+
+    Called before the interpreter's own flush at exit, which would print a traceback.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        abandon(sys.stdout)
+        return error
+    return None
+
+
+def abandon(stream: TextIO) -> None:
+    """Discard whatever is still written to a stream.
+
+    The descriptor is pointed at the null device, for the flush at exit would fail once more.
+    Source: docs.python.org, "Note on SIGPIPE".
+    """
+    _abandoned.add(stream)
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), stream.fileno())
 
 
 def printable(text: str) -> str:
-    """Return text with all that could move a terminal's cursor, or end the line, escaped."""
+    """Return text with every control character escaped.
+
+    Prompts, reasons and file names come from elsewhere; none of them can move the cursor, change
+    the terminal's title, or begin a line that looks like ours.
+    """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def masked(word: str) -> str:
-    """Return a word of a command line without the password that a URL in it may hold."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", word)
+def masked(argument: str) -> str:
+    """Return a command-line argument with the password of a URL in it replaced by ``***``.
+
+    Both forms of Redis URLs are covered: ``redis://:password@host`` and ``?password=``.
+    """
+    return _PASSWORD.sub(
+        lambda match: f"{match[1]}***@" if match[1] else f"{match[2]}***", argument
+    )

@@ -1,4 +1,4 @@
-"""What to run next, after a run that left something open."""
+"""Suggests the commands to run after a run that left something undone."""
 
 from __future__ import annotations
 
@@ -10,65 +10,73 @@ from pathlib import Path
 from ..input.sources import is_read_once
 from .console import masked
 from .counters import Counters, Status
+from .results_file import NAME
 
-RETRY = "--retry-failed"
-UNCERTAIN = "--on-uncertain"
+RETRY_FAILED = "--retry-failed"
+ON_UNCERTAIN = "--on-uncertain"
 
 
 def next_steps(
-    tally: Counters, failed: Sequence[int], journal: str | None, folder: Path
-) -> Iterator[str]:
-    """Yield a line for each thing that can be done.
+    counters: Counters, failed_tasks: Sequence[int], journal: str | None, folder: Path
+) -> Iterator[tuple[str, str | None]]:
+    """Yield each thing that can be done: a sentence, and the command for it, if one does it.
+
+    Nothing is yielded for a run whose items are all done. A command never pays for anything twice
+    unless its sentence says so.
 
     Args:
-        tally: what the run has come to.
-        failed: how many tasks each item has that failed after it was paid, and could be made
-            anew.
-        journal: what names the run's journal on a command line.
-        folder: where results.jsonl stands.
+        counters: of the run that has ended.
+        failed_tasks: for each item that failed after it was paid and can be submitted again, the
+            number of its tasks.
+        journal: the arguments that name the run's journal on a command line; None without one.
+        folder: where results.jsonl is.
     """
-    open_ = tally.total - tally.ended[Status.DONE]
-    uncertain = tally.ended[Status.UNCERTAIN]
+    not_done = counters.total - counters.ended[Status.DONE]
+    uncertain = counters.ended[Status.UNCERTAIN]
+    # 1. Uncertain creates: only a person can find out what became of them.
     if uncertain:
-        yield _about_uncertain(uncertain, journal)
+        text = f"{uncertain:,} uncertain: the answer was lost, so each may have been paid."
+        if journal is None:
+            yield f"{text} Check your Keevx account before you submit them again.", None
+        else:
+            yield f"{text} List and settle them:", f"keevx journal {journal}"
+    # 2. Without a journal nothing can be resumed. The ids are the only way to what was paid.
     if journal is None:
-        if open_ > uncertain:
-            yield "; ".join(_about_no_journal(tally, folder))
+        if not_done > uncertain:
+            text = "Without --journal, running this again submits and pays for every item again."
+            if counters.submitted:
+                text += f" {folder / NAME} has the ids so far, for keevx wait and download."
+            yield text, None
         return
-    if open_ > uncertain + len(failed):
-        yield f"to go on, paying nothing twice: {resume_command()}"
-    if failed:
-        tasks = f"{sum(failed):,} task{'s' * (sum(failed) > 1)}"
-        yield f"{len(failed):,} failed: {tasks} would be paid again: {resume_command(RETRY)}"
-
-
-def _about_no_journal(tally: Counters, folder: Path) -> Iterator[str]:
-    yield "without --journal a second run makes, and pays, every item again"
-    if tally.submitted:
-        path = folder / "results.jsonl"
-        yield f"{path} has the ids so far, which keevx wait and download take"
-
-
-def _about_uncertain(count: int, journal: str | None) -> str:
-    where = "look for them in your Keevx account before you make them again"
-    if journal is not None:
-        where = f"see which, and how to settle them: keevx journal {journal}"
-    return f"creates that may have been paid, though the answer was lost: {count:,}; {where}"
+    # 3. Items that were not begun, or were cut short: the same command resumes them.
+    if not_done > uncertain + len(failed_tasks):
+        yield "Resume without paying twice:", resume_command()
+    # 4. Items that Keevx failed to make: they are paid again.
+    if failed_tasks:
+        count = sum(failed_tasks)
+        tasks = f"{count:,} task{'s' * (count > 1)}"
+        yield (
+            f"Retry {len(failed_tasks):,} failed, which pays for {tasks} again:",
+            resume_command(RETRY_FAILED),
+        )
 
 
 def resume_command(*more: str) -> str:
-    """Return the command that was given, with nothing in it but more that asks to pay anew."""
-    words = list(_resume_without_paying_twice(sys.argv[1:]))
-    command = shlex.join(["keevx", *map(masked, words), *more])
-    piped = any(is_read_once(Path(word)) for word in words)
+    """Return the command that was run, so that running it again pays for nothing twice.
+
+    The options that ask to pay again are removed, and passwords in URLs are masked.
+
+    Args:
+        more: arguments to add at the end.
+    """
+    kept: list[str] = []
+    arguments = iter(sys.argv[1:])
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == ON_UNCERTAIN and not value:
+            next(arguments, None)  # its value is the next argument
+        elif name not in (RETRY_FAILED, ON_UNCERTAIN):
+            kept.append(argument)
+    command = shlex.join(["keevx", *map(masked, kept), *more])
+    piped = any(is_read_once(Path(argument)) for argument in kept)
     return f"{command}  (with the same input)" if piped else command
-
-
-def _resume_without_paying_twice(given: Sequence[str]) -> Iterator[str]:
-    words = iter(given)
-    for word in words:
-        name, _, value = word.partition("=")
-        if name == UNCERTAIN and not value:
-            next(words, None)
-        elif name not in (RETRY, UNCERTAIN):
-            yield word

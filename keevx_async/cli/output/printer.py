@@ -1,134 +1,120 @@
-"""What single-shot commands print: a line or a JSON object on stdout, errors on stderr."""
+"""What single-shot commands print: results on standard output, errors on standard error."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import math
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
-from cyclopts import Parameter, Token
 
 from keevx_async.errors import AuthenticationError, InvalidRequest, KeevxError, UploadError
 from keevx_async.models.tasks import Task
 
-from .console import printable
-from .report import FAILED, OK, USAGE
-from .streams import write_error
-
-
-def _at_home(_: object, tokens: Sequence[Token]) -> Path:
-    """Return the path that a word names: of ``--out=~/videos`` a shell leaves the ~ as it is."""
-    path = Path(tokens[0].value)
-    if path.parts[:1] != ("~",):
-        return path
-    try:
-        return path.expanduser()
-    except RuntimeError:  # a container's user, who is in no list of users
-        raise ValueError(
-            f"{path}: this user has no home folder; set HOME, or name it whole"
-        ) from None
-
-
-Place = Annotated[Path, Parameter(converter=_at_home)]
-FLAG = Parameter(negative="", show_default=False)
-Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object a line.")]
-Download = Annotated[Place | None, Parameter(help="Folder the results go to, made if need be.")]
+from .console import FAILED, OK, USAGE, print_error, printable
 
 T = TypeVar("T")
 
 
-def seconds(_: object, value: float | None) -> None:
-    """Refuse what is no length of time."""
-    if value is not None and not 0 <= value < math.inf:
-        raise ValueError(f"{value} is no number of seconds from 0")
-
-
-def print_error(what: object) -> bool:
-    """Print an error, or another word that is no result; return whether it was written."""
-    return write_error(f"keevx: {printable(str(what))}")
-
-
-def keep_ids(task_ids: Sequence[str]) -> None:
-    """Save task ids that are paid and could not be printed: a terminal was closed, a disk is full.
-
-    They go to standard error; where that is gone too, to ``keevx-task-ids.txt`` in the working
-    folder, or else in the folder for temporary files.
-    """
-    if print_error(f"keep these task ids, which are paid and nobody read: {', '.join(task_ids)}"):
-        return
-    for folder in (Path(), Path(tempfile.gettempdir())):
-        with suppress(OSError), (folder / "keevx-task-ids.txt").open("a", encoding="utf-8") as file:
-            file.writelines(f"{one}\n" for one in task_ids)
-            return
-
-
+@attrs.frozen
 class Printer:
-    """Prints results.
+    """Prints results to standard output, each as lines or as one JSON object on a line.
+
+    Every result is flushed at once, for programs that read along.
 
     Args:
-        as_json: whether as JSON.
+        as_json: print JSON.
     """
 
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
+    as_json: bool
 
     def print(self, fields: Mapping[str, Any], *lines: str) -> None:
-        """Print one result: an object of its fields, or its lines."""
-        written = [json.dumps(fields, default=str)] if self.as_json else map(printable, lines)
-        print(*written, sep="\n", flush=True)
+        """Print one result: an object of its fields, or its lines with control characters escaped.
 
-    def task(self, task: Task, path: Path | None = None) -> int:
-        """Print a task, and where its result was put; return the exit code it stands for."""
+        Raises:
+            OSError: standard output cannot be written.
+        """
+        output = [json.dumps(fields, default=str)] if self.as_json else map(printable, lines)
+        print(*output, sep="\n", flush=True)
+
+    def print_task(self, task: Task, path: Path | None = None) -> int:
+        """Print a task; return its exit code: failed where it ended without a result.
+
+        Args:
+            task: its last known state.
+            path: the file its result was downloaded to.
+
+        Raises:
+            OSError: standard output cannot be written.
+        """
         fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
         self.print(fields, task_line(task, path))
         return FAILED if task.done and not task.succeeded else OK
 
 
 def task_line(task: Task, path: Path | None = None) -> str:
-    """Return a task as a person reads it: its id, its status, and its result or why not."""
-    said = path or next(iter(task.results.values()), task.error_message)
-    return printable(f"{task.task_id}  {task.status}  {said}".rstrip())
+    """Return a task as one line: its id, its status, and its file, URL or error message.
+
+    Control characters are escaped: the message is the server's.
+    """
+    result = path or next(iter(task.results.values()), task.error_message)
+    return printable(f"{task.task_id}  {task.status}  {result}".rstrip())
 
 
-async def each(
+def save_task_ids(task_ids: Sequence[str]) -> None:
+    """Save the ids of paid tasks that could not be printed: the terminal is gone, a disk is full.
+
+    They go to standard error. Where that is gone too, they are appended to ``keevx-task-ids.txt``
+    in the working folder, or else in the folder for temporary files. Raises nothing.
+    """
+    ids = ", ".join(task_ids)
+    if print_error(f"keep these task ids, which are paid and could not be printed: {ids}"):
+        return
+    for folder in (Path(), Path(tempfile.gettempdir())):
+        with suppress(OSError), (folder / "keevx-task-ids.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{task_id}\n" for task_id in task_ids)
+            return
+
+
+async def run_each(
     items: Iterable[str],
     work: Callable[[str], Awaitable[T]],
-    tell: Callable[[T], int],
+    show: Callable[[T], int],
     *,
     in_order: bool = True,
 ) -> int:
-    """Do all at once, and return the exit code; one that fails leaves the others alone.
+    """Work on all items concurrently, and return the highest exit code.
+
+    An item that fails is printed as an error and leaves the others alone. On cancel, all work is
+    cancelled and awaited.
 
     Args:
-        items: names; one named twice is done once.
-        work: what is done for each.
-        tell: prints what came of it, and returns its exit code.
-        in_order: whether they are told in the order of items, or as they end.
+        items: ids, files or URLs; one that is named twice is worked on once.
+        work: the coroutine function that is called with each.
+        show: prints the result of one, and returns its exit code.
+        in_order: show results in the order of items, rather than as they end.
 
     Raises:
-        AuthenticationError: a refused key is refused for all.
+        AuthenticationError: the key was refused, which holds for every item.
     """
-    working = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
-    ending = working if in_order else asyncio.as_completed(working)
+    tasks = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
+    code = OK
     try:
-        return max([await _described(one, tell) for one in ending], default=OK)
+        for task in tasks if in_order else asyncio.as_completed(tasks):
+            try:
+                code = max(code, show(await task))
+            except AuthenticationError:
+                raise
+            except KeevxError as error:
+                print_error(error)
+                usage = isinstance(error, UploadError | InvalidRequest)
+                code = max(code, USAGE if usage else FAILED)
     finally:
-        for one in working:
-            one.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
-
-
-async def _described(one: Awaitable[T], tell: Callable[[T], int]) -> int:
-    try:
-        return tell(await one)
-    except AuthenticationError:
-        raise
-    except KeevxError as error:
-        print_error(error)
-        return USAGE if isinstance(error, UploadError | InvalidRequest) else FAILED
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return code

@@ -1,4 +1,4 @@
-"""What moves while a run goes on: two live lines on a terminal, a plain one now and then."""
+"""Progress of a run on standard error: two live lines on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -13,80 +13,84 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .counters import Counters, pace, span
+from .counters import Counters, format_duration, format_rate
 
-REFRESH = 0.25
-"""Seconds between two looks of a live screen."""
-BEAT = 10.0
+REFRESH_INTERVAL = 0.25
+"""Seconds between two updates of the live display."""
+LINE_INTERVAL = 10.0
 """Seconds between two plain lines."""
-NARROW, WIDE = 10, 40
-"""Columns of the bar; where there is not even room for a narrow one, there is none."""
+MIN_BAR_WIDTH, MAX_BAR_WIDTH = 10, 40
+"""Columns of the bar; a terminal without room for the shortest one gets none."""
 BESIDE_BAR = 46
-"""Columns of what stands beside it, of a million items."""
-BETWEEN = " · "
+"""Columns that the texts beside the bar need, with a million items."""
+SEPARATOR = " · "
 
 
 @contextmanager
-def progress(console: Console, tally: Counters, clock: Callable[[], float]) -> Generator[None]:
-    """Show progress while the block runs: live where the console can, else line by line."""
+def progress(console: Console, counters: Counters, clock: Callable[[], float]) -> Generator[None]:
+    """Show progress while the block runs: live on a terminal, else a line every 10 seconds.
+
+    Must be entered with a running event loop, which does the updates. On leaving, by an exception
+    or a cancellation too, the live display is erased and the cursor is back.
+    """
     if not console.is_interactive:
-        with _every(BEAT, lambda: console.print(beat(tally, clock()))):
+        with _every(LINE_INTERVAL, lambda: console.print(progress_line(counters, clock()))):
             yield
         return
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
 
-    def look() -> None:
-        live.update(screen(tally, clock(), console.width), refresh=True)
+    def update() -> None:
+        live.update(progress_display(counters, clock(), console.width), refresh=True)
 
-    with live, _every(REFRESH, look):
+    with live, _every(REFRESH_INTERVAL, update):
         yield
 
 
 @contextmanager
 def _every(seconds: float, do: Callable[[], object]) -> Generator[None]:
-    """Do something now and then, on the running loop, while the block runs."""
+    """Call ``do`` repeatedly on the running loop while the block runs."""
 
-    async def tick() -> None:
+    async def repeat() -> None:
         while True:
             await asyncio.sleep(seconds)
             do()
 
-    ticking = asyncio.ensure_future(tick())
+    repeating = asyncio.ensure_future(repeat())
     try:
         yield
     finally:
-        ticking.cancel()
+        repeating.cancel()
 
 
-def beat(tally: Counters, now: float) -> str:
-    """Return progress as one line."""
-    parts = [text for text, _ in tally.words()]
-    left = f"{span(tally.remaining(now))} left"
-    return ", ".join(
-        [f"keevx: {tally.ended.total():,}/{tally.total:,}", *parts, pace(tally.rate(now)), left]
-    )
+def progress_line(counters: Counters, now: float) -> str:
+    """Return the progress as one plain line.
+
+    ``keevx: 20/100, 40 submitted, 20 waiting, 20 done, 0 failed, 0 uncertain, 2.0/s, 0:40 left``
+    """
+    texts = [text for text, _ in counters.parts()]
+    left = f"{format_duration(counters.remaining(now))} left"
+    rate = format_rate(counters.rate(now))
+    return ", ".join([f"keevx: {counters.ended.total():,}/{counters.total:,}", *texts, rate, left])
 
 
-def screen(tally: Counters, now: float, width: int) -> Group:
-    """Return progress as a person sees it: a bar, and the counts."""
-    ended, total = tally.ended.total(), tally.total
-    shown: list[RenderableType] = [f"{ended:,}/{total:,}"]
-    if (room := width - BESIDE_BAR) >= NARROW:
-        shown.append(ProgressBar(total, ended, width=min(WIDE, room)))
+def progress_display(counters: Counters, now: float, width: int) -> Group:
+    """Return the progress for a terminal: a bar, then the counts in as few lines as they need.
+
+    No count is broken in two, and no line is wider than ``width`` columns unless one count is.
+    """
+    ended, total = counters.ended.total(), counters.total
+    columns: list[RenderableType] = [f"{ended:,}/{total:,}"]
+    if (room := width - BESIDE_BAR) >= MIN_BAR_WIDTH:
+        columns.append(ProgressBar(total, ended, width=min(MAX_BAR_WIDTH, room)))
     row = Table.grid(padding=(0, 1))
-    left = f"{span(tally.remaining(now))} left"
-    row.add_row(*shown, f"{ended * 100 // total}%", pace(tally.rate(now)), left)
-    words = tally.words()
-    if (held := tally.held_until - now) > 0:
-        words.append((f"held by Keevx for {math.ceil(held)} s", "yellow"))
-    return Group(row, *_filled(words, width))
-
-
-def _filled(words: list[tuple[str, str]], width: int) -> list[Text]:
-    """Lay words out in as few lines as they need, breaking none."""
+    left = f"{format_duration(counters.remaining(now))} left"
+    row.add_row(*columns, f"{ended * 100 // total}%", format_rate(counters.rate(now)), left)
+    parts = counters.parts()
+    if (held := counters.held_until - now) > 0:
+        parts.append((f"rate limited for {math.ceil(held)} s", "yellow"))
     lines = [Text()]
-    for word, style in words:
-        if lines[-1] and len(lines[-1]) + len(BETWEEN) + len(word) > width:
+    for text, style in parts:
+        if lines[-1] and len(lines[-1]) + len(SEPARATOR) + len(text) > width:
             lines.append(Text())
-        lines[-1].append(BETWEEN if lines[-1] else "").append(word, style)
-    return lines
+        lines[-1].append(SEPARATOR if lines[-1] else "").append(text, style)
+    return Group(row, *lines)

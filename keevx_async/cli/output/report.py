@@ -1,11 +1,10 @@
-"""What a person, or a machine, is told of a run while it goes on and at its end."""
+"""Reports a run to people and programs, while it goes on and when it ends."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,43 @@ from keevx_async.models.outcomes import Outcome
 from keevx_async.models.request import Request
 
 from ..input.prompts import Job
-from .console import printable
+from .console import (
+    ERRORS,
+    FAILED,
+    INTERRUPTED,
+    OK,
+    UNCERTAIN,
+    abandon,
+    print_error,
+    printable,
+)
 from .counters import Counters, Status, status_of
 from .progress import progress
 from .results_file import Results, record
-from .streams import Errors, abandon
 
-ERRORS = Errors(stderr=True, highlight=False, markup=False, emoji=False)
-ERRORS.soft_wrap = not ERRORS.is_interactive  # a line stays one where no person reads it
-OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
-FEW = 50
-"""So many items, or errors of more items, are told one by one on a terminal."""
-HANDFUL = 5
-"""So many unfinished tasks are told one by one on a terminal; the sum tells how many there are."""
+MAX_LISTED = 50
+"""Items, and errors of items, that a terminal shows one by one; a larger run shows progress."""
+MAX_UNFINISHED_LISTED = 5
+"""Unfinished tasks that a terminal shows one by one; the summary has their number."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
 class Report:
-    """Counts what happens and tells it.
+    """Counts what happens in a run and prints it.
+
+    Standard output gets a line for each result, or JSON events; standard error gets progress and
+    errors. An output that cannot be written is reported once, and the run goes on.
 
     Args:
-        total: items expected.
-        name: what the items are lines of.
-        results: where each item's line is kept; None: nowhere.
-        as_json: whether standard output is for machines.
-        quiet: whether only errors and the last line are told.
+        total: the number of items.
+        name: the input's name, for errors such as ``prompts.csv:7: …``.
+        results: the file that gets each item's line; None for no file.
+        as_json: print JSON events to standard output, and the summary to standard error.
+        quiet: print only errors and the summary.
+
+    Attributes:
+        stopping: set once a signal has asked the run to stop; unfinished items are then not errors.
+        failed_tasks: for each item that failed after it was paid, the number of its tasks.
     """
 
     def __init__(
@@ -54,128 +65,143 @@ class Report:
         as_json: bool = False,
         quiet: bool = False,
     ) -> None:
-        self.tally = Counters(total, time.monotonic())
+        self.counters = Counters(total, time.monotonic())
         self.stopping = False
-        self.failed: list[int] = []
-        """How many tasks each item has that failed after it was paid."""
+        self.failed_tasks: list[int] = []
         self._name = name
         self._results = results
         self._json = as_json
         self._quiet = quiet
-        many_on_screen, on_screen = ERRORS.is_interactive and total > FEW, sys.stdout.isatty()
-        self._lines = not (as_json or quiet or (many_on_screen and on_screen))
-        self._handful = HANDFUL if on_screen and results is not None else sys.maxsize
-        self._room = FEW if many_on_screen and results is not None else total
+        # What a terminal shows line by line:
+        # 1. Results, unless the run is large and its progress is on the same terminal.
+        # 2. Unfinished tasks and errors only up to a number, where results.jsonl has them all.
+        # A file or a pipe gets every line.
+        large, on_screen = ERRORS.is_interactive and total > MAX_LISTED, sys.stdout.isatty()
+        self._lists_results = not (as_json or quiet or (large and on_screen))
+        self._unfinished_left = (
+            MAX_UNFINISHED_LISTED if on_screen and results is not None else sys.maxsize
+        )
+        self._errors_left = MAX_LISTED if large and results is not None else total
 
     def live(self) -> AbstractContextManager[None]:
-        """Show progress while the block runs."""
-        return nullcontext() if self._quiet else progress(ERRORS, self.tally, time.monotonic)
+        """Show progress while the block runs; nothing where the report is quiet."""
+        return nullcontext() if self._quiet else progress(ERRORS, self.counters, time.monotonic)
 
     def on_event(self, event: Event) -> None:
-        """Take an event of the client."""
-        self.tally.on_event(event, time.monotonic())
+        """Count an event of the client, and print it for a program.
+
+        Of events only ``submitted`` and ``ended`` are printed.
+        """
+        self.counters.on_event(event, time.monotonic())
         if isinstance(event, Submitted):
             self._emit("submitted", key=event.key, task_ids=event.task_ids)
         elif isinstance(event, Ended):
             task = event.task
-            said = {"error": task.error_message} if task.error_message else {}
-            self._emit("ended", task_id=task.task_id, status=task.status, **said)
+            error = {"error": task.error_message} if task.error_message else {}
+            self._emit("ended", task_id=task.task_id, status=task.status, **error)
 
     def add(self, outcome: Outcome[Request], job: Job) -> None:
-        """Take an item's end."""
+        """Count an item that has ended, write its line of results.jsonl, and print it.
+
+        Called once for each item.
+        """
         status = status_of(outcome.error)
-        self.tally.add(status, time.monotonic())
+        self.counters.add(status, time.monotonic())
         if isinstance(outcome.error, TaskFailed):
-            self.failed.append(len(outcome.task_ids))
+            self.failed_tasks.append(len(outcome.task_ids))
         item = record(outcome, job)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
-        self._keep(item)
-        self._print(outcome, status, job.line)
+        if self._results is not None:
+            try:
+                self._results.add(item)
+            except OSError as error:
+                self._stop_recording(self._results, error)
+        if self._lists_results:
+            self._list_results(outcome, status)
+        # That an item was cut short by the person who stopped the run is no error of the item.
+        if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
+            self._errors_left -= 1
+            if self._errors_left >= 0:
+                text = printable(f"{self._name}:{job.line}: {outcome.error}")
+                ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
+            elif self._errors_left == -1 and self._results is not None:
+                print_error(f"further errors are only written to {self._results.path}")
 
-    def _print(self, outcome: Outcome[Request], status: Status, line: int) -> None:
-        if self._lines:
-            made = [task.task_id for task in outcome.tasks if task.succeeded]
-            owners = made * len(outcome.paths) if len(made) == 1 else made  # captions come too
-            for one, path in zip(owners, outcome.paths, strict=False):
-                self._print_note(printable(f"{one}  {path}"))
-            if status is Status.UNFINISHED:
-                home = made[: len(outcome.paths)]
-                self._tell_unfinished(one for one in outcome.task_ids if one not in home)
-        stopped = self.stopping and status is Status.UNFINISHED  # not its fault
-        if outcome.error is not None and not stopped:
-            self._warn(f"{self._name}:{line}: {outcome.error}", status)
-
-    def _tell_unfinished(self, task_ids: Iterable[str]) -> None:
-        for one in task_ids:
-            self._handful -= 1
-            if self._handful >= 0:
-                self._print_note(f"{printable(one)}  {Status.UNFINISHED}")
-
-    def _warn(self, text: str, status: Status) -> None:
-        self._room -= 1
-        if self._room >= 0:
-            ERRORS.print(Text(printable(text), "yellow" if status is Status.UNCERTAIN else "red"))
-        elif self._room == -1 and self._results is not None:
-            ERRORS.print(f"keevx: further errors are told in {self._results.path} only")
-
-    def _keep(self, item: dict[str, Any]) -> None:
-        if self._results is None:
+    def _list_results(self, outcome: Outcome[Request], status: Status) -> None:
+        """Print a line for each file, and for each task of an unfinished item without one."""
+        succeeded = [task.task_id for task in outcome.tasks if task.succeeded]
+        # One task may have several files: a video comes with its captions.
+        owners = succeeded * len(outcome.paths) if len(succeeded) == 1 else succeeded
+        for task_id, path in zip(owners, outcome.paths, strict=False):
+            self._print_line(printable(f"{task_id}  {path}"))
+        if status is not Status.UNFINISHED:
             return
-        try:
-            self._results.add(item)
-        except OSError as error:
-            self._give_up(self._results, error)
+        downloaded = succeeded[: len(outcome.paths)]
+        for task_id in outcome.task_ids:
+            if task_id not in downloaded:
+                self._unfinished_left -= 1
+                if self._unfinished_left >= 0:
+                    self._print_line(f"{printable(task_id)}  {Status.UNFINISHED}")
 
-    def _give_up(self, results: Results, error: OSError) -> None:
-        """Go on without: the videos matter more, and the journal knows."""
-        ERRORS.print(f"keevx: {results.path} is no longer written: {error.strerror or error}")
+    def _stop_recording(self, results: Results, error: OSError) -> None:
+        """Continue without results.jsonl: the videos matter more, and the journal has the ids."""
+        print_error(f"stopped writing {results.path}: {error.strerror or error}")
         self._results = None
 
-    def _emit(self, event: str, **facts: object) -> None:
+    def _emit(self, event: str, **fields: object) -> None:
         if self._json:
-            self._print_note(json.dumps({"event": event, **facts}))
+            self._print_line(json.dumps({"event": event, **fields}))
 
-    def _print_note(self, text: str) -> None:
-        """Write a line to standard output; that it is gone or full does not end paid work."""
-        if ERRORS.is_interactive and sys.stdout.isatty():  # above what moves, and left whole
+    def _print_line(self, text: str) -> None:
+        """Print a line to standard output. Paid work goes on when it is closed or full."""
+        # On the terminal of the live display, rich must print the line above it.
+        if ERRORS.is_interactive and sys.stdout.isatty():
             ERRORS.print(text, soft_wrap=True)
             return
         try:
             print(text, flush=True)
         except OSError as error:
             abandon(sys.stdout)
-            if self._json or not isinstance(error, BrokenPipeError):  # as head does, of lines
-                why = error.strerror or error
-                ERRORS.print(f"keevx: standard output is no longer written: {why}")
+            # A reader of lines that closes the pipe has seen enough, as head has. A program that
+            # reads events has missed some.
+            if self._json or not isinstance(error, BrokenPipeError):
+                print_error(f"stopped writing standard output: {error.strerror or error}")
 
     def close(self, out: Path) -> int:
-        """Tell the sum, and return the exit code."""
+        """Close results.jsonl, print the summary, and return the exit code.
+
+        A run that was stopped is interrupted, whatever its items came to; otherwise a single
+        uncertain create decides, then a single item that is not done.
+
+        Args:
+            out: the folder of the results, as the summary names it.
+        """
         if self._results is not None:
             try:
                 self._results.close()
             except OSError as error:
-                self._give_up(self._results, error)
-        code = INTERRUPTED if self.stopping else self._code()
-        spent = time.monotonic() - self.tally.began
-        ended = {status.value: self.tally.ended[status] for status in Status}
-        counts = {"total": self.tally.total, **ended, "submitted": self.tally.submitted}
-        self._emit("summary", **counts, seconds=round(spent, 3), out=str(out), exit=code)
-        if self._json:
-            ERRORS.print(self._sum(out, spent))
+                self._stop_recording(self._results, error)
+        ended, total = self.counters.ended, self.counters.total
+        if self.stopping:
+            code = INTERRUPTED
+        elif ended[Status.UNCERTAIN]:
+            code = UNCERTAIN
         else:
-            self._print_note(self._sum(out, spent))
+            code = OK if ended[Status.DONE] == total else FAILED
+        seconds = time.monotonic() - self.counters.started_at
+        counts: dict[str, Any] = {"total": total}
+        counts |= {status.value: ended[status] for status in Status}
+        counts["submitted"] = self.counters.submitted
+        self._emit("summary", **counts, seconds=round(seconds, 3), out=str(out), exit=code)
+
+        parts = [f"{ended[Status.DONE]} of {total} done"]
+        parts += [f"{ended[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
+        if ended[Status.UNFINISHED]:
+            parts.append(f"{ended[Status.UNFINISHED]} unfinished")
+        files = "files and results.jsonl are" if self._results else "files are"
+        summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
+        if self._json:
+            ERRORS.print(summary)
+        else:
+            self._print_line(summary)
         return code
-
-    def _code(self) -> int:
-        if self.tally.ended[Status.UNCERTAIN]:
-            return UNCERTAIN
-        return OK if self.tally.ended[Status.DONE] == self.tally.total else FAILED
-
-    def _sum(self, out: Path, spent: float) -> str:
-        counted = self.tally.ended
-        parts = [f"{counted[Status.DONE]} of {self.tally.total} done"]
-        parts += [f"{counted[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
-        if counted[Status.UNFINISHED]:
-            parts.append(f"{counted[Status.UNFINISHED]} unfinished")
-        what = "files and results.jsonl are" if self._results else "files are"
-        return f"{', '.join(parts)}; {what} in {out} ({spent:.1f} s)"
