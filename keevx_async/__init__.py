@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .settings import PollPolicy, RetryPolicy
     from .submission.callbacks import CallbackReceiver
 else:
+    # A script that only builds and checks requests should not wait for aiohttp and sqlite3, so
+    # these modules are imported by the first use of a name (PEP 562).
     _LAZY = {
         "CallbackReceiver": ".submission.callbacks",
         "Keevx": ".client.keevx",

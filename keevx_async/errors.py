@@ -77,6 +77,8 @@ class KeevxError(Exception):
         hint: replaces the hint of the class.
     """
 
+    # Exception pickles and copies by its args and attributes, so each class passes to
+    # super().__init__() exactly what its own __init__ takes.
     __match_args__: ClassVar[tuple[str, ...]] = ("message",)
     hint: str = "Read the message; it names the cause"
     _message_has_hint: ClassVar[bool] = False
@@ -92,6 +94,8 @@ class KeevxError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
+        # A hint for the very case is always printed. That of a class is printed where the class
+        # makes the message from facts; a message that the raiser wrote has its advice already.
         if self._message_has_hint and "hint" not in vars(self):
             return self.message
         return f"{self.message}. {self.hint}"
@@ -287,6 +291,7 @@ class TaskFailed(KeevxError):
         super().__init__(task, tuple(tasks))
         self.task = task
         self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
+        # Submitting again would pay again for a video that exists.
         if task.lacks_result:
             self.hint = "It was made and paid: query its status again later, or ask Keevx about it"
 
@@ -371,6 +376,7 @@ class JournalError(KeevxError):
     def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(task_ids))
         self.task_ids: tuple[str, ...] = tuple(task_ids)
+        # Paid ids exist nowhere else now, so they come before any other advice.
         if self.task_ids:
             self.hint = f"Keep these task ids, which are not in it: {', '.join(self.task_ids)}"
 

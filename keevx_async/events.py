@@ -127,6 +127,8 @@ def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
     """
     if hook is None:
         return None
+    # The client calls the hook between two steps of a paid create and never waits for it, so a
+    # coroutine would be created and dropped without having run.
     if not callable(hook) or iscoroutinefunction(hook):
         raise ConfigurationError(
             f"on_event must be a plain function (got {hook!r})",
@@ -134,6 +136,7 @@ def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
         )
 
     def emit(event: Event) -> None:
+        # A mistake in a hook must cost neither an id nor a result.
         try:
             hook(event)
         except Exception:

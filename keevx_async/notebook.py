@@ -89,6 +89,7 @@ class _Bar:
         self._text = ""
 
     def show(self, counts: Counts) -> None:
+        # tqdm draws at each call, so an unchanged bar is not drawn again.
         if self._text != (text := str(counts)):
             self._text, self._bar.n = text, counts.ended
             self._bar.set_postfix_str(text)
@@ -136,10 +137,12 @@ class _Display:
             self._timer.cancel()
         self._try(self._close)
 
+    # Whatever a display raises (a closed stderr, a widget without a front end), the fan-out goes on
+    # and only the display ends.
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception:  # such as a closed stderr
+        except Exception:
             self._view = None
             log.warning("progress is no longer shown; the fan-out continues", exc_info=True)
 

@@ -80,6 +80,7 @@ def _number(
         if optional and (value is None or value is NOT_GIVEN):
             return
         if isinstance(value, number_type) and not isinstance(value, bool):
+            # Every comparison with NaN is false, so NaN never passes.
             number: Any = value
             if number >= minimum if above is None else number > above:
                 return
@@ -121,6 +122,8 @@ class RetryPolicy:
             attempt: how many attempts were made, from 1.
             random: returns a number in [0, 1), the share of the upper bound.
         """
+        # Full jitter spreads the clients of a server that failed for all of them at once (AWS
+        # Architecture Blog, "Exponential Backoff And Jitter"). 2.0**1024 would overflow.
         return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))
 
 

@@ -47,6 +47,7 @@ def canonical_body(request: Request) -> bytes:
 def _encoded(
     request: Request, callback_url: str | None, convert: Callable[[object], object]
 ) -> bytes:
+    # Every create encodes its body, so what depends only on the class is worked out once.
     cls: type = type(request)
     if (layout := _LAYOUTS.get(cls)) is None:
         fields = sorted(attrs.fields(cls), key=lambda each: each.name)
@@ -61,6 +62,8 @@ def _encoded(
         values = (*values[:index], callback_url, *values[index + 1 :])
     members: list[str] = []
     for key, default, value in zip(keys, defaults, values, strict=True):
+        # A default is left out: the vendor's default is the same, and a field that a later version
+        # adds does not change the canonical body of requests that do not use it.
         if value is default or (default is not attrs.NOTHING and value == default):
             continue
         direct = _DIRECT.get(value.__class__)

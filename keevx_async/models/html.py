@@ -92,6 +92,7 @@ def link(url: str | None, content: str) -> Html:
     return element("a", {"href": url, **target}, content)
 
 
+# The reader's browser loads the picture, never this process, and sends no Referer with it.
 def picture(url: str | None, height: int) -> Html:
     """Return the picture at url, or an empty Html if that is not an http(s) URL.
 

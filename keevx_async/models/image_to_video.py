@@ -202,6 +202,7 @@ class ImageToVideo(Request):
         broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
         broken += check_flag("generate_audio", self.generate_audio)
         broken += check_range("generate_count", self.generate_count, 1, max_count)
+        # Without a row nothing more can be checked: the message lists the models that have one.
         if rules is None:
             return broken + check_choice("model", self.model, tuple(MODELS))
         broken += _check_settings(self, rules, has_references)
@@ -228,16 +229,13 @@ def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bo
 
 
 def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return what is wrong with the choice of images.
-
-    1. The start frame is unused (KL): references are required, and a start frame is refused.
-    2. It is required (S): without one the request is refused, whatever the references.
-    3. It is optional (V): a start frame or references, or both; without either it is refused.
-    4. An end frame needs a model that takes one, and a start frame.
-    5. References are refused where the model takes none, and counted where it takes some.
-    """
+    """Return what is wrong with the choice of images: which ones there are, and how many."""
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
+    # 1. The model has no start frame (KL): references are required, a start frame is refused.
+    # 2. It requires one (S): a request without is refused, whatever its references.
+    # 3. It can do without (V): a start frame, references or both; one of them is required.
+    # Where either would do, the missing one is reported once, as image_url.
     if rules.start_frame == "unused":
         if starts:
             broken += _unused(request, "image_url")
@@ -249,12 +247,15 @@ def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool
     elif not starts and not has_references:
         what = "a start frame or reference_images" if rules.max_references else "a start frame"
         broken += _required(request, "image_url", what)
+    # An end frame requires a model that has one, and a start frame to lead from.
     if request.end_image_url is not None:
         if not rules.end_frame:
             broken += _unused(request, "end_image_url")
         elif not starts:
             what = "a start frame, since end_image_url is given"
             broken += _required(request, "image_url", what)
+    # Too many references are a matter of their number only if the model takes any. What is not a
+    # list was refused by check_each, and is not counted.
     count = len(request.reference_images) if isinstance(request.reference_images, tuple) else 0
     if count > rules.max_references == 0:
         broken += _unused(request, "reference_images")

@@ -16,6 +16,8 @@ from .html import Html, Tone, badge, card, code, joined, lines, link, shorten, s
 from .request import Request
 from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
 
+# Outcome and Submission without a parameter mean those of ImageToVideo, for type checkers. At run
+# time the default is of no use, and typing_extensions need not be installed.
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # typing's own has a default from Python 3.13 on
 
@@ -126,6 +128,7 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
     rows: list[list[str]] = []
     for outcome in outcomes:
         state = _state(outcome)
+        # A task that has not ended has only its id; one that has leads to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
         for task_id in outcome.task_ids:

@@ -49,6 +49,7 @@ def kind_by_id(task_id: str) -> Kind | None:
 
     None means an id of another form; its kind must come from the caller, the journal or Keevx.
     """
+    # A loop rather than a dict by prefix: the prefixes have no common length.
     for request in REQUESTS.values():
         if task_id.startswith(request.kind.prefix):
             return request.kind

@@ -101,6 +101,8 @@ class Request:
         if not isinstance(cast(object, data), Mapping):
             message = f"must be a mapping of fields to values (got {shown(data)})"
             raise InvalidRequest([Violation("request", data, "type", message)])
+        # Three kinds of faults are reported together: unknown fields, missing fields, and rules
+        # that the other fields break. A null is left out, so that a required one is missing.
         defaults = dict(_defaults(cls))
         values = {
             name: from_json(value) if name in cls.source_fields else value
@@ -122,7 +124,7 @@ class Request:
         ]
         if not broken:
             return cls(**values)
-        # Report everything at once: with None for what is missing, the other fields are checked.
+        # With None for what is missing, the request is made only to check the other fields.
         try:
             cls(**values, **dict.fromkeys(missing))
         except InvalidRequest as error:

@@ -69,6 +69,10 @@ def to_int(value: int) -> int:
     if value.__class__ is int:
         return value
     scalar = _scalar(value)
+    # 1. A bool is an int to Python, but "duration: true" in a file is a mistake: unchanged.
+    # 2. Integers of any library have __index__, which never loses anything.
+    # 3. Other numbers pass if they are whole. Strings do not: "6" in a CSV file is converted by
+    #    the reader of the file, which knows that every cell is text.
     if isinstance(scalar, bool):
         return value
     try:
@@ -124,6 +128,7 @@ def url_text(value: object) -> object:
         return to_text(value)
     if isinstance(value, bytes | PurePath | HasResults):
         return value
+    # No library's class is named here, so that none has to be installed or imported.
     text = str(value)
     return text if text[:8].lower().startswith(("http://", "https://")) else value
 
@@ -149,6 +154,7 @@ def to_items(value: object) -> tuple[object, ...] | None:
     """
     if value.__class__ in (tuple, list):
         return tuple(cast("Iterable[object]", value))
+    # These can be iterated over, but what comes out is not what was meant.
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
         return None
     try:
@@ -221,6 +227,7 @@ def to_json(value: object) -> object:
 
 def to_canonical(value: object) -> object:
     """Return a field's value as the journal knows it: a task's result as ``task:ID``."""
+    # The URL of a result is renewed every 7 days; the task that made it stays the same.
     if isinstance(value, ResultUrl):
         return TASK_SCHEME + value.task_id
     if isinstance(value, tuple):
@@ -231,12 +238,12 @@ def to_canonical(value: object) -> object:
 def from_json(value: object) -> object:
     """Return the field's value that ``to_json`` was called with.
 
-    Two forms of ``file:`` are read; the slashes after it tell them apart:
-
-    1. ``file:PATH``, as ``to_json`` writes it: the path itself, percent signs included.
-    2. ``file:///PATH``, a URI as ``Path.as_uri()`` writes it (RFC 8089): ``%20`` is a blank. A
-       URI that names another host is returned unchanged, and refused by the check of its field.
+    A string that begins with ``file:`` becomes a path, a list becomes a tuple.
     """
+    # The slashes after "file:" tell two forms apart:
+    # 1. file:PATH, as to_json writes it: the path itself, percent signs included.
+    # 2. file:///PATH, a URI as Path.as_uri() writes it (RFC 8089): %20 is a blank. A URI that names
+    #    another host is returned unchanged, and refused by the check of its field.
     if isinstance(value, str) and value[:5].lower() == FILE_SCHEME:
         path = value[len(FILE_SCHEME) :]
         if not path.startswith("//"):

@@ -71,6 +71,9 @@ class Task(HasResults):
     language: str | None = None
     name: str | None = None
 
+    # A status ends a task in one of two ways: it is in FAILED_STATUSES, or it is SUCCEEDED and a
+    # result is there. Every other status means "not yet", also one that we do not know: a task that
+    # is waited for too long costs a timeout, one that is given up too early costs its video.
     @property
     def succeeded(self) -> bool:
         """Whether the task ended with a video or an image."""

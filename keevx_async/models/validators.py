@@ -139,6 +139,7 @@ def check_url(name: str, value: object) -> Violations:
     A list, and several URLs in one string, get a message of their own: each is a common mistake
     of a spreadsheet.
     """
+    # The regular expression is slow, so it runs only where a separator could be.
     if is_url(value):
         if not ("," in value or ";" in value) or not _SEVERAL_URLS.search(value):
             return ()
@@ -166,6 +167,8 @@ def check_source(name: str, value: object) -> Violations:
             return ()
         message = f"must be a path of printable characters (got {shown(value)}); rename the file"
         return (Violation(name, value, "text", message),)
+    # What is neither a path nor a URL gets a hint by what it looks like: bytes and open files are
+    # uploaded by a call of their own, a data: URI holds a file, any other string may be a path.
     broken = check_url(name, value)
     if not broken:
         return ()
@@ -241,6 +244,7 @@ def task_id_of(name: str, value: object) -> str:
     broken = check_text(name, value, max_length=MAX_ID)
     if not broken:
         return to_text(cast(str, value))
+    # Passing the Task or the Submission instead of its id is the usual mistake.
     attribute = next((each for each in ("task_id", "task_ids") if hasattr(value, each)), None)
     if attribute is not None:
         message = f"must be a task's id (got a {type(value).__name__}): pass its {attribute}"

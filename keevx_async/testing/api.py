@@ -95,15 +95,12 @@ class Endpoint:
         return await LOSSES[loss](request, self.state, body) if loss else answer(body)
 
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
-        """Make tasks; return how the answer is lost (None if it is not), and its body.
-
-        1. A wrong key, the rate limit, an invalid body, and the fault ``refuse``: refused, no task.
-        2. ``drop_before_create``: the answer is lost, and there is no task either.
-        3. The tasks are made, and one of ``AFTER_CREATE`` may lose the answer.
-
-        Raises:
-            Refused: case 1.
-        """
+        """Make tasks; return how the answer is lost (None if it is not), and its body."""
+        # 1. A wrong key, the rate limit, an invalid body and the fault "refuse": no task is made,
+        #    and the answer says so.
+        # 2. drop_before_create: no task is made, and there is no answer.
+        # 3. The tasks are made, and one of AFTER_CREATE may lose the answer. The client cannot
+        #    tell cases 2 and 3 apart, which is why it must not send the create again.
         state, faults = self.state, self.state.faults
         authorize(state, request)
         now, bucket = state.clock(), state.create_bucket
@@ -159,6 +156,7 @@ class Endpoint:
         self.state.requests[f"GET {self.kind.path}"] += 1
         self.state.polls[task_id] += 1
         await self.state.lag()
+        # One fault at most per query: a query that is dropped cannot answer 500 as well.
         if self.state.chance("drop_polls", task_id):
             return drop(request)
         if self.state.chance("poll_errors", task_id):
@@ -176,6 +174,7 @@ class Endpoint:
         authorize(state, request)
         if state.chance("poll_unauthorized", task_id):
             raise Refused("auth", 401, INVALID_TOKEN, "invalid token")
+        # A query that is refused for its rate does not learn whether the task exists.
         rate, burst = faults.poll_rate, faults.poll_burst
         if rate is not None and not state.poll_bucket.take(now, rate, burst):
             raise self._too_many("poll_rate")

@@ -48,6 +48,7 @@ class Announcer:
 
         The body is documented on the create page, section "Callback Notification".
         """
+        # The fault is read now, not when the task was made: a test may change it in between.
         fault = self.state.faults.callbacks
         if fault == "drop":
             self.state.callbacks["dropped"] += 1
@@ -68,6 +69,7 @@ class Announcer:
 
     async def close(self) -> None:
         """Cancel every callback that was not sent, and wait until none is in flight."""
+        # Timers first: one that fired during the gather would start a task that nobody awaits.
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

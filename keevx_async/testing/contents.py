@@ -52,6 +52,8 @@ class Content:
 def video(task_id: str, size: int) -> Content:
     """Return the video of a task: the beginning of an MP4, then noise that depends on its id."""
 
+    # Each block is computed from its number alone, so that a Range in the middle costs no more
+    # than its own length.
     def block(number: int) -> bytes:
         head = _FTYP if number == 0 else b""
         length = min(BLOCK, size - number * BLOCK)
@@ -105,6 +107,7 @@ def span(header: str | None, size: int) -> tuple[int, int] | None:
     Raises:
         ValueError: the range cannot be satisfied.
     """
+    # "bytes=2-5" has both ends, "bytes=2-" runs to the end, "bytes=-5" means the last five bytes.
     match = _RANGE.fullmatch(header or "")
     if match is None or match.group(1, 2) == ("", ""):
         return None

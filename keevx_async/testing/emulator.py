@@ -89,7 +89,7 @@ class Emulator(State):
             await self._serve("api", api.application(self, self._announcer), self.port)
             await self._serve("storage", storage.application(self), 0)
             await self._serve("mirror", storage.application(self, mirror=True), 0)
-        except BaseException:
+        except BaseException:  # also when start() is cancelled: no port stays open
             await self.stop()
             raise
 
@@ -97,6 +97,7 @@ class Emulator(State):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
         self._runners.append(runner)
         await runner.setup()
+        # A started emulator keeps its ports, so that a restart is the same server to its clients.
         await web.TCPSite(runner, self.host, self._ports.get(name, port)).start()
         host: str
         host, self._ports[name] = runner.addresses[0][:2]
@@ -118,6 +119,7 @@ class Emulator(State):
                 "this emulator serves on another event loop, as the fixture keevx_emulator's does; "
                 "to stop one in a test, use `async with Emulator()` there"
             )
+        # Taken first, so that a second stop() during the first finds nothing to do.
         runners, self._runners = self._runners, []
         announcer, self._announcer = self._announcer, None
         self.closing.set()

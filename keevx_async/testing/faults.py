@@ -32,6 +32,7 @@ def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
         subject: a prompt, a task id, a file name or a URL.
         draw: returns a number in [0, 1); called only for a share between 0 and 1.
     """
+    # 0 and 1 need no draw, so that switching a fault on or off does not shift later draws.
     if isinstance(which, (int, float)):
         return which >= 1 or (which > 0 and draw() < which)
     if callable(which):

@@ -26,6 +26,8 @@ class Bucket:
             burst: the capacity; None for a tenth of the rate, at least 1.
         """
         capacity = max(1.0, rate / 10) if burst is None else burst
+        # Tokens for the time since the last draw; a full bucket overflows. The first draw of a new
+        # bucket, whose level is infinite, finds it full.
         self.level = min(capacity, self.level + (now - self.stamp) * rate)
         self.stamp = now
         passes = self.level >= 1

@@ -90,6 +90,7 @@ class EmulatedTask:
     @property
     def status(self) -> str:
         """The status now: queued for a fifth of its duration, then working, then ended."""
+        # Worked out at each query: thousands of tasks need no timers, a frozen clock stops all.
         now = self.clock()
         if now >= self.ready_at:
             return FAILED if self.fails else SUCCEEDED

@@ -72,6 +72,8 @@ async def flush(request: web.Request) -> None:
 
 def drop(request: web.Request) -> web.Response:
     """Drop the connection. The response that is returned is never sent."""
+    # abort() sends a reset or closes at once, as a connection that was lost; close() would first
+    # send what is buffered.
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -170,7 +170,7 @@ class State:
             key: what a share is drawn for, if not the subject: the same in every run.
         """
         which: Which = getattr(self.faults, fault)
-        if isinstance(which, float) and which == 0.0:
+        if isinstance(which, float) and which == 0.0:  # off, as nearly always: no draw, no record
             return False
         name = subject if key is None else key
         if self.faults.once and (family, name) in self._struck:
@@ -222,6 +222,8 @@ class State:
         """Record an upload, and keep its content while there is room for it."""
         file_id = uuid.uuid4().hex
         extension = content_type.partition("/")[2]
+        # The record is kept for good, since tests count uploads; the content only within a limit,
+        # since a long run uploads gigabytes.
         upload = Upload(
             url=f"{self.storage_url}/uploads/{file_id}.{extension}",
             file_id=file_id,

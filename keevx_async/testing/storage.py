@@ -76,6 +76,8 @@ class Shelf:
             return _error(404, "NoSuchKey")
         shelf = path.split("/")[1]
         lot = task.lot if shelf == "videos" else f"{task.lot}/{shelf}"  # per file
+        # An expired URL leads nowhere, not even to the mirror. The mirror itself always serves, so
+        # that a redirect ends there; only a cut applies to both.
         if not self.mirror and self.state.holds("expired", url, key=lot):
             return _error(403, "ExpiredToken")
         if not self.mirror and self.state.holds("redirect_downloads", url, key=lot):

@@ -22,6 +22,7 @@ def serving(emulator: Emulator) -> Generator[Emulator]:
     thread = Thread(target=loop.run_forever, name="keevx_emulator", daemon=True)
     thread.start()
 
+    # The emulator belongs to the loop of its thread; every call from here is sent there.
     def run(step: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, loop).result()
 

@@ -34,6 +34,7 @@ class Uploads:
             self.authorize(self.state, request)
             name, content = await self._file(request)
             content_type = self._type(content)
+        # A wrong key is refused in the API's usual envelope, everything else in that of uploads.
         except Refused as refused:
             await self.state.lag()
             if refused.reason == "auth":
