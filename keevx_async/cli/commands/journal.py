@@ -108,6 +108,7 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
                 tasks["failed"] += 1
             else:
                 tasks["made" if record.path is None else "home"] += 1
+        # A person can act on uncertain creates only; a program gets every create.
         if printer.as_json or entry.state is State.UNCERTAIN:
             fields = {
                 "key": entry.key,
@@ -129,8 +130,9 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(
-        "look for the uncertain creates in your Keevx account, then record what you find: "
-        f"keevx journal {name} --settle KEY=ID (or KEY=none, and the next run submits it again)"
+        "look for the uncertain creates in your Keevx account and record the task ids of each; "
+        "with KEY=none the next run submits it again:",
+        f"keevx journal {name} --settle KEY=ID",
     )
     return UNCERTAIN
 

@@ -39,6 +39,12 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
     Raises:
         ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
     """
+    # Creates are paid for, so whatever can be wrong is found before the first is sent:
+    # 1. Options that exclude each other, and a template that cannot name the results.
+    # 2. Problems of the input, which is read to its end; then those that only --callbacks makes
+    #    problems. They are separate, for a file with invalid lines needs to be fixed first anyway.
+    # 3. The folder of the results, and whether another run writes there.
+    # 4. The key and the host, by a query that costs nothing.
     if options.retry_failed and options.journal is None:
         raise ConfigurationError(
             "--retry-failed needs the journal of the earlier runs; add --journal"
@@ -50,7 +56,7 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "--journal, --callbacks and --on-uncertain cannot be used with --docket: a fleet has "
             "its own journal; pass --on-uncertain to its workers instead"
         )
-    names = OutputNames(options.out)  # before all else: a bad template must cost nothing
+    names = OutputNames(options.out)
     with open_source(file, options.format) as source:
         total, problems = find_problems(source)
         if options.callbacks is not None and not problems:
@@ -170,9 +176,11 @@ async def run_prompts(
                 async for outcome in fan:
                     report.add(outcome, prompts.take_job(outcome.request))
             except asyncio.CancelledError:
+                # A signal ends the run early but in order. Any other cancellation is not ours.
                 if not report.stopping:
                     raise
             finally:
+                # What ended after the loop did: creates in flight were given time to be answered.
                 for outcome in fan.outcomes:
                     report.add(outcome, prompts.take_job(outcome.request))
     except KeevxError:

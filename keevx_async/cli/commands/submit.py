@@ -65,6 +65,8 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         async def work() -> int:
             async with Keevx(journal=journal, retry=INTERACTIVE_RETRY) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
+                # A create that failed has raised. One without ids is uncertain, and the message is
+                # printed already; there is nothing to wait for.
                 ids = await _submit(fan, printer, journal)
                 if not ids:
                     return UNCERTAIN
@@ -127,9 +129,10 @@ def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | 
         print_error(error)
         if journal is not None:
             print_error(
-                "once you know, record it with: "
-                f"keevx journal {journal} --settle {error.key}=ID (or =none)"
+                "once you know its task ids, record them (or KEY=none if it made none):",
+                f"keevx journal {journal} --settle {error.key}=ID",
             )
+    # These ids are the only way to what was paid, so losing them to a closed pipe is not an option.
     if not ids:
         return
     try:

@@ -155,6 +155,7 @@ async def download(
                     f"wait for it with: keevx wait {task.task_id} --download FOLDER"
                 )
         target = target_of(result, as_folder(out))
+        # The client refuses too, but its message names the argument of Python, not the option.
         if not overwrite and await asyncio.to_thread(os.path.exists, target):
             raise DownloadError(f"{target} already exists; pass --overwrite to replace it")
         return source, await keevx.download(result, as_folder(out), overwrite=overwrite)

@@ -54,6 +54,7 @@ async def worker(
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
+    # Docket is an extra: it is imported where a fleet is used, and missed by no other command.
     settings = WorkerSettings(rate=rate, concurrency=concurrency, on_uncertain=on_uncertain)
 
     async def work() -> int:

@@ -245,6 +245,8 @@ def _name(cell: str) -> str:
 def _check_header(header: Sequence[str]) -> Iterator[str]:
     fields = _fields()
     names = Counter(name for name in header if name)
+    # Without a single field name the first row is data, and the header is missing. To report each
+    # of its cells as an unknown field would hide that.
     if not any(name in fields for name in names):
         yield f"must be a header with field names ({next(iter(names))[:50]!r} is not one)"
         return

@@ -184,6 +184,13 @@ def find_problems(
 
 def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
+    # A line reports the problems of the first step that finds any, for the later steps depend on
+    # the earlier ones:
+    # 1. The key must be a string that no later attempt of another line can have.
+    # 2. The kind decides which fields there are. Without one a line is image-to-video, unless its
+    #    fields show that the kind was forgotten: every field would be reported as unknown.
+    # 3. The fields must satisfy the vendor's rules; all violations are reported.
+    # 4. Local files must exist and be images; nothing is uploaded yet.
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: must be a string (got {key!r})",))

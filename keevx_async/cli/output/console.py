@@ -86,13 +86,20 @@ ERRORS = ErrorConsole(stderr=True, highlight=False, markup=False, emoji=False)
 ERRORS.soft_wrap = not ERRORS.is_interactive
 
 
-def print_error(message: object) -> bool:
+def print_error(message: object, command: str = "") -> bool:
     """Print ``keevx: message`` to standard error; return whether it was written.
 
     Every error and notice of every command goes this way. A message says what is wrong and, after
-    a semicolon, what to do. It is never wrapped, so that a command in it can be copied.
+    a semicolon, what to do. A terminal gets it wrapped between words.
+
+    Args:
+        message: control characters in it are escaped.
+        command: the command to run next, on a line of its own that is never wrapped.
     """
-    ERRORS.print(f"keevx: {printable(str(message))}", soft_wrap=True)
+    # By way of rich, which knows of a live display on the same terminal and prints above it.
+    ERRORS.print(f"keevx: {printable(str(message))}")
+    if command:
+        ERRORS.print(f"  {printable(command)}", soft_wrap=True)
     return not ERRORS.quiet and sys.stderr not in _abandoned
 
 

@@ -99,6 +99,7 @@ class Counters:
 
         Never divides by less than a second, so that the first items do not look like a flood.
         """
+        # A run is slow while it starts, and while its last items end: only recent ends count.
         while self._end_times and self._end_times[0] < now - RATE_WINDOW:
             self._end_times.popleft()
         return len(self._end_times) / max(1.0, min(RATE_WINDOW, now - self.started_at))

@@ -152,11 +152,16 @@ class Report:
         if self._json:
             self._print_line(json.dumps({"event": event, **fields}))
 
-    def _print_line(self, text: str) -> None:
-        """Print a line to standard output. Paid work goes on when it is closed or full."""
+    def _print_line(self, text: str, *, wrap: bool = False) -> None:
+        """Print a line to standard output. Paid work goes on when it is closed or full.
+
+        Args:
+            text: the line.
+            wrap: wrap it between words on a terminal; ids and paths are left whole, to be copied.
+        """
         # On the terminal of the live display, rich must print the line above it.
         if ERRORS.is_interactive and sys.stdout.isatty():
-            ERRORS.print(text, soft_wrap=True)
+            ERRORS.print(text, soft_wrap=not wrap)
             return
         try:
             print(text, flush=True)
@@ -176,6 +181,7 @@ class Report:
         Args:
             out: the folder of the results, as the summary names it.
         """
+        # The file is closed first: whether it could be written decides what the summary names.
         if self._results is not None:
             try:
                 self._results.close()
@@ -203,5 +209,5 @@ class Report:
         if self._json:
             ERRORS.print(summary)
         else:
-            self._print_line(summary)
+            self._print_line(summary, wrap=True)
         return code
