@@ -74,7 +74,7 @@ async def journal(
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the key and the task ids of ``KEY=ID[,ID]``; no ids for ``KEY=none``.
 
-    The key may contain ``=``, for the last one separates.
+    The key may contain ``=``; the last one separates.
 
     Raises:
         ConfigurationError: the text has another form.

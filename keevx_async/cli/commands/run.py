@@ -39,12 +39,11 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
     Raises:
         ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
     """
-    # Creates are paid for, so whatever can be wrong is found before the first is sent:
-    # 1. Options that exclude each other, and a template that cannot name the results.
-    # 2. Problems of the input, which is read to its end; then those that only --callbacks makes
-    #    problems. They are separate, for a file with invalid lines needs to be fixed first anyway.
-    # 3. The folder of the results, and whether another run writes there.
-    # 4. The key and the host, by a query that costs nothing.
+    # Creates are paid for, so everything that can be checked is checked before the first is sent:
+    # 1. That the options go together, and that the template can name the results.
+    # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
+    # 3. That the results folder is writable, and that no other run writes there.
+    # 4. The key and the host, with a query that costs nothing.
     if options.retry_failed and options.journal is None:
         raise ConfigurationError(
             "--retry-failed needs the journal of the earlier runs; add --journal"
@@ -180,7 +179,7 @@ async def run_prompts(
                 if not report.stopping:
                     raise
             finally:
-                # What ended after the loop did: creates in flight were given time to be answered.
+                # What ended after the loop: creates in flight have time to be answered.
                 for outcome in fan.outcomes:
                     report.add(outcome, prompts.take_job(outcome.request))
     except KeevxError:

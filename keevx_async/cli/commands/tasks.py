@@ -118,6 +118,8 @@ async def wait_and_fetch(
             return failed.task, None
         if download is None:
             return task, None
+        # The file's name holds the task's id: one that exists is this task's own, from an earlier
+        # wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
     return await run_each(

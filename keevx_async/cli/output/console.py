@@ -63,7 +63,7 @@ class ErrorConsole(Console):
     def on_broken_pipe(self) -> None:
         """Discard further output; rich's own method ends the process.
 
-        The run goes on: its creates are paid, and the journal and results.jsonl hold what matters.
+        The run continues: its creates are paid, and the journal and results.jsonl are written.
         """
         self.quiet = True
         abandon(sys.stderr)
@@ -147,9 +147,9 @@ def finish_output() -> OSError | None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Discard whatever is still written to a stream.
+    """Discard everything that is written to a stream from now on.
 
-    The descriptor is pointed at the null device, for the flush at exit would fail once more.
+    The descriptor is redirected to the null device; otherwise the flush at exit would fail again.
     Source: docs.python.org, "Note on SIGPIPE".
     """
     _abandoned.add(stream)

@@ -48,7 +48,7 @@ class Counters:
 
     Attributes:
         submitted: creates that were answered with task ids.
-        held_until: when a pause that Keevx asked for ends.
+        held_until: when the current rate-limit pause ends.
         fleet: the progress of the fleet that does the work; empty where there is none.
         ended: items by their status.
     """
@@ -107,7 +107,7 @@ class Counters:
     def remaining(self, now: float) -> float | None:
         """Return the seconds left at the current rate.
 
-        None where nothing has ended in the window, for then there is no rate.
+        None if nothing has ended in the window: there is no rate then.
         """
         rate = self.rate(now)
         return (self.total - self.ended.total()) / rate if rate else None
