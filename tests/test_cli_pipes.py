@@ -113,7 +113,7 @@ GONE = "import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')"
     ("words", "before", "said"),
     [
         (("check", "~/p.jsonl"), NO_HOME, "this user has no home folder; set HOME"),
-        (("check", "/dev/stdin"), NO_TEMPORARY, "set TMPDIR to a folder with room"),
+        (("check", "/dev/stdin"), NO_TEMPORARY, "set TMPDIR to a folder with free space"),
         (("check", "p.jsonl"), GONE, "the working folder no longer exists"),
         (("run", "p.jsonl"), GONE, "the working folder no longer exists"),
     ],

@@ -10,14 +10,14 @@ def main() -> None:
 
     Without the ``cli`` extra it exits with a message that says how to install it.
     """
-    # Outside a command, Ctrl-C ends the process as the system does: a KeyboardInterrupt would show
-    # a traceback of whatever is being imported or closed.
+    # Outside a command, Ctrl-C ends the process the way the system does. A KeyboardInterrupt would
+    # print a traceback of whatever is being imported or closed.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # The parent may have closed 0, 1 or 2 (``keevx ... >&-``). The next file that is opened, a
-    # journal perhaps, would get that number, so each gets the null device instead. 0 and 1 are
-    # opened the wrong way round: to read or write there fails, as on a closed descriptor, for a
-    # result that nobody receives must be an error.
+    # The parent may have closed descriptor 0, 1 or 2 (``keevx ... >&-``). The next file that is
+    # opened, perhaps the journal, would get that number, so each gets the null device instead.
+    # 0 is opened for writing and 1 for reading: using them then fails as on a closed descriptor,
+    # because a result that nobody can receive must be an error.
     for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)  # takes the lowest free number

@@ -73,6 +73,13 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _run_command(arguments: Sequence[str]) -> int:
+    # A command ends in one of these ways:
+    # 1. It returns its exit code, or nothing, which is 0. One that sends creates handles signals
+    #    itself, prints what it knows, and returns 130.
+    # 2. It raises an error of ours, or of the command line's syntax: EXIT_CODES has the code.
+    # 3. A signal interrupts it: 130.
+    # 4. The reader of its output has gone: 1, and nobody is left to read a message.
+    # 5. The system refuses something: 1, with the file's name.
     try:
         with raising_interrupts():
             try:

@@ -32,7 +32,7 @@ def handled_signals() -> list[signal.Signals]:
     """Return the signals that stop a command.
 
     A signal that the parent process ignores stays ignored: ``nohup`` does so with SIGHUP, a
-    shell's ``&`` with SIGINT. Off the main thread there are none, for Python sets no handler there.
+    shell's ``&`` with SIGINT. Off the main thread the list is empty: Python sets no handlers there.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -43,8 +43,8 @@ def handled_signals() -> list[signal.Signals]:
 def raising_interrupts() -> Generator[None]:
     """Make every signal raise ``KeyboardInterrupt`` in the block, where no event loop handles it.
 
-    So SIGTERM ends a wait for a pipe too, and what is open gets closed. The handlers of before
-    are restored on leaving.
+    SIGTERM then ends a blocking read of a pipe too, and open files are closed. The previous
+    handlers are restored on exit.
     """
     previous = {
         number: signal.signal(number, signal.default_int_handler) for number in handled_signals()
@@ -68,15 +68,15 @@ def print_stopping(times: int) -> None:
 async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T | int:
     """Await work that signals cancel; return its result, or the exit code of an interruption.
 
-    1. The first signal cancels it, and creates in flight keep their grace.
-    2. The second cancels it again, which ends the grace.
-    3. A third ends the process as the system does.
+    1. The first signal cancels the work; creates in flight keep their grace period.
+    2. The second cancels it again, which ends the grace period.
+    3. A third kills the process.
 
-    A cancellation that no signal caused is raised. Handlers are set for as long as the work lasts;
-    of two nested calls the inner one handles the signals.
+    A cancellation that no signal caused is raised. Handlers are set only while the work runs; of
+    two nested calls the inner one handles the signals.
 
     Args:
-        work: ends when it is cancelled, with everything known saved.
+        work: must save everything it knows when it is cancelled.
         on_signal: called with the number of signals so far.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()

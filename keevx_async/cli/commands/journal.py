@@ -75,7 +75,7 @@ async def journal(
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the key and the task ids of ``KEY=ID[,ID]``; no ids for ``KEY=none``.
 
-    The key may contain ``=``, for the last one separates.
+    The key may contain ``=``; the last one separates.
 
     Raises:
         ConfigurationError: the text has another form.
@@ -109,6 +109,7 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
                 tasks["failed"] += 1
             else:
                 tasks["made" if record.path is None else "home"] += 1
+        # A person can act on uncertain creates only; a program gets every create.
         if printer.as_json or entry.state is State.UNCERTAIN:
             fields = {
                 "key": entry.key,
@@ -130,8 +131,9 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(
-        "look for the uncertain creates in your Keevx account, then record what you find: "
-        f"keevx journal {name} --settle KEY=ID (or KEY=none, and the next run submits it again)"
+        "look for the uncertain creates in your Keevx account and record the task ids of each; "
+        "with KEY=none the next run submits it again:",
+        f"keevx journal {name} --settle KEY=ID",
     )
     return UNCERTAIN
 

@@ -126,6 +126,10 @@ class TaskPrinter:
             key: of the task's create.
             task_id: as the callback has it.
         """
+        # 1. A task is remembered before it is queried: another callback may arrive meanwhile.
+        # 2. A callback can be ahead of the status by seconds, so the query is repeated.
+        # 3. If the status does not confirm it, or the query fails, the task is forgotten: its next
+        #    callback is handled as if it were the first.
         if task_id in self._printed:
             return
         self._printed[task_id] = None

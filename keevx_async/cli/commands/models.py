@@ -25,7 +25,7 @@ _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    The problems are the result, so they go to standard output, and the exit code is 2.
+    Problems are printed to standard output, and the exit code is then 2.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.
@@ -34,6 +34,7 @@ def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False
     with open_source(file, format) as source:
         _, problems = find_problems(source)
         if problems:
+            # They are what was asked for, so they are results and go to standard output.
             if json:
                 for problem in problems:
                     printer.print(attrs.asdict(problem))

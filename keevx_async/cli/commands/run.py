@@ -39,6 +39,11 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
     Raises:
         ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
     """
+    # Creates are paid for, so everything that can be checked is checked before the first is sent:
+    # 1. That the options go together, and that the template can name the results.
+    # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
+    # 3. That the results folder is writable, and that no other run writes there.
+    # 4. The key and the host, with a query that costs nothing.
     if options.retry_failed and options.journal is None:
         raise ConfigurationError(
             "--retry-failed needs the journal of the earlier runs; add --journal"
@@ -50,7 +55,7 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "--journal, --callbacks and --on-uncertain cannot be used with --docket: a fleet has "
             "its own journal; pass --on-uncertain to its workers instead"
         )
-    names = OutputNames(options.out)  # before all else: a bad template must cost nothing
+    names = OutputNames(options.out)
     with open_source(file, options.format) as source:
         total, problems = find_problems(source)
         if options.callbacks is not None and not problems:
@@ -170,9 +175,11 @@ async def run_prompts(
                 async for outcome in fan:
                     report.add(outcome, prompts.take_job(outcome.request))
             except asyncio.CancelledError:
+                # A signal ends the run early but in order. Any other cancellation is not ours.
                 if not report.stopping:
                     raise
             finally:
+                # What ended after the loop: creates in flight have time to be answered.
                 for outcome in fan.outcomes:
                     report.add(outcome, prompts.take_job(outcome.request))
     except KeevxError:

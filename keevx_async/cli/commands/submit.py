@@ -65,6 +65,8 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         async def work() -> int:
             async with Keevx(journal=journal, retry=INTERACTIVE_RETRY) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
+                # A create that failed has raised. One without ids is uncertain, and the message is
+                # printed already; there is nothing to wait for.
                 ids = await _submit(fan, printer, journal)
                 if not ids:
                     return UNCERTAIN
@@ -106,13 +108,13 @@ def _parse_request(kind: type[Request], fields: dict[str, Any]) -> Request:
 async def _submit(fan: FanOut[Request], printer: Printer, journal: Path | None) -> list[str]:
     """Send the create and print its outcome; return its task ids, none if it is uncertain.
 
-    On cancel, what is known by then is printed, for it may have been paid.
+    On cancel, what is known by then is printed, because it may have been paid.
     """
     try:
         (outcome,) = [outcome async for outcome in fan]
     except asyncio.CancelledError:
         for outcome in fan.outcomes:
-            with suppress(OSError):  # the ids were saved, and the cancellation goes on
+            with suppress(OSError):  # the ids were saved, and the cancellation continues
                 _print_outcome(outcome, printer, journal)
         raise
     _print_outcome(outcome, printer, journal)
@@ -127,9 +129,10 @@ def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | 
         print_error(error)
         if journal is not None:
             print_error(
-                "once you know, record it with: "
-                f"keevx journal {journal} --settle {error.key}=ID (or =none)"
+                "once you know its task ids, record them (or KEY=none if it made none):",
+                f"keevx journal {journal} --settle {error.key}=ID",
             )
+    # The ids are the only way to the results that were paid for: a closed pipe must not lose them.
     if not ids:
         return
     try:

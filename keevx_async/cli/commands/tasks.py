@@ -118,6 +118,8 @@ async def wait_and_fetch(
             return failed.task, None
         if download is None:
             return task, None
+        # The file's name holds the task's id: one that exists is this task's own, from an earlier
+        # wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
     return await run_each(
@@ -155,6 +157,7 @@ async def download(
                     f"wait for it with: keevx wait {task.task_id} --download FOLDER"
                 )
         target = target_path(result, as_folder(out))
+        # The client refuses too, but its message names the argument of Python, not the option.
         if not overwrite and await asyncio.to_thread(os.path.exists, target):
             raise DownloadError(f"{target} already exists; pass --overwrite to replace it")
         return source, await keevx.download(result, as_folder(out), overwrite=overwrite)

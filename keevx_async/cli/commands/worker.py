@@ -54,13 +54,14 @@ async def worker(
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
+    # Docket is an extra, so it is imported only where a fleet is used.
     settings = WorkerSettings(rate=rate, concurrency=concurrency, on_uncertain=on_uncertain)
 
     async def work() -> int:
         async with open_docket(docket, fleet) as queue, KeevxWorker(queue, settings) as running:
             print_error(f"working for {fleet}; press Ctrl-C to stop once its creates are answered")
             await running.run_forever()
-        return INTERRUPTED
+        return INTERRUPTED  # run_forever ends only when it is cancelled
 
     def on_signal(times: int) -> None:
         first = "stopping: creates in flight are answered first"
@@ -112,7 +113,7 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
 async def watch_progress(docket: KeevxDocket, report: Report) -> None:
     """Put the fleet's progress into a report every second, until cancelled.
 
-    A Redis that does not answer is asked again: whoever waits for a result gets the error.
+    Errors of Redis are ignored here; those who wait for a result get them.
     """
     while True:
         with suppress(JournalError):

@@ -41,6 +41,7 @@ def parse_cells(row: Mapping[str, str]) -> dict[str, Any]:
     types = _types.get(request) or _types.setdefault(request, get_type_hints(request))
     values: dict[str, Any] = {}
     for name, text in row.items():
+        # Spreadsheets have one type of number: 6 may arrive as 6.0, and true as 1 or 1.0.
         number = NUMBER.fullmatch(text)
         field_type = types.get(name)
         if field_type is int:

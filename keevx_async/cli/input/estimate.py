@@ -43,6 +43,8 @@ async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimat
                 # Claims without a key stay held: the next equal request must get another key.
                 if key is not None:
                     await journal.release(claim.key, made=False)
+                # A run would not send an item again if the journal has its ids, or if its create is
+                # uncertain and stays so. Items that were refused or interrupted are sent.
                 state = claim.entry.state if claim.entry else None
                 if state is State.UNCERTAIN and journal.resubmits:
                     state = None

@@ -155,7 +155,7 @@ def _valid(text: str) -> str:
 def read_csv(lines: Iterable[str]) -> Iterator[Row]:
     """Yield the rows of a table with a header, as spreadsheets save it.
 
-    The header decides which delimiter it is, and no statistics of the text:
+    The header alone decides which delimiter is used:
 
     1. The first line is ``sep=;``, as Excel reads and writes it: the delimiter is what it says.
     2. Otherwise it is the one among comma, semicolon and tab with which the most names of the
@@ -164,7 +164,7 @@ def read_csv(lines: Iterable[str]) -> Iterator[Row]:
     Names in the header may have blanks around them and are matched regardless of case. Empty
     things are ignored: a row of empty cells, a column without a name, cells beyond the header.
     A cell that is not empty and has no name is an error. An error in the header is the only one
-    reported, for every row would repeat it.
+    reported, because every row would repeat it.
 
     Args:
         lines: with their ends, as a file opened with ``newline=""`` yields them.
@@ -245,6 +245,8 @@ def _name(cell: str) -> str:
 def _check_header(header: Sequence[str]) -> Iterator[str]:
     fields = _fields()
     names = Counter(name for name in header if name)
+    # Without a single field name the first row is data, and the header is missing. To report each
+    # of its cells as an unknown field would hide that.
     if not any(name in fields for name in names):
         yield f"must be a header with field names ({next(iter(names))[:50]!r} is not one)"
         return

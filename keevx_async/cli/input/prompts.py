@@ -82,8 +82,7 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
     """Yield each line's job, or what is wrong with the line.
 
-    A key that an earlier line has is a problem of the later one. No more than a line is held, and
-    the keys.
+    A duplicate key is a problem of the later line. Only the keys, and one line, are held in memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -103,7 +102,7 @@ def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
 class Prompts:
     """The requests of a checked file, each with its job.
 
-    Iterating yields the requests, once. A request's job can be asked for from then on until it
+    Iterating yields the requests, once. From then on a request's job can be looked up, until it
     is taken.
 
     Args:
@@ -184,6 +183,13 @@ def find_problems(
 
 def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
+    # A line reports the problems of the first step that finds any, because later steps depend on
+    # earlier ones:
+    # 1. The key must be a string that no later attempt of another line can have.
+    # 2. The kind decides which fields there are. Without one a line is image-to-video, unless its
+    #    fields show that the kind was forgotten: every field would be reported as unknown.
+    # 3. The fields must satisfy the vendor's rules; all violations are reported.
+    # 4. Local files must exist and be images; nothing is uploaded yet.
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: must be a string (got {key!r})",))

@@ -82,7 +82,7 @@ def detect_encoding(head: bytes) -> str:
     """Return the encoding of a text, from its first four bytes.
 
     1. A byte-order mark of UTF-16, which Excel's "Unicode Text" and PowerShell write.
-    2. Every second byte is zero: UTF-16 without a mark, for a header or JSON begins in ASCII.
+    2. Every second byte is zero: UTF-16 without a mark. A header, or JSON, begins in ASCII.
     3. Anything else is UTF-8, with or without a mark. An older code page is not guessed: nothing
        in the file says which one it is, and a prompt that is decoded wrongly would be paid for.
     """
@@ -99,7 +99,7 @@ def detect_encoding(head: bytes) -> str:
 def is_read_once(path: Path) -> bool:
     """Return whether a path cannot be read twice: ``-``, a pipe, a terminal, a device.
 
-    A path that does not exist can, as far as this is concerned: opening it says what is wrong.
+    A path that does not exist counts as a file; opening it will raise the error.
     """
     if str(path) == STDIN or str(path).startswith(DEVICES):
         return True
@@ -114,9 +114,9 @@ def is_read_once(path: Path) -> bool:
 def open_source(file: Path, format: Format | None) -> Generator[Source]:
     """Open the input that the command line names, for the duration of the block.
 
-    Prompts are read twice, for all are checked before the first is sent. So an input that can be
-    read only once is copied to a temporary file, until its writer closes it; its local paths are
-    relative to the working folder. The copy is removed at the end of the block.
+    Prompts are read twice, because all are checked before the first is sent. An input that can be
+    read only once is therefore copied to a temporary file, to its end. Its local paths are relative
+    to the working folder. The copy is removed when the block ends.
 
     Args:
         file: ``-`` for standard input.
@@ -167,9 +167,11 @@ def working_folder() -> Path:
 
 
 def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
-    """Copy a pipe to its end. A non-blocking one returns None while it has nothing, and is awaited.
+    """Copy a pipe to its end; a non-blocking one returns None while it has nothing to read.
 
-    Errors of reading are the caller's; those of writing say what to do about the room.
+    Raises:
+        OSError: it cannot be read.
+        ConfigurationError: the copy cannot be written.
     """
     while (piece := pipe.read(65536)) != b"":
         if piece is None:

@@ -63,7 +63,7 @@ class ErrorConsole(Console):
     def on_broken_pipe(self) -> None:
         """Discard further output; rich's own method ends the process.
 
-        The run goes on: its creates are paid, and the journal and results.jsonl hold what matters.
+        The run continues: its creates are paid, and the journal and results.jsonl are written.
         """
         self.quiet = True
         abandon(sys.stderr)
@@ -86,13 +86,20 @@ ERRORS = ErrorConsole(stderr=True, highlight=False, markup=False, emoji=False)
 ERRORS.soft_wrap = not ERRORS.is_interactive
 
 
-def print_error(message: object) -> bool:
+def print_error(message: object, command: str = "") -> bool:
     """Print ``keevx: message`` to standard error; return whether it was written.
 
     Every error and notice of every command goes this way. A message says what is wrong and, after
-    a semicolon, what to do. It is never wrapped, so that a command in it can be copied.
+    a semicolon, what to do. A terminal gets it wrapped between words.
+
+    Args:
+        message: control characters in it are escaped.
+        command: the command to run next, on a line of its own that is never wrapped.
     """
-    ERRORS.print(f"keevx: {printable(str(message))}", soft_wrap=True)
+    # By way of rich, which knows of a live display on the same terminal and prints above it.
+    ERRORS.print(f"keevx: {printable(str(message))}")
+    if command:
+        ERRORS.print(f"  {printable(command)}", soft_wrap=True)
     return not ERRORS.quiet and sys.stderr not in _abandoned
 
 
@@ -140,9 +147,9 @@ def finish_output() -> OSError | None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Discard whatever is still written to a stream.
+    """Discard everything that is written to a stream from now on.
 
-    The descriptor is pointed at the null device, for the flush at exit would fail once more.
+    The descriptor is redirected to the null device; otherwise the flush at exit would fail again.
     Source: docs.python.org, "Note on SIGPIPE".
     """
     _abandoned.add(stream)

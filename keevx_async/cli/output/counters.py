@@ -49,7 +49,7 @@ class Counters:
 
     Attributes:
         submitted: creates that were answered with task ids.
-        held_until: when a pause that Keevx asked for ends.
+        held_until: when the current rate-limit pause ends.
         fleet: the progress of the fleet that does the work; empty where there is none.
         ended: items by their status.
     """
@@ -100,6 +100,7 @@ class Counters:
 
         Never divides by less than a second, so that the first items do not look like a flood.
         """
+        # A run is slow while it starts, and while its last items end: only recent ends count.
         while self._end_times and self._end_times[0] < now - RATE_WINDOW:
             self._end_times.popleft()
         return len(self._end_times) / max(1.0, min(RATE_WINDOW, now - self.started_at))
@@ -107,7 +108,7 @@ class Counters:
     def remaining(self, now: float) -> float | None:
         """Return the seconds left at the current rate.
 
-        None where nothing has ended in the window, for then there is no rate.
+        None if nothing has ended in the window: there is no rate then.
         """
         rate = self.rate(now)
         return (self.total - self.ended.total()) / rate if rate else None

@@ -72,11 +72,13 @@ def resume_command(*more: str) -> str:
     kept: list[str] = []
     arguments = iter(sys.argv[1:])
     for argument in arguments:
+        # An option and its value may be one argument or two: --name=value, --name value.
         name, _, value = argument.partition("=")
         if name == ON_UNCERTAIN and not value:
             next(arguments, None)  # its value is the next argument
         elif name not in (RETRY_FAILED, ON_UNCERTAIN):
             kept.append(argument)
     command = shlex.join(["keevx", *map(masked, kept), *more])
+    # The shell's redirection is no argument, and cannot be repeated from here.
     piped = any(is_read_once(Path(argument)) for argument in kept)
     return f"{command}  (with the same input)" if piped else command

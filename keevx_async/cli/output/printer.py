@@ -101,6 +101,7 @@ async def run_each(
     Raises:
         AuthenticationError: the key was refused, which holds for every item.
     """
+    # All are started at once: a person names few, and each mostly waits for the network.
     tasks = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
     code = OK
     try:

@@ -37,6 +37,8 @@ def progress(console: Console, counters: Counters, clock: Callable[[], float]) -
         with _every(LINE_INTERVAL, lambda: console.print(progress_line(counters, clock()))):
             yield
         return
+    # The event loop refreshes the display, instead of a thread of rich's: what the run prints and
+    # what the display prints never interleave.
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def update() -> None:

@@ -1,4 +1,4 @@
-"""Reports a run to people and programs, while it goes on and when it ends."""
+"""Reports a run to people and programs, while it runs and when it ends."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Report:
     """Counts what happens in a run and prints it.
 
     Standard output gets a line for each result, or JSON events; standard error gets progress and
-    errors. An output that cannot be written is reported once, and the run goes on.
+    errors. An output that cannot be written is reported once, and the run continues.
 
     Args:
         total: the number of items.
@@ -118,7 +118,7 @@ class Report:
                 self._stop_recording(self._results, error)
         if self._lists_results:
             self._list_results(outcome, status)
-        # That an item was cut short by the person who stopped the run is no error of the item.
+        # An item that was cut short because the user stopped the run is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._errors_left -= 1
             if self._errors_left >= 0:
@@ -152,11 +152,16 @@ class Report:
         if self._json:
             self._print_line(json.dumps({"event": event, **fields}))
 
-    def _print_line(self, text: str) -> None:
-        """Print a line to standard output. Paid work goes on when it is closed or full."""
+    def _print_line(self, text: str, *, wrap: bool = False) -> None:
+        """Print a line to standard output. If it is closed or full, paid work continues.
+
+        Args:
+            text: the line.
+            wrap: wrap it between words on a terminal; ids and paths are left whole, to be copied.
+        """
         # On the terminal of the live display, rich must print the line above it.
         if ERRORS.is_interactive and sys.stdout.isatty():
-            ERRORS.print(text, soft_wrap=True)
+            ERRORS.print(text, soft_wrap=not wrap)
             return
         try:
             print(text, flush=True)
@@ -170,12 +175,13 @@ class Report:
     def close(self, out: Path) -> int:
         """Close results.jsonl, print the summary, and return the exit code.
 
-        A run that was stopped is interrupted, whatever its items came to; otherwise a single
-        uncertain create decides, then a single item that is not done.
+        The code is the first that applies: interrupted, if a signal stopped the run; uncertain, if
+        any item is; failed, if any item is not done; else 0.
 
         Args:
             out: the folder of the results, as the summary names it.
         """
+        # The file is closed first: whether it could be written decides what the summary names.
         if self._results is not None:
             try:
                 self._results.close()
@@ -203,5 +209,5 @@ class Report:
         if self._json:
             ERRORS.print(summary)
         else:
-            self._print_line(summary)
+            self._print_line(summary, wrap=True)
         return code

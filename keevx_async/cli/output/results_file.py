@@ -113,6 +113,8 @@ class Results:
             if file is None:
                 return
             file.close()
+            # The file is read three times, and only keys and numbers are held: it may have as many
+            # lines as there are prompts, of all runs into this folder.
             last = {key or number: number for number, key, _ in self._lines() if key is not None}
             kept = set(last.values())
             if all(number in kept for number, _, _ in self._lines()):
