@@ -3,11 +3,9 @@
 import asyncio
 import inspect
 import os
-import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import Mock
@@ -78,27 +76,6 @@ def at_once(what: Coroutine[Any, Any, T]) -> T:
         return result
     what.close()
     raise AssertionError("it waits")
-
-
-@contextmanager
-def default_signals() -> Generator[None]:
-    """Within it, this process and what it starts are stopped by signals as at a terminal.
-
-    A child inherits the signals that its parent ignores, and a runner in the background
-    (``nohup make test &``) ignores SIGINT. To set this here needs no ``preexec_fn``, which may
-    deadlock beside threads.
-    """
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers: list[signal.Signals] = [getattr(signal, name) for name in names]
-    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        interrupt = number is signal.SIGINT
-        signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
 
 
 class FakeClock:

@@ -13,8 +13,8 @@ import pytest
 from keevx_async import Journal
 from keevx_async.cli.signals import raising_interrupts, stoppable
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
 from tests.fleet import RedisServer
+from tests.signals import default_signals
 from tests.test_cli import at, keevx, start, written
 from tests.test_cli_run import results, takes
 from tests.test_cli_signals import started_ignoring

@@ -34,7 +34,7 @@ async def ran(
     )  # fmt: skip
     out, err = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return Ran(process.returncode, out, err)
 
 
 @pytest.mark.asyncio

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.signals import default_signals
 from tests.test_cli import at, written
 from tests.test_cli_run import results, takes
 

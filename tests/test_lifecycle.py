@@ -21,7 +21,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.signals import default_signals
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_emulator import until
 

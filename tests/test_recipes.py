@@ -23,8 +23,9 @@ from keevx_async import CallbackReceiver, Journal
 from keevx_async.events import Ended, Event, Submitted
 from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import FakeClock, default_signals
+from tests.conftest import FakeClock
 from tests.ports import free_port
+from tests.signals import default_signals
 from tests.test_callbacks import loopback, under_uvicorn
 from tests.test_client import a_request, keevx_of, some_requests
 from tests.test_emulator import until
