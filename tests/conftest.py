@@ -34,28 +34,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(4, os.cpu_count() or 1)
 
 
-# Modules whose tests open no socket and start no process; the fixture no_io holds them to it.
-UNIT = {
-    "cli_report", "deadlines", "display", "durations", "errors", "family_rules", "fanout",
-    "fleet_examples", "fleet_parts", "journal", "layers", "lessons", "pacing",
-    "polling", "requests", "retry", "rules", "signatures", "unit_guard", "verdict", "waiting",
-    "wire",
-}  # fmt: skip
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """For `make unit`, do not even import the other modules: that takes longer than the tests."""
-    name = collection_path.stem.removeprefix("test_")
-    others = name != collection_path.stem and name not in UNIT
-    return True if config.option.markexpr == "unit" and others else None
+    if not config.option.markexpr.startswith("unit") or collection_path.suffix != ".py":
+        return None
+    is_unit = "\npytestmark = pytest.mark.unit\n" in collection_path.read_text("utf-8")
+    return None if is_unit else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the unit tests; give those that load the whole machine to one worker, to begin with."""
+    """Give the tests that load the whole machine to one worker, to begin with."""
     for item in items:
-        slow = item.get_closest_marker("slow") is not None
-        if item.path.stem.removeprefix("test_") in UNIT and not slow:
-            item.add_marker("unit")
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.xdist_group("alone"))
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from keevx_async import DownloadError
 from keevx_async.transfer.addresses import address_of, bare, file_name, redirected
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("url", "requested"),

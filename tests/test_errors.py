@@ -32,6 +32,8 @@ from keevx_async.errors import (
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.tasks import Outcome, Task
 
+pytestmark = pytest.mark.unit
+
 REQUEST = ImageToVideo(
     model="KL",
     prompt="A dog",

@@ -19,6 +19,8 @@ from keevx_async.journal.claims import SeenFilter
 from keevx_async.journal.database import Database
 from keevx_async.journal.readahead import NEAR, WINDOW, ReadAhead
 
+pytestmark = pytest.mark.unit
+
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
 

@@ -16,6 +16,8 @@ from keevx_async.docket import RedisJournal
 from keevx_async.journal import Entry, State
 from keevx_async.journal.lock import Lock
 
+pytestmark = pytest.mark.unit
+
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 
 

@@ -14,6 +14,8 @@ from keevx_async.models.sources import ImageList
 from tests.signatures import PATH, written
 from tests.test_rules import is_accepted
 
+pytestmark = pytest.mark.unit
+
 URL = "https://example.com/start.jpg"
 OTHERS = {
     "no references": ModelRules(resolutions=("480p", "4k"), durations=(3, 6)),
