@@ -53,6 +53,6 @@ async def test_a_signal_that_the_parent_ignores_stays_ignored(
             assert process.returncode is None
             await asyncio.sleep(0.01)
         process.send_signal(other)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
         assert (process.returncode, err.count(b"stopping")) == (130, 1), err
         assert {item["status"] for item in results(out).values()} == {"unfinished"}

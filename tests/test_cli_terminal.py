@@ -49,7 +49,7 @@ class Terminal:
         return ESCAPES.sub("", self.raw).replace("\r", "\n")
 
     async def shows(self, pattern: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not re.search(pattern, self.text):  # noqa: ASYNC110 - it rings no bell
                 await asyncio.sleep(0.02)
 
@@ -57,7 +57,7 @@ class Terminal:
         os.write(self._screen, keys)
 
     async def end(self) -> int:
-        code = await asyncio.wait_for(self.process.wait(), 20)
+        code = await asyncio.wait_for(self.process.wait(), 120)
         await asyncio.sleep(0.05)  # what was written last is read
         return code
 

@@ -63,7 +63,7 @@ class Fleet:
         entries = [entry async for entry in self.docket.journal.entries()]
         return {json.loads(entry.body)["prompt"]: entry.state for entry in entries}
 
-    async def results(self, keys: list[str], timeout: float = 60) -> Counter[str]:
+    async def results(self, keys: list[str], timeout: float = 300) -> Counter[str]:
         """Wait for all; count what they came to."""
 
         async def one(key: str) -> str:
@@ -91,7 +91,7 @@ async def a_fleet(redis: RedisServer, **settings: Any) -> AsyncIterator[Fleet]:
             await fleet.stop()
 
 
-async def until(true: Callable[[], Awaitable[bool]], what: str, seconds: float = 30) -> None:
+async def until(true: Callable[[], Awaitable[bool]], what: str, seconds: float = 120) -> None:
     """Wait for something that other processes do."""
     try:
         async with asyncio.timeout(seconds):

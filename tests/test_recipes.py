@@ -171,7 +171,7 @@ async def a_process(emulator: Emulator, folder: Path) -> AsyncGenerator[tuple[An
         )  # fmt: skip
     try:
         assert process.stdout
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(120), aiohttp.ClientSession() as session:
             while b"running on" not in await process.stdout.readline():
                 assert process.returncode is None
             yield process, Caller(session, origin)
