@@ -5,6 +5,14 @@ BIN    := $(VENV)/bin
 # The first pip that knows --group.
 PIP    := 'pip>=25.1'
 
+# The tests start hundreds of processes, which would each compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+# Python 3.11 reads .pth files, an editable install's too, in the locale's encoding. ASCII has no word
+# for a clone's path that has an umlaut.
+ifneq ($(filter C POSIX,$(LC_ALL)),)
+export LC_ALL := C.UTF-8
+endif
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test unit lint types docs build smoke floors bench figures format clean
@@ -19,7 +27,7 @@ test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
 
 unit: $(VENV)/.test  ## the tests that open no socket and start no process, in seconds: the inner loop
-	$(BIN)/python -m pytest -n 2 -m unit $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "unit and not slow" $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .

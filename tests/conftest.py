@@ -3,11 +3,9 @@
 import asyncio
 import inspect
 import os
-import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import Mock
@@ -36,27 +34,17 @@ def pytest_xdist_auto_num_workers() -> int:
     return max(4, os.cpu_count() or 1)
 
 
-# Modules whose tests open no socket and start no process; the fixture no_io holds them to it.
-UNIT = {
-    "cli_report", "deadlines", "display", "durations", "errors", "family_rules", "fanout",
-    "fleet_examples", "fleet_parts", "journal", "layers", "lessons", "model_constructors",
-    "pacing", "polling", "requests", "retry", "rules", "unit_guard", "verdict", "waiting", "wire",
-}  # fmt: skip
-
-
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """For `make unit`, do not even import the other modules: that takes longer than the tests."""
-    name = collection_path.stem.removeprefix("test_")
-    others = name != collection_path.stem and name not in UNIT
-    return True if config.option.markexpr == "unit" and others else None
+    if not config.option.markexpr.startswith("unit") or collection_path.suffix != ".py":
+        return None
+    is_unit = "\npytestmark = pytest.mark.unit\n" in collection_path.read_text("utf-8")
+    return None if is_unit else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the unit tests; give those that load the whole machine to one worker, to begin with."""
+    """Give the tests that load the whole machine to one worker, to begin with."""
     for item in items:
-        slow = item.get_closest_marker("slow") is not None
-        if item.path.stem.removeprefix("test_") in UNIT and not slow:
-            item.add_marker("unit")
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.xdist_group("alone"))
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
@@ -77,27 +65,6 @@ def at_once(what: Coroutine[Any, Any, T]) -> T:
         return result
     what.close()
     raise AssertionError("it waits")
-
-
-@contextmanager
-def default_signals() -> Generator[None]:
-    """Within it, this process and what it starts are stopped by signals as at a terminal.
-
-    A child inherits the signals that its parent ignores, and a runner in the background
-    (``nohup make test &``) ignores SIGINT. To set this here needs no ``preexec_fn``, which may
-    deadlock beside threads.
-    """
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers: list[signal.Signals] = [getattr(signal, name) for name in names]
-    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
-    for number in ignored:
-        interrupt = number is signal.SIGINT
-        signal.signal(number, signal.default_int_handler if interrupt else signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        for number in ignored:
-            signal.signal(number, signal.SIG_IGN)
 
 
 class FakeClock:

@@ -60,7 +60,7 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
-    def ask(self, *command: object, patience: float = 10.0) -> object:
+    def ask(self, *command: object, patience: float = 60.0) -> object:
         """Run a command, once it is there."""
         until = time.monotonic() + patience
         with contextlib.closing(redis.Redis(port=self.port, retry=Retry(NoBackoff(), 0))) as client:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from keevx_async import DownloadError
 from keevx_async.transfer.addresses import file_name, redirect_url, request_url, without_query
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("url", "requested"),

@@ -20,6 +20,8 @@ from keevx_async.http.wire import (
     read_contents,
 )
 
+pytestmark = pytest.mark.unit
+
 ID, OTHER = "i2v-d6b6472bcf724d0399e06d1390cb964e", "i2v-fc654817587e435e937f1e1b80366c00"
 KEY = "sk-secret-0123456789/abc"
 

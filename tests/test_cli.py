@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.forking import can_fork, fork_server
+from tests.signals import default_signals
 
 GOOD: dict[str, Any] = {
     "model": "V",
@@ -36,9 +37,9 @@ def written(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 class Ran:
     """A command that has ended."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in err, err
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+        assert "Traceback" not in self.err, self.err
 
 
 async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
@@ -57,10 +58,14 @@ async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subpro
 
 
 async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ran:
+    """Run a command to its end, in a process that is forked where that makes no difference."""
+    if can_fork(env):
+        words, whole = [str(one) for one in arguments], {**os.environ, "COLUMNS": "200", **env}
+        return Ran(*await asyncio.to_thread(fork_server().run, words, given, cwd, whole))
     process = await start(*arguments, cwd=cwd, **env)
     out, err = await process.communicate(given)
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return Ran(process.returncode, out, err)
 
 
 async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:

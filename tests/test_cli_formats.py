@@ -15,6 +15,8 @@ from keevx_async.cli.input.csv_types import parse_cells, ratio_from_time, refere
 from keevx_async.cli.input.formats import BadLine, Row, read_csv, read_json
 from keevx_async.cli.input.sources import NOT_DECODED, detect_encoding
 
+pytestmark = pytest.mark.unit
+
 NAMES = ("model", "prompt", "image_url", "aspect_ratio", "aspect_resolution", "duration")
 HEADER = ",".join(NAMES)
 CELLS = 'V,"A dog, running",https://example.com/a.jpg,16:9,1080p,6'

@@ -13,8 +13,8 @@ import pytest
 from keevx_async import Journal
 from keevx_async.cli.signals import raising_interrupts, stoppable
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
 from tests.fleet import RedisServer
+from tests.signals import default_signals
 from tests.test_cli import at, keevx, start, written
 from tests.test_cli_run import results, takes
 from tests.test_cli_signals import started_ignoring
@@ -28,7 +28,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def created(emulator: Emulator, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(emulator.tasks) < count:  # noqa: ASYNC110 - the emulator's books ring no bell
             await asyncio.sleep(0.01)
 
@@ -49,7 +49,7 @@ async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: b
         process = await start("run", file, "--out", out, *record, cwd=tmp_path, **at(emulator))
         await created(emulator, 2)
         process.send_signal(signal.SIGHUP)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
         assert (process.returncode, b"Traceback" in err) == (130, False), err
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
@@ -115,7 +115,7 @@ async def test_a_worker_whose_terminal_is_closed_loses_no_id(
         os.close(screen)
         assert await asyncio.wait_for(ended, 20) == 130
         feeding.send_signal(signal.SIGHUP)
-        await asyncio.wait_for(feeding.communicate(), 20)
+        await asyncio.wait_for(feeding.communicate(), 120)
         ran = await keevx("journal", *fleet, "--json", cwd=tmp_path)
         entries = [one for one in objects(ran.out) if "key" in one]
         assert "uncertain" not in {one["state"] for one in entries}
@@ -129,7 +129,7 @@ async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> Non
         process = await started_ignoring("SIGHUP", "run", file, cwd=tmp_path, **at(emulator))
         await created(emulator, 1)
         process.send_signal(signal.SIGHUP)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
         assert process.returncode == 0, err
         assert len(emulator.tasks) == 4
 
@@ -182,12 +182,12 @@ async def test_each_command_that_waits_is_ended_by_each_signal_once_or_twice(
     env = {"KEEVX_CALLBACK_SECRET": "s" * 40}
     async with Emulator(seconds=60) as emulator:
         process = await start(*words, cwd=tmp_path, **env, **at(emulator))
-        await asyncio.wait_for(waits(process, words[0], tmp_path / "p.fifo", emulator), 20)
+        await asyncio.wait_for(waits(process, words[0], tmp_path / "p.fifo", emulator), 120)
         for _ in range(times):
             if process.returncode is None:
                 process.send_signal(number)
             await asyncio.sleep(0.02)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
         assert b"Traceback" not in err, err
         ends = (130,) if times == 1 else (130, -number)  # the second may come at its exit
         assert process.returncode in ends, err

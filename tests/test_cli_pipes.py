@@ -32,9 +32,9 @@ async def ran(
         cwd=cwd, env={**os.environ, "COLUMNS": "200", **env},
         stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    out, err = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode is not None
-    return Ran(process.returncode, out.decode(), err.decode())
+    return Ran(process.returncode, out, err)
 
 
 @pytest.mark.asyncio
@@ -51,7 +51,7 @@ async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path, more: list[
                 pass_fds=[reading], stdout=-1, stderr=-1,
             )  # fmt: skip
             os.close(reading)
-            out, err = await asyncio.wait_for(process.communicate(), 20)
+            out, err = await asyncio.wait_for(process.communicate(), 120)
             assert process.returncode == 0, err
             assert b"3 requests" in out or b"3 of 3 done" in out
         assert len(emulator.tasks) == 3
@@ -91,7 +91,7 @@ async def test_a_pipe_that_is_non_blocking_and_slow_is_read_to_its_end(tmp_path:
         await asyncio.sleep(0.5)
         os.write(writing, line)
     os.close(writing)
-    out, err = await asyncio.wait_for(process.communicate(), 20)
+    out, err = await asyncio.wait_for(process.communicate(), 120)
     assert b"3 requests" in out, err
 
 

@@ -34,6 +34,8 @@ from keevx_async.events import Ended, Paused, Polled, Submitted
 from tests.simulated import simulated
 from tests.test_client import a_request
 
+pytestmark = pytest.mark.unit
+
 
 def ended(task_id: str, status: str = "SUCCEEDED") -> Ended:
     return Ended(Task(task_id=task_id, status=status))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.signals import default_signals
 from tests.test_cli import GOOD, at, written
 from tests.test_cli_run import results
 
@@ -53,6 +53,6 @@ async def test_a_signal_that_the_parent_ignores_stays_ignored(
             assert process.returncode is None
             await asyncio.sleep(0.01)
         process.send_signal(other)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
         assert (process.returncode, err.count(b"stopping")) == (130, 1), err
         assert {item["status"] for item in results(out).values()} == {"unfinished"}

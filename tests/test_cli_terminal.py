@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.signals import default_signals
 from tests.test_cli import at, written
 from tests.test_cli_run import results, takes
 
@@ -49,7 +49,7 @@ class Terminal:
         return ESCAPES.sub("", self.raw).replace("\r", "\n")
 
     async def shows(self, pattern: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not re.search(pattern, self.text):  # noqa: ASYNC110 - it rings no bell
                 await asyncio.sleep(0.02)
 
@@ -57,7 +57,7 @@ class Terminal:
         os.write(self._screen, keys)
 
     async def end(self) -> int:
-        code = await asyncio.wait_for(self.process.wait(), 20)
+        code = await asyncio.wait_for(self.process.wait(), 120)
         await asyncio.sleep(0.05)  # what was written last is read
         return code
 

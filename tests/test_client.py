@@ -27,9 +27,10 @@ from keevx_async import (
 )
 from keevx_async.testing import Emulator, Faults
 from tests.ports import free_port
+from tests.test_emulator import until
 
 RETRY = RetryPolicy(attempts=6, first_delay=0.01, max_delay=0.05, deadline=20, grace=2)
-POLLING = PollPolicy(shortest=0.01, longest=0.05, timeout=20)
+POLLING = PollPolicy(shortest=0.01, longest=0.05, timeout=120)
 
 
 def a_request(prompt: str = "a dog runs", **changes: Any) -> ImageToVideo:
@@ -141,7 +142,7 @@ async def test_a_refused_key_ends_every_wait() -> None:
     async with speaking(5) as (emulator, keevx):
         ids = (await keevx.submit(a_request(generate_count=4))).task_ids
         waits = [asyncio.ensure_future(keevx.wait(one)) for one in ids]
-        await asyncio.sleep(0.03)
+        await until(lambda: len(emulator.polls) == 4)
         emulator.faults.poll_unauthorized = 1
         for error in await asyncio.gather(*waits, return_exceptions=True):
             assert isinstance(error, AuthenticationError)
@@ -206,8 +207,8 @@ async def test_tasks_are_yielded_as_they_end_to_all_who_wait() -> None:
 async def test_an_unknown_status_counts_as_not_done() -> None:
     async with speaking(0.1, faults=Faults(unknown_status="POLISHING")) as (_, keevx):
         (task_id,) = (await keevx.submit(a_request())).task_ids
-        await asyncio.sleep(0.05)
-        task = await keevx.status(task_id)
+        while (task := await keevx.status(task_id)).status == "PENDING":
+            pass
         assert (task.status, task.done) == ("POLISHING", False)
         assert (await keevx.wait(task_id)).succeeded
 

@@ -1,8 +1,8 @@
 """kill -9: real processes, real SQLite, and the Emulator as the book of what was paid.
 
-The full size, 1,000 prompts and 20 kills, runs with ``KEEVX_CRASH=full``:
+The full size, 1,000 prompts and 20 kills, runs with ``KEEVX_THOROUGH=1``:
 
-    KEEVX_CRASH=full pytest tests/test_crash.py -k random -s
+    KEEVX_THOROUGH=1 pytest tests/test_crash.py -k random -s
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from keevx_async.testing.contents import MAKERS, Content, video
 from keevx_async.testing.records import EmulatedTask, Kind
 from tests.conftest import at_once
 from tests.crashing import COUNT, generate, request
+from tests.thorough import THOROUGH
 
-FULL = os.environ.get("KEEVX_CRASH") == "full"
 ROOT = Path(__file__).parent.parent
 CONCURRENCY = 16
 SIZE = 10 * 2**16
@@ -285,7 +285,7 @@ class Bombed:
 @pytest.mark.slow
 @pytest.mark.asyncio
 async def test_killed_at_random_moments(tmp_path: Path) -> None:
-    count, kills, most = (1000, 20, 100) if FULL else (150, 6, 60)
+    count, kills, most = (1000, 20, 100) if THOROUGH else (150, 6, 60)
     faults = Faults(latency=(0.0, 0.03))
     async with Emulator(seconds=0.1, video_bytes=3_000, faults=faults) as emulator:
         run = Bombed(emulator, tmp_path, count, seed=3)

@@ -7,6 +7,8 @@ import pytest
 from keevx_async.http.timeouts import Deadline, ExchangeTimer
 from tests.simulated import hops, simulated
 
+pytestmark = pytest.mark.unit
+
 
 async def spend(deadlines: ExchangeTimer, seconds: float) -> float:
     """Sleep under a deadline; return when it ended, of the loop's clock."""

@@ -35,6 +35,8 @@ from keevx_async.models.outcomes import MAX_ROWS, Counts
 from keevx_async.models.validators import is_url
 from tests.simulated import simulated
 
+pytestmark = pytest.mark.unit
+
 VIDEO, THUMBNAIL = "https://cdn.example/v.mp4?a=1&b=2", "http://cdn.example/t.webp"
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -41,7 +41,9 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> NotebookNode:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPYTHONDIR", str(folder / ".ipython"))  # no profile of the developer's own
         where = {"metadata": {"path": str(folder)}}
-        NotebookClient(notebook, timeout=120, resources=where).execute(env=dict(os.environ))
+        NotebookClient(notebook, timeout=300, startup_timeout=300, resources=where).execute(
+            env=dict(os.environ)
+        )
     assert len(list((folder / "videos").glob("*.mp4"))) == 6
     return notebook
 

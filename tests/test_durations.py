@@ -16,6 +16,8 @@ from keevx_async.polling.life_table import BINS, EDGES, Estimate, bin_of
 from keevx_async.polling.schedule import Schedule
 from keevx_async.settings import PollPolicy
 
+pytestmark = pytest.mark.unit
+
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 ANY_AGE = st.floats(0.0, 1e12, allow_nan=False)
 LEAF = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)

@@ -73,9 +73,9 @@ async def calling(seconds: float = 0.02, **settings: Any) -> AsyncIterator[Calle
         yield Caller(emulator, session)
 
 
-async def until(holds: Callable[[], bool], patience: float = 2) -> None:
+async def until(holds: Callable[[], bool]) -> None:
     """Wait until something holds, for so many seconds at most."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(120):  # only so that nothing hangs
         while not holds():  # noqa: ASYNC110 - the emulator has no event for it
             await asyncio.sleep(0.001)
 

@@ -6,6 +6,8 @@ import pytest
 
 from keevx_async.testing.vendor_rules import PARAMETER, PROMPT_TOO_LONG, image_to_video
 
+pytestmark = pytest.mark.unit
+
 URL = "https://example.com/a.jpg"
 COMMON: dict[str, Any] = {"prompt": "p", "aspect_ratio": "16:9", "aspect_resolution": "720p"}
 V = COMMON | {"model": "V", "duration": 8, "image_url": URL}

@@ -33,6 +33,8 @@ from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.tasks import Task
 
+pytestmark = pytest.mark.unit
+
 REQUEST = ImageToVideo(
     model="KL",
     prompt="A dog",

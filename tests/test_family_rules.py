@@ -18,6 +18,8 @@ from keevx_async.models.registry import REQUESTS, kind_by_id
 from keevx_async.models.request import Request
 from tests.test_rules import BAD_PROMPTS, BAD_URLS, GOOD_PROMPTS, GOOD_URLS, PATHS, VENDORS_EXAMPLE
 
+pytestmark = pytest.mark.unit
+
 URL = GOOD_URLS[0]
 RATIOS = ["1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]
 FLAGS = [True, False]

@@ -16,6 +16,8 @@ from keevx_async.models.outcomes import Outcome
 from keevx_async.submission.shield import Guard, run_shielded
 from tests.simulated import SimulatedLoop, hops, simulated
 
+pytestmark = pytest.mark.unit
+
 
 class Studio:
     """Makes creates that are paid in their middle, and remembers every one of them."""

@@ -26,12 +26,12 @@ async def a_worker(redis: RedisServer, cwd: Path, *more: str, **env: str) -> Asy
     worker = await start("worker", "--docket", redis.url, *more, cwd=cwd, **env)
     try:
         assert worker.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             said = await worker.stderr.readline()
         assert said.startswith(b"keevx: working for keevx; press Ctrl-C"), said
         yield worker
         worker.send_signal(signal.SIGTERM)
-        _, wrong = await asyncio.wait_for(worker.communicate(), 30)
+        _, wrong = await asyncio.wait_for(worker.communicate(), 120)
         assert (worker.returncode, b"Traceback" in wrong) == (130, False), wrong.decode()
     finally:
         if worker.returncode is None:
@@ -68,11 +68,11 @@ async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
     async with Emulator(seconds=0.2) as emulator:
         running = await start(*run, cwd=tmp_path, **at(emulator))
         assert running.stderr is not None
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while b"fleet: 8 planned" not in await running.stderr.readline():
                 pass
         running.send_signal(signal.SIGINT)
-        out, wrong = await asyncio.wait_for(running.communicate(), 30)
+        out, wrong = await asyncio.wait_for(running.communicate(), 120)
         assert (running.returncode, b"8 unfinished" in out) == (130, True), wrong.decode()
         assert b"Resume without paying twice:\n  keevx run p.jsonl --docket" in wrong
         async with a_worker(redis_server, tmp_path, **at(emulator)):

@@ -9,6 +9,8 @@ import pytest
 
 from keevx_async.cli.app import app
 
+pytestmark = pytest.mark.unit
+
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples" / "fleet"
 COMMANDS = {
     "compose.yaml": re.compile(r"command: (keevx worker.*)"),

@@ -24,6 +24,8 @@ from keevx_async.submission.adaptive_rate import AdaptiveRate
 from keevx_async.submission.throttle import Throttle
 from tests.conftest import FakeClock
 
+pytestmark = pytest.mark.unit
+
 
 class FakeRedis:
     """Knows keys that end; time comes from a clock set by hand."""

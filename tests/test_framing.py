@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from keevx_async.http.framing import MAX_BODY, decode_body, read_answer
 from tests.raw_server import answer, chunked, envelope
 
+pytestmark = pytest.mark.unit
+
 BODY = envelope(["i2v-1"])
 WHOLE = {
     "by its length": answer(BODY),

@@ -20,6 +20,8 @@ from keevx_async.journal.database import MAX_GAP, READ_AHEAD, Database, ReadAhea
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import Claim, Entry, State
 
+pytestmark = pytest.mark.unit
+
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
 

@@ -16,6 +16,8 @@ from keevx_async.docket import RedisJournal
 from keevx_async.journal.lock import Lock
 from keevx_async.journal.protocol import Entry, State
 
+pytestmark = pytest.mark.unit
+
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 
 

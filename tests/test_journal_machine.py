@@ -36,6 +36,7 @@ from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskReco
 from keevx_async.journal.redis.connection import Client
 from keevx_async.models.tasks import Task
 from tests.fleet import RedisServer, dead
+from tests.thorough import THOROUGH
 
 T = TypeVar("T")
 KIND = "image_to_video"
@@ -436,24 +437,20 @@ async def in_memory() -> Client:
         return client
 
 
+MANY = settings(max_examples=200, stateful_step_count=60)
+FEW = settings(max_examples=20, stateful_step_count=25)  # other ones in each run
+FEWER = settings(FEW, max_examples=10)  # these share their rules, and each step takes longer
+
+
 def test_the_journal_in_sqlite() -> None:
-    few = settings(max_examples=20, stateful_step_count=25)
-    run_state_machine_as_test(SqliteMachine, settings=few)
+    run_state_machine_as_test(SqliteMachine, settings=MANY if THOROUGH else FEW)
 
 
 def test_the_journal_in_memory() -> None:
-    few = settings(max_examples=20, stateful_step_count=25)
-    run_state_machine_as_test(MemoryMachine, settings=few)
+    run_state_machine_as_test(MemoryMachine, settings=MANY if THOROUGH else FEWER)
 
 
 @pytest.mark.fleet
 def test_the_journal_in_redis(redis_server: RedisServer) -> None:
     RedisMachine.server = redis_server
-    few = settings(max_examples=20, stateful_step_count=25)
-    run_state_machine_as_test(RedisMachine, settings=few)
-
-
-@pytest.mark.slow
-def test_the_journal_in_sqlite_for_longer() -> None:
-    many = settings(max_examples=40, stateful_step_count=60)
-    run_state_machine_as_test(SqliteMachine, settings=many)
+    run_state_machine_as_test(RedisMachine, settings=MANY if THOROUGH else FEWER)

@@ -48,7 +48,9 @@ def test_a_cell_that_is_stopped_loses_no_id(
     stopped = new_code_cell(INTERRUPTED[how], metadata={"tags": ["raises-exception"]})
     cells = [new_code_cell(SETUP), stopped, new_code_cell(AFTERWARDS)]
     where = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(new_notebook(cells=cells), timeout=60, resources=where)
+    client = NotebookClient(
+        new_notebook(cells=cells), timeout=300, startup_timeout=300, resources=where
+    )
     _, stopped, after = client.execute(env=dict(os.environ)).cells
     (ended,) = (one.ename for one in stopped.outputs if one.output_type == "error")
     assert ended in {"CancelledError", "KeyboardInterrupt"}

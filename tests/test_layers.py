@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.unit
+
 OURS = "keevx_async"
 PACKAGE = Path(__file__).parent.parent / OURS
 MAX_LINES = 450

@@ -10,6 +10,8 @@ from keevx_async.client.runtime import DURATIONS, DurationStore
 from keevx_async.journal.null import NullJournal
 from keevx_async.polling.durations import Durations
 
+pytestmark = pytest.mark.unit
+
 KNOWN = {"step": Durations().dump()["step"], "groups": {"good": [[3, 0.5, 0.25]]}}
 
 

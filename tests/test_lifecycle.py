@@ -21,7 +21,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import default_signals
+from tests.signals import default_signals
 from tests.test_client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.test_emulator import until
 
@@ -323,7 +323,7 @@ async def test_closing_ends_every_wait_and_leaves_no_task(emulator: Emulator) ->
     keevx = keevx_of(emulator)
     ids = (await keevx.submit_many(some_requests(20))).task_ids
     waits = [asyncio.ensure_future(keevx.wait(one)) for one in ids]
-    await asyncio.sleep(0.05)
+    await until(lambda: len(emulator.polls) == 20)
     await keevx.close()
     for error in await asyncio.gather(*waits, return_exceptions=True):
         assert isinstance(error, ConfigurationError)
@@ -337,7 +337,7 @@ async def test_closing_waits_for_what_is_being_paid(emulator: Emulator) -> None:
     emulator.faults.latency = 0.1
     keevx = keevx_of(emulator)
     submitting = asyncio.ensure_future(keevx.submit(a_request()))
-    await asyncio.sleep(0.05)
+    await until(lambda: emulator.requests.total() == 1)
     await keevx.close()
     assert (await submitting).task_ids == tuple(emulator.tasks)
 
@@ -372,8 +372,8 @@ async def test_closing_waits_for_no_longer_than_the_grace() -> None:
     async with Emulator(faults=faults) as emulator:
         keevx = keevx_of(emulator, retry=type(RETRY)(grace=0.1))
         submitting = asyncio.ensure_future(keevx.submit(a_request()))
-        await asyncio.sleep(0.05)
-        async with asyncio.timeout(1):
+        await until(lambda: emulator.creates.total() == 1)
+        async with asyncio.timeout(60):
             await keevx.close()
             with pytest.raises(SubmissionUncertain):
                 await submitting
@@ -385,7 +385,7 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
     keevx = keevx_of(emulator)
     fan = keevx.submit_many(some_requests(3))
     running = asyncio.ensure_future(awaited(fan))
-    await asyncio.sleep(0.05)
+    await until(lambda: emulator.requests.total() == 3)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await keevx.close()

@@ -32,7 +32,7 @@ async def listening(
     process = await start("listen", "--public-url", url, "--port", str(port), *more, cwd=cwd, **env)
     try:
         assert process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             assert (await process.stderr.readline()).decode().startswith("keevx: listening on ")
         yield process, CallbackReceiver(url, secret=SECRET)
     finally:
@@ -43,7 +43,7 @@ async def listening(
 
 async def interrupted(process: asyncio.subprocess.Process) -> tuple[str, str]:
     process.send_signal(signal.SIGINT)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         out, err = await process.communicate()
     assert process.returncode == 130, err
     assert b"Traceback" not in err, err.decode()

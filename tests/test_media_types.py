@@ -18,6 +18,8 @@ from keevx_async.transfer.media_types import (
     identify,
 )
 
+pytestmark = pytest.mark.unit
+
 MP4 = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom"
 SRT = b"1\r\n00:00:01,000 --> 00:00:02,500\r\nHello\r\n"
 ASS = b"[Script Info]\nTitle: x\n"

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from keevx_async.submission.adaptive_rate import LONGEST_HOLD, AdaptiveRate
 
+pytestmark = pytest.mark.unit
+
 simulated: Any = pytest.importorskip("benchmarks.pacing", reason="not in the source tree")
 LIMITERS = list(simulated.LIMITERS)
 

@@ -14,6 +14,8 @@ from keevx_async.polling.durations import Durations
 from keevx_async.polling.schedule import Schedule
 from keevx_async.settings import PollPolicy
 
+pytestmark = pytest.mark.unit
+
 POLICY = PollPolicy(shortest=0.5, longest=20.0)
 WIDE = PollPolicy(shortest=1e-3, longest=1e7)
 

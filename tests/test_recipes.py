@@ -23,8 +23,9 @@ from keevx_async import CallbackReceiver, Journal
 from keevx_async.events import Ended, Event, Submitted
 from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
-from tests.conftest import FakeClock, default_signals
+from tests.conftest import FakeClock
 from tests.ports import free_port
+from tests.signals import default_signals
 from tests.test_callbacks import loopback, under_uvicorn
 from tests.test_client import a_request, keevx_of, some_requests
 from tests.test_emulator import until
@@ -168,7 +169,7 @@ async def a_process(emulator: Emulator, folder: Path) -> AsyncGenerator[tuple[An
         )  # fmt: skip
     try:
         assert process.stdout
-        async with asyncio.timeout(30), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(120), aiohttp.ClientSession() as session:
             while b"running on" not in await process.stdout.readline():
                 assert process.returncode is None
             yield process, Caller(session, origin)

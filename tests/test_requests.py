@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from keevx_async import ImageToVideo, InvalidRequest
 from tests.test_rules import VENDORS_EXAMPLE, taken
 
+pytestmark = pytest.mark.unit
+
 URL = "https://example.com/start.jpg"
 LEAST = {
     "model": "V",

@@ -15,6 +15,8 @@ from keevx_async.http.retry import Retrier, Retryable
 from keevx_async.settings import RetryPolicy
 from tests.conftest import FakeClock
 
+pytestmark = pytest.mark.unit
+
 BUSY = ServerError(500, None, "busy")
 SLOW = RateLimitError(429, None, "slow down")
 

@@ -8,6 +8,8 @@ from keevx_async.settings import is_retryable_status
 from tests.simulated import simulated
 from tests.test_waiting import Server, end_of, watcher
 
+pytestmark = pytest.mark.unit
+
 RETRYABLE = (408, 425, 429, 499, 500, 502, 503, 504, 520, 524, 599)
 FINAL = (200, 204, 206, 301, 302, 400, 401, 402, 403, 404, 405, 409, 410, 413, 416, 422, 451)
 

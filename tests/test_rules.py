@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from keevx_async import MODELS, ImageToVideo, InvalidRequest, ModelRules
 
+pytestmark = pytest.mark.unit
+
 
 class Page(NamedTuple):
     """One model's column of the page."""

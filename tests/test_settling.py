@@ -41,7 +41,7 @@ from tests.test_callbacks import a_receiver, in_aiohttp, in_starlette, posted, t
 from tests.test_client import a_request, keevx_of, some_requests
 
 KIND = ImageToVideo.kind
-PATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=20)
+PATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=120)
 IMPATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=0.4)
 
 
@@ -59,7 +59,7 @@ async def called_back(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not holds():  # noqa: ASYNC110 - books ring no bell
             await asyncio.sleep(0.005)
 

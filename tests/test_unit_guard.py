@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import UNIT
+pytestmark = pytest.mark.unit
 
 FORBIDDEN = "opens no socket and starts no process"
 
@@ -25,8 +25,3 @@ def test_a_unit_test_that_starts_a_process_fails() -> None:
         subprocess.run([sys.executable, "-c", ""], check=True)
     with pytest.raises(AssertionError, match=FORBIDDEN):
         asyncio.run(asyncio.create_subprocess_exec(sys.executable, "-c", ""))
-
-
-def test_the_list_names_modules_that_there_are(request: pytest.FixtureRequest) -> None:
-    missing = {name for name in UNIT if not (request.path.parent / f"test_{name}.py").is_file()}
-    assert not missing

@@ -33,6 +33,8 @@ from keevx_async.http.verdict import (
 )
 from keevx_async.settings import RetryPolicy
 
+pytestmark = pytest.mark.unit
+
 ACCEPTED, REFUSED, UNKNOWN = Verdict.ACCEPTED, Verdict.REFUSED, Verdict.UNKNOWN
 WRONG_HOST = Verdict.WRONG_HOST
 

@@ -27,6 +27,8 @@ from keevx_async.polling.poller import Poller
 from keevx_async.settings import PollPolicy
 from tests.simulated import hops, simulated
 
+pytestmark = pytest.mark.unit
+
 URL = "https://example.com/v.mp4"
 NOW = 1_000.0  # a SimulatedLoop's first moment
 POLICY = PollPolicy(shortest=1.0, longest=10.0, concurrency=8)

@@ -23,6 +23,8 @@ from keevx_async.models.tasks import Task
 from tests.test_requests import make
 from tests.test_rules import taken
 
+pytestmark = pytest.mark.unit
+
 KIND = ImageToVideo.kind
 IDS = ["i2v-d6b6472bcf724d0399e06d1390cb964e", "i2v-fc654817587e435e937f1e1b80366c00"]
 
