@@ -121,7 +121,7 @@ async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: P
     more: list[FanOut] = []
 
     async def read(event: Submitted) -> None:
-        entry = await journal.find_entry(event.key)
+        entry = await journal.find(event.key)
         assert entry is not None
         found.append(entry.task_ids == event.task_ids)
 

@@ -46,7 +46,7 @@ async def journal(
 
 
 async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
-    entry = await journal.find_entry(key)
+    entry = await journal.find(key)
     assert entry is not None
     return entry
 
@@ -100,7 +100,7 @@ async def test_an_id_too_many_is_kept_beside_the_others(journal: JournalProtocol
 @pytest.mark.asyncio
 async def test_nothing_is_added_to_what_is_not_there(journal: JournalProtocol) -> None:
     assert await journal.add_ids("unheard of", ["i2v-1"], 1) is None
-    assert await journal.find_entry("unheard of") is None
+    assert await journal.find("unheard of") is None
 
 
 @pytest.mark.asyncio

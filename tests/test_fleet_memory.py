@@ -134,7 +134,7 @@ async def test_what_is_settled_as_its_worker_ends_is_made(emulator: Emulator) ->
         key = await docket.add(request(0))
 
         async def settle_at_once() -> None:
-            while (await docket.journal.find_entry(key)).state != "uncertain":  # type: ignore[union-attr] # noqa: ASYNC110
+            while (await docket.journal.find(key)).state != "uncertain":  # type: ignore[union-attr] # noqa: ASYNC110
                 await asyncio.sleep(0)
             await docket.settle(key, [])
 
@@ -251,7 +251,7 @@ async def test_a_worker_that_is_to_stop_waits_for_no_task() -> None:
         async with KeevxWorker(docket, settings_of(emulator)) as worker:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(worker.run_until_finished(), 1.5)
-        entry = await docket.journal.find_entry(key)
+        entry = await docket.journal.find(key)
         assert entry is not None
         assert entry.state == "submitted"
 

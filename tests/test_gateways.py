@@ -130,7 +130,7 @@ async def ended(server: Server, path: Path | None, count: int = 1, **settings: A
 
 async def entry(path: Path) -> Entry:
     async with Journal(path) as journal:
-        found = await journal.find_entry("p")
+        found = await journal.find("p")
         assert found is not None
         return found
 

@@ -65,15 +65,15 @@ async def test_its_way_from_intent_to_ids(path: Path) -> None:
     async with Journal(path) as journal:
         assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
         await journal.mark_sending("mine", KIND, BODY)
-        entry = await journal.find_entry("mine")
+        entry = await journal.find("mine")
         assert entry is not None
         assert entry.state is State.SENDING
         await journal.mark_submitted("mine", ["i2v-1", "i2v-2"])
-        entry = await journal.find_entry("mine")
+        entry = await journal.find("mine")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
         assert (entry.kind, entry.body) == (KIND, BODY.decode())
-        assert await journal.find_entry("yours") is None
+        assert await journal.find("yours") is None
 
 
 @pytest.mark.asyncio
@@ -81,17 +81,17 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     journal = Journal(path)
     assert repr(journal) == f"<Journal {path}>"
     with pytest.raises(JournalError, match="is not open"):
-        await journal.find_entry("mine")
+        await journal.find("mine")
     await journal.release("mine")
     journal.attach()
     async with journal:
         await journal.detach()
-        assert await journal.find_entry("mine") is None
+        assert await journal.find("mine") is None
     with pytest.raises(JournalError, match="is not open"):
         await journal.mark_sending("mine", KIND, BODY)
     assert not [one for one in threading.enumerate() if one.name == "keevx-journal"]
     async with journal:
-        assert await journal.find_entry("mine") is None
+        assert await journal.find("mine") is None
     with pytest.raises(ValueError, match=r"must be 'report' or 'resubmit' \(got 'ignore'\)"):
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
@@ -188,7 +188,7 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         await journal.mark_submitted(number, ["i2v-1"])
         await journal.release(number)
         assert (await journal.claim(KIND, BODY, None)).key != number
-        entry = await journal.find_entry(number)
+        entry = await journal.find(number)
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
@@ -259,7 +259,7 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
         assert [entry.key async for entry in journal.entries()] == ["first"]
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
     async with Journal(path) as journal:
-        entry = await journal.find_entry("first")
+        entry = await journal.find("first")
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
 
@@ -392,12 +392,12 @@ async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) ->
         unmade = "UPDATE entries SET state = ?, task_ids = NULL WHERE key = ?"
         database.executemany(unmade, [("uncertain", keys[5]), ("planned", keys[6])])
     async with Journal(path) as journal:
-        assert await journal.find_entry(keys[0]) is not None
-        assert await journal.find_entry(keys[1]) is not None
+        assert await journal.find(keys[0]) is not None
+        assert await journal.find(keys[1]) is not None
         await journal.settle(keys[5], ["i2v-found"])
         await journal.mark_sending(keys[6], KIND, a_body(6))
         await journal.mark_submitted(keys[6], ["i2v-new"])
-        found = [await journal.find_entry(key) for key in keys]
+        found = [await journal.find(key) for key in keys]
         assert [one.task_ids[-1] for one in found if one is not None] == [
             *[f"i2v-{number}" for number in range(5)],
             "i2v-found",
@@ -440,7 +440,7 @@ async def test_no_journal_keeps_nothing(path: Path) -> None:
     await journal.mark_ended(task)
     await journal.release("mine")
     assert (
-        await journal.find_entry("mine"),
+        await journal.find("mine"),
         await journal.find_task("i2v-1"),
         await journal.find_owner("i2v-1"),
     ) == (

@@ -83,7 +83,7 @@ async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
 
 
 async def entry_of(journal: Journal | RedisJournal, key: str) -> Entry:
-    entry = await journal.find_entry(key)
+    entry = await journal.find(key)
     assert entry is not None
     return entry
 

@@ -42,7 +42,7 @@ async def write(path: Path, count: int) -> None:
     async with Journal(path) as journal:
         for number in range(count):
             body = json.dumps({"prompt": f"prompt {number} " + "x" * 500}).encode()
-            if await journal.find_entry(f"key {number}") is not None:
+            if await journal.find(f"key {number}") is not None:
                 continue  # what has ids is never begun again
             await journal.mark_sending(f"key {number}", "image_to_video", body)
             await journal.mark_submitted(f"key {number}", [f"i2v-{number}"])

@@ -117,7 +117,7 @@ class JournalMachine(RuleBasedStateMachine):
         return done
 
     def find(self, key: str) -> Entry | None:
-        return self.loop.run_until_complete(self.journal.find_entry(key))
+        return self.loop.run_until_complete(self.journal.find(key))
 
     def record(self, task_id: str) -> TaskRecord | None:
         return self.loop.run_until_complete(self.journal.find_task(task_id))

@@ -43,9 +43,9 @@ async def test_a_journal_in_memory_works_and_leaves_nothing(name: str | Path, fo
 async def test_each_journal_in_memory_is_one_of_its_own() -> None:
     async with Journal(":memory:") as one, Journal(":memory:") as other:
         await one.mark_sending("mine", "image_to_video", b"{}")
-        assert await other.find_entry("mine") is None
+        assert await other.find("mine") is None
     async with one:
-        assert await one.find_entry("mine") is None
+        assert await one.find("mine") is None
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ class Life:
     async def check(self) -> None:
         """No id has left the journal; remember those that it has now."""
         for key in KEYS:
-            entry = await self.journal.find_entry(key)
+            entry = await self.journal.find(key)
             ids = set(entry.task_ids) if entry is not None else set[str]()
             assert self.book.known[key] <= ids, f"{key} had {self.book.known[key]}, has {ids}"
             if entry is not None and entry.state in ("planned", "refused"):

@@ -84,10 +84,10 @@ async def test_an_order_is_answered_with_its_ids_and_its_video_comes_home(
         code, answer = await caller.order("order-1")
         (task_id,) = emulator.tasks
         assert (code, answer) == (202, {"key": "order-1", "task_ids": [task_id]})
-        await until((tmp_path / f"{task_id}.mp4").exists, PATIENCE)
+        await until((tmp_path / f"{task_id}.mp4").exists)
         code, told = await caller.status(task_id)
         assert (code, told["task_id"], told["status"]) == (200, task_id, "SUCCEEDED")
-        await until(lambda: emulator.callbacks == {"delivered": 1}, PATIENCE)
+        await until(lambda: emulator.callbacks == {"delivered": 1})
     assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
 
 
@@ -128,7 +128,7 @@ async def test_an_order_whose_answer_was_lost_gets_its_ids_when_the_callback_has
     async with serving(emulator, tmp_path) as caller:
         code, answer = await caller.order("order-1")
         assert (code, answer["error"]) == (504, "SubmissionUncertain")
-        await until(lambda: emulator.callbacks == {"delivered": 1}, PATIENCE)
+        await until(lambda: emulator.callbacks == {"delivered": 1})
         # The receiver answers at once, and confirms the id with Keevx afterwards.
         async with asyncio.timeout(PATIENCE):
             while code == 504:
@@ -148,7 +148,7 @@ async def test_a_restart_goes_on_with_what_was_under_way(
     video = tmp_path / f"{task_id}.mp4"
     assert not video.exists()
     async with serving(emulator, tmp_path):
-        await until(video.exists, PATIENCE)
+        await until(video.exists)
     async with Journal(tmp_path / "run.db") as journal:
         assert [one async for one in recipe("service").unfinished(journal)] == []
 
@@ -190,7 +190,7 @@ async def test_a_stopped_service_loses_no_create_in_flight_and_starts_none(
             asyncio.ensure_future(caller.order(f"order-{number}", f"prompt {number}"))
             for number in range(60)
         ]
-        await until(lambda: emulator.requests[CREATE] >= 5, PATIENCE)
+        await until(lambda: emulator.requests[CREATE] >= 5)
         async with caller.session.get(f"{caller.origin}/metrics") as figures:
             assert "keevx_tasks_in_flight" in await figures.text()
         process.send_signal(signal.SIGTERM)

@@ -83,7 +83,7 @@ async def begun(journal: RedisJournal, key: str = "k", body: bytes = BODY) -> No
 
 
 async def found(journal: RedisJournal, key: str = "k") -> Entry:
-    entry = await journal.find_entry(key)
+    entry = await journal.find(key)
     assert entry is not None
     return entry
 
@@ -127,7 +127,7 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
         await second.claim(KIND, BODY, "k")
         with pytest.raises(JournalError, match="another worker has taken k"):
             await first.mark_sending("k", KIND, BODY)
-        assert await second.find_entry("k") is None
+        assert await second.find("k") is None
         await second.mark_sending("k", KIND, BODY)
         for change in (
             first.mark_uncertain("k", "x"),
@@ -353,7 +353,7 @@ async def test_it_opens_and_closes(memory: Counting) -> None:
     assert repr(journal) == "<RedisJournal keevx>"
     await journal.release("k")
     with pytest.raises(JournalError, match="is not open"):
-        await journal.find_entry("k")
+        await journal.find("k")
     journal.attach()
     async with journal:
         await journal.detach()

@@ -81,12 +81,12 @@ async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None
         body = encode_request(DOG)
         await journal.mark_sending("four", "image_to_video", body)
         await journal.mark_uncertain("four", "1 of 4", ["i2v-1"])
-        assert (entry := await journal.find_entry("four"))
+        assert (entry := await journal.find("four"))
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
         with pytest.raises(JournalError, match=r"i2v-1.* cannot be settled as none"):
             await journal.settle("four", ())
         await journal.settle("four", ["i2v-2"])
-        assert (entry := await journal.find_entry("four"))
+        assert (entry := await journal.find("four"))
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
 

@@ -263,13 +263,13 @@ async def test_a_wait_for_callbacks_has_its_deadline(
             await keevx.generate(a_request("nothing comes"))
         if journal is None:
             return
-        entry = await journal.find_entry("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
         assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
-        entry = await journal.find_entry("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
         assert emulator.creates[outcome.request.prompt] == 1
@@ -617,7 +617,7 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         await script.lose("k")
         await journal.settle("k", ["mine"])
         await script.tell("k", "t")
-        entry = await journal.find_entry("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
         assert "k was paid twice: it has mine, and now t" in caplog.text
@@ -658,7 +658,7 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
         async with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
-        entry = await journal.find_entry("k")
+        entry = await journal.find("k")
         assert entry is not None
         assert entry.task_ids == ("t",)
 
@@ -667,7 +667,7 @@ class Far(Journal):
     """A journal that takes a while to be read, as the one in Redis."""
 
     async def find(self, key: str) -> Entry | None:
-        found = await super().find_entry(key)
+        found = await super().find(key)
         await asyncio.sleep(0)
         return found
 

@@ -297,7 +297,7 @@ class Jobs:
         """
         if self._settlements is None:
             raise error
-        entry = await self._journal.find_entry(error.key)
+        entry = await self._journal.find(error.key)
         spent = _since(entry) if entry else 0.0
         count, kind = error.request.count, error.request.kind
         limit = self._default_timeout([kind])

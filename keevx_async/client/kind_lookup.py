@@ -67,7 +67,7 @@ class KindResolver:
     async def _recorded(self, task_id: str) -> Kind | None:
         """Return the kind of the create that the task is of; that reads the whole journal."""
         key = await self._journal.find_owner(task_id)
-        entry = await self._journal.find_entry(key) if key is not None else None
+        entry = await self._journal.find(key) if key is not None else None
         if entry is None:
             return None
         self.remember([task_id], kind_by_name(entry.kind))

@@ -51,7 +51,7 @@ async def create(
         retry: repeats what cost nothing and may pass.
         execution: returned to the docket if it has not begun and this worker stops.
     """
-    entry = await client.journal.find_entry(key)
+    entry = await client.journal.find(key)
     if entry is None:
         log.error("%s is not in the fleet's journal; it is skipped", key)
         return
@@ -70,7 +70,7 @@ async def create(
         client.stop.call(error)
         raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
-        current = await client.journal.find_entry(key)
+        current = await client.journal.find(key)
         if current is None or current.state is State.PLANNED:
             raise
         log.warning("%s: %s", key, error)

@@ -178,7 +178,8 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
     # Traces of ids, in two steps:
     # 1. Whatever stands under "task_id" or "task_ids", however deep.
     # 2. Unless Keevx's envelope could be read: every string that begins as this kind's ids do.
-    traces, pending = list[str](), [value]
+    traces: list[str] = []
+    pending: list[Any] = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, dict):

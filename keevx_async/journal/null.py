@@ -74,7 +74,7 @@ class NullJournal:
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
         """Record nothing."""
 
-    async def find_entry(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return None."""
         return None
 

@@ -276,7 +276,7 @@ class JournalProtocol(Protocol):
         """
         ...
 
-    async def find_entry(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
         ``sending`` that nobody alive holds reads as ``uncertain``.

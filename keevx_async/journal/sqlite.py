@@ -200,14 +200,14 @@ class Journal:
         file.writer.check()
         last = file.claims.intents.get(key)
         if last is None:  # it was never claimed, or its event loop had stopped and lost it
-            entry = await self.find_entry(key)
+            entry = await self.find(key)
             if entry is not None and entry.state not in RESTARTABLE:
                 raise self._changed(key, entry)
             last = _last_intent(entry)
         try:
             await file.save(encoding.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
-            raise self._changed(key, await self.find_entry(key)) from error
+            raise self._changed(key, await self.find(key)) from error
         file.claims.intents[key] = now
 
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
@@ -356,7 +356,7 @@ class Journal:
         row = encoding.download_row(task, at, path, size, digest)
         await self._file.writer.write("tasks", row)
 
-    async def find_entry(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
         ``sending`` that no caller of this process holds reads as ``uncertain``.

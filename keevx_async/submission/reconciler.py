@@ -220,7 +220,7 @@ class Reconciler:
 
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
         """Return the ids of an uncertain create, when callbacks have brought as many as count."""
-        entry = None if key in self._creates else await self._journal.find_entry(key)
+        entry = None if key in self._creates else await self._journal.find(key)
         create = self._creates.get(key) or self._opened(key, count, kind, entry)
         self._retain(key, create)
         try:
@@ -242,7 +242,7 @@ class Reconciler:
 
     async def _reopened(self, key: str, task_id: str | None = None) -> _Create | None:
         """Return a create that only the journal remembers; none, if it has that id already."""
-        entry = await self._journal.find_entry(key)
+        entry = await self._journal.find(key)
         if entry is None or task_id in entry.task_ids:
             return None
         count = json.loads(entry.body).get("generate_count", 1)

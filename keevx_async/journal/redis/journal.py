@@ -369,7 +369,7 @@ class RedisJournal:
         if answer[0] in scripts.REFUSALS:
             raise JournalError(f"{self!r}: {scripts.REFUSALS[answer[0]].format(key)}")
 
-    async def find_entry(self, key: str) -> Entry | None:
+    async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
         ``sending`` that no worker alive holds reads as ``uncertain``.
