@@ -106,7 +106,7 @@ DOORS: dict[str, set[str]] = {
         "Availability",
         "CallbackReceiver",
         "LANGUAGES",
-        "Owners",
+        "MAX_OWNED",
         "Planned",
         "Reconciler",
         "SharedLimit",

@@ -12,11 +12,12 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DownloadError
 from ..http.transport import exchange_timeout
 from ..journal import Journal, JournalProtocol, NullJournal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
+from ..models.tasks import Task
 from ..models.validators import is_int, is_url, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, NotGiven
 
@@ -172,6 +173,18 @@ def destination(name: str, given: object) -> str | os.PathLike[str]:
     if isinstance(given, str | os.PathLike) and isinstance(os.fspath(given), str):
         return cast("str | os.PathLike[str]", given)
     raise ConfigurationError(f"{name} must be a path (got {shown(given)})")
+
+
+def result(name: str, value: object) -> Task | str:
+    """Return what can be downloaded: a task, or a URL, be it an object of another library.
+
+    Raises:
+        DownloadError: it is something else, such as a list of tasks.
+    """
+    task_or_url = url_text(value)
+    if isinstance(task_or_url, Task | str):
+        return task_or_url
+    raise DownloadError(f"{name} must be a Task or the URL of a result (got {shown(value)})")
 
 
 def check_positive(name: str, value: object) -> float:

@@ -166,7 +166,7 @@ class WorkerClient(Keevx):
             timeout=settings.timeout,
             max_connections=settings.concurrency,
         )
-        self._setup = evolve(self._setup, shared_limit=pace)
+        self._config = evolve(self._config, shared_limit=pace)
         self._waits: PollIntervals | None = None
 
     async def make(self, entry: Entry) -> tuple[str, ...]:
@@ -235,10 +235,9 @@ class WorkerClient(Keevx):
         return watched, max(at_least, min(at_most, wait))
 
     async def _loaded_intervals(self) -> PollIntervals:
-        self._components()
-        await self._lessons.load()
+        await self._config.durations.load()
         if self._waits is None:
-            self._waits = PollIntervals(self._polling, self._lessons.durations)
+            self._waits = PollIntervals(self._polling, self._config.durations.durations)
         return self._waits
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from docket import Docket, Worker
 
-from ..client.keevx import check_credentials
+from ..client.keevx import Keevx, check_credentials
 from .client import WorkerSettings, worker_settings, worker_stop
 from .queue import KeevxDocket
 from .rate_limit import Stop
@@ -51,7 +51,8 @@ class KeevxWorker:
 
     async def __aenter__(self) -> Self:
         given = self._settings
-        await check_credentials(given.api_key, base_url=given.base_url, timeout=given.timeout)
+        async with Keevx(given.api_key, base_url=given.base_url, timeout=given.timeout) as keevx:
+            await check_credentials(keevx)
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
         polls = self._settings.polling.concurrency

@@ -199,9 +199,9 @@ def stopping(report: Report, polite: str) -> Callable[[int], None]:
 
 
 async def _run(run: Run, report: Report) -> int:
-    await check_credentials()
     prompts = Prompts(run.source)
     async with _client(run, report) as keevx:
+        await check_credentials(keevx)
         asked = with_languages(keevx, prompts)
         fan = keevx.generate_many(
             asked, concurrency=run.concurrency, download=run.out, key=prompts.key
