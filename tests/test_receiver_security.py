@@ -18,7 +18,7 @@ import pytest
 
 from keevx_async import FanOut, Journal, SubmissionUncertain
 from keevx_async.journal import State
-from keevx_async.submission.callbacks import LONGEST_BODY, TOKEN_TTL
+from keevx_async.submission.callbacks import MAX_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
 from tests.conftest import FakeClock
 from tests.test_callbacks import (
@@ -170,10 +170,10 @@ def _endless(total: list[int]) -> Callable[[], AsyncIterator[bytes]]:
 
 
 BODIES: dict[str, Any] = {
-    "too large": {"data": b" " * LONGEST_BODY + BODY},
+    "too large": {"data": b" " * MAX_BODY + BODY},
     "not JSON": {"data": b"task_id=i2v-1"},
     "deeply nested": {"data": b'{"data":' * 8_000},
-    "deep lists": {"data": b"[" * LONGEST_BODY},
+    "deep lists": {"data": b"[" * MAX_BODY},
     "wrong types": {"json": {"data": {"task_id": {"a": 1}}}},
     "a list": {"json": [1]},
     "a huge number": {"data": b'{"data":{"task_id":' + b"9" * 50_000 + b"}}"},
