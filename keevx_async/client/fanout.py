@@ -224,10 +224,7 @@ class FanOut(Generic[R_co]):
         return self._running
 
     async def _run(self) -> None:
-        """Work off the input. When it is cancelled, what is under way ends in two ways.
-
-        1. Workers between paid steps, and follow-ups, are cancelled at once.
-        2. Workers in a paid step get the grace, and are cancelled after it.
+        """Work off the input.
 
         Raises:
             Exception: what the input itself raised, when all that was under way has ended.
@@ -240,6 +237,8 @@ class FanOut(Generic[R_co]):
             while self._followers:
                 await asyncio.wait(self._followers)
         except asyncio.CancelledError:
+            # Workers between paid steps, and follow-ups, are cancelled at once; workers in a paid
+            # step get the grace, and are cancelled after it.
             self.stopping = True
             idle = [task for task, slot in self._workers.items() if not slot.busy]
             for task in (*idle, *self._followers):
@@ -258,12 +257,11 @@ class FanOut(Generic[R_co]):
                 await asyncio.sleep(0)
 
     async def _run_item(self, outcome: Outcome[Any], slot: _Slot) -> None:
-        """Run one item's job.
-
-        1. Cancelled: what was begun is recorded as it stands; what had not begun leaves no outcome.
-        2. Failed, or done, without a follow-up: it is recorded, and waits for the consumer.
-        3. A follow-up goes on in a task of its own, unless the fan-out stops.
-        """
+        """Run one item's job, and start its follow-up."""
+        # 1. Cancelled: what was begun is recorded as it stands; what had not begun leaves no
+        #    outcome.
+        # 2. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
+        # 3. A follow-up goes on in a task of its own, unless the fan-out stops.
         follow: FollowUp | None = None
         self.counts.under_way += 1
         try:

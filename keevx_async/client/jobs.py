@@ -138,6 +138,7 @@ class Jobs:
             else:
                 done.append(record.task)
                 yield record.task
+        # The default depends on the kinds of what is still pending, so it is chosen only now.
         limit = timeout
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))

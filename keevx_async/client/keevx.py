@@ -163,6 +163,8 @@ class Keevx:
         """
         self._closed = True
         components = self._runtime
+        # Whatever is cancelled or fails on the way, everything is closed, the journal last: the
+        # creates that are waited for still write to it.
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._detach_journal)
             last_first.push_async_callback(self._config.transport.close)
@@ -182,19 +184,16 @@ class Keevx:
             await self._config.journal.detach()
 
     def _components(self) -> Components:
-        """Return the components on the running event loop, opened if need be.
-
-        1. None yet: the journal is opened with them.
-        2. They are on another loop that has ended, or that a fork left behind: new ones are made,
-           and the old ones receive no more callbacks.
-        3. They are on another loop that is running: refused, for both would use one journal and
-           one rate.
-        """
+        """Return the components on the running event loop, opened if need be."""
         if self._closed:
             raise ConfigurationError(CLIENT_CLOSED)
         components = self._runtime
         if components is not None and components.loop is asyncio.get_running_loop():
             return components
+        # 1. None yet: the journal is opened with them.
+        # 2. They are on another loop, which is running: refused, for two loops cannot share a pool.
+        # 3. They are on a loop that has ended, or that a fork left behind: new ones are made, and
+        #    the old ones receive no more callbacks.
         with self._opening:
             before = self._runtime
             if before is None:

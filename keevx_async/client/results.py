@@ -61,14 +61,8 @@ class Results:
     async def download_all(self, outcome: Outcome[Any], names: OutputNames) -> None:
         """Download the results of an outcome's tasks; ``outcome.paths`` grows file by file.
 
-        The files of a task are planned first:
-
-        1. An earlier run downloaded its main file, which is still whole: it stays, and so does
-           every other file that exists. Only those that are missing are fetched.
-        2. Otherwise the task gets names of its own, which no other task of this client gets. A
-           file that has one of them is replaced only if it is the task's own.
-
-        A URL that has certainly expired is renewed first: that is free.
+        What an earlier run downloaded and is still whole stays as it is. No two tasks of a client
+        get the same file name.
 
         Raises:
             DownloadError: a file could not be had whole. Those before it are kept and recorded.
@@ -76,6 +70,12 @@ class Results:
         for task in outcome.tasks:
             if not task.succeeded:
                 continue
+            # Plan the files, then fetch each and record the main one:
+            # 1. An earlier run downloaded the main file, which is still whole: it stays, and so
+            #    does every other file that exists. Only those that are missing are fetched.
+            # 2. Otherwise the task gets names of its own. A file that has one of them is replaced
+            #    only if it is the task's own.
+            # A URL that has certainly expired is renewed first: that is free.
             record = await self._journal.find_task(task.task_id)
             files: Mapping[str, Path] = {}
             existing: Sequence[Path] = ()
@@ -102,13 +102,11 @@ class Results:
         *,
         overwrite: bool,
     ) -> AsyncGenerator[Path]:
-        """Yield each of a task's files once it is on disk, the main one first, and recorded.
-
-        1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
-           is asked for another, once: that is free, and quicker than to wait.
-        2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
-           requested by the retry policy, unless the task is known to have ended long ago.
-        """
+        """Yield each of a task's files once it is on disk, the main one first, and recorded."""
+        # 1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
+        #    is asked for another, once: that is free, and quicker than to wait.
+        # 2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
+        #    requested by the RetryPolicy, unless the task ended long ago for certain.
         main = next(iter(files))
         for name, path in files.items():
             if path not in existing:

@@ -292,13 +292,11 @@ class AdaptiveRate:
         self._slack = min(MAX_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
 
     def _estimate_limit(self, sample: ThrottleSample) -> float:
-        """Return the limit, 0 where it is to be searched for.
-
-        1. A 429 that is not early ended a probe or a search: the limit is what the sample measures.
-        2. An early one shows that the last limit was too high. It is cut, the more the more of them
-           come in a row, and what this flight alone measures may cut it further.
-        3. Two early ones in a row that measure nothing: the limit is not known any more.
-        """
+        """Return the limit, 0 where it is to be searched for."""
+        # 1. A 429 that is not early ended a probe or a search: the limit is what it measures.
+        # 2. An early one shows that the last limit was too high. It is cut, by more with each in a
+        #    row, and what this sample alone measures may cut it further.
+        # 3. Two early ones in a row that measure nothing: the limit is searched for again.
         if not self._is_early(sample.refused):
             if self._limit:
                 self._throttled_early, self._bound = 0, math.inf
@@ -312,12 +310,10 @@ class AdaptiveRate:
         return max(self._limit * MIN_LEFT, min(measured or math.inf, self._bound))
 
     def _measure(self, sample: ThrottleSample, reference: ThrottleSample | None) -> float:
-        """Return the highest limit that some kind of limiter would have; 0 if none is measured.
-
-        The server's limiter may be a token bucket, a window of a second, or one that only lets
-        through what drains; each explains the sample with a limit of its own. The highest is taken:
-        one that is too high is corrected by the next 429, one too low only by a later probe.
-        """
+        """Return the highest limit that some kind of limiter would have; 0 if none is measured."""
+        # The server's limiter may be a token bucket, a window of a second, or one that only lets
+        # through what drains; each explains the sample with a limit of its own. The highest is
+        # taken: one that is too high is corrected by the next 429, one too low by a later probe.
         drained, second = sample.sustained_rate or 0.0, sample.last_second
         if sample.spans_a_second and (sample.sustained_rate == 0 or reference is None):
             return max(drained, second)

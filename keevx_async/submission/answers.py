@@ -29,15 +29,8 @@ async def read_answer(
 ) -> tuple[str, ...]:
     """Return the ids in an answer that is not a plain success, or raise what it means.
 
-    The verdict is `classify`'s. What is done about each:
-
-    1. Accepted: the ids were read leniently from an answer whose status or code claims otherwise.
-       They are kept, and the contradiction is logged.
-    2. Refused: no task was made. A busy server is asked again, any other refusal is raised.
-    3. Wrong host: Keevx may merely not have answered this client yet, so the host is first asked
-       about a task that does not exist, which costs nothing. A host that is not Keevx made no task;
-       one that may be Keevx leaves the create uncertain.
-    4. Unknown: uncertain, with those ids that may be this create's.
+    The verdict is `classify`'s. Ids are read leniently: an answer that names some of this create's
+    is no refusal, whatever its status, code, charset or length.
 
     Args:
         sent: the create as it went out.
@@ -76,6 +69,13 @@ async def read_answer(
             is_known_host=is_keevx,
         )
 
+    # What is done about each verdict:
+    # 1. Wrong host: Keevx may merely not have answered this client yet, so the host is first asked
+    #    about a task that does not exist, which costs nothing. A host that is not Keevx made no
+    #    task; one that may be Keevx leaves the create uncertain.
+    # 2. Accepted: the ids are kept, and logged if the status or the code claims otherwise.
+    # 3. Refused: no task was made. A busy server is asked again, any other refusal is raised.
+    # 4. Unknown: uncertain, with those ids that may be this create's.
     verdict = verdict_if(is_keevx=host.is_keevx)
     if verdict is Verdict.WRONG_HOST:
         try:

@@ -255,13 +255,11 @@ class CallbackReceiver:
             await runner.cleanup()
 
     async def _respond(self, token: str, chunks: AsyncIterator[bytes]) -> int:
-        """Return the HTTP status to answer a callback with.
-
-        1. No client is attached: 503, so that the sender may come again.
-        2. Received, or rejected: 204 for both, so that a stranger learns nothing. A token that is
-           not ours is rejected before the body is read.
-        3. Genuine, but it could not be confirmed or recorded: 500.
-        """
+        """Return the HTTP status to answer a callback with."""
+        # 1. No client is attached: 503, so that the sender may come again.
+        # 2. Received, or rejected: 204 for both, so that a stranger learns nothing. A token that is
+        #    not ours is rejected before the body is read.
+        # 3. Genuine, but it could not be confirmed or recorded: 500.
         if not self._sinks:
             return 503
         try:

@@ -243,21 +243,19 @@ class Reconciler:
                 create.ids.append(task_id)
 
     async def on_callback(self, key: str, task_id: str) -> None:
-        """Take one genuine callback.
-
-        1. The task is polled at once, if anyone waits for it.
-        2. An id that its create has, or that was reported before, needs nothing more.
-        3. A create that is still under way: the id is kept, and checked when it ends.
-        4. Otherwise Keevx is asked, and the id is recorded if it is this create's.
-
-        A create has room for so many unconfirmed ids only: whoever learns a URL could name many.
+        """Receive one genuine callback: wake the poller, and record the id if it is missing.
 
         Raises:
             KeevxError: Keevx could not be asked now, or the journal not be written. The same
-                callback may come again and is then taken anew.
+                callback may come again and is then processed anew.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("serve the callbacks on the event loop of their client")
+        # 1. The task is polled at once, if anyone waits for it.
+        # 2. An id that its create has, or that was reported before, needs nothing more.
+        # 3. A create has room for so many foreign ids only: whoever learns its URL may name many.
+        # 4. A create that is still under way: the id is kept, and checked when it ends.
+        # 5. Otherwise Keevx is asked, and the id is recorded if it is this create's.
         self._wake(task_id)
         create = self._find(key) or await self._reopen(key, task_id)
         if create is None or task_id in create.reported or task_id in create.ids:
@@ -342,11 +340,7 @@ class Reconciler:
             check.add_done_callback(self._checks.discard)
 
     async def _accept(self, key: str, create: _Create, task_id: str) -> None:
-        """Record an id as a create's own, if Keevx confirms that it is.
-
-        Three things may contradict what was assumed, and are logged: the create has all its ids
-        (it was paid twice), or it counts as planned or as refused (it was made).
-        """
+        """Record an id as a create's own, if Keevx confirms that it is."""
         try:
             if not await self._confirm(key, create, task_id):
                 return
@@ -354,6 +348,8 @@ class Reconciler:
                 return
             async with create.writing:
                 entry = await self._journal.add_ids(key, [task_id], create.count)
+                # The id may contradict what was assumed: of a create with all its ids it shows that
+                # it was paid twice, of one that is planned or refused that it was made.
                 before = create.ids if entry is None else entry.task_ids
                 if task_id not in before and len(before) >= create.count:
                     ids = ", ".join(before)
@@ -374,6 +370,8 @@ class Reconciler:
             return True
         async with self._confirmations:
             task = await self._query_new(task_id, create.kind)
+        # What the journal has recorded counts more than what this process remembers. An id without
+        # an owner is this create's from here on.
         if task is not None:
             owner = await self._journal.find_owner(task_id) or self._owners.get(task_id, key)
             if owner == key:

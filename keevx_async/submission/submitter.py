@@ -251,14 +251,12 @@ class Submitter:
         return await run_shielded(task, self._retrier.policy.grace, _log_late)
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
-        """Return the ids that the journal has of a create; none where it is to be sent.
-
-        1. Submitted: its ids.
-        2. Some id is recorded: it was made and is not sent again in any mode. It stays in doubt
-           until callbacks confirm all of its ids.
-        3. Uncertain without an id: left alone, unless the journal is to resubmit such creates.
-        4. Anything else cost nothing and is sent.
-        """
+        """Return the ids that the journal has of a create; none where it is to be sent."""
+        # 1. Submitted: its ids.
+        # 2. Some id is recorded: it was made and is not sent again in any mode. It stays in doubt
+        #    until callbacks confirm all of its ids.
+        # 3. Uncertain without an id: left alone, unless the journal is to resubmit such creates.
+        # 4. Anything else cost nothing and is sent.
         entry = plan.entry
         if entry is None:
             return ()
@@ -284,14 +282,7 @@ class Submitter:
             self._throttle.release(permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Write the intent, send, and write what came of it, before anyone else knows.
-
-        Once the intent is written, whatever ends the exchange is written down as what it is:
-
-        1. Ids: submitted.
-        2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
-        3. Anything else, a cancellation and an unexpected error included: uncertain.
-        """
+        """Write the intent, send, and write what came of it, before anyone else knows."""
         try:
             task_ids: tuple[str, ...] = ()
             if self._reconciler is not None:
@@ -304,6 +295,10 @@ class Submitter:
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
             await self._record_refusal(plan, error)
             raise
+        # Once the intent is written, whatever ends the exchange is written down as what it is:
+        # 1. Ids: submitted.
+        # 2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
+        # 3. Anything else, a cancellation and an unexpected error included: uncertain.
         try:
             task_ids = task_ids or await self._exchange(call, plan, permit)
         except SubmissionUncertain as error:
@@ -326,16 +321,14 @@ class Submitter:
         return task_ids
 
     async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Send once, and return the ids in the answer or raise what became of the create.
-
-        1. The transport failed before a connection had the request: it may be retried.
-        2. It failed afterwards: uncertain.
-        3. Cancelled before it was sent: the cancellation goes on. Afterwards, what came of the
-           answer is read; without one, uncertain. The guard raises the cancellation later.
-        4. A plain success: its ids. Any other answer is read with care, by `read_answer`.
-        5. An error of no kind of ours: uncertain, and without a cause, for some of aiohttp's
-           errors hold the request's headers.
-        """
+        """Send once, and return the ids in the answer or raise what became of the create."""
+        # 1. The transport failed before a connection had the request: it may be retried.
+        # 2. It failed afterwards: uncertain.
+        # 3. Cancelled before it was sent: the cancellation goes on. Afterwards, what came of the
+        #    answer is read; without one, uncertain. The guard raises the cancellation later.
+        # 4. A plain success: its ids. Any other answer is read with care, by `read_answer`.
+        # 5. An error of no kind of ours: uncertain, and without a cause, for some of aiohttp's
+        #    errors hold the request's headers.
         request, key = plan.request, plan.key
         try:
             try:
@@ -406,12 +399,10 @@ class Submitter:
             self._emit(Uncertain(plan.key, error.reason))
 
     async def _record_refusal(self, plan: Planned, error: BaseException) -> None:
-        """Write that this attempt made no task.
-
-        1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
-        2. Keevx refused the request: refused.
-        3. Keevx refused the API key, or nothing was sent: the request is still to be made.
-        """
+        """Write that this attempt made no task."""
+        # 1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
+        # 2. Keevx refused the request: refused.
+        # 3. Keevx refused the API key, or nothing was sent: the request is still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)

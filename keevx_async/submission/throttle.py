@@ -102,10 +102,9 @@ class Throttle:
             return self._grant(self._loop.time())
 
     async def _wait_until_open(self) -> None:
-        """Wait until the rate lets a create go and a permit is free.
-
-        A permit that is released may open the window of the rate before its delay is over.
-        """
+        """Wait until the rate lets a create go and a permit is free."""
+        # Two things end a wait: the delay that the rate names, and a permit that is released, which
+        # may open the rate's window earlier.
         while True:
             now = self._loop.time()
             delay = self._rate.delay(now)
