@@ -141,7 +141,6 @@ DOORS: dict[str, set[str]] = {
         "WAIT_FACTOR",
         "check_credentials",
         "check_positive",
-        "check_request",
         "check_whole",
         "raise_for_failed",
     },

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
+    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
@@ -84,10 +85,7 @@ class _Feed:
             if self._async is None:
                 item = next(self._sync)
             else:
-                async with self._lock:  # an async generator refuses two pulls at once
-                    if self._ended:
-                        return None
-                    item = await anext(self._async)
+                item = await self._anext(self._async)
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None
@@ -95,6 +93,12 @@ class _Feed:
             self._ended, self.error = True, error
             return None
         return Outcome(next(self._numbers), item)
+
+    async def _anext(self, items: AsyncIterator[Any]) -> Any:
+        async with self._lock:  # an async generator refuses two pulls at once
+            if self._ended:
+                raise StopAsyncIteration
+            return await anext(items)
 
 
 class FanOut(Generic[R_co]):

@@ -1,4 +1,4 @@
-"""A whole job: submit, wait, download. Single verbs and fan-outs share it."""
+"""Whole jobs: what a fan-out does with each item, and the waits that single verbs share."""
 
 from __future__ import annotations
 
@@ -12,23 +12,21 @@ from attrs import define
 
 from ..errors import (
     DownloadError,
-    InvalidRequest,
     JournalError,
     SubmissionUncertain,
     TaskFailed,
-    Violation,
     WaitTimeout,
 )
-from ..journal import Entry, JournalProtocol
+from ..journal import JournalProtocol
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS
-from ..models.request import Request
-from ..models.tasks import Outcome, R, Submission, Task
-from ..models.validators import key_of, shown
+from ..models.request import check_request
+from ..models.tasks import Outcome, R, Task
+from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Guard, Planned, Submitter
+from ..submission.submitter import Guard, Submitter
 from ..transfer.paths import OutputNames
 from .fanout import FollowUp, Job
 from .kind_lookup import KindResolver
@@ -67,28 +65,6 @@ class Jobs:
     _kinds: KindResolver
     _durations: DurationStore
     _timeout: float | NotGiven | None
-
-    async def submit(self, request: R, key: str | None) -> Submission[R]:
-        """Submit one request. At most one paid create is sent.
-
-        Raises:
-            InvalidRequest: it is no request.
-            KeevxError: as of `Submitter.submit`.
-        """
-        plan = await self._submitter.plan(check_request(request), key)
-        task_ids = await self._submitter.submit(plan)
-        self._register(plan, task_ids)
-        return Submission(request, plan.key, task_ids)
-
-    def _register(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
-        """Have the tasks of a create polled by their kind and age, once someone waits."""
-        kind = plan.request.kind
-        age = _age_of(plan.entry) if plan.entry and plan.entry.task_ids else 0.0
-        for task_id in task_ids:
-            # Most ids name their kind by their prefix, and nothing else was remembered of them.
-            if not task_id.startswith(kind.prefix) or task_id in self._kinds.remembered:
-                self._kinds.remember((task_id,), kind)
-            self._poller.register(task_id, plan.request, age)
 
     async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
@@ -176,7 +152,6 @@ class Jobs:
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
-            self._register(plan, outcome.task_ids)
 
         return work
 
@@ -243,7 +218,7 @@ class Jobs:
         if self._reconciler is None:
             raise error
         entry = await self._journal.find_entry(error.key)
-        age = _age_of(entry) if entry else 0.0
+        age = max(0.0, time.time() - entry.at) if entry else 0.0  # a clock may have been wrong
         count, kind = error.request.count, error.request.kind
         limit = self.default_timeout([kind])
         try:
@@ -258,26 +233,6 @@ class Jobs:
 
     async def _ids_so_far(self, key: str) -> tuple[str, ...]:
         return await self._reconciler.ids_so_far(key) if self._reconciler is not None else ()
-
-
-def _age_of(entry: Entry) -> float:
-    """Return the seconds since an intent was written; 0 where a clock was wrong meanwhile.
-
-    A time that lies ahead of our clock must not make a wait longer.
-    """
-    return max(0.0, time.time() - entry.at)
-
-
-def check_request(value: object) -> Request:
-    """Return value if it is a request.
-
-    Raises:
-        InvalidRequest: it is something else.
-    """
-    if not isinstance(value, Request):
-        message = f"must be a request (got {shown(value)}): make an ImageToVideo, for example"
-        raise InvalidRequest([Violation("request", value, "type", message)])
-    return value
 
 
 def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:

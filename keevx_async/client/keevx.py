@@ -18,7 +18,7 @@ from ..errors import ConfigurationError, SubmissionUncertain
 from ..events import Event, guarded
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..journal import JournalProtocol
-from ..models.request import Request
+from ..models.request import Request, check_request
 from ..models.tasks import R, Submission, Task
 from ..models.validators import key_of, task_id_of, task_ids_of
 from ..settings import (
@@ -224,7 +224,9 @@ class Keevx:
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
-        return await self._components().jobs.submit(request, None if key is None else key_of(key))
+        submitter = self._components().submitter
+        plan = await submitter.plan(check_request(request), None if key is None else key_of(key))
+        return Submission(request, plan.key, await submitter.submit(plan))
 
     def submit_many(
         self,

@@ -25,14 +25,11 @@ class KindResolver:
 
     Args:
         journal: knows the kind of each create that it holds.
-
-    Attributes:
-        remembered: kinds of ids whose prefix does not name them, or names another.
     """
 
     def __init__(self, journal: JournalProtocol) -> None:
         self._journal = journal
-        self.remembered: BoundedDict[str, Kind] = BoundedDict(MAX_REMEMBERED)
+        self._remembered: BoundedDict[str, Kind] = BoundedDict(MAX_REMEMBERED)
 
     def remember(self, task_ids: Iterable[str], kind: Kind) -> None:
         """Remember the kind of tasks, unless the prefix of their ids names it.
@@ -41,9 +38,9 @@ class KindResolver:
         """
         for task_id in task_ids:
             if kind_by_id(task_id) is kind:
-                self.remembered.pop(task_id, None)
+                self._remembered.pop(task_id, None)
             else:
-                self.remembered[task_id] = kind
+                self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
         """Return ids, whose kind is remembered if the caller names it.
@@ -58,7 +55,7 @@ class KindResolver:
 
     def lookup(self, task_id: str) -> Kind | None:
         """Return the kind that was remembered or that the prefix names; reads no journal."""
-        return self.remembered.get(task_id) or kind_by_id(task_id)
+        return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:
         """Return the kind of a task. For an id without a usual prefix it reads the whole journal.

@@ -128,6 +128,8 @@ class Components:
             availability=config.availability,
             host=host,
             owners=config.owners,
+            register=self.poller.register,
+            remember_kind=config.kinds.remember,
             emit=config.emit,
         )
         self.downloads = Downloads(transport, retrier)

@@ -15,7 +15,7 @@ from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
-from ..client.jobs import KeyOf, check_request, raise_for_failed
+from ..client.jobs import KeyOf, raise_for_failed
 from ..errors import (
     APIError,
     ConfigurationError,
@@ -29,7 +29,7 @@ from ..journal import Entry, State
 from ..journal.redis.journal import Added, Planned, RedisJournal
 from ..journal.redis.reading import Ends
 from ..models.encoding import encode_request
-from ..models.request import Request
+from ..models.request import Request, check_request
 from ..models.tasks import R, Task
 from ..settings import PollPolicy
 from .client import CREATES, POLLS, PollState, docket_of, request_of, wait_limit

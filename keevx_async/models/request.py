@@ -193,3 +193,15 @@ def _in_row(number: int, violation: Violation) -> Violation:
 def _plain_name(name: str) -> str:
     """Return a name without what spellings differ by: ``imageUrl`` and ``Image URL`` are one."""
     return "".join(filter(str.isalnum, name)).casefold()
+
+
+def check_request(value: object) -> Request:
+    """Return value if it is a request.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if not isinstance(value, Request):
+        message = f"must be a request (got {shown(value)}): make an ImageToVideo, for example"
+        raise InvalidRequest([Violation("request", value, "type", message)])
+    return value

@@ -14,7 +14,6 @@ certain that no task was made. What became of a POST decides, and nothing else d
    never sent again by itself. SubmissionUncertain says so, and a callback may still settle it.
 
 The journal holds each step before the next begins. A create's State is
-
 - planned: nothing was sent, or nothing was made for certain. It may be sent.
 - sending: the intent is on disk; the POST may be on its way. A run that ends here leaves a create
   that reads as uncertain.
@@ -32,6 +31,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
@@ -58,6 +58,7 @@ from ..http.wire import decode_envelope, decode_ids
 from ..journal import Entry, JournalProtocol, State
 from ..models.bounded import BoundedDict
 from ..models.encoding import canonical_body, encode_request
+from ..models.kinds import Kind
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
@@ -110,7 +111,7 @@ async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], N
 
     Args:
         step: what must not be cut in the middle.
-        grace: seconds; a second cancellation ends them.
+        grace: a second cancellation cuts it short.
         late: receives what step returned, or raised, after the caller was cancelled, whenever that
             is; never called if step itself was cancelled.
     """
@@ -160,6 +161,8 @@ class Submitter:
         host: who answers; named in errors.
         owners: the key of the create that each id was given to. An id that comes again for another
             key shows that a server or a gateway answered twice on one connection.
+        register: receives each task's id, request, and age in seconds.
+        remember_kind: receives ids whose prefix may not name their kind.
         emit: receives Submitted, Refused and Uncertain events.
     """
 
@@ -172,6 +175,8 @@ class Submitter:
     _availability: Availability
     _host: Host
     _owners: BoundedDict[str, str]
+    _register: Callable[[str, Request, float], None]
+    _remember_kind: Callable[[Sequence[str], Kind], None]
     _emit: Emit | None = None
     _shielded: set[asyncio.Task[Any]] = field(factory=set, init=False)
     _stopped: bool = field(default=False, init=False)
@@ -230,6 +235,15 @@ class Submitter:
             raise
         finally:
             await self._journal.release(plan.key, made=made)
+        # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
+        # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
+        # must not make its wait longer.
+        entry, kind = plan.entry, plan.request.kind
+        age = max(0.0, time.time() - entry.at) if entry and entry.task_ids else 0.0
+        for task_id in task_ids:
+            if entry is not None or not task_id.startswith(kind.prefix):
+                self._remember_kind((task_id,), kind)
+            self._register(task_id, plan.request, age)
         return task_ids
 
     def stop(self) -> None:
@@ -314,8 +328,8 @@ class Submitter:
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
-            message = f"the journal could not be written: {type(error).__name__}: {error}"
-            raise JournalError(message, task_ids) from error
+            reason = f"the journal could not be written: {type(error).__name__}: {error}"
+            raise JournalError(reason, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
         return task_ids
@@ -357,13 +371,8 @@ class Submitter:
             self._throttle.accepted(permit)
             self._claim(task_ids, key)
             if len(task_ids) != request.count:
-                log.warning(
-                    "create %s: expected %d task ids, received %d distinct ones: %s",
-                    key,
-                    request.count,
-                    len(task_ids),
-                    ", ".join(task_ids),
-                )
+                received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
+                log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
             return task_ids
         except Retryable as retry:
             refusal = retry.error
