@@ -172,7 +172,7 @@ async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
     async with Emulator(seconds=0.05) as emulator:
         ran = await keevx("run", file, cwd=tmp_path, **at(emulator))
     assert (ran.code, "2 of 3 done, 1 failed" in ran.out) == (1, True), ran.err
-    assert "mixed.jsonl:3: target_languages: ('Klingon',) is not offered here; there is" in ran.err
+    assert "mixed.jsonl:3: target_languages: ('Klingon',) is not offered; choose from" in ran.err
     assert emulator.creates.total() == 2
     assert emulator.requests["GET /v1/video_translate/target_languages"] == 1
 
@@ -242,7 +242,7 @@ async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path
         emulator.tasks[odd] = attrs.evolve(emulator.tasks.pop(task_id), task_id=odd)
         for verb in ("status", "wait", "download"):
             ran = await keevx(verb, odd, cwd=tmp_path, **at(emulator))
-            assert (ran.code, "does not tell its kind" in ran.err) == (2, True)
+            assert (ran.code, "has no known kind" in ran.err) == (2, True)
             ran = await keevx(verb, odd, "--kind", "video_stitch", cwd=tmp_path, **at(emulator))
             assert (ran.code, ran.out) == (2, "")
             assert "Must be one of image_to_video, image_generate, video_translate" in ran.err

@@ -264,7 +264,7 @@ def test_a_client_that_cannot_be(given: dict[str, Any], said: str) -> None:
 def test_what_is_no_list_of_requests_is_refused_at_once(name: str, alone: Any) -> None:
     keevx = Keevx("test-key")
     with pytest.raises(
-        ConfigurationError, match=rf"one {type(alone).__name__}\).* give \[request]"
+        ConfigurationError, match=rf"one {type(alone).__name__}\).* pass \[request]"
     ):
         getattr(keevx, name)(alone)
 

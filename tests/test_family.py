@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from keevx_async import (
     APIError,
@@ -98,9 +99,9 @@ async def test_generating_is_not_done() -> None:
 @pytest.mark.asyncio
 async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
     async with speaking() as (emulator, keevx):
-        with pytest.raises(InvalidRequest, match="'job-7' does not tell its kind; give kind="):
+        with pytest.raises(InvalidRequest, match="'job-7' has no known kind; pass kind="):
             await keevx.status("job-7")
-        with pytest.raises(InvalidRequest, match="does not tell its kind"):
+        with pytest.raises(InvalidRequest, match="has no known kind"):
             await keevx.wait("job-7")
         with pytest.raises(InvalidRequest, match=r"one of .*video_translate \(got 'films'\)"):
             await keevx.status("job-7", kind="films")
@@ -112,7 +113,9 @@ async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
 
 def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the vendor may do any day: other prefixes."""
-    monkeypatch.setattr("keevx_async.client.kind_lookup.kind_by_id", lambda task_id: None)
+    for request in REQUESTS.values():
+        kind = evolve(request.kind, prefix=f"new-{request.kind.prefix}")
+        monkeypatch.setattr(request, "kind", kind)
 
 
 @pytest.mark.asyncio
@@ -208,10 +211,10 @@ async def test_callbacks_settle_uncertain_creates_of_all_kinds(fault: str) -> No
 async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float) -> None:
     async with speaking() as (emulator, _), keevx_of(emulator, polling=PollPolicy()) as keevx:
         jobs, found = keevx._components().jobs, REQUESTS[kind].kind
-        assert jobs._default_timeout([found]) == seconds
-        assert jobs._default_timeout([found, None]) == jobs._default_timeout([None]) == 10800
+        assert jobs.default_timeout([found]) == seconds
+        assert jobs.default_timeout([found, None]) == jobs.default_timeout([None]) == 10800
     async with keevx_of(emulator, polling=PollPolicy(timeout=None)) as keevx:
-        assert keevx._components().jobs._default_timeout([found]) is None
+        assert keevx._components().jobs.default_timeout([found]) is None
 
 
 @pytest.mark.asyncio

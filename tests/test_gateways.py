@@ -264,7 +264,7 @@ async def test_fewer_ids_than_asked_for_are_kept_and_reported(
         got = await ended(server, None, count=3)
         assert got.task_ids == (server.ids["p"][0],)
     (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert "1 distinct task id(s) came for 3 asked for" in record.getMessage()
+    assert "expected 3 task ids, got 1 distinct" in record.getMessage()
 
 
 @pytest.mark.parametrize("code", [0, 530003])

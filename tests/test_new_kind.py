@@ -76,7 +76,9 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
                 fan = await keevx.generate_many([request], download=tmp_path)
                 fan.raise_for_errors()
                 assert (await keevx.status(fan.task_ids[0])).succeeded
-                assert list(keevx._lessons.durations.dump()["groups"]) == ["video_upscale/4"]
+                assert list(keevx._config.durations.durations.dump()["groups"]) == [
+                    "video_upscale/4"
+                ]
         (task_id,) = emulator.tasks
         assert emulator.creates == {"https://example.com/a.mp4": 1}
         assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)

@@ -36,7 +36,7 @@ KL: dict[str, Any] = {
 async def test_the_languages_are_asked_for_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking() as (emulator, keevx):
         clock = FakeClock()
-        monkeypatch.setattr(keevx._setup.availability, "_clock", clock)
+        monkeypatch.setattr(keevx._config.availability, "_clock", clock)
         for _ in range(3):
             assert await keevx.target_languages() == LANGUAGES
         clock.advance(TTL - 1)
@@ -74,7 +74,7 @@ async def test_what_the_journal_has_is_not_refused_later(tmp_path: Path) -> None
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
             before = await keevx.submit(a_translation(), key="k")
         async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
-            keevx._setup.availability.remember("target_languages", ("Chinese",))
+            keevx._config.availability.remember("target_languages", ("Chinese",))
             assert (await keevx.submit(a_translation(), key="k")).task_ids == before.task_ids
             with pytest.raises(InvalidRequest):
                 await keevx.submit(a_translation(), key="another")
@@ -98,7 +98,7 @@ async def test_an_answer_without_languages_is_not_believed(
     async with Keevx("k", base_url="https://keevx.example", retry=retry) as keevx:
         with pytest.raises(ResponseError, match="no languages"):
             await keevx.target_languages()
-        assert keevx._setup.availability.values("target_languages") is None
+        assert keevx._config.availability.values("target_languages") is None
 
 
 @pytest.mark.parametrize("url", [CHINA, f"{CHINA}/"])
@@ -110,7 +110,7 @@ async def test_the_china_edition_is_asked_for_the_models_it_lists_alone(
     mocked.post(f"{CHINA}/v1/image_to_video", payload=made)
     async with Keevx("k", base_url=url, retry=RETRY) as keevx:
         for other in (a_request(), a_request(model="S", aspect_resolution="720p", duration=4)):
-            with pytest.raises(InvalidRequest, match="not offered here; there is KL"):
+            with pytest.raises(InvalidRequest, match="not offered; choose from KL"):
                 await keevx.submit(other)
         assert mocked.requests == {}, "nothing was sent"
         assert (await keevx.submit(a_request(**KL))).task_ids == ("i2v-1",)

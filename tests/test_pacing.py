@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keevx_async.submission.adaptive_rate import LONGEST_HOLD, AdaptiveRate
+from keevx_async.submission.adaptive_rate import MAX_HOLD, AdaptiveRate
 
 pytestmark = pytest.mark.unit
 
@@ -162,7 +162,7 @@ def test_holds_of_our_own_double_while_the_create_after_them_is_refused() -> Non
         caller.refuse()
     assert holds[:4] == pytest.approx([0.1, 0.2, 0.4, 0.8], abs=1e-3)
     assert holds == sorted(holds)
-    assert holds[-1] == pytest.approx(LONGEST_HOLD)
+    assert holds[-1] == pytest.approx(MAX_HOLD)
     caller.accept()
     for _ in range(100):
         caller.accept()
@@ -255,8 +255,8 @@ def test_it_is_never_stuck(ceiling: float | None, events: list[tuple[str, float,
             longest = max(longest, asked)
     wait = pacer.delay(now)
     assert math.isfinite(wait)
-    assert wait <= longest + LONGEST_HOLD + (0 if ceiling is None else 1 / ceiling)
-    assert pacer.delay(now + longest + 2 * LONGEST_HOLD + 10) == 0
+    assert wait <= longest + MAX_HOLD + (0 if ceiling is None else 1 / ceiling)
+    assert pacer.delay(now + longest + 2 * MAX_HOLD + 10) == 0
 
 
 # Hidden limits of 100/s; benchmarks/pacing.py prints all of them

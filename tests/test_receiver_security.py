@@ -18,7 +18,7 @@ import pytest
 
 from keevx_async import FanOut, Journal, SubmissionUncertain
 from keevx_async.journal.protocol import State
-from keevx_async.submission.callbacks import LONGEST_BODY, TOKEN_TTL
+from keevx_async.submission.callbacks import MAX_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
 from tests.conftest import FakeClock
 from tests.test_callbacks import (
@@ -114,10 +114,10 @@ def test_every_token_is_compared_once_and_in_constant_time(
     tokens = forged(token) | {"genuine": token, "expired": token}
     clock.advance(TOKEN_TTL + 1 if kind == "expired" else 0)
     monkeypatch.setattr("keevx_async.submission.callbacks.hmac.compare_digest", counted)
-    asyncio.run(receiver._take(tokens[kind], _chunks(BODY)))
+    asyncio.run(receiver._respond(tokens[kind], _chunks(BODY)))
     assert compared == [], "nobody is attached"
     receiver.attach(Told())
-    asyncio.run(receiver._take(tokens[kind], _chunks(BODY)))
+    asyncio.run(receiver._respond(tokens[kind], _chunks(BODY)))
     assert compared == [32]
 
 
@@ -171,10 +171,10 @@ def _endless(total: list[int]) -> Callable[[], AsyncIterator[bytes]]:
 
 
 BODIES: dict[str, Any] = {
-    "too large": {"data": b" " * LONGEST_BODY + BODY},
+    "too large": {"data": b" " * MAX_BODY + BODY},
     "not JSON": {"data": b"task_id=i2v-1"},
     "deeply nested": {"data": b'{"data":' * 8_000},
-    "deep lists": {"data": b"[" * LONGEST_BODY},
+    "deep lists": {"data": b"[" * MAX_BODY},
     "wrong types": {"json": {"data": {"task_id": {"a": 1}}}},
     "a list": {"json": [1]},
     "a huge number": {"data": b'{"data":{"task_id":' + b"9" * 50_000 + b"}}"},
@@ -381,7 +381,8 @@ async def test_thousands_of_strangers_keep_no_callback_out(tmp_path: Path) -> No
         assert emulator.callbacks == {"delivered": 60}
         assert grown < 400 * count
         assert runtime.reconciler is not None
-        assert len(runtime.reconciler._creates) <= 60
+        held = runtime.reconciler.statistics()
+        assert held.active + held.idle <= 60
         assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 60}
 
 

@@ -92,7 +92,7 @@ async def test_when_all_goes_well(
         fan = await keevx.generate_many(some_requests(3), download=tmp_path)
         fan.raise_for_errors()
         path = await keevx.download(task, tmp_path)
-        for value in (keevx, vars(keevx)["_setup"]):
+        for value in (keevx, vars(keevx)["_config"]):
             assert KEY not in repr(value)
         values = [submission, task, fan, fan.outcomes, path]
         assert_unseen(logged, (text for value in values for text in shown(value)))

@@ -29,7 +29,12 @@ from keevx_async import (
     Task,
     WaitTimeout,
 )
-from keevx_async.client.runtime import FEW, QUIET, SELDOM, with_callbacks
+from keevx_async.client.runtime import (
+    LONGEST_FACTOR,
+    POLLS_WITH_CALLBACKS,
+    SHORTEST_FACTOR,
+    with_callbacks,
+)
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import Entry, JournalProtocol, State
 from keevx_async.models.image_to_video import ImageToVideo
@@ -336,7 +341,7 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
 ) -> None:
     journal = Journal(tmp_path / "run.db")
     async with called_back(journal=journal) as (emulator, keevx, _):
-        with pytest.raises(InvalidRequest, match="shorter key"):
+        with pytest.raises(InvalidRequest, match="must be a text of 1 to 512 bytes"):
             await keevx.submit(a_request(), key="k" * 513)
         assert (await keevx.submit(a_request(), key="k" * 512)).task_ids
         assert len(emulator.tasks) == 1
@@ -371,7 +376,10 @@ def test_a_client_that_outlives_its_loop_takes_callbacks_on_the_new_one() -> Non
 def test_seldom_is_rarer_and_keeps_what_the_user_chose() -> None:
     policy = with_callbacks(PollPolicy(longest=10.0, timeout=7.0, shortest=0.5))
     assert policy == PollPolicy(
-        longest=10.0 * SELDOM, timeout=7.0, shortest=0.5 * QUIET, polls_per_task=FEW
+        longest=10.0 * LONGEST_FACTOR,
+        timeout=7.0,
+        shortest=0.5 * SHORTEST_FACTOR,
+        polls_per_task=POLLS_WITH_CALLBACKS,
     )
     assert with_callbacks(PollPolicy(polls_per_task=1.0)).polls_per_task == 1.0
 
@@ -438,9 +446,9 @@ async def test_a_create_that_is_no_longer_under_way_is_not_remembered(script: Sc
     with pytest.raises(APIError):
         async with script.settlements.expecting("k", 1, KIND):
             raise APIError(400)
-    assert script.settlements._creates == {}
+    assert script.settlements.statistics()[:2] == (0, 0)
     await script.tell("k", "t")
-    assert script.settlements._creates == {}
+    assert script.settlements.statistics()[:2] == (0, 0)
     assert script.asked == []
     assert script.woken == ["t", "t"]
 
@@ -451,8 +459,7 @@ async def test_memory_is_bounded(script: Script) -> None:
     for number in range(12_000):
         await script.lose(f"k{number}")
         settlements.claim_ids(f"s{number}", [f"i{number}"])
-    assert len(settlements._creates) == len(settlements._idle) == 10_000
-    assert len(settlements._owners) == 10_000
+    assert settlements.statistics()[:3] == (0, 10_000, 10_000)
     script.known = {"t"}
     waiting = asyncio.create_task(settlements.wait("k2000", 1, KIND))
     await asyncio.sleep(0)
@@ -566,7 +573,7 @@ async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
         script.settlements.mark_lost("k")
     async with asyncio.timeout(5):
         await script.settlements.close()
-    assert script.settlements._taking == set()
+    assert script.settlements.statistics().checks == 0
 
 
 @scripted

@@ -330,7 +330,7 @@ async def test_a_cancelled_submit_logs_the_ids_that_were_paid_for(
                 await keevx.submit(a_request())
         (task_id,) = emulator.tasks
     (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert record.name == "keevx_async"
+    assert record.name == "keevx_async.submission"
     assert task_id in record.getMessage()
 
 

@@ -1,7 +1,8 @@
-"""Many items at once: bounded, lazily fed, cancellation-safe. Knows nothing of Keevx.
+"""Many items at once: bounded, fed lazily, safe to cancel. Knows nothing of Keevx.
 
-An item has a slot from before it is pulled until its work returns. Its work may leave a
-follow-up (a wait, a download) that goes on without the slot.
+An item has a slot from before it is pulled until its job returns. A job may leave a follow-up (a
+wait, a download) that goes on without the slot, so that few creates are in flight and many tasks
+are waited for.
 """
 
 from __future__ import annotations
@@ -23,26 +24,28 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
-from ..submission.shield import Guard, end_within
+from ..submission.submitter import Guard, end_within
 
 T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
-"""Most items whose follow-up goes on at a time, so that a stream of any length stays small."""
-
+"""Follow-ups at a time, so that a stream of any length takes bounded memory."""
 MAX_NOTED_IDS = 1_000
-_BREATH = 64
-
+"""Ids that an error's note lists."""
+YIELD_EVERY = 64
+"""Items after which a worker lets other tasks run, though its items never wait."""
 
 FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
+"""Goes on with an outcome once its job has returned."""
 Job = Callable[[Outcome[Any], Guard], Awaitable[FollowUp | None]]
+"""Works on one item: it fills in the outcome, and runs each paid step under the guard."""
 
 
 class _Slot:
-    """One worker's place; also the guard of its paid steps.
+    """One worker's slot, and the guard of its paid steps: a busy worker is not cancelled.
 
-    After one that went well it stays busy until its item has what the step returned: letting a
-    key go may wait, and a cancellation there would lose ids that are paid.
+    After a step that succeeded it stays busy until its outcome has what the step returned.
+    Releasing a key may wait, and a cancellation there would lose ids that are paid.
     """
 
     __slots__ = ("_fan", "busy")
@@ -58,7 +61,7 @@ class _Slot:
         except BaseException:
             self.busy = False
             if self._fan.stopping and (task := asyncio.current_task()):
-                task.cancel()  # it is not tried again: end at the next wait
+                task.cancel()  # no retry: end at the next wait
             raise
 
 
@@ -78,11 +81,14 @@ class _Feed:
         if self._ended:
             return None
         try:
-            item = next(self._sync) if self._async is None else await self._anext(self._async)
+            if self._async is None:
+                item = next(self._sync)
+            else:
+                item = await self._anext(self._async)
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None
-        except Exception as error:  # noqa: BLE001 - raised again when what is under way has ended
+        except Exception as error:  # noqa: BLE001 - raised once what is under way has ended
             self._ended, self.error = True, error
             return None
         return Outcome(next(self._numbers), item)
@@ -97,13 +103,17 @@ class _Feed:
 class FanOut(Generic[R_co]):
     """The outcomes of many items.
 
-    Await it for all of them, or iterate over it with ``async for`` to have each as it ends
-    (then only what is in flight is held). Its lists stay readable after cancellation.
+    Await it for all of them, or iterate over it with ``async for`` to receive each as it ends and
+    to hold only what is in flight. Either way it runs once. One bad item leaves the others alone.
+
+    Cancelled, or left early, it starts nothing new; paid steps get ``RetryPolicy.grace`` seconds
+    to end, and its lists stay readable.
 
     Attributes:
-        outcomes: what has ended, in input order once complete; when iterated over, what has
-            not been handed out yet.
-        counts: how many have gone which way, those handed out included.
+        outcomes: what has ended, in input order once complete; when iterated over, what has not
+            been yielded yet.
+        counts: how many items ended in which way, those yielded included.
+        stopping: whether it starts nothing new.
     """
 
     def __init__(
@@ -115,13 +125,13 @@ class FanOut(Generic[R_co]):
         grace: float,
     ) -> None:
         if concurrency < 1:
-            raise ValueError(f"concurrency is {concurrency!r}; it must be 1 or more")
+            raise ValueError(f"concurrency must be 1 or more (got {concurrency!r})")
         self.outcomes: list[Outcome[R_co]] = []
         self.counts: Counts = Counts(len(items) if isinstance(items, Sequence) else None)
         self.stopping: bool = False
         self._feed = _Feed(items)
         self._begin = begin
-        self._work: Job
+        self._job: Job
         self._concurrency = concurrency
         self._grace = grace
         self._workers: dict[asyncio.Task[None], _Slot] = {}
@@ -134,16 +144,20 @@ class FanOut(Generic[R_co]):
 
     @property
     def task_ids(self) -> list[str]:
-        """Every task id known, flat."""
-        return [one for outcome in self.outcomes for one in outcome.task_ids]
+        """The task ids of ``outcomes``, flat: several for a request with several results."""
+        return [task_id for outcome in self.outcomes for task_id in outcome.task_ids]
 
     @property
     def errors(self) -> list[Exception]:
-        """What stopped the items that did not go well."""
+        """The errors of ``outcomes``, one for each item that failed."""
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]
 
     def raise_for_errors(self) -> None:
-        """Raise an ExceptionGroup of all errors, if there are any."""
+        """Raise what failed, once all items have ended.
+
+        Raises:
+            ExceptionGroup: of ``errors``, if there are any.
+        """
         if errors := self.errors:
             raise ExceptionGroup(f"{len(errors)} of {len(self.outcomes)} items failed", errors)
 
@@ -154,9 +168,9 @@ class FanOut(Generic[R_co]):
         return fan_out_table(self.counts, self.outcomes)
 
     def __await__(self) -> Generator[Any, None, FanOut[R_co]]:
-        return self._complete().__await__()
+        return self._run_to_end().__await__()
 
-    async def _complete(self) -> FanOut[R_co]:
+    async def _run_to_end(self) -> FanOut[R_co]:
         running = self._start()
         try:
             try:
@@ -166,16 +180,11 @@ class FanOut(Generic[R_co]):
                 self.outcomes.sort(key=lambda outcome: outcome.index)
             _raise_for(running)
         except BaseException as error:
-            self._note(error)
+            if ids := self.task_ids:  # whoever catches the error may have no other way to them
+                shown = ", ".join(ids[:MAX_NOTED_IDS])
+                error.add_note(f"{len(ids)} task ids were received by then: {shown}")
             raise
         return self
-
-    def _note(self, error: BaseException) -> None:
-        """Say on an error which ids are known: the caller may have no other way to them."""
-        if ids := self.task_ids:
-            error.add_note(
-                f"{len(ids)} task ids were known by then: {', '.join(ids[:MAX_NOTED_IDS])}"
-            )
 
     async def __aiter__(self) -> AsyncGenerator[Outcome[R_co]]:
         running, self._consumed = self._start(), asyncio.Event()
@@ -193,9 +202,10 @@ class FanOut(Generic[R_co]):
         _raise_for(running)
 
     async def aclose(self) -> None:
-        """Stop what is under way: nothing new starts, paid steps end.
+        """Stop: nothing new starts, and paid steps get their grace to end.
 
-        Being cancelled meanwhile ends their grace.
+        Cancelled meanwhile it cuts the grace short. Before the start, after the end, and the second
+        time nothing happens; a second caller waits along with the first.
         """
         running = self._running
         if running is None or running.done():
@@ -212,12 +222,12 @@ class FanOut(Generic[R_co]):
     def _start(self) -> asyncio.Future[None]:
         if self._running is not None:
             raise RuntimeError("this FanOut was already awaited or iterated over")
-        self._work = self._begin()  # what no item could do without fails here, once
+        self._job = self._begin()  # a journal that cannot be opened fails here, once
         self._running = asyncio.ensure_future(self._run())
         return self._running
 
     async def _run(self) -> None:
-        """Work the input off.
+        """Work off the input.
 
         Raises:
             Exception: what the input itself raised, when all that was under way has ended.
@@ -230,36 +240,39 @@ class FanOut(Generic[R_co]):
             while self._followers:
                 await asyncio.wait(self._followers)
         except asyncio.CancelledError:
-            await self._stop()
+            # Workers between paid steps, and follow-ups, are cancelled at once; workers in a paid
+            # step get the grace, and are cancelled after it.
+            self.stopping = True
+            idle = [task for task, slot in self._workers.items() if not slot.busy]
+            for task in (*idle, *self._followers):
+                task.cancel()
+            await end_within({*self._workers, *self._followers}, self._grace)
             raise
         if self._feed.error is not None:
             raise self._feed.error
         for worker in self._workers:
-            worker.result()  # one that died must not pass for one that found the input's end
-
-    async def _stop(self) -> None:
-        """Start nothing new; let paid steps end within the grace."""
-        self.stopping = True
-        idle = [task for task, slot in self._workers.items() if not slot.busy]
-        for task in (*idle, *self._followers):
-            task.cancel()
-        await end_within({*self._workers, *self._followers}, self._grace)
+            worker.result()  # a worker that died must not pass for one that reached the end
 
     async def _worker(self, slot: _Slot) -> None:
         while not self.stopping and (outcome := await self._feed.pull()):
             await self._run_item(outcome, slot)
-            if outcome.index % _BREATH == 0:
-                await asyncio.sleep(0)  # items that never wait must not hold the loop
+            if outcome.index % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
 
     async def _run_item(self, outcome: Outcome[Any], slot: _Slot) -> None:
+        """Run one item's job, and start its follow-up."""
+        # 1. Cancelled: what was begun is recorded as it stands; what had not begun leaves no
+        #    outcome.
+        # 2. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
+        # 3. A follow-up goes on in a task of its own, unless the fan-out stops.
         follow: FollowUp | None = None
         self.counts.under_way += 1
         try:
-            follow = await self._work(outcome, slot)
+            follow = await self._job(outcome, slot)
             if follow is not None:
                 await self._follow_up_slots.acquire()
         except asyncio.CancelledError:
-            if outcome.error is not None or outcome.task_ids:  # else it had not begun
+            if outcome.error is not None or outcome.task_ids:
                 self._record(outcome)
             else:
                 self.counts.under_way -= 1
@@ -270,10 +283,7 @@ class FanOut(Generic[R_co]):
         if follow is None or self.stopping:
             self._record(outcome)
             await self._wait_for_consumer()
-        else:
-            self._spawn(follow, outcome)
-
-    def _spawn(self, follow: FollowUp, outcome: Outcome[Any]) -> None:
+            return
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
         # Not in a finally: a task that is cancelled before its first step runs none of its body.

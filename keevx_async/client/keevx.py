@@ -1,21 +1,27 @@
-"""Keevx: what users call. Hands each verb to its room."""
+"""Keevx, the client: its life, and its verbs, which its components carry out."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import threading
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
+from weakref import WeakSet
 
-from ..errors import APIError, AuthenticationError, DownloadError, SubmissionUncertain
+from ..errors import ConfigurationError, SubmissionUncertain
 from ..events import Event, guarded
-from ..http.transport import AiohttpTransport
+from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..journal.protocol import JournalProtocol
 from ..models.outcomes import R, Submission
-from ..models.request import Request
-from ..models.sources import url_text
+from ..models.request import Request, check_request
 from ..models.tasks import Task
-from ..models.validators import key_of, shown, task_id_of, task_ids_of
+from ..models.validators import key_of, task_id_of, task_ids_of
 from ..settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_CONNECTIONS,
@@ -29,48 +35,50 @@ from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
 from ..transfer.paths import Destination, OutputNames
 from . import options
-from .base import ClientBase
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
 from .kind_lookup import KindResolver
-from .runtime import ClientConfig
+from .learned import DurationStore
+from .runtime import ClientConfig, Components
 
 if TYPE_CHECKING:
     import aiohttp
 
     from ..submission.callbacks import CallbackReceiver
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.client")
 
 Requests = Iterable[R] | AsyncIterable[R]
 
 
-class Keevx(ClientBase):
+class Keevx:
     """An asynchronous client of the Keevx API.
 
-    Use it as ``async with Keevx() as keevx:``, or call ``await keevx.close()`` at the end.
+    ``async with Keevx() as keevx:`` opens the journal and the connection pool, and closes them at
+    the end. Without ``async with`` the first verb opens them; call ``await keevx.close()`` at the
+    end. A client that outlives its event loop opens new ones on the next.
 
     Args:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
-        journal: where what is submitted is recorded, so that the same program run again
-            submits nothing twice: a file's path, or a Journal.
+        journal: the file, or the Journal, that records what is submitted, so that the same program
+            run again submits nothing twice.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
-        rate: most creates per second; by default as many as Keevx takes.
+        rate: creates per second, at most; by default as many as Keevx accepts.
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-        max_connections: most creates in flight.
+        max_connections: creates in flight, at most.
         headers: sent along with every API call.
         session: a session of yours, which is never closed here. Its connector, headers, proxy and
             trace configs are used, and with ``trust_env`` the environment's proxies. Its
             middlewares, cookies, timeouts and ``raise_for_status`` are not. One with ``auth=``,
             or whose netrc holds a login for the API's host, is refused.
-        on_event: told what happens, as events of ``keevx_async.events``; must not block.
+        on_event: receives events of ``keevx_async.events``; must not block.
 
     Raises:
-        ConfigurationError: there is no key, or an argument cannot be.
+        ConfigurationError: there is no key, or an argument is invalid.
     """
 
     def __init__(
@@ -90,27 +98,123 @@ class Keevx(ClientBase):
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
         url, record = options.base_url(base_url), options.journal(journal)
-        setup = ClientConfig(
-            AiohttpTransport(
+        self._closed = False
+        self._runtime: Components | None = None
+        self._opening = threading.Lock()
+        self._fans: WeakSet[FanOut[Any]] = WeakSet()
+        self._config = ClientConfig(
+            transport=AiohttpTransport(
                 url,
                 options.api_headers(api_key, headers),
                 options.timeout(timeout),
                 options.session(session),
             ),
-            options.policy("retry", retry, RetryPolicy),
-            options.policy("polling", polling, PollPolicy),
-            AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
-            options.check_whole("max_connections", max_connections),
-            record,
-            callbacks,
-            guarded(options.hook("on_event", on_event)),
-            KindResolver(record),
-            Availability(options.edition_values(url)),
+            retry=options.policy("retry", retry, RetryPolicy),
+            polling=options.policy("polling", polling, PollPolicy),
+            rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
+            max_connections=options.check_whole("max_connections", max_connections),
+            journal=record,
+            callbacks=callbacks,
+            emit=guarded(options.hook("on_event", on_event)),
+            kinds=KindResolver(record),
+            availability=Availability(options.edition_values(url)),
+            durations=DurationStore(record),
         )
-        super().__init__(setup)
+
+    def __repr__(self) -> str:
+        return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Keevx holds the API key and cannot be pickled; make one where it is used"
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_runtime", None) is not None and not self._closed:
+            warnings.warn(
+                f"{self!r} was never closed: use 'async with Keevx()' or 'await keevx.close()'",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    async def __aenter__(self) -> Self:
+        self._components()
+        try:
+            await self._config.transport.session()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, once the creates in flight were answered.
+
+        No other create begins. Fan-outs stop; single creates get ``RetryPolicy.grace`` seconds.
+        Cancelled on the way it still closes everything, though creates in flight are not waited
+        for any longer. The second time nothing happens.
+        """
+        self._closed = True
+        components = self._runtime
+        # Whatever is cancelled or fails on the way, everything is closed, the journal last: the
+        # creates that are waited for still write to it.
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._detach_journal)
+            last_first.push_async_callback(self._config.transport.close)
+            if components is not None:
+                components.submitter.stop()
+                if components.loop is asyncio.get_running_loop():
+                    last_first.push_async_callback(components.close)
+                last_first.callback(components.detach)
+            for fan in list(self._fans):
+                await fan.aclose()
+            if components is not None:
+                await components.submitter.drain()
+
+    async def _detach_journal(self) -> None:
+        components, self._runtime = self._runtime, None
+        if components is not None:
+            await self._config.journal.detach()
+
+    def _components(self) -> Components:
+        """Return the components on the running event loop, opened if need be."""
+        if self._closed:
+            raise ConfigurationError(CLIENT_CLOSED)
+        components = self._runtime
+        if components is not None and components.loop is asyncio.get_running_loop():
+            return components
+        # 1. None yet: the journal is opened with them.
+        # 2. They are on another loop, which is running: refused, for two loops cannot share a pool.
+        # 3. They are on a loop that has ended, or that a fork left behind: new ones are made, and
+        #    the old ones receive no more callbacks.
+        with self._opening:
+            before = self._runtime
+            if before is None:
+                self._config.journal.attach()
+            elif before.loop.is_running() and before.process == os.getpid():
+                raise ConfigurationError(
+                    "this client is in use on another event loop, which is still running, as in "
+                    "another thread; make one Keevx for each, or use this one on one loop"
+                )
+            else:
+                before.detach()
+            self._runtime = Components(self._config)
+            return self._runtime
 
     async def submit(self, request: R, *, key: str | None = None) -> Submission[R]:
-        """Make one create.
+        """Submit one request. At most one paid create is sent.
+
+        When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered, and a
+        journal has its ids. With a journal, a request that was submitted before is not sent again:
+        its ids are returned.
 
         Args:
             request: what to make.
@@ -121,7 +225,9 @@ class Keevx(ClientBase):
             APIError: Keevx refused it.
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
-        return await self._components().jobs.submit(request, key_of(key), self._guard)
+        submitter = self._components().submitter
+        plan = await submitter.plan(check_request(request), None if key is None else key_of(key))
+        return Submission(request, plan.key, await submitter.submit(plan))
 
     def submit_many(
         self,
@@ -130,36 +236,36 @@ class Keevx(ClientBase):
         concurrency: int = DEFAULT_CONCURRENCY,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Make many creates; see FanOut.
+        """Submit many requests; see FanOut. Nothing starts before it is awaited or iterated over.
 
         Args:
             requests: any iterable or async iterable, pulled lazily.
-            concurrency: most creates under way.
+            concurrency: creates under way, at most.
             key: names each create; a function of the request.
 
         Raises:
-            ConfigurationError: an argument cannot be, such as one request that is in no list.
+            ConfigurationError: an argument is invalid, such as a request that is not in a list.
         """
         options.hook("key", key)
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
     async def status(self, task_id: str, *, kind: str | None = None) -> Task:
-        """Ask about one task.
+        """Query one task. It is free, and retried by the RetryPolicy.
 
         Args:
             task_id: of any kind of job.
-            kind: such as ``image_to_video``, where neither its submission, nor the id's prefix,
-                nor the journal tells it.
+            kind: such as ``image_to_video``; needed only where neither its submission, nor the
+                id's prefix, nor the journal names it.
 
         Raises:
-            InvalidRequest: nothing tells its kind.
+            InvalidRequest: its kind is unknown.
             NotFoundError: there is no such task.
-            APIError: Keevx refused to tell.
+            APIError: Keevx refused to answer.
             ConnectionFailed: Keevx could not be reached.
         """
-        rooms = self._components()
-        (task_id,) = rooms.kinds.remember_as([task_id_of("task_id", task_id)], kind)
-        return await rooms.api.status(task_id)
+        components = self._components()
+        (task_id,) = components.kinds.remember_as([task_id_of("task_id", task_id)], kind)
+        return await components.api.status(task_id)
 
     async def wait(
         self,
@@ -168,7 +274,7 @@ class Keevx(ClientBase):
         timeout: float | NotGiven | None = NOT_GIVEN,
         kind: str | None = None,
     ) -> Task:
-        """Wait until a task has ended.
+        """Wait until a task has ended. Cancelled, the task itself goes on.
 
         Args:
             task_id: from a submission.
@@ -180,7 +286,7 @@ class Keevx(ClientBase):
             WaitTimeout: it had not ended in time.
         """
         ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
-        (task,) = raise_for_failed(tuple([one async for one in ended]))
+        (task,) = raise_for_failed(tuple([task async for task in ended]))
         return task
 
     async def wait_many(
@@ -190,7 +296,7 @@ class Keevx(ClientBase):
         timeout: float | NotGiven | None = NOT_GIVEN,
         kind: str | None = None,
     ) -> AsyncGenerator[Task]:
-        """Yield tasks as they end, failed ones included.
+        """Yield tasks as they end, failed ones included. One scheduler polls for all waits.
 
         Args:
             task_ids: from any submissions, of any kinds.
@@ -198,17 +304,19 @@ class Keevx(ClientBase):
             kind: of all of them; as of ``status``.
 
         Raises:
-            InvalidRequest: these are not a list of ids, such as one id alone.
+            InvalidRequest: task_ids is not a list of ids, such as a single id.
             WaitTimeout: some had not ended in time.
             KeevxError: Keevx no longer answers about one; raised when the others have ended.
         """
-        rooms, limit = self._components(), options.wait_timeout(timeout)
-        ids = rooms.kinds.remember_as(task_ids_of(task_ids), kind)
-        async for task in rooms.jobs.wait_many(ids, limit):
+        components, limit = self._components(), options.wait_timeout(timeout)
+        ids = components.kinds.remember_as(task_ids_of(task_ids), kind)
+        async for task in components.jobs.wait_many(ids, limit):
             yield task
 
     async def generate(self, request: Request) -> list[Task]:
-        """Make one create and wait for all of its tasks.
+        """Submit one request and wait for all of its tasks.
+
+        An uncertain create is waited for as well where ``callbacks=`` may still bring its ids.
 
         Raises:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
@@ -219,11 +327,11 @@ class Keevx(ClientBase):
         try:
             task_ids = (await self.submit(request)).task_ids
         except SubmissionUncertain as error:
-            task_ids = await jobs.settled(error)
+            task_ids = await jobs.settle(error)
         try:
             tasks = await jobs.wait(task_ids)
         except BaseException:
-            log.warning("a wait was broken off; its tasks go on: %s", task_ids)
+            log.warning("a wait was interrupted; its tasks go on: %s", task_ids)
             raise
         return list(raise_for_failed(tasks))
 
@@ -235,51 +343,51 @@ class Keevx(ClientBase):
         download: Destination | None = None,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Make many creates, wait for their tasks, and download the results; see FanOut.
+        """Submit many requests, wait for their tasks, and download the results; see FanOut.
 
         Args:
             requests: any iterable or async iterable, pulled lazily.
-            concurrency: most creates under way; waiting takes no place.
+            concurrency: creates under way, at most; waiting and downloading do not count.
             download: a folder for the results, or a template of their paths, such as
-                ``videos/{index:05d}-{task_id}``: ``index`` in the input, ``task_id``, ``key``,
-                ``model``. A suffix that is not given is the result's own; of names that come
-                out alike the second gets ``-2``. Braces are written ``{{`` and ``}}``.
+                ``videos/{index:05d}-{task_id}``, made of ``index`` (in the input), ``task_id``,
+                ``key`` and ``model``. A path without a suffix gets the result's; the second of
+                two equal paths gets ``-2``. Braces are written ``{{`` and ``}}``.
             key: names each create; a function of the request.
 
         Raises:
-            ConfigurationError: the template cannot name the results, or as ``submit_many``.
+            ConfigurationError: the template is invalid, or as ``submit_many``.
         """
         options.hook("key", key)
         names = None if download is None else OutputNames(options.destination("download", download))
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated to; asked for once an hour.
+        """Return the languages that a video can be translated to; queried once an hour.
 
-        While they are known, a VideoTranslate to another one is refused before it is paid for.
+        For that hour a VideoTranslate to another one is refused before it is paid for.
 
         Raises:
-            APIError: Keevx refused to tell.
+            APIError: Keevx refused to answer.
             ConnectionFailed: Keevx could not be reached.
         """
-        rooms, offers = self._components(), self._setup.availability
-        if (known := offers.values(LANGUAGES)) is None:
-            known = await rooms.api.target_languages()
-            offers.remember(LANGUAGES, known)
-        return known
+        components, availability = self._components(), self._config.availability
+        if (languages := availability.values(LANGUAGES)) is None:
+            languages = await components.api.target_languages()
+            availability.remember(LANGUAGES, languages)
+        return languages
 
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
     ) -> str:
-        """Upload an image or a video and return its URL.
+        """Upload an image or a video and return its URL. It is free, and retried.
 
         A file whose bytes this client has uploaded within the hour is not sent again.
 
         Args:
             source: a path, which is streamed from disk; the bytes; or a binary file, which is
-                read into memory from where it stands. JPEG, PNG, WebP, BMP and GIF images of 20
-                MB at most, and videos. Which of them a request takes depends on its kind.
-            filename: what Keevx is told; by default the path's name, with the suffix of its type.
+                read into memory from its current position. JPEG, PNG, WebP, BMP and GIF images of
+                20 MB at most, and videos. Which of them a request takes depends on its kind.
+            filename: sent to Keevx; by default the path's name, with the suffix of its type.
 
         Raises:
             UploadError: it cannot be read, is too large, empty, cut short or of another type.
@@ -290,34 +398,36 @@ class Keevx(ClientBase):
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
     ) -> Path:
-        """Download a result, captions beside it; each file is whole, or it is not there.
+        """Download a result, with its captions beside it. Each file is whole or does not exist.
 
-        What comes must be a video, an image or captions by its declared type and its first
-        bytes. A page or an error in its place is asked for again by the retry policy, as is all
-        that passes (408, 425, 429, 5xx; 403 and 404 of a task that has just ended). An expired
-        URL is asked for anew, once. A cut download goes on where it was cut, in a later call
-        too. Redirects are followed as they are given. The API key is sent to none of the hosts.
+        A response must be a video, an image or captions by its declared type and its first bytes.
+        A web page in its place is requested again by the RetryPolicy, as is every passing error
+        (408, 425, 429, 5xx; 403 and 404 of a task that has just ended). An expired URL is renewed
+        once. An interrupted download is resumed, by a later call too. Redirects are followed. The
+        API key is sent to none of the hosts.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, or a folder, which is made if need be; for a task also a
+            destination: a file, or a folder, which is created if need be; for a task also a
                 template such as ``videos/{task_id}``.
-            overwrite: whether to replace a file that is there.
+            overwrite: whether to replace an existing file.
 
         Raises:
             DownloadError: it could not be had whole, is not a result, or cannot be written.
             ConfigurationError: the environment names a proxy that cannot be used.
-            APIError, ConnectionFailed: Keevx could not say where an expired result lies now.
+            APIError, ConnectionFailed: Keevx could not renew the URL of an expired result.
         """
-        what, where = _result_of(task_or_url), options.destination("destination", destination)
-        return await self._components().jobs.download(what, where, overwrite=overwrite)
+        result = options.result("task_or_url", task_or_url)
+        target = options.destination("destination", destination)
+        results = self._components().jobs.results
+        return await results.download(result, target, overwrite=overwrite)
 
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
         options.check_iterable(requests)
         concurrency = options.check_whole("concurrency", concurrency)
-        grace = self._setup.retry.grace
+        grace = self._config.retry.grace
 
         def begin() -> Job:
             return work_of(self._components().jobs)  # opens the journal
@@ -327,33 +437,12 @@ class Keevx(ClientBase):
         return fan
 
 
-def _result_of(value: object) -> Task | str:
-    """Return what can be downloaded: a task, or a URL, be it an object of another library.
-
-    Raises:
-        DownloadError: it is something else, such as a list of tasks.
-    """
-    found = url_text(value)
-    if isinstance(found, Task | str):
-        return found
-    raise DownloadError(f"must be a Task or the URL of a result (got {shown(value)})")
-
-
-async def check_credentials(api_key: str | None = None, **given: Any) -> None:
-    """Ask about a task that is not there: tells a wrong key or host before anything is paid.
-
-    Args:
-        api_key: as of ``Keevx``.
-        given: likewise.
+async def check_credentials(keevx: Keevx) -> None:
+    """Check the key and the host, free of charge, before anything is paid.
 
     Raises:
         AuthenticationError: the key is refused.
-        ConnectionFailed: Keevx could not be reached.
+        ConfigurationError: the host at the base URL is not Keevx.
+        ConnectionFailed: Keevx could not be reached, in two attempts.
     """
-    async with Keevx(api_key, retry=RetryPolicy(attempts=2, first_delay=0.2), **given) as keevx:
-        try:
-            await keevx.status("i2v-" + "0" * 32)
-        except AuthenticationError:
-            raise
-        except APIError:
-            return
+    await keevx._components().check_credentials()

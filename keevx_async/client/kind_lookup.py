@@ -1,39 +1,46 @@
-"""Which kind of job a task is of: it is asked about where it was made."""
+"""Which kind of job a task is of: that decides where its status is queried."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 
 from ..errors import InvalidRequest, Violation
 from ..journal.protocol import JournalProtocol
+from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
 MAX_REMEMBERED = 100_000
-"""Ids remembered whose prefix does not tell their kind; the oldest are forgotten."""
+"""Ids remembered whose prefix does not name their kind; the oldest are forgotten."""
 
 
 class KindResolver:
-    """Knows each task's kind: from what it was told, from the id's prefix, from the journal.
+    """Resolves the kind of a task, from the first of three that names it.
+
+    1. what was remembered: its submission, or a caller's ``kind=``;
+    2. the prefix of its id;
+    3. the journal's record of its create.
+
+    It outlives an event loop.
 
     Args:
-        journal: knows of what kind each create was.
+        journal: knows the kind of each create that it holds.
     """
 
     def __init__(self, journal: JournalProtocol) -> None:
         self._journal = journal
-        self._learned: OrderedDict[str, Kind] = OrderedDict()
+        self._remembered: BoundedDict[str, Kind] = BoundedDict(MAX_REMEMBERED)
 
     def remember(self, task_ids: Iterable[str], kind: Kind) -> None:
-        """Remember the kind of tasks, as far as their ids do not tell it."""
+        """Remember the kind of tasks, unless the prefix of their ids names it.
+
+        It replaces what was remembered of them, which a caller may have given by mistake.
+        """
         for task_id in task_ids:
             if kind_by_id(task_id) is kind:
-                self._learned.pop(task_id, None)  # another may have been said of it by mistake
+                self._remembered.pop(task_id, None)
             else:
-                self._learned[task_id] = kind
-                if len(self._learned) > MAX_REMEMBERED:
-                    self._learned.popitem(last=False)
+                self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
         """Return ids, whose kind is remembered if the caller names it.
@@ -41,34 +48,28 @@ class KindResolver:
         Raises:
             InvalidRequest: there is no such kind.
         """
-        told = tuple(task_ids)
+        ids = tuple(task_ids)
         if kind is not None:
-            self.remember(told, kind_by_name(kind))
-        return told
+            self.remember(ids, kind_by_name(kind))
+        return ids
 
     def lookup(self, task_id: str) -> Kind | None:
-        """Return the kind that was learned, or that the prefix tells."""
-        return self._learned.get(task_id) or kind_by_id(task_id)
+        """Return the kind that was remembered or that the prefix names; reads no journal."""
+        return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:
-        """Return a task's kind.
+        """Return the kind of a task. For an id without a usual prefix it reads the whole journal.
 
         Raises:
-            InvalidRequest: nothing tells it.
+            InvalidRequest: nothing names its kind.
         """
-        kind = self.lookup(task_id) or await self._recorded(task_id)
-        if kind is None:
-            message = (
-                f"{task_id!r} does not tell its kind; give kind=, one of {', '.join(REQUESTS)}"
-            )
-            raise InvalidRequest([Violation("task_id", task_id, "kind", message)])
-        return kind
-
-    async def _recorded(self, task_id: str) -> Kind | None:
-        """Return the kind of the create that the task is of; that reads the whole journal."""
+        if (kind := self.lookup(task_id)) is not None:
+            return kind
         key = await self._journal.find_owner(task_id)
         entry = await self._journal.find(key) if key is not None else None
         if entry is None:
-            return None
-        self.remember([task_id], kind_by_name(entry.kind))
-        return self.lookup(task_id)
+            message = f"{task_id!r} has no known kind; pass kind=, one of {', '.join(REQUESTS)}"
+            raise InvalidRequest([Violation("task_id", task_id, "kind", message)])
+        kind = kind_by_name(entry.kind)
+        self.remember([task_id], kind)
+        return kind

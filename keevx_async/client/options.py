@@ -1,4 +1,7 @@
-"""What a client is set up with: defaults named once, arguments checked once."""
+"""The arguments of a client, checked once: each function returns what the client works with.
+
+Every one raises ConfigurationError, which names the argument and what it must be.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DownloadError
 from ..http.transport import exchange_timeout
 from ..journal.null import NullJournal
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
+from ..models.tasks import Task
 from ..models.validators import is_int, is_url, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, NotGiven
 
@@ -28,35 +32,35 @@ if TYPE_CHECKING:
 P = TypeVar("P")
 F = TypeVar("F")
 
-
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""What a header may be called (RFC 9110, 5.6.2)."""
+"""A header's name (RFC 9110, 5.6.2)."""
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
 """Headers that describe what is sent, or carry the key: a second one would contradict ours."""
 
 
-def base_url(given: object) -> str:
+def base_url(value: object) -> str:
     """Return the base URL: the argument, ``KEEVX_BASE_URL``, or the vendor's.
 
     Args:
-        given: a string, or a URL object of pydantic, yarl or httpx.
+        value: a string, or a URL object of pydantic, yarl or httpx.
+
+    Raises:
+        ConfigurationError: it is no http(s) URL, or it has a query, a fragment or a user. A
+            password in it is not quoted.
     """
-    url = url_text(given) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
+    url = url_text(value) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
     url = url.strip() if isinstance(url, str) else url
     if not is_url(url) or "?" in url or "#" in url or "@" in url:
+        quoted = re.sub(r"//[^/@]*@", "//***@", shown(url))
         raise ConfigurationError(
-            f"the base URL must be like {BASE_URL} (got {_without_password(shown(url))}): "
+            f"the base URL must be like {BASE_URL} (got {quoted}): "
             "check base_url= or KEEVX_BASE_URL"
         )
     return url
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
-
-
 def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
-    """Return what the edition at a base URL lists; nothing where all is offered."""
+    """Return the values that the edition at a base URL lists, by field; empty for no limits."""
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
@@ -65,14 +69,18 @@ def api_headers(api_key: object, extra: object) -> dict[str, str]:
 
     Args:
         api_key: a string, or a SecretStr of pydantic; None for ``KEEVX_API_KEY``.
-        extra: more headers, of which those that are ours to set are left out.
+        extra: more headers. Those that the client sets itself are dropped.
+
+    Raises:
+        ConfigurationError: there is no key, or a header cannot be sent. No value is quoted, for it
+            may be a secret.
     """
     secret = to_secret(api_key)
     if secret is not None and not isinstance(secret, str):  # never quoted: it may be the key
         raise ConfigurationError(f"api_key must be a string (got a {type(api_key).__name__})")
     key = (secret or os.environ.get("KEEVX_API_KEY") or "").strip()
     if not key:
-        raise ConfigurationError("no API key: set KEEVX_API_KEY, or give Keevx(api_key=…)")
+        raise ConfigurationError("no API key: set KEEVX_API_KEY, or pass Keevx(api_key=…)")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigurationError("the API key contains characters that no key has; copy it again")
     headers = {"user-agent": ("User-Agent", f"keevx_async/{VERSION}")}
@@ -81,40 +89,47 @@ def api_headers(api_key: object, extra: object) -> dict[str, str]:
     return {**kept, "Authorization": f"Bearer {key}"}
 
 
-def _extra_headers(given: object) -> Iterator[tuple[str, str]]:
-    """Yield headers that can be sent; their values may be secrets, and are never quoted."""
-    if given is None:
+def _extra_headers(value: object) -> Iterator[tuple[str, str]]:
+    """Yield headers that can be sent. Their values may be secrets, and are never quoted."""
+    if value is None:
         return
-    if not isinstance(given, Mapping):
+    if not isinstance(value, Mapping):
         raise ConfigurationError(
-            f"headers must be a mapping of names to values (got a {type(given).__name__})"
+            f"headers must be a mapping of names to values (got a {type(value).__name__})"
         )
-    for name, value in cast("Mapping[object, object]", given).items():
+    for name, text in cast("Mapping[object, object]", value).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise ConfigurationError(f"headers: {shown(name)} cannot be the name of a header")
-        if not isinstance(value, str):
+            raise ConfigurationError(f"headers: {shown(name)} is not a valid header name")
+        if not isinstance(text, str):
             raise ConfigurationError(
-                f"headers[{name!r}] must be a string (got a {type(value).__name__})"
+                f"headers[{name!r}] must be a string (got a {type(text).__name__})"
             )
-        if not value.replace("\t", " ").isprintable():
+        if not text.replace("\t", " ").isprintable():
             raise ConfigurationError(
                 f"headers[{name!r}] contains a line break or another character that cannot be sent"
             )
-        yield name, value
+        yield name, text
 
 
-def timeout(given: object) -> aiohttp.ClientTimeout:
-    """Return the timeout of one exchange: of seconds, or the ``aiohttp.ClientTimeout`` given."""
-    if not (hasattr(given, "sock_connect") and hasattr(given, "total")):
-        return exchange_timeout(check_positive("timeout", given))
+def timeout(value: object) -> aiohttp.ClientTimeout:
+    """Return the timeout of one exchange.
+
+    Args:
+        value: seconds, or an ``aiohttp.ClientTimeout``.
+
+    Raises:
+        ConfigurationError: a part of it is not a number of seconds.
+    """
+    if not (hasattr(value, "sock_connect") and hasattr(value, "total")):
+        return exchange_timeout(check_positive("timeout", value))
     for name in ("total", "connect", "sock_connect", "sock_read"):
-        seconds = getattr(given, name, None)
+        seconds = getattr(value, name, None)
         if seconds is not None and not _is_wait(seconds):
             raise ConfigurationError(
                 f"timeout.{name} must be a number of seconds, 0 or more, or None "
                 f"(got {shown(seconds)})"
             )
-    return cast("aiohttp.ClientTimeout", given)
+    return cast("aiohttp.ClientTimeout", value)
 
 
 def _is_wait(value: object) -> bool:
@@ -122,62 +137,112 @@ def _is_wait(value: object) -> bool:
     return number is not None and number >= 0  # NaN is neither
 
 
-def wait_timeout(given: object) -> float | NotGiven | None:
-    """Return the seconds of a wait: a number, None for no limit, or that it was not given."""
-    if given is None or isinstance(given, NotGiven):
-        return given
-    if not _is_wait(given):
+def wait_timeout(value: object) -> float | NotGiven | None:
+    """Return the seconds of a wait.
+
+    Args:
+        value: a number of any library, None for no limit, or NOT_GIVEN.
+
+    Raises:
+        ConfigurationError: it is something else, such as a timedelta.
+    """
+    if value is None or isinstance(value, NotGiven):
+        return value
+    if not _is_wait(value):
         raise ConfigurationError(
-            f"timeout must be a number of seconds, 0 or more, or None (got {shown(given)})"
-            f"{_in_seconds(given)}"
+            f"timeout must be a number of seconds, 0 or more, or None (got {shown(value)})"
+            f"{_in_seconds(value)}"
         )
-    return _number(given)
+    return _number(value)
 
 
-def journal(given: str | Path | JournalProtocol | None) -> JournalProtocol:
-    """Return the journal: one in the file that is named, or the one given, or none."""
-    if given is None:
+def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
+    """Return the journal, which is opened later.
+
+    Args:
+        value: a path, a Journal, or None for a NullJournal, which keeps nothing.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if value is None:
         return NullJournal()
-    if isinstance(given, str | os.PathLike):
-        return Journal(given if isinstance(given, str) else Path(given))
-    if not hasattr(given, "claim"):
-        raise ConfigurationError(f"journal must be a path or a Journal (got {shown(given)})")
-    return given
+    if isinstance(value, str | os.PathLike):
+        return Journal(value if isinstance(value, str) else Path(value))
+    if not hasattr(value, "claim"):
+        raise ConfigurationError(f"journal must be a path or a Journal (got {shown(value)})")
+    return value
 
 
-def session(given: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
-    """Return a borrowed session, if there is one."""
-    usable = hasattr(given, "request") and hasattr(given, "closed")
-    if given is None or (usable and not isinstance(given, type)):
-        return given
-    raise ConfigurationError(f"session must be an aiohttp.ClientSession (got {shown(given)})")
+def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
+    """Return a borrowed session, or None.
+
+    Raises:
+        ConfigurationError: it is no session, such as the class itself.
+    """
+    usable = hasattr(value, "request") and hasattr(value, "closed")
+    if value is None or (usable and not isinstance(value, type)):
+        return value
+    raise ConfigurationError(f"session must be an aiohttp.ClientSession (got {shown(value)})")
 
 
-def policy(name: str, given: P | None, kind: type[P]) -> P:
-    """Return a policy, by default one with the defaults."""
-    if given is None:
+def policy(name: str, value: P | None, kind: type[P]) -> P:
+    """Return a policy; for None, one with the defaults.
+
+    Raises:
+        ConfigurationError: it is not of that kind.
+    """
+    if value is None:
         return kind()
-    if not isinstance(given, kind):
-        raise ConfigurationError(f"{name} must be a {kind.__name__} (got {shown(given)})")
-    return given
+    if not isinstance(value, kind):
+        raise ConfigurationError(f"{name} must be a {kind.__name__} (got {shown(value)})")
+    return value
 
 
-def hook(name: str, given: F) -> F:
-    """Return a function of the caller's, or None."""
-    if given is None or callable(given):
-        return given
-    raise ConfigurationError(f"{name} must be a function (got {shown(given)})")
+def hook(name: str, value: F) -> F:
+    """Return a function of the caller's, or None.
+
+    Raises:
+        ConfigurationError: it cannot be called.
+    """
+    if value is None or callable(value):
+        return value
+    raise ConfigurationError(f"{name} must be a function (got {shown(value)})")
 
 
-def destination(name: str, given: object) -> str | os.PathLike[str]:
-    """Return where results go: a path as a string, or as a ``pathlib.Path``."""
-    if isinstance(given, str | os.PathLike) and isinstance(os.fspath(given), str):
-        return cast("str | os.PathLike[str]", given)
-    raise ConfigurationError(f"{name} must be a path (got {shown(given)})")
+def destination(name: str, value: object) -> str | os.PathLike[str]:
+    """Return the path that results go to: a string or a ``pathlib.Path``.
+
+    Raises:
+        ConfigurationError: it is something else, such as bytes.
+    """
+    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
+        return cast("str | os.PathLike[str]", value)
+    raise ConfigurationError(f"{name} must be a path (got {shown(value)})")
+
+
+def result(name: str, value: object) -> Task | str:
+    """Return what can be downloaded: a task, or a URL as a string.
+
+    Args:
+        name: the argument's.
+        value: a task, a string, or a URL object of another library.
+
+    Raises:
+        DownloadError: it is something else, such as a list of tasks.
+    """
+    task_or_url = url_text(value)
+    if isinstance(task_or_url, Task | str):
+        return task_or_url
+    raise DownloadError(f"{name} must be a Task or the URL of a result (got {shown(value)})")
 
 
 def check_positive(name: str, value: object) -> float:
-    """Return value if it is a number above 0."""
+    """Return value as a number above 0, of any library's type.
+
+    Raises:
+        ConfigurationError: it is something else, such as infinity or a timedelta.
+    """
     number = _number(value)
     if number is None or not 0 < number < math.inf:
         raise ConfigurationError(
@@ -187,20 +252,24 @@ def check_positive(name: str, value: object) -> float:
 
 
 def _number(value: object) -> float | None:
-    """Return the number that a value of any library is; a bool is not a number."""
-    found = to_int(cast(int, value))
-    if is_int(found):
-        return found
+    """Return a value of any library's type as a number; a bool is not a number."""
+    number = to_int(cast(int, value))
+    if is_int(number):
+        return number
     is_real = isinstance(value, Real | Decimal) and not isinstance(value, bool)
     return float(cast(float, value)) if is_real else None
 
 
 def _in_seconds(value: object) -> str:
-    return "; give its total_seconds()" if isinstance(value, timedelta) else ""
+    return "; pass its total_seconds()" if isinstance(value, timedelta) else ""
 
 
 def check_whole(name: str, value: object) -> int:
-    """Return value if it is a whole number from 1."""
+    """Return value as a whole number, 1 or more, of any library's type.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
     number = to_int(cast(int, value))
     if not is_int(number) or number < 1:
         raise ConfigurationError(f"{name} must be a whole number, 1 or more (got {shown(value)})")
@@ -208,16 +277,17 @@ def check_whole(name: str, value: object) -> int:
 
 
 def check_iterable(requests: object) -> None:
-    """Refuse what cannot be a list of requests, such as one request, a text or a mapping.
+    """Refuse what cannot be a list of requests.
 
     Raises:
-        ConfigurationError: requests is one of these.
+        ConfigurationError: it cannot be iterated over, or it is a single request, a string or a
+            mapping, whose items are no requests.
     """
     kind = type(requests)
     if issubclass(kind, Request | Mapping | str | bytes):
         raise ConfigurationError(
             f"requests must be a list, or another iterable, of requests (got one "
-            f"{kind.__name__}): for a single one give [request]"
+            f"{kind.__name__}): pass [request] for a single one"
         )
     if not isinstance(requests, Iterable | AsyncIterable):
         raise ConfigurationError(

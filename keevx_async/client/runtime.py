@@ -1,49 +1,66 @@
-"""What a client is made of on one event loop: every room, furnished once."""
+"""What a client is made of on one event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from ..errors import JournalError
+from ..errors import APIError, AuthenticationError, ConnectionFailed, ResponseError
 from ..events import Emit
 from ..http.api import ApiClient, Host
-from ..http.retry import Retrier
+from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
 from ..journal.protocol import JournalProtocol
+from ..models.bounded import BoundedDict
 from ..models.tasks import Task
-from ..polling.durations import Durations
 from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import Availability
-from ..submission.owners import Owners
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Submitter
+from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.uploads import UploadCache, Uploads
 from .jobs import Jobs
 from .kind_lookup import KindResolver
+from .learned import DurationStore
+from .results import Results
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
 
-DURATIONS = "durations"
-QUIET, SELDOM = 20.0, 30.0
+SHORTEST_FACTOR, LONGEST_FACTOR = 20.0, 30.0
 """By how much the shortest and the longest time between polls grow when callbacks are due."""
-FEW = 1.0
-"""Polls per task then, the one that a callback causes included, once durations are known."""
+CHECK_POLICY = RetryPolicy(attempts=2, first_delay=0.2)
+POLLS_WITH_CALLBACKS = 1.0
+"""Polls per task then, the one that a callback causes included, once durations are learned."""
 
 
-@frozen
+@frozen(kw_only=True)
 class ClientConfig:
-    """What outlives an event loop."""
+    """What a client is configured with, and what it keeps when its event loop changes.
+
+    Attributes:
+        transport: sends requests; opens a connection pool on each loop.
+        retry: when a request that may be repeated is.
+        polling: when tasks are polled.
+        rate: paces creates; what it measured holds on another loop too.
+        max_connections: creates in flight, at most.
+        journal: the durable record.
+        callbacks: signs callback URLs and receives callbacks; None for polling alone.
+        emit: receives events; None without ``on_event``.
+        kinds: resolves the kind of a task.
+        availability: what the edition offers.
+        durations: how long tasks take, as far as it is learned.
+        uploaded: files that were uploaded within the hour.
+        owners: the create that each task id was given to.
+        shared_limit: a rate limit shared with other processes.
+    """
 
     transport: AiohttpTransport
     retry: RetryPolicy
@@ -55,100 +72,121 @@ class ClientConfig:
     emit: Emit | None
     kinds: KindResolver
     availability: Availability
+    durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
-    owners: Owners = field(factory=Owners)
+    owners: BoundedDict[str, str] = field(factory=lambda: BoundedDict[str, str](MAX_OWNED))
     shared_limit: SharedLimit | None = None
 
 
-class DurationStore:
-    """What earlier runs learned of how long tasks last, and this one; never worth an error.
+class Components:
+    """The components of a client on the running event loop.
 
     Args:
-        journal: keeps it between runs.
+        config: what they share.
+
+    Attributes:
+        loop: the event loop that they belong to.
+        process: the id of the process that made them.
+        api: queries that cost nothing.
+        uploads: files on their way up.
+        poller: polls tasks until they end.
+        reconciler: settles uncertain creates from callbacks; None without a receiver.
+        submitter: makes creates.
+        downloads: results on their way down.
+        jobs: whole jobs, made of these.
+        kinds: resolves the kind of a task.
     """
 
-    def __init__(self, journal: JournalProtocol) -> None:
-        self.durations: Durations = Durations()
-        self._journal = journal
-        self._read = False
-
-    async def load(self) -> None:
-        """Take in what earlier runs learned; call it before a task is scheduled."""
-        if self._read:
-            return
-        with suppress(JournalError):  # keep() must not replace what could not be read
-            known = _parsed(await self._journal.get_note(DURATIONS))
-            if not self._read:  # else another did so meanwhile, and more was learned since
-                self._read = True
-                self.durations.load(known)
-
-    async def save(self) -> None:
-        """Keep what was learned for the next run."""
-        if self._read:
-            with suppress(JournalError):
-                await self._journal.set_note(DURATIONS, json.dumps(self.durations.dump()))
-
-
-class Components:
-    """The rooms of one event loop."""
-
-    def __init__(self, setup: ClientConfig, lessons: DurationStore) -> None:
-        transport, retrier = setup.transport, Retrier(setup.retry, emit=setup.emit)
-        patience = setup.retry.deadline
-        lane = Throttle(setup.rate, setup.max_connections, patience, setup.emit, setup.shared_limit)
+    def __init__(self, config: ClientConfig) -> None:
+        transport, retrier = config.transport, Retrier(config.retry, emit=config.emit)
+        host = Host(transport, transport.host, transport.base_url, transport.secrets)
+        polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
-        self.kinds = setup.kinds
-        host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        self.api = ApiClient(transport, retrier, host, setup.kinds.resolve)
-        self.uploads = Uploads(self.api, retrier, setup.uploaded)
-        polling = setup.polling if setup.callbacks is None else with_callbacks(setup.polling)
-        self.poller = Poller(self._ask, polling, setup.emit, lessons.durations)
+        self.kinds = config.kinds
+        self.api = ApiClient(transport, retrier, host, config.kinds.resolve)
+        self.uploads = Uploads(self.api, retrier, config.uploaded)
+        self.poller = Poller(self._poll, polling, config.emit, config.durations.durations)
         self.reconciler = (
-            Reconciler(setup.callbacks, self.api.status, self.poller.wake, setup.journal)
-            if setup.callbacks
+            Reconciler(config.callbacks, self.api.status, self.poller.wake, config.journal)
+            if config.callbacks
             else None
         )
-        creator = Submitter(
-            transport,
-            retrier,
-            lane,
-            self.uploads.files,
-            setup.journal,
-            self.reconciler,
-            setup.availability,
-            host,
-            setup.owners,
-            setup.emit,
+        self.submitter = Submitter(
+            transport=transport,
+            retrier=retrier,
+            throttle=Throttle(
+                config.rate,
+                config.max_connections,
+                config.retry.deadline,
+                config.emit,
+                config.shared_limit,
+            ),
+            upload=self.uploads.files,
+            journal=config.journal,
+            reconciler=self.reconciler,
+            availability=config.availability,
+            host=host,
+            owners=config.owners,
+            register=self.poller.register,
+            remember_kind=config.kinds.remember,
+            emit=config.emit,
         )
         self.downloads = Downloads(transport, retrier)
         self.jobs = Jobs(
-            creator,
-            self.poller,
-            self.api,
-            self.downloads,
-            setup.journal,
-            self.reconciler,
-            setup.kinds,
-            lessons.load,
-            setup.polling.timeout,
+            submitter=self.submitter,
+            poller=self.poller,
+            results=Results(self.downloads, self.api, config.journal),
+            journal=config.journal,
+            reconciler=self.reconciler,
+            kinds=config.kinds,
+            durations=config.durations,
+            timeout=config.polling.timeout,
         )
-        self._lessons = lessons
+        self._durations = config.durations
 
-    async def _ask(self, task_id: str) -> Task:
-        """Ask about a task, unless that was just done because a callback told of it."""
-        known = self.reconciler.end_of(task_id) if self.reconciler is not None else None
-        return known or await self.api.status_once(task_id)
+    async def _poll(self, task_id: str) -> Task:
+        """Query a task, unless the reconciler just did because of a callback."""
+        ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
+        return ended or await self.api.status_once(task_id)
+
+    async def check_credentials(self) -> None:
+        """Query a task that does not exist, in two attempts at most whatever the RetryPolicy.
+
+        Any answer of Keevx but a refused key shows that host and key are right.
+
+        Raises:
+            AuthenticationError: the key is refused.
+            ConfigurationError: the host at the base URL is not Keevx.
+            ConnectionFailed: Keevx could not be reached.
+        """
+
+        async def query() -> None:
+            try:
+                await self.api.status_once("i2v-" + "0" * 32)
+            except (ConnectionFailed, ResponseError) as error:
+                raise Retryable(error) from error
+
+        try:
+            await Retrier(CHECK_POLICY)(query)
+        except AuthenticationError:
+            raise
+        except APIError:
+            return
 
     def detach(self) -> None:
-        """Take no more callbacks: the event loop is left behind."""
+        """Receive no more callbacks: the event loop is left behind."""
         if self.reconciler is not None:
             self.reconciler.detach()
 
     async def close(self) -> None:
-        """Stop all that asks, uploads, downloads or takes callbacks, even where it is cancelled."""
+        """Stop every poll, upload, download and callback, then save what was learned.
+
+        All of this happens even where it is cancelled. Creates under way are not waited for:
+        `Submitter.drain` does that.
+        """
         async with AsyncExitStack() as last_first:
-            last_first.push_async_callback(self._lessons.save)
+            last_first.push_async_callback(self._durations.save)
             last_first.push_async_callback(self.poller.close)
             last_first.push_async_callback(self.downloads.close)
             last_first.push_async_callback(self.uploads.close)
@@ -156,18 +194,11 @@ class Components:
                 last_first.push_async_callback(self.reconciler.close)
 
 
-def _parsed(text: str | None) -> object:
-    try:
-        return json.loads(text or "{}")
-    except ValueError:
-        return {}
-
-
 def with_callbacks(policy: PollPolicy) -> PollPolicy:
-    """Return a policy for tasks whose callbacks are due: it checks on those that never come."""
+    """Return the policy for tasks whose callbacks are due: it polls for those that never come."""
     return evolve(
         policy,
-        shortest=QUIET * policy.shortest,
-        longest=SELDOM * policy.longest,
-        polls_per_task=min(FEW, policy.polls_per_task),
+        shortest=SHORTEST_FACTOR * policy.shortest,
+        longest=LONGEST_FACTOR * policy.longest,
+        polls_per_task=min(POLLS_WITH_CALLBACKS, policy.polls_per_task),
     )

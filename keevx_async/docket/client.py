@@ -112,7 +112,7 @@ class WorkerClient(Keevx):
             timeout=settings.timeout,
             max_connections=settings.concurrency,
         )
-        self._setup = evolve(self._setup, shared_limit=shared_limit)
+        self._config = evolve(self._config, shared_limit=shared_limit)
         self._intervals: PollIntervals | None = None
 
     async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
@@ -197,10 +197,9 @@ class WorkerClient(Keevx):
         return state, max(min_wait, min(max_wait, wait))
 
     async def _loaded_intervals(self) -> PollIntervals:
-        self._components()
-        await self._lessons.load()
+        await self._config.durations.load()
         if self._intervals is None:
-            self._intervals = PollIntervals(self._polling, self._lessons.durations)
+            self._intervals = PollIntervals(self._polling, self._config.durations.durations)
         return self._intervals
 
 

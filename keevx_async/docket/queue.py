@@ -15,7 +15,7 @@ from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
-from ..client.jobs import KeyOf, check_request, raise_for_failed
+from ..client.jobs import KeyOf, raise_for_failed
 from ..errors import (
     APIError,
     ConfigurationError,
@@ -30,7 +30,7 @@ from ..journal.redis.encoding import CreateRecord, Planned
 from ..journal.redis.journal import RedisJournal
 from ..models.encoding import encode_request
 from ..models.outcomes import R
-from ..models.request import Request
+from ..models.request import Request, check_request
 from ..models.tasks import Task
 from ..settings import PollPolicy
 from .client import PollState, request_of, wait_limit

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from docket import Docket, Worker
 
-from ..client.keevx import check_credentials
+from ..client.keevx import Keevx, check_credentials
 from .client import worker_stop
 from .queue import KeevxDocket
 from .rate_limit import Stop
@@ -56,9 +56,10 @@ class KeevxWorker:
     async def __aenter__(self) -> Self:
         # Before any work is taken: with a key that is refused, every create would fail.
         settings = self._settings
-        await check_credentials(
+        async with Keevx(
             settings.api_key, base_url=settings.base_url, timeout=settings.timeout
-        )
+        ) as keevx:
+            await check_credentials(keevx)
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
 

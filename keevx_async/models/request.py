@@ -210,3 +210,15 @@ def _unknown_field(name: str, value: object, fields: Iterable[str]) -> Violation
 def _normalized(name: str) -> str:
     """Return a name without what spellings differ in: ``imageUrl`` equals ``Image URL``."""
     return "".join(filter(str.isalnum, name)).casefold()
+
+
+def check_request(value: object) -> Request:
+    """Return value if it is a request.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if not isinstance(value, Request):
+        message = f"must be a request (got {shown(value)}): make an ImageToVideo, for example"
+        raise InvalidRequest([Violation("request", value, "type", message)])
+    return value

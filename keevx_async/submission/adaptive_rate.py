@@ -1,9 +1,12 @@
 """When the next create may go. A pure state machine: time comes in as an argument.
 
-Slow start opens a window of creates in flight until a first 429. From then on there is a rate:
-an exponential search finds the limit, a plateau stays a little below it, then a probe looks, ever
-more boldly, whether there is more. A 429 holds every create, and what had been accepted and
-refused until then measures the limit.
+Keevx publishes no rate limit, so it is measured. Four phases:
+
+1. Slow start: a window of creates in flight widens until the first 429. There is no rate yet.
+2. Hold: a 429 holds every create. What was accepted and refused until then measures the limit.
+3. Search: after a hold that measured nothing, the rate doubles every 0.17 s until the next 429.
+4. Plateau and probe: the rate stays a little below the measured limit for some seconds, then grows,
+   slowly at first and ever faster, to find whether the limit has risen. A probe ends with a 429.
 """
 
 from __future__ import annotations
@@ -22,30 +25,30 @@ TICK = 0.001  # s: timers are no finer, and shorter gaps are not kept
 # Holds
 FIRST_HOLD = 0.1  # s: after a 429 that names none; doubles while the create after it is refused
 WINDOW_HOLD = 1.0  # s: and up to here while a 429 comes soon after: most windows are a second
-LONGEST_HOLD = 30.0  # s: of our own; also the longest that an answer is waited for
+MAX_HOLD = 30.0  # s: of our own; also the longest that an answer is waited for
 # Late timers
 CATCH_UP = 0.25  # of the burst that was accepted: so many creates may go at once after a delay
-LONGEST_SLACK = 0.05  # s
+MAX_SLACK = 0.05  # s
 # Search and probe: how fast the rate grows
 SEARCH_START = 40.0  # creates/s: where a search begins that knows nothing better
 SEARCH_GAIN = 4.0  # /s: doubles in 0.17 s, and from create to create by 4% at 100/s
 PROBE_GAIN = 0.3  # a probe of y seconds multiplies by e^(0.3 y^3): by 1.04 in 0.5 s, by 11 in 2 s
 CREATE_GAIN = 0.14  # e^0.14 the most per accepted create: low limits too are met slowly
 ROUND_TRIP_GAIN = 0.4  # e^0.4 the most per round trip: what goes before the 429 comes is refused
-SLOWEST, FASTEST = 1 / LONGEST_HOLD, 100_000.0  # creates/s: never stuck, never infinite
+MIN_RATE, MAX_RATE = 1 / MAX_HOLD, 100_000.0  # creates/s: never stuck, never infinite
 IDLE = 0.01  # s: a create that comes so late was not waiting for the rate, which then stays
 # Plateau
 MARGIN = 0.02  # so far below the measured limit, for that errs as much
 PLATEAU_HOLDS = 22.0  # so many times the hold: probes then cost 4.5% of the time
 PLATEAU_ROUND_TRIPS = 60.0  # so many round trips: probes then cost 1.5% of the requests
-SHORTEST_PLATEAU = 4.0  # s
+MIN_PLATEAU = 4.0  # s
 FALLEN = 0.8  # below so much of its peak a limit is likely to return: half a plateau
 FADING = 0.9  # of the peak, with each probe
 # Too high: a 429 soon after a hold
 SETTLED = 3.0  # s: what "soon" is
-CUT, LEAST = 0.97, 0.7  # what it leaves of the limit: CUT to the power of how many, and no less
+CUT, MIN_LEFT = 0.97, 0.7  # the limit is multiplied by CUT for each in a row, down to MIN_LEFT
 # Measuring
-ENOUGH = 5  # creates: fewer measure nothing
+MIN_SAMPLE = 5  # creates: fewer measure nothing
 FLIGHT_TIME = 0.1  # s: creates in flight sent within less measure a burst, not a rate
 STRETCH = 1.25  # a bucket is believed up to so much above what a flight or a second shows
 MEMORY, BURST_MEMORY = 2_000, 400  # creates that are looked back on
@@ -54,11 +57,19 @@ NEAR = 1e-6
 
 
 class ThrottleSample:
-    """What a 429 tells: when creates were sent that were accepted or refused since the last.
+    """What one 429 measures: when the creates since the last one were sent.
 
     Args:
-        accepted: in any order.
-        refused: those that were in flight together.
+        accepted: when those were sent that were accepted, in any order; seconds of any clock.
+        refused: when those were sent that were refused while in flight together; at least one.
+
+    Attributes:
+        accepted: sorted.
+        refused: the first refused create.
+        before: the accepted ones that were sent before it.
+        last_second: how many of these were sent in the second before it.
+        sustained_rate: creates per second that the exhausted limit still let through; 0 if hardly
+            any, None if too few creates, or too close together, measure one.
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
@@ -66,24 +77,25 @@ class ThrottleSample:
         self.refused: float = min(refused)
         self.before: list[float] = self.accepted[: bisect_right(self.accepted, self.refused)]
         self.last_second: int = sum(at > self.refused - 1 for at in self.before)
-        self.sustained_rate: float | None = self._sustained_rate(
-            len(refused), max(*refused, *self.accepted[-1:], self.refused)
-        )
+        self.sustained_rate: float | None = None
+        after = len(self.accepted) - len(self.before)
+        last = max(*refused, *self.accepted[-1:], self.refused)
+        if after + len(refused) >= MIN_SAMPLE and last - self.refused >= FLIGHT_TIME:
+            hardly_any = after * 3 <= len(refused)
+            self.sustained_rate = 0.0 if hardly_any else after / (last - self.refused)
 
     @property
     def spans_a_second(self) -> bool:
-        """Whether `last_second` was one in full."""
+        """Whether creates were accepted for longer than the second of `last_second`."""
         return bool(self.before) and self.before[0] < self.refused - 1
 
-    def _sustained_rate(self, refused: int, last: float) -> float | None:
-        """Return the rate that an exhausted limit still let through; 0 if hardly any."""
-        accepted = len(self.accepted) - len(self.before)
-        if accepted + refused < ENOUGH or last - self.refused < FLIGHT_TIME:
-            return None
-        return accepted / (last - self.refused) if accepted * 3 > refused else 0.0
-
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return how deep a token bucket of this rate is at least, and less than what."""
+        """Return the capacity of a token bucket of this rate that explains the sample.
+
+        Returns:
+            The least that it holds, for all accepted creates passed, and what it holds less than,
+            for one was refused.
+        """
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1
         _, least_after, _ = _drain(level, self.accepted[len(self.before) :], last, rate)
@@ -91,35 +103,47 @@ class ThrottleSample:
 
 
 def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float, float]:
-    """Return what is in a bucket that leaks at this rate, the most there was, and since when."""
-    most = 0.0
+    """Fill a bucket by 1 at each time of sent while it drains at this rate.
+
+    Returns:
+        Its level, the highest that it had, and the time of the last.
+    """
+    highest = 0.0
     for at in sent:
         level -= rate * (at - last)
         level = level + 1.0 if level > 0.0 else 1.0
-        if level > most:
-            most = level
+        if level > highest:
+            highest = level
         last = at
-    return level, most, last
+    return level, highest, last
 
 
-def bucket_rate(one: ThrottleSample, other: ThrottleSample, most: float) -> float:
-    """Return the rate of a token bucket, full before either, that explains both 429s."""
+def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) -> float:
+    """Return the rate of a token bucket, full before either sample, that explains both 429s.
+
+    Args:
+        first: the reference.
+        second: the newer sample.
+        max_rate: creates per second that the result does not exceed.
+    """
 
     def too_deep(rate: float) -> bool:
-        return other.capacity(rate)[0] > one.capacity(rate)[1] + NEAR
+        return second.capacity(rate)[0] > first.capacity(rate)[1] + NEAR
 
     def bursts(rate: float) -> bool:
-        return other.capacity(rate)[0] > 1 + NEAR
+        return second.capacity(rate)[0] > 1 + NEAR
 
-    high = _highest(lambda rate: other.capacity(rate)[1] > one.capacity(rate)[0] + NEAR, most)
-    strict = one.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: then none may be
-    low = max(0.9 * high, _highest(bursts if strict else too_deep, most))
+    high = _highest(
+        lambda rate: second.capacity(rate)[1] > first.capacity(rate)[0] + NEAR, max_rate
+    )
+    strict = first.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: then none may be
+    low = max(0.9 * high, _highest(bursts if strict else too_deep, max_rate))
     return min(high, (low + high) / 2)
 
 
-def _highest(holds: Callable[[float], bool], most: float) -> float:
-    """Return the highest rate up to `most` for which this holds."""
-    low, high = most / RANGE, most
+def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
+    """Return the highest rate up to max_rate for which this holds, by bisection."""
+    low, high = max_rate / RANGE, max_rate
     for _ in range(HALVINGS):
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)
@@ -127,7 +151,11 @@ def _highest(holds: Callable[[float], bool], most: float) -> float:
 
 
 class AdaptiveRate:
-    """Says when creates go; whoever takes one reports its end: accepted, refused or lost.
+    """Decides when creates may go.
+
+    Ask `delay`; at 0 call `take`, send one create, and report how it ended, once: `accepted`,
+    `refused`, or `lost` for anything else. It reads no clock: every time is an argument, in seconds
+    of one monotonic clock, and never smaller than the one before.
 
     Args:
         ceiling: creates per second, or None. In w seconds go at most ``ceiling * w + 1``.
@@ -139,11 +167,11 @@ class AdaptiveRate:
         self._starting = True
         self._window = FIRST_WINDOW
         self._in_flight = 0
-        self._round_trip = LONGEST_HOLD
+        self._round_trip = MAX_HOLD
         self._ready = self._taken = self._throttled_at = -math.inf
         self._hold = self._cost = FIRST_HOLD
         self._fresh = self._used = True
-        self._slack = LONGEST_SLACK / 5
+        self._slack = MAX_SLACK / 5
         self._accepted: deque[float] = deque(maxlen=MEMORY)
         self._refused: list[float] = []
         self._first: ThrottleSample | None = None
@@ -154,9 +182,14 @@ class AdaptiveRate:
         self._throttled_early = 0
         self._resumed = self._grown = self._probed = -math.inf
 
+    @property
+    def rate(self) -> float:
+        """Creates per second that it allows at present; infinite until a first 429."""
+        return min(self._rate, 1.0 / self._spacing if self._spacing else math.inf)
+
     def delay(self, now: float) -> float:
         """Return the seconds until it is worth asking again; 0 when a create may go now."""
-        if self._in_flight >= self._window and now < self._taken + LONGEST_HOLD:
+        if self._in_flight >= self._window and now < self._taken + MAX_HOLD:
             return max(TICK, self._ready - now)
         if now < self._ready:
             return self._ready - now
@@ -165,7 +198,7 @@ class AdaptiveRate:
         return 0.0
 
     def take(self, now: float) -> None:
-        """Note that a create goes now."""
+        """Report that a create goes now, which `delay` allowed."""
         self._in_flight += 1
         self._taken = now
         if self._gap:
@@ -175,13 +208,13 @@ class AdaptiveRate:
             self._ready = max(due + self._gap, now + self._spacing)
 
     def lost(self) -> None:
-        """Note that a create ended, but neither accepted nor refused with a 429."""
+        """Report that a create ended, neither accepted nor refused with a 429."""
         self._in_flight -= 1
         if self._starting:
             self._widen_window()  # whatever became of it, no limit stood in its way
 
     def accepted(self, now: float, sent: float) -> None:
-        """Note that the create taken at `sent` was accepted."""
+        """Report that the create taken at `sent` was accepted."""
         self._in_flight -= 1
         self._accepted.append(sent)
         if now - sent < self._round_trip:
@@ -195,54 +228,60 @@ class AdaptiveRate:
     def _widen_window(self) -> None:
         """Slow start: let more be in flight, evenly spaced where timers can."""
         self._window += 1.0 if self._window < DOUBLING else OPENING
-        known = self._round_trip < LONGEST_HOLD  # not before the first was accepted
-        gap = self._round_trip / self._window if known else 0.0
+        measured = self._round_trip < MAX_HOLD  # not before the first was accepted
+        gap = self._round_trip / self._window if measured else 0.0
         self._gap = max(self._spacing, gap if gap > TICK else 0.0)
         if self._window > WIDE:
             self._starting, self._window, self._gap = False, math.inf, self._spacing
 
     def refused(self, now: float, sent: float, retry_after: float | None = None) -> None:
-        """Note a 429: every create is held.
+        """Report a 429: every create is held.
+
+        1. Its create was sent after the last 429 came: a new hold. If nothing was accepted since
+           the last hold, that one was too short, and no more is learned: this one is twice as long.
+        2. Its create was in flight when the last 429 came: it adds to that one's sample.
 
         Args:
             now: when it came.
-            sent: when its create was taken; before the last 429 came, it is no news.
+            sent: when its create was taken.
             retry_after: the seconds that it asks for; None or 0 leaves them to us.
         """
         self._in_flight -= 1
         if retry_after:
             self._ready = max(self._ready, now + retry_after)
-        if sent > self._throttled_at:
-            self._begin_hold(now, sent, retry_after)
-        elif self._refused:
-            self._refused.append(sent)
-
-    def _begin_hold(self, now: float, sent: float, retry_after: float | None) -> None:
-        """Hold. If none was accepted since the last hold, that was too short, nothing else."""
+        if sent <= self._throttled_at:
+            if self._refused:
+                self._refused.append(sent)
+            return
         fresh, self._fresh, self._starting = self._fresh, False, False
         self._throttled_at = now
-        longest = LONGEST_HOLD
+        max_hold = MAX_HOLD
         if fresh:
-            longest = WINDOW_HOLD if self._is_early(sent) else FIRST_HOLD
+            max_hold = WINDOW_HOLD if self._is_early(sent) else FIRST_HOLD
             self._refused = [sent]
-        self._hold = min(longest, self._hold * 2)
+        self._hold = min(max_hold, self._hold * 2)
         self._cost = retry_after or self._hold
         self._ready = max(self._ready, now + self._cost)
-        # After a hold that may be too short one goes ahead, alone.
+        # After a hold that may be too short one create goes ahead, alone.
         self._window = math.inf if retry_after and fresh else 1.0
 
     def _is_early(self, refused: float) -> bool:
+        """Return whether a 429 came so soon after a hold that the limit was set too high."""
         return self._limit > 0 and refused < self._resumed + SETTLED
 
     def _resume(self, now: float) -> None:
         """After a hold: a plateau below the limit, or a search for it."""
-        evidence = ThrottleSample(list(self._accepted), self._refused)
-        self._limit = self._estimate_limit(evidence)
-        rate = self._limit * (1 - MARGIN) or self._search_from(evidence)
-        self._first = self._first or evidence
-        if self._full is None or self._throttled_early or len(evidence.accepted) < ENOUGH:
-            self._full = evidence
-        self._previous = evidence
+        sample = ThrottleSample(list(self._accepted), self._refused)
+        self._limit = self._estimate_limit(sample)
+        rate = self._limit * (1 - MARGIN)
+        if not rate:  # search: from what slow start reached, or from half of what was too much
+            started = self._first is not None
+            first_rate = max(SEARCH_START, sample.last_second)
+            rate = min(SEARCH_START, self._rate / 2) if started else first_rate
+        self._first = self._first or sample
+        if self._full is None or self._throttled_early or len(sample.accepted) < MIN_SAMPLE:
+            self._full = sample
+        self._previous = sample
         self._refused = []
         self._accepted.clear()
         self._resumed, self._grown = now, now + self._plateau()
@@ -250,52 +289,54 @@ class AdaptiveRate:
         self._set_rate(rate)
         # Late creates are made up for as far as bursts are borne; a strict limit bears none.
         burst = self._first.capacity(self._rate)[0] - 2
-        self._slack = min(LONGEST_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
+        self._slack = min(MAX_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
 
-    def _estimate_limit(self, evidence: ThrottleSample) -> float:
+    def _estimate_limit(self, sample: ThrottleSample) -> float:
         """Return the limit, 0 where it is to be searched for."""
-        if not self._is_early(evidence.refused):
+        # 1. A 429 that is not early ended a probe or a search: the limit is what it measures.
+        # 2. An early one shows that the last limit was too high. It is cut, by more with each in a
+        #    row, and what this sample alone measures may cut it further.
+        # 3. Two early ones in a row that measure nothing: the limit is searched for again.
+        if not self._is_early(sample.refused):
             if self._limit:
                 self._throttled_early, self._bound = 0, math.inf
                 self._peak = max(self._limit, self._peak * FADING)
-            return min(self._bound, self._measure(evidence, self._full))
+            return min(self._bound, self._measure(sample, self._full))
         self._throttled_early += 1
         self._bound = min(self._bound, self._limit * CUT**self._throttled_early)
-        measured = evidence.sustained_rate or self._measure(evidence, self._previous)
-        if not measured and self._throttled_early > 1 and evidence.sustained_rate is None:
+        measured = sample.sustained_rate or self._measure(sample, self._previous)
+        if not measured and self._throttled_early > 1 and sample.sustained_rate is None:
             return 0.0
-        return max(self._limit * LEAST, min(measured or math.inf, self._bound))
+        return max(self._limit * MIN_LEFT, min(measured or math.inf, self._bound))
 
-    def _measure(self, evidence: ThrottleSample, reference: ThrottleSample | None) -> float:
-        """Return the highest limit that some kind of limiter would have; 0 if none is known."""
-        leak, second = evidence.sustained_rate or 0.0, evidence.last_second
-        if evidence.spans_a_second and (evidence.sustained_rate == 0 or reference is None):
-            return max(leak, second)
-        if self._first is None or reference is None or len(evidence.before) < ENOUGH:
-            return leak
-        bucket = bucket_rate(reference, evidence, self._rate)
-        if evidence.sustained_rate is not None:
-            bucket = min(bucket, STRETCH * max(leak, second))
+    def _measure(self, sample: ThrottleSample, reference: ThrottleSample | None) -> float:
+        """Return the highest limit that some kind of limiter would have; 0 if none is measured."""
+        # The server's limiter may be a token bucket, a window of a second, or one that only lets
+        # through what drains; each explains the sample with a limit of its own. The highest is
+        # taken: one that is too high is corrected by the next 429, one too low by a later probe.
+        drained, second = sample.sustained_rate or 0.0, sample.last_second
+        if sample.spans_a_second and (sample.sustained_rate == 0 or reference is None):
+            return max(drained, second)
+        if self._first is None or reference is None or len(sample.before) < MIN_SAMPLE:
+            return drained
+        bucket = bucket_rate(reference, sample, self._rate)
+        if sample.sustained_rate is not None:
+            bucket = min(bucket, STRETCH * max(drained, second))
         window = min(second, len(self._first.accepted))
-        return min(self._rate, max(leak, window, bucket, self._refill(evidence)))
-
-    def _refill(self, evidence: ThrottleSample) -> float:
-        """Return what went since the last 429, when nothing was left, per second."""
         since = self._previous.refused if self._previous else -math.inf
-        return len(evidence.before) / (evidence.refused - since)
-
-    def _search_from(self, evidence: ThrottleSample) -> float:
-        if self._first is None:
-            return max(SEARCH_START, evidence.last_second)
-        return min(SEARCH_START, self._rate / 2)
+        refilled = len(sample.before) / (sample.refused - since)  # nothing was left at the last 429
+        return min(self._rate, max(drained, window, bucket, refilled))
 
     def _plateau(self) -> float:
-        """Return the seconds for which a probe is not worth what it costs."""
+        """Return the seconds for which a probe is not worth what it costs.
+
+        A limit that has fallen far below its peak is probed after half of them.
+        """
         if not self._limit:
             return 0.0
         costs = self._cost * PLATEAU_HOLDS, self._round_trip * PLATEAU_ROUND_TRIPS
         fallen = self._limit < self._peak * FALLEN
-        return max(SHORTEST_PLATEAU, *costs) * (0.5 if fallen else 1.0)
+        return max(MIN_PLATEAU, *costs) * (0.5 if fallen else 1.0)
 
     def _raise_rate(self, now: float) -> None:
         """Raise the rate for the time that has passed since it was raised last."""
@@ -306,5 +347,5 @@ class AdaptiveRate:
             self._set_rate(self._rate * math.exp(min(CREATE_GAIN, gain * (now - since))))
 
     def _set_rate(self, rate: float) -> None:
-        self._rate = min(max(rate, SLOWEST), FASTEST)
+        self._rate = min(max(rate, MIN_RATE), MAX_RATE)
         self._gap = max(self._spacing, 1 / self._rate)

@@ -1,25 +1,29 @@
-"""What the Keevx at hand offers, as far as it is known: less, maybe, than the rules take."""
+"""What this edition of Keevx offers, where that is less than the rules of `models` allow."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import Any, Final
 
 from ..errors import InvalidRequest, Violation
 from ..models.request import Request
 
 LANGUAGES: Final = "target_languages"
 TTL = 3600.0
-"""Seconds for which a list that Keevx gave is not asked for again."""
+"""Seconds for which a list that Keevx sent is not fetched again."""
 
 
 class Availability:
-    """Refuses what is not offered before it is paid for; what is not known is let through.
+    """Refuses what is not offered before it is paid for; a field without a list is let through.
 
     Args:
-        listed: the values of each field that an edition lists.
-        clock: tells the time in seconds; tests pass their own.
+        listed: the values of each field that an edition lists. They hold for good.
+        clock: returns the time in seconds; tests pass their own.
+
+    Attributes:
+        limits: the values that each field may have, and until when they hold. Empty, as it mostly
+            is, means that every request passes.
     """
 
     def __init__(
@@ -27,34 +31,33 @@ class Availability:
         listed: Mapping[str, tuple[str, ...]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._offered = {field: (values, float("inf")) for field, values in listed.items()}
+        self.limits: dict[str, tuple[tuple[str, ...], float]] = {
+            field: (values, float("inf")) for field, values in listed.items()
+        }
         self._clock = clock
 
     def remember(self, field: str, values: tuple[str, ...]) -> None:
-        """Remember, for an hour, what Keevx says it offers."""
-        self._offered[field] = (values, self._clock() + TTL)
+        """Limit a field to these values for an hour."""
+        self.limits[field] = (values, self._clock() + TTL)
 
     def values(self, field: str) -> tuple[str, ...] | None:
-        """Return the values on offer, if they are known."""
-        values, until = self._offered.get(field, ((), 0.0))
+        """Return the values that a field is limited to; None without a list that still holds."""
+        values, until = self.limits.get(field, ((), 0.0))
         return values if self._clock() < until else None
 
     def check(self, request: Request) -> None:
-        """Let a request through.
+        """Let a request through, or refuse it with every violation at once.
 
         Raises:
-            InvalidRequest: it asks for what is not offered.
+            InvalidRequest: a field has a value that is not offered.
         """
-        if not self._offered:  # as in the main edition, mostly: every create passes here
-            return
-        violations = [one for field in self._offered for one in self._missing(request, field)]
+        violations: list[Violation] = []
+        for field in self.limits:
+            value: Any = getattr(request, field, ())
+            offered = self.values(field)
+            wanted = value if isinstance(value, tuple) else (value,)
+            if offered is not None and not set(wanted).issubset(offered):
+                message = f"{value!r} is not offered; choose from {', '.join(offered)}"
+                violations.append(Violation(field, value, "offered", message))
         if violations:
             raise InvalidRequest(violations)
-
-    def _missing(self, request: Request, field: str) -> list[Violation]:
-        value, offered = getattr(request, field, ()), self.values(field)
-        asked = cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
-        if offered is None or all(one in offered for one in asked):
-            return []
-        message = f"{value!r} is not offered here; there is {', '.join(offered)}"
-        return [Violation(field, value, "offered", message)]

@@ -1,14 +1,13 @@
-"""Creates whose answer was lost, and what callbacks tell of them."""
+"""Creates whose answer was lost, and what callbacks report of them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import Factory, define
 
@@ -18,46 +17,65 @@ from ..errors import (
     InvalidRequest,
     KeevxError,
     NotFoundError,
+    SubmissionUncertain,
     Violation,
 )
-from ..journal.protocol import Entry, JournalProtocol, State
+from ..journal.protocol import Entry, JournalProtocol, State, partial_reason
+from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
 from ..models.registry import kind_by_name
+from ..models.request import Request
 from ..models.tasks import Task
 from ..settings import is_retryable_status
 
 if TYPE_CHECKING:
     from .callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.submission")
 
 MAX_REPORTED_IDS = 3
-"""Ids that callbacks may tell of one create and that are not its own, for each task it has."""
+"""Foreign ids that callbacks may name for one create, for each task that it has."""
 MAX_REMEMBERED = 10_000
-"""Lost creates that nobody waits for, ids and ends kept in memory; the oldest go first."""
+"""Lost creates that nobody waits for, ids and ended tasks kept in memory; the oldest go first."""
 MAX_CONFIRMATIONS = 16
-"""Status queries about what callbacks told, at a time."""
+"""Status queries that confirm callbacks, at a time."""
 PAUSES = (0.5, 1.5, 3.0)
-"""Seconds before a task that Keevx does not find is asked about again: it may be new."""
+"""Seconds before a task that Keevx does not find is queried again: it may be new."""
 GRACE = 5.0
 """Seconds in which closing lets end what has begun."""
 
 
+class ReconcilerStatistics(NamedTuple):
+    """What a reconciler holds in memory.
+
+    Attributes:
+        active: creates under way, and lost ones that someone waits for.
+        idle: lost creates that nobody waits for; at most MAX_REMEMBERED.
+        owned_ids: ids whose create is remembered; at most MAX_REMEMBERED.
+        checks: reported ids that are being confirmed in the background.
+    """
+
+    active: int
+    idle: int
+    owned_ids: int
+    checks: int
+
+
 @define(eq=False)
 class _Create:
-    """What callbacks told of one create.
+    """What callbacks reported of one create.
 
     Attributes:
         count: how many ids it has.
         kind: of what kind they are.
-        ids: those that are known to be its, and written down where there is a journal.
+        ids: those that are certain to be its own, and written down where there is a journal.
         confirmed: those that Keevx confirmed and that may not be written down yet.
         denied: those that callbacks named and Keevx does not know, or another create has.
-        told: all that callbacks named.
+        reported: all that callbacks named.
         users: who needs it: the create under way, and all who wait for it.
-        making: whether it is under way. What callbacks tell is then looked into when it ends.
+        making: whether it is under way. What callbacks report is then checked when it ends.
         lost: whether its answer is known to be lost.
-        news: set when ids grows.
+        changed: set when ids grows.
         writing: held while ids are written.
     """
 
@@ -79,80 +97,101 @@ class _Create:
         return self.reported.difference(self.ids, self.denied)
 
     @property
-    def known(self) -> tuple[str, ...]:
+    def all_ids(self) -> tuple[str, ...]:
         """Its ids, whether or not they are written down."""
         return (*self.ids, *sorted(self.confirmed.difference(self.ids)))
 
 
 class Reconciler:
-    """Takes callbacks: wakes the poller, and writes down ids that the journal does not have.
+    """Receives callbacks: wakes the poller, and records ids that the journal does not have.
 
-    A genuine callback whose task Keevx confirms is evidence that its create was made, and
-    outweighs whatever was assumed: of an uncertain create, or of one that counts as refused or
-    as not sent, it brings an id; of one that has all its ids it proves that it was paid twice.
+    A genuine callback whose task Keevx confirms is evidence that its create was made. It outweighs
+    what was assumed: to an uncertain create, or to one that counts as refused or not sent, it adds
+    an id; of one that has all its ids it proves that it was paid twice, which is logged.
 
     It works on the event loop that it was made on.
 
     Args:
-        receiver: signs the URLs, and tells what is posted to them.
-        ask: one status query of a kind, repeated as need be: what a callback says is not
-            believed.
-        wake: has a task asked about at once.
+        receiver: signs the URLs, and passes on what is posted to them.
+        query: one status query of a kind, repeated as need be: a callback alone is not believed.
+        wake: has a task polled at once.
         journal: keeps the ids.
-        sleep: waits for the given seconds; tests pass their own.
+        sleep: waits for some seconds; tests pass their own.
     """
 
     def __init__(
         self,
         receiver: CallbackReceiver,
-        ask: Callable[[str, Kind], Awaitable[Task]],
+        query: Callable[[str, Kind], Awaitable[Task]],
         wake: Callable[[str], None],
         journal: JournalProtocol,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._receiver = receiver
-        self._ask = ask
+        self._query = query
         self._wake = wake
         self._journal = journal
         self._sleep = sleep
         self._loop = asyncio.get_running_loop()
         self._confirmations = asyncio.Semaphore(MAX_CONFIRMATIONS)
-        self._creates: dict[str, _Create] = {}
-        self._idle: OrderedDict[str, None] = OrderedDict()
-        self._owners: OrderedDict[str, str] = OrderedDict()
-        self._ended: OrderedDict[str, Task] = OrderedDict()
-        self._taking: set[asyncio.Task[None]] = set()
+        self._active: dict[str, _Create] = {}
+        self._idle: BoundedDict[str, _Create] = BoundedDict(MAX_REMEMBERED)
+        self._owners: BoundedDict[str, str] = BoundedDict(MAX_REMEMBERED)
+        self._ended: BoundedDict[str, Task] = BoundedDict(MAX_REMEMBERED)
+        self._checks: set[asyncio.Task[None]] = set()
         receiver.attach(self.on_callback)
 
+    def statistics(self) -> ReconcilerStatistics:
+        """Return how much it holds in memory."""
+        return ReconcilerStatistics(
+            len(self._active), len(self._idle), len(self._owners), len(self._checks)
+        )
+
     def detach(self) -> None:
-        """Take no more callbacks."""
+        """Receive no more callbacks. The second time nothing happens."""
         self._receiver.detach(self.on_callback)
 
     async def close(self) -> None:
-        """Take no more callbacks; end what has begun."""
+        """Receive no more callbacks; give the checks under way GRACE seconds to end.
+
+        A check that is cut short records nothing: Keevx may post that callback again.
+        """
         self.detach()
-        if self._taking:
-            await asyncio.wait(self._taking, timeout=GRACE)
-        for taking in list(self._taking):
-            taking.cancel()
-        await asyncio.gather(*self._taking, return_exceptions=True)
+        if self._checks:
+            await asyncio.wait(self._checks, timeout=GRACE)
+        for check in list(self._checks):
+            check.cancel()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+
+    def check(self, request: Request) -> None:
+        """Refuse a request with a callback URL of its own: its create gets a signed one.
+
+        Raises:
+            InvalidRequest: it has one.
+        """
+        if request.callback_url is not None:
+            message = "every create has a callback URL of its own where callbacks= is given"
+            raise InvalidRequest(
+                [Violation("callback_url", request.callback_url, "unused", message)]
+            )
 
     @asynccontextmanager
     async def expecting(self, key: str, count: int, kind: Kind) -> AsyncGenerator[str]:
-        """Remember what callbacks tell of a create while the block makes it.
+        """Remember what callbacks report of a create while the block makes it.
 
-        The block is given the create's callback URL.
+        The block receives the create's callback URL. What was reported meanwhile is checked when
+        the block ends, however it ends.
 
         Raises:
             InvalidRequest: the key cannot stand in a URL, or is another create's right now.
         """
         url = self._receiver.url_for(key)
-        create = self._creates.get(key)
+        create = self._find(key)
         if create is None:
-            create = self._creates[key] = _Create(count, kind)
+            create = _Create(count, kind)
         elif create.users:
-            message = "is another create's, whose callbacks are still due; give this one its own"
+            message = "is another create's, whose callbacks are still due; choose another key"
             raise InvalidRequest([Violation("key", key, "unused", message)])
         self._retain(key, create)
         create.making = True
@@ -160,56 +199,65 @@ class Reconciler:
             yield url
         finally:
             create.making = False
-            self._look_into(key, create)
+            self._check_open(key, create)
             self._release(key, create)
 
     def mark_lost(self, key: str) -> None:
-        """Look into what callbacks have told of a create: it is now known to be uncertain."""
-        create = self._creates[key]
+        """Check what callbacks have reported of a create: it is now known to be uncertain."""
+        create = self._active[key]
         create.lost = True
         create.making = False
-        self._look_into(key, create)
+        self._check_open(key, create)
 
-    def _look_into(self, key: str, create: _Create) -> None:
-        for task_id in create.open:
-            taking = asyncio.create_task(self._accept_later(key, create, task_id))
-            self._taking.add(taking)
-            taking.add_done_callback(self._taking.discard)
+    async def announced(self, key: str, request: Request) -> tuple[str, ...]:
+        """Return the ids that callbacks brought of a create that is about to be sent.
 
-    async def announced(self, key: str) -> tuple[str, ...]:
-        """Return the ids that callbacks have brought of a create that is about to be sent.
+        None, as a rule. All of them, where an earlier attempt that counted as refused or not sent
+        was made after all: then the create must not be sent again.
 
         Raises:
-            KeevxError: Keevx could not be asked about one of them.
+            SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
         """
-        create = self._creates[key]
-        for task_id in create.open - create.confirmed:
-            await self._confirm(key, create, task_id)
-        return create.known
+        create = self._active[key]
+        try:
+            for task_id in create.open - create.confirmed:
+                await self._confirm(key, create, task_id)
+        except KeevxError as error:
+            reason = f"a callback reported a task, and Keevx could not confirm it: {error}"
+            raise SubmissionUncertain(request, key, reason) from error
+        ids = create.all_ids
+        if ids and len(ids) < request.count:
+            raise SubmissionUncertain(request, key, partial_reason(len(ids), request.count), ids)
+        return ids
 
     def confirmed(self, key: str) -> tuple[str, ...]:
-        """Return the ids of a create under way that are known to be its so far."""
-        return self._creates[key].known
+        """Return the ids of a create under way that are certain to be its own so far."""
+        return self._active[key].all_ids
 
     def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:
-        """Remember whose these ids are: no other create gets them."""
-        create = self._creates.get(key)
+        """Remember whose these ids are: no other create gets them from a callback."""
+        create = self._find(key)
         for task_id in task_ids:
             self._owners[task_id] = key
-            _trim(self._owners)
             if create is not None and task_id not in create.ids:
                 create.ids.append(task_id)
 
     async def on_callback(self, key: str, task_id: str) -> None:
-        """Take one genuine callback.
+        """Receive one genuine callback: wake the poller, and record the id if it is missing.
 
         Raises:
-            KeevxError: Keevx could not be asked now, or the journal not be written.
+            KeevxError: Keevx could not be asked now, or the journal not be written. The same
+                callback may come again and is then processed anew.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("serve the callbacks on the event loop of their client")
+        # 1. The task is polled at once, if anyone waits for it.
+        # 2. An id that its create has, or that was reported before, needs nothing more.
+        # 3. A create has room for so many foreign ids only: whoever learns its URL may name many.
+        # 4. A create that is still under way: the id is kept, and checked when it ends.
+        # 5. Otherwise Keevx is asked, and the id is recorded if it is this create's.
         self._wake(task_id)
-        create = self._creates.get(key) or await self._reopened(key, task_id)
+        create = self._find(key) or await self._reopen(key, task_id)
         if create is None or task_id in create.reported or task_id in create.ids:
             return
         if len(create.reported.difference(create.ids)) >= MAX_REPORTED_IDS * create.count:
@@ -219,9 +267,12 @@ class Reconciler:
             await self._accept(key, create, task_id)
 
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
-        """Return the ids of an uncertain create, when callbacks have brought as many as count."""
-        entry = None if key in self._creates else await self._journal.find(key)
-        create = self._creates.get(key) or self._opened(key, count, kind, entry)
+        """Return the ids of an uncertain create, once callbacks have brought count of them.
+
+        It waits without limit; when cancelled, what was brought so far is kept.
+        """
+        entry = None if self._find(key) else await self._journal.find(key)
+        create = self._find(key) or self._remember_lost(key, count, kind, entry)
         self._retain(key, create)
         try:
             while len(create.ids) < count:
@@ -232,119 +283,118 @@ class Reconciler:
             self._release(key, create)
 
     async def ids_so_far(self, key: str) -> tuple[str, ...]:
-        """Return the ids that callbacks have brought so far."""
-        create = self._creates.get(key) or await self._reopened(key)
+        """Return the recorded ids of a create, whether or not they are all of them."""
+        create = self._find(key) or await self._reopen(key)
         return tuple(create.ids) if create else ()
 
     def end_of(self, task_id: str) -> Task | None:
-        """Hand out, once, an ended task that Keevx was asked about here."""
+        """Hand out, once, an ended task that a callback reported and Keevx confirmed.
+
+        So a poll that the callback woke costs no second query.
+        """
         return self._ended.pop(task_id, None)
 
-    async def _reopened(self, key: str, task_id: str | None = None) -> _Create | None:
+    # A create is active while it has users, and idle afterwards if it is lost or has ids that are
+    # still to be checked. Only idle creates are forgotten, and the journal can bring them back.
+
+    def _find(self, key: str) -> _Create | None:
+        return self._active.get(key) or self._idle.get(key)
+
+    async def _reopen(self, key: str, task_id: str | None = None) -> _Create | None:
         """Return a create that only the journal remembers; none, if it has that id already."""
         entry = await self._journal.find(key)
         if entry is None or task_id in entry.task_ids:
             return None
         count = json.loads(entry.body).get("generate_count", 1)
-        kind = kind_by_name(entry.kind)
-        return self._creates.get(key) or self._opened(key, count, kind, entry)
+        return self._find(key) or self._remember_lost(key, count, kind_by_name(entry.kind), entry)
 
-    def _opened(self, key: str, count: int, kind: Kind, entry: Entry | None) -> _Create:
-        ids = entry.task_ids if entry else ()
-        create = self._creates[key] = _Create(count, kind, [*ids], lost=True)
-        self._retire(key)
+    def _remember_lost(self, key: str, count: int, kind: Kind, entry: Entry | None) -> _Create:
+        create = _Create(count, kind, [*entry.task_ids] if entry else [], lost=True)
+        self._idle[key] = create
         return create
 
     def _retain(self, key: str, create: _Create) -> None:
         create.users += 1
+        self._active[key] = create
         self._idle.pop(key, None)
 
     def _release(self, key: str, create: _Create) -> None:
         create.users -= 1
-        if create.users:
-            return
-        if create.lost or create.open:
-            self._retire(key)
-        else:
-            del self._creates[key]
+        if not create.users:
+            del self._active[key]
+            if create.lost or create.open:
+                self._idle[key] = create
 
-    def _retire(self, key: str) -> None:
-        """Keep a lost create that nobody waits for, while there is room."""
-        self._idle[key] = None
-        if len(self._idle) > MAX_REMEMBERED:
-            del self._creates[self._idle.popitem(last=False)[0]]
+    def _check_open(self, key: str, create: _Create) -> None:
+        """Check, in the background, every reported id that is neither recorded nor denied."""
 
-    async def _accept_later(self, key: str, create: _Create, task_id: str) -> None:
-        try:
-            await self._accept(key, create, task_id)
-        except KeevxError as error:
-            log.warning("could not confirm task %s from a callback: %s", task_id, error)
+        async def accept(task_id: str) -> None:
+            try:
+                await self._accept(key, create, task_id)
+            except KeevxError as error:
+                log.warning("could not confirm task %s from a callback: %s", task_id, error)
+
+        for task_id in create.open:
+            check = asyncio.create_task(accept(task_id))
+            self._checks.add(check)
+            check.add_done_callback(self._checks.discard)
 
     async def _accept(self, key: str, create: _Create, task_id: str) -> None:
-        """Take an id for a create's own, if it is, and write it down."""
+        """Record an id as a create's own, if Keevx confirms that it is."""
         try:
             if not await self._confirm(key, create, task_id):
                 return
-            if create.making:  # sent again meanwhile: its end looks into this
+            if create.making:  # sent again meanwhile: its end checks this id
                 return
             async with create.writing:
-                await self._record(key, create, task_id)
+                entry = await self._journal.add_ids(key, [task_id], create.count)
+                # The id may contradict what was assumed: of a create with all its ids it shows that
+                # it was paid twice, of one that is planned or refused that it was made.
+                before = create.ids if entry is None else entry.task_ids
+                if task_id not in before and len(before) >= create.count:
+                    ids = ", ".join(before)
+                    log.warning("%s was paid twice: it has %s, and now %s", key, ids, task_id)
+                elif entry is not None and entry.state in (State.PLANNED, State.REFUSED):
+                    state = entry.state
+                    log.warning("%s is %s, but was made: it has task %s", key, state, task_id)
+                if task_id not in create.ids:
+                    create.ids.append(task_id)
         except BaseException:
-            create.reported.discard(task_id)  # it may be told again
+            create.reported.discard(task_id)  # it may be reported again
             raise
         create.changed.set()
 
     async def _confirm(self, key: str, create: _Create, task_id: str) -> bool:
-        """Ask Keevx whether there is such a task, and see that it is no other create's."""
+        """Ask Keevx whether there is such a task, and claim it unless it is another create's."""
         if task_id in create.confirmed:
             return True
         async with self._confirmations:
-            task = await self._confirmed(task_id, create.kind)
-        if task is None or not await self._is_free(key, task_id):
-            log.warning("a callback told of task %s, which is not its create's", task_id)
-            create.denied.add(task_id)
-            return False
-        create.confirmed.add(task_id)
-        if task.done:
-            self._ended[task_id] = task
-            _trim(self._ended)
-        return True
+            task = await self._query_new(task_id, create.kind)
+        # What the journal has recorded counts more than what this process remembers. An id without
+        # an owner is this create's from here on.
+        if task is not None:
+            owner = await self._journal.find_owner(task_id) or self._owners.get(task_id, key)
+            if owner == key:
+                self._owners[task_id] = key
+                create.confirmed.add(task_id)
+                if task.done:
+                    self._ended[task_id] = task
+                return True
+        log.warning("a callback reported task %s, which is not of its create", task_id)
+        create.denied.add(task_id)
+        return False
 
-    async def _confirmed(self, task_id: str, kind: Kind) -> Task | None:
-        """Return what Keevx knows of a task; None if it knows of none."""
+    async def _query_new(self, task_id: str, kind: Kind) -> Task | None:
+        """Return a task that may be new; None if Keevx has none of that id."""
         for pause in (*PAUSES, None):
             try:
-                return await self._ask(task_id, kind)
+                return await self._query(task_id, kind)
             except NotFoundError:
                 if pause is not None:
                     await self._sleep(pause)
             except APIError as error:
-                # A subclass, or a status that passes, is about the asking, not about the task.
+                # A subclass, or a status that passes, is about the query, not about the task.
                 if type(error) is not APIError or is_retryable_status(error.status):
                     raise
                 return None
         return None
-
-    async def _is_free(self, key: str, task_id: str) -> bool:
-        """Claim an id for a create, unless it is another's."""
-        owner = await self._journal.find_owner(task_id) or self._owners.get(task_id, key)
-        if owner == key:
-            self._owners[task_id] = key
-            _trim(self._owners)
-        return owner == key
-
-    async def _record(self, key: str, create: _Create, task_id: str) -> None:
-        """Write an id down, and report one that contradicts what was assumed."""
-        entry = await self._journal.add_ids(key, [task_id], create.count)
-        before = create.ids if entry is None else entry.task_ids
-        if task_id not in before and len(before) >= create.count:
-            log.warning("%s was paid twice: it has %s, and now %s", key, ", ".join(before), task_id)
-        elif entry is not None and entry.state in (State.PLANNED, State.REFUSED):
-            log.warning("%s is %s, but was made: it has task %s", key, entry.state, task_id)
-        if task_id not in create.ids:
-            create.ids.append(task_id)
-
-
-def _trim(kept: OrderedDict[str, Any]) -> None:
-    if len(kept) > MAX_REMEMBERED:
-        kept.popitem(last=False)

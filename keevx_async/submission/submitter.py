@@ -1,64 +1,93 @@
-"""The one path of every create: upload, pace, POST, verdict. Never sent twice by itself."""
+"""The one path of every create: key, upload, throttle, intent, POST, record.
+
+The money rule. A create is paid and has no idempotency key, so it is sent again only when it is
+certain that no task was made. What became of a POST decides, and nothing else does:
+
+1. It was not handed to a connection (refused, DNS, TLS, a proxy's CONNECT, a connect timeout): no
+   task was made. It is retried under the RetryPolicy, then raised as ConnectionFailed.
+2. Keevx refused it (429, 503, an envelope with a code of its own and no task ids): no task was
+   made. It is retried if Keevx is busy, else raised as APIError.
+3. The host has never answered as Keevx does, and its answer is no answer of Keevx's: no task was
+   made. ConfigurationError names the base URL.
+4. The answer holds task ids: they were made and are kept, whatever else the answer claims.
+5. Anything else (dropped after it was sent, timed out, cancelled, unreadable): nobody knows. It is
+   never sent again by itself. SubmissionUncertain says so, and a callback may still settle it.
+
+The journal holds each step before the next begins. A create's State is
+- planned: nothing was sent, or nothing was made for certain. It may be sent.
+- sending: the intent is on disk; the POST may be on its way. A run that ends here leaves a create
+  that reads as uncertain.
+- submitted: its ids are on disk. It is never sent again; its ids are returned.
+- refused: case 2 or 3. It cost nothing, and the same request may be sent again.
+- uncertain: case 5, with the ids that are known to be its own. It is left alone unless the user
+  asks for ``on_uncertain="resubmit"``, and even then if it has an id.
+
+The intent is durable before the first byte is sent, and the ids are durable before the caller has
+them. Between these two nothing but the answer, or the end of its grace, ends a create: the step is
+shielded from the caller's cancellation. A fan-out shields the steps of its own workers.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVarTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
+
+from attrs import define, field
 
 from ..errors import (
     APIError,
     AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
-    InvalidRequest,
     JournalError,
     KeevxError,
     SubmissionUncertain,
-    Violation,
 )
 from ..events import Emit, Refused, Submitted, Uncertain
-from ..http.api import Host, is_html
+from ..http.api import Host
 from ..http.retry import Retrier, Retryable
-from ..http.transport import HttpRequest, HttpResponse, Transport, interruption_of
-from ..http.verdict import (
-    Ids,
-    TransportError,
-    Verdict,
-    api_error,
-    classify,
-    is_busy,
-    is_rate_limit,
-    retry_after,
-)
-from ..http.wire import Envelope, decode_envelope, decode_ids, query_path, read_contents
-from ..journal.protocol import Entry, JournalProtocol, State, partial_reason
+from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
+from ..http.verdict import TransportError, Verdict, is_rate_limit
+from ..http.wire import decode_envelope, decode_ids
+from ..journal.protocol import Entry, JournalProtocol, State
+from ..models.bounded import BoundedDict
 from ..models.encoding import canonical_body, encode_request
+from ..models.kinds import Kind
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
+from .answers import callback_secrets, read_answer
 from .availability import Availability
-from .owners import Owners
 from .reconciler import Reconciler
-from .shield import Guard
 from .throttle import Permit, Throttle
 
-log = logging.getLogger("keevx_async")
+log = logging.getLogger("keevx_async.submission")
 
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-_NO_URL = nullcontext()
+NO_CALLBACK_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
-Uploads = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
-"""Takes local files, and the names of the formats that they may be; returns the URL of each."""
+MAX_OWNED = 100_000
+"""Task ids of which a client remembers the create; the oldest are forgotten."""
+UploadFiles = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
+"""Takes local files and the formats they may have; returns the URL of each."""
 
 
 class Planned(NamedTuple):
-    """A create to be made: what, under which key, its canonical body, and what is known of it."""
+    """A create to be made, its key claimed.
+
+    Attributes:
+        request: what to make.
+        key: names the create, in this run and in any later one.
+        body: the request's canonical JSON; local files are in it by their digests.
+        entry: what the journal knows of an earlier create of this key, if there was one.
+    """
 
     request: Request
     key: str
@@ -66,45 +95,91 @@ class Planned(NamedTuple):
     entry: Entry | None
 
 
-class Submitter:
-    """Submits requests.
+class Guard(Protocol):
+    """Keeps a paid step from being cut in the middle, for a bounded time.
 
-    Args:
-        exchange: one request, one answer.
-        retrier: repeats what may be repeated.
-        lane: says when the next may go.
-        uploads: brings local files to URLs.
-        journal: keeps the intent and what came of it.
-        settlements: gives each create a callback URL of its own, where there is a receiver.
-        offers: refuses what this Keevx does not offer.
-        host: who answers; named in errors.
-        owners: knows whose the ids are that this client was given.
-        emit: told of each create that was accepted, was refused, or is uncertain.
+    A fan-out guards its own workers; every other create has the submitter's guard.
     """
 
-    def __init__(
-        self,
-        exchange: Transport,
-        retrier: Retrier,
-        throttle: Throttle,
-        uploads: Uploads,
-        journal: JournalProtocol,
-        reconciler: Reconciler | None,
-        availability: Availability,
-        host: Host,
-        owners: Owners,
-        emit: Emit | None = None,
-    ) -> None:
-        self._exchange = exchange
-        self._retrier = retrier
-        self._throttle = throttle
-        self._uploads = uploads
-        self._journal = journal
-        self._reconciler = reconciler
-        self._availability = availability
-        self._host = host
-        self._owners = owners
-        self._emit = emit
+    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run step to its end and return what it returns, or raise what it raises."""
+        ...
+
+
+async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
+    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
+
+    Args:
+        step: what must not be cut in the middle.
+        grace: a second cancellation cuts it short.
+        late: receives what step returned, or raised, after the caller was cancelled, whenever that
+            is; never called if step itself was cancelled.
+    """
+    task = asyncio.ensure_future(step)
+
+    def report(_: object) -> None:
+        if not task.cancelled():
+            late(task.exception() or task.result())
+
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(report)
+        await end_within({task}, grace)
+        raise
+
+
+async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
+    """Wait for tasks to end, then cancel those that are left and wait for these too.
+
+    Args:
+        tasks: their results and errors stay with them; nothing is raised.
+        seconds: how long they may take; a cancellation of the caller ends this early.
+    """
+    try:
+        await asyncio.wait(tasks, timeout=seconds)
+    finally:
+        left = {task for task in tasks if not task.done()}
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+
+@define(eq=False)
+class Submitter:
+    """Submits requests, on one event loop: each create at most once.
+
+    Args:
+        transport: sends one request and returns one response.
+        retrier: repeats what may be repeated.
+        throttle: decides when the next create may go.
+        upload: brings local files to URLs.
+        journal: keeps the intent and what came of it.
+        reconciler: gives each create a callback URL of its own; None without a receiver.
+        availability: what this edition offers.
+        host: who answers; named in errors.
+        owners: the key of the create that each id was given to. An id that comes again for another
+            key shows that a server or a gateway answered twice on one connection.
+        register: receives each task's id, request, and age in seconds.
+        remember_kind: receives ids whose prefix may not name their kind.
+        emit: receives Submitted, Refused and Uncertain events.
+    """
+
+    _transport: Transport
+    _retrier: Retrier
+    _throttle: Throttle
+    _upload: UploadFiles
+    _journal: JournalProtocol
+    _reconciler: Reconciler | None
+    _availability: Availability
+    _host: Host
+    _owners: BoundedDict[str, str]
+    _register: Callable[[str, Request, float], None]
+    _remember_kind: Callable[[Sequence[str], Kind], None]
+    _emit: Emit | None = None
+    _shielded: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _stopped: bool = field(default=False, init=False)
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
@@ -113,35 +188,46 @@ class Submitter:
             InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
         """
-        if self._reconciler is not None and request.callback_url is not None:
-            message = "every create has a callback URL of its own where callbacks= is given"
-            raise InvalidRequest(
-                [Violation("callback_url", request.callback_url, "unused", message)]
-            )
+        if self._reconciler is not None:
+            self._reconciler.check(request)
         body = canonical_body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
 
-    async def submit(self, plan: Planned, guard: Guard) -> tuple[str, ...]:
-        """Make at most one paid create; none, where the journal knows of one. Return its ids.
+    async def submit(self, plan: Planned, guard: Guard | None = None) -> tuple[str, ...]:
+        """Make at most one paid create, and none where the journal has its ids. Return the ids.
+
+        When cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to be answered,
+        and is recorded before the cancellation goes on.
+
+        Args:
+            plan: from `plan`; good for one call.
+            guard: shields the paid step; by default `run_shielded` does.
 
         Raises:
-            InvalidRequest: it asks for what this Keevx does not offer.
+            InvalidRequest: it asks for what this edition does not offer.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
-            ConfigurationError: the host at the base URL is not Keevx.
+            ConfigurationError: the host at the base URL is not Keevx, or the client was closed.
             ConnectionFailed: Keevx could not be reached.
-            JournalError: the intent could not be written, so nothing was sent.
+            JournalError: the intent could not be written: nothing was sent; or the ids could not:
+                ``task_ids`` holds them.
         """
         made = False
         try:
-            task_ids = self._recorded(plan)
+            task_ids = self._recorded_ids(plan)
             if not task_ids:
-                self._availability.check(plan.request)
-                async with self._expecting(plan) as callback_url:
-                    body = await self._body(plan, callback_url)
+                if self._availability.limits:
+                    self._availability.check(plan.request)
+                reconciler = self._reconciler
+                async with (
+                    NO_CALLBACK_URL
+                    if reconciler is None
+                    else reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
+                ) as callback_url:
+                    body = await self._encode(plan, callback_url)
                     call = HttpRequest("POST", plan.request.kind.path, body)
-                    task_ids = await self._retrier(self._attempt, call, plan, guard)
+                    task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
             made = True
         except (APIError, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -149,52 +235,72 @@ class Submitter:
             raise
         finally:
             await self._journal.release(plan.key, made=made)
+        # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
+        # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
+        # must not make its wait longer.
+        entry, kind = plan.entry, plan.request.kind
+        age = max(0.0, time.time() - entry.at) if entry and entry.task_ids else 0.0
+        for task_id in task_ids:
+            if entry is not None or not task_id.startswith(kind.prefix):
+                self._remember_kind((task_id,), kind)
+            self._register(task_id, plan.request, age)
         return task_ids
 
-    def _recorded(self, plan: Planned) -> tuple[str, ...]:
+    def stop(self) -> None:
+        """Let no create that this submitter shields be sent from now on."""
+        self._stopped = True
+
+    async def drain(self) -> None:
+        """Wait for the paid steps under way, for at most ``RetryPolicy.grace`` seconds."""
+        if self._shielded:
+            await asyncio.wait(self._shielded, timeout=self._retrier.policy.grace)
+
+    async def _shield(self, step: Coroutine[Any, Any, T]) -> T:
+        if self._stopped:
+            step.close()
+            raise ConfigurationError(CLIENT_CLOSED)
+        task = asyncio.create_task(step)
+        self._shielded.add(task)
+        task.add_done_callback(self._shielded.discard)
+        return await run_shielded(task, self._retrier.policy.grace, _log_late)
+
+    def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
+        """Return the ids that the journal has of a create; none where it is to be sent."""
+        # 1. Submitted: its ids.
+        # 2. Some id is recorded: it was made and is not sent again in any mode. It stays in doubt
+        #    until callbacks confirm all of its ids.
+        # 3. Uncertain without an id: left alone, unless the journal is to resubmit such creates.
+        # 4. Anything else cost nothing and is sent.
         entry = plan.entry
         if entry is None:
             return ()
-        # Whatever its state and the mode, a create with a known id was made and is not sent again.
-        # Callbacks that confirm all of its ids make it submitted; until then it is in doubt.
         if entry.state is State.SUBMITTED:
-            self._owners.add(entry.task_ids, plan.key)
+            self._claim(entry.task_ids, plan.key)
             return entry.task_ids
         if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
-        turn = self._throttle.try_acquire() or await self._throttle.acquire()
-        try:
-            return await guard(self._send(call, plan, turn))
-        finally:
-            self._throttle.release(turn)
-
-    def _expecting(self, plan: Planned) -> AbstractAsyncContextManager[str | None]:
-        if self._reconciler is None:
-            return _NO_URL
-        return self._reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
-
-    async def _body(self, plan: Planned, callback_url: str | None) -> bytes:
+    async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
         request, files = plan.request, plan.request.local_files()
         if files:
-            urls = await self._uploads(files, request.kind.formats)
-            request = request.with_urls(urls)
+            request = request.with_urls(await self._upload(files, request.kind.formats))
         differs = files or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 
-    async def _send(self, call: HttpRequest, plan: Planned, turn: Permit) -> tuple[str, ...]:
-        """Write the intent, send, and write what came of it, before anyone else knows.
-
-        Once the intent is written, whatever ends the exchange is written down as what it is:
-
-        1. ids: submitted.
-        2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
-        3. Anything else, a cancellation and an error of no kind of ours included: uncertain.
-        """
+    async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
+        permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
-            task_ids = await self._announced(plan)
+            return await guard(self._send(call, plan, permit))
+        finally:
+            self._throttle.release(permit)
+
+    async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
+        """Write the intent, send, and write what came of it, before anyone else knows."""
+        try:
+            task_ids: tuple[str, ...] = ()
+            if self._reconciler is not None:
+                task_ids = await self._reconciler.announced(plan.key, plan.request)
             if not task_ids:
                 await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
         except SubmissionUncertain as error:
@@ -203,36 +309,18 @@ class Submitter:
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
             await self._record_refusal(plan, error)
             raise
+        # Once the intent is written, whatever ends the exchange is written down as what it is:
+        # 1. Ids: submitted.
+        # 2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
+        # 3. Anything else, a cancellation and an unexpected error included: uncertain.
         try:
-            task_ids = task_ids or await self._post(call, plan, turn)
+            task_ids = task_ids or await self._exchange(call, plan, permit)
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
         except (Retryable, KeevxError, asyncio.CancelledError) as error:
             await self._record_refusal(plan, error)
             raise
-        await self._record_ids(plan, task_ids)
-        return task_ids
-
-    async def _announced(self, plan: Planned) -> tuple[str, ...]:
-        """Return the ids that callbacks brought before this try was sent: none, as a rule.
-
-        Raises:
-            SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
-        """
-        if self._reconciler is None:
-            return ()
-        count = plan.request.count
-        try:
-            ids = await self._reconciler.announced(plan.key)
-        except KeevxError as error:
-            reason = f"a callback told of a task, and Keevx could not be asked about it: {error}"
-            raise SubmissionUncertain(plan.request, plan.key, reason) from error
-        if ids and len(ids) < count:
-            raise SubmissionUncertain(plan.request, plan.key, partial_reason(len(ids), count), ids)
-        return ids
-
-    async def _record_ids(self, plan: Planned, task_ids: tuple[str, ...]) -> None:
         if self._reconciler is not None:
             self._reconciler.claim_ids(plan.key, task_ids)
         try:
@@ -240,26 +328,90 @@ class Submitter:
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
-            message = f"the journal could not be written: {type(error).__name__}: {error}"
-            raise JournalError(message, task_ids) from error
+            reason = f"the journal could not be written: {type(error).__name__}: {error}"
+            raise JournalError(reason, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
+        return task_ids
+
+    async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
+        """Send once, and return the ids in the answer or raise what became of the create."""
+        # 1. The transport failed before a connection had the request: it may be retried.
+        # 2. It failed afterwards: uncertain.
+        # 3. Cancelled before it was sent: the cancellation goes on. Afterwards, what came of the
+        #    answer is read; without one, uncertain. The guard raises the cancellation later.
+        # 4. A plain success: its ids. Any other answer is read with care, by `read_answer`.
+        # 5. An error of no kind of ours: uncertain, and without a cause, for some of aiohttp's
+        #    errors hold the request's headers.
+        request, key = plan.request, plan.key
+        try:
+            try:
+                response = await self._transport.exchange(call)
+            except TransportError as error:
+                if error.verdict is Verdict.NOT_SENT:
+                    raise Retryable(ConnectionFailed(self._host.name, error.reason)) from error
+                raise SubmissionUncertain(request, key, error.reason) from error
+            except asyncio.CancelledError as error:
+                interruption = interruption_of(error)
+                if not interruption.sent:
+                    raise
+                if interruption.response is None:
+                    reason = "cancelled before the answer"
+                    raise SubmissionUncertain(request, key, reason) from None
+                response = interruption.response
+            task_ids: tuple[str, ...] | None = None
+            envelope = decode_envelope(response.body) if response.complete else None
+            if envelope is not None:
+                self._host.is_keevx = True
+                if envelope.code == 0 and response.status < 400:
+                    task_ids = decode_ids(envelope.data)
+            if task_ids is None or self._foreign(task_ids, key):
+                foreign = partial(self._foreign, key=key)
+                task_ids = await read_answer(call, response, self._host, request, key, foreign)
+            self._throttle.accepted(permit)
+            self._claim(task_ids, key)
+            if len(task_ids) != request.count:
+                received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
+                log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
+            return task_ids
+        except Retryable as retry:
+            refusal = retry.error
+            if isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
+                self._throttle.refused(permit, retry.delay or None)
+            raise
+        except SubmissionUncertain as error:
+            self._claim(error.task_ids, key)
+            raise
+        except KeevxError:
+            raise
+        except Exception as error:
+            log.debug("a create ended with an unexpected error", exc_info=True)
+            reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
+            raise SubmissionUncertain(request, key, reason) from None
+
+    def _claim(self, task_ids: Sequence[str], key: str) -> None:
+        for task_id in task_ids:
+            self._owners.setdefault(task_id, key)  # one that is another create's stays so
+
+    def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        owners = self._owners
+        return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
     async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
-        # None leaves alone what an earlier run knew: ids are only ever added to.
+        # None leaves alone what an earlier run recorded: ids are only ever added to.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
-        known = tuple(dict.fromkeys((*error.task_ids, *ids)))
-        await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, known or None)
+        task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
+        await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)
         if self._emit is not None:
             self._emit(Uncertain(plan.key, error.reason))
 
     async def _record_refusal(self, plan: Planned, error: BaseException) -> None:
-        """Write that no task was made, which tells nothing of an earlier create in doubt.
-
-        A key that is refused says nothing of the request: it is still to be made.
-        """
+        """Write that this attempt made no task."""
+        # 1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
+        # 2. Keevx refused the request: refused.
+        # 3. Keevx refused the API key, or nothing was sent: the request is still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
@@ -268,159 +420,14 @@ class Submitter:
         else:
             await _write_quietly(journal.mark_planned, plan.key)
 
-    async def _post(self, call: HttpRequest, plan: Planned, turn: Permit) -> tuple[str, ...]:
-        try:
-            reply = await self._answer(call, plan)
-            return await self._read(call, reply, plan, turn)
-        except (Retryable, KeevxError):
-            raise
-        except Exception as error:
-            log.debug("a create ended with an unexpected error", exc_info=True)
-            reason = self._host.quote(f"{type(error).__name__}: {error}", _callbacks_of(call))
-            # Without a cause: some of aiohttp's errors hold the request's headers.
-            raise SubmissionUncertain(plan.request, plan.key, reason) from None
 
-    async def _answer(self, call: HttpRequest, plan: Planned) -> HttpResponse:
-        try:
-            return await self._exchange.exchange(call)
-        except TransportError as fault:
-            if fault.verdict is Verdict.NOT_SENT:
-                raise Retryable(ConnectionFailed(self._host.name, fault.reason)) from fault
-            raise SubmissionUncertain(plan.request, plan.key, fault.reason) from fault
-        except asyncio.CancelledError as error:
-            interruption = interruption_of(error)
-            if not interruption.sent:
-                raise
-            if interruption.response is not None:
-                return interruption.response
-            # The task is the fan-out's or carry()'s, which wait for it to end.
-            reason = "cancelled before the answer"
-            raise SubmissionUncertain(plan.request, plan.key, reason) from None
-
-    async def _read(
-        self, call: HttpRequest, reply: HttpResponse, plan: Planned, turn: Permit
-    ) -> tuple[str, ...]:
-        """Return the ids of an answer, or raise what it means."""
-        envelope = decode_envelope(reply.body)
-        if envelope is not None and reply.complete:
-            self._host.is_keevx = True
-            if envelope.code == 0 and reply.status < 400:
-                ids = decode_ids(envelope.data)
-                if ids is not None and not self._owners.foreign(ids, plan.key):
-                    return self._accepted(ids, plan, turn)
-        return await self._judge(call, reply, envelope, plan, turn)
-
-    def _accepted(self, ids: tuple[str, ...], plan: Planned, turn: Permit) -> tuple[str, ...]:
-        self._throttle.accepted(turn)
-        self._owners.add(ids, plan.key)
-        if len(ids) != plan.request.count:
-            log.warning(
-                "create %s: %d distinct task id(s) came for %d asked for: %s",
-                plan.key,
-                len(ids),
-                plan.request.count,
-                ", ".join(ids),
-            )
-        return ids
-
-    async def _judge(
-        self,
-        call: HttpRequest,
-        reply: HttpResponse,
-        envelope: Envelope | None,
-        plan: Planned,
-        turn: Permit,
-    ) -> tuple[str, ...]:
-        """Return the ids of an answer that is not simply accepted, or raise what it means."""
-        kind, host = plan.request.kind, self._host
-        found = read_contents(reply.body, kind.prefix, _charset_of(reply))
-        foreign = self._owners.foreign((*found.ids, *found.traces), plan.key)
-        ids = Ids.DOUBTFUL if foreign or found.traces else Ids.READ if found.ids else Ids.NONE
-        code = envelope.code if envelope is not None else None
-        wait = retry_after(reply.headers, time.time())
-
-        def fate(*, is_keevx: bool) -> Verdict:
-            return classify(
-                reply.status,
-                code,
-                ids=ids,
-                complete=reply.complete,
-                retry_after=wait is not None,
-                html=is_html(reply),
-                is_keevx=is_keevx,
-            )
-
-        verdict = fate(is_keevx=host.is_keevx)
-        if verdict is Verdict.WRONG_HOST:
-            # Perhaps Keevx has just not been heard yet. Asking costs nothing.
-            try:
-                is_foreign = await host.is_foreign(query_path(kind, kind.prefix + "0" * 32))
-            except asyncio.CancelledError:
-                reason = f"HTTP {reply.status}, cancelled before it was known who answers there"
-                raise SubmissionUncertain(plan.request, plan.key, reason) from None
-            if is_foreign:
-                raise host.wrong(call, reply)
-            verdict = fate(is_keevx=True)
-        secrets = _callbacks_of(call)
-        if verdict is Verdict.ACCEPTED:
-            if reply.status >= 400 or found.code != 0:
-                log.warning(
-                    "create %s: task ids %s came in an answer that is no success (HTTP %d) and "
-                    "are kept: %s",
-                    plan.key,
-                    ", ".join(found.ids),
-                    reply.status,
-                    host.quote(reply.body, secrets),
-                )
-            return self._accepted(found.ids, plan, turn)
-        text = host.quote(reply.body, secrets)
-        if verdict is Verdict.REFUSED:
-            msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
-            error = api_error(reply.status, code, msg, text, kind.codes)
-            raise self._refusal(error, wait, turn)
-        kept = [one for one in (*found.ids, *found.traces) if one not in foreign]
-        self._owners.add(kept, plan.key)
-        reason = _reason(reply, foreign, text, is_keevx=host.is_keevx)
-        raise SubmissionUncertain(plan.request, plan.key, reason, kept)
-
-    def _refusal(self, error: APIError, wait: float | None, turn: Permit) -> Exception:
-        if not is_busy(error.status, error.code):
-            return error
-        # 0, or a date that has passed, is no time to wait: then it is ours to choose.
-        wait = wait or None
-        if is_rate_limit(error.status, error.code):
-            self._throttle.refused(turn, wait)
-            return Retryable(error, wait or 0.0)
-        return Retryable(error, wait)
-
-
-def _reason(reply: HttpResponse, foreign: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
-    """Say what was seen where it is not known what became of a create."""
-    if foreign:
-        whose = ", ".join(f"{task_id} of create {key}" for task_id, key in foreign.items())
-        return f"HTTP {reply.status}, the answer to another create: it names {whose}"
-    what = "no task ids could be read"
-    if not reply.complete:
-        what = f"cut off ({reply.reason}), and {what}"
-    where = "" if is_keevx else "; this host has never answered as Keevx does: check the base URL"
-    return f"HTTP {reply.status}, {what} from: {text!r}{where}"
-
-
-def _charset_of(reply: HttpResponse) -> str | None:
-    _, _, charset = reply.headers.get("Content-Type", "").lower().partition("charset=")
-    return charset.partition(";")[0].strip(" \"'") or None
-
-
-def _callbacks_of(call: HttpRequest) -> tuple[str, ...]:
-    """Return a create's callback URL and its token: an answer may echo them."""
-    body = json.loads(call.body) if isinstance(call.body, bytes) else {}
-    url = body.get("callback_url") or ""
-    token = url.rstrip("/").rpartition("/")[2]
-    return (url, token) if token else ()
+def _log_late(result: object) -> None:
+    if not isinstance(result, Retryable):
+        log.warning("a create ended after its caller was cancelled: %s", result)
 
 
 async def _write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Have something written, to its end: what is known of paid work outlives a cancellation."""
+    """Write to the end, whatever is cancelled: what is known of paid work must not be lost."""
     try:
         await write(*what)
     except asyncio.CancelledError:
@@ -432,14 +439,12 @@ async def _write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) ->
 
 
 async def _write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Have something written beside an error; the error itself is what the caller must see.
+    """Write beside an error, which is what the caller must see.
 
-    A journal that cannot be written stops later creates, and what is left in it as ``sending``
-    reads as uncertain.
+    A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
     """
     try:
-        await _write_through(write, *what)
-    except JournalError:
-        pass
+        with suppress(JournalError):
+            await _write_through(write, *what)
     except Exception:
         log.exception("the journal could not be written")

@@ -1,9 +1,11 @@
-"""Lets creates through as the pacer says: the waiting to its decisions."""
+"""Lets creates through when `AdaptiveRate` allows: the waiting that belongs to its decisions."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from attrs import define, field
 
 from ..errors import RateLimitError
 from ..events import Emit, Paused
@@ -11,7 +13,7 @@ from .adaptive_rate import AdaptiveRate
 
 
 class Permit:
-    """One create's turn: when it went, and whether the pacer knows how it ended."""
+    """The right to send one create: when it was granted, and whether its outcome was reported."""
 
     __slots__ = ("at", "reported")
 
@@ -21,57 +23,76 @@ class Permit:
 
 
 class SharedLimit(Protocol):
-    """What lanes of other processes, which share a limit, have to say about ours."""
+    """A rate limit shared with other processes."""
 
     async def acquire(self) -> None:
-        """Wait until one more create may go."""
+        """Wait until the processes together may send one more create."""
         ...
 
     def throttled(self, seconds: float) -> None:
-        """Hold all lanes: Keevx said 429."""
+        """Hold every process for some seconds: Keevx answered 429."""
         ...
 
 
-class Throttle:
-    """The way that every create of a client goes, one by one.
+class ThrottleStatistics(NamedTuple):
+    """How a throttle stands.
 
-    Args:
-        pacer: says when the next may go.
-        width: most creates in flight.
-        patience: seconds; a longer wait fails at once.
-        emit: told of each pause.
-        gate: asked last of all, right before a create goes; None: this lane is the only one.
+    Attributes:
+        in_flight: creates that hold a permit.
+        rate: creates per second that the adaptive rate allows; infinite until a first 429.
     """
 
-    def __init__(
-        self,
-        rate: AdaptiveRate,
-        max_in_flight: int,
-        max_wait: float,
-        emit: Emit | None = None,
-        shared: SharedLimit | None = None,
-    ) -> None:
-        self._rate = rate
-        self._shared = shared
-        self._free = max_in_flight
-        self._max_wait = max_wait
-        self._emit = emit
-        self._queue = asyncio.Lock()
-        self._released = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+    in_flight: int
+    rate: float
+
+
+@define(eq=False)
+class Throttle:
+    """Grants each create of a client its permit, one by one, in the order that they came.
+
+    Whoever holds a permit reports how its create ended, and releases the permit in any case.
+
+    Args:
+        rate: decides when the next create may go.
+        max_in_flight: permits held at a time, at most.
+        max_wait: seconds; a longer wait fails at once.
+        emit: receives a Paused event for each 429.
+        shared: acquired last, right before a create goes; None if no other process shares the
+            limit.
+    """
+
+    _rate: AdaptiveRate
+    _max_in_flight: int
+    _max_wait: float
+    _emit: Emit | None = None
+    _shared: SharedLimit | None = None
+    _in_flight: int = field(default=0, init=False)
+    _queue: asyncio.Lock = field(factory=asyncio.Lock, init=False)
+    _released: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+
+    def statistics(self) -> ThrottleStatistics:
+        """Return how the throttle stands now."""
+        return ThrottleStatistics(self._in_flight, self._rate.rate)
 
     def try_acquire(self) -> Permit | None:
-        """Take a turn if there is nothing to wait for."""
-        if self._queue.locked() or self._free <= 0 or self._shared is not None:
+        """Return a permit if there is nothing to wait for, else None."""
+        if (
+            self._queue.locked()
+            or self._in_flight >= self._max_in_flight
+            or self._shared is not None
+        ):
             return None
         now = self._loop.time()
         return self._grant(now) if self._rate.delay(now) <= 0 else None
 
     async def acquire(self) -> Permit:
-        """Take a turn, once a create may go.
+        """Wait for a permit.
+
+        Cancelled meanwhile it takes none, and those behind it move up.
 
         Raises:
-            RateLimitError: that would take longer than patience.
+            RateLimitError: that would take longer than max_wait.
         """
         async with self._queue:
             await self._wait_until_open()
@@ -81,48 +102,51 @@ class Throttle:
             return self._grant(self._loop.time())
 
     async def _wait_until_open(self) -> None:
-        """Wait until the pacer lets a create go, and there is room for it."""
+        """Wait until the rate lets a create go and a permit is free."""
+        # Two things end a wait: the delay that the rate names, and a permit that is released, which
+        # may open the rate's window earlier.
         while True:
             now = self._loop.time()
-            wait = self._rate.delay(now)
-            if wait <= 0 and self._free > 0:
+            delay = self._rate.delay(now)
+            if delay <= 0 and self._in_flight < self._max_in_flight:
                 return
-            if wait > self._max_wait:
-                raise RateLimitError(429, None, f"asked to wait for {wait:.0f} s")
-            await self._wait_for_release(now + wait if wait > 0 else None)
+            if delay > self._max_wait:
+                raise RateLimitError(429, None, f"asked to wait for {delay:.0f} s")
+            self._released.clear()
+            try:
+                async with asyncio.timeout_at(now + delay if delay > 0 else None):
+                    await self._released.wait()
+            except TimeoutError:
+                continue
 
     def _grant(self, now: float) -> Permit:
-        self._free -= 1
+        self._in_flight += 1
         self._rate.take(now)
         return Permit(now)
 
-    async def _wait_for_release(self, when: float | None) -> None:
-        """Wait until then, or until a create has left, which may open the way earlier."""
-        self._released.clear()
-        try:
-            async with asyncio.timeout_at(when):
-                await self._released.wait()
-        except TimeoutError:
-            return
-
-    def release(self, turn: Permit) -> None:
-        """End a turn, however its create did."""
-        if not turn.reported:
+    def release(self, permit: Permit) -> None:
+        """Give a permit back; one whose outcome was not reported counts as lost."""
+        if not permit.reported:
             self._rate.lost()
-        self._free += 1
+        self._in_flight -= 1
         self._released.set()
 
-    def accepted(self, turn: Permit) -> None:
-        """Note that Keevx took a create."""
-        turn.reported = True
-        self._rate.accepted(self._loop.time(), turn.at)
+    def accepted(self, permit: Permit) -> None:
+        """Report that Keevx accepted a create."""
+        permit.reported = True
+        self._rate.accepted(self._loop.time(), permit.at)
 
-    def refused(self, turn: Permit, retry_after: float | None) -> None:
-        """Note that Keevx said 429: everyone is held."""
-        turn.reported, now = True, self._loop.time()
-        self._rate.refused(now, turn.at, retry_after)
-        wait = self._rate.delay(now)
+    def refused(self, permit: Permit, retry_after: float | None) -> None:
+        """Report that Keevx answered 429: every create is held, here and in other processes.
+
+        Args:
+            permit: the refused create's.
+            retry_after: seconds that the answer asks to wait; None leaves them to the rate.
+        """
+        permit.reported, now = True, self._loop.time()
+        self._rate.refused(now, permit.at, retry_after)
+        delay = self._rate.delay(now)
         if self._shared is not None:
-            self._shared.throttled(wait)
+            self._shared.throttled(delay)
         if self._emit is not None:
-            self._emit(Paused(wait))
+            self._emit(Paused(delay))

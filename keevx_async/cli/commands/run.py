@@ -95,9 +95,9 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        await check_credentials()
         prompts = Prompts(source)
         async with _open_client(options, report) as keevx:
+            await check_credentials(keevx)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,

@@ -1,0 +1,165 @@
+"""Results on their way to disk: which file each gets, and what the journal records of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Container, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from ..errors import DownloadError
+from ..http.api import ApiClient
+from ..journal.protocol import JournalProtocol, TaskRecord
+from ..models.outcomes import Outcome
+from ..models.tasks import Task
+from ..transfer.downloads import Downloads, GoneError
+from ..transfer.paths import Destination, OutputNames, result_paths, target_path
+
+URL_LIFE = 7 * 24 * 3600.0
+"""Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
+NEW_FOR = 600.0
+"""Seconds after a task's end in which its storage host may not have the result yet."""
+
+
+@define(eq=False)
+class Results:
+    """Downloads results: plans the files of a task, fetches each, and records the main one.
+
+    Args:
+        downloads: fetches one URL into one file, whole or not at all.
+        api: returns a task anew, with fresh URLs.
+        journal: remembers what was downloaded, and where to.
+    """
+
+    _downloads: Downloads
+    _api: ApiClient
+    _journal: JournalProtocol
+    _names_taken: set[str] = field(factory=set, init=False)
+
+    async def download(
+        self, task_or_url: Task | str, destination: Destination, *, overwrite: bool
+    ) -> Path:
+        """Download a result, and the files that belong to it; return the main one's path.
+
+        Raises:
+            DownloadError: a file exists and overwrite is false, or one could not be had whole.
+        """
+        target = target_path(task_or_url, destination)
+        if isinstance(task_or_url, str):
+            return (await self._downloads.fetch(task_or_url, target, overwrite=overwrite)).path
+        files = result_paths(task_or_url, target)
+        if not overwrite and (existing := await asyncio.to_thread(_existing, files)):
+            raise DownloadError(f"{existing[0]} exists; pass overwrite=True to replace it")
+        async for _ in self._fetch(task_or_url, files, overwrite=overwrite):
+            pass
+        return target
+
+    async def download_all(self, outcome: Outcome[Any], names: OutputNames) -> None:
+        """Download the results of an outcome's tasks; ``outcome.paths`` grows file by file.
+
+        What an earlier run downloaded and is still whole stays as it is. No two tasks of a client
+        get the same file name.
+
+        Raises:
+            DownloadError: a file could not be had whole. Those before it are kept and recorded.
+        """
+        for task in outcome.tasks:
+            if not task.succeeded:
+                continue
+            # Plan the files, then fetch each and record the main one:
+            # 1. An earlier run downloaded the main file, which is still whole: it stays, and so
+            #    does every other file that exists. Only those that are missing are fetched.
+            # 2. Otherwise the task gets names of its own. A file that has one of them is replaced
+            #    only if it is the task's own.
+            # A URL that has certainly expired is renewed first: that is free.
+            record = await self._journal.find_task(task.task_id)
+            files: Mapping[str, Path] = {}
+            existing: Sequence[Path] = ()
+            if record is not None and record.path is not None:
+                files = result_paths(task, record.path)
+                if await asyncio.to_thread(_has_size, record.path, record.size):
+                    existing = await asyncio.to_thread(_existing, files)
+                if len(existing) < len(files) and has_expired(record):
+                    task = await self._api.status(task.task_id)
+            with ExitStack() as reserved:
+                overwrite = False
+                if not existing:
+                    name = names.name(task, outcome, self._names_taken)
+                    path, overwrite = reserved.enter_context(name)
+                    files = result_paths(task, path)
+                async for path in self._fetch(task, files, existing, overwrite=overwrite):
+                    outcome.paths += (path,)
+
+    async def _fetch(
+        self,
+        task: Task,
+        files: Mapping[str, Path],
+        existing: Container[Path] = (),
+        *,
+        overwrite: bool,
+    ) -> AsyncGenerator[Path]:
+        """Yield each of a task's files once it is on disk, the main one first, and recorded."""
+        # 1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
+        #    is asked for another, once: that is free, and quicker than to wait.
+        # 2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
+        #    requested by the RetryPolicy, unless the task ended long ago for certain.
+        main = next(iter(files))
+        for name, path in files.items():
+            if path not in existing:
+                expected = name.removesuffix("_url")
+                try:
+                    fetched = await self._downloads.fetch(
+                        url_of(task, name), path, overwrite=overwrite, expected=expected
+                    )
+                except GoneError:
+                    record = await self._journal.find_task(task.task_id)
+                    is_new = record is None or time.time() - record.at < NEW_FOR
+                    task = await self._api.status(task.task_id)
+                    fetched = await self._downloads.fetch(
+                        url_of(task, name),
+                        path,
+                        overwrite=overwrite,
+                        expected=expected,
+                        is_new=is_new,
+                    )
+                if name == main:
+                    await self._journal.mark_downloaded(task, path, fetched.size, fetched.digest)
+            yield path
+
+
+def has_expired(record: TaskRecord) -> bool:
+    """Return whether the URLs of a task's results are past their 7 days."""
+    return record.task.succeeded and time.time() - record.at > URL_LIFE
+
+
+def url_of(task: Task, field: str) -> str:
+    """Return the URL of a task's result.
+
+    Args:
+        task: ended.
+        field: which of its results, such as ``video_url``.
+
+    Raises:
+        DownloadError: it has none.
+    """
+    if field not in task.results:
+        reason = task.error_message or f"its status is {task.status}"
+        what = field.removesuffix("_url")
+        raise DownloadError(f"task {task.task_id} has no {what} to download: {reason}")
+    return task.results[field]
+
+
+def _has_size(path: Path, size: int | None) -> bool:
+    try:
+        return path.stat().st_size == size
+    except OSError:
+        return False
+
+
+def _existing(files: Mapping[str, Path]) -> list[Path]:
+    return [path for path in files.values() if os.path.exists(path)]  # never raises

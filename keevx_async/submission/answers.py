@@ -1,0 +1,137 @@
+"""What an answer to a paid create means, where it does not simply bring the ids."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import SubmissionUncertain
+from ..http.api import Host, is_html
+from ..http.retry import Retryable
+from ..http.transport import HttpRequest, HttpResponse
+from ..http.verdict import Ids, Verdict, api_error, classify, is_busy, is_rate_limit, retry_after
+from ..http.wire import decode_envelope, query_path, read_contents
+from ..models.request import Request
+
+log = logging.getLogger("keevx_async.submission")
+
+
+async def read_answer(
+    sent: HttpRequest,
+    response: HttpResponse,
+    host: Host,
+    request: Request,
+    key: str,
+    foreign: Callable[[Sequence[str]], Mapping[str, str]],
+) -> tuple[str, ...]:
+    """Return the ids in an answer that is not a plain success, or raise what it means.
+
+    The verdict is `classify`'s. Ids are read leniently: an answer that names some of this create's
+    is no refusal, whatever its status, code, charset or length.
+
+    Args:
+        sent: the create as it went out.
+        response: what came.
+        host: who answered.
+        request: the request that the create is of.
+        key: the create's.
+        foreign: returns those of some ids that are another create's, each with its key.
+
+    Raises:
+        Retryable: Keevx refused because it is busy. Its delay is what the answer asks for; 0 for a
+            rate limit that names none, which the throttle paces.
+        APIError: Keevx refused.
+        ConfigurationError: the host is not Keevx.
+        SubmissionUncertain: the answer does not settle whether a task was made.
+    """
+    kind, envelope = request.kind, decode_envelope(response.body)
+    contents = read_contents(response.body, kind.prefix, _charset_of(response))
+    others = foreign((*contents.ids, *contents.traces))
+    ids = Ids.NONE
+    if others or contents.traces:
+        ids = Ids.DOUBTFUL
+    elif contents.ids:
+        ids = Ids.READ
+    code = envelope.code if envelope is not None else None
+    wait = retry_after(response.headers, time.time())
+
+    def verdict_if(*, is_keevx: bool) -> Verdict:
+        return classify(
+            response.status,
+            code,
+            ids=ids,
+            complete=response.complete,
+            retry_after=wait is not None,
+            html=is_html(response),
+            is_keevx=is_keevx,
+        )
+
+    # What is done about each verdict:
+    # 1. Wrong host: Keevx may merely not have answered this client yet, so the host is first asked
+    #    about a task that does not exist, which costs nothing. A host that is not Keevx made no
+    #    task; one that may be Keevx leaves the create uncertain.
+    # 2. Accepted: the ids are kept, and logged if the status or the code claims otherwise.
+    # 3. Refused: no task was made. A busy server is asked again, any other refusal is raised.
+    # 4. Unknown: uncertain, with those ids that may be this create's.
+    verdict = verdict_if(is_keevx=host.is_keevx)
+    if verdict is Verdict.WRONG_HOST:
+        try:
+            is_foreign = await host.is_foreign(query_path(kind, kind.prefix + "0" * 32))
+        except asyncio.CancelledError:
+            reason = f"HTTP {response.status}, cancelled before the host was identified"
+            raise SubmissionUncertain(request, key, reason) from None
+        if is_foreign:
+            raise host.wrong(sent, response)
+        verdict = verdict_if(is_keevx=True)
+    secrets = callback_secrets(sent)
+    text = host.quote(response.body, secrets)
+    if verdict is Verdict.ACCEPTED:
+        if response.status >= 400 or contents.code != 0:
+            log.warning(
+                "create %s: kept the task ids %s of an answer that reports no success (HTTP %d): "
+                "%s",
+                key,
+                ", ".join(contents.ids),
+                response.status,
+                text,
+            )
+        return contents.ids
+    if verdict is Verdict.REFUSED:
+        msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
+        error = api_error(response.status, code, msg, text, kind.codes)
+        if not is_busy(error.status, error.code):
+            raise error
+        # A Retry-After of 0, or a date in the past, asks for no wait: then the delay is ours.
+        paced = is_rate_limit(error.status, error.code)
+        raise Retryable(error, (wait or 0.0) if paced else (wait or None))
+    kept = [task_id for task_id in (*contents.ids, *contents.traces) if task_id not in others]
+    reason = _doubt(response, others, text, is_keevx=host.is_keevx)
+    raise SubmissionUncertain(request, key, reason, kept)
+
+
+def _doubt(response: HttpResponse, others: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
+    """Return why an answer leaves a create uncertain."""
+    if others:
+        whose = ", ".join(f"{task_id} of create {key}" for task_id, key in others.items())
+        return f"HTTP {response.status}, the answer to another create: it names {whose}"
+    what = "no task ids could be read"
+    if not response.complete:
+        what = f"cut off ({response.reason}), and {what}"
+    where = "" if is_keevx else "; this host has never answered as Keevx does: check the base URL"
+    return f"HTTP {response.status}, {what} from: {text!r}{where}"
+
+
+def _charset_of(response: HttpResponse) -> str | None:
+    _, _, charset = response.headers.get("Content-Type", "").lower().partition("charset=")
+    return charset.partition(";")[0].strip(" \"'") or None
+
+
+def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
+    """Return a create's callback URL and its token: an answer may echo them, and no error may."""
+    body = json.loads(sent.body) if isinstance(sent.body, bytes) else {}
+    url = body.get("callback_url") or ""
+    token = url.rstrip("/").rpartition("/")[2]
+    return (url, token) if token else ()
