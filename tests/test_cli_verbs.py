@@ -99,7 +99,7 @@ async def test_an_uncertain_submit_says_what_to_do_and_is_not_sent_again(tmp_pat
         more = ("--key", "mine", "--journal", "run.db")
         ran = await keevx(*SUBMIT, *EIGHT, *IMAGE, *more, cwd=tmp_path, **at(emulator))
         assert (ran.code, ran.out) == (3, "")
-        assert "look for it in your Keevx account" in ran.err
+        assert "Look for it in your Keevx account" in ran.err
         assert "keevx journal run.db --settle mine=ID" in ran.err
         assert set(emulator.creates.values()) == {1}
 
@@ -134,7 +134,7 @@ async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: 
         process.send_signal(signal.SIGINT)
         out, err = await process.communicate()
         assert (process.returncode, out) == (130, b"")
-        assert b"look for it in your Keevx account" in err
+        assert b"Look for it in your Keevx account" in err
 
 
 @pytest.mark.asyncio
@@ -150,7 +150,7 @@ async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
         assert (process.returncode, out) == (130, b"")
-        assert b"look for it in your Keevx account" in err
+        assert b"Look for it in your Keevx account" in err
         assert b"keevx journal run.db --settle mine=ID" in err
 
 

@@ -36,13 +36,13 @@ class ImageToVideo(Request):
     Source: the vendor's create page, "Create Image to Video Task".
 
     Args:
-        model: ``V``, ``KL`` or ``S``, or another key of ``MODELS``.
+        model: ``V``, ``KL`` or ``S``; see ``MODELS``.
         prompt: 1 to 1000 characters.
         aspect_ratio: ``16:9`` or ``9:16``.
         aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
         duration: seconds; see ``MODELS`` for each model.
-        image_url: the start frame: a URL, a ``pathlib.Path``, which is uploaded when the request
-            is submitted, or a ``Task`` that made an image.
+        image_url: the start frame: a URL, or a ``pathlib.Path`` that is uploaded when
+            submitted, or an earlier task that made one.
         end_image_url: the end frame, likewise; requires a start frame. V only.
         reference_images: up to three (V) or seven (KL) images, likewise.
         generate_audio: whether the video has sound. V only.

@@ -49,10 +49,9 @@ class VideoTranslate(Request):
     Source: the vendor's skill pages, "video_translate".
 
     Args:
-        target_languages: a list of one language, as ``Keevx.target_languages()`` names it; see
-            ``for_languages`` for several.
-        video_url: the video: a URL, a ``pathlib.Path``, which is uploaded when the request is
-            submitted, or a ``Task`` that made a video.
+        target_languages: one language, as ``Keevx.target_languages()`` names it.
+        video_url: the video: a URL, or a ``pathlib.Path`` that is uploaded when
+            submitted, or an earlier task that made one.
         speaker_num: number of speakers; 0 to have them detected.
         translate_audio_only: whether only the sound changes; False adapts the lips too.
         enable_dynamic_duration: whether the video may become longer or shorter.
