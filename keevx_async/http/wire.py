@@ -163,7 +163,8 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
         prefix: how the task ids of the kind begin.
         charset: of the answer's ``Content-Type``.
     """
-    text, value = "", None
+    text = ""
+    value: dict[str, Any] | None = None
     for text in _decode(body, charset):
         try:  # the first object knows where it ends, so what follows it does no harm
             first, _ = _parse_leniently(text, max(0, text.find("{")))
