@@ -16,6 +16,7 @@ import asyncio
 import re
 import select
 from contextvars import ContextVar
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+    from yarl import URL
 
 
 MAX_IDLE = 2.0
@@ -297,6 +299,16 @@ class CheckedConnector(aiohttp.BaseConnector):
         """
         if match := _KEEP_ALIVE.search(value):
             self._max_idle = min(MAX_IDLE, int(match[1]) / 2)
+
+
+class NoCookies(aiohttp.DummyCookieJar):
+    """Keeps no cookies, and unlike aiohttp's makes no empty jar for each request."""
+
+    _EMPTY: SimpleCookie = SimpleCookie()
+
+    def filter_cookies(self, request_url: URL) -> SimpleCookie:
+        """Return no cookies, whatever the URL."""
+        return self._EMPTY
 
 
 def _tap_of(connection: Connection) -> Tap:

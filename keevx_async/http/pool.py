@@ -7,15 +7,13 @@ import os
 import re
 import ssl
 from collections.abc import AsyncGenerator
-from http.cookies import SimpleCookie
 from pathlib import Path
 
 import aiohttp
 from multidict import CIMultiDict
-from yarl import URL
 
 from ..errors import ConfigurationError
-from .connections import CheckedConnector
+from .connections import CheckedConnector, NoCookies
 from .socks import socks_connector
 
 # aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject an
@@ -26,15 +24,6 @@ MAX_HEADERS = 1_000
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
-
-
-class _NoCookies(aiohttp.DummyCookieJar):
-    """Keeps no cookies, and makes no empty jar for each request as aiohttp's does."""
-
-    _EMPTY: SimpleCookie = SimpleCookie()
-
-    def filter_cookies(self, request_url: URL) -> SimpleCookie:
-        return self._EMPTY
 
 
 def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
@@ -127,7 +116,7 @@ def _session(
     return aiohttp.ClientSession(
         connector=CheckedConnector(connector),
         connector_owner=False,
-        cookie_jar=_NoCookies(),
+        cookie_jar=NoCookies(),
         timeout=timeout,
         max_line_size=MAX_HEADER_SIZE,
         max_field_size=MAX_HEADER_SIZE,
