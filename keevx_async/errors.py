@@ -264,15 +264,18 @@ class SubmissionUncertain(KeevxError):
 
     @property
     def message(self) -> str:
-        """Why the answer was lost, the key, and the task ids that may belong to the create."""
+        """The task ids that may belong to the create, why the answer was lost, and the key.
+
+        The ids come first, so that no log that cuts its lines loses them.
+        """
         ids = ""
         if self.task_ids:
             listed = ", ".join(self.task_ids[:MAX_IDS])
             more = ", …" if len(self.task_ids) > MAX_IDS else ""
-            ids = f"; it may have made task ids {listed}{more}"
+            ids = f"task ids {listed}{more} may belong to it: "
         return (
-            f"a create was sent but its answer was lost ({self.reason}); it may have been paid "
-            f"and was not sent again (key {self.key}){ids}"
+            f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
+            f"paid and was not sent again (key {self.key})"
         )
 
 

@@ -157,8 +157,12 @@ def test_an_unusable_journal_is_told_before_anything_is_paid(
 
 
 async def nothing_is_paid(path: Path, said: str) -> None:
-    async with Emulator() as emulator, keevx_of(emulator, journal=path) as keevx:
+    async with Emulator() as emulator:
         before = content(path)
+        with pytest.raises(JournalError, match=said):
+            async with keevx_of(emulator, journal=path):
+                pass
+        keevx = keevx_of(emulator, journal=path)  # as at the top level of a notebook
         for _ in range(2):  # it says the same when asked again
             with pytest.raises(JournalError, match=said) as caught:
                 await keevx.submit(a_request())
@@ -166,6 +170,7 @@ async def nothing_is_paid(path: Path, said: str) -> None:
         for verb in (keevx.submit_many, keevx.generate_many):
             with pytest.raises(JournalError, match=said):
                 await verb(some_requests(3))
+        await keevx.close()
         assert not emulator.requests
         assert content(path) == before
 
@@ -270,9 +275,10 @@ def test_two_processes_on_one_journal(tmp_path: Path) -> None:
 
 
 async def nothing_is_held(path: Path) -> None:
-    async with Emulator() as emulator, keevx_of(emulator, journal=path) as keevx:
+    async with Emulator() as emulator:
         with pytest.raises(JournalError, match="held by another process"):
-            await keevx.submit(a_request())
+            async with keevx_of(emulator, journal=path):
+                pass
         assert not emulator.requests
 
 
@@ -292,14 +298,14 @@ from keevx_async import Keevx, JournalError
 from tests.test_client import some_requests
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
 async def main():
-    async with Keevx("test-key", base_url=sys.argv[1], journal=sys.argv[2]) as keevx:
-        try:
+    try:
+        async with Keevx("test-key", base_url=sys.argv[1], journal=sys.argv[2]) as keevx:
             fan = await keevx.submit_many(some_requests(3000), concurrency=16)
-        except JournalError as error:
-            print(json.dumps({"ids": [], "errors": [str(error)], "kept": []}))
-            return
-        kept = [one for error in fan.errors for one in getattr(error, "task_ids", ())]
-        print(json.dumps({"ids": fan.task_ids, "errors": [*map(str, fan.errors)], "kept": kept}))
+    except JournalError as error:
+        print(json.dumps({"ids": [], "errors": [str(error)], "kept": []}))
+        return
+    kept = [one for error in fan.errors for one in getattr(error, "task_ids", ())]
+    print(json.dumps({"ids": fan.task_ids, "errors": [*map(str, fan.errors)], "kept": kept}))
 asyncio.run(main())
 """
 
