@@ -2,13 +2,12 @@
 
     python -m benchmarks.journal creates [--count 4000] [--rounds 7]
     python -m benchmarks.journal resume [--count 1000000] [--keep FILE]
-    python -m benchmarks.journal parts [--count 900]
+    python -m benchmarks.journal readahead [--count 900]
 
 ``creates`` submits with the journal on and off in turn, 64 at once, each time in a process of its
 own. ``resume`` writes a journal of that many submitted entries, then builds the same requests and
-submits them all: not one is sent. ``parts`` counts instructions with one part of the journal
-switched off: what saves less than 3% does not earn its lines. ``profile`` resumes in this process
-and prints where the time goes.
+submits them all: not one is sent. ``readahead`` counts the instructions of a resumed create
+with the read-ahead and without. ``profile`` resumes in this process and prints where the time goes.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async import ImageToVideo, Journal, Keevx
-from keevx_async.journal import claims, database
+from keevx_async.journal import database
 from keevx_async.models.encoding import encode_request
 
 from .harness import ROOT, Server, interleaved, ratios, run, spread
@@ -56,12 +55,9 @@ def requests(count: int) -> Iterator[ImageToVideo]:
         )
 
 
-def switch_off(part: str) -> None:
-    """Have the journal of this process go without one of its parts."""
-    if part == "filter":
-        claims.SeenFilter.add = lambda *_: True  # type: ignore[method-assign]
-    elif part == "readahead":
-        database.ReadAhead.observe = lambda *_, **__: None  # type: ignore[method-assign]
+def switch_off_read_ahead() -> None:
+    """Have the journal of this process look up each row by itself."""
+    database.ReadAhead.observe = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
@@ -101,24 +97,21 @@ def creates(count: int, rounds: int) -> None:
     print(f"CPU on / off {ratios(results['on'], results['off'], 'cpu')}")
 
 
-def parts(count: int) -> None:
-    """Count the instructions of a create and of a resumed create, without each part and with it.
+def readahead(count: int) -> None:
+    """Count the instructions of a resumed create, without the read-ahead and with it.
 
-    By callgrind, which repeats on a noisy machine: two runs of different lengths, and their
-    difference. The kernel's share is not counted.
+    By callgrind, as the difference of two runs. Nothing is sent, so it repeats on a noisy machine.
     """
     few = count // 3
-    with Server() as server, tempfile.TemporaryDirectory() as folder:
-        numbers, resumed = iter(range(10_000)), Path(folder) / "resumed.db"
-        build(resumed, 10 * count)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "resumed.db"
+        build(path, 10 * count)
 
-        def counted(part: str, *more: str, size: int) -> int:
-            new = f"{folder}/{next(numbers)}.db"
-            url, path = (server.url, new) if part == "filter" else (NOWHERE, resumed)
+        def counted(size: int, *more: str) -> int:
             done = subprocess.run(
                 [
                     *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
-                    *(sys.executable, "-m", "benchmarks.journal", "submit", "--url", url),
+                    *(sys.executable, "-m", "benchmarks.journal", "submit", "--url", NOWHERE),
                     *("--count", str(size), "--journal", str(path), *more),
                 ],
                 cwd=ROOT,
@@ -131,12 +124,11 @@ def parts(count: int) -> None:
             assert collected, done.stderr
             return int(collected[1])
 
-        for part in ("filter", "readahead"):
-            each = [
-                (counted(part, *more, size=count) - counted(part, *more, size=few)) / (count - few)
-                for more in ((), ("--without", part))
-            ]
-            print(f"{part:9} {each[1]:,.0f} off / {each[0]:,.0f} on: {each[1] / each[0]:.3f}")
+        on, off = (
+            (counted(count, *more) - counted(few, *more)) / (count - few)
+            for more in ((), ("--no-read-ahead",))
+        )
+    print(f"read-ahead {off:,.0f} off / {on:,.0f} on: {off / on:.3f}")
 
 
 def build(path: Path, count: int) -> None:
@@ -179,21 +171,22 @@ def profile(count: int, keep: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("job", choices=("creates", "resume", "parts", "profile", "submit"))
+    parser.add_argument("job", choices=("creates", "resume", "readahead", "profile", "submit"))
     parser.add_argument("--count", type=int)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--url")
     parser.add_argument("--journal")
-    parser.add_argument("--without", choices=("filter", "readahead"), default="")
+    parser.add_argument("--no-read-ahead", action="store_true")
     args = parser.parse_args()
-    switch_off(args.without)
+    if args.no_read_ahead:
+        switch_off_read_ahead()
     if args.job == "submit":
         print(json.dumps(asyncio.run(submit(args.url, args.journal, args.count))))
     elif args.job == "creates":
         creates(args.count or 4000, args.rounds)
-    elif args.job == "parts":
-        parts(args.count or 900)
+    elif args.job == "readahead":
+        readahead(args.count or 900)
     elif args.job == "resume":
         resumed(args.count or 1_000_000, args.keep)
     else:

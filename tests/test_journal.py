@@ -15,7 +15,6 @@ import pytest
 
 from keevx_async import Journal, JournalError, Task
 from keevx_async.journal import schema
-from keevx_async.journal.claims import SeenFilter
 from keevx_async.journal.database import MAX_GAP, READ_AHEAD, Database, ReadAhead
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import Claim, Entry, State
@@ -191,23 +190,6 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         entry = await journal.find(number)
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
-
-
-@pytest.mark.asyncio
-async def test_a_body_that_only_seems_to_have_been_there_is_looked_up(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SeenFilter, "add", lambda *_: True)
-    async with Journal(path) as journal:
-        keys = [(await journal.claim(KIND, a_body(number), None)).key for number in range(50)]
-        assert all(key.endswith("-1") for key in keys)
-
-
-def test_few_new_bodies_seem_to_have_been_there() -> None:
-    seen, draw = SeenFilter(), random.Random(1).randbytes
-    there = [draw(16) for _ in range(100_000)]
-    assert sum(map(seen.add, there)) < 100
-    assert all(map(seen.add, there))
 
 
 @pytest.mark.asyncio

@@ -42,8 +42,8 @@ class ReadAhead:
     To look a key up in a large file costs ten times what the next row does. Look-ups in no order
     rarely lie near each other, so nothing is read ahead for them.
 
-    Without it a run that has nothing left to do takes 31% more CPU time (18 to 43%;
-    ``python -m benchmarks.journal parts``).
+    Without it a run that has nothing left to do takes 16% more instructions per create
+    (``python -m benchmarks.journal readahead``).
 
     Args:
         fetch: returns at most so many rows after a row's number, in order.
