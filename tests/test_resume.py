@@ -505,7 +505,7 @@ async def test_the_command_asks_for_a_journal_that_is_there(
 ) -> None:
     code, told = await command.journal()
     assert code == 2
-    assert "there is no journal" in told
+    assert "no journal at" in told
     assert not program.path.exists()
 
 

@@ -68,9 +68,13 @@ async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> 
     closed = aiohttp.ClientSession()
     await closed.close()
     async with Emulator() as emulator:
-        async with client(emulator, tmp_path / "run.db", session=closed) as keevx:
-            with pytest.raises(ConfigurationError):
-                await keevx.submit(DOG)
+        keevx = client(emulator, tmp_path / "run.db", session=closed)  # not opened yet
+        with pytest.raises(ConfigurationError):
+            await keevx.submit(DOG)
+        await keevx.close()
+        with pytest.raises(ConfigurationError):
+            async with client(emulator, tmp_path / "run.db", session=closed):
+                pass
         async with Journal(tmp_path / "run.db") as journal:
             assert [entry.state async for entry in journal.entries()] == [State.PLANNED]
 
