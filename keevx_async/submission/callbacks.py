@@ -80,8 +80,8 @@ class CallbackReceiver:
         url, key = url_text(public_url), to_secret(secret)
         if not is_url(url) or len(url) > MAX_PUBLIC_URL or any(char in url for char in "?#@{}"):
             raise ConfigurationError(
-                f"the public URL must be like https://you.example/keevx, an http(s) URL without query "
-                f"and user, of at most {MAX_PUBLIC_URL} characters (got {url!r})"
+                f"the public URL must be like https://you.example/keevx, an http(s) URL without "
+                f"query and user, of at most {MAX_PUBLIC_URL} characters (got {url!r})"
             )
         key = key.encode() if isinstance(key, str) else key
         if not isinstance(key, bytes) or len(key) < MIN_SECRET:
