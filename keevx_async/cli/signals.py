@@ -95,7 +95,7 @@ async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T
         # asyncio would log the tracebacks of tasks that were cancelled in their clean-up, and
         # those may quote the signed URL of a result.
         _reset_handlers(loop, signal.SIG_DFL)
-        loop.set_exception_handler(lambda *_: None)
+        loop.set_exception_handler(lambda loop, context: None)
 
     def wake(*_: object) -> None:
         loop.call_soon_threadsafe(stop)

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any, cast
 
-from attrs import define
+from attrs import define, field
 
 from ..errors import (
     DownloadError,
@@ -58,14 +58,14 @@ class Jobs:
             kind may need.
     """
 
-    _submitter: Submitter
-    _poller: Poller
+    _submitter: Submitter = field(alias="submitter")
+    _poller: Poller = field(alias="poller")
     results: Results
-    _journal: JournalProtocol
-    _reconciler: Reconciler | None
-    _kinds: KindResolver
-    _durations: DurationStore
-    _timeout: float | NotGiven | None
+    _journal: JournalProtocol = field(alias="journal")
+    _reconciler: Reconciler | None = field(alias="reconciler")
+    _kinds: KindResolver = field(alias="kinds")
+    _durations: DurationStore = field(alias="durations")
+    _timeout: float | NotGiven | None = field(alias="timeout")
 
     async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.

@@ -445,4 +445,4 @@ async def check_credentials(keevx: Keevx) -> None:
         ConfigurationError: the host at the base URL is not Keevx.
         ConnectionFailed: Keevx could not be reached, in two attempts.
     """
-    await keevx._components().check_credentials()
+    await keevx._components().check_credentials()  # pyright: ignore[reportPrivateUsage] - beside it

@@ -216,9 +216,12 @@ def destination(name: str, value: object) -> str | os.PathLike[str]:
     Raises:
         ConfigurationError: it is something else, such as bytes.
     """
-    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
-        return cast("str | os.PathLike[str]", value)
-    raise ConfigurationError(f"{name} must be a path (got {shown(value)})")
+    quoted = shown(value)
+    if isinstance(value, str | os.PathLike):
+        path = cast("str | os.PathLike[str]", value)
+        if isinstance(cast(object, os.fspath(path)), str):
+            return path
+    raise ConfigurationError(f"{name} must be a path (got {quoted})")
 
 
 def result(name: str, value: object) -> Task | str:

@@ -39,7 +39,7 @@ class Results:
     _downloads: Downloads
     _api: ApiClient
     _journal: JournalProtocol
-    _names_taken: set[str] = field(factory=set, init=False)
+    _names_taken: set[str] = field(factory=set[str], init=False)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool

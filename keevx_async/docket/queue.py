@@ -307,7 +307,7 @@ async def _windows(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[list[
         while window := list(islice(iterator, WINDOW)):
             yield window
         return
-    window = []
+    window = list[T]()
     async for item in items:
         window.append(item)
         if len(window) == WINDOW:

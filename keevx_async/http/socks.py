@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -42,7 +42,8 @@ def socks_connector(proxy: str, **options: Any) -> aiohttp.TCPConnector:
     class Connector(aiohttp_socks.ProxyConnector):
         async def _wrap_create_connection(self, *args: Any, req: Any, **kwargs: Any) -> Any:
             try:
-                return await super()._wrap_create_connection(*args, req=req, **kwargs)
+                connect = cast(Any, super())._wrap_create_connection
+                return await connect(*args, req=req, **kwargs)
             except Exception as error:
                 reason = OSError(None, f"SOCKS proxy: {error}")
                 raise aiohttp.ClientProxyConnectionError(req.connection_key, reason) from error

@@ -6,7 +6,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 import attrs
@@ -103,14 +103,16 @@ def decode_envelope(body: bytes) -> Envelope | None:
         return None
     if end != len(text) or not isinstance(raw, dict):
         return None
-    code, msg = raw.get("code"), raw.get("msg")
+    answer = cast("dict[str, Any]", raw)
+    code: Any = answer.get("code")
+    msg = answer.get("msg")
     if code.__class__ is not int:  # nor bool, a subclass of int
         return None
     if not isinstance(msg, str):
         msg = ""
-        if code != 0 and not isinstance(raw.get("message"), dict):
+        if code != 0 and not isinstance(answer.get("message"), dict):
             return None
-    return Envelope(code, msg, raw.get("data"), raw.get("result"))
+    return Envelope(code, msg, answer.get("data"), answer.get("result"))
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
@@ -171,7 +173,7 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
         except (ValueError, RecursionError):
             continue
         if isinstance(first, dict):
-            value = first
+            value = cast("dict[str, Any]", first)
             break
     ids = decode_ids(value.get("data")) if value is not None else None
     if ids is not None:
@@ -184,18 +186,19 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
     while pending:
         item = pending.pop()
         if isinstance(item, dict):
-            for name, inner in item.items():
+            for name, inner in cast("dict[str, Any]", item).items():
                 if name in ("task_id", "task_ids"):
+                    listed = cast("list[object]", inner) if isinstance(inner, list) else [inner]
                     traces += [
                         str(task_id)[:MAX_ID_LENGTH]
-                        for task_id in (inner if isinstance(inner, list) else [inner])
+                        for task_id in listed
                         if isinstance(task_id, str | int)
                         and not isinstance(task_id, bool)
                         and task_id != ""
                     ]
                 pending.append(inner)
         elif isinstance(item, list):
-            pending.extend(item)
+            pending.extend(cast("list[object]", item))
     if decode_envelope(body) is None:
         quoted = re.escape(prefix)
         traces += re.findall(rf'"({quoted}[^"\\\s]{{1,{MAX_ID_LENGTH}}})"', text)

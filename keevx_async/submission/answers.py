@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..errors import SubmissionUncertain
 from ..http.api import Host, is_html
@@ -131,7 +132,7 @@ def _charset_of(response: HttpResponse) -> str | None:
 
 def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
     """Return a create's callback URL and its token: an answer may echo them, and no error may."""
-    body = json.loads(sent.body) if isinstance(sent.body, bytes) else {}
-    url = body.get("callback_url") or ""
+    body: dict[str, Any] = json.loads(sent.body) if isinstance(sent.body, bytes) else {}
+    url: str = body.get("callback_url") or ""
     token = url.rstrip("/").rpartition("/")[2]
     return (url, token) if token else ()

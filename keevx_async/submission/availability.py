@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..errors import InvalidRequest, Violation
 from ..models.request import Request
@@ -55,7 +55,7 @@ class Availability:
         for field in self.limits:
             value: Any = getattr(request, field, ())
             offered = self.values(field)
-            wanted = value if isinstance(value, tuple) else (value,)
+            wanted = cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
             if offered is not None and not set(wanted).issubset(offered):
                 message = f"{value!r} is not offered; choose from {', '.join(offered)}"
                 violations.append(Violation(field, value, "offered", message))

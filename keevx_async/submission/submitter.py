@@ -166,19 +166,19 @@ class Submitter:
         emit: receives Submitted, Refused and Uncertain events.
     """
 
-    _transport: Transport
-    _retrier: Retrier
-    _throttle: Throttle
-    _upload: UploadFiles
-    _journal: JournalProtocol
-    _reconciler: Reconciler | None
-    _availability: Availability
-    _host: Host
-    _owners: BoundedDict[str, str]
-    _register: Callable[[str, Request, float], None]
-    _remember_kind: Callable[[Sequence[str], Kind], None]
-    _emit: Emit | None = None
-    _shielded: set[asyncio.Task[Any]] = field(factory=set, init=False)
+    _transport: Transport = field(alias="transport")
+    _retrier: Retrier = field(alias="retrier")
+    _throttle: Throttle = field(alias="throttle")
+    _upload: UploadFiles = field(alias="upload")
+    _journal: JournalProtocol = field(alias="journal")
+    _reconciler: Reconciler | None = field(alias="reconciler")
+    _availability: Availability = field(alias="availability")
+    _host: Host = field(alias="host")
+    _owners: BoundedDict[str, str] = field(alias="owners")
+    _register: Callable[[str, Request, float], None] = field(alias="register")
+    _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
+    _emit: Emit | None = field(default=None, alias="emit")
+    _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], init=False)
     _stopped: bool = field(default=False, init=False)
 
     async def plan(self, request: Request, key: str | None) -> Planned:

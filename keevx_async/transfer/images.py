@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from attrs import frozen
 
@@ -168,7 +168,7 @@ def read(source: object) -> tuple[bytes, MediaType]:
         UploadError: as for ``inspect``, or the source is neither.
     """
     if isinstance(source, bytes | bytearray | memoryview):
-        data = bytes(source)
+        data = bytes(cast("bytes | bytearray | memoryview[int]", source))
         return data, _check("the data", io.BytesIO(data), len(data), UPLOAD_FORMATS)
     read_chunk = getattr(source, "read", None)
     if isinstance(source, io.TextIOBase):
@@ -182,13 +182,13 @@ def read(source: object) -> tuple[bytes, MediaType]:
         while chunk := read_chunk(CHUNK):
             if not isinstance(chunk, bytes | bytearray | memoryview):
                 raise UploadError(_not_binary(source, chunk))
-            chunks.append(bytes(chunk))
+            chunks.append(bytes(cast("bytes | bytearray | memoryview[int]", chunk)))
             size += len(chunks[-1])
             if size > MAX_UPLOAD and not _is_video(identify(chunks[0][:HEAD])):
                 break  # enough to refuse it
     if not chunks:
         try:
-            position = int(source.tell())  # type: ignore[attr-defined]
+            position = int(cast(Any, source).tell())
         except (AttributeError, OSError, ValueError):  # a pipe has none
             position = 0
         if position:

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import frozen
 
@@ -207,7 +207,7 @@ class _Inflater:
     """Decodes gzip and deflate (RFC 9110, 8.4.1), a bounded piece at a time."""
 
     def __init__(self) -> None:
-        self._stream: zlib._Decompress | None = None
+        self._stream: Any = None  # zlib's decompressor; its type has no public name
 
     @property
     def is_complete(self) -> bool:

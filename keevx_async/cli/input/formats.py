@@ -134,7 +134,9 @@ def _past_blanks(text: str, position: int) -> int:
 
 
 def _object(line: int, value: Any) -> dict[str, Any] | BadLine:
-    return value if isinstance(value, dict) else BadLine(line, ("must be a JSON object",))
+    if isinstance(value, dict):
+        return cast("dict[str, Any]", value)
+    return BadLine(line, ("must be a JSON object",))
 
 
 def _json_error(error: Exception) -> str:
@@ -231,7 +233,7 @@ def _read_table(lines: Iterator[str], delimiter: str, lines_before: int) -> Iter
 
 def _fields() -> dict[str, None]:
     """Return the fields of all kinds of requests, and the two that only a line has."""
-    fields = dict.fromkeys((KIND, KEY))
+    fields: dict[str, None] = dict.fromkeys((KIND, KEY))
     for request in REQUESTS.values():
         fields |= dict.fromkeys(fields_dict(cast(Any, request)))
     return fields

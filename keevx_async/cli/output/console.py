@@ -12,7 +12,7 @@ import re
 import select
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 
@@ -116,6 +116,7 @@ def prepare_streams() -> None:
 def _prepared(stream: TextIO, label: str) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):  # a notebook's, or a test's
         return stream
+    stream = cast("io.TextIOWrapper[io.BufferedWriter]", stream)
     # On Windows nothing is non-blocking, and a console is not written to by its descriptor.
     if os.name == "nt":
         stream.reconfigure(errors="backslashreplace")
