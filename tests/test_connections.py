@@ -145,7 +145,7 @@ async def test_what_came_unasked_is_no_answer(
 
     async with RawServer(script) as server, transport(server.url) as made:
         assert (await made.exchange(POST)).body == envelope(["i2v-1"])
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(0.2)
         reply = await made.exchange(call)
         assert (reply.body, reply.complete) == (b"mine", True)
         assert [one.connection for one in server.heard] == [1, 2]

@@ -345,8 +345,12 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
         async with Journal(path) as journal:
             known = {one async for entry in journal.entries() for one in entry.task_ids}
             lost = [one async for one in journal.entries(State.UNCERTAIN)]
-        assert known == set(emulator.tasks) - set(result["kept"])
-        assert len(lost) == len(result["kept"]) <= 16
+        # Of the ids that could not be written at first, some may have been written since: the
+        # writer tries them again. The others are in the error, and their creates are uncertain.
+        missing = set(emulator.tasks) - known
+        assert missing <= set(result["kept"])
+        assert len(lost) == len(missing)
+        assert len(result["kept"]) <= 16
 
         again = await on_a_disk_of(100_000_000, emulator, path)
         assert set(emulator.creates.values()) == {1}
