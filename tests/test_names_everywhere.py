@@ -115,6 +115,10 @@ asyncio.run(main())
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+@pytest.mark.skipif(
+    not sys.prefix.isascii(),
+    reason="an ASCII locale cannot start a Python that lies in this folder",
+)
 def test_where_file_names_are_ascii_a_result_has_a_name_that_can_be_written() -> None:
     """A paid video comes home under another name; one that the user chose is refused in words."""
     bare = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
