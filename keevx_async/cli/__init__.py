@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -25,6 +26,12 @@ def main() -> None:
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
     try:
         from .app import run
+    except SystemError:  # CPython 3.13.0 cannot import sockets in a folder that was removed
+        with suppress(FileNotFoundError):
+            os.getcwd()
+            raise
+        print("keevx: the working folder no longer exists; change to another one", file=sys.stderr)
+        sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise

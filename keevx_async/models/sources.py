@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Number
 from pathlib import Path, PurePath
 from typing import Protocol, SupportsIndex, cast
 from urllib.parse import quote, unquote_to_bytes
-from urllib.request import url2pathname
 
 FILE_SCHEME = "file:"
 """Begins a local path in ``Request.to_dict()``."""
 TASK_SCHEME = "task:"
 """Begins a reference to a task's result in the canonical body of a request."""
+
+if sys.platform == "win32":
+    from urllib.request import url2pathname  # elsewhere not needed, and it imports sockets
 
 
 class HasResults:
@@ -252,7 +255,7 @@ def from_json(value: object) -> object:
         if host.lower() not in ("", "localhost"):
             return value
         # url2pathname knows drives; elsewhere it would read the path's beginning as a host.
-        if os.name == "nt":
+        if sys.platform == "win32":
             return Path(url2pathname(slash + rest))
         return Path(os.fsdecode(unquote_to_bytes(slash + rest)))
     items = None if isinstance(value, str) else to_items(value)
