@@ -27,7 +27,7 @@ test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors
 	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
 
 unit: $(VENV)/.test  ## the tests that open no socket and start no process, in seconds: the inner loop
-	$(BIN)/python -m pytest -n 2 -m "unit and not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 tests/unit -m "not slow" $(ARGS)
 
 lint: $(VENV)/.lint  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -25,10 +25,10 @@ from redis.asyncio import Redis
 
 from keevx_async.docket import KeevxDocket
 from keevx_async.testing import Emulator
-from tests.crashing import request
-from tests.fleet import PROGRAMS, RedisServer
-from tests.fleeting import FLEET
-from tests.test_fleet import Fleet, reached
+from tests.support.crashing import request
+from tests.support.fleet import PROGRAMS, RedisServer
+from tests.support.fleet_processes import Fleet, reached
+from tests.support.fleeting import FLEET
 
 REDELIVERY = 2.0
 """Seconds; with more, what the dead held comes late beside so short a run."""

@@ -3,10 +3,7 @@
 import asyncio
 import inspect
 import os
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import Mock
 
@@ -17,7 +14,7 @@ from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
 from keevx_async.testing import Emulator
-from tests.fleet import program, redis_server, redis_session
+from tests.support.fleet import program, redis_server, redis_session
 
 __all__ = ["redis_server", "redis_session"]  # fixtures
 
@@ -32,14 +29,6 @@ T = TypeVar("T")
 def pytest_xdist_auto_num_workers() -> int:
     """Four at least: most tests wait more than they work."""
     return max(4, os.cpu_count() or 1)
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """For `make unit`, do not even import the other modules: that takes longer than the tests."""
-    if not config.option.markexpr.startswith("unit") or collection_path.suffix != ".py":
-        return None
-    is_unit = "\npytestmark = pytest.mark.unit\n" in collection_path.read_text("utf-8")
-    return None if is_unit else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -118,25 +107,6 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("KEEVX_") or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
-
-
-@pytest.fixture(autouse=True)
-def no_io(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A unit test that reaches for the network or another process fails."""
-    if request.node.get_closest_marker("unit") is None:
-        return
-
-    def forbidden(*_: object, **__: object) -> None:
-        raise AssertionError("a unit test opens no socket and starts no process")
-
-    for owner, name in (
-        (socket.socket, "bind"),
-        (socket.socket, "connect"),
-        (socket.socket, "connect_ex"),
-        (subprocess.Popen, "__init__"),
-        (os, "fork"),
-    ):
-        monkeypatch.setattr(owner, name, forbidden, raising=False)
 
 
 @pytest.fixture

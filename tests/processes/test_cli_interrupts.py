@@ -1,0 +1,222 @@
+"""Signals that end `keevx`: none loses an id that was paid, none shows a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from keevx_async import Journal
+from keevx_async.cli.signals import raising_interrupts, stoppable
+from keevx_async.testing import Emulator, Faults
+from tests.support.cli import at, keevx, start, written
+from tests.support.cli_run import results, takes
+from tests.support.cli_signals import started_ignoring
+from tests.support.cli_terminal import ITS_OWN
+from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
+from tests.support.fleet import RedisServer
+from tests.support.signals import default_signals
+
+if sys.platform == "win32":
+    pytest.skip("signals of Unix", allow_module_level=True)
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def created(emulator: Emulator, count: int) -> None:
+    async with asyncio.timeout(120):
+        while len(emulator.tasks) < count:  # noqa: ASYNC110 - the emulator's books ring no bell
+            await asyncio.sleep(0.01)
+
+
+async def journaled(path: Path) -> set[str]:
+    async with Journal(path) as journal:
+        entries = [one async for one in journal.entries()]
+    assert {entry.state.value for entry in entries} <= {"submitted", "planned"}
+    return {one for entry in entries for one in entry.task_ids}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("journal", [True, False])
+async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: bool) -> None:
+    file, out = written(tmp_path / "p.jsonl", takes(8)), tmp_path / "out"
+    record = ("--journal", tmp_path / "run.db") if journal else ()
+    async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
+        process = await start("run", file, "--out", out, *record, cwd=tmp_path, **at(emulator))
+        await created(emulator, 2)
+        process.send_signal(signal.SIGHUP)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
+        assert (process.returncode, b"Traceback" in err) == (130, False), err
+        kept = {one for item in results(out).values() for one in item["task_ids"]}
+        assert kept == set(emulator.tasks)
+        if journal:
+            assert await journaled(tmp_path / "run.db") == set(emulator.tasks)
+
+
+async def on_a_terminal(
+    *arguments: str | Path, cwd: Path, **env: str
+) -> tuple[int, asyncio.Task[int]]:
+    """Start a command on a terminal of its own; return the other end, and the command's end."""
+    screen, end = os.openpty()
+    with default_signals():
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ITS_OWN, *map(str, arguments), cwd=cwd,
+            env={**os.environ, "TERM": "xterm-256color", **env},
+            stdin=end, stdout=end, stderr=end, start_new_session=True,
+        )  # fmt: skip
+    os.close(end)
+    return screen, asyncio.create_task(process.wait())
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("journal", [True, False])
+async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bool) -> None:
+    file, out = written(tmp_path / "p.jsonl", takes(8)), tmp_path / "out"
+    record = ("--journal", tmp_path / "run.db") if journal else ()
+    async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
+        run = ("run", file, "--out", out, *record)
+        screen, ended = await on_a_terminal(*run, cwd=tmp_path, **at(emulator))
+        await created(emulator, 2)
+        os.close(screen)
+        assert await asyncio.wait_for(ended, 20) == 130
+        kept = {one for item in results(out).values() for one in item["task_ids"]}
+        assert kept == set(emulator.tasks)
+        if journal:
+            assert await journaled(tmp_path / "run.db") == set(emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_a_submit_whose_terminal_is_closed_saves_its_ids(tmp_path: Path) -> None:
+    async with Emulator(faults=Faults(latency=0.5)) as emulator:
+        submit = (*SUBMIT, *EIGHT, *IMAGE)
+        screen, ended = await on_a_terminal(*submit, cwd=tmp_path, **at(emulator))
+        await created(emulator, 1)
+        os.close(screen)
+        assert await asyncio.wait_for(ended, 20) == 130
+        saved = (tmp_path / "keevx-task-ids.txt").read_text().split()
+        assert saved == list(emulator.tasks)
+
+
+@pytest.mark.fleet
+@pytest.mark.asyncio
+async def test_a_worker_whose_terminal_is_closed_loses_no_id(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    written(tmp_path / "p.jsonl", takes(8))
+    fleet = ("--docket", redis_server.url)
+    async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
+        screen, ended = await on_a_terminal("worker", *fleet, cwd=tmp_path, **at(emulator))
+        feeding = await start("run", "p.jsonl", *fleet, cwd=tmp_path, **at(emulator))
+        await created(emulator, 2)
+        os.close(screen)
+        assert await asyncio.wait_for(ended, 20) == 130
+        feeding.send_signal(signal.SIGHUP)
+        await asyncio.wait_for(feeding.communicate(), 120)
+        ran = await keevx("journal", *fleet, "--json", cwd=tmp_path)
+        entries = [one for one in objects(ran.out) if "key" in one]
+        assert "uncertain" not in {one["state"] for one in entries}
+        assert {one for entry in entries for one in entry["task_ids"]} == set(emulator.tasks)
+
+
+@pytest.mark.asyncio
+async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> None:
+    file = written(tmp_path / "p.jsonl", takes(4))
+    async with Emulator(seconds=0.2, faults=Faults(latency=0.3)) as emulator:
+        process = await started_ignoring("SIGHUP", "run", file, cwd=tmp_path, **at(emulator))
+        await created(emulator, 1)
+        process.send_signal(signal.SIGHUP)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
+        assert process.returncode == 0, err
+        assert len(emulator.tasks) == 4
+
+
+WAITING = [
+    ("wait", "i2v-0"),
+    ("listen", "--public-url", "https://example.com/keevx", "--port", "0"),
+    ("emulator",),
+    ("demo",),
+    ("run", "p.fifo", "--dry-run"),
+    ("check", "p.fifo"),
+]
+
+
+async def waits(
+    process: asyncio.subprocess.Process, command: str, fifo: Path, emulator: Emulator
+) -> None:
+    """Return when a command has come to what it waits for."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    if command in ("listen", "emulator"):
+        await process.stderr.readline()
+    elif command == "demo":
+        await process.stdout.readline()
+    elif command == "wait":
+        while not emulator.requests["GET /v1/image_to_video"]:  # noqa: ASYNC110 - no bell
+            await asyncio.sleep(0.01)
+    else:
+        while not has_a_reader(fifo):  # noqa: ASYNC110 - no bell
+            await asyncio.sleep(0.01)
+
+
+def has_a_reader(fifo: Path) -> bool:
+    """Whether someone reads a FIFO; if so, it is given a writer that never writes."""
+    try:
+        os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)  # open until the test's process ends
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("words", WAITING, ids=lambda words: words[0])
+async def test_each_command_that_waits_is_ended_by_each_signal_once_or_twice(
+    tmp_path: Path, number: signal.Signals, words: tuple[str, ...], times: int
+) -> None:
+    os.mkfifo(tmp_path / "p.fifo")
+    env = {"KEEVX_CALLBACK_SECRET": "s" * 40}
+    async with Emulator(seconds=60) as emulator:
+        process = await start(*words, cwd=tmp_path, **env, **at(emulator))
+        await asyncio.wait_for(waits(process, words[0], tmp_path / "p.fifo", emulator), 120)
+        for _ in range(times):
+            if process.returncode is None:
+                process.send_signal(number)
+            await asyncio.sleep(0.02)
+        _, err = await asyncio.wait_for(process.communicate(), 120)
+        assert b"Traceback" not in err, err
+        ends = (130,) if times == 1 else (130, -number)  # the second may come at its exit
+        assert process.returncode in ends, err
+
+
+@pytest.mark.asyncio
+async def test_a_loop_that_takes_no_signals_is_cancelled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows' loops: add_signal_handler raises NotImplementedError there."""
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "add_signal_handler", refuse)
+    monkeypatch.setattr(loop, "remove_signal_handler", refuse)
+    counted: list[int] = []
+    with raising_interrupts():
+        loop.call_later(0.05, signal.raise_signal, signal.SIGTERM)
+        work = asyncio.wait_for(asyncio.Event().wait(), 20)
+        assert await stoppable(work, counted.append) == 130
+    assert counted == [1]
+
+
+@pytest.mark.asyncio
+async def test_a_cancellation_that_no_signal_caused_goes_on() -> None:
+    task = asyncio.create_task(stoppable(asyncio.Event().wait(), print))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

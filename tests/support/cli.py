@@ -1,0 +1,74 @@
+"""Runs the keevx command in a process and reads what it printed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from keevx_async.testing import Emulator
+from tests.support.forking import can_fork, fork_server
+from tests.support.signals import default_signals
+
+GOOD: dict[str, Any] = {
+    "model": "V",
+    "prompt": "A dog",
+    "image_url": "https://example.com/start.jpg",
+    "aspect_ratio": "16:9",
+    "aspect_resolution": "1080p",
+    "duration": 6,
+}
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+
+
+def written(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+class Ran:
+    """A command that has ended."""
+
+    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+        self.code, self.out, self.err = code, out.decode(), err.decode()
+        assert "Traceback" not in self.err, self.err
+
+
+async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
+    with default_signals():
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "keevx_async.cli",
+            *map(str, arguments),
+            cwd=cwd,
+            env={**os.environ, "COLUMNS": "200", **env},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+
+async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ran:
+    """Run a command to its end, in a process that is forked where that makes no difference."""
+    if can_fork(env):
+        words, whole = [str(one) for one in arguments], {**os.environ, "COLUMNS": "200", **env}
+        return Ran(*await asyncio.to_thread(fork_server().run, words, given, cwd, whole))
+    process = await start(*arguments, cwd=cwd, **env)
+    out, err = await process.communicate(given)
+    assert process.returncode is not None
+    return Ran(process.returncode, out, err)
+
+
+async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:
+    return await fed(b"", *arguments, cwd=cwd, **env)
+
+
+def at(emulator: Emulator) -> dict[str, str]:
+    return {"KEEVX_API_KEY": "test-key", "KEEVX_BASE_URL": emulator.url}

@@ -1,0 +1,74 @@
+"""A worker that dies: run by the fleet's tests, each in a process of its own.
+
+    python -m tests.support.fleeting POINT REDIS_URL KEEVX_URL [SETTINGS]
+
+works until it is killed, or kills itself at POINT of its second create. SETTINGS is JSON: those of
+``WorkerSettings`` and ``redelivery``, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from docket import Docket
+
+from keevx_async import PollPolicy, RetryPolicy
+from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
+from keevx_async.docket.rate_limit import SharedRateLimiter
+from keevx_async.http.transport import AiohttpTransport
+from tests.support.crashing import any_call, die, dying, is_create
+
+FLEET = "films"
+POLLING = PollPolicy(shortest=0.05, longest=1.0)
+
+
+def before_the_poll() -> None:
+    """Die as the second create's first poll is to be added."""
+    owner: Any = Docket
+    real, calls = owner.add, 0
+
+    def add(self: Docket, function: Any, *args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += function is tasks.poll
+        if calls == 2:
+            die()
+        return real(self, function, *args, **more)
+
+    owner.add = add
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "nowhere": lambda: None,
+    "before the limiter": lambda: dying(SharedRateLimiter, "acquire", any_call, after=False),
+    "after the intent": lambda: dying(RedisJournal, "mark_sending", any_call, after=True),
+    "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
+    "before the poll is added": before_the_poll,
+}
+
+
+async def main(redis: str, keevx: str, given: str = "{}") -> None:
+    more: dict[str, Any] = json.loads(given)
+    redelivery = timedelta(seconds=more.pop("redelivery", 1.0))
+    settings = WorkerSettings(
+        api_key="test-key",
+        base_url=keevx,
+        polling=POLLING,
+        retry=RetryPolicy(first_delay=0.05),
+        **more,
+    )
+    async with (
+        KeevxDocket(FLEET, redis) as docket,
+        KeevxWorker(docket, settings, redelivery_timeout=redelivery) as worker,
+    ):
+        print("working", flush=True)
+        await worker.run_forever()
+
+
+if __name__ == "__main__":
+    POINTS[sys.argv[1]]()
+    asyncio.run(main(*sys.argv[2:]))

@@ -1,0 +1,146 @@
+"""A server that forks `keevx` processes, so that each does not import everything again.
+
+An interpreter that has imported the command line waits for requests, and forks a process for each:
+a real one, with its own arguments, folder, environment, descriptors and exit code. Only what an
+interpreter or a module reads once, as it starts, is the server's.
+
+    python -m tests.support.forking DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib import import_module, util
+from pathlib import Path
+
+import keevx_async.cli
+from tests.support.signals import default_signals
+
+LENGTH = 4  # bytes that say how long a request is
+# Read when an interpreter starts, and when aiohttp is imported.
+READ_ONCE = ("PYTHON", "LC_", "LANG", "SSL")
+
+
+def can_fork(env: dict[str, str]) -> bool:
+    """Whether a forked process behaves with these variables as a new one does."""
+    return hasattr(os, "fork") and not any(name.startswith(READ_ONCE) for name in env)
+
+
+class ForkServer:
+    """The server's process, which ends once this one has ended."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._lock = threading.Lock()
+        with theirs, default_signals():
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.support.forking", str(theirs.fileno())],
+                cwd=Path(__file__).parents[2],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+    def run(
+        self, arguments: Sequence[str], given: bytes, cwd: Path, env: dict[str, str]
+    ) -> tuple[int, bytes, bytes]:
+        """Run a command; return its exit code, and what it wrote. A death by signal n is -n."""
+        reading, writing = os.pipe()
+        ended, ending = os.pipe()
+        request = json.dumps([list(arguments), os.fspath(cwd), env]).encode()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            descriptors = [reading, out.fileno(), err.fileno(), ending]
+            with self._lock:
+                length = len(request).to_bytes(LENGTH, "big")
+                socket.send_fds(self._socket, [length], descriptors)
+                self._socket.sendall(request)
+            os.close(reading)
+            os.close(ending)
+            with suppress(BrokenPipeError), open(writing, "wb") as pipe:
+                pipe.write(given)
+            with open(ended, "rb") as report:
+                code = int(report.read())
+            out.seek(0)
+            err.seek(0)
+            return code, out.read(), err.read()
+
+
+fork_server = cache(ForkServer)
+
+
+def serve(requests: socket.socket) -> None:
+    """Fork for each request, until nobody can send any more."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the processes in between
+    while True:
+        length, descriptors, _, _ = socket.recv_fds(requests, LENGTH, 4)
+        if not length:
+            return
+        request = json.loads(received(requests, int.from_bytes(length, "big")))
+        if os.fork() == 0:
+            requests.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if (child := os.fork()) == 0:
+                become(*request, *descriptors)
+                keevx_async.cli.main()
+                return
+            _, status = os.waitpid(child, 0)
+            os.write(descriptors[3], b"%d" % os.waitstatus_to_exitcode(status))
+            os._exit(0)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def received(requests: socket.socket, length: int) -> bytes:
+    data = b""
+    while len(data) < length:
+        data += requests.recv(length - len(data))
+    return data
+
+
+def become(arguments: list[str], cwd: str, env: dict[str, str], *descriptors: int) -> None:
+    """Turn this process into what a shell would have started."""
+    for number, descriptor in enumerate(descriptors[:3]):
+        os.dup2(descriptor, number)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["keevx", *arguments]
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", closefd=False, buffering=1, errors="backslashreplace")
+
+
+def import_all() -> None:
+    """Import what commands import when they run."""
+    import_module("keevx_async.cli.app")
+    for package in ("keevx_async.cli.commands", "keevx_async.cli.output"):
+        for found in pkgutil.iter_modules(import_module(package).__path__, f"{package}."):
+            import_module(found.name)
+    if util.find_spec("docket") is not None:
+        import_module("keevx_async.docket")
+
+
+if __name__ == "__main__":
+    import_all()
+    gc.freeze()
+    assert threading.active_count() == 1, "a process with threads must not fork"
+    serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,390 @@
+"""Creates over real sockets: at most one is paid for, whatever happens to its answer."""
+
+import asyncio
+import itertools
+import json
+import logging
+import random
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keevx_async import (
+    APIError,
+    ConnectionFailed,
+    FanOut,
+    ImageToVideo,
+    InvalidRequest,
+    Keevx,
+    RetryPolicy,
+    ServerError,
+    SubmissionUncertain,
+    UploadError,
+)
+from keevx_async.testing import Emulator, Faults
+from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
+from tests.support.emulator import until
+from tests.support.ports import free_port
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+LOSSES = [
+    "drop_before_create",
+    "drop_after_create",
+    "error_after_create",
+    "silent_after_create",
+    "garbage_after_create",
+    "half_answer",
+]
+CREATE = "POST /v1/image_to_video"
+
+
+def nowhere(port: int) -> Keevx:
+    return Keevx("test-key", base_url=f"http://127.0.0.1:{port}", retry=RETRY)
+
+
+def lost(fault: str, which: Any = 1) -> Faults:
+    faults = Faults(once=False)
+    setattr(faults, fault, which)
+    return faults
+
+
+def timeout_for(fault: str, timeout: float) -> dict[str, float]:
+    """Return a client's timeout for a silent server; others answer, however busy the machine."""
+    return {"timeout": timeout} if fault.startswith("silent") else {}
+
+
+@pytest.mark.asyncio
+async def test_a_create_is_answered_with_its_ids() -> None:
+    async with speaking() as (emulator, keevx):
+        request = a_request(generate_count=3)
+        submission = await keevx.submit(request, key="mine")
+        assert submission.request is request
+        assert submission.key == "mine"
+        assert submission.task_ids == tuple(emulator.tasks)
+        assert len(submission.task_ids) == 3
+        equal = [(await keevx.submit(request)).key for _ in range(2)]
+        assert len(set(equal)) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("fault", LOSSES)
+async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fault: str) -> None:
+    settings = timeout_for(fault, 1.0)
+    async with Emulator(faults=lost(fault)) as emulator, keevx_of(emulator, **settings) as keevx:
+        request = a_request("one")
+        with pytest.raises(SubmissionUncertain, match="may have been paid") as caught:
+            await keevx.submit(request, key="mine")
+        assert caught.value.request is request
+        assert caught.value.key == "mine"
+        with pytest.raises(SubmissionUncertain):
+            await keevx.generate(a_request("other"))
+    assert emulator.creates.total() == (0 if fault == "drop_before_create" else 2)
+    assert emulator.requests[CREATE] == 2
+
+
+@pytest.mark.smoke
+@pytest.mark.asyncio
+@pytest.mark.parametrize("verb", ["submit_many", "generate_many"])
+@pytest.mark.parametrize("fault", LOSSES)
+async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> None:
+    requests = some_requests(40)
+    settings = timeout_for(fault, 2.0)
+    async with Emulator(faults=lost(fault)) as emulator, keevx_of(emulator, **settings) as keevx:
+        fan = await getattr(keevx, verb)(requests, concurrency=40)
+    assert [outcome.request for outcome in fan.outcomes] == requests
+    assert {type(error) for error in fan.errors} == {SubmissionUncertain}
+    assert [error.key for error in fan.errors] == [outcome.key for outcome in fan.outcomes]
+    assert len(fan.errors) == 40
+    assert fan.task_ids == []
+    assert emulator.requests[CREATE] == 40
+    assert set(emulator.creates.values()) <= {1}
+    assert len(emulator.creates) == (0 if fault == "drop_before_create" else 40)
+    with pytest.raises(ExceptionGroup, match="40 of 40"):
+        fan.raise_for_errors()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, 530003), (200, 530003), (503, 503), (200, 503), (200, 429)]
+)
+async def test_a_transient_refusal_is_sent_again(status: int, code: int) -> None:
+    faults = Faults(refuse=1, refuse_status=status, refuse_code=code)
+    async with speaking(faults=faults) as (emulator, keevx):
+        submission = await keevx.submit(a_request())
+    assert submission.task_ids == tuple(emulator.tasks)
+    assert emulator.requests[CREATE] == 2
+    assert emulator.creates.total() == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("status", "code"), [(400, 100001), (200, 100006), (200, 100005)])
+async def test_a_lasting_refusal_is_raised_at_once(status: int, code: int) -> None:
+    faults = Faults(
+        refuse=1, refuse_status=status, refuse_code=code, refuse_message="no good", once=False
+    )
+    async with speaking(faults=faults) as (emulator, keevx):
+        with pytest.raises(APIError, match="no good") as caught:
+            await keevx.submit(a_request())
+    error = caught.value
+    assert (error.status, error.code, error.msg) == (status, code, "no good")
+    assert json.loads(error.body)["code"] == code
+    assert emulator.requests[CREATE] == 1
+
+
+@pytest.mark.asyncio
+async def test_a_transient_refusal_that_lasts_is_raised_when_the_attempts_are_spent() -> None:
+    async with speaking(faults=Faults(refuse=1, once=False)) as (emulator, keevx):
+        with pytest.raises(ServerError, match="server busy"):
+            await keevx.submit(a_request())
+    assert emulator.requests[CREATE] == RETRY.attempts
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("retry_after", [None, 0.05, 0, "date"])
+async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
+    faults = Faults(rate=60, burst=6, retry_after=retry_after)
+    policy = RetryPolicy(attempts=60, first_delay=0.01, max_delay=0.05, deadline=20)
+    async with Emulator(0, faults=faults) as emulator, keevx_of(emulator, retry=policy) as keevx:
+        fan = await keevx.submit_many(some_requests(20), concurrency=8)
+    fan.raise_for_errors()
+    assert len(set(fan.task_ids)) == 20
+    assert set(emulator.creates.values()) == {1}
+    assert emulator.refused["rate"] > 0
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_was_never_made_is_tried_again() -> None:
+    port = free_port()
+    async with nowhere(port) as keevx:
+        submitting = asyncio.ensure_future(keevx.submit_many(some_requests(5)))
+        await asyncio.sleep(0.02)
+        async with Emulator(0, port=port) as emulator:
+            fan = await submitting
+    fan.raise_for_errors()
+    assert set(emulator.creates.values()) == {1}
+    assert len(fan.task_ids) == 5
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_is_never_made_fails_and_was_not_paid() -> None:
+    async with nowhere(free_port()) as keevx:
+        fan = await keevx.submit_many(some_requests(5))
+    assert {type(error) for error in fan.errors} == {ConnectionFailed}
+    assert len(fan.errors) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [500, 200])
+async def test_the_main_jobs_figures(status: int) -> None:
+    faults = Faults(refuse=0.2, refuse_status=status, drop_polls=0.2)
+    async with speaking(0.05, spread=0.5, faults=faults) as (emulator, keevx):
+        submitted = await keevx.submit_many(some_requests(500), concurrency=32)
+        ended = [task.task_id async for task in keevx.wait_many(submitted.task_ids)]
+        submitted.raise_for_errors()
+    assert len(submitted.task_ids) == 500
+    assert sorted(ended) == sorted(submitted.task_ids) == sorted(emulator.tasks)
+    assert len(set(ended)) == 500
+    assert len(emulator.creates) == 500
+    assert set(emulator.creates.values()) == {1}
+    assert 70 < emulator.refused["fault"] < 130
+    assert emulator.strikes["drop_polls"] > 50
+
+
+@pytest.mark.asyncio
+async def test_the_outcomes_are_in_the_inputs_order_with_the_callers_keys() -> None:
+    requests = some_requests(30)
+    async with speaking(faults=Faults(latency=(0, 0.02))) as (_, keevx):
+        fan = await keevx.submit_many(requests, key=lambda request: request.prompt.upper())
+    assert [outcome.index for outcome in fan.outcomes] == list(range(30))
+    assert [outcome.key for outcome in fan.outcomes] == [one.prompt.upper() for one in requests]
+    assert fan.task_ids == [one for outcome in fan.outcomes for one in outcome.task_ids]
+    assert all(outcome.ok for outcome in fan.outcomes)
+
+
+@pytest.mark.asyncio
+async def test_the_input_is_pulled_lazily() -> None:
+    pulled = 0
+
+    def endless() -> Iterator[ImageToVideo]:
+        nonlocal pulled
+        for number in itertools.count():
+            pulled += 1
+            yield a_request(f"prompt {number}")
+
+    async with speaking(faults=Faults(latency=0.005)) as (emulator, keevx):
+        seen = 0
+        fan = keevx.submit_many(endless(), concurrency=4)
+        async for _ in fan:
+            seen += 1
+            assert pulled <= seen + 2 * 4
+            await asyncio.sleep(0.002)
+            if seen == 20:
+                break
+        await fan.aclose()
+        assert seen + len(fan.outcomes) == pulled == emulator.creates.total()
+
+
+@pytest.mark.asyncio
+async def test_the_input_may_be_asynchronous() -> None:
+    async def slowly() -> AsyncIterator[ImageToVideo]:
+        for request in some_requests(20):
+            await asyncio.sleep(0.001)
+            yield request
+
+    async with speaking() as (emulator, keevx):
+        fan = await keevx.submit_many(slowly(), concurrency=6)
+    assert sorted(fan.task_ids) == sorted(emulator.tasks)
+    assert len(fan.outcomes) == 20
+
+
+@pytest.mark.asyncio
+async def test_a_bad_item_leaves_the_others_alone() -> None:
+    def keyed(request: ImageToVideo) -> str:
+        if request.prompt == "prompt 2":
+            raise KeyError("no key for this one")
+        return request.prompt
+
+    items: list[Any] = some_requests(5)
+    items[1] = {"prompt": "a dict is no request"}
+    items[3] = None
+    async with speaking() as (emulator, keevx):
+        fan = await keevx.submit_many(items, key=keyed)
+    assert [outcome.ok for outcome in fan.outcomes] == [True, False, False, False, True]
+    assert [type(error) for error in fan.errors] == [InvalidRequest, KeyError, InvalidRequest]
+    assert emulator.creates == {"prompt 0": 1, "prompt 4": 1}
+
+
+@pytest.mark.asyncio
+async def test_an_input_that_breaks_off_loses_no_id() -> None:
+    def broken() -> Iterator[ImageToVideo]:
+        yield from some_requests(10)
+        raise OSError("the disk is gone")
+
+    async with speaking(faults=Faults(latency=0.01)) as (emulator, keevx):
+        fan = keevx.submit_many(broken(), concurrency=4)
+        with pytest.raises(OSError, match="the disk is gone"):
+            await fan
+    assert sorted(fan.task_ids) == sorted(emulator.tasks)
+    assert len(fan.task_ids) == 10
+
+
+@pytest.mark.asyncio
+async def test_nothing_to_do() -> None:
+    async with speaking() as (emulator, keevx):
+        fan = await keevx.submit_many([])
+        fan.raise_for_errors()
+        assert (fan.outcomes, fan.task_ids, fan.errors) == ([], [], [])
+        assert [outcome async for outcome in keevx.generate_many(iter(()))] == []
+    assert not emulator.requests
+
+
+@pytest.mark.asyncio
+async def test_local_files_are_uploaded_and_their_urls_sent(tmp_path: Path) -> None:
+    start, other = tmp_path / "start.png", tmp_path / "other.png"
+    start.write_bytes(PNG)
+    other.write_bytes(PNG + b"other")
+    request = a_request(
+        image_url=start, reference_images=[other, "https://example.com/r.jpg", start]
+    )
+    async with speaking() as (emulator, keevx):
+        submission = await keevx.submit(request)
+        assert submission.request is request
+    (task,) = emulator.tasks.values()
+    sent = task.body
+    first, second = sent["image_url"], sent["reference_images"][0]
+    assert emulator.content(first) == PNG
+    assert emulator.content(second) == PNG + b"other"
+    assert sent["reference_images"] == [second, "https://example.com/r.jpg", first]
+    assert emulator.requests["POST upload"] == 2
+
+
+@pytest.mark.asyncio
+async def test_a_missing_file_is_told_and_nothing_is_created(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.png"
+    async with speaking() as (emulator, keevx):
+        with pytest.raises(UploadError, match=r"cannot read .*missing\.png: No such file"):
+            await keevx.submit(a_request(image_url=missing))
+        fan = await keevx.submit_many([a_request("bad", image_url=missing), a_request("good")])
+    assert [type(outcome.error) for outcome in fan.outcomes] == [UploadError, type(None)]
+    assert emulator.creates == {"good": 1}
+    assert not emulator.uploads
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_submit_logs_the_ids_that_were_paid_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with speaking(faults=Faults(latency=0.1)) as (emulator, keevx):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await keevx.submit(a_request())
+        (task_id,) = emulator.tasks
+    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert record.name == "keevx_async.submission"
+    assert task_id in record.getMessage()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("verb", ["submit", "submit_many"])
+async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
+    policy, faults = RetryPolicy(grace=600), Faults(silent_after_create=1)
+    async with Emulator(faults=faults) as emulator, keevx_of(emulator, retry=policy) as keevx:
+        given = a_request() if verb == "submit" else [a_request()]
+        work = getattr(keevx, verb)(given)
+        task = asyncio.ensure_future(work)
+        await until(lambda: emulator.requests[CREATE] == 1)
+        task.cancel()
+        assert (await asyncio.wait({task}, timeout=0.05))[0] == set()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            async with asyncio.timeout(120):  # far below the grace
+                await task
+        if isinstance(work, FanOut):
+            assert [type(error) for error in work.errors] == [SubmissionUncertain]
+        assert emulator.requests[CREATE] == 1
+
+
+@pytest.mark.asyncio
+async def test_the_grace_is_bounded() -> None:
+    policy = RetryPolicy(grace=0.05)
+    faults = Faults(silent_after_create={"prompt 1"})
+    async with Emulator(faults=faults) as emulator, keevx_of(emulator, retry=policy) as keevx:
+        fan = keevx.submit_many(some_requests(3))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await fan
+    fan.outcomes.sort(key=lambda outcome: outcome.index)
+    assert [type(one.error) for one in fan.outcomes] == [
+        type(None),
+        SubmissionUncertain,
+        type(None),
+    ]
+    assert len(fan.task_ids) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("way", ["cancel", "timeout", "close"])
+async def test_cancelling_loses_no_id(seed: int, way: str) -> None:
+    moment = random.Random(seed).uniform(0, 0.08)
+    async with speaking(faults=Faults(latency=(0, 0.02)), seed=seed) as (emulator, keevx):
+        fan = keevx.submit_many(some_requests(60), concurrency=12)
+        if way == "timeout":
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(moment):
+                    await fan
+        else:
+            running = asyncio.ensure_future(awaited(fan))
+            await asyncio.sleep(moment)
+            if way == "cancel":
+                running.cancel()
+            else:
+                await keevx.close()
+            await asyncio.wait({running})
+        ids = sorted(fan.task_ids)
+        assert ids == sorted(emulator.tasks)
+        assert set(emulator.creates.values()) <= {1}
+        assert not any(isinstance(error, SubmissionUncertain) for error in fan.errors)
