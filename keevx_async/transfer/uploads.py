@@ -98,6 +98,11 @@ class Uploads:
         self._waiters: dict[asyncio.Task[str], int] = {}
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for uploads in progress."""
+        return sum(self._waiters.values())
+
     async def files(
         self, paths: Iterable[Path], formats: Collection[str] = UPLOAD_FORMATS
     ) -> Mapping[Path, str]:

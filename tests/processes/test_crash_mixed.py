@@ -92,8 +92,8 @@ def faults() -> Faults:
         latency=(0.0, 0.02),
         refuse=0.1,
         refuse_status=503,
-        rate=100,
-        burst=20,
+        rate=50,
+        burst=4,  # fewer than are sent at once, on any machine
         retry_after=0.1,
         error_after_create=0.02,
         drop_after_create=0.02,
