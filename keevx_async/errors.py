@@ -5,12 +5,15 @@ KeevxError
 ├── ConfigurationError                 no key, a bad base URL: the client cannot work as set up
 ├── APIError                           Keevx answered with an error
 │   ├── AuthenticationError            401, 403, or code 100002
+│   ├── InsufficientFunds              402
 │   ├── NotFoundError                  404, or code 100003
 │   ├── RateLimitError                 429
 │   └── ServerError                    5xx, or code 530003
 ├── ConnectionFailed                   no connection was made, or the connection of a GET was lost
 ├── ResponseError                      the answer to a GET could not be read
 ├── SubmissionUncertain                a create was sent and its answer was lost
+│   └── SubmissionPending              its answer is still awaited, longer than the call may take
+├── NotStarted                         a fan-out stopped before the item was begun
 ├── TaskFailed                         a task ended without a result
 ├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
 ├── UploadError                        a file cannot be uploaded
@@ -170,6 +173,15 @@ class AuthenticationError(APIError):
     )
 
 
+class InsufficientFunds(APIError):
+    """The account cannot pay for the create: 402. No task was made.
+
+    A fan-out stops at the first: what it has not begun is ``NotStarted``, and a later run makes it.
+    """
+
+    hint = "Add funds to your Keevx account, then run it again: nothing is paid twice"
+
+
 class NotFoundError(APIError):
     """There is no such task, or another account made it: 404 or code 100003."""
 
@@ -277,6 +289,41 @@ class SubmissionUncertain(KeevxError):
             f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
             f"paid and was not sent again (key {self.key})"
         )
+
+
+class SubmissionPending(SubmissionUncertain):
+    """``submit(timeout=)`` ended before the create did, which goes on in the background.
+
+    Its ids are recorded when they come. The same ``key``, submitted again to the same client, joins
+    the create and returns them; no second create is sent.
+    """
+
+    hint = "Submit it again with the same key: that waits for its ids and sends no second create"
+
+    @property
+    def message(self) -> str:
+        """Why the call ended, and the key."""
+        return f"the create goes on in the background: {self.reason} (key {self.key})"
+
+
+class NotStarted(KeevxError):
+    """A fan-out stopped before it began this item. Nothing was sent for it.
+
+    Attributes:
+        reason: what stopped the fan-out; ``FanOut.stopped_by`` is the error itself.
+    """
+
+    __match_args__ = ("reason",)
+    hint = "Remedy that, then run it again: it goes on with what was not started"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @property
+    def message(self) -> str:
+        """What stopped the fan-out."""
+        return f"not started, because the run was stopped: {self.reason}"
 
 
 class TaskFailed(KeevxError):

@@ -16,13 +16,16 @@ from keevx_async.errors import (
     ConfigurationError,
     ConnectionFailed,
     DownloadError,
+    InsufficientFunds,
     InvalidRequest,
     JournalError,
     KeevxError,
     NotFoundError,
+    NotStarted,
     RateLimitError,
     ResponseError,
     ServerError,
+    SubmissionPending,
     SubmissionUncertain,
     TaskFailed,
     UploadError,
@@ -54,6 +57,7 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
     ConfigurationError: (ConfigurationError("no API key: set it"), (KeevxError,), "set it"),
     APIError: (APIError(400, 100001, "prompt", "{}"), (KeevxError,), "request"),
     AuthenticationError: (AuthenticationError(401, 100002, "no"), (APIError,), "KEEVX_API_KEY"),
+    InsufficientFunds: (InsufficientFunds(402, 402, "no"), (APIError,), "Add funds"),
     NotFoundError: (NotFoundError(404, 100003, "no"), (APIError,), "Check the task id"),
     RateLimitError: (RateLimitError(429, None, "", "slow"), (APIError,), "concurrency"),
     ServerError: (ServerError(500, 530003, "oh"), (APIError,), "again later"),
@@ -64,6 +68,12 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
         (KeevxError,),
         "ook for it",
     ),
+    SubmissionPending: (
+        SubmissionPending(REQUEST, "key-1", "no answer within 5 s"),
+        (SubmissionUncertain,),
+        "same key",
+    ),
+    NotStarted: (NotStarted("no funds"), (KeevxError,), "run it again"),
     TaskFailed: (TaskFailed(FAILED, [FAILED, ENDED]), (KeevxError,), "submit"),
     WaitTimeout: (WaitTimeout(["i2v-1"], [ENDED]), (KeevxError, TimeoutError), "wait for the same"),
     UploadError: (UploadError("too large; make it smaller"), (KeevxError,), "make it smaller"),
@@ -96,7 +106,10 @@ def test_the_tree_stands_as_drawn(kind: type[KeevxError]) -> None:
 
 def test_the_docstring_draws_the_tree() -> None:
     drawn = re.findall(r"^(.*)[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
-    parents = {name: APIError if indent else KeevxError for indent, name in drawn}
+    parents, above = dict[str, type[KeevxError]](), KeevxError
+    for indent, name in drawn:
+        parents[name] = above if indent else KeevxError
+        above = above if indent else getattr(errors, name)
     assert parents == {kind.__name__: bases[0] for kind, (_, bases, _) in TREE.items()}
 
 
