@@ -78,7 +78,7 @@ class Retrying(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx answered 429: all creates of the client are held back.
+    """Keevx answered 429, or 402 with a ``Retry-After``: all creates of the client are held back.
 
     Attributes:
         seconds: for how long, by what is known now. Another 429 may extend it.

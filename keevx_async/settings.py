@@ -104,6 +104,9 @@ class RetryPolicy:
         deadline: seconds after the first attempt in which another may begin. A ``Retry-After``
             that reaches beyond it fails at once.
         grace: seconds that creates in flight are given to answer when they are cancelled.
+        fuse: equal refusals in a row, each with the same status and code, after which a fan-out
+            stops and reports the rest as not started; 0 for no limit. A refused key (401, 403) and
+            an empty account (402) stop it at once.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -114,6 +117,7 @@ class RetryPolicy:
     max_delay: float = field(default=30.0, validator=_number(0))
     deadline: float = field(default=600.0, validator=_number(above=0))
     grace: float = field(default=30.0, validator=_number(0))
+    fuse: int = field(default=10, validator=_number(0, whole=True))
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait before the next attempt.

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeVar, overload
 from ..errors import ConfigurationError, KeevxError, NotStarted
 from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
-from ..submission.submitter import end_within
+from ..submission.shield import end_within
 from .feed import Feed
 
 T = TypeVar("T")

@@ -13,11 +13,12 @@ from attrs import define, field
 from ..errors import (
     DownloadError,
     JournalError,
+    KeevxError,
     SubmissionUncertain,
     TaskFailed,
     WaitTimeout,
 )
-from ..journal.protocol import JournalProtocol
+from ..journal.protocol import JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
@@ -26,10 +27,11 @@ from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
+from ..submission.fuse import Fuse
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Guard, Submitter
+from ..submission.submitter import Submitter
 from ..transfer.paths import OutputNames
-from .fanout import FollowUp, Job
+from .fanout import FollowUp, Job, Slot
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results, has_expired
@@ -56,6 +58,7 @@ class Jobs:
         durations: how long tasks take; loaded before the first wait.
         timeout: seconds that a job's wait takes at most; None for no limit; by default what its
             kind may need.
+        fuse: ``RetryPolicy.fuse``.
     """
 
     _submitter: Submitter = field(alias="submitter")
@@ -66,6 +69,7 @@ class Jobs:
     _kinds: KindResolver = field(alias="kinds")
     _durations: DurationStore = field(alias="durations")
     _timeout: float | NotGiven | None = field(alias="timeout")
+    _fuse: int = field(alias="fuse")
 
     async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
@@ -140,19 +144,30 @@ class Jobs:
     def submitting(self, key: KeyOf[Any] | None) -> Job:
         """Return the job of ``submit_many``: it submits, and leaves no follow-up.
 
+        It stops the feed when its fuse is blown.
+
         Args:
             key: names each create; a function of the request.
         """
+        fuse = Fuse(self._fuse)
 
-        async def work(outcome: Outcome[Any], guard: Guard) -> None:
+        async def work(outcome: Outcome[Any], slot: Slot) -> None:
+            if outcome.task_ids:  # submitted before the fan-out was stopped
+                return
             request = check_request(outcome.request)
             plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             try:
-                outcome.task_ids = await self._submitter.submit(plan, guard)
+                outcome.task_ids = await self._submitter.submit(plan, slot)
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
+            except KeevxError as error:
+                if fuse.blown_by(error):
+                    slot.stop(error)
+                raise
+            if plan.entry is None or plan.entry.state is not State.SUBMITTED:  # else nothing went
+                fuse.accepted()
 
         return work
 
@@ -180,9 +195,9 @@ class Jobs:
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             await follow(outcome)
 
-        async def work(outcome: Outcome[Any], guard: Guard) -> FollowUp:
+        async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
             try:
-                await submit(outcome, guard)
+                await submit(outcome, slot)
             except SubmissionUncertain as error:
                 outcome.error = error
                 return settle_and_follow

@@ -142,6 +142,7 @@ class Components:
             kinds=config.kinds,
             durations=config.durations,
             timeout=config.polling.timeout,
+            fuse=config.retry.fuse,
         )
         self._durations = config.durations
 

@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from attrs import define, field
 
@@ -45,6 +45,7 @@ from ..errors import (
     AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
+    InsufficientFunds,
     JournalError,
     KeevxError,
     SubmissionUncertain,
@@ -64,6 +65,7 @@ from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
 from .availability import Availability
 from .reconciler import Reconciler
+from .shield import Guard, run_shielded
 from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async.submission")
@@ -93,57 +95,6 @@ class Planned(NamedTuple):
     key: str
     body: bytes
     entry: Entry | None
-
-
-class Guard(Protocol):
-    """Keeps a paid step from being cut in the middle, for a bounded time.
-
-    A fan-out guards its own workers; every other create has the submitter's guard.
-    """
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step to its end and return what it returns, or raise what it raises."""
-        ...
-
-
-async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
-
-    Args:
-        step: what must not be cut in the middle.
-        grace: a second cancellation cuts it short.
-        late: receives what step returned, or raised, after the caller was cancelled, whenever that
-            is; never called if step itself was cancelled.
-    """
-    task = asyncio.ensure_future(step)
-
-    def report(_: object) -> None:
-        if not task.cancelled():
-            late(task.exception() or task.result())
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(report)
-        await end_within({task}, grace)
-        raise
-
-
-async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for tasks to end, then cancel those that are left and wait for these too.
-
-    Args:
-        tasks: their results and errors stay with them; nothing is raised.
-        seconds: how long they may take; a cancellation of the caller ends this early.
-    """
-    try:
-        await asyncio.wait(tasks, timeout=seconds)
-    finally:
-        left = {task for task in tasks if not task.done()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
 
 
 @define(eq=False)
@@ -180,6 +131,7 @@ class Submitter:
     _emit: Emit | None = field(default=None, alias="emit")
     _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], init=False)
     _stopped: bool = field(default=False, init=False)
+    _waited_for_funds: set[str] = field(factory=set[str], init=False)
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
@@ -234,6 +186,7 @@ class Submitter:
                 self._emit(Refused(plan.key, error))
             raise
         finally:
+            self._waited_for_funds.discard(plan.key)
             await self._journal.release(plan.key, made=made)
         # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
         # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
@@ -376,7 +329,13 @@ class Submitter:
             return task_ids
         except Retryable as retry:
             refusal = retry.error
-            if isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
+            if isinstance(refusal, InsufficientFunds):
+                # Funds that are to come are waited for once, and no other create goes meanwhile.
+                if key in self._waited_for_funds:
+                    raise refusal from None
+                self._waited_for_funds.add(key)
+                self._throttle.hold(retry.delay or 0.0)
+            elif isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
                 self._throttle.refused(permit, retry.delay or None)
             raise
         except SubmissionUncertain as error:
@@ -411,11 +370,14 @@ class Submitter:
         """Write that this attempt made no task."""
         # 1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
         # 2. Keevx refused the request: refused.
-        # 3. Keevx refused the API key, or nothing was sent: the request is still to be made.
+        # 3. Keevx refused the API key, there were no funds, or nothing was sent: the request is
+        #    still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
-        elif isinstance(error, APIError) and not isinstance(error, AuthenticationError):
+        elif isinstance(error, APIError) and not isinstance(
+            error, AuthenticationError | InsufficientFunds
+        ):
             await _write_quietly(journal.mark_refused, plan.key, str(error))
         else:
             await _write_quietly(journal.mark_planned, plan.key)

@@ -104,6 +104,7 @@ DOORS: dict[str, set[str]] = {
         "run_shielded",
         "AdaptiveRate",
         "Availability",
+        "Fuse",
         "CallbackReceiver",
         "LANGUAGES",
         "MAX_OWNED",
