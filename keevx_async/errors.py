@@ -307,7 +307,10 @@ class SubmissionPending(SubmissionUncertain):
 
 
 class NotStarted(KeevxError):
-    """A fan-out stopped before it began this item. Nothing was sent for it.
+    """A fan-out stopped before it made this item. No task was made.
+
+    Nothing was sent for it; or it was in flight, and was refused for the reason that stopped the
+    fan-out: no funds, or a refused key.
 
     Attributes:
         reason: what stopped the fan-out; ``FanOut.stopped_by`` is the error itself.

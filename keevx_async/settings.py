@@ -38,6 +38,8 @@ DEFAULT_CONNECTIONS = 512
 """The most connections of a client."""
 DEFAULT_CONCURRENCY = 32
 """The most items of a fan-out in flight."""
+DEFAULT_FUSE = 10
+"""Equal refusals in a row after which a fan-out stops."""
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
 """Codes in Keevx's envelope that mean "busy, try again": no task was made, and the create is sent
@@ -117,7 +119,7 @@ class RetryPolicy:
     max_delay: float = field(default=30.0, validator=_number(0))
     deadline: float = field(default=600.0, validator=_number(above=0))
     grace: float = field(default=30.0, validator=_number(0))
-    fuse: int = field(default=10, validator=_number(0, whole=True))
+    fuse: int = field(default=DEFAULT_FUSE, validator=_number(0, whole=True))
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait before the next attempt.

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Parameter, Token
 
+from keevx_async.settings import DEFAULT_FUSE
+
 from .input.sources import Format
 
 
@@ -94,6 +96,13 @@ class RunOptions:
         Parameter(help="What to do with creates of earlier runs that may have been paid."),
     ] = "report"
     concurrency: Concurrency = 32
+    fuse: Annotated[
+        int,
+        Parameter(
+            help="Stop after this many equal refusals in a row; 0 for no limit. A refused key or "
+            "an empty account stops the run at once."
+        ),
+    ] = DEFAULT_FUSE
     callbacks: Annotated[
         str | None,
         Parameter(

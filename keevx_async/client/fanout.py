@@ -363,8 +363,10 @@ class FanOut(Generic[R_co]):
         # 1. Cancelled: what was begun is recorded as it stands. What had not begun leaves no
         #    outcome if the fan-out was cancelled; the feed has it again.
         # 2. The feed was stopped before it began: it is recorded as not started.
-        # 3. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
-        # 4. A follow-up goes on in a task of its own, unless the fan-out stops.
+        # 3. It was in flight then, and was refused for the same reason, which is not its own:
+        #    likewise. The first to be refused stands for all.
+        # 4. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
+        # 5. A follow-up goes on in a task of its own, unless the fan-out stops.
         follow: FollowUp | None = None
         self.counts.under_way += 1
         try:
@@ -377,14 +379,14 @@ class FanOut(Generic[R_co]):
                     self.counts.under_way -= 1
                     self._feed.put_back(outcome)
                     raise
-                reason = self.stopped_by
-                outcome.error = NotStarted(
-                    reason.message if isinstance(reason, KeevxError) else str(reason)
-                )
+                outcome.error = _not_started(self.stopped_by)
             self._record(outcome)
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
-            outcome.error = error
+            outcome.error, reason = error, self.stopped_by
+            same = type(error) is type(reason) and error is not reason
+            if reason is not None and same and outcome.not_submitted:
+                outcome.error = _not_started(reason)
         slot.busy = False
         if follow is None or self.stopping:
             self._record(outcome)
@@ -417,6 +419,10 @@ class FanOut(Generic[R_co]):
         if full and self._consumed is not None and not self.stopping:
             self._consumed.clear()
             await self._consumed.wait()
+
+
+def _not_started(reason: Exception) -> NotStarted:
+    return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))
 
 
 def _raise_for(running: asyncio.Future[None]) -> None:

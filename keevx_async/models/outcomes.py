@@ -114,7 +114,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def not_started(self) -> bool:
-        """Whether the fan-out stopped before anything was sent for it."""
+        """Whether the fan-out stopped before it was made; see ``NotStarted``."""
         return isinstance(self.error, NotStarted)
 
     @property
@@ -220,9 +220,11 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
 
 def error_dict(error: Exception) -> dict[str, Any]:
     """Return an error as plain data: its ``type``, ``message`` and ``hint``."""
+    # A class that is not public is not one that a program can look for: its base is.
+    kind = next(kind for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
     if isinstance(error, KeevxError):
-        return {"type": type(error).__name__, "message": error.message, "hint": error.hint}
-    return {"type": type(error).__name__, "message": str(error), "hint": ""}
+        return {"type": kind.__name__, "message": error.message, "hint": error.hint}
+    return {"type": kind.__name__, "message": str(error), "hint": ""}
 
 
 def _fields_of(request: object) -> dict[str, Any]:
@@ -256,8 +258,8 @@ class Counts:
         uncertain: ended with a create that may have been paid, but whose answer was lost.
         unfinished: accepted, but waiting or downloading was cut short; resuming is free.
         under_way: begun and not ended.
-        not_started: not begun when the fan-out stopped. Where ``total`` is known these are all
-            that were left, else only those that were pulled from the input.
+        not_started: not made when the fan-out stopped; see ``NotStarted``. Where ``total`` is
+            known these are all that were left, else only those that were pulled from the input.
     """
 
     total: int | None = None

@@ -13,13 +13,14 @@ from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
+from keevx_async.settings import DEFAULT_FUSE, RetryPolicy
 from keevx_async.transfer.paths import OutputNames
 
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
 from ..input.sources import Source, open_source
 from ..options import PromptFile, RunOptions
-from ..output.console import ERRORS, OK, USAGE, print_error, printable
+from ..output.console import ERRORS, OK, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
 from ..output.results_file import Results
@@ -49,11 +50,14 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "--retry-failed needs the journal of the earlier runs; add --journal"
         )
     if options.docket is not None and (
-        options.journal or options.callbacks or options.on_uncertain == "resubmit"
+        options.journal
+        or options.callbacks
+        or options.on_uncertain == "resubmit"
+        or options.fuse != DEFAULT_FUSE
     ):
         raise ConfigurationError(
-            "--journal, --callbacks and --on-uncertain cannot be used with --docket: a fleet has "
-            "its own journal; pass --on-uncertain to its workers instead"
+            "--journal, --callbacks, --on-uncertain and --fuse cannot be used with --docket: a "
+            "fleet has its own journal; pass --on-uncertain and --fuse to its workers instead"
         )
     names = OutputNames(options.out)
     with open_source(file, options.format) as source:
@@ -63,6 +67,9 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
         if problems:
             for line in problem_lines(problems):
                 ERRORS.print(printable(line))
+                if options.json:
+                    hint = f"Fix {source.name} and run again"
+                    print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
         if options.dry_run:
@@ -153,7 +160,10 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
-            journal=_open_journal(options), callbacks=receiver, on_event=report.on_event
+            journal=_open_journal(options),
+            callbacks=receiver,
+            retry=RetryPolicy(fuse=options.fuse),
+            on_event=report.on_event,
         ) as keevx,
     ):
         yield keevx
@@ -164,7 +174,8 @@ async def run_prompts(
 ) -> int:
     """Report every outcome of a fan-out, and return the exit code.
 
-    When it is cut short, by a signal or an error, the outcomes that are known are reported too.
+    When it is cut short, by a signal, an error or its fuse, the outcomes that are known are
+    reported too.
 
     Raises:
         KeevxError: the whole run failed. The summary is printed if an item had ended by then.
@@ -187,4 +198,4 @@ async def run_prompts(
         if report.counters.ended:
             report.close(names.folder)
         raise
-    return report.close(names.folder)
+    return report.close(names.folder, fan.stopped_by)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from keevx_async.errors import TaskFailed
 from keevx_async.events import Ended, Event, Submitted
-from keevx_async.models.outcomes import Outcome
+from keevx_async.models.outcomes import Outcome, error_dict
 from keevx_async.models.request import Request
 
 from ..input.prompts import Job
@@ -22,6 +22,7 @@ from .console import (
     FAILED,
     INTERRUPTED,
     OK,
+    STOPPED,
     UNCERTAIN,
     abandon,
     print_error,
@@ -103,8 +104,11 @@ class Report:
     def add(self, outcome: Outcome[Request], job: Job) -> None:
         """Count an item that has ended, write its line of results.jsonl, and print it.
 
-        Called once for each item.
+        Called once for each item. One that was not started is like those that were never read from
+        the input: the summary has their number.
         """
+        if outcome.not_started:
+            return
         status = status_of(outcome.error)
         self.counters.add(status, time.monotonic())
         if isinstance(outcome.error, TaskFailed):
@@ -172,14 +176,15 @@ class Report:
             if self._json or not isinstance(error, BrokenPipeError):
                 print_error(f"stopped writing standard output: {error.strerror or error}")
 
-    def close(self, out: Path) -> int:
+    def close(self, out: Path, stopped_by: Exception | None = None) -> int:
         """Close results.jsonl, print the summary, and return the exit code.
 
         The code is the first that applies: interrupted, if a signal stopped the run; uncertain, if
-        any item is; failed, if any item is not done; else 0.
+        any item is; stopped, if the run stopped by itself; failed, if any item is not done; else 0.
 
         Args:
             out: the folder of the results, as the summary names it.
+            stopped_by: why the run stopped by itself before all items had begun.
         """
         # The file is closed first: whether it could be written decides what the summary names.
         if self._results is not None:
@@ -192,18 +197,26 @@ class Report:
             code = INTERRUPTED
         elif ended[Status.UNCERTAIN]:
             code = UNCERTAIN
+        elif stopped_by is not None:
+            code = STOPPED
         else:
             code = OK if ended[Status.DONE] == total else FAILED
         seconds = time.monotonic() - self.counters.started_at
         counts: dict[str, Any] = {"total": total}
         counts |= {status.value: ended[status] for status in Status}
+        not_started = counts["not_started"] = total - ended.total()
         counts["submitted"] = self.counters.submitted
+        if stopped_by is not None:
+            print_error(f"stopped with {not_started:,} of {total:,} not started: {stopped_by}")
+            self._emit("stopped", **error_dict(stopped_by), not_started=not_started)
         self._emit("summary", **counts, seconds=round(seconds, 3), out=str(out), exit=code)
 
         parts = [f"{ended[Status.DONE]} of {total} done"]
         parts += [f"{ended[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
         if ended[Status.UNFINISHED]:
             parts.append(f"{ended[Status.UNFINISHED]} unfinished")
+        if stopped_by is not None:
+            parts.append(f"{not_started} not started")
         files = "files and results.jsonl are" if self._results else "files are"
         summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
         if self._json:

@@ -59,7 +59,7 @@ class Shop:
         self.sent.append(item)
         await asyncio.sleep(1)
         if len(self.paid) >= self.funds:
-            raise NO_FUNDS
+            raise InsufficientFunds(402, 402, "insufficient balance")
         self.paid.append(item)
         return (f"id-{item}",)
 
@@ -80,13 +80,13 @@ def states(fan: FanOut) -> list[str]:
 async def test_a_stopped_feed_pulls_and_begins_nothing_more() -> None:
     shop = Shop(funds=6)
     fan = await shop.fan([*range(300)])
-    assert fan.stopped_by is NO_FUNDS
+    assert isinstance(fan.stopped_by, InsufficientFunds)
     assert len(shop.sent) <= 6 + 4
     assert shop.uploads <= len(shop.sent) + 4
     assert [outcome.request for outcome in fan.outcomes if outcome.ok] == sorted(shop.paid)
     assert fan.counts.ok == 6
-    assert fan.counts.failed == len(shop.sent) - 6
-    assert fan.counts.not_started == 300 - len(shop.sent)
+    assert fan.counts.failed == 1  # those in flight were refused for the same reason
+    assert fan.counts.not_started == 300 - 7
     assert fan.counts.under_way == 0
     assert f"{fan.counts.not_started} not started" in str(fan.counts)
 
@@ -221,7 +221,7 @@ async def test_iterated_over_every_outcome_is_yielded_once() -> None:
     fan = shop.fan(shop.items(300))
     seen = [outcome async for outcome in fan]
     assert len({outcome.index for outcome in seen}) == len(seen) == shop.pulled
-    assert fan.stopped_by is NO_FUNDS
+    assert isinstance(fan.stopped_by, InsufficientFunds)
 
 
 @simulated
@@ -230,7 +230,7 @@ async def test_cancelled_after_the_stop_it_is_cancelled() -> None:
     fan = shop.fan([*range(20)], concurrency=2)
     awaiting = asyncio.ensure_future(_awaited(fan))
     await asyncio.sleep(6)
-    assert fan.stopped_by is NO_FUNDS
+    assert isinstance(fan.stopped_by, InsufficientFunds)
     awaiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await awaiting
