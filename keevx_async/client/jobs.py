@@ -14,6 +14,7 @@ from ..errors import (
     DownloadError,
     JournalError,
     KeevxError,
+    SubmissionPending,
     SubmissionUncertain,
     TaskFailed,
     WaitTimeout,
@@ -22,12 +23,13 @@ from ..journal.protocol import JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
-from ..models.request import check_request
+from ..models.request import Request, check_request
 from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.fuse import Fuse
+from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import Submitter
 from ..transfer.paths import OutputNames
@@ -50,6 +52,7 @@ class Jobs:
 
     Args:
         submitter: makes creates.
+        creates: those among them that other calls may join.
         poller: polls tasks until they end.
         results: downloads what they made.
         journal: the record of this run and of earlier ones.
@@ -62,6 +65,7 @@ class Jobs:
     """
 
     _submitter: Submitter = field(alias="submitter")
+    _creates: PendingCreates = field(alias="creates")
     _poller: Poller = field(alias="poller")
     results: Results
     _journal: JournalProtocol = field(alias="journal")
@@ -71,18 +75,91 @@ class Jobs:
     _timeout: float | NotGiven | None = field(alias="timeout")
     _fuse: int = field(alias="fuse")
 
-    async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
+    async def submit(
+        self, request: Request, key: str | None, timeout: float | None
+    ) -> tuple[str, tuple[str, ...]]:
+        """Submit one request, outside of any fan-out; return its key and its ids.
+
+        Args:
+            request: what to make.
+            key: names the create; with it, or a timeout, other calls may join the create.
+            timeout: seconds after which the call ends, though not the create; None for no limit.
+
+        Raises:
+            KeevxError: as of ``Keevx.submit``.
+        """
+        if key is not None or timeout is not None:
+            return await self._creates.submit(request, key, timeout)
+        plan = await self._submitter.plan(request, None)
+        return plan.key, await self._submitter.submit(plan)
+
+    async def generate(
+        self,
+        request: Request,
+        key: str | None,
+        timeout: float | NotGiven | None,
+        names: OutputNames | None,
+    ) -> list[Task]:
+        """Take one request the whole way, and return its tasks.
+
+        Args:
+            request: what to make.
+            key: as of ``submit``.
+            timeout: seconds for all of it; None for no limit; by default what the wait may need.
+            names: where results go; None to download nothing.
+
+        Raises:
+            KeevxError: as of ``Keevx.generate``.
+        """
+        loop, deadline = asyncio.get_running_loop(), None
+        if timeout is not None and not isinstance(timeout, NotGiven):
+            deadline = loop.time() + timeout
+        outcome = Outcome[Any](0, request)
+        try:
+            outcome.key, outcome.task_ids = await self.submit(
+                request, key, None if deadline is None else deadline - loop.time()
+            )
+        except SubmissionPending:
+            raise
+        except SubmissionUncertain as error:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    outcome.key, outcome.task_ids = error.key, await self.settle(error)
+            except TimeoutError:
+                raise error from None
+        try:
+            left = timeout if deadline is None else max(0.0, deadline - loop.time())
+            outcome.tasks = await self.wait(outcome.task_ids, left, any_age=names is not None)
+        except BaseException:
+            log.warning("a wait was interrupted; its tasks go on: %s", outcome.task_ids)
+            raise
+        if names is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self.results.download_all(outcome, names)
+            except TimeoutError:
+                raise DownloadError(CUT_SHORT) from None
+        return list(raise_for_failed(outcome.tasks))
+
+    async def wait(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        *,
+        any_age: bool = False,
+    ) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
 
         Args:
             task_ids: from one submission.
+            timeout: as of ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
             WaitTimeout: some had not ended in time.
         """
         order = tuple(task_ids)
-        coming = self.wait_many(order, NOT_GIVEN, any_age=any_age)
+        coming = self.wait_many(order, timeout, any_age=any_age)
         ended = {task.task_id: task async for task in coming}
         return tuple(ended[task_id] for task_id in order)
 

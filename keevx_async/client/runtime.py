@@ -20,7 +20,8 @@ from ..models.tasks import Task
 from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
-from ..submission.availability import Availability
+from ..submission.availability import LANGUAGES, Availability
+from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
@@ -92,6 +93,7 @@ class Components:
         poller: polls tasks until they end.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
         submitter: makes creates.
+        creates: those among them that other calls may join.
         downloads: results on their way down.
         jobs: whole jobs, made of these.
         kinds: resolves the kind of a task.
@@ -132,9 +134,11 @@ class Components:
             remember_kind=config.kinds.remember,
             emit=config.emit,
         )
+        self.creates = PendingCreates(self.submitter, config.retry.grace)
         self.downloads = Downloads(transport, retrier)
         self.jobs = Jobs(
             submitter=self.submitter,
+            creates=self.creates,
             poller=self.poller,
             results=Results(self.downloads, self.api, config.journal),
             journal=config.journal,
@@ -144,7 +148,7 @@ class Components:
             timeout=config.polling.timeout,
             fuse=config.retry.fuse,
         )
-        self._durations = config.durations
+        self._durations, self._availability = config.durations, config.availability
 
     async def _poll(self, task_id: str) -> Task:
         """Query a task, unless the reconciler just did because of a callback."""
@@ -174,6 +178,23 @@ class Components:
             raise
         except APIError:
             return
+
+    async def target_languages(self) -> tuple[str, ...]:
+        """Return the languages that a video can be translated to; they are kept for an hour."""
+        if (languages := self._availability.values(LANGUAGES)) is None:
+            languages = await self.api.target_languages()
+            self._availability.remember(LANGUAGES, languages)
+        return languages
+
+    def stop(self) -> None:
+        """Let no single create be sent from now on."""
+        self.submitter.stop()
+        self.creates.stop()
+
+    async def drain(self) -> None:
+        """End single creates: those in flight get ``RetryPolicy.grace`` seconds to be answered."""
+        if self.loop is asyncio.get_running_loop():  # else the loop has ended, and they with it
+            await asyncio.gather(self.submitter.drain(), self.creates.drain())
 
     def detach(self) -> None:
         """Receive no more callbacks: the event loop is left behind."""

@@ -146,6 +146,10 @@ class Submitter:
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
 
+    async def release(self, plan: Planned) -> None:
+        """Give up the claim of a plan that is not submitted."""
+        await self._journal.release(plan.key)
+
     async def submit(self, plan: Planned, guard: Guard | None = None) -> tuple[str, ...]:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
 

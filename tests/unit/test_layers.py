@@ -108,6 +108,7 @@ DOORS: dict[str, set[str]] = {
         "CallbackReceiver",
         "LANGUAGES",
         "MAX_OWNED",
+        "PendingCreates",
         "Planned",
         "Reconciler",
         "SharedLimit",
