@@ -309,7 +309,7 @@ async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
             run = ("run", file, "--journal", "run.db")
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]
-    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "held by another process" in ran.err
 
 
