@@ -64,6 +64,13 @@ Output = Annotated[
     Parameter(help="Folder for the results (created if missing), or a template for their names."),
 ]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
+RunFuse = Annotated[
+    int,
+    Parameter(
+        help="Stop after this many equal refusals in a row; 0 for no limit. A refused key or an "
+        "empty account stops it at once."
+    ),
+]
 OnExisting = Literal["report", "resubmit"]
 
 
@@ -96,13 +103,7 @@ class RunOptions:
         Parameter(help="What to do with creates of earlier runs that may have been paid."),
     ] = "report"
     concurrency: Concurrency = 32
-    fuse: Annotated[
-        int,
-        Parameter(
-            help="Stop after this many equal refusals in a row; 0 for no limit. A refused key or "
-            "an empty account stops the run at once."
-        ),
-    ] = DEFAULT_FUSE
+    fuse: RunFuse = DEFAULT_FUSE
     callbacks: Annotated[
         str | None,
         Parameter(

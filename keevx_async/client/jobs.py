@@ -28,12 +28,12 @@ from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
-from ..submission.fuse import Fuse
 from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Submitter
+from ..submission.submitter import Planned, Submitter
 from ..transfer.paths import OutputNames
 from .fanout import FollowUp, Job, Slot
+from .fuse import Fuse
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results, has_expired
@@ -77,8 +77,8 @@ class Jobs:
 
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
-    ) -> tuple[str, tuple[str, ...]]:
-        """Submit one request, outside of any fan-out; return its key and its ids.
+    ) -> tuple[Planned, tuple[str, ...]]:
+        """Submit one request, outside of any fan-out; return the create and its ids.
 
         Args:
             request: what to make.
@@ -91,7 +91,7 @@ class Jobs:
         if key is not None or timeout is not None:
             return await self._creates.submit(request, key, timeout)
         plan = await self._submitter.plan(request, None)
-        return plan.key, await self._submitter.submit(plan)
+        return plan, await self._submitter.submit(plan)
 
     async def generate(
         self,
@@ -116,9 +116,9 @@ class Jobs:
             deadline = loop.time() + timeout
         outcome = Outcome[Any](0, request)
         try:
-            outcome.key, outcome.task_ids = await self.submit(
-                request, key, None if deadline is None else deadline - loop.time()
-            )
+            left = None if deadline is None else deadline - loop.time()
+            plan, outcome.task_ids = await self.submit(request, key, left)
+            outcome.key = plan.key
         except SubmissionPending:
             raise
         except SubmissionUncertain as error:
@@ -128,8 +128,8 @@ class Jobs:
             except TimeoutError:
                 raise error from None
         try:
-            left = timeout if deadline is None else max(0.0, deadline - loop.time())
-            outcome.tasks = await self.wait(outcome.task_ids, left, any_age=names is not None)
+            limit = timeout if deadline is None else max(0.0, deadline - loop.time())
+            outcome.tasks = await self.wait(outcome.task_ids, limit, any_age=names is not None)
         except BaseException:
             log.warning("a wait was interrupted; its tasks go on: %s", outcome.task_ids)
             raise

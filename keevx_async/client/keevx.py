@@ -228,8 +228,8 @@ class Keevx:
             ConnectionFailed: Keevx could not be reached; nothing was sent.
         """
         jobs, limit = self._components().jobs, options.call_timeout(timeout)
-        made = await jobs.submit(check_request(request), options.key(key), limit)
-        return Submission(request, *made)
+        plan, ids = await jobs.submit(check_request(request), options.key(key), limit)
+        return Submission(request, plan.key, ids)
 
     def submit_many(
         self,

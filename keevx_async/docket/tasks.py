@@ -16,7 +16,6 @@ from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
-    AuthenticationError,
     ConnectionFailed,
     InvalidRequest,
     RateLimitError,
@@ -57,18 +56,15 @@ async def create(
         return
     # 1. Nothing was paid, and it may pass: Docket tries again.
     # 2. The worker stops before the create began: it goes back to the docket.
-    # 3. The key is refused: so it would be for each create, and the worker stops.
-    # 4. The journal has recorded the failure, or still has the create as planned. Only in the
-    #    second case nobody would take it up again, and Docket tries again.
+    # 3. The journal has recorded the failure, or still has the create as planned, as after a
+    #    refused key or without funds. Only in the second case nobody would take it up again, and
+    #    Docket tries again.
     try:
         task_ids = await client.submit_entry(entry)
     except TRANSIENT:
         raise
     except Stopping:
         raise AdmissionBlocked(execution, "a worker that is stopping") from None
-    except AuthenticationError as error:
-        client.stop.call(error)
-        raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
         current = await client.journal.find(key)
         if current is None or current.state is State.PLANNED:

@@ -101,8 +101,8 @@ class PendingCreates:
 
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
-    ) -> tuple[str, tuple[str, ...]]:
-        """Submit a request, or join the create that has its key. Return the key and the ids.
+    ) -> tuple[Planned, tuple[str, ...]]:
+        """Submit a request, or join the create that has its key. Return the create and its ids.
 
         Args:
             request: what to make.
@@ -116,10 +116,9 @@ class PendingCreates:
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while True:
-            create = self._running.get(key) if key is not None else None
             try:
                 async with asyncio.timeout_at(deadline):
-                    create = create or await self._begin(request, key)
+                    create = await self._find(key) or await self._begin(request, key)
             except TimeoutError:
                 reason = f"after {timeout:g} s another call still has its key"
                 raise SubmissionPending(request, key or "", reason) from None
@@ -133,7 +132,7 @@ class PendingCreates:
                 reason = f"no answer within {timeout:g} s"
                 raise SubmissionPending(request, plan.key, reason)
             if not create.task.cancelled():
-                return plan.key, create.task.result()
+                return plan, create.task.result()
             # It was ended before it was sent. Its own caller was cancelled; this one is not.
             if self._is_closed:
                 raise ConfigurationError(CLIENT_CLOSED)
@@ -151,16 +150,21 @@ class PendingCreates:
         creates = list(self._running.values())
         await asyncio.gather(*(create.end(self._grace) for create in creates))
 
+    async def _find(self, key: str | None) -> PendingCreate | None:
+        """Return the create with a key: one under way, or one that has ended in the background."""
+        if key is None:
+            return None
+        # What became of it later, as by `settle`, is in the journal; ours is what no journal has.
+        ended = self._ended.get(key)
+        if ended is not None and await self._submitter.is_recorded(key):
+            ended = None
+        return self._running.get(key) or ended
+
     async def _begin(self, request: Request, key: str | None) -> PendingCreate:
         """Return a create that was begun now, or the one that has the key already."""
         submitter = self._submitter
         plan = await submitter.plan(request, key)
-        # Another call may have begun it meanwhile. Of those that have ended, the journal knows
-        # best; only where it knows nothing, as none does that keeps nothing, we do.
-        create = self._running.get(plan.key)
-        if create is None and plan.entry is None:
-            create = self._ended.get(plan.key)
-        if create is not None:
+        if create := self._running.get(plan.key):  # another call has begun it meanwhile
             await submitter.release(plan)
             return create
         if self._is_closed:

@@ -146,6 +146,10 @@ class Submitter:
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
 
+    async def is_recorded(self, key: str) -> bool:
+        """Return whether the journal has a create."""
+        return await self._journal.find(key) is not None
+
     async def release(self, plan: Planned) -> None:
         """Give up the claim of a plan that is not submitted."""
         await self._journal.release(plan.key)

@@ -57,6 +57,9 @@ class Keeper:
                 entry = Entry(name, "image_to_video", State.SUBMITTED, body.decode(), 0, "", ids)
         return Planned(request, name, body, entry)
 
+    async def is_recorded(self, key: str) -> bool:
+        return self._journal and key in self.recorded
+
     async def release(self, plan: Planned) -> None:
         self.released.append(plan.key)
         if held := self._held.pop(plan.key, None):
@@ -95,16 +98,23 @@ def creates_of(keeper: Keeper) -> PendingCreates:
     return PendingCreates(submitter=cast(Any, keeper), grace=GRACE)
 
 
+async def submitted(
+    creates: PendingCreates, request: Request, key: str | None, timeout: float | None
+) -> tuple[str, tuple[str, ...]]:
+    plan, task_ids = await creates.submit(request, key, timeout)
+    return plan.key, task_ids
+
+
 async def pending(
     creates: PendingCreates, timeout: float = 0.5, key: str | None = "k", request: Request = DOG
 ) -> SubmissionPending:
     with pytest.raises(SubmissionPending) as raised:
-        await creates.submit(request, key, timeout)
+        await submitted(creates, request, key, timeout)
     return raised.value
 
 
 def begin(creates: PendingCreates, timeout: float | None = None) -> asyncio.Task[Any]:
-    return asyncio.create_task(creates.submit(DOG, "k", timeout))
+    return asyncio.create_task(submitted(creates, DOG, "k", timeout))
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -122,9 +132,9 @@ async def test_a_timeout_ends_the_call_and_the_same_key_joins_the_create(journal
     assert now() - began == pytest.approx(0.5)
     assert (error.request, error.key) == (DOG, "k")
     assert "within 0.5 s" in str(error)
-    assert await creates.submit(DOG, "k", None) == ("k", ("id-k",))
+    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
     assert now() - began == pytest.approx(6)
-    assert await creates.submit(DOG, "k", None) == ("k", ("id-k",))  # and once it has ended
+    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))  # and once it has ended
     assert keeper.sent == ["k"]
     assert keeper.recorded == {"k": ("id-k",)}
 
@@ -148,7 +158,7 @@ async def test_a_key_that_was_given_by_the_client_joins_too(journal: bool) -> No
     keeper = Keeper(journal=journal)
     creates = creates_of(keeper)
     error = await pending(creates, key=None)
-    assert await creates.submit(DOG, error.key, None) == (error.key, (f"id-{error.key}",))
+    assert await submitted(creates, DOG, error.key, None) == (error.key, (f"id-{error.key}",))
     assert len(keeper.sent) == 1
 
 
@@ -230,7 +240,7 @@ async def test_after_the_grace_it_is_uncertain_and_who_joined_meanwhile_hears_so
     call.cancel()
     await asyncio.sleep(1)
     with pytest.raises(SubmissionUncertain, match="cancelled before the answer"):
-        await creates.submit(DOG, "k", None)
+        await submitted(creates, DOG, "k", None)
     with pytest.raises(asyncio.CancelledError):
         await call
     assert keeper.sent == ["k"]
@@ -285,7 +295,7 @@ async def test_cancelled_after_a_timeout_the_create_goes_on(journal: bool) -> No
     await asyncio.sleep(1)
     await cancelled(joiner)
     assert now() - began == pytest.approx(1.5)
-    assert await creates.submit(DOG, "k", None) == ("k", ("id-k",))
+    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
 
@@ -326,7 +336,7 @@ async def test_a_call_that_had_not_planned_when_it_closed_sends_nothing(journal:
     creates = creates_of(keeper)
     creates.stop()
     with pytest.raises(ConfigurationError, match="closed"):
-        await creates.submit(DOG, "k", 5.0)
+        await submitted(creates, DOG, "k", 5.0)
     assert keeper.released == ["k"]
     assert keeper.sent == []
 
@@ -348,7 +358,7 @@ async def test_without_a_journal_what_may_be_paid_is_never_sent_again(error: Kee
     keeper.error = None
     for _ in range(2):
         with pytest.raises(type(error)):
-            await creates.submit(DOG, "k", None)
+            await submitted(creates, DOG, "k", None)
     assert keeper.sent == ["k"]
 
 
@@ -360,9 +370,9 @@ async def test_what_was_refused_may_be_sent_again(journal: bool) -> None:
     creates = creates_of(keeper)
     await pending(creates)
     with pytest.raises(APIError, match="prompt"):
-        await creates.submit(DOG, "k", None)  # joined: it hears the refusal
+        await submitted(creates, DOG, "k", None)  # joined: it hears the refusal
     keeper.error = None
-    assert await creates.submit(DOG, "k", None) == ("k", ("id-k",))
+    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k", "k"]
 
 
@@ -377,9 +387,9 @@ async def test_the_key_of_another_request_is_refused(journal: bool, ended: bool)
     await pending(creates)
     await asyncio.sleep(10 if ended else 0)
     with pytest.raises(JournalError, match="another request"):
-        await creates.submit(CAT, "k", None)
+        await submitted(creates, CAT, "k", None)
     equal = ImageToVideo.from_dict(DOG.to_dict())
-    assert await creates.submit(equal, "k", None) == ("k", ("id-k",))
+    assert await submitted(creates, equal, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
 
@@ -398,5 +408,5 @@ async def test_a_timeout_of_zero_begins_it_all_the_same(journal: bool) -> None:
     keeper = Keeper(journal=journal)
     creates = creates_of(keeper)
     await pending(creates, 0)
-    assert await creates.submit(DOG, "k", None) == ("k", ("id-k",))
+    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]

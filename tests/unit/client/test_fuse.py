@@ -2,6 +2,7 @@
 
 import pytest
 
+from keevx_async.client.fuse import Fuse
 from keevx_async.errors import (
     APIError,
     AuthenticationError,
@@ -17,7 +18,6 @@ from keevx_async.errors import (
     UploadError,
 )
 from keevx_async.http.verdict import api_error
-from keevx_async.submission.fuse import Fuse
 
 BLURRED = APIError(400, 100006, "image URL inaccessible")
 LONG = APIError(400, 100005, "prompt too long")
