@@ -85,7 +85,7 @@ class Slot:
         Args:
             reason: becomes ``FanOut.stopped_by``.
         """
-        self._fan._stop_feed(reason)
+        self._fan.stop_feed(reason)
 
 
 Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None]]
@@ -172,7 +172,7 @@ class FanOut(Generic[R_co]):
     def to_records(self) -> list[dict[str, Any]]:
         """Return ``outcomes`` as flat dicts, for a table: ``pandas.DataFrame(fan.to_records())``.
 
-        Each has the fields of its request, and of its outcome: ``index``, ``key``, ``state``,
+        Each has the fields of its request, then of the outcome: ``index``, ``key``, ``state``,
         ``task_ids``, ``paths`` and ``urls`` (joined by spaces) and ``error`` (a text, or None).
         """
         return [outcome.to_record() for outcome in self.outcomes]
@@ -306,7 +306,8 @@ class FanOut(Generic[R_co]):
         self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
         self._changed = asyncio.Event()
 
-    def _stop_feed(self, reason: Exception) -> None:
+    def stop_feed(self, reason: Exception) -> None:
+        """Pull and begin nothing more; as of ``Slot.stop``, which a job calls."""
         # Cancelled are the workers that pull, upload, or wait for a permit or a retry. The caller's
         # own job ends by itself.
         if self.stopping or self.stopped_by is not None:

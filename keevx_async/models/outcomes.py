@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 from attrs import asdict, define, frozen
 
@@ -155,7 +155,8 @@ class Outcome(Generic[R_co]):
     def to_record(self) -> dict[str, Any]:
         """Return it as a flat dict: one row of a table, such as a ``pandas.DataFrame``.
 
-        The fields of its request come after its own. What is a list is one text, joined by spaces.
+        The fields of its request come first, then its own. What is a list is one text, joined by
+        spaces.
         """
         urls = [url for task in self.tasks for url in task.results.values()]
         own = {
@@ -169,7 +170,9 @@ class Outcome(Generic[R_co]):
         }
         fields = _fields_of(self.request)
         return own | {
-            name: " ".join(map(str, value)) if isinstance(value, list) else value
+            name: " ".join(map(str, cast("list[object]", value)))
+            if isinstance(value, list)
+            else value
             for name, value in fields.items()
             if name not in own
         }
