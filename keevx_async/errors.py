@@ -14,6 +14,7 @@ KeevxError
 ├── SubmissionUncertain                a create was sent and its answer was lost
 │   └── SubmissionPending              its answer is still awaited, longer than the call may take
 ├── NotStarted                         a fan-out stopped before the item was begun
+│   └── BudgetExceeded                 a create does not fit in the Budget; nothing was sent
 ├── TaskFailed                         a task ended without a result
 ├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
 ├── UploadError                        a file cannot be uploaded
@@ -327,6 +328,40 @@ class NotStarted(KeevxError):
     def message(self) -> str:
         """What stopped the fan-out."""
         return f"not started, because the run was stopped: {self.reason}"
+
+
+class BudgetExceeded(NotStarted):
+    """A create does not fit in what is left of the budget. Nothing was sent.
+
+    Attributes:
+        budget: the Budget.
+        spent: what is made, or may be, in the units that the budget limits: ``videos``,
+            ``seconds``, ``cost``.
+        needed: what the create would add, in the same units.
+    """
+
+    __match_args__ = ("budget", "spent", "needed")
+    hint = "Raise the budget, or leave it out; with a journal nothing is made twice"
+
+    def __init__(
+        self, budget: Any, spent: Mapping[str, float], needed: Mapping[str, float]
+    ) -> None:
+        KeevxError.__init__(self, budget, dict(spent), dict(needed))
+        self.budget = budget
+        self.spent: dict[str, float] = dict(spent)
+        self.needed: dict[str, float] = dict(needed)
+
+        short = [
+            f"{self.spent[unit]:,.10g} of {most:,.10g} {unit} are spent, this needs {need:,.10g}"
+            for unit, need in self.needed.items()
+            if (most := float(getattr(budget, unit))) < self.spent[unit] + need
+        ]
+        self.reason = f"the budget is reached: {'; '.join(short)}"
+
+    @property
+    def message(self) -> str:
+        """Which units are short: what is spent of how much, and what the create needs."""
+        return f"{self.reason}; nothing was sent"
 
 
 class TaskFailed(KeevxError):

@@ -11,6 +11,7 @@ from typing import Any, cast
 from attrs import define, field
 
 from ..errors import (
+    BudgetExceeded,
     DownloadError,
     JournalError,
     KeevxError,
@@ -238,6 +239,11 @@ class Jobs:
                 outcome.task_ids = await self._submitter.submit(plan, slot)
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
+                raise
+            except BudgetExceeded as error:
+                # A smaller request may still fit, and the journal may have one that comes later.
+                if self._submitter.is_exhausted:
+                    slot.stop(error)
                 raise
             except KeevxError as error:
                 if fuse.blown_by(error):

@@ -27,6 +27,7 @@ from ..settings import (
     DEFAULT_CONNECTIONS,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
+    Budget,
     NotGiven,
     PollPolicy,
     RetryPolicy,
@@ -62,8 +63,8 @@ class Keevx:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
-        journal: the file, or the Journal, that records what is submitted, so that the same program
-            run again submits nothing twice.
+        journal: the file, or Journal, that records what is submitted: nothing is submitted twice.
+        budget: the most that may be made; with a journal, by all runs that use it.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
@@ -86,6 +87,7 @@ class Keevx:
         *,
         base_url: str | None = None,
         journal: str | Path | JournalProtocol | None = None,
+        budget: Budget | None = None,
         callbacks: CallbackReceiver | None = None,
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
@@ -113,6 +115,7 @@ class Keevx:
             rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
             max_connections=options.check_whole("max_connections", max_connections),
             journal=record,
+            ledger=options.ledger(budget, record),
             callbacks=callbacks,
             emit=guarded(options.hook("on_event", on_event)),
             kinds=KindResolver(record),
@@ -124,9 +127,7 @@ class Keevx:
         return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; make one where it is used"
-        )
+        raise TypeError("a Keevx holds the API key and cannot be pickled; make one for each use")
 
     def __del__(self) -> None:
         if getattr(self, "_runtime", None) is not None and not self._closed:
@@ -222,10 +223,10 @@ class Keevx:
             timeout: seconds for this call. The create goes on, and ``close`` waits for it.
 
         Raises:
+            BudgetExceeded: it does not fit in the budget; nothing was sent.
             SubmissionPending: the timeout has passed. The same key joins the create.
             SubmissionUncertain: it was sent and its answer was lost. It is not sent again.
-            APIError: Keevx refused it.
-            ConnectionFailed: Keevx could not be reached; nothing was sent.
+            APIError, ConnectionFailed: Keevx refused it, or could not be reached.
         """
         jobs, limit = self._components().jobs, options.call_timeout(timeout)
         plan, ids = await jobs.submit(check_request(request), options.key(key), limit)
@@ -428,13 +429,12 @@ class Keevx:
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
         options.check_iterable(requests)
-        concurrency = options.check_whole("concurrency", concurrency)
-        grace = self._config.retry.grace
-
-        def begin() -> Job:
-            return work_of(self._components().jobs)  # opens the journal
-
-        fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
+        fan: FanOut[R] = FanOut(  # the journal is opened when it starts
+            requests,
+            lambda: work_of(self._components().jobs),
+            concurrency=options.check_whole("concurrency", concurrency),
+            grace=self._config.retry.grace,
+        )
         self._fans.add(fan)
         return fan
 

@@ -24,7 +24,8 @@ from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
 from ..models.validators import is_int, is_url, key_of, shown
-from ..settings import BASE_URL, EDITIONS, VERSION, NotGiven
+from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven
+from ..submission.ledger import Ledger
 from ..transfer.paths import Destination, OutputNames
 
 if TYPE_CHECKING:
@@ -214,6 +215,15 @@ def policy(name: str, value: P | None, kind: type[P]) -> P:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{name} must be a {kind.__name__} (got {shown(value)})")
     return value
+
+
+def ledger(budget: Budget | None, journal: JournalProtocol) -> Ledger:
+    """Return the ledger of a budget; None has no limit.
+
+    Raises:
+        ConfigurationError: it is not a Budget.
+    """
+    return Ledger(None if budget is None else policy("budget", budget, Budget), journal)
 
 
 def hook(name: str, value: F) -> F:

@@ -21,6 +21,7 @@ from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
+from ..submission.ledger import Ledger
 from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import MAX_OWNED, Submitter
@@ -53,6 +54,7 @@ class ClientConfig:
         rate: paces creates; what it measured holds on another loop too.
         max_connections: creates in flight, at most.
         journal: the durable record.
+        ledger: keeps the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         kinds: resolves the kind of a task.
@@ -69,6 +71,7 @@ class ClientConfig:
     rate: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
+    ledger: Ledger
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinds: KindResolver
@@ -128,6 +131,7 @@ class Components:
             journal=config.journal,
             reconciler=self.reconciler,
             availability=config.availability,
+            ledger=config.ledger,
             host=host,
             owners=config.owners,
             register=self.poller.register,
@@ -149,6 +153,7 @@ class Components:
             fuse=config.retry.fuse,
         )
         self._durations, self._availability = config.durations, config.availability
+        self._ledger = config.ledger
 
     async def _poll(self, task_id: str) -> Task:
         """Query a task, unless the reconciler just did because of a callback."""
@@ -209,6 +214,7 @@ class Components:
         """
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
+            last_first.push_async_callback(self._ledger.save)
             last_first.push_async_callback(self.poller.close)
             last_first.push_async_callback(self.downloads.close)
             last_first.push_async_callback(self.uploads.close)

@@ -109,6 +109,7 @@ class WorkerClient(Keevx):
             settings.api_key,
             base_url=settings.base_url,
             journal=journal,
+            budget=settings.budget,
             retry=settings.retry,
             polling=settings.polling,
             timeout=settings.timeout,

@@ -16,6 +16,7 @@ from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
+    BudgetExceeded,
     ConnectionFailed,
     InvalidRequest,
     RateLimitError,
@@ -28,8 +29,9 @@ from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async.docket")
 
-TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
-"""Errors after which it is certain that nothing was paid, and which may pass."""
+TRANSIENT = (BudgetExceeded, ConnectionFailed, RateLimitError, ServerError)
+"""Errors after which it is certain that nothing was paid, and which may pass: a budget, too, may be
+raised, and a create under way may make nothing."""
 RETRY_DELAY = timedelta(seconds=10)
 """Until a create is tried again that failed for longer than the retry policy retries."""
 DELAY_AFTER_ERROR = timedelta(seconds=30)

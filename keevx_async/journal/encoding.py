@@ -14,6 +14,7 @@ import attrs
 
 from ..errors import JournalError
 from ..models.tasks import Task
+from ..models.usage import UsageGroup
 from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 from .writer import Row
 
@@ -80,6 +81,19 @@ def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
     if state == State.SENDING and not held:
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
     return Entry(key, kind, State(state), body, at, reason, split_ids(ids))
+
+
+def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
+    """Return a group of results and how many of them some creates made, or may have made.
+
+    Args:
+        row: the kind; the model, resolution, duration and count of the requests as a JSON array;
+            how many ids each create has; how many creates there are.
+    """
+    kind, settings, ids, creates = row
+    model, resolution, duration, count = json.loads(settings or "[null, null, null, null]")
+    group = UsageGroup(kind or "", model or "", resolution or "", duration or 0)
+    return group, creates * max(count or 1, ids)
 
 
 def end_row(task: Task, at: float | None = None) -> Row:

@@ -36,13 +36,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
 from attrs import define, field
 
 from ..errors import (
     APIError,
     AuthenticationError,
+    BudgetExceeded,
     ConfigurationError,
     ConnectionFailed,
     InsufficientFunds,
@@ -56,7 +57,7 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
-from ..journal.protocol import Entry, JournalProtocol, State
+from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
 from ..models.encoding import canonical_body, encode_request
 from ..models.kinds import Kind
@@ -64,6 +65,7 @@ from ..models.request import Request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
 from .availability import Availability
+from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
 from .shield import Guard, run_shielded
 from .throttle import Permit, Throttle
@@ -89,12 +91,14 @@ class Planned(NamedTuple):
         key: names the create, in this run and in any later one.
         body: the request's canonical JSON; local files are in it by their digests.
         entry: what the journal knows of an earlier create of this key, if there was one.
+        reservation: its share of the budget, once it has one; None without a budget.
     """
 
     request: Request
     key: str
     body: bytes
     entry: Entry | None
+    reservation: Reservation | None = None
 
 
 @define(eq=False)
@@ -109,6 +113,7 @@ class Submitter:
         journal: keeps the intent and what came of it.
         reconciler: gives each create a callback URL of its own; None without a receiver.
         availability: what this edition offers.
+        ledger: keeps the budget.
         host: who answers; named in errors.
         owners: the key of the create that each id was given to. An id that comes again for another
             key shows that a server or a gateway answered twice on one connection.
@@ -124,6 +129,7 @@ class Submitter:
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _availability: Availability = field(alias="availability")
+    _ledger: Ledger = field(alias="ledger")
     _host: Host = field(alias="host")
     _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
@@ -166,6 +172,7 @@ class Submitter:
 
         Raises:
             InvalidRequest: it asks for what this edition does not offer.
+            BudgetExceeded: it does not fit in what is left of the budget.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
             ConfigurationError: the host at the base URL is not Keevx, or the client was closed.
@@ -179,6 +186,10 @@ class Submitter:
             if not task_ids:
                 if self._availability.limits:
                     self._availability.check(plan.request)
+                is_resent = plan.entry is not None and plan.entry.state is State.UNCERTAIN
+                if self._ledger.is_limited or is_resent:
+                    reservation = await self._ledger.reserve(plan.request, again=is_resent)
+                    plan = plan._replace(reservation=reservation)
                 reconciler = self._reconciler
                 async with (
                     NO_CALLBACK_URL
@@ -189,12 +200,14 @@ class Submitter:
                     call = HttpRequest("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
             made = True
-        except (APIError, ConfigurationError, ConnectionFailed) as error:
+        except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
                 self._emit(Refused(plan.key, error))
             raise
         finally:
             self._waited_for_funds.discard(plan.key)
+            if plan.reservation is not None:
+                plan.reservation.end()
             await self._journal.release(plan.key, made=made)
         # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
         # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
@@ -206,6 +219,11 @@ class Submitter:
                 self._remember_kind((task_id,), kind)
             self._register(task_id, plan.request, age)
         return task_ids
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the budget is, so that no request that is still to come can be made."""
+        return self._ledger.is_exhausted
 
     def stop(self) -> None:
         """Let no create that this submitter shields be sent from now on."""
@@ -252,9 +270,17 @@ class Submitter:
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
-            return await guard(self._send(call, plan, permit))
+            send = self._send if plan.reservation is None else self._send_reserved
+            return await guard(send(call, plan, permit))
         finally:
             self._throttle.release(permit)
+
+    async def _send_reserved(
+        self, call: HttpRequest, plan: Planned, permit: Permit
+    ) -> tuple[str, ...]:
+        # The step may outlive the call that is cancelled: until it ends, its share is not free.
+        with cast(Reservation, plan.reservation):
+            return await self._send(call, plan, permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""
@@ -264,6 +290,8 @@ class Submitter:
                 task_ids = await self._reconciler.announced(plan.key, plan.request)
             if not task_ids:
                 await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
+        except OverLimit as error:
+            raise self._ledger.exceeded(plan.request, error.usage) from None
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
@@ -284,6 +312,8 @@ class Submitter:
             raise
         if self._reconciler is not None:
             self._reconciler.claim_ids(plan.key, task_ids)
+        if plan.reservation is not None:
+            plan.reservation.keep(len(task_ids))
         try:
             await _write_through(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
@@ -368,6 +398,8 @@ class Submitter:
         # None leaves alone what an earlier run recorded: ids are only ever added to.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
+        if plan.reservation is not None:
+            plan.reservation.keep(len(task_ids))
         await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)

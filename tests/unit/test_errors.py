@@ -12,6 +12,7 @@ from keevx_async import errors
 from keevx_async.errors import (
     APIError,
     AuthenticationError,
+    BudgetExceeded,
     CallbackRejected,
     ConfigurationError,
     ConnectionFailed,
@@ -35,6 +36,7 @@ from keevx_async.errors import (
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.tasks import Task
+from keevx_async.settings import Budget
 
 REQUEST = ImageToVideo(
     model="KL",
@@ -74,6 +76,11 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
         "same key",
     ),
     NotStarted: (NotStarted("no funds"), (KeevxError,), "run it again"),
+    BudgetExceeded: (
+        BudgetExceeded(Budget(videos=10), {"videos": 9}, {"videos": 2}),
+        (NotStarted,),
+        "Raise the budget",
+    ),
     TaskFailed: (TaskFailed(FAILED, [FAILED, ENDED]), (KeevxError,), "submit"),
     WaitTimeout: (WaitTimeout(["i2v-1"], [ENDED]), (KeevxError, TimeoutError), "wait for the same"),
     UploadError: (UploadError("too large; make it smaller"), (KeevxError,), "make it smaller"),

@@ -12,6 +12,7 @@ import keevx_async
 pytestmark = pytest.mark.smoke
 
 NAMES = {
+    "Budget",
     "CallbackReceiver",
     "FanOut",
     "ImageGenerate",
@@ -30,6 +31,7 @@ NAMES = {
 ERRORS = {
     "APIError",
     "AuthenticationError",
+    "BudgetExceeded",
     "CallbackRejected",
     "ConfigurationError",
     "ConnectionFailed",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from ...models.tasks import Task
+from ...models.usage import UsageGroup, UsageLimit
 from ..encoding import join_ids, split_ids, storable
 from ..protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 
@@ -83,6 +84,25 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
     ids = split_ids(fields.get("ids"))
     return Entry(key, fields["kind"], state, fields["body"], float(fields["at"]), reason, ids)
+
+
+def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
+    """Return results by their group, from names and values in turn, as Lua returns a hash."""
+    usage: dict[UsageGroup, int] = {}
+    for n in range(0, len(pairs), 2):
+        kind, _, rest = pairs[n].decode().partition("|")
+        model, resolution, duration = rest.rsplit("|", 2)
+        usage[UsageGroup(kind, model, resolution, int(duration))] = int(pairs[n + 1])
+    return usage
+
+
+def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
+    """Return the arguments that name a limit to the script; none for no limit."""
+    if limit is None:
+        return ()
+    limits = (limit.videos, limit.seconds, limit.cost)
+    prices = (value for price in limit.prices.items() for value in price)
+    return (*("" if value is None else value for value in limits), *prices)
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
