@@ -10,11 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
+from keevx_async.settings import Budget
 
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Prompts, find_problems, problem_lines
+from ..input.selection import Survey
 from ..input.sources import open_source
+from ..limits import Prices, read_prices
 from ..options import InputFormat, Json, PromptFile
+from ..output.amounts import Amounts
 from ..output.console import OK, USAGE, print_error, printable
 from ..output.printer import Printer
 
@@ -22,7 +26,14 @@ _RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
+def check(
+    file: PromptFile,
+    /,
+    *,
+    format: InputFormat = None,
+    prices: Prices = None,
+    json: Json = False,
+) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
     Problems are printed to standard output, and the exit code is then 2.
@@ -32,7 +43,8 @@ def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False
     """
     printer = Printer(json)
     with open_source(file, format) as source:
-        _, problems = find_problems(source)
+        survey = Survey()
+        _, problems = find_problems(source, survey.add)
         if problems:
             # They are what was asked for, so they are results and go to standard output.
             if json:
@@ -43,7 +55,10 @@ def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False
             print_error(f"fix {source.name} and check again")
             return USAGE
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))
-        estimate.print(source.name, as_json=json)
+        for sentence in survey.duplicates():
+            print_error(f"{source.name}: {sentence}")
+        budget = None if prices is None else Budget(prices=read_prices(prices))
+        estimate.print(source.name, Amounts(budget), as_json=json)
     return OK
 
 

@@ -7,20 +7,26 @@ import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 
+from attrs import frozen
+
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
-from keevx_async.settings import DEFAULT_FUSE, RetryPolicy
+from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
+from keevx_async.submission.budget import Valuation
 from keevx_async.transfer.paths import OutputNames
 
-from ..input.estimate import estimate_prompts
-from ..input.prompts import Job, Prompts, find_problems, problem_lines
+from ..input.estimate import Estimate, estimate_prompts
+from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
+from ..input.selection import Selection, Survey
 from ..input.sources import Source, open_source
+from ..limits import MAX_UNASKED, LimitOptions, can_ask, confirm
 from ..options import PromptFile, RunOptions
-from ..output.console import ERRORS, OK, USAGE, print_error, print_error_event, printable
+from ..output.amounts import Amounts
+from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
 from ..output.results_file import Results
@@ -31,7 +37,13 @@ from .worker import fleet_arguments, producer_for
 FLEET_STOPPING = "stopping: the fleet continues with what was added"
 
 
-def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # noqa: B008 - frozen
+def run(
+    file: PromptFile,
+    /,
+    *,
+    limits: LimitOptions = LimitOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> int:
     """Submit a file of prompts, wait for the results, and download them.
 
     All lines are checked before the first is sent. With a journal, a second run resumes the first
@@ -59,9 +71,15 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "--journal, --callbacks, --on-uncertain and --fuse cannot be used with --docket: a "
             "fleet has its own journal; pass --on-uncertain and --fuse to its workers instead"
         )
+    if options.docket is not None and (limits.is_limited or limits.rate):
+        raise ConfigurationError(
+            "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket: "
+            "pass them to the fleet's workers instead"
+        )
+    budget, survey = limits.budget(), Survey()
     names = OutputNames(options.out)
     with open_source(file, options.format) as source:
-        total, problems = find_problems(source)
+        total, problems = find_problems(source, survey.add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
@@ -72,9 +90,51 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
                     print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
+        selection = limits.selection(total)
+        if selection.total < total:
+            survey = Survey.of(selection.apply(jobs(source)))
+        plan = Plan(source, selection, survey, budget)
+        plan.check()
+        for sentence in () if options.quiet else survey.duplicates():
+            print_error(f"{source.name}: {sentence}")
         if options.dry_run:
-            return asyncio.run(_print_estimate(source, options))
-        return asyncio.run(_run_reported(source, total, names, options))
+            return asyncio.run(_print_estimate(plan, options))
+        if not (limits.yes or asyncio.run(_is_confirmed(plan, options))):
+            print_error("nothing was sent")
+            return STOPPED
+        return asyncio.run(_run_reported(plan, names, limits, options))
+
+
+@frozen
+class Plan:
+    """What a run is to make.
+
+    Attributes:
+        source: the input, checked.
+        selection: which of its rows.
+        survey: what these amount to.
+        budget: limits and prices; None without either.
+    """
+
+    source: Source
+    selection: Selection
+    survey: Survey
+    budget: Budget | None
+
+    def check(self) -> None:
+        """Check that the budget can value every row.
+
+        Raises:
+            ConfigurationError: one has no price, or its length is not known.
+        """
+        if self.budget is not None:
+            valuation = Valuation(self.budget)
+            for group in self.survey.usage:
+                valuation.check(group)
+
+    def prompts(self) -> Prompts:
+        """Return the selected rows."""
+        return Prompts(self.selection.apply(jobs(self.source)))
 
 
 def _check_callback(job: Job) -> str | None:
@@ -83,13 +143,29 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _print_estimate(source: Source, options: RunOptions) -> int:
+async def _estimate(plan: Plan, options: RunOptions) -> Estimate:
     journal = None
     if options.journal is not None and options.journal.is_file():  # do not create one
         journal = _open_journal(options)
-    estimate = await estimate_prompts(Prompts(source), journal)
-    estimate.print(source.name, as_json=options.json)
+    return await estimate_prompts(plan.prompts(), journal)
+
+
+async def _print_estimate(plan: Plan, options: RunOptions) -> int:
+    estimate = await _estimate(plan, options)
+    estimate.print(plan.source.name, Amounts(plan.budget), as_json=options.json)
     return OK
+
+
+async def _is_confirmed(plan: Plan, options: RunOptions) -> bool:
+    """Ask before many videos, where a person can be asked: those that the journal has are none."""
+    if not can_ask() or plan.survey.usage.total() <= MAX_UNASKED:
+        return True
+    usage = (await _estimate(plan, options)).usage
+    most = plan.budget.videos if plan.budget is not None else None
+    if min(usage.total(), usage.total() if most is None else most) <= MAX_UNASKED:
+        return True
+    limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
+    return confirm(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}. Continue?")
 
 
 def _open_journal(options: RunOptions) -> Journal | None:
@@ -98,12 +174,14 @@ def _open_journal(options: RunOptions) -> Journal | None:
     return Journal(options.journal, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
 
 
-async def _run_reported(source: Source, total: int, names: OutputNames, options: RunOptions) -> int:
+async def _run_reported(
+    plan: Plan, names: OutputNames, limits: LimitOptions, options: RunOptions
+) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        prompts = Prompts(source)
-        async with _open_client(options, report) as keevx:
+        prompts = plan.prompts()
+        async with _open_client(plan.budget, limits.rate, options, report) as keevx:
             await check_credentials(keevx)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
@@ -131,7 +209,15 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
             print_stopping(times)
 
     with closing(Results(names.folder)) as results:
-        report = Report(total, source.name, results, as_json=options.json, quiet=options.quiet)
+        report = Report(
+            plan.selection.total,
+            plan.source.name,
+            results,
+            amounts=Amounts(plan.budget),
+            planned=plan.survey.usage,
+            as_json=options.json,
+            quiet=options.quiet,
+        )
         return await stoppable(work(), on_signal)
 
 
@@ -151,7 +237,9 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 
 @asynccontextmanager
-async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Keevx]:
+async def _open_client(
+    budget: Budget | None, rate: float | None, options: RunOptions, report: Report
+) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
         async with producer_for(options.docket, options.fleet, report) as keevx:
@@ -161,6 +249,8 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
             journal=_open_journal(options),
+            budget=budget,
+            rate=rate,
             callbacks=receiver,
             retry=RetryPolicy(fuse=options.fuse),
             on_event=report.on_event,

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from keevx_async.errors import ConfigurationError, JournalError
 from keevx_async.settings import DEFAULT_FUSE, RetryPolicy
 
+from ..limits import BudgetOptions
 from ..options import Fleet, OnExisting, RunFuse
 from ..output.console import INTERRUPTED, masked, print_error
 from ..output.report import Report
@@ -36,6 +37,7 @@ async def worker(
     *,
     docket: RedisUrl,
     fleet: Fleet = "keevx",
+    limits: BudgetOptions = BudgetOptions(),  # noqa: B008 - frozen
     rate: Annotated[
         float | None,
         Parameter(help="Fleet-wide creates per second; defaults to the rate other workers set."),
@@ -63,6 +65,7 @@ async def worker(
         concurrency=concurrency,
         on_uncertain=on_uncertain,
         retry=RetryPolicy(fuse=fuse),
+        budget=limits.budget(),
     )
 
     async def work() -> int:

@@ -112,7 +112,7 @@ class Prompts:
         ConfigurationError: while iterating, a line is bad: the file changed since it was checked.
     """
 
-    def __init__(self, file: Path | Source | Iterable[Job]) -> None:
+    def __init__(self, file: Path | Source | Iterable[Job | BadLine]) -> None:
         self._jobs = jobs(file) if isinstance(file, Path | Source) else file
         self._in_progress: dict[int, Job] = {}
 

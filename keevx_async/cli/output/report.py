@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from keevx_async.errors import TaskFailed
+from keevx_async.errors import BudgetExceeded, TaskFailed
 from keevx_async.events import Ended, Event, Submitted
 from keevx_async.models.outcomes import Outcome, error_dict
 from keevx_async.models.request import Request
+from keevx_async.models.usage import Usage, UsageGroup, usage_group
 
 from ..input.prompts import Job
+from .amounts import Amounts
 from .console import (
     ERRORS,
     FAILED,
@@ -49,6 +52,8 @@ class Report:
         total: the number of items.
         name: the input's name, for errors such as ``prompts.csv:7: …``.
         results: the file that gets each item's line; None for no file.
+        amounts: values what is made.
+        planned: what all items make.
         as_json: print JSON events to standard output, and the summary to standard error.
         quiet: print only errors and the summary.
 
@@ -63,6 +68,8 @@ class Report:
         name: str,
         results: Results | None = None,
         *,
+        amounts: Amounts | None = None,
+        planned: Usage | None = None,
         as_json: bool = False,
         quiet: bool = False,
     ) -> None:
@@ -71,6 +78,10 @@ class Report:
         self.failed_tasks: list[int] = []
         self._name = name
         self._results = results
+        self._amounts = amounts or Amounts()
+        self._planned: Counter[UsageGroup] = Counter(planned or {})
+        self._made: Counter[UsageGroup] = Counter()
+        self._over_budget: BudgetExceeded | None = None
         self._json = as_json
         self._quiet = quiet
         # What a terminal shows line by line:
@@ -108,12 +119,14 @@ class Report:
         the input: the summary has their number.
         """
         if outcome.not_started:
+            if isinstance(outcome.error, BudgetExceeded):
+                self._over_budget = outcome.error
             return
         status = status_of(outcome.error)
         self.counters.add(status, time.monotonic())
         if isinstance(outcome.error, TaskFailed):
             self.failed_tasks.append(len(outcome.task_ids))
-        item = record(outcome, job)
+        item = record(outcome, job) | self._spend(outcome)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
         if self._results is not None:
             try:
@@ -130,6 +143,19 @@ class Report:
                 ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
             elif self._errors_left == -1 and self._results is not None:
                 print_error(f"further errors are only written to {self._results.path}")
+
+    def _spend(self, outcome: Outcome[Request]) -> dict[str, float]:
+        """Count what an item has made, or may have; return its cost, where prices are given."""
+        made = 0
+        if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
+            made = max(outcome.request.count, len(outcome.task_ids))
+            self._made[usage_group(outcome.request)] += made
+        if self._amounts.are_shown:
+            self.counters.spent = f"made {self._amounts.to_text(self._made)}"
+            if left := self._planned - self._made:
+                self.counters.spent += f"; to come {self._amounts.to_text(left)}"
+        cost = self._amounts.cost({usage_group(outcome.request): made} if made else {})
+        return {} if cost is None else {"cost": float(cost)}
 
     def _list_results(self, outcome: Outcome[Request], status: Status) -> None:
         """Print a line for each file, and for each task of an unfinished item without one."""
@@ -186,6 +212,7 @@ class Report:
             out: the folder of the results, as the summary names it.
             stopped_by: why the run stopped by itself before all items had begun.
         """
+        stopped_by = stopped_by or self._over_budget
         # The file is closed first: whether it could be written decides what the summary names.
         if self._results is not None:
             try:
@@ -206,6 +233,8 @@ class Report:
         counts |= {status.value: ended[status] for status in Status}
         not_started = counts["not_started"] = total - ended.total()
         counts["submitted"] = self.counters.submitted
+        counts["made"] = self._amounts.to_json(self._made)
+        counts["to_come"] = self._amounts.to_json(self._planned - self._made)
         if stopped_by is not None:
             print_error(f"stopped with {not_started:,} of {total:,} not started: {stopped_by}")
             self._emit("stopped", **error_dict(stopped_by), not_started=not_started)
@@ -219,6 +248,8 @@ class Report:
             parts.append(f"{not_started} not started")
         files = "files and results.jsonl are" if self._results else "files are"
         summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
+        if self.counters.spent:
+            summary += f"; {self.counters.spent}"
         if self._json:
             ERRORS.print(summary)
         else:

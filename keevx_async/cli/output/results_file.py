@@ -187,6 +187,6 @@ def _key_of(line: bytes) -> str | None:
         item = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(item, dict) or item.keys() | {"kind"} != set(FIELDS):
+    if not isinstance(item, dict) or item.keys() - {"cost"} | {"kind"} != set(FIELDS):
         return None
     return str(cast(dict[str, object], item)["key"])
