@@ -242,7 +242,7 @@ class Jobs:
                 raise
             except BudgetExceeded as error:
                 # A smaller request may still fit, and the journal may have one that comes later.
-                if self._submitter.is_exhausted:
+                if self._submitter.ledger.is_exhausted:
                     slot.stop(error)
                 raise
             except KeevxError as error:

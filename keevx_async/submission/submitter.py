@@ -129,7 +129,7 @@ class Submitter:
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _availability: Availability = field(alias="availability")
-    _ledger: Ledger = field(alias="ledger")
+    ledger: Ledger
     _host: Host = field(alias="host")
     _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
@@ -187,8 +187,8 @@ class Submitter:
                 if self._availability.limits:
                     self._availability.check(plan.request)
                 is_resent = plan.entry is not None and plan.entry.state is State.UNCERTAIN
-                if self._ledger.is_limited or is_resent:
-                    reservation = await self._ledger.reserve(plan.request, again=is_resent)
+                if self.ledger.is_limited or is_resent:
+                    reservation = await self.ledger.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
                 reconciler = self._reconciler
                 async with (
@@ -219,11 +219,6 @@ class Submitter:
                 self._remember_kind((task_id,), kind)
             self._register(task_id, plan.request, age)
         return task_ids
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether the budget is, so that no request that is still to come can be made."""
-        return self._ledger.is_exhausted
 
     def stop(self) -> None:
         """Let no create that this submitter shields be sent from now on."""
@@ -291,7 +286,7 @@ class Submitter:
             if not task_ids:
                 await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
         except OverLimit as error:
-            raise self._ledger.exceeded(plan.request, error.usage) from None
+            raise self.ledger.exceeded(plan.request, error.usage) from None
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
