@@ -133,6 +133,6 @@ def can_ask() -> bool:
 def confirm(question: str) -> bool:
     """Ask a person; return whether they agreed."""
     try:
-        return ERRORS.input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        return ERRORS.input(f"{question} [y/N] ", markup=False).strip().lower() in ("y", "yes")
     except EOFError:
         return False
