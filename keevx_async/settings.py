@@ -164,7 +164,8 @@ class PollPolicy:
     polls_per_task: float = field(default=8.0, validator=_number(1))
 
 
-def _to_prices(prices: Any) -> Any:
+def _to_prices(prices: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    # A copy: a budget is frozen. What is no mapping is left for the validator to name.
     return dict(prices) if isinstance(prices, Mapping) else prices
 
 

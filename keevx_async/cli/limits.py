@@ -6,7 +6,7 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from attrs import frozen
 from cyclopts import Group, Parameter
@@ -106,7 +106,7 @@ class LimitOptions(BudgetOptions):
         return Selection.of(total, self.limit, self.sample)
 
 
-def read_prices(path: Path) -> dict[str, Any]:
+def read_prices(path: Path) -> dict[str, float]:
     """Read a file of prices: TOML by its suffix, else JSON.
 
     Raises:
@@ -117,12 +117,11 @@ def read_prices(path: Path) -> dict[str, Any]:
         prices = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
         if not isinstance(prices, dict) or not prices:
             raise ValueError('it must map names to prices, such as {"V/1080p": 0.12}')
-        Budget(prices=prices)
+        return cast("dict[str, float]", Budget(prices=cast(Any, prices)).prices)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # of JSON, of TOML, or of a price
         raise ConfigurationError(f"{path} is no file of prices: {error}") from error
-    return prices
 
 
 def can_ask() -> bool:

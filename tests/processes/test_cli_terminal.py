@@ -20,8 +20,8 @@ CTRL_C = b"\x03"
 @pytest.mark.asyncio
 async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -> None:
     file, out = written(tmp_path / "p.jsonl", takes(300)), tmp_path / "out"
-    run = ("run", file, "--yes", "--out", out, "--journal", tmp_path / "run.db")
-    run = (*run, "--concurrency", "4")
+    journal = ("--journal", tmp_path / "run.db")
+    run = ("run", file, "--yes", "--out", out, *journal, "--concurrency", "4")
     faults = Faults(latency=0.05)
     async with Emulator(
         seconds=0.6, spread=0.5, faults=faults, fail_prompts={"take 2"}

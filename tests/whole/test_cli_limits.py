@@ -54,7 +54,7 @@ async def test_each_limit(tmp_path: Path, limits: tuple[str, ...], made: int) ->
     file = written(tmp_path / "p.jsonl", takes(9))
     priced(tmp_path)
     async with Emulator(seconds=0.01) as emulator:
-        run = ("run", file, "--out", "o", "--journal", "run.db", *limits)
+        run: tuple[str | Path, ...] = ("run", file, "--out", "o", "--journal", "run.db", *limits)
         for _ in range(2):  # a sample takes the same rows again
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
             assert ran.code == (4 if limits[0].startswith("--max") else 0), ran.err
@@ -65,8 +65,8 @@ async def test_costs_are_told_before_and_after(tmp_path: Path) -> None:
     rows = [*takes(2), {"kind": "image_generate", "prompt": "a dog", "generate_count": 3}]
     file, prices = written(tmp_path / "p.jsonl", rows), priced(tmp_path)
     async with Emulator(seconds=0.01) as emulator:
-        for command, *more in (("check",), ("run", "--dry-run")):
-            told = await keevx(command, file, *more, "--prices", prices, cwd=tmp_path)
+        for command in (["check"], ["run", "--dry-run"]):
+            told = await keevx(*command, file, "--prices", prices, cwd=tmp_path)
             assert "3 requests, 2 videos, 3 images, 12 s, cost 1.35; nothing was sent" in told.out
         run = ("run", file, "--out", "o", "--journal", "run.db", "--prices", prices)
         ran = await keevx(*run, cwd=tmp_path, **at(emulator))
