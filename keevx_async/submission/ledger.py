@@ -187,11 +187,17 @@ class Ledger:
             waiter = asyncio.get_running_loop().create_future()
             account.waiters.append(waiter)
             await waiter
+        # Reserved in the same step in which it was found to fit: nothing is awaited in between.
+        reservation = Reservation(account, group, count, again=again)
         if again:
             account.resent[group] += count
             account.is_saved = False
-            await self.save()  # before the intent, which comes after it in the journal
-        return Reservation(account, group, count, again=again)
+            try:
+                await self.save()  # before the intent, which comes after it in the journal
+            except BaseException:
+                reservation.end()
+                raise
+        return reservation
 
     def exceeded(self, request: Request, usage: Usage) -> BudgetExceeded:
         """Return the error of a request that a journal which counts by itself has refused."""
