@@ -352,16 +352,16 @@ class BudgetExceeded(NotStarted):
         self.needed: dict[str, float] = dict(needed)
 
         short = [
-            f"{self.spent[unit]:,.10g} of {most:,.10g} {unit} are spent, this needs {need:,.10g}"
+            f"{unit}: {self.spent[unit]:,.10g} of {most:,.10g} spent, {need:,.10g} more needed"
             for unit, need in self.needed.items()
             if (most := float(getattr(budget, unit))) < self.spent[unit] + need
         ]
-        self.reason = f"the budget is reached: {'; '.join(short)}"
+        self.reason = f"the budget is reached ({'; '.join(short)})"
 
     @property
     def message(self) -> str:
         """Which units are short: what is spent of how much, and what the create needs."""
-        return f"{self.reason}; nothing was sent"
+        return self.reason
 
 
 class TaskFailed(KeevxError):

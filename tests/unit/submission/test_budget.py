@@ -155,7 +155,7 @@ async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> 
     with pytest.raises(BudgetExceeded) as caught:
         await reserve(ledger, video(3))
     assert caught.value.spent == {"videos": 3}
-    assert "3 of 5 videos are spent, this needs 3" in str(caught.value)
+    assert "videos: 3 of 5 spent, 3 more needed" in str(caught.value)
     assert caught.value.needed == {"videos": 3}
     assert not ledger.is_exhausted
     await reserve(ledger, video(2))
