@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 
 from attrs import frozen
 
-from .errors import ConfigurationError, KeevxError
+from .errors import ConfigurationError, KeevxError, Violation
 from .models.tasks import Task
 
 log = logging.getLogger("keevx_async.client")
@@ -46,6 +46,19 @@ class Uncertain(Event):
 
     key: str
     reason: str
+
+
+@frozen
+class Warned(Event):
+    """A create is about to be sent that is valid and probably a mistake; see Request.warnings.
+
+    Attributes:
+        key: the key of the create.
+        warnings: each as ``Request.warnings`` returns it.
+    """
+
+    key: str
+    warnings: tuple[Violation, ...]
 
 
 @frozen

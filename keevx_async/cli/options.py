@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Parameter, Token
 
+from keevx_async.transfer.fitting import Fit
+
 from .input.sources import Format
 
 
@@ -61,6 +63,13 @@ Output = Annotated[
     PathOption,
     Parameter(help="Folder for the results (created if missing), or a template for their names."),
 ]
+FitOption = Annotated[
+    Fit,
+    Parameter(
+        help="Make local images fit (upright, right format, 20 MB), and frames to aspect_ratio."
+    ),
+]
+Strict = Annotated[bool, FLAG, Parameter(help="Treat warnings as errors.")]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
 OnExisting = Literal["report", "resubmit"]
 
@@ -79,6 +88,8 @@ class RunOptions:
         PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
     ] = None
     format: InputFormat = None
+    fit: FitOption = "none"
+    strict: Strict = False
     dry_run: Annotated[
         bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
     ] = False

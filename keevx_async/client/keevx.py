@@ -33,6 +33,7 @@ from ..settings import (
 )
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
+from ..transfer.fitting import Fit, check_fit
 from ..transfer.paths import Destination, OutputNames
 from . import options
 from .fanout import FanOut, Job
@@ -68,6 +69,8 @@ class Keevx:
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
         rate: creates per second, at most; by default as many as Keevx accepts.
+        fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
+            upright, as JPEG or PNG, in 20 MB, and frames in the request's ratio; see docs/media.md.
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
@@ -91,6 +94,7 @@ class Keevx:
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         rate: float | None = None,
+        fit: Fit = "none",
         timeout: float | aiohttp.ClientTimeout = DEFAULT_TIMEOUT,
         max_connections: int = DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
@@ -119,15 +123,14 @@ class Keevx:
             kinds=KindResolver(record),
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),
+            fit=check_fit(fit),
         )
 
     def __repr__(self) -> str:
         return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; make one where it is used"
-        )
+        raise TypeError("a Keevx holds a key and cannot be pickled; make one where it is used")
 
     def __del__(self) -> None:
         if getattr(self, "_runtime", None) is not None and not self._closed:
@@ -426,13 +429,12 @@ class Keevx:
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
         options.check_iterable(requests)
-        concurrency = options.check_whole("concurrency", concurrency)
-        grace = self._config.retry.grace
-
-        def begin() -> Job:
-            return work_of(self._components().jobs)  # opens the journal
-
-        fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
+        fan: FanOut[R] = FanOut(
+            requests,
+            lambda: work_of(self._components().jobs),  # opens the journal
+            concurrency=options.check_whole("concurrency", concurrency),
+            grace=self._config.retry.grace,
+        )
         self._fans.add(fan)
         return fan
 

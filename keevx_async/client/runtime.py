@@ -25,11 +25,13 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
+from ..transfer.fitting import Fit
 from ..transfer.uploads import UploadCache, Uploads
 from .jobs import Jobs
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
@@ -55,6 +57,7 @@ class ClientConfig:
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         kinds: resolves the kind of a task.
+        fit: how local images are made to fit.
         availability: what the edition offers.
         durations: how long tasks take, as far as it is learned.
         uploaded: files that were uploaded within the hour.
@@ -71,6 +74,7 @@ class ClientConfig:
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinds: KindResolver
+    fit: Fit
     availability: Availability
     durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
@@ -122,7 +126,7 @@ class Components:
                 config.emit,
                 config.shared_limit,
             ),
-            upload=self.uploads.files,
+            sources=Sources(self.uploads, config.journal, config.emit, config.fit),
             journal=config.journal,
             reconciler=self.reconciler,
             availability=config.availability,

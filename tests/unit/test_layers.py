@@ -124,6 +124,11 @@ DOORS: dict[str, set[str]] = {
         "result_paths",
         "is_url",
         "sniff",
+        "CONVERTIBLE",
+        "FITS",
+        "Fit",
+        "check_fit",
+        "inspect",
         "target_path",
     },
     "client": {
@@ -161,6 +166,8 @@ FENCE: dict[str, tuple[str, ...]] = {
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
     "throttled": ("docket/",),
+    "PIL": ("models/pictures.py", "transfer/fitting.py"),
+    "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
     "tqdm": ("notebook.py",),
@@ -171,7 +178,9 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
+    "transfer/fitting.py",
     "__init__.py",
+    "models/pictures.py",
     "http/certificates.py",
     "http/socks.py",
     "cli/__init__.py",

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
+from keevx_async.transfer.fitting import check_fit
 
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Prompts, find_problems, problem_lines
 from ..input.sources import open_source
-from ..options import InputFormat, Json, PromptFile
+from ..input.warnings import find_warnings, warning_lines
+from ..options import FitOption, InputFormat, Json, PromptFile, Strict
 from ..output.console import OK, USAGE, print_error, printable
 from ..output.printer import Printer
 
@@ -22,24 +24,36 @@ _RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
+def check(
+    file: PromptFile,
+    /,
+    *,
+    format: InputFormat = None,
+    fit: FitOption = "none",
+    strict: Strict = False,
+    json: Json = False,
+) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    Problems are printed to standard output, and the exit code is then 2.
+    Problems are printed to standard output, and the exit code is then 2. So are warnings, of what
+    is allowed and probably a mistake; the exit code stays 0, unless ``--strict`` is given.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.
     """
     printer = Printer(json)
-    with open_source(file, format) as source:
+    with open_source(file, format, check_fit(fit)) as source:
         _, problems = find_problems(source)
-        if problems:
-            # They are what was asked for, so they are results and go to standard output.
-            if json:
-                for problem in problems:
-                    printer.print(attrs.asdict(problem))
-            else:
-                printer.print({}, *problem_lines(problems))
+        warnings = find_warnings(source)
+        # They are what was asked for, so they are results and go to standard output.
+        if problems and not json:
+            printer.print({}, *problem_lines(problems))
+        elif problems:
+            for problem in problems:
+                printer.print(attrs.asdict(problem))
+        for warning, line in zip(warnings, warning_lines(warnings), strict=True):
+            printer.print({"event": "warning", **attrs.asdict(warning)}, line)
+        if problems or (warnings and strict):
             print_error(f"fix {source.name} and check again")
             return USAGE
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))

@@ -13,11 +13,13 @@ from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
+from keevx_async.transfer.fitting import check_fit
 from keevx_async.transfer.paths import OutputNames
 
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
 from ..input.sources import Source, open_source
+from ..input.warnings import passes_warnings
 from ..options import PromptFile, RunOptions
 from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.next_steps import next_steps
@@ -56,7 +58,7 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "its own journal; pass --on-uncertain to its workers instead"
         )
     names = OutputNames(options.out)
-    with open_source(file, options.format) as source:
+    with open_source(file, options.format, check_fit(options.fit)) as source:
         total, problems = find_problems(source)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
@@ -64,6 +66,8 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             for line in problem_lines(problems):
                 ERRORS.print(printable(line))
             print_error(f"nothing was sent; fix {source.name} and run again")
+            return USAGE
+        if not passes_warnings(source, strict=options.strict):
             return USAGE
         if options.dry_run:
             return asyncio.run(_print_estimate(source, options))
@@ -153,7 +157,10 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
-            journal=_open_journal(options), callbacks=receiver, on_event=report.on_event
+            journal=_open_journal(options),
+            callbacks=receiver,
+            fit=options.fit,
+            on_event=report.on_event,
         ) as keevx,
     ):
         yield keevx

@@ -15,6 +15,7 @@ from keevx_async.journal.sqlite import Journal
 from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.transfer.images import inspect
 
 from .prompts import Prompts
 
@@ -39,7 +40,9 @@ async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimat
             key = prompts.take_job(request).key
             state = None
             if journal is not None:
-                claim = await journal.claim(request.kind.name, canonical_body(request), key)
+                digests = {path: inspect(path, limit=None).digest for path in request.local_files()}
+                body = canonical_body(request, digests)
+                claim = await journal.claim(request.kind.name, body, key)
                 # Claims without a key stay held: the next equal request must get another key.
                 if key is not None:
                     await journal.release(claim.key, made=False)
