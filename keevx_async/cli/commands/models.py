@@ -44,7 +44,8 @@ def check(
     printer = Printer(json)
     with open_source(file, format, check_fit(fit)) as source:
         _, problems = find_problems(source)
-        warnings = find_warnings(source)
+        unread = any(problem.line == 0 for problem in problems)
+        warnings = [] if unread else find_warnings(source)
         # They are what was asked for, so they are results and go to standard output.
         if problems and not json:
             printer.print({}, *problem_lines(problems))
