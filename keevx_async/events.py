@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
+from pathlib import Path
 
 from attrs import frozen
 
@@ -122,6 +123,21 @@ class Ended(Event):
     """
 
     task: Task
+
+
+@frozen
+class Mismatched(Event):
+    """A downloaded video is not what was asked for; ``verify="probe"`` found it. It is kept.
+
+    Attributes:
+        task_id: the task that made it.
+        path: the file.
+        mismatches: how it differs from the request, a sentence each.
+    """
+
+    task_id: str
+    path: Path
+    mismatches: tuple[str, ...]
 
 
 Emit = Callable[[Event], None]

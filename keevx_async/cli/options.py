@@ -70,6 +70,14 @@ FitOption = Annotated[
     ),
 ]
 Strict = Annotated[bool, FLAG, Parameter(help="Treat warnings as errors.")]
+VerifyOption = Annotated[
+    bool,
+    FLAG,
+    Parameter(
+        help="Compare the duration, pixels and sound of each video with its request; needs PyAV "
+        "or ffprobe."
+    ),
+]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
 OnExisting = Literal["report", "resubmit"]
 
@@ -90,6 +98,7 @@ class RunOptions:
     format: InputFormat = None
     fit: FitOption = "none"
     strict: Strict = False
+    verify: VerifyOption = False
     dry_run: Annotated[
         bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
     ] = False

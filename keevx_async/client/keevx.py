@@ -35,6 +35,7 @@ from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
 from ..transfer.fitting import Fit, check_fit
 from ..transfer.paths import Destination, OutputNames
+from ..transfer.probe import Verify, check_verify
 from . import options
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
@@ -71,6 +72,7 @@ class Keevx:
         rate: creates per second, at most; by default as many as Keevx accepts.
         fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
             upright, as JPEG or PNG, in 20 MB, and frames in the request's ratio; see docs/media.md.
+        verify: ``probe`` compares each downloaded video with its request (extra ``probe``).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
@@ -95,6 +97,7 @@ class Keevx:
         polling: PollPolicy | None = None,
         rate: float | None = None,
         fit: Fit = "none",
+        verify: Verify = "content",
         timeout: float | aiohttp.ClientTimeout = DEFAULT_TIMEOUT,
         max_connections: int = DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
@@ -124,6 +127,7 @@ class Keevx:
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),
             fit=check_fit(fit),
+            verify=check_verify(verify),
         )
 
     def __repr__(self) -> str:
@@ -225,8 +229,7 @@ class Keevx:
 
         Raises:
             SubmissionUncertain: it was sent and its answer was lost. It is not sent again.
-            APIError: Keevx refused it.
-            ConnectionFailed: Keevx could not be reached; nothing was sent.
+            APIError, ConnectionFailed: Keevx refused it, or could not be reached: nothing was made.
         """
         submitter = self._components().submitter
         plan = await submitter.plan(check_request(request), None if key is None else key_of(key))
@@ -261,10 +264,8 @@ class Keevx:
                 id's prefix, nor the journal names it.
 
         Raises:
-            InvalidRequest: its kind is unknown.
-            NotFoundError: there is no such task.
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            InvalidRequest, NotFoundError: its kind is unknown, or there is no such task.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
         components = self._components()
         (task_id,) = components.kinds.remember_as([task_id_of("task_id", task_id)], kind)
@@ -370,8 +371,7 @@ class Keevx:
         For that hour a VideoTranslate to another one is refused before it is paid for.
 
         Raises:
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
         components, availability = self._components(), self._config.availability
         if (languages := availability.values(LANGUAGES)) is None:

@@ -13,12 +13,14 @@ from typing import Any
 from attrs import define, field
 
 from ..errors import DownloadError
+from ..events import Emit, Mismatched
 from ..http.api import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
 from ..models.outcomes import Outcome
 from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path
+from ..transfer.probe import Verify, verify_file
 
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
@@ -34,11 +36,15 @@ class Results:
         downloads: fetches one URL into one file, whole or not at all.
         api: returns a task anew, with fresh URLs.
         journal: remembers what was downloaded, and where to.
+        verify: how a downloaded video is proven.
+        emit: receives Mismatched events.
     """
 
     _downloads: Downloads
     _api: ApiClient
     _journal: JournalProtocol
+    _verify: Verify = "content"
+    _emit: Emit | None = None
     _names_taken: set[str] = field(factory=set[str], init=False)
 
     async def download(
@@ -94,6 +100,16 @@ class Results:
                     files = result_paths(task, path)
                 async for path in self._fetch(task, files, existing, overwrite=overwrite):
                     outcome.paths += (path,)
+                if self._verify == "probe":
+                    await self._probe(task, next(iter(files.values())), outcome)
+
+    async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
+        """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
+        found = await asyncio.to_thread(verify_file, path, outcome.request)
+        if found:
+            outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in found)
+            if self._emit is not None:
+                self._emit(Mismatched(task.task_id, path, found))
 
     async def _fetch(
         self,

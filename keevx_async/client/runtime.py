@@ -26,6 +26,7 @@ from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.fitting import Fit
+from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
 from .jobs import Jobs
 from .kind_lookup import KindResolver
@@ -58,6 +59,7 @@ class ClientConfig:
         emit: receives events; None without ``on_event``.
         kinds: resolves the kind of a task.
         fit: how local images are made to fit.
+        verify: how downloaded videos are proven.
         availability: what the edition offers.
         durations: how long tasks take, as far as it is learned.
         uploaded: files that were uploaded within the hour.
@@ -75,6 +77,7 @@ class ClientConfig:
     emit: Emit | None
     kinds: KindResolver
     fit: Fit
+    verify: Verify
     availability: Availability
     durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
@@ -140,7 +143,7 @@ class Components:
         self.jobs = Jobs(
             submitter=self.submitter,
             poller=self.poller,
-            results=Results(self.downloads, self.api, config.journal),
+            results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),
             journal=config.journal,
             reconciler=self.reconciler,
             kinds=config.kinds,

@@ -128,6 +128,9 @@ DOORS: dict[str, set[str]] = {
         "FITS",
         "Fit",
         "check_fit",
+        "Verify",
+        "check_verify",
+        "verify_file",
         "inspect",
         "target_path",
     },
@@ -167,6 +170,7 @@ FENCE: dict[str, tuple[str, ...]] = {
     "docket": ("docket/",),
     "throttled": ("docket/",),
     "PIL": ("models/pictures.py", "transfer/fitting.py"),
+    "av": ("transfer/probe.py",),
     "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
@@ -178,6 +182,7 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
+    "transfer/probe.py",
     "transfer/fitting.py",
     "__init__.py",
     "models/pictures.py",

@@ -160,6 +160,7 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
             journal=_open_journal(options),
             callbacks=receiver,
             fit=options.fit,
+            verify="probe" if options.verify else "content",
             on_event=report.on_event,
         ) as keevx,
     ):

@@ -118,6 +118,8 @@ class Report:
                 self._stop_recording(self._results, error)
         if self._lists_results:
             self._list_results(outcome, status)
+        for mismatch in outcome.mismatches:
+            ERRORS.print(Text(printable(f"{self._name}:{job.line}: {mismatch}"), "yellow"))
         # An item that was cut short because the user stopped the run is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._errors_left -= 1

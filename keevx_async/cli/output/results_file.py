@@ -19,7 +19,7 @@ from ..input.prompts import Job
 from .counters import status_of
 
 NAME = "results.jsonl"
-FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "error")
+FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "mismatches", "error")
 
 
 def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
         list(outcome.task_ids),
         status_of(error).value,
         list(map(str, outcome.paths)),
+        list(outcome.mismatches),
         None if error is None else str(error),
     )
     return dict(zip(FIELDS, values, strict=True))
