@@ -16,9 +16,11 @@ from ..errors import DownloadError
 from ..events import Emit, Mismatched
 from ..http.api import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
+from ..models.object_path import ObjectPath
 from ..models.outcomes import Outcome
 from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
+from ..transfer.objects import object_size
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path
 from ..transfer.probe import Verify, verify_file
 
@@ -100,8 +102,10 @@ class Results:
                     files = result_paths(task, path)
                 async for path in self._fetch(task, files, existing, overwrite=overwrite):
                     outcome.paths += (path,)
-                if self._verify == "probe":
-                    await self._probe(task, next(iter(files.values())), outcome)
+                # An object is on no disk of ours, where a player could open it.
+                main = next(iter(files.values()))
+                if self._verify == "probe" and not isinstance(main, ObjectPath):
+                    await self._probe(task, main, outcome)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
         """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
@@ -171,6 +175,8 @@ def url_of(task: Task, field: str) -> str:
 
 
 def _has_size(path: Path, size: int | None) -> bool:
+    if isinstance(path, ObjectPath):
+        return size is not None and object_size(path) == size
     try:
         return path.stat().st_size == size
     except OSError:
@@ -178,4 +184,10 @@ def _has_size(path: Path, size: int | None) -> bool:
 
 
 def _existing(files: Mapping[str, Path]) -> list[Path]:
-    return [path for path in files.values() if os.path.exists(path)]  # never raises
+    return [path for path in files.values() if _exists(path)]
+
+
+def _exists(path: Path) -> bool:
+    if isinstance(path, ObjectPath):
+        return object_size(path) is not None
+    return os.path.exists(path)  # never raises

@@ -124,6 +124,7 @@ DOORS: dict[str, set[str]] = {
         "result_paths",
         "is_url",
         "sniff",
+        "object_size",
         "CONVERTIBLE",
         "FITS",
         "Fit",
@@ -171,6 +172,7 @@ FENCE: dict[str, tuple[str, ...]] = {
     "throttled": ("docket/",),
     "PIL": ("models/pictures.py", "transfer/fitting.py"),
     "av": ("transfer/probe.py",),
+    "obstore": ("transfer/objects.py",),
     "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
@@ -182,6 +184,7 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
+    "transfer/objects.py",
     "transfer/probe.py",
     "transfer/fitting.py",
     "__init__.py",

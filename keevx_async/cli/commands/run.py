@@ -6,11 +6,13 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
+from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.transfer.fitting import check_fit
@@ -127,7 +129,9 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
         else:
             print_stopping(times)
 
-    with closing(Results(names.folder)) as results:
+    # Of results in object storage, results.jsonl is kept in the working folder.
+    folder = Path() if isinstance(names.folder, ObjectPath) else names.folder
+    with closing(Results(folder)) as results:
         report = Report(total, source.name, results, as_json=options.json, quiet=options.quiet)
         return await stoppable(work(), on_signal)
 

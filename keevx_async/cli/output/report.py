@@ -206,7 +206,8 @@ class Report:
         parts += [f"{ended[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
         if ended[Status.UNFINISHED]:
             parts.append(f"{ended[Status.UNFINISHED]} unfinished")
-        files = "files and results.jsonl are" if self._results else "files are"
+        beside = self._results is not None and self._results.path.parent == out
+        files = "files and results.jsonl are" if beside else "files are"
         summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
         if self._json:
             ERRORS.print(summary)

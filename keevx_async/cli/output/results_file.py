@@ -183,11 +183,11 @@ def _cannot_write(path: Path, reason: str) -> ConfigurationError:
 
 
 def _key_of(line: bytes) -> str | None:
-    """Return the key of a line that we wrote, or None. Old versions wrote no ``kind``."""
+    """Return the key of a line that we wrote, or None. Old versions wrote fewer fields."""
     try:
         item = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(item, dict) or item.keys() | {"kind"} != set(FIELDS):
+    if not isinstance(item, dict) or item.keys() | {"kind", "mismatches"} != set(FIELDS):
         return None
     return str(cast(dict[str, object], item)["key"])
