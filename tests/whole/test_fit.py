@@ -13,6 +13,7 @@ from keevx_async.events import Warned
 from keevx_async.testing import Emulator
 from tests.support.cli import at, keevx, written
 from tests.support.client import a_request, keevx_of
+from tests.support.pictures import fifty
 
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("pillow_heif")
@@ -153,3 +154,28 @@ async def test_run_warns_and_makes_fit(tmp_path: Path) -> None:
             task.body["image_url"] for task in emulator.tasks.values() if task.prompt[1] == "."
         ]
         assert {sent(emulator, url).size for url in local} == {(1600, 900)}
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio
+async def test_fifty_images_of_every_kind_of_trouble(tmp_path: Path) -> None:
+    ways = {"model": "V", "aspect_ratio": "16:9", "aspect_resolution": "1080p", "duration": 6}
+    file = written(tmp_path / "p.jsonl", [ways | row for row in fifty(tmp_path)])
+    ran = await keevx("check", file, cwd=tmp_path)
+    assert ran.code == 2
+    named = [line.removeprefix("warning: ").split(":")[1:3] for line in ran.out.splitlines()]
+    assert [line for line, _ in named] == ["2", "3", "7", "8", "1", "4", "4", "5", "5", "5", "6"]
+    async with Emulator(seconds=0.02) as emulator:
+        out = ("--out", tmp_path / "out", "--fit", "crop")
+        ran = await keevx("run", file, *out, cwd=tmp_path, **at(emulator))
+        assert ran.code == 0, ran.err
+        frames = [
+            sent(emulator, task.body[name])
+            for task in emulator.tasks.values()
+            for name in ("image_url", "end_image_url")
+            if name in task.body
+        ]
+    assert len(frames) == 50
+    assert {round(frame.width / frame.height, 2) for frame in frames} == {1.78}
+    assert {frame.format for frame in frames} == {"JPEG", "PNG"}
+    assert all(upload.size <= 20 * 2**20 for upload in emulator.uploads.values())
