@@ -41,8 +41,9 @@ class Picture:
     @property
     def shown(self) -> tuple[int, int]:
         """Its width and height as a viewer shows it, turned by its orientation."""
-        size = self.width, self.height
-        return size[::-1] if self.orientation in SIDEWAYS else size
+        if self.orientation in SIDEWAYS:
+            return self.height, self.width
+        return self.width, self.height
 
     @property
     def ratio(self) -> float:
@@ -96,21 +97,22 @@ def read_header(file: BinaryIO) -> Picture | None:
         None if it is no image of a known format, or has no size.
     """
     head = file.read(32)
-    found: tuple[int, int] | tuple[int, int, int] | None = None
+    size: tuple[int, int] | None = None
+    orientation = UPRIGHT
     if len(head) < 30:  # no image is so short
         return None
     if head.startswith(_PNG):  # IHDR comes first
-        found = _big(head[16:20]), _big(head[20:24])
+        size = _big(head[16:20]), _big(head[20:24])
     elif head.startswith((b"GIF87a", b"GIF89a")):
-        found = _little(head[6:8]), _little(head[8:10])
+        size = _little(head[6:8]), _little(head[8:10])
     elif head.startswith(b"BM") and _little(head[14:18]) >= 40:  # a height below 0: from the top
         height = int.from_bytes(head[22:26], "little", signed=True)
-        found = _little(head[18:22]), abs(height)
+        size = _little(head[18:22]), abs(height)
     elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        found = _webp(head)
+        size = _webp(head)
     elif head.startswith(b"\xff\xd8\xff"):
-        found = _jpeg(file)
-    return Picture(*found) if found and min(found[:2]) > 0 else None
+        size, orientation = _jpeg(file)
+    return Picture(*size, orientation) if size and min(size) > 0 else None
 
 
 def _big(data: bytes) -> int:
@@ -135,17 +137,17 @@ def _webp(head: bytes) -> tuple[int, int] | None:
             return None
 
 
-def _jpeg(file: BinaryIO) -> tuple[int, int, int] | None:
+def _jpeg(file: BinaryIO) -> tuple[tuple[int, int] | None, int]:
     """Follow the segments of a JPEG to the one that has its size; its EXIF data comes before."""
     orientation, offset = UPRIGHT, 2
     while True:
         file.seek(offset)
         segment = file.read(10)
         if len(segment) < 9 or segment[0] != 0xFF:
-            return None
+            return None, orientation
         length = _big(segment[2:4])
         if segment[1] in _FRAMES:
-            return _big(segment[7:9]), _big(segment[5:7]), orientation
+            return (_big(segment[7:9]), _big(segment[5:7])), orientation
         if segment[1] == 0xE1 and segment[4:10] == _EXIF:
             orientation = _read_orientation(file.read(length - 8))
         offset += 2 + length if segment[1] != 0xFF else 1  # FF may be repeated as padding

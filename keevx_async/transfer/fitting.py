@@ -142,7 +142,8 @@ def _save(image: Image, path: Path, profile: bytes | None) -> Path:
         image.save(data, "PNG" if suffix == ".png" else "JPEG", icc_profile=profile, **options)
         if data.tell() <= MAX_UPLOAD:
             break
-        image = image.resize((round(image.width * SHRINK), round(image.height * SHRINK)))
+        size = round(image.width * SHRINK), round(image.height * SHRINK)
+        image = image.resize(size)  # pyright: ignore[reportUnknownMemberType] - numpy's, if it is there
     made = path.with_name(path.name + suffix)
     made.write_bytes(data.getbuffer())
     return made
@@ -150,7 +151,9 @@ def _save(image: Image, path: Path, profile: bytes | None) -> Path:
 
 def _register_heif(path: Path) -> None:
     try:
-        from pillow_heif import register_heif_opener
+        from pillow_heif import (
+            register_heif_opener,  # pyright: ignore[reportUnknownVariableType] - of **kwargs
+        )
     except ImportError:
         raise UploadError(
             f"{path} is a HEIC file, which needs pillow-heif",

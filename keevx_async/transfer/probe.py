@@ -35,7 +35,7 @@ class Played:
     """What a player finds in a video.
 
     Attributes:
-        width: in pixels, as shown.
+        width: in pixels, as stored.
         height: likewise.
         seconds: how long it plays.
         sound: whether it has a sound track.
@@ -78,6 +78,7 @@ def probe(path: Path) -> Played:
 
 def _by_av(path: Path) -> Played:
     import av
+    from av.error import FFmpegError
 
     try:
         with av.open(str(path)) as file:
@@ -86,7 +87,7 @@ def _by_av(path: Path) -> Played:
             picture = file.streams.video[0]
             seconds = (file.duration or 0) / 1_000_000  # av.time_base
             return Played(picture.width, picture.height, seconds, bool(file.streams.audio))
-    except (av.error.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise UnplayableError(error.strerror or str(error)) from error
 
 
