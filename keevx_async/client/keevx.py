@@ -352,7 +352,7 @@ class Keevx:
         Args:
             requests: any iterable or async iterable, pulled lazily.
             concurrency: creates under way, at most; waiting and downloading do not count.
-            download: a folder for the results, or a template of their paths, such as
+            download: a folder (or ``s3://``, ``gs://``, ``az://``), or a template of paths such as
                 ``videos/{index:05d}-{task_id}``, made of ``index`` (in the input), ``task_id``,
                 ``key`` and ``model``. A path without a suffix gets the result's; the second of
                 two equal paths gets ``-2``. Braces are written ``{{`` and ``}}``.
@@ -411,7 +411,7 @@ class Keevx:
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, or a folder, which is created if need be; for a task also a
+            destination: a file, a folder, or an address in object storage; for a task also a
                 template such as ``videos/{task_id}``.
             overwrite: whether to replace an existing file.
 

@@ -93,7 +93,8 @@ def ends_advice(
 
 def narration_advice(prompt: str, model: str, audio: bool) -> Iterator[Violation]:
     """Yield that the prompt has narration, and the video no sound (keevx-api.md, "Narration")."""
-    if not audio and _NARRATION.search(prompt):
+    # Every create is asked, so what nearly no prompt has is looked for first.
+    if not audio and "speak" in prompt.lower() and _NARRATION.search(prompt):
         rules = MODELS.get(model)
         silent = rules is not None and not rules.audio
         fix = f"model {model} makes none" if silent else "set generate_audio to true"

@@ -1,5 +1,6 @@
 """Results in a bucket: whole or not there, recorded, and found again. The server is moto's."""
 
+import gzip
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from keevx_async import ConfigurationError, DownloadError, Journal
 from keevx_async.models.object_path import ObjectPath
@@ -166,3 +169,39 @@ async def test_the_command_writes_to_a_bucket(bucket: Bucket, tmp_path: Path) ->
         assert ran.code == 2
         assert "use a local path" in ran.err
     assert len([name for name in bucket.objects() if name.startswith("cli/")]) == 1
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_an_answer_without_a_length_is_measured_first(bucket: Bucket, coding: str) -> None:
+    video = b"\0\0\0\x18ftypisom" + bytes(2_000_000)
+
+    async def chunked(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "video/mp4"})
+        if coding == "gzip":
+            response.headers["Content-Encoding"] = "gzip"
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(gzip.compress(video) if coding == "gzip" else video)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/a.mp4", chunked)
+    async with TestServer(app) as host, Emulator() as emulator, keevx_of(emulator) as client:
+        url, target = str(host.make_url("/a.mp4")), f"s3://{BUCKET}/chunked/{coding}.mp4"
+        await client.download(url, target)
+        assert bucket.content(f"chunked/{coding}.mp4") == video
+        with pytest.raises(DownloadError, match="exists; pass overwrite"):
+            await client.download(url, target)
+        await client.download(url, target, overwrite=True)
+
+
+async def test_a_page_is_no_result_and_no_object(bucket: Bucket) -> None:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text="<html>Sorry</html>", content_type="video/mp4")
+
+    app = web.Application()
+    app.router.add_get("/a.mp4", page)
+    async with TestServer(app) as host, Emulator() as emulator, keevx_of(emulator) as client:
+        with pytest.raises(DownloadError, match="first bytes"):
+            await client.download(str(host.make_url("/a.mp4")), f"s3://{BUCKET}/page.mp4")
+    assert "page.mp4" not in bucket.objects()
