@@ -15,7 +15,7 @@ from keevx_async.transfer.fitting import check_fit
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Prompts, find_problems, problem_lines
 from ..input.sources import open_source
-from ..input.warnings import find_warnings, warning_lines
+from ..input.warnings import Warnings
 from ..options import FitOption, InputFormat, Json, PromptFile, Strict
 from ..output.console import OK, USAGE, print_error, printable
 from ..output.printer import Printer
@@ -43,17 +43,17 @@ def check(
     """
     printer = Printer(json)
     with open_source(file, format, check_fit(fit)) as source:
-        _, problems = find_problems(source)
-        unread = any(problem.line == 0 for problem in problems)
-        warnings = [] if unread else find_warnings(source)
+        warnings = Warnings(source)
+        _, problems = find_problems(source, warnings.add)
         # They are what was asked for, so they are results and go to standard output.
         if problems and not json:
             printer.print({}, *problem_lines(problems))
         elif problems:
             for problem in problems:
                 printer.print(attrs.asdict(problem))
-        for warning, line in zip(warnings, warning_lines(warnings), strict=True):
-            printer.print({"event": "warning", **attrs.asdict(warning)}, line)
+        for warning in warnings:
+            fields = {"event": "warning", **attrs.asdict(warning)}
+            printer.print(fields, f"warning: {warning}")
         if problems or (warnings and strict):
             print_error(f"fix {source.name} and check again")
             return USAGE

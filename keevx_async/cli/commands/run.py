@@ -21,7 +21,7 @@ from keevx_async.transfer.paths import OutputNames
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
 from ..input.sources import Source, open_source
-from ..input.warnings import passes_warnings
+from ..input.warnings import Warnings
 from ..options import PromptFile, RunOptions
 from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.next_steps import next_steps
@@ -61,7 +61,8 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
         )
     names = OutputNames(options.out)
     with open_source(file, options.format, check_fit(options.fit)) as source:
-        total, problems = find_problems(source)
+        warnings = Warnings(source)
+        total, problems = find_problems(source, warnings.add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
@@ -69,7 +70,7 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
                 ERRORS.print(printable(line))
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
-        if not passes_warnings(source, strict=options.strict):
+        if warnings.stop(strict=options.strict):
             return USAGE
         if options.dry_run:
             return asyncio.run(_print_estimate(source, options))

@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from attrs import evolve
 
 from keevx_async.models.advice import FIXED_BY_FIT
 
 from ..output.console import ERRORS, print_error, printable
-from .formats import BadLine
-from .prompts import Problem, jobs
+from .prompts import Job, Problem
 from .sources import Source
 
 
-def find_warnings(source: Source) -> list[Problem]:
-    """Return what a file's sound lines warn of, grouped: one for each field and rule.
+class Warnings:
+    """Collects the warnings of a file while ``find_problems`` reads it, grouped.
 
-    Its message is that of the first line; the lines of the others are named. What ``--fit`` fixes
-    is left out.
-    """
-    first: dict[tuple[str, str], Problem] = {}
-    more: dict[tuple[str, str], list[int]] = {}
-    for job in jobs(source):
-        if isinstance(job, BadLine):  # has problems, which are printed as such
-            continue
-        for warning in job.request.warnings():
-            group = (warning.field, warning.rule)
-            if source.fit != "none" and warning.rule in FIXED_BY_FIT:
-                continue
-            if group not in first:
-                first[group] = Problem(source.name, job.line, str(warning))
-                more[group] = []
-            elif job.line not in (first[group].line, *more[group][-1:]):
-                more[group].append(job.line)
-    return [evolve(problem, more_lines=more[group]) for group, problem in first.items()]
-
-
-def warning_lines(warnings: list[Problem]) -> list[str]:
-    """Return the line to print for each warning; they are few, being grouped."""
-    return [f"warning: {warning}" for warning in warnings]
-
-
-def passes_warnings(source: Source, *, strict: bool) -> bool:
-    """Print the warnings of a file to standard error; return whether a run may begin.
+    A group is a field and a rule. It is shown with the message of its first line, and with the
+    numbers of the others. What ``--fit`` fixes is left out.
 
     Args:
-        source: without problems.
-        strict: whether a warning stops the run.
+        source: the file.
     """
-    warnings = find_warnings(source)
-    for line in warning_lines(warnings):
-        ERRORS.print(printable(line), style="yellow")
-    if warnings and strict:
-        print_error(f"nothing was sent, because of --strict; fix {source.name} and run again")
-    return not (warnings and strict)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._first: dict[tuple[str, str], Problem] = {}
+        self._more: dict[tuple[str, str], list[int]] = {}
+
+    def __iter__(self) -> Iterator[Problem]:
+        for group, problem in self._first.items():
+            yield evolve(problem, more_lines=self._more[group])
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def add(self, job: Job) -> None:
+        """Add the warnings of a line without problems; its local images are opened."""
+        for warning in job.request.warnings():
+            if self._source.fit != "none" and warning.rule in FIXED_BY_FIT:
+                continue
+            group = (warning.field, warning.rule)
+            if group not in self._first:
+                self._first[group] = Problem(self._source.name, job.line, str(warning))
+                self._more[group] = []
+            elif job.line not in (self._first[group].line, *self._more[group][-1:]):
+                self._more[group].append(job.line)
+
+    def stop(self, *, strict: bool) -> bool:
+        """Print them to standard error; return whether they stop a run, and say so.
+
+        Args:
+            strict: whether any warning does.
+        """
+        for warning in self:
+            ERRORS.print(printable(f"warning: {warning}"), style="yellow")
+        if stops := bool(self) and strict:
+            print_error(
+                f"nothing was sent, because of --strict; fix {self._source.name} and run again"
+            )
+        return stops
