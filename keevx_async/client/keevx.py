@@ -134,7 +134,7 @@ class Keevx:
         return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Keevx holds a key and cannot be pickled; make one where it is used")
+        raise TypeError("a Keevx holds the API key and cannot be pickled: make a new one there")
 
     def __del__(self) -> None:
         if getattr(self, "_runtime", None) is not None and not self._closed:
