@@ -13,7 +13,10 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Parameter, Token
 
+from keevx_async.errors import ConfigurationError
+from keevx_async.models.object_path import as_path, is_object
 from keevx_async.settings import DEFAULT_FUSE
+from keevx_async.transfer.fitting import Fit
 
 from .input.sources import Format
 
@@ -34,6 +37,15 @@ def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
         ) from None
 
 
+def _parse_destination(what: object, tokens: Sequence[Token]) -> Path:
+    """Convert an argument to a path, or to an address in object storage."""
+    text = tokens[0].value
+    try:
+        return as_path(text) if is_object(text) else _parse_path(what, tokens)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from None
+
+
 def check_seconds(_: object, value: float | None) -> None:
     """Check that an option is a length of time; cyclopts calls it with the converted value.
 
@@ -45,11 +57,14 @@ def check_seconds(_: object, value: float | None) -> None:
 
 
 PathOption = Annotated[Path, Parameter(converter=_parse_path)]
+Destination = Annotated[Path, Parameter(converter=_parse_destination)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object per line.")]
 Download = Annotated[
-    PathOption | None,
-    Parameter(help="Download the results to this folder; created if missing."),
+    Destination | None,
+    Parameter(
+        help="Download the results to this folder (created if missing), or s3://, gs://, az://."
+    ),
 ]
 PromptFile = Annotated[
     PathOption,
@@ -60,8 +75,26 @@ InputFormat = Annotated[
 ]
 Concurrency = Annotated[int, Parameter(help="Maximum number of creates in flight.")]
 Output = Annotated[
-    PathOption,
-    Parameter(help="Folder for the results (created if missing), or a template for their names."),
+    Destination,
+    Parameter(
+        help="Folder for the results (created if missing), or a template for their names; "
+        "s3://, gs:// and az:// too."
+    ),
+]
+FitOption = Annotated[
+    Fit,
+    Parameter(
+        help="Make local images fit (upright, right format, 20 MB), and frames to aspect_ratio."
+    ),
+]
+Strict = Annotated[bool, FLAG, Parameter(help="Treat warnings as errors.")]
+VerifyOption = Annotated[
+    bool,
+    FLAG,
+    Parameter(
+        help="Compare the duration, pixels and sound of each video with its request; needs PyAV "
+        "or ffprobe."
+    ),
 ]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
 RunFuse = Annotated[
@@ -88,6 +121,9 @@ class RunOptions:
         PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
     ] = None
     format: InputFormat = None
+    fit: FitOption = "none"
+    strict: Strict = False
+    verify: VerifyOption = False
     dry_run: Annotated[
         bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
     ] = False

@@ -34,7 +34,9 @@ from ..settings import (
 )
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import Availability
+from ..transfer.fitting import Fit, check_fit
 from ..transfer.paths import Destination
+from ..transfer.probe import Verify, check_verify
 from . import options
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
@@ -69,6 +71,9 @@ class Keevx:
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
         rate: creates per second, at most; by default as many as Keevx accepts.
+        fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
+            upright, as JPEG or PNG, in 20 MB, and frames in the request's ratio; see docs/media.md.
+        verify: ``probe`` compares each downloaded video with its request (extra ``probe``).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
@@ -92,6 +97,8 @@ class Keevx:
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         rate: float | None = None,
+        fit: Fit = "none",
+        verify: Verify = "content",
         timeout: float | aiohttp.ClientTimeout = DEFAULT_TIMEOUT,
         max_connections: int = DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
@@ -121,6 +128,8 @@ class Keevx:
             kinds=KindResolver(record),
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),
+            fit=check_fit(fit),
+            verify=check_verify(verify),
         )
 
     def __repr__(self) -> str:
@@ -261,10 +270,8 @@ class Keevx:
                 id's prefix, nor the journal names it.
 
         Raises:
-            InvalidRequest: its kind is unknown.
-            NotFoundError: there is no such task.
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            InvalidRequest, NotFoundError: its kind is unknown, or there is no such task.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
         components = self._components()
         (task_id,) = components.kinds.remember_as([task_id_of("task_id", task_id)], kind)
@@ -359,7 +366,7 @@ class Keevx:
         Args:
             requests: any iterable or async iterable, pulled lazily.
             concurrency: creates under way, at most; waiting and downloading do not count.
-            download: a folder for the results, or a template such as
+            download: a folder (or ``s3://``, ``gs://``, ``az://``), or a template of paths such as
                 ``videos/{index:05d}-{task_id}``, made of ``index`` (in the input), ``task_id``,
                 ``key`` and ``model``. A path without a suffix gets the result's; the second of
                 two equal paths gets ``-2``. Braces are written ``{{`` and ``}}``.
@@ -378,8 +385,7 @@ class Keevx:
         For that hour a VideoTranslate to another one is refused before it is paid for.
 
         Raises:
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
         return await self._components().target_languages()
 
@@ -413,7 +419,8 @@ class Keevx:
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, or a folder; for a task also a template: ``videos/{task_id}``.
+            destination: a file, a folder, or an address in object storage; for a task also a
+                template such as ``videos/{task_id}``.
             overwrite: whether to replace an existing file.
 
         Raises:

@@ -27,11 +27,14 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
+from ..transfer.fitting import Fit
+from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
 from .jobs import Jobs
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
@@ -58,6 +61,8 @@ class ClientConfig:
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         kinds: resolves the kind of a task.
+        fit: how local images are made to fit.
+        verify: how downloaded videos are proven.
         availability: what the edition offers.
         durations: how long tasks take, as far as it is learned.
         uploaded: files that were uploaded within the hour.
@@ -75,6 +80,8 @@ class ClientConfig:
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinds: KindResolver
+    fit: Fit
+    verify: Verify
     availability: Availability
     durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
@@ -127,7 +134,7 @@ class Components:
                 config.emit,
                 config.shared_limit,
             ),
-            upload=self.uploads.files,
+            sources=Sources(self.uploads, config.journal, config.emit, config.fit),
             journal=config.journal,
             reconciler=self.reconciler,
             availability=config.availability,
@@ -144,7 +151,7 @@ class Components:
             submitter=self.submitter,
             creates=self.creates,
             poller=self.poller,
-            results=Results(self.downloads, self.api, config.journal),
+            results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),
             journal=config.journal,
             reconciler=self.reconciler,
             kinds=config.kinds,

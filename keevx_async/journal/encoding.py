@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import quote, unquote
 import attrs
 
 from ..errors import JournalError
+from ..models.object_path import absolute, as_path
 from ..models.tasks import Task
 from ..models.usage import UsageGroup
 from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
@@ -109,13 +109,15 @@ def end_row(task: Task, at: float | None = None) -> Row:
 
 def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
     """Return the row of a task whose result was downloaded; its path is made absolute."""
-    return [*end_row(task, at)[:3], storable(os.path.abspath(path)), size, digest]
+    return [*end_row(task, at)[:3], storable(absolute(path)), size, digest]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:
     """Return the record of a task from the columns of TASK."""
     snapshot, at, path, size, digest = row
-    return TaskRecord(Task(**json.loads(snapshot)), at, Path(path) if path else None, size, digest)
+    return TaskRecord(
+        Task(**json.loads(snapshot)), at, as_path(path) if path else None, size, digest
+    )
 
 
 def check_key(key: str) -> None:

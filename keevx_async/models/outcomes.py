@@ -84,6 +84,7 @@ class Outcome(Generic[R_co]):
         tasks: its tasks that have ended, failed ones included.
         paths: its downloaded files.
         error: what stopped it, or None.
+        mismatches: how its files differ from the request, as ``verify="probe"`` found.
     """
 
     index: int
@@ -93,6 +94,7 @@ class Outcome(Generic[R_co]):
     tasks: tuple[Task, ...] = ()
     paths: tuple[Path, ...] = ()
     error: Exception | None = None
+    mismatches: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

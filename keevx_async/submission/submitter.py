@@ -32,10 +32,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
 from attrs import define, field
@@ -59,7 +58,7 @@ from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
-from ..models.encoding import canonical_body, encode_request
+from ..models.encoding import NO_FILES, canonical_body, encode_request
 from ..models.kinds import Kind
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
@@ -68,6 +67,7 @@ from .availability import Availability
 from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
 from .shield import Guard, run_shielded
+from .sources import Sources
 from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async.submission")
@@ -79,8 +79,6 @@ TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
 """Task ids of which a client remembers the create; the oldest are forgotten."""
-UploadFiles = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
-"""Takes local files and the formats they may have; returns the URL of each."""
 
 
 class Planned(NamedTuple):
@@ -109,7 +107,7 @@ class Submitter:
         transport: sends one request and returns one response.
         retrier: repeats what may be repeated.
         throttle: decides when the next create may go.
-        upload: brings local files to URLs.
+        sources: knows local files by their bytes, and brings them to URLs.
         journal: keeps the intent and what came of it.
         reconciler: gives each create a callback URL of its own; None without a receiver.
         availability: what this edition offers.
@@ -125,7 +123,7 @@ class Submitter:
     _transport: Transport = field(alias="transport")
     _retrier: Retrier = field(alias="retrier")
     _throttle: Throttle = field(alias="throttle")
-    _upload: UploadFiles = field(alias="upload")
+    _sources: Sources = field(alias="sources")
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _availability: Availability = field(alias="availability")
@@ -145,10 +143,12 @@ class Submitter:
         Raises:
             InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
+            UploadError: a local file cannot be read, or is nothing that Keevx takes.
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        body = canonical_body(request)
+        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
+        body = canonical_body(request, digests)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
 
@@ -256,10 +256,10 @@ class Submitter:
         return ()
 
     async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
-        request, files = plan.request, plan.request.local_files()
-        if files:
-            request = request.with_urls(await self._upload(files, request.kind.formats))
-        differs = files or callback_url or TASK_MARK in plan.body
+        request = plan.request
+        if self._emit is not None or request.local_files():
+            request = await self._sources.prepare(plan.key, request)
+        differs = request is not plan.request or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:

@@ -131,6 +131,15 @@ DOORS: dict[str, set[str]] = {
         "result_paths",
         "is_url",
         "sniff",
+        "object_size",
+        "CONVERTIBLE",
+        "FITS",
+        "Fit",
+        "check_fit",
+        "Verify",
+        "check_verify",
+        "verify_file",
+        "inspect",
         "target_path",
     },
     "client": {
@@ -169,6 +178,10 @@ FENCE: dict[str, tuple[str, ...]] = {
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
     "throttled": ("docket/",),
+    "PIL": ("models/pictures.py", "transfer/fitting.py"),
+    "av": ("transfer/probe.py",),
+    "obstore": ("transfer/objects.py",),
+    "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
     "tqdm": ("notebook.py",),
@@ -179,7 +192,11 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
+    "transfer/objects.py",
+    "transfer/probe.py",
+    "transfer/fitting.py",
     "__init__.py",
+    "models/pictures.py",
     "http/certificates.py",
     "http/socks.py",
     "cli/__init__.py",

@@ -11,13 +11,15 @@ from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
 from keevx_async.settings import Budget
+from keevx_async.transfer.fitting import check_fit
 
 from ..input.estimate import estimate_prompts
-from ..input.prompts import Prompts, find_problems, problem_lines
+from ..input.prompts import Job, Prompts, find_problems, problem_lines
 from ..input.selection import Survey
 from ..input.sources import open_source
+from ..input.warnings import Warnings
 from ..limits import Prices, read_prices
-from ..options import InputFormat, Json, PromptFile
+from ..options import FitOption, InputFormat, Json, PromptFile, Strict
 from ..output.amounts import Amounts
 from ..output.console import OK, USAGE, print_error, printable
 from ..output.printer import Printer
@@ -32,26 +34,37 @@ def check(
     *,
     format: InputFormat = None,
     prices: Prices = None,
+    fit: FitOption = "none",
+    strict: Strict = False,
     json: Json = False,
 ) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    Problems are printed to standard output, and the exit code is then 2.
+    Problems are printed to standard output, and the exit code is then 2. So are warnings, of what
+    is allowed and probably a mistake; the exit code stays 0, unless ``--strict`` is given.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.
     """
     printer = Printer(json)
-    with open_source(file, format) as source:
-        survey = Survey()
-        _, problems = find_problems(source, survey.add)
-        if problems:
-            # They are what was asked for, so they are results and go to standard output.
-            if json:
-                for problem in problems:
-                    printer.print(attrs.asdict(problem))
-            else:
-                printer.print({}, *problem_lines(problems))
+    with open_source(file, format, check_fit(fit)) as source:
+        warnings, survey = Warnings(source), Survey()
+
+        def add(job: Job) -> None:
+            warnings.add(job)
+            survey.add(job)
+
+        _, problems = find_problems(source, add)
+        # They are what was asked for, so they are results and go to standard output.
+        if problems and not json:
+            printer.print({}, *problem_lines(problems))
+        elif problems:
+            for problem in problems:
+                printer.print(attrs.asdict(problem))
+        for warning in warnings:
+            fields = {"event": "warning", **attrs.asdict(warning)}
+            printer.print(fields, f"warning: {warning}")
+        if problems or (warnings and strict):
             print_error(f"fix {source.name} and check again")
             return USAGE
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 from attrs import frozen
 
@@ -13,16 +14,19 @@ from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
+from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
 from keevx_async.submission.budget import Valuation
+from keevx_async.transfer.fitting import check_fit
 from keevx_async.transfer.paths import OutputNames
 
 from ..input.estimate import Estimate, estimate_prompts
 from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
 from ..input.selection import Selection, Survey
 from ..input.sources import Source, open_source
+from ..input.warnings import Warnings
 from ..limits import MAX_UNASKED, LimitOptions, can_ask, confirm
 from ..options import PromptFile, RunOptions
 from ..output.amounts import Amounts
@@ -78,8 +82,14 @@ def run(
         )
     budget, survey = limits.budget(), Survey()
     names = OutputNames(options.out)
-    with open_source(file, options.format) as source:
-        total, problems = find_problems(source, survey.add)
+    with open_source(file, options.format, check_fit(options.fit)) as source:
+        warnings = Warnings(source)
+
+        def add(job: Job) -> None:
+            warnings.add(job)
+            survey.add(job)
+
+        total, problems = find_problems(source, add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
@@ -89,6 +99,8 @@ def run(
                     hint = f"Fix {source.name} and run again"
                     print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
+            return USAGE
+        if warnings.stop(strict=options.strict):
             return USAGE
         selection = limits.selection(total)
         if selection.total < total:
@@ -208,7 +220,9 @@ async def _run_reported(
         else:
             print_stopping(times)
 
-    with closing(Results(names.folder)) as results:
+    # Of results in object storage, results.jsonl is kept in the working folder.
+    folder = Path() if isinstance(names.folder, ObjectPath) else names.folder
+    with closing(Results(folder)) as results:
         report = Report(
             plan.selection.total,
             plan.source.name,
@@ -253,6 +267,8 @@ async def _open_client(
             rate=rate,
             callbacks=receiver,
             retry=RetryPolicy(fuse=options.fuse),
+            fit=options.fit,
+            verify="probe" if options.verify else "content",
             on_event=report.on_event,
         ) as keevx,
     ):

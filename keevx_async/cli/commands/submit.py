@@ -17,14 +17,16 @@ from keevx_async import ImageToVideo
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.models.advice import FIXED_BY_FIT
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.transfer.fitting import Fit, check_fit
 
 from ..input.prompts import file_problem, with_paths
 from ..input.sources import working_folder
-from ..options import FLAG, Download, Json, PathOption
-from ..output.console import OK, UNCERTAIN, print_error
+from ..options import FLAG, Download, FitOption, Json, PathOption
+from ..output.console import ERRORS, OK, UNCERTAIN, print_error, printable
 from ..output.printer import Printer, save_task_ids
 from ..registry import HELP
 from ..signals import print_stopping, stoppable
@@ -57,13 +59,17 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         download: Download = None,
         key: Key = None,
         journal: Record = None,
+        fit: FitOption = "none",
         json: Json = False,
         **fields: Any,
     ) -> int:
-        request, printer = _parse_request(kind, fields), Printer(json)
+        request, printer = _parse_request(kind, fields, check_fit(fit)), Printer(json)
+        for warning in request.warnings():
+            if fit == "none" or warning.rule not in FIXED_BY_FIT:
+                ERRORS.print(printable(f"warning: {warning}"), style="yellow")
 
         async def work() -> int:
-            async with Keevx(journal=journal, retry=INTERACTIVE_RETRY) as keevx:
+            async with Keevx(journal=journal, fit=fit, retry=INTERACTIVE_RETRY) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
                 # A create that failed has raised. One without ids is uncertain, and the message is
                 # printed already; there is nothing to wait for.
@@ -84,7 +90,7 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
     return submit
 
 
-def _parse_request(kind: type[Request], fields: dict[str, Any]) -> Request:
+def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Request:
     """Return the request that options describe; a source that is not a URL is a local file.
 
     Raises:
@@ -98,7 +104,7 @@ def _parse_request(kind: type[Request], fields: dict[str, Any]) -> Request:
     problems = [
         problem
         for path in request.local_files()
-        if (problem := file_problem(path, kind.kind)) is not None
+        if (problem := file_problem(path, kind.kind, fit)) is not None
     ]
     if problems:
         raise ConfigurationError("; ".join(problems))

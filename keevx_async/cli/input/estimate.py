@@ -16,6 +16,7 @@ from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from keevx_async.models.usage import UsageGroup, usage_group
+from keevx_async.transfer.images import inspect
 
 from ..output.amounts import Amounts, plural, result_noun
 from .prompts import Prompts
@@ -41,7 +42,9 @@ async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimat
             key = prompts.take_job(request).key
             state = None
             if journal is not None:
-                claim = await journal.claim(request.kind.name, canonical_body(request), key)
+                digests = {path: inspect(path, limit=None).digest for path in request.local_files()}
+                body = canonical_body(request, digests)
+                claim = await journal.claim(request.kind.name, body, key)
                 # Claims without a key stay held: the next equal request must get another key.
                 if key is not None:
                     await journal.release(claim.key, made=False)

@@ -14,7 +14,9 @@ from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
+from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.images import sniff
+from keevx_async.transfer.media_types import CONVERTIBLE
 
 from .csv_types import KEY, KIND, kind_of_row, ratio_from_time
 from .formats import BadLine
@@ -90,7 +92,7 @@ def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
     source = file if isinstance(file, Source) else Source.from_path(file)
     keys: dict[str, int] = {}
     for line, row in source.rows():
-        job = row if isinstance(row, BadLine) else _parse_row(line, row, source.folder)
+        job = row if isinstance(row, BadLine) else _parse_row(line, row, source)
         if isinstance(job, Job) and job.key is not None:
             first = keys.setdefault(job.key, line)
             if first != line:
@@ -181,7 +183,7 @@ def find_problems(
     ]
 
 
-def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
+def _parse_row(line: int, row: dict[str, Any], source: Source) -> Job | BadLine:
     """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
     # A line reports the problems of the first step that finds any, because later steps depend on
     # earlier ones:
@@ -201,7 +203,7 @@ def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
         return BadLine(line, (hint,))
     try:
         kind = request_by_name(kind_of_row(kind_name))
-        request = kind.from_dict(with_paths(kind, row, folder))
+        request = kind.from_dict(with_paths(kind, row, source.folder))
     except InvalidRequest as error:
         messages: list[str] = []
         for violation in error.violations:
@@ -218,8 +220,8 @@ def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     missing = tuple(
         f"{name}: {problem}"
         for name in request.source_fields
-        for source in _as_tuple(getattr(request, name))
-        if isinstance(source, Path) and (problem := file_problem(source, request.kind))
+        for path in _as_tuple(getattr(request, name))
+        if isinstance(path, Path) and (problem := file_problem(path, request.kind, source.fit))
     )
     return BadLine(line, missing) if missing else Job(line, request, key)
 
@@ -238,14 +240,18 @@ def _as_tuple(value: object) -> tuple[object, ...]:
     return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
 
 
-def file_problem(path: Path, kind: Kind) -> str | None:
+def file_problem(path: Path, kind: Kind, fit: Fit = "none") -> str | None:
     """Return what keeps a local file from being uploaded for a kind of job; None if nothing does.
 
-    The file is opened, and its first bytes decide what it is. Nothing is sent.
+    The file is opened, and its first bytes decide what it is. Nothing is sent. Unless ``fit`` is
+    ``none``, an image may be too large, or of a format that is converted.
     """
     try:
         if path.is_file():
-            sniff(path, kind.formats)
+            if fit == "none" or "JPEG" not in kind.formats:
+                sniff(path, kind.formats)
+            else:
+                sniff(path, (*kind.formats, *CONVERTIBLE), limit=None)
             return None
     except UploadError as error:
         return str(error)

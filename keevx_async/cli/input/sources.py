@@ -17,6 +17,7 @@ from typing import Literal
 from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
+from keevx_async.transfer.fitting import Fit
 
 from .formats import Row, is_json, read_csv, read_json
 
@@ -46,22 +47,24 @@ class Source:
         folder: what its local paths are relative to; absolute, so that a request does not
             depend on how the file was named.
         format: ``jsonl`` or ``csv``; None to decide by the first character.
+        fit: how its images are made to fit, which decides what they may be.
     """
 
     path: Path
     name: str
     folder: Path
     format: Format | None = None
+    fit: Fit = "none"
 
     @classmethod
-    def from_path(cls, path: Path, format: Format | None = None) -> Source:
+    def from_path(cls, path: Path, format: Format | None = None, fit: Fit = "none") -> Source:
         """Return a file as a source; without a format, its suffix may decide it.
 
         The file is not opened. Its local paths are relative to the folder that it really is in,
         whatever links lead to it.
         """
         format = format or SUFFIXES.get(path.suffix.lower())
-        return cls(path, str(path), Path(os.path.realpath(path)).parent, format)
+        return cls(path, str(path), Path(os.path.realpath(path)).parent, format, fit)
 
     def rows(self) -> Iterator[Row]:
         """Yield each row with the number of the line it begins on; blank lines are skipped.
@@ -111,7 +114,7 @@ def is_read_once(path: Path) -> bool:
 
 
 @contextmanager
-def open_source(file: Path, format: Format | None) -> Generator[Source]:
+def open_source(file: Path, format: Format | None, fit: Fit = "none") -> Generator[Source]:
     """Open the input that the command line names, for the duration of the block.
 
     Prompts are read twice, because all are checked before the first is sent. An input that can be
@@ -121,13 +124,14 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
     Args:
         file: ``-`` for standard input.
         format: None to detect it.
+        fit: how its images are made to fit.
 
     Raises:
         ConfigurationError: it is a terminal, it cannot be copied, or the working folder is gone.
     """
     if not is_read_once(file):
         working_folder()
-        yield Source.from_path(file, format)
+        yield Source.from_path(file, format, fit)
         return
     name = "stdin" if str(file) == STDIN else str(file)
     try:
@@ -150,7 +154,7 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
         except OSError as error:
             raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
         format = format or SUFFIXES.get(file.suffix.lower())
-        yield Source(path, name, working_folder(), format)
+        yield Source(path, name, working_folder(), format, fit)
 
 
 def working_folder() -> Path:

@@ -135,6 +135,8 @@ class Report:
                 self._stop_recording(self._results, error)
         if self._lists_results:
             self._list_results(outcome, status)
+        for mismatch in outcome.mismatches:
+            ERRORS.print(Text(printable(f"{self._name}:{job.line}: {mismatch}"), "yellow"))
         # An item that was cut short because the user stopped the run is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._errors_left -= 1
@@ -246,7 +248,8 @@ class Report:
             parts.append(f"{ended[Status.UNFINISHED]} unfinished")
         if stopped_by is not None:
             parts.append(f"{not_started} not started")
-        files = "files and results.jsonl are" if self._results else "files are"
+        beside = self._results is not None and self._results.path.parent == out
+        files = "files and results.jsonl are" if beside else "files are"
         summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
         if self.counters.spent:
             summary += f"; {self.counters.spent}"

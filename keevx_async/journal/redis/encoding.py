@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from ...models.object_path import absolute, as_path
 from ...models.tasks import Task
 from ...models.usage import UsageGroup, UsageLimit
 from ..encoding import join_ids, split_ids, storable
@@ -130,7 +130,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
 
 def file_of(path: Path, size: int, digest: str) -> str:
     """Return the record of a downloaded file; its path is made absolute."""
-    return json.dumps([storable(os.path.abspath(path)), size, digest], separators=(",", ":"))
+    return json.dumps([storable(absolute(path)), size, digest], separators=(",", ":"))
 
 
 def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord | None:
@@ -146,5 +146,5 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
     at, fields = json.loads(end[1:])
     path, size, digest = json.loads(file) if file else (None, None, None)
     return TaskRecord(
-        Task(task_id=task_id, **fields), at, Path(path) if path else None, size, digest
+        Task(task_id=task_id, **fields), at, as_path(path) if path else None, size, digest
     )
