@@ -61,10 +61,10 @@ class PendingCreate:
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a paid step to its end."""
-        if ended := self.is_ending:
+        self.is_sending = not self.is_ending
+        if not self.is_sending:
             step.close()
             raise asyncio.CancelledError
-        self.is_sending = not ended
         try:
             return await step
         except BaseException:
