@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from attrs import frozen
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
-from .input.sources import Format
+from keevx_async.models.registry import REQUESTS
+
+from .input.formats import Format
 
 
 def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
@@ -42,6 +45,7 @@ def check_seconds(_: object, value: float | None) -> None:
         raise ValueError("Must be 0 or more seconds.")
 
 
+INPUT = Group("Input", sort_key=1)
 PathOption = Annotated[Path, Parameter(converter=_parse_path)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object per line.")]
@@ -50,11 +54,11 @@ Download = Annotated[
     Parameter(help="Download the results to this folder; created if missing."),
 ]
 PromptFile = Annotated[
-    PathOption,
-    Parameter(help="Prompts: JSON lines, a JSON array, or CSV with a header; - for stdin."),
-]
-InputFormat = Annotated[
-    Format | None, Parameter(help="Input format; detected from the file by default.")
+    PathOption | None,
+    Parameter(
+        help="Prompts: text with one a line, CSV with a header, JSON lines or a JSON array; a "
+        "folder of images; - for stdin."
+    ),
 ]
 Concurrency = Annotated[int, Parameter(help="Maximum number of creates in flight.")]
 Output = Annotated[
@@ -63,6 +67,36 @@ Output = Annotated[
 ]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
 OnExisting = Literal["report", "resubmit"]
+
+
+@Parameter(name="*", group=INPUT)
+@frozen(kw_only=True)
+class InputOptions:
+    """How the prompts are read, which ``keevx run`` and ``keevx check`` share."""
+
+    format: Annotated[
+        Format | None, Parameter(help="Input format; detected from the file by default.")
+    ] = None
+    kind: Annotated[
+        Literal[tuple(REQUESTS)] | None,  # type: ignore[valid-type]  # for completion
+        Parameter(
+            converter=lambda _, tokens: tokens[0].value,
+            help="Kind of the rows that name none; image_to_video by default.",
+        ),
+    ] = None
+    matrix: Annotated[
+        tuple[PathOption, ...],
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="More files, or folders of images: every row of each with every row of the "
+            "others.",
+        ),
+    ] = ()
+    repeat: Annotated[
+        int, Parameter(help="How often to make each request.", validator=Number(gte=1))
+    ] = 1
 
 
 @Parameter(name="*")
@@ -78,7 +112,6 @@ class RunOptions:
     journal: Annotated[
         PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
     ] = None
-    format: InputFormat = None
     dry_run: Annotated[
         bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
     ] = False

@@ -11,18 +11,26 @@ from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
 
+from ..fields import FieldOptions
 from ..input.estimate import estimate_prompts
+from ..input.inputs import open_prompts
 from ..input.prompts import Prompts, find_problems, problem_lines
-from ..input.sources import open_source
-from ..options import InputFormat, Json, PromptFile
-from ..output.console import OK, USAGE, print_error, printable
+from ..options import InputOptions, Json, PromptFile
+from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.printer import Printer
 
 _RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
+def check(
+    file: PromptFile = None,
+    /,
+    *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
+    json: Json = False,
+) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
     Problems are printed to standard output, and the exit code is then 2.
@@ -31,8 +39,8 @@ def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False
         ConfigurationError: standard input is a terminal, or cannot be copied.
     """
     printer = Printer(json)
-    with open_source(file, format) as source:
-        _, problems = find_problems(source)
+    with open_prompts(file, prompts, fields) as source:
+        total, problems = find_problems(source)
         if problems:
             # They are what was asked for, so they are results and go to standard output.
             if json:
@@ -42,6 +50,8 @@ def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False
                 printer.print({}, *problem_lines(problems))
             print_error(f"fix {source.name} and check again")
             return USAGE
+        if count := source.count(total):
+            ERRORS.print(printable(count))
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))
         estimate.print(source.name, as_json=json)
     return OK

@@ -15,10 +15,11 @@ from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.transfer.paths import OutputNames
 
+from ..fields import FieldOptions
 from ..input.estimate import estimate_prompts
+from ..input.inputs import Input, open_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
-from ..input.sources import Source, open_source
-from ..options import PromptFile, RunOptions
+from ..options import InputOptions, PromptFile, RunOptions
 from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
@@ -30,7 +31,14 @@ from .worker import fleet_arguments, producer_for
 FLEET_STOPPING = "stopping: the fleet continues with what was added"
 
 
-def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # noqa: B008 - frozen
+def run(
+    file: PromptFile = None,
+    /,
+    *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> int:
     """Submit a file of prompts, wait for the results, and download them.
 
     All lines are checked before the first is sent. With a journal, a second run resumes the first
@@ -56,7 +64,7 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "its own journal; pass --on-uncertain to its workers instead"
         )
     names = OutputNames(options.out)
-    with open_source(file, options.format) as source:
+    with open_prompts(file, prompts, fields) as source:
         total, problems = find_problems(source)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
@@ -65,6 +73,8 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
                 ERRORS.print(printable(line))
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
+        if (count := source.count(total)) and not options.quiet:
+            ERRORS.print(printable(count))
         if options.dry_run:
             return asyncio.run(_print_estimate(source, options))
         return asyncio.run(_run_reported(source, total, names, options))
@@ -76,7 +86,7 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _print_estimate(source: Source, options: RunOptions) -> int:
+async def _print_estimate(source: Input, options: RunOptions) -> int:
     journal = None
     if options.journal is not None and options.journal.is_file():  # do not create one
         journal = _open_journal(options)
@@ -91,7 +101,7 @@ def _open_journal(options: RunOptions) -> Journal | None:
     return Journal(options.journal, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
 
 
-async def _run_reported(source: Source, total: int, names: OutputNames, options: RunOptions) -> int:
+async def _run_reported(source: Input, total: int, names: OutputNames, options: RunOptions) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:

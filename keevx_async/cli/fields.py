@@ -1,0 +1,126 @@
+"""The fields of requests as options, derived from the classes of the requests."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, cast, get_type_hints
+
+import attrs
+from cyclopts import Group, Parameter, Token
+
+from keevx_async import ImageToVideo
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request
+from keevx_async.models.rules import IMAGE_VALUES, MODELS
+
+HELP_WORDS = {
+    "``pathlib.Path``": "local file",
+    "``MODELS``": "keevx models",
+    ", or an earlier task that made one": "",
+    "URLs, local paths or earlier tasks": "URLs or local files",
+}
+"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
+
+
+def _union(name: str) -> tuple[Any, ...]:
+    """Return every value that some model takes."""
+    rules = MODELS.values()
+    return tuple(dict.fromkeys(value for each in rules for value in getattr(each, name)))
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "model": tuple(MODELS),
+    "aspect_ratio": _union("aspect_ratios"),
+    "aspect_resolution": _union("resolutions"),
+    "duration": tuple(sorted(_union("durations"))),
+    **IMAGE_VALUES,
+}
+"""The values that a shell completes, by field. Which of them go together is checked later."""
+
+
+def _parse_choice(type_: object, tokens: Sequence[Token]) -> Any:
+    """Convert the value of an option that has choices; the request's rules judge it.
+
+    Their message says what the row's model takes, while the choices are those of all models.
+    """
+    text = tokens[0].value
+    return int(text) if type_ is int and text.isdecimal() and len(text) < 10 else text
+
+
+def field_option(kind: type[Request], name: str, **settings: Any) -> Any:
+    """Return the annotation of the option for a field, with the help from the docstring.
+
+    Args:
+        kind: whose field it is.
+        name: of the field.
+        settings: of ``cyclopts.Parameter``.
+    """
+    docstring = inspect.getdoc(kind) or ""
+    helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
+    help_text = helps.get(name, "")
+    # A literal stays as it is; a sentence begins with a capital.
+    if help_text and not help_text.startswith("`"):
+        help_text = help_text[0].upper() + help_text[1:]
+    for phrase, replacement in HELP_WORDS.items():
+        help_text = help_text.replace(phrase, replacement)
+    type_ = get_type_hints(kind)[name]
+    if name in CHOICES:
+        whole = all(isinstance(value, int) for value in CHOICES[name])
+
+        def convert(_: object, tokens: Sequence[Token]) -> Any:
+            return _parse_choice(int if whole else str, tokens)
+
+        settings |= {"converter": convert, "show_choices": False}
+        type_ = Literal[CHOICES[name]]
+    parameter = Parameter(
+        help=" ".join(help_text.replace("``", "").split()), consume_multiple=True, **settings
+    )
+    return Annotated[cast(Any, type_ | None if "group" in settings else type_), parameter]
+
+
+def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
+    """Yield an option for each field of a kind's request, as ``keevx submit`` takes it."""
+    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
+            annotation=field_option(
+                kind,
+                field.name,
+                negative=None if field.default is True else "",  # --no-NAME, where it is on
+                show_default=bool(field.default),
+            ),
+        )
+
+
+def _row_options() -> dict[str, Any]:
+    """Return an attribute for each field of every kind; those of several kinds come once."""
+    options: dict[str, Any] = {}
+    for number, kind in enumerate(REQUESTS.values()):
+        title = "Request" if kind is ImageToVideo else f"Request: {kind.kind.name}"
+        group = Group(f"{title} (for rows that leave it out)", sort_key=2 + number)
+        for field in attrs.fields(cast(Any, kind)):
+            if field.name not in options:
+                annotation = field_option(
+                    kind,
+                    field.name,
+                    group=group,
+                    negative=None if field.default is True else "",
+                    show_default=False,
+                )
+                options[field.name] = attrs.field(default=None, type=annotation)
+    return options
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True, these=_row_options())
+class FieldOptions:
+    """An option for each field of a request: what the rows of a file that leave it out get."""
+
+    def passed(self) -> dict[str, Any]:
+        """Return the values of the options that were passed, by field."""
+        values = attrs.asdict(cast(Any, self), recurse=False)
+        return {name: value for name, value in values.items() if value is not None}
