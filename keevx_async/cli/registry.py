@@ -25,9 +25,7 @@ HELP = {
     "tasks:upload": "Upload images, and print their URLs in the same order.",
     "models:models": "List what each model accepts; tab-separated when piped.",
     "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",
-    "emulator:emulator": (
-        "Serve an emulated Keevx on this machine until Ctrl-C. Needs no key and no network."
-    ),
+    "emulator:emulator": "Serve an emulated Keevx on this machine. Needs no key and no network.",
 }
 """The summary of each command by its path below ``commands``: module, then function or app."""
 

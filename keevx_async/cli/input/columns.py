@@ -70,48 +70,6 @@ class Columns:
         )
 
 
-def _folded(name: str) -> str:
-    """Return a name without what spellings differ in: ``Image URL`` equals ``image_url``.
-
-    Anything else is kept, quotation marks and a leading dash included: it may be a sign that the
-    file is not what it seems.
-    """
-    return _SEPARATORS.sub("", name).casefold()
-
-
-class Columns:
-    """The columns that a file may have.
-
-    Args:
-        extra: columns that are no fields, because a template uses them.
-    """
-
-    def __init__(self, extra: Collection[str] = ()) -> None:
-        self.fields = field_names()
-        self.extra = tuple(extra)
-        self._names = dict.fromkeys((*self.extra, *ALIASES, *self.fields))
-        self._by_spelling = {_folded(name): name for name in self._names}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def name(self, text: str) -> str:
-        """Return the column that a text means, or the text itself if it means none.
-
-        Case, blanks, dashes and underscores make no difference.
-        """
-        return text if text in self._names else self._by_spelling.get(_folded(text), text)
-
-    def unknown(self, name: str) -> str:
-        """Return the message about a column that means nothing, with the most similar one."""
-        similar = similar_name(name, self._names)
-        hint = f"did you mean {similar!r}?" if similar else self._known()
-        return f"unknown field {name[:50]!r}: {hint}"
-
-    def _known(self) -> str:
-        return f"known fields are {', '.join((*self.fields, *self.extra))}"
-
-
 def without_aliases(
     row: Mapping[str, Any], request: type[Request], model: object
 ) -> tuple[dict[str, Any], tuple[str, ...]]:

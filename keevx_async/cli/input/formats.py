@@ -30,7 +30,7 @@ _CSV_ERRORS = {
     "field limit": "a cell is far too long; a quotation mark may be missing",
 }
 _OBJECT = re.compile(r'\{(?:\s*"|\s*$)|\[(?:\s*\{|\s*$)')
-_CSV_COMMENT = re.compile(r"\s*#(?![,;\t])")
+_CSV_COMMENT = re.compile(r'\s*"?#(?!"?[,;\t])')
 _NOT_BLANK = re.compile(r"\S")
 
 
