@@ -12,6 +12,7 @@ from cyclopts import App
 
 HELP = {
     "run:run": "Submit a file of prompts, wait for the results, and download them.",
+    "init:init": "Write a file of prompts to begin with. It runs on the emulator as it is.",
     "journal:journal": "Show what a journal holds, and settle its uncertain creates.",
     "listen:listen": (
         "Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it."
