@@ -141,5 +141,5 @@ for _kind in REQUESTS.values():
     _name = _kind.kind.name
     # The first words of the request's docstring.
     _summary = (inspect.getdoc(_kind) or "").partition(",")[0].partition(".")[0] + "."
-    submit.command(_make_command(_kind), name=_name, help=_summary)
-    submit.command(_make_command(_kind), name=_name.replace("_", "-"), show=False)
+    # With a dash, as commands are written, and with an underscore, as the API does.
+    submit.command(_make_command(_kind), name=(_name.replace("_", "-"), _name), help=_summary)
