@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import fields_dict, frozen
+from attrs import evolve, fields_dict, frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
@@ -16,6 +16,7 @@ from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
 from keevx_async.transfer.images import sniff
 
+from ..output.wording import for_terminal
 from .csv_types import KEY, KIND, kind_of_row, ratio_from_time
 from .formats import BadLine
 from .inputs import Draft, Input
@@ -229,6 +230,7 @@ def _parse_draft(line: int, draft: Draft) -> Job | BadLine:
     except InvalidRequest as error:
         messages: list[str] = []
         for violation in error.violations:
+            violation = evolve(violation, message=for_terminal(violation.message))
             value, suffix = violation.value, ""
             # Spreadsheets read 16:9 as a time, and save 16:09:00.
             if violation.rule == "allowed" and violation.field.endswith("ratio"):
