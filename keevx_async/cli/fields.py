@@ -15,13 +15,22 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from keevx_async.models.rules import IMAGE_VALUES, MODELS
 
+from .options import REQUEST_SORT_KEY
+
 HELP_WORDS = {
     "``pathlib.Path``": "local file",
     "``MODELS``": "keevx models",
     ", or an earlier task that made one": "",
     "URLs, local paths or earlier tasks": "URLs or local files",
+    "as ``Keevx.target_languages()`` names it": "as Keevx names it, such as English",
+    "; False adapts the lips too": ", or the lips are adapted too",
 }
 """Phrases of a request's docstring, which is written for Python, and their command-line forms."""
+
+TEMPLATE_HELP = (
+    "It may name columns: 'A {animal} in the {place}'. A row's own prompt comes first, unless "
+    "{prompt} is among them."
+)
 
 
 def _union(name: str) -> tuple[Any, ...]:
@@ -49,12 +58,13 @@ def _parse_choice(type_: object, tokens: Sequence[Token]) -> Any:
     return int(text) if type_ is int and text.isdecimal() and len(text) < 10 else text
 
 
-def field_option(kind: type[Request], name: str, **settings: Any) -> Any:
+def field_option(kind: type[Request], name: str, more_help: str = "", **settings: Any) -> Any:
     """Return the annotation of the option for a field, with the help from the docstring.
 
     Args:
         kind: whose field it is.
         name: of the field.
+        more_help: sentences to add to the help.
         settings: of ``cyclopts.Parameter``.
     """
     docstring = inspect.getdoc(kind) or ""
@@ -75,7 +85,9 @@ def field_option(kind: type[Request], name: str, **settings: Any) -> Any:
         settings |= {"converter": convert, "show_choices": False}
         type_ = Literal[CHOICES[name]]
     parameter = Parameter(
-        help=" ".join(help_text.replace("``", "").split()), consume_multiple=True, **settings
+        help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
+        consume_multiple=True,
+        **settings,
     )
     return Annotated[cast(Any, type_ | None if "group" in settings else type_), parameter]
 
@@ -101,15 +113,17 @@ def _row_options() -> dict[str, Any]:
     options: dict[str, Any] = {}
     for number, kind in enumerate(REQUESTS.values()):
         title = "Request" if kind is ImageToVideo else f"Request: {kind.kind.name}"
-        group = Group(f"{title} (for rows that leave it out)", sort_key=2 + number)
+        group = Group(f"{title} (for rows that leave it out)", sort_key=REQUEST_SORT_KEY + number)
         for field in attrs.fields(cast(Any, kind)):
             if field.name not in options:
+                more = TEMPLATE_HELP if field.name == "prompt" else ""
                 annotation = field_option(
                     kind,
                     field.name,
                     group=group,
                     negative=None if field.default is True else "",
                     show_default=False,
+                    more_help=more,
                 )
                 options[field.name] = attrs.field(default=None, type=annotation)
     return options

@@ -46,6 +46,10 @@ def check_seconds(_: object, value: float | None) -> None:
 
 
 INPUT = Group("Input", sort_key=1)
+SPENDING = Group("Spending", sort_key=2)
+OUTPUT = Group("Output", sort_key=3)
+REQUEST_SORT_KEY = 4
+ADVANCED = Group("Advanced", sort_key=9)
 PathOption = Annotated[Path, Parameter(converter=_parse_path)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object per line.")]
@@ -99,7 +103,7 @@ class InputOptions:
     ] = 1
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=ADVANCED)
 @frozen(kw_only=True)
 class RunOptions:
     """The options of ``keevx run``, which cyclopts parses into one value.
@@ -108,23 +112,30 @@ class RunOptions:
     ``run`` refuses those that exclude each other.
     """
 
-    out: Output = Path("videos")
+    out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
     journal: Annotated[
-        PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
+        PathOption | None,
+        Parameter(group=SPENDING, help="Journal file; pass it again to resume the run."),
     ] = None
     dry_run: Annotated[
-        bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
+        bool,
+        FLAG,
+        Parameter(group=SPENDING, help="Check the input and print an estimate; send nothing."),
     ] = False
     retry_failed: Annotated[
         bool,
         FLAG,
         Parameter(
-            help="Submit items that failed in earlier runs again; all their tasks are paid again."
+            group=SPENDING,
+            help="Submit items that failed in earlier runs again; all their tasks are paid again.",
         ),
     ] = False
     on_uncertain: Annotated[
         OnExisting,
-        Parameter(help="What to do with creates of earlier runs that may have been paid."),
+        Parameter(
+            group=SPENDING,
+            help="What to do with creates of earlier runs that may have been paid.",
+        ),
     ] = "report"
     concurrency: Concurrency = 32
     callbacks: Annotated[
@@ -141,9 +152,13 @@ class RunOptions:
     ] = None
     fleet: Fleet = "keevx"
     json: Annotated[
-        bool, FLAG, Parameter(help="Print JSON events to stdout, everything else to stderr.")
+        bool,
+        FLAG,
+        Parameter(group=OUTPUT, help="Print JSON events to stdout, everything else to stderr."),
     ] = False
-    quiet: Annotated[bool, FLAG, Parameter(help="Print only errors and the summary.")] = False
+    quiet: Annotated[
+        bool, FLAG, Parameter(group=OUTPUT, help="Print only errors and the summary.")
+    ] = False
 
     @property
     def on_failed(self) -> OnExisting:

@@ -30,6 +30,31 @@ HELP = {
 }
 """The summary of each command by its path below ``commands``: module, then function or app."""
 
+EXAMPLES = {
+    "run:run": """\
+Examples:
+  keevx run prompts.csv --out videos/
+  keevx run prompts.txt --model V --aspect-ratio 16:9 \\
+    --aspect-resolution 1080p --duration 6 --image-url start.png
+  keevx run animals.csv --prompt "A {animal} running in the {place}"
+  keevx run prompts.csv --matrix images/ --repeat 2
+  keevx run prompts.csv --dry-run
+  keevx emulator -- keevx run prompts.csv --out rehearsal/
+""",
+    "init:init": """\
+Examples:
+  keevx init
+  keevx init --txt
+  keevx init my-prompts.jsonl
+""",
+    "emulator:emulator": """\
+Examples:
+  keevx emulator -- keevx run prompts.csv --out rehearsal/
+  keevx emulator --lose 0.1 --fail 0.1 -- keevx run prompts.csv --out rehearsal/
+""",
+}
+"""Examples for the help of commands. A test parses each."""
+
 
 def register(app: App) -> None:
     """Add every command to the app without importing it, and the option that installs completion.
@@ -37,7 +62,11 @@ def register(app: App) -> None:
     Called once for an app.
     """
     for path, summary in HELP.items():
-        app.command(f"{__package__}.commands.{path}", help=summary)
+        # Plain text, so that the lines of a shell stay as they are.
+        settings: dict[str, Any] = {}
+        if path in EXAMPLES:
+            settings = {"help_epilogue": EXAMPLES[path], "help_format": "plaintext"}
+        app.command(f"{__package__}.commands.{path}", help=summary, **settings)
     # Any: its keyword arguments are untyped.
     cast(Any, app).register_install_completion_command(
         help="Install completion for the current shell."
