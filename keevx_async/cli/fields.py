@@ -15,6 +15,7 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from keevx_async.models.rules import IMAGE_VALUES, MODELS
 
+from .input.csv_types import ALIASES
 from .options import REQUEST_SORT_KEY
 
 HELP_WORDS = {
@@ -49,13 +50,18 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 """The values that a shell completes, by field. Which of them go together is checked later."""
 
 
-def _parse_choice(type_: object, tokens: Sequence[Token]) -> Any:
-    """Convert the value of an option that has choices; the request's rules judge it.
+def _parse_number(_: object, tokens: Sequence[Token]) -> int | str:
+    """Convert an option that has numbers as choices; what is no number stays a text.
 
-    Their message says what the row's model takes, while the choices are those of all models.
+    The rules of the request judge it, since they know which choices the row's model takes.
     """
     text = tokens[0].value
-    return int(text) if type_ is int and text.isdecimal() and len(text) < 10 else text
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _parse_text(_: object, tokens: Sequence[Token]) -> str:
+    """Return the value of an option that has texts as choices; it is judged likewise."""
+    return tokens[0].value
 
 
 def field_option(kind: type[Request], name: str, more_help: str = "", **settings: Any) -> Any:
@@ -64,6 +70,7 @@ def field_option(kind: type[Request], name: str, more_help: str = "", **settings
     Args:
         kind: whose field it is.
         name: of the field.
+        is_optional: whether it is None where the option is not passed, whatever its type.
         more_help: sentences to add to the help.
         settings: of ``cyclopts.Parameter``.
     """
@@ -76,20 +83,29 @@ def field_option(kind: type[Request], name: str, more_help: str = "", **settings
     for phrase, replacement in HELP_WORDS.items():
         help_text = help_text.replace(phrase, replacement)
     type_ = get_type_hints(kind)[name]
-    if name in CHOICES:
-        whole = all(isinstance(value, int) for value in CHOICES[name])
-
-        def convert(_: object, tokens: Sequence[Token]) -> Any:
-            return _parse_choice(int if whole else str, tokens)
-
-        settings |= {"converter": convert, "show_choices": False}
-        type_ = Literal[CHOICES[name]]
+    if choices := CHOICES.get(name):
+        settings["converter"] = _parse_number if isinstance(choices[0], int) else _parse_text
+        settings["show_choices"] = False  # the help has them, with what they depend on
+        type_ = Literal[choices]
     parameter = Parameter(
         help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
         consume_multiple=True,
         **settings,
     )
-    return Annotated[cast(Any, type_ | None if "group" in settings else type_), parameter]
+    return Annotated[cast(Any, type_ | None if is_optional else type_), parameter]
+
+
+def _alias(kind: type[Request], name: str) -> str | None:
+    """Return the short name of a field's option, the same as that of its column."""
+    fields = attrs.fields_dict(cast(Any, kind))
+    return next(
+        (
+            f"--{alias}"
+            for alias, targets in ALIASES.items()
+            if name == next((field for field in targets if field in fields), None)
+        ),
+        None,
+    )
 
 
 def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
@@ -102,6 +118,7 @@ def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
             annotation=field_option(
                 kind,
                 field.name,
+                alias=_alias(kind, field.name),
                 negative=None if field.default is True else "",  # --no-NAME, where it is on
                 show_default=bool(field.default),
             ),
@@ -111,6 +128,7 @@ def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
 def _row_options() -> dict[str, Any]:
     """Return an attribute for each field of every kind; those of several kinds come once."""
     options: dict[str, Any] = {}
+    aliases: set[str | None] = {None}
     for number, kind in enumerate(REQUESTS.values()):
         title = "Request" if kind is ImageToVideo else f"Request: {kind.kind.name}"
         group = Group(f"{title} (for rows that leave it out)", sort_key=REQUEST_SORT_KEY + number)
@@ -120,12 +138,15 @@ def _row_options() -> dict[str, Any]:
                 annotation = field_option(
                     kind,
                     field.name,
+                    is_optional=True,
                     group=group,
+                    alias=None if (alias := _alias(kind, field.name)) in aliases else alias,
                     negative=None if field.default is True else "",
                     show_default=False,
                     more_help=more,
                 )
                 options[field.name] = attrs.field(default=None, type=annotation)
+                aliases.add(alias)
     return options
 
 

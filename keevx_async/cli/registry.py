@@ -34,8 +34,8 @@ EXAMPLES = {
     "run:run": """\
 Examples:
   keevx run prompts.csv --out videos/
-  keevx run prompts.txt --model V --aspect-ratio 16:9 \\
-    --aspect-resolution 1080p --duration 6 --image-url start.png
+  keevx run prompts.txt --model V --ratio 16:9 --resolution 1080p \\
+    --seconds 6 --image start.png
   keevx run animals.csv --prompt "A {animal} running in the {place}"
   keevx run prompts.csv --matrix images/ --repeat 2
   keevx run prompts.csv --dry-run

@@ -18,10 +18,10 @@ from ..output.console import OK, printable
 
 SETTINGS = {
     "model": "V",
-    "aspect-ratio": "16:9",
-    "aspect-resolution": "1080p",
-    "duration": "6",
-    "image-url": "https://example.com/start.jpg",
+    "ratio": "16:9",
+    "resolution": "1080p",
+    "seconds": "6",
+    "image": "https://example.com/start.jpg",
 }
 """The options that a list of prompts needs, for it says nothing else."""
 COMMANDS = (

@@ -57,17 +57,18 @@ class Columns:
         """
         return text if text in self._names else self._by_spelling.get(_folded(text), text)
 
-    def unknown(self, name: str) -> str:
-        """Return the message about a column that means nothing, with the most similar one."""
-        similar = similar_name(name, self._names)
-        if similar:
-            return f"unknown field {name[:50]!r}: did you mean {similar!r}?"
-        known = ", ".join((*self.fields, *self.extra))
+    def unknown(self, name: str, *, list_known: bool = True) -> str:
+        """Return the message about a column that means nothing, with the most similar one.
+
+        Args:
+            name: the column.
+            list_known: where none is similar, list those that are known.
+        """
         shown = name[:50]
-        return (
-            f"unknown field {shown!r}: known fields are {known}; remove the column, or use it in "
-            f"--prompt as {{{shown}}}"
-        )
+        if similar := similar_name(name, self._names):
+            return f"unknown field {shown!r}: did you mean {similar!r}?"
+        known = f"known fields are {', '.join((*self.fields, *self.extra))}; " if list_known else ""
+        return f"unknown field {shown!r}: {known}remove it, or use it in --prompt as {{{shown}}}"
 
 
 def without_aliases(

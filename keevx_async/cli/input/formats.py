@@ -307,11 +307,13 @@ def _check_header(header: Sequence[str], columns: Columns) -> Iterator[str]:
             "for a list of prompts, one a line, use --format txt"
         )
         return
+    is_first = True
     for name, count in names.items():
         if count > 1:
             yield f"{name}: must be one column (got {count})"
         if name not in columns:
-            yield columns.unknown(name)
+            yield columns.unknown(name, list_known=is_first)
+            is_first = False
 
 
 def _read_record(
