@@ -64,7 +64,14 @@ def _parse_text(_: object, tokens: Sequence[Token]) -> str:
     return tokens[0].value
 
 
-def field_option(kind: type[Request], name: str, more_help: str = "", **settings: Any) -> Any:
+def field_option(
+    kind: type[Request],
+    name: str,
+    *,
+    is_optional: bool = False,
+    more_help: str = "",
+    **settings: Any,
+) -> Any:
     """Return the annotation of the option for a field, with the help from the docstring.
 
     Args:
@@ -82,17 +89,17 @@ def field_option(kind: type[Request], name: str, more_help: str = "", **settings
         help_text = help_text[0].upper() + help_text[1:]
     for phrase, replacement in HELP_WORDS.items():
         help_text = help_text.replace(phrase, replacement)
-    type_ = get_type_hints(kind)[name]
+    type_: Any = get_type_hints(kind)[name]
     if choices := CHOICES.get(name):
         settings["converter"] = _parse_number if isinstance(choices[0], int) else _parse_text
         settings["show_choices"] = False  # the help has them, with what they depend on
-        type_ = Literal[choices]
+        type_ = cast(Any, Literal[choices])
     parameter = Parameter(
         help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
         consume_multiple=True,
         **settings,
     )
-    return Annotated[cast(Any, type_ | None if is_optional else type_), parameter]
+    return Annotated[type_ | None if is_optional else type_, parameter]
 
 
 def _alias(kind: type[Request], name: str) -> str | None:

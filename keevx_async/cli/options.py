@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import frozen
 from cyclopts import Group, Parameter, Token
@@ -33,6 +33,11 @@ def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
         raise ValueError(
             f"{path}: this user has no home folder; set HOME, or give the full path"
         ) from None
+
+
+def _parse_text(_: object, tokens: Sequence[Token]) -> str:
+    """Return the value of an option as it is: what it may be is checked with a better message."""
+    return tokens[0].value
 
 
 def check_seconds(_: object, value: float | None) -> None:
@@ -71,6 +76,10 @@ Output = Annotated[
 ]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
 OnExisting = Literal["report", "resubmit"]
+if TYPE_CHECKING:
+    KindName = str
+else:  # what a shell completes
+    KindName = Literal[tuple(REQUESTS)]
 
 
 @Parameter(name="*", group=INPUT)
@@ -82,9 +91,9 @@ class InputOptions:
         Format | None, Parameter(help="Input format; detected from the file by default.")
     ] = None
     kind: Annotated[
-        Literal[tuple(REQUESTS)] | None,  # type: ignore[valid-type]  # for completion
+        KindName | None,
         Parameter(
-            converter=lambda _, tokens: tokens[0].value,
+            converter=_parse_text,
             help="Kind of the rows that name none; image_to_video by default.",
         ),
     ] = None

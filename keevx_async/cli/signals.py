@@ -140,11 +140,15 @@ def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[No
         try:
             loop.add_signal_handler(number, pass_on, number)
         except NotImplementedError:  # on Windows, whose consoles signal every process
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _ignore)
     try:
         yield
     finally:
         _reset_handlers(loop, signal.default_int_handler)
+
+
+def _ignore(*_: object) -> None:
+    """Handle a signal by doing nothing."""
 
 
 def _is_in_foreground() -> bool:

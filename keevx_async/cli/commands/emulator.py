@@ -176,7 +176,7 @@ async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
         ConfigurationError: it cannot be started.
     """
     # keevx is this very program, also where its folder is not on the PATH.
-    own = [sys.executable, "-m", f"{__package__.partition('.')[0]}.cli"]
+    own = [sys.executable, "-m", __name__.rpartition(".commands.")[0]]
     words = [*own, *command[1:]] if command[0] == "keevx" else list(command)
     if shutil.which(words[0]) is None:
         raise ConfigurationError(f"{command[0]}: no such command")

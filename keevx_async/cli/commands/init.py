@@ -110,11 +110,10 @@ def _format_of(file: Path | None, flags: list[Format]) -> Format:
         ConfigurationError: they contradict each other.
     """
     suffix = "" if file is None else file.suffix.lower()
-    by_suffix = "txt" if suffix in TEXT_SUFFIXES else SUFFIXES.get(suffix)
-    formats = dict.fromkeys(flags or ([by_suffix] if by_suffix else ["csv"]))
-    format = next(iter(formats))
-    if len(formats) > 1:
+    by_suffix: Format | None = "txt" if suffix in TEXT_SUFFIXES else SUFFIXES.get(suffix)
+    if len(flags) > 1:
         raise ConfigurationError("pass one of --csv, --jsonl and --txt")
+    format = flags[0] if flags else by_suffix or "csv"
     if by_suffix not in (None, format) or suffix == ".tsv":
         raise ConfigurationError(f"{file} is not named like {format}; name it prompts.{format}")
     return format

@@ -94,12 +94,11 @@ def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
     keys: dict[str, int] = {}
     for line, draft in source.drafts():
         job = draft if isinstance(draft, BadLine) else _parse_draft(line, draft)
-        if isinstance(job, Job) and job.key is not None:
-            if job.key in keys:
-                message = f"key: must be unique (line {keys[job.key]} has {job.key!r} too)"
-                job = BadLine(line, (message,))
+        if isinstance(job, Job) and (key := job.key) is not None:
+            if key in keys:
+                job = BadLine(line, (f"key: must be unique (line {keys[key]} has {key!r} too)",))
             else:
-                keys[job.key] = line
+                keys[key] = line
         yield job
 
 

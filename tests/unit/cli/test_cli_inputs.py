@@ -106,7 +106,7 @@ def test_a_list_of_prompts_is_not_assumed(folder: Path) -> None:
 
 
 def test_an_option_is_the_default_for_what_a_row_leaves_out(folder: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "A dog"},
         {"prompt": "A cat", "duration": 4, "image_url": None},
         {"prompt": "A bird", "model": "S", "aspect_resolution": "720p", "duration": 8},
@@ -292,14 +292,14 @@ def test_what_a_matrix_has_wrong_is_named_with_its_file(folder: Path, images: Pa
     assert problems[0].startswith(f"{settings}:1: unknown field 'nonesuch'")
     _, problems = read(file, matrix=(written(folder / "q.txt", "A bird\n"),))
     assert problems == [f"{file}:1: prompt: {folder / 'q.txt'} has it too … in 1 more line (2)"]
+    (folder / "none").mkdir()
     for wrong, message in (
-        ({"matrix": (folder / "gone.txt",)}, "gone.txt cannot be read: No such file"),
-        ({"matrix": (written(folder / "e.txt", "\n# x\n"),)}, "e.txt contains no rows"),
-        ({"matrix": (folder / "none",)}, "none contains no images"),
+        (folder / "gone.txt", "gone.txt cannot be read: No such file"),
+        (written(folder / "e.txt", "\n# x\n"), "e.txt contains no rows"),
+        (folder / "none", "none contains no images"),
     ):
-        (folder / "none").mkdir(exist_ok=True)
         with pytest.raises(ConfigurationError, match=message):
-            read(file, **wrong)
+            read(file, matrix=(wrong,))
     with pytest.raises(ConfigurationError, match="keevx init"):
         read(None)
 
