@@ -88,11 +88,11 @@ class Defaults:
         """Return a row with what it leaves out, its aliases resolved, and its prompt filled in."""
         # The order matters: the kind decides which fields there are, the model what an image is,
         # and the template is filled last because it may use any other value.
-        kind = REQUESTS.get(kind_of_row(row.get(KIND, self.kind)))
+        if self.kind is not None and row.get(KIND) is None:
+            row[KIND] = self.kind
+        kind = REQUESTS.get(kind_of_row(row.get(KIND)))
         if kind is None:  # an unknown kind is reported with the row
             return Draft(row)
-        if self.kind is not None:
-            row.setdefault(KIND, self.kind)
         fields = fields_dict(cast(Any, kind))
         model = row.get(MODEL) or self.values.get(MODEL)
         values, messages = without_aliases(row, kind, model)
@@ -224,7 +224,13 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         row: not changed.
         folder: what relative paths are relative to.
     """
-    names = {IMAGE, "video", *(name for kind in REQUESTS.values() for name in kind.source_fields)}
+    names = {
+        name
+        for name in row
+        if name in (IMAGE, "video") or any(name in kind.source_fields for kind in REQUESTS.values())
+    }
+    if not names:
+        return dict(row)
 
     def place(value: Any) -> Any:
         if isinstance(value, list | tuple):

@@ -248,7 +248,7 @@ def _parse_draft(line: int, draft: Draft) -> Job | BadLine:
             messages.append(f"{violation}{suffix}")
         return BadLine(line, tuple(messages))
     missing = tuple(
-        f"{name}: {problem}"
+        f"{f'--{option_name(name)}' if name in draft.options else name}: {problem}"
         for name in request.source_fields
         for source in _as_tuple(getattr(request, name))
         if isinstance(source, Path) and (problem := file_problem(source, request.kind))

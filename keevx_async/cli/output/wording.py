@@ -24,7 +24,7 @@ PHRASES: Mapping[str, str] = {
     "pass a local file as a pathlib.Path": "pass the path of a local file",
     "and pass its pathlib.Path": "and pass its path",
     "pass the URL that Keevx.upload() returns": "pass the URL that keevx upload prints",
-    ": for_languages() makes a request for each": ": write a line for each",
+    "for_languages() makes a request for each": "a line for each makes a request for each",
     "pass one, or the Task that wait() returned": "pass one, or a task's id",
     "where callbacks= is given": "with --callbacks",
     "is not expanded: call expanduser() on the path": "is not expanded here: write the full path",
