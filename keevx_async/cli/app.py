@@ -127,9 +127,11 @@ def describe_os_error(error: OSError) -> str:
 
 
 def with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with every ``-`` written as a path.
+    """Return the arguments with every ``-`` written as a path, up to a ``--``.
 
     cyclopts takes a lone ``-`` for an option. Commands that read a file take both for standard
-    input.
+    input. What follows ``--`` is another command's.
     """
-    return [f"./{STDIN}" if argument == STDIN else argument for argument in arguments]
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    own = [f"./{STDIN}" if argument == STDIN else argument for argument in arguments[:end]]
+    return [*own, *arguments[end:]]

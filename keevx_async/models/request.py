@@ -246,10 +246,16 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
 
 def _unknown_field(name: str, value: object, fields: Iterable[str]) -> Violation:
     """Return the violation of a field that does not exist, with the most similar one that does."""
-    names = {_normalized(field): field for field in fields}
-    similar = get_close_matches(_normalized(name), names, n=1, cutoff=MIN_SIMILARITY)
-    hint = f"did you mean {names[similar[0]]!r}?" if similar else f"known are {', '.join(fields)}"
+    similar = similar_name(name, fields)
+    hint = f"did you mean {similar!r}?" if similar else f"known are {', '.join(fields)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
+
+
+def similar_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of names that is most similar to a name, or None if none is similar."""
+    by_spelling = {_normalized(each): each for each in names}
+    similar = get_close_matches(_normalized(name), by_spelling, n=1, cutoff=MIN_SIMILARITY)
+    return by_spelling[similar[0]] if similar else None
 
 
 def _normalized(name: str) -> str:

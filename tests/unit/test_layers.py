@@ -124,6 +124,7 @@ DOORS: dict[str, set[str]] = {
         "DownloadedFile",
         "Destination",
         "Downloads",
+        "FORMATS",
         "GoneError",
         "OutputNames",
         "UploadCache",

@@ -11,17 +11,17 @@ from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
 from keevx_async.settings import Budget
-from keevx_async.transfer.fitting import check_fit
 
+from ..fields import FieldOptions
 from ..input.estimate import estimate_prompts
+from ..input.inputs import open_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
 from ..input.selection import Survey
-from ..input.sources import open_source
 from ..input.warnings import Warnings
 from ..limits import Prices, read_prices
-from ..options import FitOption, InputFormat, Json, PromptFile, Strict
+from ..options import InputOptions, Json, PromptFile
 from ..output.amounts import Amounts
-from ..output.console import OK, USAGE, print_error, printable
+from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.printer import Printer
 
 _RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
@@ -29,13 +29,12 @@ _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
 def check(
-    file: PromptFile,
+    file: PromptFile = None,
     /,
     *,
-    format: InputFormat = None,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
     prices: Prices = None,
-    fit: FitOption = "none",
-    strict: Strict = False,
     json: Json = False,
 ) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
@@ -47,14 +46,14 @@ def check(
         ConfigurationError: standard input is a terminal, or cannot be copied.
     """
     printer = Printer(json)
-    with open_source(file, format, check_fit(fit)) as source:
+    with open_prompts(file, prompts, fields) as source:
         warnings, survey = Warnings(source), Survey()
 
         def add(job: Job) -> None:
             warnings.add(job)
             survey.add(job)
 
-        _, problems = find_problems(source, add)
+        total, problems = find_problems(source, add)
         # They are what was asked for, so they are results and go to standard output.
         if problems and not json:
             printer.print({}, *problem_lines(problems))
@@ -62,11 +61,13 @@ def check(
             for problem in problems:
                 printer.print(attrs.asdict(problem))
         for warning in warnings:
-            fields = {"event": "warning", **attrs.asdict(warning)}
-            printer.print(fields, f"warning: {warning}")
-        if problems or (warnings and strict):
+            values = {"event": "warning", **attrs.asdict(warning)}
+            printer.print(values, f"warning: {warning}")
+        if problems or (warnings and prompts.strict):
             print_error(f"fix {source.name} and check again")
             return USAGE
+        if count := source.count(total):
+            ERRORS.print(printable(count))
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))
         for sentence in survey.duplicates():
             print_error(f"{source.name}: {sentence}")

@@ -19,16 +19,17 @@ from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
 from keevx_async.submission.budget import Valuation
-from keevx_async.transfer.fitting import check_fit
+from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.paths import OutputNames
 
+from ..fields import FieldOptions
 from ..input.estimate import Estimate, estimate_prompts
+from ..input.inputs import Input, open_prompts
 from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
 from ..input.selection import Selection, Survey
-from ..input.sources import Source, open_source
 from ..input.warnings import Warnings
 from ..limits import MAX_UNASKED, LimitOptions, can_ask, confirm
-from ..options import PromptFile, RunOptions
+from ..options import InputOptions, PromptFile, RunOptions
 from ..output.amounts import Amounts
 from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
@@ -42,9 +43,11 @@ FLEET_STOPPING = "stopping: the fleet continues with what was added"
 
 
 def run(
-    file: PromptFile,
+    file: PromptFile = None,
     /,
     *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
     limits: LimitOptions = LimitOptions(),  # noqa: B008 - frozen
     options: RunOptions = RunOptions(),  # noqa: B008 - frozen
 ) -> int:
@@ -82,7 +85,7 @@ def run(
         )
     budget, survey = limits.budget(), Survey()
     names = OutputNames(options.out)
-    with open_source(file, options.format, check_fit(options.fit)) as source:
+    with open_prompts(file, prompts, fields) as source:
         warnings = Warnings(source)
 
         def add(job: Job) -> None:
@@ -100,12 +103,14 @@ def run(
                     print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
-        if warnings.stop(strict=options.strict):
+        if warnings.stop(strict=prompts.strict):
             return USAGE
+        if (count := source.count(total)) and not options.quiet:
+            ERRORS.print(printable(count))
         selection = limits.selection(total)
         if selection.total < total:
             survey = Survey.of(selection.apply(jobs(source)))
-        plan = Plan(source, selection, survey, budget)
+        plan = Plan(source, selection, survey, budget, prompts.fit)
         plan.check()
         for sentence in () if options.quiet else survey.duplicates():
             print_error(f"{source.name}: {sentence}")
@@ -126,12 +131,14 @@ class Plan:
         selection: which of its rows.
         survey: what these amount to.
         budget: limits and prices; None without either.
+        fit: how local images are made to fit.
     """
 
-    source: Source
+    source: Input
     selection: Selection
     survey: Survey
     budget: Budget | None
+    fit: Fit
 
     def check(self) -> None:
         """Check that the budget can value every row.
@@ -193,7 +200,7 @@ async def _run_reported(
 
     async def work() -> int:
         prompts = plan.prompts()
-        async with _open_client(plan.budget, limits.rate, options, report) as keevx:
+        async with _open_client(plan, limits.rate, options, report) as keevx:
             await check_credentials(keevx)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
@@ -252,7 +259,7 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 @asynccontextmanager
 async def _open_client(
-    budget: Budget | None, rate: float | None, options: RunOptions, report: Report
+    plan: Plan, rate: float | None, options: RunOptions, report: Report
 ) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
@@ -263,11 +270,11 @@ async def _open_client(
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
             journal=_open_journal(options),
-            budget=budget,
+            budget=plan.budget,
             rate=rate,
             callbacks=receiver,
             retry=RetryPolicy(fuse=options.fuse),
-            fit=options.fit,
+            fit=plan.fit,
             verify="probe" if options.verify else "content",
             on_event=report.on_event,
         ) as keevx,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast
 
-import attrs
 from cyclopts import App, Parameter
 
 from keevx_async import ImageToVideo
@@ -23,7 +21,9 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from keevx_async.transfer.fitting import Fit, check_fit
 
-from ..input.prompts import file_problem, with_paths
+from ..fields import submit_options
+from ..input.inputs import with_paths
+from ..input.prompts import file_problem, option_name
 from ..input.sources import working_folder
 from ..options import FLAG, Download, FitOption, Json, PathOption
 from ..output.console import ERRORS, OK, UNCERTAIN, print_error, printable
@@ -40,14 +40,6 @@ Record = Annotated[
     ),
 ]
 Wait = Annotated[bool, FLAG, Parameter(help="Wait for the results.")]
-
-HELP_WORDS = {
-    "``pathlib.Path``": "local file",
-    "``MODELS``": "keevx models",
-    ", or an earlier task that made one": "",
-    "URLs, local paths or earlier tasks": "URLs or local files",
-}
-"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
 
 
 def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
@@ -85,7 +77,7 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
     # What cyclopts reads: the fields of the request, then the command's own options.
     own = inspect.signature(submit, eval_str=True).parameters.values()
     cast(Any, submit).__signature__ = inspect.Signature(
-        [*_field_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
+        [*submit_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
     )
     return submit
 
@@ -97,9 +89,9 @@ def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Req
         ConfigurationError: with everything that is wrong, each by its option.
     """
     try:
-        request = kind.from_dict(with_paths(kind, fields, working_folder()))
+        request = kind.from_dict(with_paths(fields, working_folder()))
     except InvalidRequest as error:
-        problems = [f"--{v.field.replace('_', '-')}: {v.message}" for v in error.violations]
+        problems = [f"--{option_name(v.field)}: {v.message}" for v in error.violations]
         raise ConfigurationError("; ".join(problems)) from None
     problems = [
         problem
@@ -148,32 +140,6 @@ def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | 
         raise
 
 
-def _field_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
-    """Yield an option for each field of a kind's request, with the help from its docstring."""
-    types = get_type_hints(kind)
-    docstring = inspect.getdoc(kind) or ""
-    helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
-    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
-        help_text = helps.get(field.name, "")
-        # A literal stays as it is; a sentence begins with a capital.
-        if help_text and not help_text.startswith("`"):
-            help_text = help_text[0].upper() + help_text[1:]
-        for phrase, replacement in HELP_WORDS.items():
-            help_text = help_text.replace(phrase, replacement)
-        option = Parameter(
-            help=" ".join(help_text.replace("``", "").split()),
-            negative=None if field.default is True else "",  # --no-NAME, where it is on
-            show_default=bool(field.default),
-            consume_multiple=True,
-        )
-        yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
-            annotation=Annotated[types[field.name], option],
-        )
-
-
 submit = App(name="submit", help=HELP["submit:submit"])
 for _kind in REQUESTS.values():
     if _kind.kind == ImageToVideo.kind:
@@ -181,5 +147,5 @@ for _kind in REQUESTS.values():
     _name = _kind.kind.name
     # The first words of the request's docstring.
     _summary = (inspect.getdoc(_kind) or "").partition(",")[0].partition(".")[0] + "."
-    submit.command(_make_command(_kind), name=_name, help=_summary)
-    submit.command(_make_command(_kind), name=_name.replace("_", "-"), show=False)
+    # With a dash, as commands are written, and with an underscore, as the API does.
+    submit.command(_make_command(_kind), name=(_name.replace("_", "-"), _name), help=_summary)

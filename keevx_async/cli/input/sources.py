@@ -12,16 +12,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.transfer.fitting import Fit
 
-from .formats import Row, is_json, read_csv, read_json
+from .columns import Columns
+from .formats import Format, Row, detect_format, read_csv, read_json, read_text
 
-Format = Literal["jsonl", "csv"]
 STDIN = "-"
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -29,6 +27,8 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+"""Suffixes of lists of prompts; spreadsheets save tables with the first of them, too."""
 DEVICES = ("/dev/", "/proc/")
 """Folders of files that may continue where another reader stopped, as macOS's /dev/stdin does."""
 NO_WORKING_FOLDER = "the working folder no longer exists; change to another one"
@@ -46,30 +46,35 @@ class Source:
         name: its name in messages.
         folder: what its local paths are relative to; absolute, so that a request does not
             depend on how the file was named.
-        format: ``jsonl`` or ``csv``; None to decide by the first character.
-        fit: how its images are made to fit, which decides what they may be.
+        format: of its contents; None to decide by the first line.
+        is_text: whether the file is named as text.
     """
 
     path: Path
     name: str
     folder: Path
     format: Format | None = None
-    fit: Fit = "none"
+    is_text: bool = False
 
     @classmethod
-    def from_path(cls, path: Path, format: Format | None = None, fit: Fit = "none") -> Source:
+    def from_path(cls, path: Path, format: Format | None = None) -> Source:
         """Return a file as a source; without a format, its suffix may decide it.
 
         The file is not opened. Its local paths are relative to the folder that it really is in,
         whatever links lead to it.
         """
-        format = format or SUFFIXES.get(path.suffix.lower())
-        return cls(path, str(path), Path(os.path.realpath(path)).parent, format, fit)
+        suffix = path.suffix.lower()
+        format, is_text = format or SUFFIXES.get(suffix), suffix in TEXT_SUFFIXES
+        return cls(path, str(path), Path(os.path.realpath(path)).parent, format, is_text)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, columns: Columns, kind: str | None) -> Iterator[Row]:
         """Yield each row with the number of the line it begins on; blank lines are skipped.
 
         Each call reads the file from its beginning, and holds no more than a row of it.
+
+        Args:
+            columns: the columns that a table may have.
+            kind: of the rows that name none.
 
         Raises:
             OSError: the file cannot be read.
@@ -77,8 +82,13 @@ class Source:
         with self.path.open("rb") as file:
             encoding = detect_encoding(file.read(4))
         with self.path.open(encoding=encoding, errors=NOT_DECODED, newline="") as text:
-            format = self.format or ("jsonl" if is_json(text) else "csv")
-            yield from (read_csv if format == "csv" else read_json)(text)
+            match self.format or detect_format(text, columns, is_text=self.is_text):
+                case "jsonl":
+                    yield from read_json(text)
+                case "csv":
+                    yield from read_csv(text, columns, kind)
+                case "txt":
+                    yield from read_text(text)
 
 
 def detect_encoding(head: bytes) -> str:
@@ -114,7 +124,7 @@ def is_read_once(path: Path) -> bool:
 
 
 @contextmanager
-def open_source(file: Path, format: Format | None, fit: Fit = "none") -> Generator[Source]:
+def open_source(file: Path, format: Format | None) -> Generator[Source]:
     """Open the input that the command line names, for the duration of the block.
 
     Prompts are read twice, because all are checked before the first is sent. An input that can be
@@ -124,14 +134,13 @@ def open_source(file: Path, format: Format | None, fit: Fit = "none") -> Generat
     Args:
         file: ``-`` for standard input.
         format: None to detect it.
-        fit: how its images are made to fit.
 
     Raises:
         ConfigurationError: it is a terminal, it cannot be copied, or the working folder is gone.
     """
     if not is_read_once(file):
         working_folder()
-        yield Source.from_path(file, format, fit)
+        yield Source.from_path(file, format)
         return
     name = "stdin" if str(file) == STDIN else str(file)
     try:
@@ -153,8 +162,9 @@ def open_source(file: Path, format: Format | None, fit: Fit = "none") -> Generat
                 _copy(pipe, path, name)
         except OSError as error:
             raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
-        format = format or SUFFIXES.get(file.suffix.lower())
-        yield Source(path, name, working_folder(), format, fit)
+        suffix = file.suffix.lower()
+        format = format or SUFFIXES.get(suffix)
+        yield Source(path, name, working_folder(), format, suffix in TEXT_SUFFIXES)
 
 
 def working_folder() -> Path:

@@ -9,8 +9,8 @@ from attrs import evolve
 from keevx_async.models.advice import FIXED_BY_FIT
 
 from ..output.console import ERRORS, print_error, printable
+from .inputs import Input
 from .prompts import Job, Problem
-from .sources import Source
 
 
 class Warnings:
@@ -20,10 +20,10 @@ class Warnings:
     numbers of the others. What ``--fit`` fixes is left out.
 
     Args:
-        source: the file.
+        source: the input.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Input) -> None:
         self._source = source
         self._first: dict[tuple[str, str], Problem] = {}
         self._more: dict[tuple[str, str], list[int]] = {}

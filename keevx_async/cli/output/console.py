@@ -28,6 +28,8 @@ from keevx_async.errors import (
 )
 from keevx_async.models.outcomes import error_dict
 
+from .wording import for_terminal
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -116,11 +118,11 @@ def print_error(message: object, command: str = "") -> bool:
     a semicolon, what to do. A terminal gets it wrapped between words.
 
     Args:
-        message: control characters in it are escaped.
+        message: worded for a terminal; control characters in it are escaped.
         command: the command to run next, on a line of its own that is never wrapped.
     """
     # By way of rich, which knows of a live display on the same terminal and prints above it.
-    ERRORS.print(f"keevx: {printable(str(message))}")
+    ERRORS.print(f"keevx: {printable(for_terminal(str(message)))}")
     if command:
         ERRORS.print(f"  {printable(command)}", soft_wrap=True)
     return not ERRORS.quiet and sys.stderr not in _abandoned

@@ -34,6 +34,7 @@ from .console import (
 from .counters import Counters, Status, status_of
 from .progress import progress
 from .results_file import Results, record
+from .wording import for_terminal
 
 MAX_LISTED = 50
 """Items, and errors of items, that a terminal shows one by one; a larger run shows progress."""
@@ -141,7 +142,7 @@ class Report:
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._errors_left -= 1
             if self._errors_left >= 0:
-                text = printable(f"{self._name}:{job.line}: {outcome.error}")
+                text = printable(f"{self._name}:{job.line}: {for_terminal(str(outcome.error))}")
                 ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
             elif self._errors_left == -1 and self._results is not None:
                 print_error(f"further errors are only written to {self._results.path}")
