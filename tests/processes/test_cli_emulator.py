@@ -182,7 +182,7 @@ async def test_a_matrix_is_counted_before_anything_is_sent(tmp_path: Path) -> No
         ran = await keevx("run", "p.txt", *words, *matrix, "--dry-run", cwd=tmp_path, **at)
         assert (ran.code, emulator.requests.total()) == (0, 0), ran.err
         assert "2 p.txt × 3 s.jsonl × 2 = 12 requests" in ran.err  # noqa: RUF001
-        assert "p.txt: 12 requests, 12 videos; nothing was sent" in ran.out
+        assert "p.txt: 12 requests, 12 videos, 72 s; nothing was sent" in ran.out
         ran = await keevx("run", "p.txt", *words, *matrix, cwd=tmp_path, **at)
         assert ran.code == 0, ran.err
         assert emulator.creates == {"A dog": 6, "A cat": 6}
