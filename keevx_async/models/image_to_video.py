@@ -24,6 +24,7 @@ from .validators import (
     check_range,
     check_source,
     check_url,
+    is_choice,
 )
 
 
@@ -225,17 +226,21 @@ class ImageToVideo(Request):
 def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
     """Return the settings that the model does not take."""
     model = request.model
-    where = f" for model {model}"
-    broken = check_choice("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+    broken: Violations = ()
+    if not is_choice(request.aspect_resolution, rules.resolutions):
+        where = f" for model {model}"
+        broken = check_choice(
+            "aspect_resolution", request.aspect_resolution, rules.resolutions, where
+        )
     # With neither a start frame nor references, only the missing image is reported, and not a
     # duration that may be right once there is one.
     starts = request.image_url is not None or not has_references
-    where = f" seconds for model {model}"
-    if rules.reference_durations is not None:
-        where += " with a start frame" if starts else " with references alone"
-    broken += check_choice(
-        "duration", request.duration, rules.durations_for(start_frame=starts), where
-    )
+    durations = rules.durations_for(start_frame=starts)
+    if not is_choice(request.duration, durations):
+        where = f" seconds for model {model}"
+        if rules.reference_durations is not None:
+            where += " with a start frame" if starts else " with references alone"
+        broken += check_choice("duration", request.duration, durations, where)
     if request.generate_audio is True and not rules.audio:
         broken += _unused(request, "generate_audio")
     return broken

@@ -33,7 +33,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
@@ -74,7 +74,6 @@ log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-NO_CALLBACK_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
@@ -190,15 +189,12 @@ class Submitter:
                 if self.ledger.is_limited or is_resent:
                     reservation = await self.ledger.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
-                reconciler = self._reconciler
-                async with (
-                    NO_CALLBACK_URL
-                    if reconciler is None
-                    else reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
-                ) as callback_url:
-                    body = await self._encode(plan, callback_url)
-                    call = HttpRequest("POST", plan.request.kind.path, body)
-                    task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
+                if self._reconciler is None:
+                    task_ids = await self._create(plan, None, guard)
+                else:
+                    kind, count = plan.request.kind, plan.request.count
+                    async with self._reconciler.expecting(plan.key, count, kind) as callback_url:
+                        task_ids = await self._create(plan, callback_url, guard)
             made = True
         except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -255,12 +251,16 @@ class Submitter:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
-        request = plan.request
+    async def _create(
+        self, plan: Planned, callback_url: str | None, guard: Guard | None
+    ) -> tuple[str, ...]:
+        request, body = plan.request, plan.body
         if self._emit is not None or request.local_files():
             request = await self._sources.prepare(plan.key, request)
-        differs = request is not plan.request or callback_url or TASK_MARK in plan.body
-        return encode_request(request, callback_url) if differs else plan.body
+        if request is not plan.request or callback_url or TASK_MARK in body:
+            body = encode_request(request, callback_url)
+        call = HttpRequest("POST", request.kind.path, body)
+        return await self._retrier(self._attempt, call, plan, guard or self._shield)
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
@@ -351,11 +351,10 @@ class Submitter:
                 self._host.is_keevx = True
                 if envelope.code == 0 and response.status < 400:
                     task_ids = decode_ids(envelope.data)
-            if task_ids is None or self._foreign(task_ids, key):
-                foreign = partial(self._foreign, key=key)
-                task_ids = await read_answer(call, response, self._host, request, key, foreign)
+            if task_ids is None or self._claim(task_ids, key):
+                claim = partial(self._claim, key=key)
+                task_ids = await read_answer(call, response, self._host, request, key, claim)
             self._throttle.accepted(permit)
-            self._claim(task_ids, key)
             if len(task_ids) != request.count:
                 received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
                 log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
@@ -381,13 +380,14 @@ class Submitter:
             reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
             raise SubmissionUncertain(request, key, reason) from None
 
-    def _claim(self, task_ids: Sequence[str], key: str) -> None:
+    def _claim(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Remember whose some ids are; return those that are another create's, with its key."""
+        foreign: dict[str, str] = {}
         for task_id in task_ids:
-            self._owners.setdefault(task_id, key)  # one that is another create's stays so
-
-    def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
-        owners = self._owners
-        return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
+            owner = self._owners.setdefault(task_id, key)
+            if owner != key:
+                foreign[task_id] = owner
+        return foreign
 
     async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
         # None leaves alone what an earlier run recorded: ids are only ever added to.
