@@ -78,7 +78,7 @@ def _bar(name: str, results: list[Measured], base: list[Measured], *, ours: bool
 
 
 def creates(size: Size) -> Finding:
-    """Creates per second without and with a journal, over the plain aiohttp loop."""
+    """Creates per second without and with a journal, over a plain loop and an equal one."""
     count = size.of(10_000)
     with Server() as server:
         programs = {
@@ -86,6 +86,7 @@ def creates(size: Size) -> Finding:
             "aiohttp, by hand": _program("clients.plain", "creates", server, count),
             "aiohttp, tuned": _program("clients.plain", "tuned", server, count),
             "keevx_async, journal": _program("clients.ours", "journal", server, count),
+            "equal, journal": _program("clients.equal", "journal", server, count),
         }
         journal = _if_it_runs(programs, "keevx_async, journal")
         got = interleaved(programs, size.rounds)
@@ -95,6 +96,8 @@ def creates(size: Size) -> Finding:
     if journal is None:
         kept = got["keevx_async, journal"]
         rows += _against(f"{figure}; journal", 0.8, kept, base)
+        equal = "creates/s with a journal over pydantic, tenacity and SQLite by hand"
+        rows += _against(equal, 2.0, kept, got["equal, journal"])
     else:
         rows.append(Row(f"{figure}; journal", f"skipped: {journal}", "≥ 0.8"))
     rows += [_rates(name, results) for name, results in got.items()]
