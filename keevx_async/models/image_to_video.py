@@ -214,7 +214,8 @@ class ImageToVideo(Request):
         ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
         max_count = rules.max_count if rules else MAX_COUNT
         broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
-        broken += check_flag("generate_audio", self.generate_audio)
+        if self.generate_audio is not False:
+            broken += check_flag("generate_audio", self.generate_audio)
         broken += check_range("generate_count", self.generate_count, 1, max_count)
         # Without a row nothing more can be checked: the message lists the models that have one.
         if rules is None:

@@ -182,6 +182,8 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 
     Each item is converted as ``as_image`` does.
     """
+    if value.__class__ is tuple and not value:  # as in most requests; an array has no such truth
+        return ()
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
