@@ -98,7 +98,7 @@ async def creates(url: str, count: int, at_once: int, record: Record | None) -> 
                 sent = request.model_dump_json(exclude_defaults=True)
                 if record is not None:
                     await record.intent(str(number), sent)
-                made = await retrying.copy()(post, sent)
+                made: list[str] = await retrying.copy()(post, sent)
                 if record is not None:
                     await record.ids(str(number), made)
                 ids.extend(made)
