@@ -103,7 +103,7 @@ def decode_envelope(body: bytes) -> Envelope | None:
         return None
     if end != len(text) or not isinstance(raw, dict):
         return None
-    answer: dict[str, Any] = raw
+    answer = cast("dict[str, Any]", raw)
     code: Any = answer.get("code")
     msg = answer.get("msg")
     if code.__class__ is not int:  # nor bool, a subclass of int
