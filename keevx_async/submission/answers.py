@@ -26,7 +26,7 @@ async def read_answer(
     host: Host,
     request: Request,
     key: str,
-    claim: Callable[[Sequence[str]], Mapping[str, str]],
+    foreign: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> tuple[str, ...]:
     """Return the ids in an answer that is not a plain success, or raise what it means.
 
@@ -39,7 +39,7 @@ async def read_answer(
         host: who answered.
         request: the request that the create is of.
         key: the create's.
-        claim: claims ids for this create; returns those that are another's, each with its key.
+        foreign: returns those of some ids that are another create's, each with its key.
 
     Raises:
         Retryable: Keevx refused because it is busy, or because of funds that are to come. Its delay
@@ -51,7 +51,7 @@ async def read_answer(
     """
     kind, envelope = request.kind, decode_envelope(response.body)
     contents = read_contents(response.body, kind.prefix, _charset_of(response))
-    others = claim((*contents.ids, *contents.traces))
+    others = foreign((*contents.ids, *contents.traces))
     ids = Ids.NONE
     if others or contents.traces:
         ids = Ids.DOUBTFUL

@@ -352,8 +352,11 @@ class Submitter:
                 if envelope.code == 0 and response.status < 400:
                     task_ids = decode_ids(envelope.data)
             if task_ids is None or self._claim(task_ids, key):
-                claim = partial(self._claim, key=key)
-                task_ids = await read_answer(call, response, self._host, request, key, claim)
+                # What such an answer names is looked up, not claimed: it may be another create's
+                # whose own answer is still on its way.
+                foreign = partial(self._foreign, key=key)
+                task_ids = await read_answer(call, response, self._host, request, key, foreign)
+                self._claim(task_ids, key)
             self._throttle.accepted(permit)
             if len(task_ids) != request.count:
                 received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
@@ -388,6 +391,11 @@ class Submitter:
             if owner != key:
                 foreign[task_id] = owner
         return foreign
+
+    def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Return those ids that are another create's, with its key."""
+        owners = self._owners
+        return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
     async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
         # None leaves alone what an earlier run recorded: ids are only ever added to.
