@@ -32,8 +32,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
@@ -66,7 +65,7 @@ from .answers import callback_secrets, read_answer
 from .availability import Availability
 from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
-from .shield import Guard, run_shielded
+from .shield import Guard, run_shielded, write_quietly, write_through
 from .sources import Sources
 from .throttle import Permit, Throttle
 
@@ -310,7 +309,7 @@ class Submitter:
         if plan.reservation is not None:
             plan.reservation.keep(len(task_ids))
         try:
-            await _write_through(self._journal.mark_submitted, plan.key, task_ids)
+            await write_through(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
@@ -403,7 +402,7 @@ class Submitter:
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
         if plan.reservation is not None:
             plan.reservation.keep(len(task_ids))
-        await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
+        await write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)
         if self._emit is not None:
@@ -417,39 +416,15 @@ class Submitter:
         #    still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
-            await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
+            await write_quietly(journal.mark_uncertain, plan.key, entry.reason)
         elif isinstance(error, APIError) and not isinstance(
             error, AuthenticationError | InsufficientFunds
         ):
-            await _write_quietly(journal.mark_refused, plan.key, str(error))
+            await write_quietly(journal.mark_refused, plan.key, str(error))
         else:
-            await _write_quietly(journal.mark_planned, plan.key)
+            await write_quietly(journal.mark_planned, plan.key)
 
 
 def _log_late(result: object) -> None:
     if not isinstance(result, Retryable):
         log.warning("a create ended after its caller was cancelled: %s", result)
-
-
-async def _write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write to the end, whatever is cancelled: what is known of paid work must not be lost."""
-    try:
-        await write(*what)
-    except asyncio.CancelledError:
-        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
-        while not again.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({again})
-        again.result()
-
-
-async def _write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write beside an error, which is what the caller must see.
-
-    A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
-    """
-    try:
-        with suppress(JournalError):
-            await _write_through(write, *what)
-    except Exception:
-        log.exception("the journal could not be written")
