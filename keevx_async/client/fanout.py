@@ -412,7 +412,7 @@ class FanOut(Generic[R_co]):
     def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
         self.counts.add(outcome)
-        if outcome.not_submitted:
+        if outcome.error is not None and outcome.not_submitted:
             self._not_submitted.append(outcome)
         self._changed.set()
 
