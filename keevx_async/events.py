@@ -66,14 +66,43 @@ class Retrying(Event):
     """An attempt failed in a way that may pass; another follows.
 
     Attributes:
+        key: of the create; empty for a free request, such as a status query.
         attempt: the number of the attempt that failed, from 1.
         delay: seconds until the next.
         error: why it failed.
     """
 
+    key: str
     attempt: int
     delay: float
     error: Exception
+
+
+@frozen
+class Exchange(Event):
+    """One request was sent to the API, or could not be, and this is what came of it.
+
+    A create that is retried makes one for each attempt. Downloads are not exchanges with the API.
+
+    Attributes:
+        method: such as ``POST``.
+        path: below the base URL; a status query's ends with its task id.
+        status: the HTTP status; None where no answer arrived.
+        seconds: from handing it to the connection pool until its answer was read.
+        key: of the create; empty for a free request.
+        attempt: of the same request, from 1.
+        request_id: what the answer's headers call it; empty where they do not.
+        reason: why there is no whole answer; empty where there is.
+    """
+
+    method: str
+    path: str
+    status: int | None
+    seconds: float
+    key: str
+    attempt: int
+    request_id: str = ""
+    reason: str = ""
 
 
 @frozen

@@ -20,7 +20,13 @@ def log_event(event: Event) -> None:
         case Submitted():
             log.info("submitted", key=event.key, task_ids=event.task_ids)
         case Retrying():
-            log.info("retrying", attempt=event.attempt, delay=event.delay, error=str(event.error))
+            log.info(
+                "retrying",
+                key=event.key,
+                attempt=event.attempt,
+                delay=event.delay,
+                error=str(event.error),
+            )
         case Paused():
             log.info("paused", seconds=event.seconds)
         case Ended():

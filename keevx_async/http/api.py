@@ -128,6 +128,7 @@ class Host:
 
     def refusal(
         self,
+        request: HttpRequest,
         response: HttpResponse,
         envelope: Envelope | None,
         codes: Mapping[int, int] = NO_CODES,
@@ -136,6 +137,7 @@ class Host:
         """Return the error for an answer that refuses a request.
 
         Args:
+            request: what was sent.
             response: the answer, quoted in the error.
             envelope: Keevx's, if the answer has one.
             codes: as for ``api_error``.
@@ -144,7 +146,21 @@ class Host:
         code, msg = None, ""
         if envelope is not None:
             code, msg = envelope.code, self.quote(envelope.msg, secrets)
-        return api_error(response.status, code, msg, self.quote(response.body, secrets), codes)
+        headers = {
+            name.lower(): self.quote(value, secrets)
+            for name, value in response.headers.items()
+            if name.lower() != "set-cookie"
+        }
+        return api_error(
+            response.status,
+            code,
+            msg,
+            self.quote(response.body, secrets),
+            codes,
+            headers=headers,
+            method=request.method,
+            path=request.path,
+        )
 
 
 def is_html(response: HttpResponse) -> bool:
@@ -285,6 +301,6 @@ class ApiClient:
                 where = "" if host.is_keevx else f" at the base URL {host.base_url}"
                 text = host.quote(response.body)
                 return Retryable(ResponseError(status, f"it holds {what}{where}", text), delay)
-        error = host.refusal(response, envelope, codes)
+        error = host.refusal(request, response, envelope, codes)
         passes = is_transient(status, error.code) or is_retryable_status(status)
         return Retryable(error, delay) if passes else error

@@ -17,6 +17,7 @@ from yarl import URL
 from ..errors import ConfigurationError
 from .certificates import tls_context
 from .connections import ATTEMPT, Attempt, CheckedConnector
+from .failures import reason_of, was_sent
 from .framing import MAX_BODY, decode_body, read_answer
 from .pool import check_borrowed, open_pool
 from .proxies import find_proxy, is_socks
@@ -101,58 +102,6 @@ class Transport(Protocol):
             TransportError: no answer arrived. Its ``sent`` is False only where nothing was sent.
         """
         ...
-
-
-# Looked up along an exception's bases, nearest first: may the request have been sent? False only
-# where aiohttp raises it before the first byte of a request. Used only where no connector of ours
-# saw the request, as under a mock.
-SENT: dict[type[BaseException], bool] = {
-    aiohttp.ClientConnectorError: False,  # refused, DNS, TLS, certificate, proxy, unix socket
-    aiohttp.ConnectionTimeoutError: False,  # connect timeout, wait for the pool
-    aiohttp.ServerFingerprintMismatch: False,
-    aiohttp.ClientHttpProxyError: False,  # the proxy refused CONNECT
-    aiohttp.InvalidURL: False,
-    aiohttp.NonHttpUrlClientError: False,
-    aiohttp.InvalidUrlRedirectClientError: True,  # of a redirect: there was an answer
-    aiohttp.NonHttpUrlRedirectClientError: True,
-    aiohttp.ClientError: True,
-    OSError: True,  # TimeoutError included: aiohttp's whole-exchange timeout
-}
-
-
-def translate(error: Exception) -> TransportError:
-    """Return an exception of aiohttp's as ours, with whether the request may have been sent.
-
-    An exception that is not in ``SENT`` counts as sent. The reason names no URL, for its query
-    may hold a signature.
-    """
-    sent = next((SENT[base] for base in type(error).__mro__ if base in SENT), True)
-    return TransportError(_reason(error), sent=sent)
-
-
-def _was_sent(error: BaseException, attempt: Attempt) -> bool:
-    # Whether Keevx may have seen the request; the first case that applies decides:
-    # 1. A connection took it: it may have.
-    # 2. A connector looked for a connection and returned none: it cannot have, whatever the error.
-    # 3. No connector was asked, and the error looks like one of an exchange: whoever raised it in
-    #    aiohttp's stead (a mock) means what the exception's type says.
-    # 4. No connector was asked, and the task was cancelled: it may have.
-    # 5. No connector was asked, and aiohttp refused its arguments: it cannot have.
-    if attempt.tap is not None:
-        return True
-    if attempt.connecting:
-        return False
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return translate(error).sent
-    return isinstance(error, asyncio.CancelledError)
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-    text = str(cause) if cause else ""
-    if isinstance(error, TimeoutError) and not text:
-        text = "timed out"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Interruption(NamedTuple):
@@ -366,7 +315,7 @@ class AiohttpTransport:
         except asyncio.CancelledError as error:
             if attempt.once:
                 partial = _salvage(attempt, "cancelled before its end")
-                error.args = (Interruption(_was_sent(error, attempt), partial),)
+                error.args = (Interruption(was_sent(error, attempt), partial),)
             raise
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
             failure = self._failure(error, attempt)
@@ -400,7 +349,7 @@ class AiohttpTransport:
         # 2. It may have been sent, and none arrived: a TransportError that says so.
         # 3. aiohttp refused its arguments: the caller must change them.
         # 4. It was not sent: a TransportError that says so.
-        sent, reason = _was_sent(error, attempt), _reason(error)
+        sent, reason = was_sent(error, attempt), reason_of(error)
         if sent:
             return _salvage(attempt, reason) or TransportError(reason, sent=True)
         if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):

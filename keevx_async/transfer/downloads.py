@@ -16,8 +16,9 @@ import attrs
 from attrs import frozen
 
 from ..errors import ConfigurationError, DownloadError
+from ..http.failures import translate
 from ..http.retry import Retrier, Retryable
-from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
+from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..http.verdict import retry_after
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
