@@ -7,7 +7,17 @@ from typing import Any
 
 import structlog
 
-from keevx_async.events import Ended, Event, Paused, Polled, Refused, Retrying, Submitted, Uncertain
+from keevx_async.events import (
+    Ended,
+    Event,
+    Exchange,
+    Paused,
+    Polled,
+    Refused,
+    Retrying,
+    Submitted,
+    Uncertain,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
 
@@ -17,6 +27,8 @@ def log_event(event: Event) -> None:
     match event:
         case Polled():
             log.debug("polled", task_id=event.task_id, status=event.status)
+        case Exchange():
+            log.debug("exchange", key=event.key, attempt=event.attempt, status=event.status)
         case Submitted():
             log.info("submitted", key=event.key, task_ids=event.task_ids)
         case Retrying():

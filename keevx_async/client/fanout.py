@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
-from ..submission.submitter import Guard, end_within
+from ..submission.shield import Guard, end_within
 
 T = TypeVar("T")
 

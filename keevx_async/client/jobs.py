@@ -27,7 +27,8 @@ from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Guard, Submitter
+from ..submission.shield import Guard
+from ..submission.submitter import Submitter
 from ..transfer.paths import OutputNames
 from .fanout import FollowUp, Job
 from .kind_lookup import KindResolver

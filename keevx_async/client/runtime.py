@@ -6,6 +6,7 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from attrs import evolve, field, frozen
 
@@ -83,10 +84,12 @@ class Components:
 
     Args:
         config: what they share.
+        shared: the components of the client that ``with_options`` was called on; None for its own.
 
     Attributes:
         loop: the event loop that they belong to.
         process: the id of the process that made them.
+        host: what answers.
         api: queries that cost nothing.
         uploads: files on their way up.
         poller: polls tasks until they end.
@@ -97,42 +100,67 @@ class Components:
         kinds: resolves the kind of a task.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
-        transport, retrier = config.transport, Retrier(config.retry, emit=config.emit)
+    def __init__(self, config: ClientConfig, shared: Components | None = None) -> None:
+        key, emit = config.transport.key, config.emit
+        transport, retrier = config.transport, Retrier(config.retry, emit=emit, key=key)
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
+        self.shared = shared
         self.kinds = config.kinds
+        self.host = host
         self.api = ApiClient(transport, retrier, host, config.kinds.resolve)
         self.uploads = Uploads(self.api, retrier, config.uploaded)
-        self.poller = Poller(self._poll, polling, config.emit, config.durations.durations)
-        self.reconciler = (
-            Reconciler(config.callbacks, self.api.status, self.poller.wake, config.journal)
-            if config.callbacks
-            else None
-        )
-        self.submitter = Submitter(
-            transport=transport,
-            retrier=retrier,
-            throttle=Throttle(
-                config.rate,
-                config.max_connections,
-                config.retry.deadline,
-                config.emit,
-                config.shared_limit,
-            ),
-            upload=self.uploads.files,
-            journal=config.journal,
-            reconciler=self.reconciler,
-            availability=config.availability,
-            host=host,
-            owners=config.owners,
-            register=self.poller.register,
-            remember_kind=config.kinds.remember,
-            emit=config.emit,
-        )
         self.downloads = Downloads(transport, retrier)
+        self._key = key
+        self._durations = config.durations
+        polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
+        self.poller = Poller(self._poll, polling, emit, config.durations.durations)
+        if shared is None:
+            # Held weakly: clients of with_options() come and go, one for each call perhaps. What
+            # is under way keeps itself alive.
+            self._pollers: WeakSet[Poller] = WeakSet()
+            self._transfers: WeakSet[Uploads | Downloads] = WeakSet()
+            self.reconciler = (
+                Reconciler(config.callbacks, self.api.status, self._wake, config.journal)
+                if config.callbacks
+                else None
+            )
+            self.submitter = Submitter(
+                transport=transport,
+                retrier=retrier,
+                throttle=Throttle(
+                    config.rate,
+                    config.max_connections,
+                    config.retry.deadline,
+                    emit,
+                    config.shared_limit,
+                ),
+                upload=self.uploads.files,
+                journal=config.journal,
+                reconciler=self.reconciler,
+                availability=config.availability,
+                host=host,
+                owners=config.owners,
+                register=self.poller.register,
+                remember_kind=config.kinds.remember,
+                emit=emit,
+            )
+        else:
+            # What was learned of the host holds for both, as do permits, claims and callbacks.
+            host.is_keevx = shared.host.is_keevx
+            self._pollers, self._transfers = shared._pollers, shared._transfers
+            self.reconciler = shared.reconciler
+            self.submitter = evolve(
+                shared.submitter,
+                transport=transport,
+                retrier=retrier,
+                upload=self.uploads.files,
+                host=host,
+                register=self.poller.register,
+            )
+        self._pollers.add(self.poller)
+        self._transfers.update((self.uploads, self.downloads))
         self.jobs = Jobs(
             submitter=self.submitter,
             poller=self.poller,
@@ -143,12 +171,20 @@ class Components:
             durations=config.durations,
             timeout=config.polling.timeout,
         )
-        self._durations = config.durations
+
+    def _wake(self, task_id: str) -> None:
+        """Have a task polled at once by whoever waits for it."""
+        for poller in list(self._pollers):
+            poller.wake(task_id)
 
     async def _poll(self, task_id: str) -> Task:
         """Query a task, unless the reconciler just did because of a callback."""
         ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
-        return ended or await self.api.status_once(task_id)
+        if ended is not None:
+            return ended
+        if self._key is not None:
+            return await self._key.retry_refused(self.api.status_once, task_id)
+        return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
         """Query a task that does not exist, in two attempts at most whatever the RetryPolicy.
@@ -157,6 +193,7 @@ class Components:
 
         Raises:
             AuthenticationError: the key is refused.
+            ServerError: something in front of Keevx failed, and Keevx has not answered yet.
             ConfigurationError: the host at the base URL is not Keevx.
             ConnectionFailed: Keevx could not be reached.
         """
@@ -168,11 +205,12 @@ class Components:
                 raise Retryable(error) from error
 
         try:
-            await Retrier(CHECK_POLICY)(query)
+            await Retrier(CHECK_POLICY, key=self._key)(query)
         except AuthenticationError:
             raise
         except APIError:
-            return
+            if not self.host.is_keevx:
+                raise
 
     def detach(self) -> None:
         """Receive no more callbacks: the event loop is left behind."""
@@ -187,9 +225,10 @@ class Components:
         """
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
-            last_first.push_async_callback(self.poller.close)
-            last_first.push_async_callback(self.downloads.close)
-            last_first.push_async_callback(self.uploads.close)
+            for poller in list(self._pollers):
+                last_first.push_async_callback(poller.close)
+            for transfers in list(self._transfers):
+                last_first.push_async_callback(transfers.close)
             if self.reconciler is not None:
                 last_first.push_async_callback(self.reconciler.close)
 

@@ -9,13 +9,14 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from ..errors import APIError, KeevxError
 from ..events import Emit, Retrying
 from ..settings import RetryPolicy
+from .api_key import KeySource
 
 log = logging.getLogger("keevx_async.http")
 T = TypeVar("T")
@@ -23,6 +24,24 @@ Ts = TypeVarTuple("Ts")
 
 ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
 """Which attempt the running task is in. Set from the second on, so that a first costs nothing."""
+
+
+def correlation(key: str, seconds: float, status: int | None, request_id: str) -> dict[str, Any]:
+    """Return the ``extra`` of a log line, so that all lines of one create can be found together.
+
+    Args:
+        key: of the create; empty for a free request.
+        seconds: since what the line is about began.
+        status: the HTTP status; None without an answer.
+        request_id: what the answer's headers call it.
+    """
+    return {
+        "key": key,
+        "attempt": ATTEMPT_NUMBER.get(),
+        "elapsed_ms": round(1000 * seconds, 1),
+        "status": status,
+        "request_id": request_id,
+    }
 
 
 class Retryable(Exception):
@@ -49,6 +68,7 @@ class Retrier:
         clock: returns the time in seconds; likewise.
         uniform: returns a number in [0, 1) for the jitter.
         emit: receives a ``Retrying`` event before each repetition.
+        key: renews an API key that was refused; None where it is fixed.
 
     Attributes:
         policy: as given.
@@ -62,12 +82,14 @@ class Retrier:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
         emit: Emit | None = None,
+        key: KeySource | None = None,
     ) -> None:
         self.policy = policy
         self._sleep = sleep
         self._clock = clock
         self._uniform = uniform
         self._emit = emit
+        self._key = key
 
     async def __call__(
         self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = ""
@@ -85,11 +107,12 @@ class Retrier:
             KeevxError: the last ``Retryable.error``, or whatever else attempt raised.
         """
         began = self._clock()
+        call = attempt if self._key is None else partial(self._key.retry_refused, attempt)
         try:
-            return await attempt(*args)
+            return await call(*args)
         except Retryable as retryable:
             first = retryable
-        return await self._repeat(partial(attempt, *args), first, began, key)
+        return await self._repeat(partial(call, *args), first, began, key)
 
     async def _repeat(
         self, attempt: Callable[[], Awaitable[T]], first: Retryable, began: float, key: str
@@ -134,13 +157,12 @@ class Retrier:
                 number,
                 error,
                 delay,
-                extra={
-                    "key": key,
-                    "attempt": number,
-                    "elapsed_ms": round(1000 * (self._clock() - began), 1),
-                    "status": getattr(error, "status", None),
-                    "request_id": getattr(error, "request_id", ""),
-                },
+                extra=correlation(
+                    key,
+                    self._clock() - began,
+                    getattr(error, "status", None),
+                    getattr(error, "request_id", ""),
+                ),
             )
             if self._emit is not None:
                 self._emit(Retrying(key, number, delay, error))

@@ -107,7 +107,10 @@ class Task(HasResults):
         It is plain JSON, and equals what Keevx sent, but for fields that were null or unreadable.
         """
         fields = {name: getattr(self, name) for name in FIELDS}
-        return {**self.extra, **{name: value for name, value in fields.items() if value is not None}}
+        return {
+            **self.extra,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
 
     def result_url(self, name: str) -> str | None:
         """Return the URL in the field of that name, or None until the task has succeeded."""

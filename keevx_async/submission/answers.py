@@ -98,6 +98,7 @@ async def read_answer(
                 ", ".join(contents.ids),
                 response.status,
                 text,
+                extra={"key": key, "status": response.status},
             )
         return contents.ids
     if verdict is Verdict.REFUSED:

@@ -36,7 +36,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from attrs import define, field
 
@@ -48,10 +48,11 @@ from ..errors import (
     JournalError,
     KeevxError,
     SubmissionUncertain,
+    request_id_of,
 )
 from ..events import Emit, Refused, Submitted, Uncertain
 from ..http.api import Host
-from ..http.retry import Retrier, Retryable
+from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
@@ -64,6 +65,7 @@ from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
 from .availability import Availability
 from .reconciler import Reconciler
+from .shield import Guard, run_shielded
 from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async.submission")
@@ -95,57 +97,6 @@ class Planned(NamedTuple):
     entry: Entry | None
 
 
-class Guard(Protocol):
-    """Keeps a paid step from being cut in the middle, for a bounded time.
-
-    A fan-out guards its own workers; every other create has the submitter's guard.
-    """
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step to its end and return what it returns, or raise what it raises."""
-        ...
-
-
-async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
-
-    Args:
-        step: what must not be cut in the middle.
-        grace: a second cancellation cuts it short.
-        late: receives what step returned, or raised, after the caller was cancelled, whenever that
-            is; never called if step itself was cancelled.
-    """
-    task = asyncio.ensure_future(step)
-
-    def report(_: object) -> None:
-        if not task.cancelled():
-            late(task.exception() or task.result())
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(report)
-        await end_within({task}, grace)
-        raise
-
-
-async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for tasks to end, then cancel those that are left and wait for these too.
-
-    Args:
-        tasks: their results and errors stay with them; nothing is raised.
-        seconds: how long they may take; a cancellation of the caller ends this early.
-    """
-    try:
-        await asyncio.wait(tasks, timeout=seconds)
-    finally:
-        left = {task for task in tasks if not task.done()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
-
-
 @define(eq=False)
 class Submitter:
     """Submits requests, on one event loop: each create at most once.
@@ -164,6 +115,7 @@ class Submitter:
         register: receives each task's id, request, and age in seconds.
         remember_kind: receives ids whose prefix may not name their kind.
         emit: receives Submitted, Refused and Uncertain events.
+        shielded, stopped: paid steps under way; whether no more may begin. ``with_options`` shares.
     """
 
     _transport: Transport = field(alias="transport")
@@ -178,8 +130,8 @@ class Submitter:
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
-    _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], init=False)
-    _stopped: bool = field(default=False, init=False)
+    _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], alias="shielded")
+    _stopped: asyncio.Event = field(factory=asyncio.Event, alias="stopped")
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
@@ -226,8 +178,9 @@ class Submitter:
                     else reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
                 ) as callback_url:
                     body = await self._encode(plan, callback_url)
-                    call = HttpRequest("POST", plan.request.kind.path, body)
-                    task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
+                    call = HttpRequest("POST", plan.request.kind.path, body, key=plan.key)
+                    step = (call, plan, guard or self._shield)
+                    task_ids = await self._retrier(self._attempt, *step, key=plan.key)
             made = True
         except (APIError, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -248,7 +201,7 @@ class Submitter:
 
     def stop(self) -> None:
         """Let no create that this submitter shields be sent from now on."""
-        self._stopped = True
+        self._stopped.set()
 
     async def drain(self) -> None:
         """Wait for the paid steps under way, for at most ``RetryPolicy.grace`` seconds."""
@@ -256,7 +209,7 @@ class Submitter:
             await asyncio.wait(self._shielded, timeout=self._retrier.policy.grace)
 
     async def _shield(self, step: Coroutine[Any, Any, T]) -> T:
-        if self._stopped:
+        if self._stopped.is_set():
             step.close()
             raise ConfigurationError(CLIENT_CLOSED)
         task = asyncio.create_task(step)
@@ -370,9 +323,16 @@ class Submitter:
                 task_ids = await read_answer(call, response, self._host, request, key, foreign)
             self._throttle.accepted(permit)
             self._claim(task_ids, key)
-            if len(task_ids) != request.count:
-                received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
-                log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
+            wrong = len(task_ids) != request.count
+            if wrong or log.isEnabledFor(logging.DEBUG):
+                seconds, request_id = self._throttle.age(permit), request_id_of(response.headers)
+                extra = correlation(key, seconds, response.status, request_id)
+                ids = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
+                if wrong:
+                    what = "create %s: expected %d task ids, got %s"
+                    log.warning(what, key, request.count, ids, extra=extra)
+                else:
+                    log.debug("create %s: accepted, %s", key, ", ".join(task_ids), extra=extra)
             return task_ids
         except Retryable as retry:
             refusal = retry.error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any, cast
 
 import attrs
@@ -33,7 +34,8 @@ INVALID_TOKEN, UNKNOWN_TASK = 100002, 100003
 def application(state: State, announcer: Announcer) -> web.Application:
     """Return the API as an aiohttp application.
 
-    A row of ``KINDS`` becomes three routes: create, status, and each of its lists.
+    A row of ``KINDS`` becomes three routes: create, status, and each of its lists. Every answer has
+    an ``X-Request-Id``, as gateways add one.
     """
     app = web.Application()
     for kind in KINDS:
@@ -44,6 +46,12 @@ def application(state: State, announcer: Announcer) -> web.Application:
         app.router.add_get(kind.path + "/{task_id}", endpoint.status, allow_head=False)
     app.router.add_post(UPLOAD_PATH, Uploads(state, authorize).upload)
     app.router.add_route("*", "/{path:.*}", Elsewhere(state).unknown)
+    numbers = count(1)
+
+    async def number(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Request-Id"] = f"emulated-{next(numbers)}"
+
+    app.on_response_prepare.append(number)
     return app
 
 
@@ -109,7 +117,7 @@ class Endpoint:
         body = self._read(raw)
         prompt = self.kind.subject(body)
         if state.strike("refuse", prompt, family="refuse"):
-            raise Refused("fault", faults.refuse_status, faults.refuse_code, faults.refuse_message)
+            raise Refused("fault", faults.refuse_status, *faults.refusal())
         if state.strike("drop_before_create", prompt, family="loss"):
             return "drop_before_create", b""
         tasks = state.make(self.kind, body, raw)

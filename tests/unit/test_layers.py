@@ -61,6 +61,7 @@ DOORS: dict[str, set[str]] = {
     "http": {
         "AiohttpTransport",
         "ApiClient",
+        "KeySource",
         "CLIENT_CLOSED",
         "Envelope",
         "Host",
@@ -76,6 +77,7 @@ DOORS: dict[str, set[str]] = {
         "api_error",
         "canonical_body",
         "classify",
+        "correlation",
         "decode_envelope",
         "decode_ids",
         "decode_upload",
@@ -139,7 +141,6 @@ DOORS: dict[str, set[str]] = {
         "KindResolver",
         "Requests",
         "WAIT_FACTOR",
-        "check_credentials",
         "check_positive",
         "check_whole",
         "raise_for_failed",

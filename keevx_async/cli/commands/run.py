@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 
 from keevx_async.client.fanout import FanOut
-from keevx_async.client.keevx import Keevx, check_credentials
+from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
@@ -97,7 +97,7 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
     async def work() -> int:
         prompts = Prompts(source)
         async with _open_client(options, report) as keevx:
-            await check_credentials(keevx)
+            await keevx.ping()
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,

@@ -13,7 +13,7 @@ from keevx_async.client import fanout
 from keevx_async.client.fanout import FanOut, FollowUp
 from keevx_async.errors import ConfigurationError, SubmissionUncertain, UploadError
 from keevx_async.models.outcomes import Outcome
-from keevx_async.submission.submitter import Guard, run_shielded
+from keevx_async.submission.shield import Guard, run_shielded
 from tests.support.simulated import SimulatedLoop, hops, simulated
 
 
