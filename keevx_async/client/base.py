@@ -40,6 +40,11 @@ class BaseClient:
         self._config = config
         self._origin: BaseClient | None = None  # the client that with_options() was called on
 
+    @property
+    def base_url(self) -> str:
+        """The base URL of the API, without a slash at its end."""
+        return self._config.transport.base_url
+
     def with_options(
         self,
         *,
