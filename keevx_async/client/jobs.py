@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, cast
 
 from attrs import define, field
@@ -17,6 +18,7 @@ from ..errors import (
     TaskFailed,
     WaitTimeout,
 )
+from ..events import Span
 from ..journal.protocol import JournalProtocol
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
@@ -40,6 +42,7 @@ log = logging.getLogger("keevx_async.client")
 KeyOf = Callable[[R], str | None]
 WAIT_FACTOR = 1.5
 """Default wait: this factor times the vendor's documented maximum for the kind."""
+NO_SPAN = nullcontext()
 CUT_SHORT = "cut short; download the task again: what has come is kept"
 
 
@@ -57,6 +60,7 @@ class Jobs:
         durations: how long tasks take; loaded before the first wait.
         timeout: seconds that a job's wait takes at most; None for no limit; by default what its
             kind may need.
+        span: entered around each wait that has to poll.
     """
 
     _submitter: Submitter = field(alias="submitter")
@@ -67,6 +71,7 @@ class Jobs:
     _kinds: KindResolver = field(alias="kinds")
     _durations: DurationStore = field(alias="durations")
     _timeout: float | NotGiven | None = field(alias="timeout")
+    _span: Span | None = field(default=None, alias="span")
 
     async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
@@ -121,10 +126,11 @@ class Jobs:
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))
         await self._durations.load()
-        async for task in self._poller.wait_many(pending, limit, done):
-            if task.done:  # else it was given up without its result: the next run asks again
-                await self._journal.mark_ended(task)
-            yield task
+        with self._span("wait", pending[0], None) if self._span and pending else NO_SPAN:
+            async for task in self._poller.wait_many(pending, limit, done):
+                if task.done:  # else it was given up without its result: the next run asks again
+                    await self._journal.mark_ended(task)
+                yield task
 
     def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
         """Return the seconds that tasks are waited for where the call does not say.

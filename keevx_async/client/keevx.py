@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import SubmissionUncertain
-from ..events import Event, guarded
+from ..events import Event, guarded, guarded_span
 from ..http.transport import AiohttpTransport
 from ..journal.protocol import JournalProtocol
 from ..models.outcomes import R, Submission
@@ -80,7 +80,8 @@ class Keevx(BaseClient):
             trace configs are used, and with ``trust_env`` the environment's proxies. Its
             middlewares, cookies, timeouts and ``raise_for_status`` are not. One with ``auth=``,
             or whose netrc holds a login for the API's host, is refused.
-        on_event: receives events of ``keevx_async.events``; must not block.
+        on_event: receives events of ``keevx_async.events``; must not block. One that is an
+            ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.
@@ -120,6 +121,7 @@ class Keevx(BaseClient):
             journal=record,
             callbacks=callbacks,
             emit=emit,
+            span=guarded_span(on_event),
             kinds=KindResolver(record),
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from attrs import evolve, field, frozen
 
 from ..errors import APIError, AuthenticationError, ConnectionFailed, ResponseError
-from ..events import Emit
+from ..events import Emit, Span
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
@@ -27,7 +27,7 @@ from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.uploads import UploadCache, Uploads
-from .jobs import Jobs
+from .jobs import NO_SPAN, Jobs
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results
@@ -55,6 +55,7 @@ class ClientConfig:
         journal: the durable record.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
+        span: entered around operations; None unless ``on_event`` is an ``Observer``.
         kinds: resolves the kind of a task.
         availability: what the edition offers.
         durations: how long tasks take, as far as it is learned.
@@ -71,6 +72,7 @@ class ClientConfig:
     journal: JournalProtocol
     callbacks: CallbackReceiver | None
     emit: Emit | None
+    span: Span | None
     kinds: KindResolver
     availability: Availability
     durations: DurationStore
@@ -111,8 +113,8 @@ class Components:
         self.host = host
         self.api = ApiClient(transport, retrier, host, config.kinds.resolve)
         self.uploads = Uploads(self.api, retrier, config.uploaded)
-        self.downloads = Downloads(transport, retrier)
-        self._key = key
+        self.downloads = Downloads(transport, retrier, config.span)
+        self._key, self._span = key, config.span
         self._durations = config.durations
         polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.poller = Poller(self._poll, polling, emit, config.durations.durations)
@@ -145,6 +147,7 @@ class Components:
                 register=self.poller.register,
                 remember_kind=config.kinds.remember,
                 emit=emit,
+                span=config.span,
             )
         else:
             # What was learned of the host holds for both, as do permits, claims and callbacks.
@@ -170,6 +173,7 @@ class Components:
             kinds=config.kinds,
             durations=config.durations,
             timeout=config.polling.timeout,
+            span=config.span,
         )
 
     def _wake(self, task_id: str) -> None:
@@ -182,9 +186,10 @@ class Components:
         ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
         if ended is not None:
             return ended
-        if self._key is not None:
-            return await self._key.retry_refused(self.api.status_once, task_id)
-        return await self.api.status_once(task_id)
+        with self._span("poll", task_id, None) if self._span else NO_SPAN:
+            if self._key is not None:
+                return await self._key.retry_refused(self.api.status_once, task_id)
+            return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
         """Query a task that does not exist, in two attempts at most whatever the RetryPolicy.

@@ -54,18 +54,23 @@ def _each(check: Check, max_items: int | None = None) -> Schema:
     return {"type": "array", "items": of_check(check), **limit}
 
 
+def _integer(minimum: int, maximum: int | None = None) -> Schema:
+    limit: Schema = {} if maximum is None else {"maximum": maximum}
+    return {"type": "integer", "minimum": minimum, **limit}
+
+
+def _boolean() -> Schema:
+    return {"type": "boolean"}
+
+
 _BY_CHECK: Mapping[Callable[..., Any], Callable[..., Schema]] = {
     check_prompt: text,
     check_text: text,
     check_url: url,
     check_source: url,
-    check_flag: lambda: {"type": "boolean"},
-    check_range: lambda minimum, maximum: {
-        "type": "integer",
-        "minimum": minimum,
-        "maximum": maximum,
-    },
-    check_minimum: lambda minimum: {"type": "integer", "minimum": minimum},
+    check_flag: _boolean,
+    check_range: _integer,
+    check_minimum: _integer,
     check_each: _each,
 }
 

@@ -50,7 +50,7 @@ from ..errors import (
     SubmissionUncertain,
     request_id_of,
 )
-from ..events import Emit, Refused, Submitted, Uncertain
+from ..events import Emit, Refused, Span, Submitted, Uncertain
 from ..http.api import Host
 from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
@@ -115,6 +115,7 @@ class Submitter:
         register: receives each task's id, request, and age in seconds.
         remember_kind: receives ids whose prefix may not name their kind.
         emit: receives Submitted, Refused and Uncertain events.
+        span: entered around each submit.
         shielded, stopped: paid steps under way; whether no more may begin. ``with_options`` shares.
     """
 
@@ -130,6 +131,7 @@ class Submitter:
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
+    _span: Span | None = field(default=None, alias="span")
     _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], alias="shielded")
     _stopped: asyncio.Event = field(factory=asyncio.Event, alias="stopped")
 
@@ -165,6 +167,12 @@ class Submitter:
             JournalError: the intent could not be written: nothing was sent; or the ids could not:
                 ``task_ids`` holds them.
         """
+        if self._span is None:
+            return await self._submit(plan, guard)
+        with self._span("submit", plan.key, plan.request):
+            return await self._submit(plan, guard)
+
+    async def _submit(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
         made = False
         try:
             task_ids = self._recorded_ids(plan)

@@ -1,0 +1,228 @@
+"""OpenTelemetry: spans and metrics of a client. Needs the extra ``otel``.
+
+``Keevx(on_event=Telemetry())`` is all. Names follow the HTTP and the GenAI conventions of
+OpenTelemetry where these have one; what they do not name begins with ``keevx``. No span and no
+attribute holds the API key, a prompt, or the URL of a result, which may be signed.
+
+====================  =========  ==============================================================
+span                  kind       what it covers
+====================  =========  ==============================================================
+``submit V``          internal   one create: limiter, journal, each attempt and its retries
+``wait``              internal   waiting for the tasks of one call
+``poll``              internal   one status query that a wait makes
+``download``          internal   one result, to its file
+``POST /v1/…``        client     one exchange with the API, below the span that it serves
+====================  =========  ==============================================================
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
+
+from ..errors import APIError, SubmissionUncertain, TaskFailed
+from ..events import (
+    Ended,
+    Event,
+    Exchange,
+    Operation,
+    Paused,
+    Refused,
+    Retrying,
+    Submitted,
+    Uncertain,
+)
+from ..models.bounded import BoundedDict
+from ..models.registry import kind_by_id
+from ..models.request import Request
+from ..settings import VERSION
+
+NAME = "keevx_async"
+PROVIDER = "keevx"
+MAX_TASKS = 100_000
+"""Tasks of which the beginning is remembered; the oldest are forgotten."""
+
+
+class Telemetry:
+    """The ``on_event`` hook that makes spans and metrics. One serves any number of clients.
+
+    Args:
+        tracer_provider: the global one by default.
+        meter_provider: the global one by default.
+        on_event: receives every event too.
+        clock: returns the time in seconds; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_event = on_event
+        self._clock = clock
+        self._tracer = get_tracer(NAME, VERSION, tracer_provider)
+        meter = get_meter(NAME, VERSION, meter_provider)
+        self._creates = meter.create_counter(
+            "keevx.creates", "{create}", "Creates that ended, by outcome."
+        )
+        self._retries = meter.create_counter(
+            "keevx.retries", "{retry}", "Attempts that failed and were followed by another."
+        )
+        self._pauses = meter.create_counter(
+            "keevx.pauses", "{pause}", "Answers 429, which hold every create."
+        )
+        self._in_flight = meter.create_up_down_counter(
+            "keevx.operations.in_flight", "{operation}", "Operations under way, by operation."
+        )
+        self._tasks = meter.create_up_down_counter(
+            "keevx.tasks.in_flight", "{task}", "Tasks of this process that have not ended."
+        )
+        self._task_seconds = meter.create_histogram(
+            "keevx.task.duration", "s", "From a create's answer until its task's end was seen."
+        )
+        self._operation_seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration", "s", "How long submit, wait and download took."
+        )
+        self._exchange_seconds = meter.create_histogram(
+            "http.client.request.duration", "s", "How long exchanges with the API took."
+        )
+        self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
+
+    @contextmanager
+    def span(self, operation: Operation, subject: str, request: Request | None) -> Iterator[None]:
+        """Cover an operation with a span; its errors are the span's.
+
+        A wait's span is not the current one, for the caller's code runs between its tasks. A poll's
+        begins a trace of its own.
+        """
+        model = str(getattr(request, "model", request.kind.name)) if request else None
+        attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
+        if model is not None:
+            attributes["gen_ai.request.model"] = model
+        span = self._tracer.start_span(
+            f"{operation} {model}" if model else operation,
+            # A poll serves every wait for its task, so it belongs to the trace of none of them.
+            context=Context() if operation == "poll" else None,
+            attributes={**attributes, SUBJECTS[operation]: subject},
+        )
+        began = self._clock()
+        self._in_flight.add(1, attributes)
+        try:
+            if operation == "wait":
+                yield
+            else:
+                with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                    yield
+        except BaseException as error:
+            kind = type(error).__name__
+            span.set_attribute("error.type", kind)
+            if not isinstance(error, GeneratorExit):  # the caller has what it wanted
+                span.set_status(Status(StatusCode.ERROR, describe(error)))
+            attributes["error.type"] = kind
+            raise
+        finally:
+            self._in_flight.add(-1, {k: v for k, v in attributes.items() if k != "error.type"})
+            if operation != "poll":
+                self._operation_seconds.record(self._clock() - began, attributes)
+            span.end()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event; an exchange becomes a span of its own."""
+        match event:
+            case Exchange():
+                self._exchange(event)
+            case Submitted(key, task_ids):
+                self._creates.add(1, {"keevx.outcome": "submitted"})
+                self._tasks.add(len(task_ids))
+                for task_id in task_ids:
+                    self._began[task_id] = self._clock()
+                trace.get_current_span().set_attribute("gen_ai.response.id", ",".join(task_ids))
+            case Refused(_, error):
+                code = getattr(error, "status", None) or type(error).__name__
+                self._creates.add(1, {"keevx.outcome": "refused", "error.type": str(code)})
+            case Uncertain():
+                self._creates.add(1, {"keevx.outcome": "uncertain"})
+            case Retrying(key, attempt, delay, error):
+                kind = type(error).__name__
+                self._retries.add(1, {"error.type": kind})
+                facts = {"keevx.attempt": attempt, "keevx.delay": delay, "error.type": kind}
+                if key:
+                    trace.get_current_span().add_event("retry", facts)
+            case Paused():
+                self._pauses.add(1)
+            case Ended(task):
+                began = self._began.pop(task.task_id, None)
+                if began is not None:
+                    self._tasks.add(-1)
+                    seconds = self._clock() - began
+                    self._task_seconds.record(seconds, {"keevx.status": task.status})
+            case _:
+                pass
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _exchange(self, event: Exchange) -> None:
+        route = template(event.path)
+        attributes: dict[str, str | int] = {
+            "http.request.method": event.method,
+            "url.template": route,
+        }
+        if event.status is not None:
+            attributes["http.response.status_code"] = event.status
+        failed = event.status is None or event.status >= 400 or bool(event.reason)
+        if failed:
+            attributes["error.type"] = str(event.status or "no answer")
+        self._exchange_seconds.record(event.seconds, attributes)
+        more: dict[str, str | int] = {"url.path": event.path.partition("?")[0]}
+        if event.attempt > 1:
+            more["http.request.resend_count"] = event.attempt - 1
+        if event.key:
+            more["keevx.key"] = event.key
+        if event.request_id:
+            more["keevx.request_id"] = event.request_id
+        end = time.time_ns()
+        span = self._tracer.start_span(
+            f"{event.method} {route}",
+            kind=SpanKind.CLIENT,
+            attributes=attributes | more,
+            start_time=end - int(event.seconds * 1e9),
+        )
+        if failed:
+            span.set_status(Status(StatusCode.ERROR, event.reason))
+        span.end(end)
+
+
+SUBJECTS: dict[Operation, str] = {
+    "submit": "keevx.key",
+    "wait": "keevx.task_id",
+    "poll": "keevx.task_id",
+    "download": "keevx.file",
+}
+"""The attribute that holds each operation's subject."""
+
+
+def template(path: str) -> str:
+    """Return a path with ``{task_id}`` for a task's id, so that few names exist."""
+    path = path.partition("?")[0]
+    parent, _, last = path.rpartition("/")
+    return f"{parent}/{{task_id}}" if kind_by_id(last) is not None else path
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as a span's status may show it: without what the caller or Keevx wrote."""
+    if isinstance(error, APIError):
+        return f"HTTP {error.status}, code {error.code}"
+    if isinstance(error, SubmissionUncertain):
+        return "the create's answer was lost"
+    if isinstance(error, TaskFailed):
+        return f"the task ended {error.task.status}"
+    return type(error).__name__
