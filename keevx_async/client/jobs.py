@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
+import attrs
 from attrs import define, field
 
 from ..errors import (
@@ -19,11 +21,11 @@ from ..errors import (
     WaitTimeout,
 )
 from ..events import Span
-from ..journal.protocol import JournalProtocol
+from ..journal.protocol import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
-from ..models.request import check_request
+from ..models.request import Request, check_request
 from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
@@ -173,7 +175,50 @@ class Jobs:
             key: names each create; a function of the request.
             names: where results go; None to download nothing.
         """
-        submit = self.submitting(key)
+        return self._followed(self.submitting(key), names)
+
+    def resuming(self, names: OutputNames | None) -> Job:
+        """Return the job of ``follow_unfinished``, whose items are entries of the journal.
+
+        Args:
+            names: as for ``generating``.
+        """
+
+        async def take_up(outcome: Outcome[Any], guard: Guard) -> None:
+            entry: Entry = outcome.request
+            request = outcome.request = recorded_request(entry)
+            outcome.key, outcome.task_ids = entry.key, entry.task_ids
+            self._kinds.remember(entry.task_ids, request.kind)
+            for task_id in entry.task_ids:
+                self._poller.register(task_id, request, max(0.0, time.time() - entry.at))
+            if entry.state is not State.SUBMITTED:
+                raise SubmissionUncertain(request, entry.key, entry.reason, entry.task_ids)
+
+        return self._followed(take_up, names)
+
+    async def unfinished(self, *, download: bool) -> AsyncGenerator[Entry]:
+        """Yield the creates of earlier runs whose tasks have not ended.
+
+        Uncertain creates are among them. What this run submits meanwhile is not.
+
+        Args:
+            download: whether also those whose results are not downloaded.
+        """
+        now = time.time()
+        async for entry in self._journal.entries():
+            if entry.at >= now or entry.state not in (State.SUBMITTED, State.UNCERTAIN):
+                continue
+            records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
+            if entry.state is State.UNCERTAIN or any(
+                record is None
+                or not record.task.done
+                or (download and record.task.succeeded and record.path is None)
+                for record in records
+            ):
+                yield entry
+
+    def _followed(self, submit: Job, names: OutputNames | None) -> Job:
+        """Return a job that submits, and whose follow-up waits for the tasks and downloads."""
 
         async def follow(outcome: Outcome[Any]) -> None:
             await self.finish(outcome, names)
@@ -253,3 +298,17 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         if not task.succeeded:
             raise TaskFailed(task, tasks)
     return tasks
+
+
+def recorded_request(entry: Entry) -> Request:
+    """Return the request of a create in the journal, as it was when it was submitted.
+
+    It is not checked again: rules may have changed since, and a local file or a task's result is
+    recorded by what identifies it, not by its URL.
+    """
+    kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
+    request = object.__new__(kind)
+    for each in attrs.fields(cast(Any, kind)):
+        value = fields.get(each.name, each.default)
+        object.__setattr__(request, each.name, tuple(value) if isinstance(value, list) else value)
+    return request

@@ -280,6 +280,25 @@ class Keevx(BaseClient):
         names = None if download is None else OutputNames(options.destination("download", download))
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
+    def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
+        """Wait for what earlier runs submitted and did not see to its end; see FanOut.
+
+        Call it at the start of a service: it takes up what the journal knows, and submits nothing.
+        Creates whose answer was lost are among the outcomes, as ``SubmissionUncertain``, once no
+        callback can settle them any more. Their requests are as recorded. A create that was not
+        sent yet has no outcome: whoever asked for it asks again, with the same key.
+
+        Args:
+            download: as of ``generate_many``; None to download nothing.
+        """
+        names = None if download is None else OutputNames(options.destination("download", download))
+
+        async def entries() -> AsyncGenerator[Any]:
+            async for entry in self._components().jobs.unfinished(download=names is not None):
+                yield entry
+
+        return self._fan_out(entries(), lambda jobs: jobs.resuming(names), DEFAULT_CONCURRENCY)
+
     async def request(
         self, method: str, path: str, *, json: Mapping[str, Any] | Sequence[Any] | None = None
     ) -> Any:
@@ -395,3 +414,15 @@ class Keevx(BaseClient):
         fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
         self._fans.add(fan)
         return fan
+
+
+async def unfinished_ids(keevx: Keevx, *, download: bool) -> AsyncGenerator[tuple[str, ...]]:
+    """Yield the task ids of each create that ``follow_unfinished`` would take up.
+
+    Args:
+        keevx: an open client.
+        download: whether also those whose results are not downloaded.
+    """
+    jobs = keevx._components().jobs  # pyright: ignore[reportPrivateUsage] - beside it
+    async for entry in jobs.unfinished(download=download):
+        yield entry.task_ids

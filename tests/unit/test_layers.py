@@ -145,6 +145,7 @@ DOORS: dict[str, set[str]] = {
         "check_positive",
         "check_whole",
         "raise_for_failed",
+        "unfinished_ids",
     },
 }
 
