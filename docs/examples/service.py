@@ -1,6 +1,6 @@
 """A service that makes videos: FastAPI around one Keevx, with metrics, traces and readiness.
 
-pip install 'keevx_async[fastapi,otel]' uvicorn opentelemetry-sdk opentelemetry-exporter-prometheus
+pip install "keevx_async[fastapi,otel,docket]" opentelemetry-sdk opentelemetry-exporter-prometheus
 export KEEVX_API_KEY=… CALLBACK_URL=https://you.example/keevx CALLBACK_SECRET=…
 python service.py
 """
@@ -19,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from keevx_async import CallbackReceiver, ImageToVideo, Keevx
 from keevx_async.contrib.fastapi import Client, KeevxService
 from keevx_async.contrib.otel import Telemetry
+from keevx_async.docket import RedisJournal
 
 
 def create_app(keevx: Keevx, receiver: CallbackReceiver, folder: str) -> FastAPI:
@@ -53,7 +54,8 @@ def app() -> FastAPI:
     trace.set_tracer_provider(TracerProvider())  # add your exporter
     metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
     receiver = CallbackReceiver(os.environ["CALLBACK_URL"], secret=os.environ["CALLBACK_SECRET"])
-    journal = os.environ.get("JOURNAL", "videos.db")
+    where = os.environ.get("JOURNAL", "videos.db")  # several workers need one in Redis
+    journal = RedisJournal.from_url(where) if where.startswith("redis") else where
     keevx = Keevx(journal=journal, callbacks=receiver, on_event=Telemetry())
     return create_app(keevx, receiver, os.environ.get("VIDEOS", "videos"))
 

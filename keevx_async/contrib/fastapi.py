@@ -104,7 +104,7 @@ class KeevxService:
             ConfigurationError: the host is not Keevx.
             JournalError: the journal cannot be had, as where another worker process has it.
         """
-        async with self.keevx as keevx:
+        async with self._opened() as keevx:
             try:
                 await keevx.ping()
             except (ConnectionFailed, RateLimitError, ServerError) as error:  # it may pass
@@ -125,6 +125,20 @@ class KeevxService:
                 self._not_ready = "stopping"
                 await keevx.close()  # ends the waits, and so what is followed
                 await asyncio.gather(resuming, *closing, *self._following.values())
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Keevx]:
+        try:
+            await self.keevx.__aenter__()
+        except JournalError:
+            # The server's traceback follows; this is what to do about its commonest cause.
+            log.error(
+                "this process cannot have the journal. If another worker of the service has it, "
+                "run one worker, or give all of them one journal in Redis (RedisJournal)"
+            )
+            raise
+        async with self.keevx as keevx:
+            yield keevx
 
     def install(self, app: FastAPI) -> None:
         """Add the error handler, the readiness probe and the route of callbacks to an app."""
