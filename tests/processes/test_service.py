@@ -86,7 +86,8 @@ async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_t
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    async with Emulator(4.0, faults=Faults(latency=(0.1, 0.9))) as emulator:
+    # The tasks must outlast the restart: the callbacks that settle what was in flight come but once.
+    async with Emulator(15.0, faults=Faults(latency=(0.1, 0.9))) as emulator:
         async with a_process(emulator, tmp_path, port) as (process, caller):
             orders = asyncio.ensure_future(order_all(caller))
             await until(lambda: emulator.creates.total() >= 20)
@@ -100,7 +101,7 @@ async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_t
             videos = tmp_path / "videos"
             await until(lambda: len(list(videos.glob("*.mp4"))) == 50)
             process.send_signal(signal.SIGTERM)
-            assert await process.wait() == 0
+            assert await process.wait() in (0, -signal.SIGTERM)  # uvicorn raises it again
         assert emulator.creates == dict.fromkeys(ORDERS, 1)
         assert {each.stem for each in videos.glob("*.mp4")} == set(emulator.tasks)
 
@@ -124,7 +125,7 @@ async def test_a_probe_sees_it_stopping_while_orders_are_in_flight(
         process.send_signal(signal.SIGTERM)
         status, answer = await order
         assert status == 202
-        assert await process.wait() == 0
+        assert await process.wait() in (0, -signal.SIGTERM)  # uvicorn raises it again
     async with Journal(tmp_path / "videos.db") as journal:
         entry = await journal.find("order-1")
     assert entry

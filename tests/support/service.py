@@ -55,7 +55,7 @@ async def a_process(
         )  # fmt: skip
     try:
         assert process.stdout
-        async with asyncio.timeout(120), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(100), aiohttp.ClientSession() as session:
             printed = b""
             while not (b"startup complete" in printed and b"running on" in printed):
                 line = await process.stdout.readline()
