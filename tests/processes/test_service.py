@@ -86,7 +86,7 @@ async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_t
     tmp_path: Path,
 ) -> None:
     port = free_port()
-    # The tasks must outlast the restart: the callbacks that settle what was in flight come but once.
+    # The tasks must outlast the restart: callbacks, which settle what was in flight, come once.
     async with Emulator(15.0, faults=Faults(latency=(0.1, 0.9))) as emulator:
         async with a_process(emulator, tmp_path, port) as (process, caller):
             orders = asyncio.ensure_future(order_all(caller))
