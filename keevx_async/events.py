@@ -232,7 +232,10 @@ def guarded_span(hook: object) -> Span | None:
             raise
         finally:
             try:
-                stack.__exit__(error and type(error), error, error and error.__traceback__)
+                if error is None:
+                    stack.close()
+                else:
+                    stack.__exit__(type(error), error, error.__traceback__)
             except Exception as failed:
                 if failed is not error:
                     log.exception("on_event.span failed when %s ended", operation)

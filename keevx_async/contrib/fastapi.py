@@ -20,6 +20,7 @@ import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -157,7 +158,10 @@ class KeevxService:
             if task_id not in self._following:
                 task = asyncio.get_running_loop().create_task(self._deliver(task_id))
                 self._following[task_id] = task
-                task.add_done_callback(lambda _, task_id=task_id: self._following.pop(task_id))
+                task.add_done_callback(partial(self._followed, task_id))
+
+    def _followed(self, task_id: str, _: asyncio.Task[None]) -> None:
+        del self._following[task_id]
 
     async def _deliver(self, task_id: str) -> None:
         try:

@@ -154,7 +154,11 @@ class Telemetry:
             case Retrying(key, attempt, delay, error):
                 kind = type(error).__name__
                 self._retries.add(1, {"error.type": kind})
-                facts = {"keevx.attempt": attempt, "keevx.delay": delay, "error.type": kind}
+                facts: dict[str, str | int | float] = {
+                    "keevx.attempt": attempt,
+                    "keevx.delay": delay,
+                    "error.type": kind,
+                }
                 if key:
                     trace.get_current_span().add_event("retry", facts)
             case Paused():

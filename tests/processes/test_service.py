@@ -162,8 +162,8 @@ async def test_the_worker_that_cannot_have_the_journal_names_the_ways_out(tmp_pa
 async def test_two_workers_with_a_journal_in_redis_share_keys_and_answer_every_order(
     emulator: Emulator, tmp_path: Path, redis_server: RedisServer
 ) -> None:
-    settings = {"WORKERS": "2", "JOURNAL": redis_server.url}
-    async with a_process(emulator, tmp_path, **settings) as (process, caller):
+    url = redis_server.url
+    async with a_process(emulator, tmp_path, WORKERS="2", JOURNAL=url) as (process, caller):
         first = await order_all(caller)
         again = await order_all(caller)
         await until(lambda: len(list((tmp_path / "videos").glob("*.mp4"))) == 50)
