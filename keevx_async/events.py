@@ -6,7 +6,7 @@ All are frozen, and can be matched by position: ``case Submitted(key, task_ids)`
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from inspect import iscoroutinefunction
 from typing import Literal, Protocol
@@ -218,7 +218,7 @@ def guarded_span(hook: object) -> Span | None:
         return None
 
     @contextmanager
-    def enter(operation: Operation, subject: str, request: Request | None) -> Iterator[None]:
+    def enter(operation: Operation, subject: str, request: Request | None) -> Generator[None]:
         stack = ExitStack()
         try:
             stack.enter_context(span(operation, subject, request))

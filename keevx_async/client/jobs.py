@@ -309,6 +309,7 @@ def recorded_request(entry: Entry) -> Request:
     kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
     request = object.__new__(kind)
     for each in attrs.fields(cast(Any, kind)):
-        value = fields.get(each.name, each.default)
-        object.__setattr__(request, each.name, tuple(value) if isinstance(value, list) else value)
+        value: object = fields.get(each.name, each.default)
+        items = tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        object.__setattr__(request, each.name, items)
     return request

@@ -18,7 +18,7 @@ span                  kind       what it covers
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from opentelemetry import trace
@@ -98,7 +98,7 @@ class Telemetry:
         self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
 
     @contextmanager
-    def span(self, operation: Operation, subject: str, request: Request | None) -> Iterator[None]:
+    def span(self, operation: Operation, subject: str, request: Request | None) -> Generator[None]:
         """Cover an operation with a span; its errors are the span's.
 
         A wait's span is not the current one, for the caller's code runs between its tasks. A poll's
