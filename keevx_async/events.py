@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from inspect import iscoroutinefunction
+from pathlib import Path
 from typing import Literal, Protocol
 
 from attrs import frozen
 
-from .errors import ConfigurationError, KeevxError
+from .errors import ConfigurationError, KeevxError, Violation
 from .models.request import Request
 from .models.tasks import Task
 
@@ -49,6 +50,19 @@ class Uncertain(Event):
 
     key: str
     reason: str
+
+
+@frozen
+class Warned(Event):
+    """A create is about to be sent that is valid and probably a mistake; see Request.warnings.
+
+    Attributes:
+        key: the key of the create.
+        warnings: each as ``Request.warnings`` returns it.
+    """
+
+    key: str
+    warnings: tuple[Violation, ...]
 
 
 @frozen
@@ -110,7 +124,7 @@ class Exchange(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx answered 429: all creates of the client are held back.
+    """Keevx answered 429, or 402 with a ``Retry-After``: all creates of the client are held back.
 
     Attributes:
         seconds: for how long, by what is known now. Another 429 may extend it.
@@ -141,6 +155,21 @@ class Ended(Event):
     """
 
     task: Task
+
+
+@frozen
+class Mismatched(Event):
+    """A downloaded video is not what was asked for; ``verify="probe"`` found it. It is kept.
+
+    Attributes:
+        task_id: the task that made it.
+        path: the file.
+        mismatches: how it differs from the request, a sentence each.
+    """
+
+    task_id: str
+    path: Path
+    mismatches: tuple[str, ...]
 
 
 Emit = Callable[[Event], None]

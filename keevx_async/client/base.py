@@ -139,14 +139,14 @@ class BaseClient:
             last_first.push_async_callback(self._detach_journal)
             last_first.push_async_callback(self._config.transport.close)
             if components is not None:
-                components.submitter.stop()
+                components.stop()
                 if components.loop is asyncio.get_running_loop():
                     last_first.push_async_callback(components.close)
                 last_first.callback(components.detach)
             for fan in list(self._fans):
                 await fan.aclose()
             if components is not None:
-                await components.submitter.drain()
+                await components.drain()
 
     async def _detach_journal(self) -> None:
         components, self._runtime = self._runtime, None

@@ -21,16 +21,21 @@ from ..models.tasks import Task
 from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
-from ..submission.availability import Availability
+from ..submission.availability import LANGUAGES, Availability
+from ..submission.ledger import Ledger
+from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
+from ..transfer.fitting import Fit
+from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
 from .jobs import NO_SPAN, Jobs
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results
+from .sources import Sources
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
@@ -53,10 +58,13 @@ class ClientConfig:
         rate: paces creates; what it measured holds on another loop too.
         max_connections: creates in flight, at most.
         journal: the durable record.
+        ledger: keeps the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         span: entered around operations; None unless ``on_event`` is an ``Observer``.
         kinds: resolves the kind of a task.
+        fit: how local images are made to fit.
+        verify: how downloaded videos are proven.
         availability: what the edition offers.
         durations: how long tasks take, as far as it is learned.
         uploaded: files that were uploaded within the hour.
@@ -70,10 +78,13 @@ class ClientConfig:
     rate: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
+    ledger: Ledger
     callbacks: CallbackReceiver | None
     emit: Emit | None
     span: Span | None
     kinds: KindResolver
+    fit: Fit
+    verify: Verify
     availability: Availability
     durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
@@ -97,6 +108,7 @@ class Components:
         poller: polls tasks until they end.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
         submitter: makes creates.
+        creates: those among them that other calls may join.
         downloads: results on their way down.
         jobs: whole jobs, made of these.
         kinds: resolves the kind of a task.
@@ -115,9 +127,11 @@ class Components:
         self.uploads = Uploads(self.api, retrier, config.uploaded)
         self.downloads = Downloads(transport, retrier, config.span)
         self._key, self._span = key, config.span
-        self._durations = config.durations
+        self._durations, self._availability = config.durations, config.availability
+        self._ledger = config.ledger
         polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.poller = Poller(self._poll, polling, emit, config.durations.durations)
+        sources = Sources(self.uploads, config.journal, emit, config.fit)
         if shared is None:
             # Held weakly: clients of with_options() come and go, one for each call perhaps. What
             # is under way keeps itself alive.
@@ -138,10 +152,11 @@ class Components:
                     emit,
                     config.shared_limit,
                 ),
-                upload=self.uploads.files,
+                sources=sources,
                 journal=config.journal,
                 reconciler=self.reconciler,
                 availability=config.availability,
+                ledger=config.ledger,
                 host=host,
                 owners=config.owners,
                 register=self.poller.register,
@@ -149,6 +164,7 @@ class Components:
                 emit=emit,
                 span=config.span,
             )
+            self.creates = PendingCreates(self.submitter, config.retry.grace)
         else:
             # What was learned of the host holds for both, as do permits, claims and callbacks.
             host.is_keevx = shared.host.is_keevx
@@ -158,21 +174,26 @@ class Components:
                 shared.submitter,
                 transport=transport,
                 retrier=retrier,
-                upload=self.uploads.files,
+                sources=sources,
                 host=host,
                 register=self.poller.register,
+            )
+            self.creates = evolve(
+                shared.creates, submitter=self.submitter, grace=config.retry.grace
             )
         self._pollers.add(self.poller)
         self._transfers.update((self.uploads, self.downloads))
         self.jobs = Jobs(
             submitter=self.submitter,
+            creates=self.creates,
             poller=self.poller,
-            results=Results(self.downloads, self.api, config.journal),
+            results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),
             journal=config.journal,
             reconciler=self.reconciler,
             kinds=config.kinds,
             durations=config.durations,
             timeout=config.polling.timeout,
+            fuse=config.retry.fuse,
             span=config.span,
         )
 
@@ -217,6 +238,23 @@ class Components:
             if not self.host.is_keevx:
                 raise
 
+    async def target_languages(self) -> tuple[str, ...]:
+        """Return the languages that a video can be translated to; they are kept for an hour."""
+        if (languages := self._availability.values(LANGUAGES)) is None:
+            languages = await self.api.target_languages()
+            self._availability.remember(LANGUAGES, languages)
+        return languages
+
+    def stop(self) -> None:
+        """Let no single create be sent from now on."""
+        self.submitter.stop()
+        self.creates.stop()
+
+    async def drain(self) -> None:
+        """End single creates: those in flight get ``RetryPolicy.grace`` seconds to be answered."""
+        if self.loop is asyncio.get_running_loop():  # else the loop has ended, and they with it
+            await asyncio.gather(self.submitter.drain(), self.creates.drain())
+
     def detach(self) -> None:
         """Receive no more callbacks: the event loop is left behind."""
         if self.reconciler is not None:
@@ -230,6 +268,7 @@ class Components:
         """
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
+            last_first.push_async_callback(self._ledger.save)
             for poller in list(self._pollers):
                 last_first.push_async_callback(poller.close)
             for transfers in list(self._transfers):

@@ -22,9 +22,11 @@ from ..http.failures import translate
 from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..http.verdict import retry_after
+from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import check_type
+from .objects import ObjectPart
 from .parts import DownloadedFile, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
@@ -108,7 +110,7 @@ class Downloads:
 
     async def _start(self, result: _Result, target: Path, overwrite: bool) -> DownloadedFile:
         download = asyncio.ensure_future(
-            self._fetch(result, PartFile(target, result.url), overwrite)
+            self._fetch(result, self._part(target, result.url), overwrite)
         )
         self._active[target] = download
         try:
@@ -122,6 +124,11 @@ class Downloads:
         finally:
             del self._active[target]
 
+    def _part(self, target: Path, url: str) -> PartFile | ObjectPart:
+        if isinstance(target, ObjectPath):
+            return ObjectPart(target, self._transport.route, self._timeout)
+        return PartFile(target, url)
+
     async def close(self) -> None:
         """Cancel the downloads in progress; each raises ConfigurationError.
 
@@ -133,7 +140,9 @@ class Downloads:
             download.cancel()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    async def _fetch(self, result: _Result, part: PartFile, overwrite: bool) -> DownloadedFile:
+    async def _fetch(
+        self, result: _Result, part: PartFile | ObjectPart, overwrite: bool
+    ) -> DownloadedFile:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
@@ -143,7 +152,7 @@ class Downloads:
                 part.tidy()
                 raise
 
-    async def _attempt(self, result: _Result, part: PartFile) -> None:
+    async def _attempt(self, result: _Result, part: PartFile | ObjectPart) -> None:
         """Request the result once, redirects included; return once the part is whole."""
         where = without_query(result.url)
         # What was raised decides what happens next.
@@ -165,7 +174,7 @@ class Downloads:
         except (ValueError, RuntimeError) as error:
             raise DownloadError(f"{where}: cannot be requested ({error})") from error
 
-    async def _request(self, result: _Result, part: PartFile) -> None:
+    async def _request(self, result: _Result, part: PartFile | ObjectPart) -> None:
         url, headers = result.url, part.headers()
         for _ in range(1 + MAX_REDIRECTS):
             address = request_url(url)
