@@ -152,9 +152,10 @@ class Faults:
 
     def refusal(self) -> tuple[int, str]:
         """Return the code and the message of `refuse`."""
+        # Keevx refuses with 200 as well as with 500; then only the envelope's code tells why.
         status = self.refuse_status
         code, message = REFUSALS.get(
-            status, (530003, "server busy") if status >= 500 else (status, "refused")
+            status, (status, "refused") if 400 <= status < 500 else (530003, "server busy")
         )
         return (
             code if self.refuse_code is None else self.refuse_code,
