@@ -75,7 +75,7 @@ class KeySource:
                     value = await value
             except Exception as error:
                 raise ConfigurationError(
-                    f"the function given as api_key= raised {type(error).__name__}; "
+                    f"the function that returns the API key raised {type(error).__name__}; "
                     "nothing was sent"
                 ) from error
             key = self._check(value)

@@ -291,7 +291,7 @@ async def test_a_function_that_fails_leaves_no_create_in_doubt(
         raise OSError("the vault is sealed; token=secret")
 
     async with keevx_of(emulator, api_key=key, journal=tmp_path / "run.db") as keevx:
-        with pytest.raises(ConfigurationError, match="api_key= raised OSError") as caught:
+        with pytest.raises(ConfigurationError, match="API key raised OSError") as caught:
             await keevx.submit(a_request(), key="order-1")
         assert "secret" not in str(caught.value)
     async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
