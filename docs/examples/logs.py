@@ -11,12 +11,14 @@ from keevx_async.events import (
     Ended,
     Event,
     Exchange,
+    Mismatched,
     Paused,
     Polled,
     Refused,
     Retrying,
     Submitted,
     Uncertain,
+    Warned,
 )
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
@@ -43,6 +45,10 @@ def log_event(event: Event) -> None:
             log.info("paused", seconds=event.seconds)
         case Ended():
             log.info("ended", **ended(event))
+        case Warned():
+            log.warning("warned", key=event.key, warnings=list(map(str, event.warnings)))
+        case Mismatched():
+            log.warning("mismatched", task_id=event.task_id, mismatches=event.mismatches)
         case Refused():
             log.warning("refused", key=event.key, error=str(event.error))
         case Uncertain():
