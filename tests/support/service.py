@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,6 +61,12 @@ async def a_process(
                 line = await process.stdout.readline()
                 assert line, printed.decode()
                 printed += line
+            # Of several workers each prints that it has started before it listens.
+            while process.returncode is None:
+                with suppress(aiohttp.ClientConnectorError):
+                    async with session.get(f"{origin}/ready"):
+                        break
+                await asyncio.sleep(0.05)
             yield process, Caller(session, origin)
     finally:
         if process.returncode is None:
