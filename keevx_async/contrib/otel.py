@@ -13,6 +13,10 @@ span                  kind       what it covers
 ``download``          internal   one result, to its file
 ``POST /v1/…``        client     one exchange with the API, below the span that it serves
 ====================  =========  ==============================================================
+
+``keevx.spent.results``, ``.seconds`` and ``.cost`` count as a ``Budget`` does: what creates made,
+and what those in doubt may have made. ``keevx.task.lag`` is how late a task's end was seen at most:
+the time since the query before the one that saw it, or since the create's answer.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -33,6 +38,7 @@ from ..events import (
     Exchange,
     Operation,
     Paused,
+    Polled,
     Refused,
     Retrying,
     Submitted,
@@ -41,7 +47,9 @@ from ..events import (
 from ..models.bounded import BoundedDict
 from ..models.registry import kind_by_id
 from ..models.request import Request
-from ..settings import VERSION
+from ..models.usage import usage_group
+from ..settings import VERSION, Budget
+from ..submission.budget import Valuation
 
 NAME = "keevx_async"
 PROVIDER = "keevx"
@@ -56,6 +64,7 @@ class Telemetry:
         tracer_provider: the global one by default.
         meter_provider: the global one by default.
         on_event: receives every event too.
+        budget: the client's; its prices are what ``keevx.spent.cost`` counts with.
         clock: returns the time in seconds; tests pass their own.
     """
 
@@ -65,6 +74,7 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         on_event: Callable[[Event], object] | None = None,
+        budget: Budget | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_event = on_event
@@ -95,7 +105,24 @@ class Telemetry:
         self._exchange_seconds = meter.create_histogram(
             "http.client.request.duration", "s", "How long exchanges with the API took."
         )
+        self._lag = meter.create_histogram(
+            "keevx.task.lag", "s", "From the query before the one that saw a task's end."
+        )
+        self._spent_results = meter.create_counter(
+            "keevx.spent.results", "{result}", "Results that were made, or may have been."
+        )
+        self._spent_seconds = meter.create_counter(
+            "keevx.spent.seconds", "s", "Seconds of those results whose length is ordered."
+        )
+        self._spent_cost = meter.create_counter(
+            "keevx.spent.cost", "{money}", "Cost of those results that the budget has a price of."
+        )
+        self._valuation = None if budget is None else Valuation(budget)
         self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
+        # When each task was queried last, and before that: the last query may see its end.
+        self._queried: BoundedDict[str, tuple[float | None, float]] = BoundedDict(MAX_TASKS)
+        # Events name a create by its key, which clients with a hook in common may share.
+        self._submitting: ContextVar[Request | None] = ContextVar("submitting", default=None)
 
     @contextmanager
     def span(self, operation: Operation, subject: str, request: Request | None) -> Generator[None]:
@@ -115,6 +142,7 @@ class Telemetry:
             attributes={**attributes, SUBJECTS[operation]: subject},
         )
         began = self._clock()
+        submitting = self._submitting.set(request) if operation == "submit" else None
         self._in_flight.add(1, attributes)
         try:
             if operation == "wait":
@@ -130,6 +158,8 @@ class Telemetry:
             attributes["error.type"] = kind
             raise
         finally:
+            if submitting is not None:
+                self._submitting.reset(submitting)
             self._in_flight.add(-1, {k: v for k, v in attributes.items() if k != "error.type"})
             if operation != "poll":
                 self._operation_seconds.record(self._clock() - began, attributes)
@@ -142,6 +172,7 @@ class Telemetry:
                 self._exchange(event)
             case Submitted(key, task_ids):
                 self._creates.add(1, {"keevx.outcome": "submitted"})
+                self._spend(len(task_ids))
                 self._tasks.add(len(task_ids))
                 for task_id in task_ids:
                     self._began[task_id] = self._clock()
@@ -151,6 +182,7 @@ class Telemetry:
                 self._creates.add(1, {"keevx.outcome": "refused", "error.type": str(code)})
             case Uncertain():
                 self._creates.add(1, {"keevx.outcome": "uncertain"})
+                self._spend(0)
             case Retrying(key, attempt, delay, error):
                 kind = type(error).__name__
                 self._retries.add(1, {"error.type": kind})
@@ -163,7 +195,13 @@ class Telemetry:
                     trace.get_current_span().add_event("retry", facts)
             case Paused():
                 self._pauses.add(1)
+            case Polled(task_id):
+                _, before = self._queried.get(task_id, (None, self._began.get(task_id)))
+                self._queried[task_id] = before, self._clock()
             case Ended(task):
+                before, _ = self._queried.pop(task.task_id, (None, None))
+                if before is not None:
+                    self._lag.record(self._clock() - before)
                 began = self._began.pop(task.task_id, None)
                 if began is not None:
                     self._tasks.add(-1)
@@ -173,6 +211,21 @@ class Telemetry:
                 pass
         if self._on_event is not None:
             self._on_event(event)
+
+    def _spend(self, ids: int) -> None:
+        """Count what a create made or may have made, as the budget's ledger does."""
+        request = self._submitting.get()
+        if request is None:
+            return
+        group, count = usage_group(request), max(ids, request.count)
+        attributes = {"gen_ai.request.model": group.model or group.kind}
+        if group.resolution:
+            attributes["keevx.resolution"] = group.resolution
+        self._spent_results.add(count, attributes)
+        self._spent_seconds.add(count * group.duration, attributes)
+        price = self._valuation.price(group) if self._valuation is not None else None
+        if price is not None:
+            self._spent_cost.add(float(count * price), attributes)
 
     def _exchange(self, event: Exchange) -> None:
         route = template(event.path)

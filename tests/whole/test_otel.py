@@ -12,9 +12,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from keevx_async import APIError, SubmissionUncertain
+from keevx_async import APIError, Budget, BudgetExceeded, SubmissionUncertain
 from keevx_async.contrib.otel import Telemetry
-from keevx_async.events import Event, Observer, Submitted
+from keevx_async.events import Ended, Event, Observer, Polled, Submitted
+from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, keevx_of, some_requests
 
@@ -26,6 +27,7 @@ class Seen(NamedTuple):
     tracer: trace.Tracer
     exporter: InMemorySpanExporter
     reader: InMemoryMetricReader
+    meters: MeterProvider
 
     @property
     def spans(self) -> list[ReadableSpan]:
@@ -36,17 +38,27 @@ class Seen(NamedTuple):
 
     def points(self, name: str) -> dict[Any, Any]:
         """The sum, or the count of a histogram, by attributes."""
-        data: Any = self.reader.get_metrics_data()
         return {
             tuple(sorted(point.attributes.items())): getattr(point, "value", None)
             if hasattr(point, "value")
             else point.count
+            for point in self._points(name)
+        }
+
+    def sums(self, name: str) -> list[float]:
+        """The sums of a histogram."""
+        return [point.sum for point in self._points(name)]
+
+    def _points(self, name: str) -> list[Any]:
+        data: Any = self.reader.get_metrics_data()
+        return [
+            point
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == name
             for point in metric.data.data_points
-        }
+        ]
 
 
 @pytest.fixture
@@ -55,7 +67,7 @@ def seen() -> Any:
     tracers, meters = TracerProvider(), MeterProvider([reader])
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
     telemetry = Telemetry(tracer_provider=tracers, meter_provider=meters)
-    yield Seen(telemetry, tracers.get_tracer("test"), exporter, reader)
+    yield Seen(telemetry, tracers.get_tracer("test"), exporter, reader, meters)
     tracers.shutdown()
     meters.shutdown()
 
@@ -212,3 +224,56 @@ async def test_another_hook_receives_every_event(emulator: Emulator) -> None:
     async with keevx_of(emulator, on_event=Telemetry(on_event=events.append)) as keevx:
         await keevx.submit(a_request())
     assert [each for each in events if isinstance(each, Submitted)]
+
+
+def spending(seen: Seen, budget: Budget | None = None) -> Telemetry:
+    return Telemetry(meter_provider=seen.meters, budget=budget)
+
+
+@pytest.mark.asyncio
+async def test_what_may_be_paid_is_spent_as_the_budget_counts_it(seen: Seen) -> None:
+    budget = Budget(videos=5, prices={"V/1080p": 0.25})
+    faults = Faults(drop_after_create={"prompt 0"}, refuse={"prompt 1"}, refuse_status=400)
+    async with (
+        Emulator(faults=faults) as emulator,
+        keevx_of(emulator, on_event=spending(seen, budget), budget=budget) as keevx,
+    ):
+        await keevx.submit_many(some_requests(3, generate_count=2))
+        assert emulator.tasks
+        with pytest.raises(BudgetExceeded) as caught:
+            await keevx.submit(a_request(generate_count=2))
+    group = (("gen_ai.request.model", "V"), ("keevx.resolution", "1080p"))
+    assert seen.points("keevx.spent.results") == {group: 4} == {group: caught.value.spent["videos"]}
+    assert seen.points("keevx.spent.seconds") == {group: 24}
+    assert seen.points("keevx.spent.cost") == {group: 6.0}
+
+
+@pytest.mark.asyncio
+async def test_an_id_of_an_earlier_run_is_not_spent_again(seen: Seen, tmp_path: Path) -> None:
+    async with Emulator() as emulator:
+        for _ in range(2):
+            journal = tmp_path / "run.db"
+            async with keevx_of(emulator, on_event=spending(seen), journal=journal) as keevx:
+                await keevx.submit(a_request(), key="order-1")
+    assert sum(seen.points("keevx.spent.results").values()) == 1
+    assert seen.points("keevx.spent.cost") == {}
+
+
+def test_lag_is_counted_from_the_query_before_the_one_that_saw_the_end(seen: Seen) -> None:
+    now = [0.0]
+    telemetry = Telemetry(meter_provider=seen.meters, clock=lambda: now[0])
+    events = [
+        (0.0, Submitted("order-1", ("i2v-1", "i2v-2"))),
+        (60.0, Polled("i2v-1", "PROCESSING")),
+        (90.0, Polled("i2v-1", "SUCCEEDED")),
+        (90.0, Ended(Task(task_id="i2v-1", status="SUCCEEDED"))),
+        (100.0, Polled("i2v-2", "SUCCEEDED")),
+        (100.0, Ended(Task(task_id="i2v-2", status="SUCCEEDED"))),
+        (100.0, Polled("of an earlier run", "SUCCEEDED")),
+        (100.0, Ended(Task(task_id="of an earlier run", status="SUCCEEDED"))),
+    ]
+    for seconds, event in events:
+        now[0] = seconds
+        telemetry(event)
+    assert seen.sums("keevx.task.lag") == [30.0 + 100.0]
+    assert seen.points("keevx.task.lag") == {(): 2}
