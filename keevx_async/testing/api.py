@@ -177,7 +177,12 @@ class Endpoint:
         if self.state.chance("poll_html", task_id):
             return html(200)
         try:
-            return answer(encode(self.state.report(self._visible(request, task_id))))
+            task = self._visible(request, task_id)
+            report = self.state.report(task)
+            if len(task.timeline) > 1:
+                task.timeline.pop(0)
+                self.announcer.moved(task)
+            return answer(encode(report))
         except Refused as refused:
             return refusal(self.state, refused)
 
