@@ -31,6 +31,7 @@ from fastapi.responses import JSONResponse
 
 from ..client.keevx import Keevx, unfinished_ids
 from ..errors import (
+    BudgetExceeded,
     ConfigurationError,
     ConnectionFailed,
     InvalidRequest,
@@ -50,6 +51,7 @@ STATUS: Mapping[type[KeevxError], int] = {
     InvalidRequest: 422,
     NotFoundError: 404,
     ConfigurationError: 503,  # the client was closed: the service is stopping
+    BudgetExceeded: 503,  # the service's own limit; nothing was sent
     SubmissionUncertain: 504,  # repeat it with the same key: it is never sent twice
     JournalError: 500,
     KeevxError: 502,
