@@ -9,7 +9,7 @@ from tests.support.emulator import BODY, Caller, calling, listening
 
 pytestmark = pytest.mark.asyncio
 
-PROMPT = BODY["prompt"]
+PROMPT = str(BODY["prompt"])
 QUICK = PollPolicy(shortest=0.001, longest=0.002)
 
 
