@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from docket import Docket, Worker
 
-from ..client.keevx import Keevx, check_credentials
+from ..client.keevx import Keevx
 from .client import worker_stop
 from .queue import KeevxDocket
 from .rate_limit import Stop
@@ -61,7 +61,7 @@ class KeevxWorker:
         async with Keevx(
             settings.api_key, base_url=settings.base_url, timeout=settings.timeout
         ) as keevx:
-            await check_credentials(keevx)
+            await keevx.ping()
         self._docket.creates.register(create)
         self._docket.polls.register(poll)
 
