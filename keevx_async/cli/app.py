@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError
 from keevx_async.errors import (
     AuthenticationError,
     ConfigurationError,
+    JournalError,
     KeevxError,
     SubmissionUncertain,
 )
@@ -35,8 +36,8 @@ app = App(
     name="keevx",
     help="""Create videos and images with Keevx. Every create is paid for at most once.
 
-    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input or key (nothing was sent);
-    3 a create may have been paid although its answer was lost; 130 interrupted.
+    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input, key or journal (nothing
+    was sent); 3 a create may have been paid although its answer was lost; 130 interrupted.
     """,
     version=VERSION,
     result_action="return_value",
@@ -47,10 +48,22 @@ EXIT_CODES: dict[type[Exception], int] = {
     CycloptsError: USAGE,
     ConfigurationError: USAGE,
     AuthenticationError: USAGE,
+    JournalError: USAGE,
     ValueError: USAGE,
     SubmissionUncertain: UNCERTAIN,
 }
 """Exit codes by error, the first match; any other error is ``FAILED``."""
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code of an error that ended a command.
+
+    A journal that cannot be used is the user's to fix, and nothing was sent; but one that could
+    not take the ids of a create which was made is a failure.
+    """
+    if isinstance(error, JournalError) and error.task_ids:
+        return FAILED
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -101,7 +114,7 @@ def _run_command(arguments: Sequence[str]) -> int:
         if isinstance(error, CycloptsError):
             hint = f" See: {' '.join(('keevx', *(error.command_chain or ()), '--help'))}"
         print_error(f"{error}{hint}")
-        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
+        return exit_code(error)
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED

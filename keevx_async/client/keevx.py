@@ -62,8 +62,9 @@ class Keevx:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
+        account: names the account in the journal; by default a salted digest of the key does.
         journal: the file, or the Journal, that records what is submitted, so that the same program
-            run again submits nothing twice.
+            run again submits nothing twice. It belongs to one host and account.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
@@ -86,6 +87,7 @@ class Keevx:
         api_key: str | None = None,
         *,
         base_url: str | None = None,
+        account: str | None = None,
         journal: str | Path | JournalProtocol | None = None,
         callbacks: CallbackReceiver | None = None,
         retry: RetryPolicy | None = None,
@@ -98,6 +100,7 @@ class Keevx:
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
         url, record = options.base_url(base_url), options.journal(journal)
+        sent = options.api_headers(api_key, headers)
         self._closed = False
         self._runtime: Components | None = None
         self._opening = threading.Lock()
@@ -105,7 +108,7 @@ class Keevx:
         self._config = ClientConfig(
             transport=AiohttpTransport(
                 url,
-                options.api_headers(api_key, headers),
+                sent,
                 options.timeout(timeout),
                 options.session(session),
             ),
@@ -114,6 +117,7 @@ class Keevx:
             rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
             max_connections=options.check_whole("max_connections", max_connections),
             journal=record,
+            owner=options.owner(url, sent, account),
             callbacks=callbacks,
             emit=guarded(options.hook("on_event", on_event)),
             kinds=KindResolver(record),
@@ -141,6 +145,7 @@ class Keevx:
     async def __aenter__(self) -> Self:
         self._components()
         try:
+            await self._config.journal.check_owner()
             await self._config.transport.session()
         except BaseException:
             await self.close()
@@ -198,7 +203,7 @@ class Keevx:
         with self._opening:
             before = self._runtime
             if before is None:
-                self._config.journal.attach()
+                self._config.journal.attach(self._config.owner)
             elif before.loop.is_running() and before.process == os.getpid():
                 raise ConfigurationError(
                     "this client is in use on another event loop, which is still running, as in "
@@ -213,8 +218,8 @@ class Keevx:
         """Submit one request. At most one paid create is sent.
 
         When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered, and a
-        journal has its ids. With a journal, a request that was submitted before is not sent again:
-        its ids are returned.
+        journal has its ids. A request that is in the journal, or a ``key`` that this client has
+        submitted, is not sent again: its ids are returned, ``reused``.
 
         Args:
             request: what to make.
@@ -227,7 +232,8 @@ class Keevx:
         """
         submitter = self._components().submitter
         plan = await submitter.plan(check_request(request), None if key is None else key_of(key))
-        return Submission(request, plan.key, await submitter.submit(plan))
+        reused = plan.entry is not None and plan.entry.is_submitted
+        return Submission(request, plan.key, await submitter.submit(plan), reused)
 
     def submit_many(
         self,
@@ -286,8 +292,7 @@ class Keevx:
             WaitTimeout: it had not ended in time.
         """
         ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
-        (task,) = raise_for_failed(tuple([task async for task in ended]))
-        return task
+        return raise_for_failed(tuple([task async for task in ended]))[0]
 
     async def wait_many(
         self,
@@ -419,8 +424,7 @@ class Keevx:
         """
         result = options.result("task_or_url", task_or_url)
         target = options.destination("destination", destination)
-        results = self._components().jobs.results
-        return await results.download(result, target, overwrite=overwrite)
+        return await self._components().jobs.results.download(result, target, overwrite=overwrite)
 
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
@@ -428,11 +432,9 @@ class Keevx:
         options.check_iterable(requests)
         concurrency = options.check_whole("concurrency", concurrency)
         grace = self._config.retry.grace
-
-        def begin() -> Job:
-            return work_of(self._components().jobs)  # opens the journal
-
-        fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
+        fan: FanOut[R] = FanOut(
+            requests, lambda: work_of(self._components().jobs), concurrency=concurrency, grace=grace
+        )
         self._fans.add(fan)
         return fan
 

@@ -14,10 +14,12 @@ from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, DownloadError
 from ..http.transport import exchange_timeout
 from ..journal.null import NullJournal
+from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
 from ..models.request import Request
@@ -34,6 +36,7 @@ F = TypeVar("F")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, 5.6.2)."""
+PORTS = {"http": 80, "https": 443}
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
 """Headers that describe what is sent, or carry the key: a second one would contradict ours."""
 
@@ -172,6 +175,27 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
     if not hasattr(value, "claim"):
         raise ConfigurationError(f"journal must be a path or a Journal (got {shown(value)})")
     return value
+
+
+def owner(url: str, headers: Mapping[str, str], account: object) -> Owner:
+    """Return the host and the account that a client works for.
+
+    Args:
+        url: the base URL.
+        headers: of every API call, the key among them.
+        account: a name, or None.
+
+    Raises:
+        ConfigurationError: the name is no text, or empty.
+    """
+    if not (account is None or (isinstance(account, str) and account.strip())):
+        raise ConfigurationError(f"account must be a name that is not empty (got {shown(account)})")
+    # The origin, normalized: a trailing slash or a default port makes no other host.
+    parts = urlsplit(url)
+    scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
+    host = f"[{host}]" if ":" in host else host
+    origin = f"{scheme}://{host}" + ("" if port in (None, PORTS[scheme]) else f":{port}")
+    return Owner(origin, headers["Authorization"].partition(" ")[2], account)
 
 
 def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:

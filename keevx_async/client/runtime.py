@@ -14,6 +14,7 @@ from ..events import Emit
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
+from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..models.bounded import BoundedDict
 from ..models.tasks import Task
@@ -52,6 +53,7 @@ class ClientConfig:
         rate: paces creates; what it measured holds on another loop too.
         max_connections: creates in flight, at most.
         journal: the durable record.
+        owner: the host and account that the journal is used for.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         kinds: resolves the kind of a task.
@@ -68,6 +70,7 @@ class ClientConfig:
     rate: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
+    owner: Owner
     callbacks: CallbackReceiver | None
     emit: Emit | None
     kinds: KindResolver

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from attrs import frozen
 
 from ..models.tasks import Task
+from .owner import Owner
 
 DIED_WHILE_SENDING = "the program ended before the answer came"
 """The reason of a create that an earlier run left as ``sending``."""
@@ -114,6 +115,11 @@ class Entry(NamedTuple):
     reason: str = ""
     task_ids: tuple[str, ...] = ()
 
+    @property
+    def is_submitted(self) -> bool:
+        """Whether it was made and its ids are recorded, so that it is never sent again."""
+        return self.state is State.SUBMITTED
+
 
 class Claim(NamedTuple):
     """A key that belongs to one caller until it is released.
@@ -162,10 +168,25 @@ class JournalProtocol(Protocol):
         """
         ...
 
-    def attach(self) -> None:
+    def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user.
 
         Each call needs one of ``detach``.
+
+        Args:
+            owner: the host and account that it is used for; None to check no owner. A journal
+                belongs to the first one.
+
+        Raises:
+            JournalError: it cannot be used, or belongs to another host or account.
+        """
+        ...
+
+    async def check_owner(self) -> None:
+        """Check whose the journal is, where ``attach`` could not do so yet.
+
+        Raises:
+            JournalError: it belongs to another host or account, or cannot be reached.
         """
         ...
 

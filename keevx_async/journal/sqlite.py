@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
 from . import encoding
 from .claims import RESTARTABLE
-from .database import Database
+from .opening import JournalFile
 from .protocol import (
     DIED_WHILE_SENDING,
     Claim,
@@ -33,19 +32,22 @@ T = TypeVar("T")
 TASK_BY_ID = f"SELECT {encoding.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
 _URL = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-_users = threading.Lock()
-"""Held while journals are opened and closed, which clients may do in several threads."""
 
 
-class Journal:
+class Journal(JournalFile):
     """The durable record of what was submitted, in one SQLite file.
 
     The intent is on disk before the first byte of a create is sent, and the ids are before the
-    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it on first use; or read it
-    with ``async with Journal(path) as journal:``.
+    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it. It belongs to the host and
+    the account of its first client; another is refused before anything is sent.
+
+    ``async with Journal(path) as journal:`` reads it, also while a run writes it: that takes no
+    lock before something is changed, as by ``settle``.
 
     It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided
-    that the disk does what it promises. One process at a time may have it open.
+    that the disk does what it promises. One process at a time may write it. Within a process,
+    all clients that name the same file share it, and each counts as a run of its own: the n-th of
+    equal requests is made once.
 
     Args:
         path: the file, created if need be. While it is open, a ``-wal``, a ``-shm`` and a
@@ -54,6 +56,8 @@ class Journal:
         on_uncertain: what to do with a create whose answer was lost in an earlier run.
             ``"report"`` reports it again; ``"resubmit"`` sends it again, though it may have been
             paid for.
+        adopt: hand the journal over to the client that opens it, as after its API key was
+            rotated.
         on_failed: what to do with a create of an earlier run of which a task failed.
             ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
             of its videos, under the key ``KEY~2``, once every task of the first has ended.
@@ -68,56 +72,19 @@ class Journal:
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
         on_failed: Literal["report", "resubmit"] = "report",
+        adopt: bool = False,
     ) -> None:
         if (url := _URL.match(str(path))) is not None:
             raise ConfigurationError(
                 f"the journal is a URL ({url[0]}…); it must be the path of a file, such as run.db, "
                 "or ':memory:'; for Redis use RedisJournal.from_url(…)"
             )
-        self.path: Path = Path(path)
+        super().__init__(Path(path), adopts=adopt)
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
         self._resubmits_failed = is_resubmit("on_failed", on_failed)
-        self._users = 0
-        self._opened: Database | None = None
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
-
-    async def __aenter__(self) -> Self:
-        self.attach()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.detach()
-
-    def attach(self) -> None:
-        """Open the journal for one more user; the first one opens the file.
-
-        Raises:
-            JournalError: it cannot be used; the message says why.
-        """
-        with _users:
-            if self._opened is None:
-                self._opened = Database(self.path)
-            self._users += 1
-
-    async def detach(self) -> None:
-        """Leave the journal; the last user closes the file.
-
-        What was put before is durable on return.
-        """
-        with _users:
-            self._users -= 1
-            if self._users == 0 and self._opened is not None:
-                opened, self._opened = self._opened, None
-                opened.close()
-
-    @property
-    def _file(self) -> Database:
-        if self._opened is None:
-            raise JournalError(f"{self.path} is not open")
-        self._opened.claims.enter()
-        return self._opened
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other caller submits the same create meanwhile.
@@ -133,24 +100,24 @@ class Journal:
         Raises:
             JournalError: the key belongs to another request, or cannot be stored.
         """
-        claims = self._file.claims
+        file, claims = self._file, self._own_claims
         if key is None:
-            claim = claims.number(f"{kind}:".encode() + body, self._file.find)
+            claim = await claims.number(f"{kind}:".encode() + body, file.find)
         else:
             claim = await self._claim_named(kind, body, key)
         # From attempt to attempt, until the one that has not failed, or is to be made now.
         while (later := self._later_attempt(claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
-        self._file.claims.intents[claim.key] = _last_intent(claim.entry)
+        file.holds.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
-        file = self._file
+        file, claims = self._file, self._own_claims
         encoding.check_key(key)
-        entry = await file.claims.take(key, file.find)
+        entry = await claims.take(key, file.find)
         if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
-            file.claims.release(key, made=True)
+            claims.release(key, made=True)
             raise encoding.other_request_error(self.path, key, entry.body, body)
         return Claim(key, entry)
 
@@ -174,8 +141,11 @@ class Journal:
         # 2. There is none: an entry of an earlier run is resubmitted. One of this run is not, or
         #    a program that retries on its own would pay again and again.
         row_and_entry = file.find(claim.key)
-        is_old = row_and_entry is not None and file.claims.is_old(row_and_entry[0])
-        return later if resubmits and is_old else None
+        is_old = row_and_entry is not None and self._own_claims.is_old(row_and_entry[0])
+        if not (resubmits and is_old):
+            return None
+        file.later_attempts.add(later)  # for the other clients of this process
+        return later
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless.
@@ -184,8 +154,14 @@ class Journal:
             key: the key claimed.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
-        if self._opened is not None:
-            self._opened.claims.release(key, made=made)
+        opened, claims = self._opened, self._claims
+        if opened is None or claims is None:
+            return
+        # Another client of this process may meet the entry next, or may have written it.
+        if claims.is_shared and (row_and_entry := opened.find(key)) is not None:
+            row, entry = row_and_entry
+            claims.meet(row, is_met=made or entry.state not in RESTARTABLE)
+        claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Record the intent to send. Durable on return.
@@ -198,7 +174,7 @@ class Journal:
         # another by now, so of two runs that share a file in spite of its lock, one sends.
         file, now = self._file, time.time()
         file.writer.check()
-        last = file.claims.intents.get(key)
+        last = file.holds.intents.get(key)
         if last is None:  # it was never claimed, or its event loop had stopped and lost it
             entry = await self.find(key)
             if entry is not None and entry.state not in RESTARTABLE:
@@ -208,7 +184,7 @@ class Journal:
             await file.save(encoding.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
             raise self._changed(key, await self.find(key)) from error
-        file.claims.intents[key] = now
+        file.holds.intents[key] = now
 
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
         state = entry.state if entry is not None else "gone"
@@ -321,8 +297,8 @@ class Journal:
         """
 
         async def hold_and_change() -> T:
-            file = self._file
-            await file.claims.hold(key)
+            file, claims = self._file, self._own_claims
+            await claims.hold(key)
             try:
                 row_and_entry = file.find(key)
                 entry = row_and_entry[1] if row_and_entry else None
@@ -330,7 +306,7 @@ class Journal:
                     entry = entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
                 return await change(entry)
             finally:
-                file.claims.release(key, made=True)
+                claims.release(key, made=True)
 
         return await asyncio.shield(asyncio.ensure_future(hold_and_change()))
 
@@ -361,7 +337,7 @@ class Journal:
 
         ``sending`` that no caller of this process holds reads as ``uncertain``.
         """
-        row_and_entry = self._file.find(key)
+        row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
@@ -372,7 +348,7 @@ class Journal:
         return self._task(task_id)
 
     def _task(self, task_id: str) -> TaskRecord | None:
-        row = self._file.select(TASK_BY_ID, task_id)
+        row = self._queries.select(TASK_BY_ID, task_id)
         return encoding.record_of(row) if row else None
 
     async def find_owner(self, task_id: str) -> str | None:
@@ -380,14 +356,14 @@ class Journal:
 
         None if no entry has the id. Reads all entries, in a thread.
         """
-        return await asyncio.to_thread(self._file.find_owner, task_id)
+        return await asyncio.to_thread(self._queries.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Iterate over the entries in one state, or over all, oldest first.
 
         They are read as they are needed; the journal may be used meanwhile.
         """
-        for entry in self._file.entries():
+        for entry in self._queries.entries():
             if state in (None, entry.state):
                 yield entry
 
@@ -403,7 +379,7 @@ class Journal:
 
         None if there is none of that name.
         """
-        row = self._file.select("SELECT value FROM notes WHERE name = ?", name)
+        row = self._queries.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 
 

@@ -274,7 +274,7 @@ class Submitter:
         entry = plan.entry
         if entry is None:
             return ()
-        if entry.state is State.SUBMITTED:
+        if entry.is_submitted:
             self._claim(entry.task_ids, plan.key)
             return entry.task_ids
         if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):

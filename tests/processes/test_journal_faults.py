@@ -19,7 +19,7 @@ from keevx_async.journal.protocol import State
 from keevx_async.journal.schema import version
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, keevx_of, some_requests
-from tests.support.journal import kept_in
+from tests.support.journal import kept_in, opened_and_closed, writing
 from tests.support.journal_faults import HOLDS, POSIX, a_program, killed, text, write
 
 
@@ -228,11 +228,13 @@ async def nothing_is_held(path: Path) -> None:
 @pytest.mark.asyncio
 async def test_two_journals_of_one_process(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
-    async with Journal(path):
-        with pytest.raises(JournalError, match="Keevx or Journal of this one"):
-            Journal(path).attach()
-    async with Journal(path):
-        pass
+    async with writing(path) as first, writing(path) as second:
+        await first.set_note("a", "1")
+        await first.mark_sending("mine", "image_to_video", b"{}")
+        entry = await second.find("mine")
+        assert entry is not None
+        assert await second.get_note("a") == "1"
+    await opened_and_closed(path)
 
 
 FULL = """
@@ -305,7 +307,7 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
 async def test_pages_that_are_damaged_while_it_is_open(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     await write(path, 400)
-    async with Journal(path) as journal:
+    async with writing(path) as journal:
         with path.open("r+b") as file:
             file.seek(3 * 4096)
             file.write(os.urandom(path.stat().st_size - 3 * 4096))

@@ -18,7 +18,7 @@ from keevx_async import Journal, JournalError
 from keevx_async.cli.output.results_file import FileLock
 from keevx_async.journal.lock import Lock
 from keevx_async.journal.protocol import Entry, State
-from tests.support.journal import kept_in, opened
+from tests.support.journal import kept_in, opened, opened_and_closed, writing
 from tests.support.journal_faults import HOLDS, POSIX, a_program, killed, write
 
 IN_USE = "copied or moved without that file"
@@ -60,6 +60,7 @@ def test_a_copy_is_whole_with_its_log_or_after_a_clean_close(path: Path, tmp_pat
     for end in ("", "-wal"):
         shutil.copy(f"{path}{end}", f"{tmp_path / 'copy.db'}{end}")
     assert len(asyncio.run(kept_in(tmp_path / "copy.db"))) == 20
+    asyncio.run(opened_and_closed(tmp_path / "copy.db"))
     shutil.copy(tmp_path / "copy.db", tmp_path / "second.db")
     assert len(asyncio.run(kept_in(tmp_path / "second.db"))) == 20
 
@@ -98,12 +99,11 @@ def test_no_second_run_comes_in_where_the_lock_file_is_gone(path: Path, gone: st
 
 @pytest.mark.asyncio
 async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: Path) -> None:
-    async with Journal(path):
+    async with writing(path):
         for name in ("run.db", "hard.db"):
             if name == "hard.db":
                 os.link(path, path.with_name(name))
-            with pytest.raises(JournalError, match="Keevx or Journal of this one"):
-                Journal(path.with_name(name)).attach()
+            await opened_and_closed(path.with_name(name))  # shares the file
         with a_program(HOLDS, path) as process:
             told, _ = await asyncio.to_thread(process.communicate)
         assert "held" not in told.split()

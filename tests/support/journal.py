@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from keevx_async import Journal
@@ -21,3 +23,20 @@ async def kept_in(path: Path) -> list[Entry]:
 def opened(journal: Journal) -> Database:
     assert journal._opened is not None
     return journal._opened
+
+
+async def opened_and_closed(path: Path) -> None:
+    """Open a journal as a run does, and close it."""
+    async with writing(path):
+        pass
+
+
+@asynccontextmanager
+async def writing(path: Path) -> AsyncIterator[Journal]:
+    """A journal that is open for writing, as a run has it: no other process may write it."""
+    journal = Journal(path)
+    journal.attach()
+    try:
+        yield journal
+    finally:
+        await journal.detach()

@@ -48,6 +48,7 @@ DOORS: dict[str, set[str]] = {
         "JournalProtocol",
         "LEASE",
         "NullJournal",
+        "Owner",
         "Planned",
         "RedisJournal",
         "State",

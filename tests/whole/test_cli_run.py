@@ -16,6 +16,7 @@ from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.support.cli import GOOD, PNG, at, fed, keevx, start, written
 from tests.support.cli_run import CREATE, lines, results, takes
+from tests.support.journal import writing
 
 CSV = (
     "model,prompt,aspect_ratio,aspect_resolution,duration,image_url\n"
@@ -305,11 +306,11 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
 async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     async with Emulator() as emulator:
-        async with Journal(tmp_path / "run.db"):
+        async with writing(tmp_path / "run.db"):
             run = ("run", file, "--journal", "run.db")
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]
-    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "held by another process" in ran.err
 
 

@@ -57,6 +57,7 @@ FIND_OWNER = _read("find_owner")
 COUNTS = _read("counts")
 SET_NOTE = _read("set_note")
 GET_NOTE = _read("get_note")
+REPLACE_NOTE = _read("replace_note")
 
 REFUSALS = {
     b"taken": "another worker has taken {}, or it was never claimed; claim it again",
