@@ -76,8 +76,20 @@ class RunOptions:
 
     out: Output = Path("videos")
     journal: Annotated[
-        PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
+        PathOption | None,
+        Parameter(help="Journal file; by default keevx.db beside the results."),
     ] = None
+    no_journal: Annotated[
+        bool,
+        FLAG,
+        Parameter(help="Keep no journal: running this again pays for everything again."),
+    ] = False
+    fresh: Annotated[
+        bool,
+        FLAG,
+        Parameter(help="Make, and pay for, new ones of the items that earlier runs made."),
+    ] = False
+    yes: Annotated[bool, FLAG, Parameter(help="Do not ask before paying.")] = False
     format: InputFormat = None
     dry_run: Annotated[
         bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")

@@ -100,6 +100,14 @@ class JournalFile:
                 leave(opened)
 
     @property
+    def is_live(self) -> bool:
+        """Whether a program that is alive, this one or another, has it open for writing.
+
+        In a journal that is only read it is so as of its opening.
+        """
+        return self._opened is not None or (self._reader is not None and self._reader.is_live)
+
+    @property
     def _file(self) -> Database:
         """The file, open for writing."""
         if self._opened is None and self._reader is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -58,6 +59,16 @@ def _split_attempt(key: str) -> tuple[str, int]:
     if first and number.isascii() and number.isdecimal():
         return first, int(number)
     return key, 1
+
+
+def stem_of(kind: str, body: bytes) -> str:
+    """Return what the keys of equal requests begin with; ``-`` and a running number follow.
+
+    Args:
+        kind: of job.
+        body: the canonical JSON of the request.
+    """
+    return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
 
 def is_resubmit(name: str, value: str) -> bool:

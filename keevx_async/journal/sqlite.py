@@ -24,6 +24,7 @@ from .protocol import (
     is_resubmit,
     next_attempt_key,
     partial_reason,
+    stem_of,
 )
 from .writer import EntryChanged
 
@@ -102,7 +103,7 @@ class Journal(JournalFile):
         """
         file, claims = self._file, self._own_claims
         if key is None:
-            claim = await claims.number(f"{kind}:".encode() + body, file.find)
+            claim = await claims.number(stem_of(kind, body), file.find)
         else:
             claim = await self._claim_named(kind, body, key)
         # From attempt to attempt, until the one that has not failed, or is to be made now.
@@ -366,6 +367,20 @@ class Journal(JournalFile):
         for entry in self._queries.entries():
             if state in (None, entry.state):
                 yield entry
+
+    async def set_aside(self, keys: Sequence[str]) -> None:
+        """Have submitted creates made anew: what is submitted next under their keys is sent.
+
+        Their entries stay, with their ids, each under its key with ``@`` and the time behind it.
+        All or none are set aside; durable on return.
+
+        Args:
+            keys: of the entries; one that is not submitted stays as it is.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        self._file.set_aside(keys, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
 
     async def set_note(self, name: str, value: str) -> None:
         """Store a small text for later runs, without waiting for the disk.

@@ -54,6 +54,8 @@ DOORS: dict[str, set[str]] = {
         "State",
         "TaskRecord",
         "first_attempt_key",
+        "next_attempt_key",
+        "stem_of",
         "lock_file",
         "open_binary",
         "partial_reason",

@@ -10,14 +10,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal.protocol import JournalProtocol, State
 from keevx_async.journal.sqlite import Journal
 
-from ..options import Fleet, Json, PathOption
+from ..options import FLAG, Fleet, Json, PathOption
 from ..output.console import OK, UNCERTAIN, print_error
 from ..output.printer import Printer
-from .worker import fleet_arguments, open_docket
+from .worker import fleet_arguments, open_docket, require_docket
 
 TASK_STATES = {
     "home": "downloaded",
@@ -46,11 +47,17 @@ async def journal(
             help="KEY=ID[,ID…] or KEY=none: the tasks that an uncertain create made.",
         ),
     ] = None,
+    adopt: Annotated[
+        bool,
+        FLAG,
+        Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, as after a new key."),
+    ] = False,
     json: Json = False,
 ) -> int:
     """Show what a journal holds, and settle its uncertain creates.
 
-    Settling comes first. The exit code is 3 as long as a create is uncertain.
+    It may be shown while a run writes it. Settling and handing over come first, and need it for
+    themselves. The exit code is 3 as long as a create is uncertain.
 
     Raises:
         ConfigurationError: there is no such journal, or a settlement is malformed.
@@ -59,6 +66,10 @@ async def journal(
         raise ConfigurationError("pass one journal: either a file, or a fleet with --docket")
     settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
+        if adopt:
+            with require_docket():
+                from keevx_async.journal.redis.journal import RedisJournal
+            await _hand_over(RedisJournal.from_url(docket, fleet, adopt=True), fleet)
         async with open_docket(docket, fleet) as queue:
             for key, ids in settlements:
                 await queue.settle(key, ids)
@@ -66,10 +77,18 @@ async def journal(
             return await print_journal(Printer(json), queue.journal, name)
     if file is None or not file.is_file():
         raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
+    if adopt:
+        await _hand_over(Journal(file, adopt=True), str(file))
     async with Journal(file) as record:
         for key, ids in settlements:
             await record.settle(key, ids)
         return await print_journal(Printer(json), record, str(file))
+
+
+async def _hand_over(journal: JournalProtocol, name: str) -> None:
+    """Let a journal belong to the host and the key that the environment names."""
+    async with Keevx(journal=journal):
+        print_error(f"{name} belongs to this host and API key now")
 
 
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:

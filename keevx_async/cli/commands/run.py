@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
@@ -17,8 +18,10 @@ from keevx_async.transfer.paths import OutputNames
 
 from ..input.estimate import estimate_prompts
 from ..input.prompts import Job, Prompts, find_problems, problem_lines
+from ..input.resume import Found, begin, find_made, is_there, journal_path, open_journal
 from ..input.sources import Source, open_source
 from ..options import PromptFile, RunOptions
+from ..output.confirm import confirm
 from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
@@ -33,8 +36,9 @@ FLEET_STOPPING = "stopping: the fleet continues with what was added"
 def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # noqa: B008 - frozen
     """Submit a file of prompts, wait for the results, and download them.
 
-    All lines are checked before the first is sent. With a journal, a second run resumes the first
-    and pays for nothing twice. A signal stops it with everything known saved.
+    All lines are checked before the first is sent. A journal, by default keevx.db beside the
+    results, lets a second run resume the first and pay for nothing twice. A signal stops it with
+    everything known saved.
 
     Raises:
         ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
@@ -44,18 +48,17 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
     # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
     # 3. That the results folder is writable, and that no other run writes there.
     # 4. The key and the host, with a query that costs nothing.
-    if options.retry_failed and options.journal is None:
-        raise ConfigurationError(
-            "--retry-failed needs the journal of the earlier runs; add --journal"
-        )
+    names = OutputNames(options.out)
+    journal = journal_path(options, names.folder)
     if options.docket is not None and (
-        options.journal or options.callbacks or options.on_uncertain == "resubmit"
+        options.journal or options.callbacks or options.on_uncertain == "resubmit" or options.fresh
     ):
         raise ConfigurationError(
-            "--journal, --callbacks and --on-uncertain cannot be used with --docket: a fleet has "
-            "its own journal; pass --on-uncertain to its workers instead"
+            "--journal, --callbacks, --on-uncertain and --fresh cannot be used with --docket: a "
+            "fleet has its own journal; pass --on-uncertain to its workers instead"
         )
-    names = OutputNames(options.out)
+    if options.docket is not None and options.retry_failed:
+        raise ConfigurationError("--retry-failed cannot be used with --docket")
     with open_source(file, options.format) as source:
         total, problems = find_problems(source)
         if options.callbacks is not None and not problems:
@@ -66,8 +69,12 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
         if options.dry_run:
-            return asyncio.run(_print_estimate(source, options))
-        return asyncio.run(_run_reported(source, total, names, options))
+            return asyncio.run(_print_estimate(source, journal, options))
+        found = asyncio.run(find_made(source, journal, options))
+        if options.fresh and found.made:
+            question = f"--fresh makes and pays for {found.made:,} of {found.total:,} again"
+            confirm(question, yes=options.yes)
+        return asyncio.run(_run_reported(source, total, names, journal, found, options))
 
 
 def _check_callback(job: Job) -> str | None:
@@ -76,28 +83,31 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _print_estimate(source: Source, options: RunOptions) -> int:
+async def _print_estimate(source: Source, path: Path | None, options: RunOptions) -> int:
     journal = None
-    if options.journal is not None and options.journal.is_file():  # do not create one
-        journal = _open_journal(options)
+    if is_there(path):  # do not create one
+        journal = open_journal(path, options)
     estimate = await estimate_prompts(Prompts(source), journal)
     estimate.print(source.name, as_json=options.json)
     return OK
 
 
-def _open_journal(options: RunOptions) -> Journal | None:
-    if options.journal is None:
-        return None
-    return Journal(options.journal, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
-
-
-async def _run_reported(source: Source, total: int, names: OutputNames, options: RunOptions) -> int:
+async def _run_reported(
+    source: Source,
+    total: int,
+    names: OutputNames,
+    path: Path | None,
+    found: Found,
+    options: RunOptions,
+) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        prompts = Prompts(source)
-        async with _open_client(options, report) as keevx:
+        prompts, record = Prompts(source), open_journal(path, options)
+        async with _open_client(options, report, record) as keevx:
             await check_credentials(keevx)
+            if record is not None:
+                await begin(record, found, options)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,
@@ -106,7 +116,7 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
             )
             code = await run_prompts(fan, prompts, report, names)
         if not options.quiet:
-            journal = None if options.journal is None else shlex.quote(str(options.journal))
+            journal = None if path is None else shlex.quote(str(path))
             failed_tasks = report.failed_tasks
             if options.docket is not None:  # a fleet has its own journal, and retries no failure
                 journal, failed_tasks = fleet_arguments(options.docket, options.fleet), []
@@ -144,7 +154,9 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 
 @asynccontextmanager
-async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Keevx]:
+async def _open_client(
+    options: RunOptions, report: Report, journal: Journal | None
+) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
         async with producer_for(options.docket, options.fleet, report) as keevx:
@@ -152,9 +164,7 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
         return
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
-        Keevx(
-            journal=_open_journal(options), callbacks=receiver, on_event=report.on_event
-        ) as keevx,
+        Keevx(journal=journal, callbacks=receiver, on_event=report.on_event) as keevx,
     ):
         yield keevx
 

@@ -15,7 +15,7 @@ import redis.asyncio
 from ...errors import JournalError
 from ...models.tasks import Task
 from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit
+from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit, stem_of
 from . import encoding, scripts
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
@@ -129,7 +129,7 @@ class RedisJournal(Session):
                     lease.release(key, made=True)
                     raise
 
-            return await lease.claims.number_held(encoding.stem_of(kind, body), take)
+            return await lease.claims.number_held(stem_of(kind, body), take)
         # First from the callers of this process, then from the other workers, who are asked in
         # growing pauses: Redis does not call back.
         check_key(key)
@@ -318,7 +318,7 @@ class RedisJournal(Session):
         for kind, body, key in creates:
             if key is not None:
                 check_key(key)
-            stem, token = encoding.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
+            stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
             # Numbers up to the last one of this input are taken: else the n-th of equals would
             # count through all before it.
             first = self._added.get((run, stem), 0) + 1
