@@ -149,11 +149,12 @@ class Database(Queries):
         """Return the claims of one more client."""
         return self.holds.join(self.select(LAST)[0])
 
-    def own(self, owner: Owner, *, adopts: bool) -> None:
+    def own(self, owner: Owner, name: str, *, adopts: bool) -> None:
         """Let an owner use the journal, and record it where that is new.
 
         Args:
             owner: of the client that is about to use it.
+            name: of the journal, as its user wrote it.
             adopts: whether the journal is handed over to it.
 
         Raises:
@@ -161,9 +162,8 @@ class Database(Queries):
         """
         row = self.select(RECORD)
         record = OwnerRecord(*row) if row is not None else None
-        name = MEMORY if self._in_memory else self._path
         adopt = f"run: keevx journal {name} --adopt"
-        new = admit(record, owner, str(name), adopt, adopts=adopts)
+        new = admit(record, owner, name, adopt, adopts=adopts)
         if new is not None:
             self._execute(RECORDED, *attrs.astuple(new))
 

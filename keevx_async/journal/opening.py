@@ -75,7 +75,7 @@ class JournalFile:
             try:
                 opened.holds.check_loop()
                 if owner is not None:
-                    opened.own(owner, adopts=self._adopts)
+                    opened.own(owner, str(self.path), adopts=self._adopts)
                 claims = self._claims or opened.join()
             except BaseException:
                 if self._opened is None:

@@ -103,9 +103,9 @@ class OwnerRecord:
         # 3. Else the keys decide.
         if self.host != owner.host:
             return (
-                f"{journal} belongs to {self.host}, and this client uses {owner.host}; nothing was "
-                f"sent. Use another journal for {owner.host}, or set the base URL "
-                f"(KEEVX_BASE_URL) to {self.host}; if that host has moved, {adopt}"
+                f"{journal} belongs to {self.host}, not to {owner.host}; nothing was sent. Use "
+                f"another journal, or set KEEVX_BASE_URL to {self.host}; if the host has moved, "
+                f"{adopt}"
             )
         if self.account is not None and owner.account is not None:
             is_same = self.account == owner.account
@@ -114,8 +114,8 @@ class OwnerRecord:
         if is_same:
             return None
         whose = "another API key" if self.account is None else f"account {self.account!r}"
-        user = "this one" if owner.account is None else f"account {owner.account!r}"
+        user = "yours" if owner.account is None else f"account {owner.account!r}"
         return (
-            f"{journal} belongs to {whose} of {self.host}, and not to {user}; nothing was sent. "
-            f"Use another journal, or the key that began it; if the key was rotated, {adopt}"
+            f"{journal} belongs to {whose} of {self.host}, not to {user}; nothing was sent. Use "
+            f"another journal, or the key that it was begun with; if the key was rotated, {adopt}"
         )

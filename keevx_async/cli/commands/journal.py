@@ -18,7 +18,7 @@ from keevx_async.journal.sqlite import Journal
 from ..options import FLAG, Fleet, Json, PathOption
 from ..output.console import OK, UNCERTAIN, print_error
 from ..output.printer import Printer
-from .worker import fleet_arguments, open_docket, require_docket
+from .worker import adopting_journal, fleet_arguments, open_docket
 
 TASK_STATES = {
     "home": "downloaded",
@@ -67,9 +67,7 @@ async def journal(
     settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
         if adopt:
-            with require_docket():
-                from keevx_async.journal.redis.journal import RedisJournal
-            await _hand_over(RedisJournal.from_url(docket, fleet, adopt=True), fleet)
+            await _hand_over(adopting_journal(docket, fleet), fleet)
         async with open_docket(docket, fleet) as queue:
             for key, ids in settlements:
                 await queue.settle(key, ids)
