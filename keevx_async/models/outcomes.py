@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ..errors import DownloadError, SubmissionUncertain, WaitTimeout
 from .html import Html, Tone, badge, card, code, joined, lines, link, shorten, side_by_side, table
@@ -52,7 +52,7 @@ class Submission(Generic[R_co]):
     request: R_co
     key: str
     task_ids: tuple[str, ...]
-    reused: bool = False
+    reused: bool = field(default=False, eq=False)  # the same create, whoever asks for it
 
     def __repr__(self) -> str:
         return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"

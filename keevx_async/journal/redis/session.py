@@ -78,7 +78,9 @@ class Session:
         if self._owner is None or self._is_owned:
             return
         purpose, run = "its owner could not be read", self._connection.run
-        holder, text = self._lease.holder, await self.get_note(OWNER)
+        holder = self._lease.holder
+        answer = await run(purpose, scripts.GET_NOTE, holder, OWNER)
+        text = answer.decode() if answer else None
         for _ in range(2):
             record = OwnerRecord(*json.loads(text)) if text is not None else None
             name = f"journal {self.name!r} in Redis"
