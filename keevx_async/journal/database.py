@@ -38,6 +38,10 @@ READ_AHEAD = 512
 
 RECORD = "SELECT host, account, salt, digest FROM owner"
 RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
+PAID = (
+    "SELECT 1 FROM entries WHERE state NOT IN ('planned', 'refused') "
+    "OR ifnull(task_ids, '') <> '' LIMIT 1"
+)
 RENAME = (
     "UPDATE entries SET key = key || '@' || ? WHERE key IN (SELECT value FROM json_each(?)) "
     "AND state = 'submitted'"
@@ -163,7 +167,13 @@ class Database(Queries):
         row = self.select(RECORD)
         record = OwnerRecord(*row) if row is not None else None
         adopt = f"run: keevx journal {name} --adopt"
-        new = admit(record, owner, name, adopt, adopts=adopts)
+        try:
+            new = admit(record, owner, name, adopt, adopts=adopts)
+        except JournalError:
+            # An owner for whom nothing was made, such as a mistyped host, has nothing to protect.
+            if self.select(PAID) is not None:
+                raise
+            new = admit(record, owner, name, adopt, adopts=True)
         if new is not None:
             self._execute(RECORDED, *attrs.astuple(new))
 

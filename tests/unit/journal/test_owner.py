@@ -120,4 +120,13 @@ def test_a_refused_client_leaves_nothing_open(tmp_path: Path) -> None:
                 journal.attach(owner)
         else:
             journal.attach(owner)
+            if asyncio.run(journal.find("k")) is None:
+                asyncio.run(journal.mark_sending("k", "image_to_video", b"{}"))
             asyncio.run(journal.detach())
+
+
+def test_a_host_for_which_nothing_was_made_keeps_nobody_out(tmp_path: Path) -> None:
+    for owner in (Owner("http://api.keevx.con", "k"), MINE):
+        journal = Journal(tmp_path / "run.db")
+        journal.attach(owner)
+        asyncio.run(journal.detach())
