@@ -15,6 +15,7 @@ from typing import Any, cast
 from attrs import evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
+from ..client.fuse import Fuse
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
 from ..errors import InvalidRequest, KeevxError, RateLimitError
@@ -103,10 +104,12 @@ class WorkerClient(Keevx):
         self.polls = polls
         self.stop = stop
         self._polling = settings.polling
+        self._fuse = Fuse(settings.retry.fuse)
         super().__init__(
             settings.api_key,
             base_url=settings.base_url,
             journal=journal,
+            budget=settings.budget,
             retry=settings.retry,
             polling=settings.polling,
             timeout=settings.timeout,
@@ -118,20 +121,29 @@ class WorkerClient(Keevx):
     async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
         """Submit a create of the journal, unless it was submitted before; return its task ids.
 
+        It stops the worker when its fuse is blown: a refused key, no funds, or equal refusals in a
+        row. Creates that have not begun go back to the docket.
+
         Raises:
             InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
                 refused.
             KeevxError: as of ``Keevx.submit``.
         """
         try:
-            request = request_of(entry)
-            return (await self.submit(request, key=entry.key)).task_ids
+            task_ids = (await self.submit(request_of(entry), key=entry.key)).task_ids
         except InvalidRequest as error:
             await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
             await self.journal.mark_sending(entry.key, entry.kind, entry.body.encode())
             await self.journal.mark_refused(entry.key, str(error))
             await self.journal.release(entry.key)
             raise
+        except KeevxError as error:
+            if self._fuse.blown_by(error):
+                self.stop.call(error)
+            raise
+        if entry.state is not State.SUBMITTED:  # else nothing was sent
+            self._fuse.accepted()
+        return task_ids
 
     async def initial_polls(
         self, entry: Entry, task_ids: Iterable[str]

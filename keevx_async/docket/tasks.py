@@ -16,7 +16,7 @@ from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
-    AuthenticationError,
+    BudgetExceeded,
     ConnectionFailed,
     InvalidRequest,
     RateLimitError,
@@ -29,8 +29,9 @@ from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async.docket")
 
-TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
-"""Errors after which it is certain that nothing was paid, and which may pass."""
+TRANSIENT = (BudgetExceeded, ConnectionFailed, RateLimitError, ServerError)
+"""Errors after which it is certain that nothing was paid, and which may pass: a budget, too, may be
+raised, and a create under way may make nothing."""
 RETRY_DELAY = timedelta(seconds=10)
 """Until a create is tried again that failed for longer than the retry policy retries."""
 DELAY_AFTER_ERROR = timedelta(seconds=30)
@@ -57,18 +58,15 @@ async def create(
         return
     # 1. Nothing was paid, and it may pass: Docket tries again.
     # 2. The worker stops before the create began: it goes back to the docket.
-    # 3. The key is refused: so it would be for each create, and the worker stops.
-    # 4. The journal has recorded the failure, or still has the create as planned. Only in the
-    #    second case nobody would take it up again, and Docket tries again.
+    # 3. The journal has recorded the failure, or still has the create as planned, as after a
+    #    refused key or without funds. Only in the second case nobody would take it up again, and
+    #    Docket tries again.
     try:
         task_ids = await client.submit_entry(entry)
     except TRANSIENT:
         raise
     except Stopping:
         raise AdmissionBlocked(execution, "a worker that is stopping") from None
-    except AuthenticationError as error:
-        client.stop.call(error)
-        raise
     except (APIError, InvalidRequest, SubmissionUncertain) as error:
         current = await client.journal.find(key)
         if current is None or current.state is State.PLANNED:

@@ -36,6 +36,8 @@ class KeevxWorker:
 
     Raises:
         AuthenticationError: the key is refused, when it is entered or later.
+        InsufficientFunds: the account has no funds.
+        KeevxError: as many creates in a row as ``RetryPolicy.fuse`` were refused alike.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class KeevxWorker:
         """Work until cancelled.
 
         Raises:
-            AuthenticationError: Keevx refused the key.
+            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
         """
 
         async def both() -> None:
@@ -103,7 +105,7 @@ class KeevxWorker:
         """Work until every create is submitted and every task has ended.
 
         Raises:
-            AuthenticationError: Keevx refused the key.
+            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
         """
 
         async def creates_then_polls() -> None:

@@ -17,7 +17,7 @@ from ..errors import JournalError
 from .claims import Claims, Holds
 from .encoding import ENTRY
 from .lock import Identity, Lock, identity_of
-from .owner import Owner, OwnerRecord, admit
+from .owner import Owner, admit
 from .protocol import Entry
 from .reader import BY_KEY, EntryRow, Queries
 from .schema import connect, inspect, upgrade, verify
@@ -36,7 +36,6 @@ MAX_GAP = 64
 READ_AHEAD = 512
 """Rows read at once."""
 
-RECORD = "SELECT host, account, salt, digest FROM owner"
 RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
 PAID = (
     "SELECT 1 FROM entries WHERE state NOT IN ('planned', 'refused') "
@@ -97,6 +96,7 @@ class Database(Queries):
         path: the file; MEMORY for none.
 
     Raises:
+        LostCommits: it can only be read.
         JournalError: it cannot be used; the message says why.
 
     Attributes:
@@ -164,8 +164,7 @@ class Database(Queries):
         Raises:
             JournalError: it belongs to another host or account.
         """
-        row = self.select(RECORD)
-        record = OwnerRecord(*row) if row is not None else None
+        record = self.owner()
         adopt = f"run: keevx journal {name} --adopt"
         try:
             new = admit(record, owner, name, adopt, adopts=adopts)
@@ -251,6 +250,7 @@ def join(path: Path) -> Database:
     Each call needs one of ``leave``. ``:memory:`` is never shared.
 
     Raises:
+        LostCommits: it can only be read.
         JournalError: it cannot be used; the message says why.
     """
     with _turn:

@@ -97,6 +97,10 @@ def is_live(path: Path) -> bool:
     return False
 
 
+class LostCommits(JournalError):
+    """A journal has lost its log and the commits in it: it can be read, and nothing may be sent."""
+
+
 def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bool) -> None:
     """Check that a journal has lost no commits.
 
@@ -107,7 +111,8 @@ def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bo
         log_is_missing: whether a log belongs to the journal that does not exist.
 
     Raises:
-        JournalError: it has lost some.
+        LostCommits: it has lost some, with its log.
+        JournalError: it has lost some; its log is there, or nobody misses one.
     """
     witnessed = None
     if len(content) == _SIZE and content.startswith(_MARK):
@@ -119,19 +124,20 @@ def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bo
     # 3. There is no witness, or one of another journal: if a log is missing, what it held is.
     if witnessed is not None and number < witnessed:
         lost = f"has lost {witnessed - number} commits: its -wal file was cut or removed, or"
-        raise _lost(path, f"{lost} it is an old copy")
+        message = _lost(path, f"{lost} it is an old copy")
+        raise LostCommits(message) if log_is_missing else JournalError(message)
     is_complete = witnessed is not None and number - witnessed <= 1
     if log_is_missing and not is_complete:
-        raise _lost(
-            path,
+        problem = (
             "has lost what its -wal file held: it was copied or moved without that file, "
-            "or copied while a run was using it",
+            "or copied while a run was using it"
         )
+        raise LostCommits(_lost(path, problem))
 
 
-def _lost(path: Path, problem: str) -> JournalError:
+def _lost(path: Path, problem: str) -> str:
     delete = "DELETE FROM notes WHERE name = 'open'"
-    return JournalError(
+    return (
         f"{path} {problem}. Restore all of its files; or, to continue with what is left "
         f"and risk paying twice, delete {path}-lock and run: "
         f'sqlite3 {path} "{delete}"'
@@ -220,7 +226,7 @@ class Lock:
             log_is_missing: whether a log belongs to the journal that does not exist.
 
         Raises:
-            JournalError: it has lost some.
+            JournalError: it has lost some; see ``check_witness``.
         """
         os.lseek(self._witness, 0, os.SEEK_SET)
         content = os.read(self._witness, _SIZE)

@@ -10,6 +10,7 @@ from secrets import token_hex
 
 from ..errors import JournalError
 from ..models.tasks import Task
+from ..models.usage import Usage, UsageLimit
 from .claims import Holds, fork_count
 from .encoding import other_request_error
 from .owner import Owner
@@ -44,6 +45,15 @@ class NullJournal:
         self._claims = Holds().join(0)
         self._entries: dict[str, Entry] = {}
         self._named: set[str] = set()
+
+    @property
+    def shared(self) -> object:
+        """Itself: each client has its own."""
+        return self
+
+    @property
+    def lost(self) -> None:
+        """Nothing is lost."""
 
     def attach(self, owner: Owner | None = None) -> None:
         """Open nothing."""
@@ -95,6 +105,14 @@ class NullJournal:
         ids = old.task_ids if old is not None else ()
         text = body.decode()
         self._entries[key] = Entry(key, kind, State.SENDING, text, time.time(), "", ids)
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Return False: the client counts."""
+        return False
+
+    async def usage(self) -> Usage:
+        """Return nothing: nothing is kept of earlier runs."""
+        return {}
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Remember the ids of a key that was named; forget any other."""

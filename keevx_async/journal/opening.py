@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import Self
@@ -9,8 +10,11 @@ from typing import Self
 from ..errors import JournalError
 from .claims import Claims
 from .database import Database, join, leave
-from .owner import Owner
+from .lock import LostCommits
+from .owner import Owner, admit
 from .reader import Queries, Reader, is_written
+
+log = logging.getLogger("keevx_async.journal")
 
 _users = threading.RLock()
 """Held while journals are opened and closed, which clients may do in several threads."""
@@ -40,7 +44,7 @@ class JournalFile:
         # 3. There is none: it is created.
         with _users:
             if self._opened is None and self._reader is None and is_written(self.path):
-                self._reader = Reader(self.path)
+                self._reader = self._open_to_read()
             if self._reader is None:
                 self.attach()
             else:
@@ -51,17 +55,18 @@ class JournalFile:
         with _users:
             is_reader = self._reader is not None
             self._readers -= is_reader
-            reader, is_last = self._reader, is_reader and not self._readers
-            was_changing = is_last and self._is_changing
-            if is_last:
-                self._reader, self._is_changing = None, False
-        if reader is not None and is_last:
-            reader.close()
+            was_changing = self._is_changing and not self._readers
+            if was_changing:
+                self._is_changing = False
+            self._close_reader()
         if was_changing or not is_reader:
             await self.detach()
 
     def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user; the first one opens the file.
+
+        One whose log is missing is opened to be read, which is logged: what it has still says what
+        was made, and ``lost`` is why nothing can be recorded, and so nothing is sent.
 
         Args:
             owner: the host and account that it is used for; None to check no owner.
@@ -71,7 +76,13 @@ class JournalFile:
                 another event loop; the message says why.
         """
         with _users:
-            opened = self._opened or join(self.path)
+            try:
+                opened = self._opened or join(self.path)
+            except LostCommits as error:
+                if self._adopts:  # which is a change
+                    raise
+                self._attach_to_read(owner, error)
+                return
             try:
                 opened.holds.check_loop()
                 if owner is not None:
@@ -83,6 +94,31 @@ class JournalFile:
                 raise
             self._opened, self._claims = opened, claims
             self._users += 1
+
+    def _attach_to_read(self, owner: Owner | None, lost: LostCommits) -> None:
+        if self._reader is None:
+            self._reader = self._open_to_read()
+        try:
+            record = self._reader.owner()
+            if owner is not None and record is not None:
+                admit(record, owner, str(self.path), "restore its files first", adopts=False)
+        except BaseException:
+            self._close_reader()
+            raise
+        self._users += 1
+
+    def _open_to_read(self) -> Reader:
+        reader = Reader(self.path)
+        if reader.lost is not None:
+            log.warning("journal opened to be read only, nothing is sent: %s", reader.lost.message)
+        return reader
+
+    def _close_reader(self) -> None:
+        """Close the file that is read, unless someone still reads it."""
+        needed = self._readers or (self._users and self._opened is None)
+        if self._reader is not None and not needed:
+            self._reader.close()
+            self._reader = None
 
     async def check_owner(self) -> None:
         """Do nothing: ``attach`` has done so."""
@@ -98,6 +134,19 @@ class JournalFile:
                 self._claims.leave()
                 opened, self._opened, self._claims = self._opened, None, None
                 leave(opened)
+            self._close_reader()
+
+    @property
+    def shared(self) -> object:
+        """What all that use this journal in this process have in common while it is open."""
+        return self._file
+
+    @property
+    def lost(self) -> str | None:
+        """Why it can only be read, where it has lost what its log held; None if it has not."""
+        if self._opened is not None or self._reader is None or self._reader.lost is None:
+            return None
+        return self._reader.lost.message
 
     @property
     def is_live(self) -> bool:
@@ -110,6 +159,8 @@ class JournalFile:
     @property
     def _file(self) -> Database:
         """The file, open for writing."""
+        if self.lost is not None:
+            raise JournalError(self.lost)
         if self._opened is None and self._reader is not None:
             self.attach()
             self._is_changing = True

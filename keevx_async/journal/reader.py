@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from .encoding import ENTRY, entry_of, join_ids
-from .lock import check_witness, is_live
+from ..models.usage import UsageGroup
+from .encoding import ENTRY, entry_of, join_ids, usage_of
+from .lock import LostCommits, check_witness, is_live
+from .owner import OwnerRecord
 from .protocol import Entry
 from .schema import connect_to_read, inspect, verify
 
 BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own names
 ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
 OWNER_OF = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
+# One parse of each body. The ids of a row are separated by one space each.
+USAGE = """
+SELECT kind, json_extract(body, '$.model', '$.aspect_resolution', '$.duration', '$.generate_count'),
+    CASE WHEN ifnull(task_ids, '') = '' THEN 0
+    ELSE 1 + length(task_ids) - length(replace(task_ids, ' ', '')) END,
+    count(*)
+FROM entries
+WHERE state IN ('sending', 'submitted', 'uncertain') OR ifnull(task_ids, '') <> ''
+GROUP BY 1, 2, 3"""
+RECORD = "SELECT host, account, salt, digest FROM owner"
 
 EntryRow = tuple[Any, ...]
 """The columns of ENTRY: the row's number first, then its key."""
@@ -89,6 +102,30 @@ class Queries:
             row = connection.execute(OWNER_OF, (join_ids([task_id]),)).fetchone()
         return row[0] if row else None
 
+    def usage(self) -> Counter[UsageGroup]:
+        """Return the results that entries have made or may have. Any thread may call it.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        counts: Counter[UsageGroup] = Counter()
+        with self._reading(), self._own_connection() as connection:
+            for row in connection.execute(USAGE):
+                group, results = usage_of(row)
+                counts[group] += results
+        return counts
+
+    def owner(self) -> OwnerRecord | None:
+        """Return whose the journal is; None where none is recorded, as by older versions.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        if not self.select("SELECT 1 FROM sqlite_master WHERE name = 'owner'"):
+            return None
+        row = self.select(RECORD)
+        return None if row is None else OwnerRecord(*row)
+
     def _entry(self, row: EntryRow) -> Entry:
         return entry_of(row, held=self._is_held(row[1]))
 
@@ -114,6 +151,8 @@ class Queries:
 class Reader(Queries):
     """A journal that is only read. It takes no lock, and changes nothing, while a run writes it.
 
+    One that has lost commits can be read, too: what is left of it says what was made.
+
     Args:
         path: the file.
 
@@ -122,11 +161,13 @@ class Reader(Queries):
 
     Attributes:
         is_live: whether a program that is alive had it open for writing when this was opened.
+        lost: says which commits are lost; None if none is.
     """
 
     def __init__(self, path: Path) -> None:
         path = path.resolve()
         self.is_live: bool = is_live(path)
+        self.lost: LostCommits | None = None
         try:
             # The witness first: a run that goes on meanwhile only adds commits.
             witness = b""
@@ -135,7 +176,10 @@ class Reader(Queries):
             header = inspect(path)
             if header.is_empty:
                 raise JournalError(f"there is no journal at {path}")
-            check_witness(path, witness, header.commits, log_is_missing=header.log_is_missing)
+            try:
+                check_witness(path, witness, header.commits, log_is_missing=header.log_is_missing)
+            except LostCommits as error:
+                self.lost = error
             connection = connect_to_read(path)
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{path} cannot be read as a journal: {error}") from error

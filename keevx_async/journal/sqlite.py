@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
+from ..models.usage import Usage, UsageLimit
 from . import encoding
 from .claims import RESTARTABLE
 from .opening import JournalFile
@@ -82,7 +83,7 @@ class Journal(JournalFile):
             )
         super().__init__(Path(path), adopts=adopt)
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self._resubmits_failed = is_resubmit("on_failed", on_failed)
+        self.resubmits_failed: bool = is_resubmit("on_failed", on_failed)
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
@@ -124,7 +125,7 @@ class Journal(JournalFile):
 
     def _later_attempt(self, claim: Claim) -> str | None:
         """Return the key under which a failed create was resubmitted, or is to be now."""
-        file, entry, resubmits = self._file, claim.entry, self._resubmits_failed
+        file, entry, resubmits = self._file, claim.entry, self.resubmits_failed
         if entry is None or not (resubmits or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)
@@ -193,6 +194,18 @@ class Journal(JournalFile):
             f"{self.path}: {key} is {state} meanwhile: another run, or ids that arrived for it, "
             "changed it. Nothing was sent; submit it again to get its current state"
         )
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Return False: only this process writes it, so the client counts."""
+        return False
+
+    async def usage(self) -> Usage:
+        """Return what its creates have made or may have made, uncertain ones included.
+
+        A create counts for what it was to make, or for its ids where these are more. Reads all
+        entries, in a thread and in bounded memory.
+        """
+        return await asyncio.to_thread(self._queries.usage)
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create. Durable on return, and also if cancelled.
@@ -314,8 +327,11 @@ class Journal(JournalFile):
     async def mark_ended(self, task: Task) -> None:
         """Record the end of a task, without waiting for the disk.
 
-        If the record is lost, a later run asks Keevx again.
+        If the record is lost, a later run asks Keevx again. A journal that can only be read goes
+        without it.
         """
+        if self.lost is not None:
+            return
         self._file.writer.put("tasks", encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:

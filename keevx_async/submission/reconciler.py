@@ -72,6 +72,7 @@ class _Create:
         confirmed: those that Keevx confirmed and that may not be written down yet.
         denied: those that callbacks named and Keevx does not know, or another create has.
         reported: all that callbacks named.
+        checking: those that are being confirmed in the background.
         users: who needs it: the create under way, and all who wait for it.
         making: whether it is under way. What callbacks report is then checked when it ends.
         lost: whether its answer is known to be lost.
@@ -85,6 +86,7 @@ class _Create:
     confirmed: set[str] = Factory(set[str])
     denied: set[str] = Factory(set[str])
     reported: set[str] = Factory(set[str])
+    checking: set[str] = Factory(set[str])
     users: int = 0
     making: bool = False
     lost: bool = False
@@ -333,8 +335,12 @@ class Reconciler:
                 await self._accept(key, create, task_id)
             except KeevxError as error:
                 log.warning("could not confirm task %s from a callback: %s", task_id, error)
+            finally:
+                create.checking.discard(task_id)
 
-        for task_id in create.open:
+        # A create that is lost is checked as soon as that is known, and again when it ends.
+        for task_id in create.open - create.checking:
+            create.checking.add(task_id)
             check = asyncio.create_task(accept(task_id))
             self._checks.add(check)
             check.add_done_callback(self._checks.discard)

@@ -88,7 +88,7 @@ async def test_a_pipe_that_is_non_blocking_and_slow_is_read_to_its_end(tmp_path:
     )  # fmt: skip
     os.close(reading)
     for line in PROMPTS.splitlines(keepends=True):
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.05)  # longer than it takes to find the pipe empty
         os.write(writing, line)
     os.close(writing)
     out, err = await asyncio.wait_for(process.communicate(), 120)

@@ -154,4 +154,6 @@ class RawServer:
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
+        else:  # at once: closing the transport takes another round of the loop
+            writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
         return False

@@ -28,6 +28,8 @@ KIND = ImageToVideo.kind
 
 
 PATIENT = PollPolicy(shortest=0.01, longest=0.5, timeout=120)
+HINTED = PollPolicy(shortest=60, longest=60, timeout=120)
+"""Polls only what a callback reports to have ended: no poll is due while a test runs."""
 
 
 @asynccontextmanager

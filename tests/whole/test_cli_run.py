@@ -102,7 +102,7 @@ async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
     assert ["image_to_video", "V", "1080p", "6", "s", "3", "6"] in [
         line.split() for line in ran.out.splitlines()
     ]
-    assert "4 requests, 7 videos; nothing was sent" in ran.out
+    assert "4 requests, 7 videos, 42 s; nothing was sent" in ran.out
     (plan,) = lines(told.out)
     assert (plan["requests"], plan["videos"], len(plan["groups"])) == (4, 7, 2)
     assert not (tmp_path / "videos").exists()

@@ -33,7 +33,7 @@ from tests.support.callbacks import (
     token_of,
 )
 from tests.support.client import a_request, some_requests
-from tests.support.settling import called_back, once_each, polls_per_task, until
+from tests.support.settling import HINTED, called_back, once_each, polls_per_task, until
 from tests.support.thorough import THOROUGH
 
 LOST = Faults(drop_after_create=1.0)
@@ -361,7 +361,8 @@ async def test_replays_during_a_wait_do_not_set_its_pace(tmp_path: Path) -> None
 async def test_thousands_of_strangers_keep_no_callback_out(tmp_path: Path) -> None:
     count = 10_000 if THOROUGH else 2_000
     journal = Journal(tmp_path / "run.db")
-    async with called_back(0.5, faults=LOST, journal=journal) as (emulator, keevx, receiver):
+    async with called_back(0.5, faults=LOST, journal=journal, polling=HINTED) as running:
+        emulator, keevx, receiver = running
         emulator.spread = 0.8
         runtime = keevx._components()
         connector = aiohttp.TCPConnector(limit=200)

@@ -38,6 +38,7 @@ from tests.conftest import at_once
 from tests.support.callbacks import a_receiver, in_aiohttp, in_starlette, posted
 from tests.support.client import a_request, keevx_of, some_requests
 from tests.support.settling import (
+    HINTED,
     KIND,
     PATIENT,
     Script,
@@ -67,7 +68,7 @@ async def test_forty_lost_answers_and_none_lost_or_paid_twice(
     faults = Faults(callbacks=callbacks)
     setattr(faults, loss, 1.0)
     journal = Journal(tmp_path / "run.db") if journalled else None
-    async with called_back(faults=faults, journal=journal) as (emulator, keevx, _):
+    async with called_back(faults=faults, journal=journal, polling=HINTED) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(40), download=tmp_path)
         fan.raise_for_errors()
         once_each(emulator, fan, 40)

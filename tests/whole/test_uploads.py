@@ -214,9 +214,9 @@ async def test_a_file_that_lies_untouched_is_read_once(
 ) -> None:
     looked: list[Path] = []
 
-    def counted(path: Path, formats: tuple[str, ...]) -> Any:
+    def counted(path: Path, formats: tuple[str, ...], **ways: Any) -> Any:
         looked.append(path)
-        return inspect(path, formats)
+        return inspect(path, formats, **ways)
 
     monkeypatch.setattr("keevx_async.transfer.images.SETTLE_SECONDS", settled)
     monkeypatch.setattr("keevx_async.transfer.uploads.inspect", counted)
@@ -406,6 +406,7 @@ async def test_who_gives_up_does_not_end_the_upload_of_others(tmp_path: Path) ->
         came, go = held(host)
         first, second = (asyncio.ensure_future(keevx.upload(path)) for _ in range(2))
         await came.wait()
+        await until(lambda: keevx._components().uploads.waiting == 2)
         first.cancel()
         await asyncio.wait({first})
         go.set()
@@ -421,6 +422,7 @@ async def test_an_upload_that_nobody_waits_for_ends(tmp_path: Path) -> None:
         came, go = held(host)
         both = [asyncio.ensure_future(keevx.upload(path)) for _ in range(2)]
         await came.wait()
+        await until(lambda: keevx._components().uploads.waiting == 2)
         for one in both:
             one.cancel()
         again = asyncio.ensure_future(keevx.upload(path))

@@ -14,8 +14,12 @@ from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal.protocol import JournalProtocol, State
 from keevx_async.journal.sqlite import Journal
+from keevx_async.settings import Budget
+from keevx_async.submission.ledger import read_resent
 
+from ..limits import Prices, read_prices
 from ..options import FLAG, Fleet, Json, PathOption
+from ..output.amounts import Amounts
 from ..output.console import OK, UNCERTAIN, print_error
 from ..output.printer import Printer
 from .worker import adopting_journal, fleet_arguments, open_docket
@@ -52,6 +56,7 @@ async def journal(
         FLAG,
         Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, as after a new key."),
     ] = False,
+    prices: Prices = None,
     json: Json = False,
 ) -> int:
     """Show what a journal holds, and settle its uncertain creates.
@@ -64,6 +69,7 @@ async def journal(
     """
     if (file is None) == (docket is None):
         raise ConfigurationError("pass one journal: either a file, or a fleet with --docket")
+    amounts = Amounts(None if prices is None else Budget(prices=read_prices(prices)))
     settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
         if adopt:
@@ -72,7 +78,7 @@ async def journal(
             for key, ids in settlements:
                 await queue.settle(key, ids)
             name = fleet_arguments(docket, fleet)
-            return await print_journal(Printer(json), queue.journal, name)
+            return await print_journal(Printer(json), queue.journal, name, amounts)
     if file is None or not file.is_file():
         raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
     if adopt:
@@ -80,7 +86,7 @@ async def journal(
     async with Journal(file) as record:
         for key, ids in settlements:
             await record.settle(key, ids)
-        return await print_journal(Printer(json), record, str(file))
+        return await print_journal(Printer(json), record, str(file), amounts)
 
 
 async def _hand_over(journal: JournalProtocol, name: str) -> None:
@@ -104,7 +110,9 @@ def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     return key, () if ids == ("none",) else ids
 
 
-async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -> int:
+async def print_journal(
+    printer: Printer, journal: JournalProtocol, name: str, amounts: Amounts
+) -> int:
     """Print every uncertain create and the totals, and return the exit code.
 
     As JSON, every create is printed.
@@ -113,6 +121,7 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
         printer: where to.
         journal: open.
         name: what names it on a command line, for the hint.
+        amounts: values what it has made, or may have.
     """
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(TASK_STATES, 0))
@@ -144,7 +153,12 @@ async def print_journal(printer: Printer, journal: JournalProtocol, name: str) -
         labels = {TASK_STATES[state]: count for state, count in tasks.items()}
         summary += f"; {tasks.total():,} tasks: {_format_counts(labels)}"
     totals = {state.value: counts[state] for state in State}
-    printer.print({"journal": name, **totals, "tasks": dict(tasks)}, f"{name}: {summary}")
+    # What a budget counts: uncertain creates may have been made.
+    usage = Counter(await journal.usage()) + await read_resent(journal)
+    if usage:
+        summary += f"; made or perhaps made: {amounts.to_text(usage)}"
+    made = {"made": amounts.to_json(usage)}
+    printer.print({"journal": name, **totals, "tasks": dict(tasks), **made}, f"{name}: {summary}")
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(

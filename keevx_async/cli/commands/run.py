@@ -8,21 +8,31 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
+from attrs import frozen
+
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
+from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
+from keevx_async.submission.budget import Valuation
+from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.paths import OutputNames
 
-from ..input.estimate import estimate_prompts
-from ..input.prompts import Job, Prompts, find_problems, problem_lines
-from ..input.resume import Found, begin, find_made, is_there, journal_path, open_journal
-from ..input.sources import Source, open_source
-from ..options import PromptFile, RunOptions
-from ..output.confirm import confirm
-from ..output.console import ERRORS, OK, USAGE, print_error, printable
+from ..fields import FieldOptions
+from ..input.estimate import Estimate, estimate_prompts
+from ..input.inputs import Input, open_prompts
+from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
+from ..input.resume import begin, find_made, is_there, journal_path, local_folder, open_journal
+from ..input.selection import Selection, Survey
+from ..input.warnings import Warnings
+from ..limits import MAX_UNASKED, LimitOptions
+from ..options import InputOptions, PromptFile, RunOptions
+from ..output.amounts import Amounts
+from ..output.confirm import can_ask, confirm
+from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
 from ..output.results_file import Results
@@ -33,7 +43,15 @@ from .worker import fleet_arguments, producer_for
 FLEET_STOPPING = "stopping: the fleet continues with what was added"
 
 
-def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # noqa: B008 - frozen
+def run(
+    file: PromptFile = None,
+    /,
+    *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
+    limits: LimitOptions = LimitOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> int:
     """Submit a file of prompts, wait for the results, and download them.
 
     All lines are checked before the first is sent. A journal, by default keevx.db beside the
@@ -51,30 +69,96 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
     names = OutputNames(options.out)
     journal = journal_path(options, names.folder)
     if options.docket is not None and (
-        options.journal or options.callbacks or options.on_uncertain == "resubmit" or options.fresh
+        options.journal
+        or options.callbacks
+        or options.on_uncertain == "resubmit"
+        or options.fresh
+        or options.fuse != DEFAULT_FUSE
     ):
         raise ConfigurationError(
-            "--journal, --callbacks, --on-uncertain and --fresh cannot be used with --docket: a "
-            "fleet has its own journal; pass --on-uncertain to its workers instead"
+            "--journal, --callbacks, --on-uncertain, --fresh and --fuse cannot be used with "
+            "--docket: a fleet has its own journal; pass --on-uncertain and --fuse to its workers "
+            "instead"
         )
     if options.docket is not None and options.retry_failed:
         raise ConfigurationError("--retry-failed cannot be used with --docket")
-    with open_source(file, options.format) as source:
-        total, problems = find_problems(source)
+    if options.docket is not None and (limits.is_limited or limits.rate):
+        raise ConfigurationError(
+            "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket: "
+            "pass them to the fleet's workers instead"
+        )
+    budget, survey = limits.budget(), Survey()
+    with open_prompts(file, prompts, fields) as source:
+        warnings = Warnings(source)
+
+        def add(job: Job) -> None:
+            warnings.add(job)
+            survey.add(job)
+
+        total, problems = find_problems(source, add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
             for line in problem_lines(problems):
                 ERRORS.print(printable(line))
+                if options.json:
+                    hint = f"Fix {source.name} and run again"
+                    print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
+        if warnings.stop(strict=prompts.strict):
+            return USAGE
+        if (count := source.count(total)) and not options.quiet:
+            ERRORS.print(printable(count))
+        selection = limits.selection(total)
+        if selection.total < total:
+            survey = Survey.of(selection.apply(jobs(source)))
+        plan = Plan(source, selection, survey, budget, prompts.fit)
+        plan.check()
+        for sentence in () if options.quiet else survey.duplicates():
+            print_error(f"{source.name}: {sentence}")
         if options.dry_run:
-            return asyncio.run(_print_estimate(source, journal, options))
-        found = asyncio.run(find_made(source, journal, options))
-        if options.fresh and found.made:
-            question = f"--fresh makes and pays for {found.made:,} of {found.total:,} again"
-            confirm(question, yes=options.yes)
-        return asyncio.run(_run_reported(source, total, names, journal, found, options))
+            return asyncio.run(_print_estimate(plan, journal, options))
+        found = asyncio.run(find_made(plan.prompts(), journal, options))
+        question = _question(plan, found)
+        if question is not None and not limits.yes and not _agrees(question, found):
+            print_error("nothing was sent")
+            return STOPPED
+        return asyncio.run(_run_reported(plan, names, journal, found, limits, options))
+
+
+@frozen
+class Plan:
+    """What a run is to make.
+
+    Attributes:
+        source: the input, checked.
+        selection: which of its rows.
+        survey: what these amount to.
+        budget: limits and prices; None without either.
+        fit: how local images are made to fit.
+    """
+
+    source: Input
+    selection: Selection
+    survey: Survey
+    budget: Budget | None
+    fit: Fit
+
+    def check(self) -> None:
+        """Check that the budget can value every row.
+
+        Raises:
+            ConfigurationError: one has no price, or its length is not known.
+        """
+        if self.budget is not None:
+            valuation = Valuation(self.budget)
+            for group in self.survey.usage:
+                valuation.check(group)
+
+    def prompts(self) -> Prompts:
+        """Return the selected rows."""
+        return Prompts(self.selection.apply(jobs(self.source)))
 
 
 def _check_callback(job: Job) -> str | None:
@@ -83,28 +167,55 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _print_estimate(source: Source, path: Path | None, options: RunOptions) -> int:
-    journal = None
-    if is_there(path):  # do not create one
-        journal = open_journal(path, options)
-    estimate = await estimate_prompts(Prompts(source), journal)
-    estimate.print(source.name, as_json=options.json)
+async def _print_estimate(plan: Plan, path: Path | None, options: RunOptions) -> int:
+    record = open_journal(path, options) if is_there(path) else None  # do not create one
+    estimate = await estimate_prompts(plan.prompts(), record, fresh=options.fresh)
+    estimate.print(plan.source.name, Amounts(plan.budget), as_json=options.json)
     return OK
 
 
+def _question(plan: Plan, found: Estimate | None) -> str | None:
+    """Return what a person is asked before the run, if anything: see `_agrees`."""
+    parts: list[str] = []
+    if found is not None and found.again:
+        parts.append(f"--fresh makes and pays for {found.again:,} of {found.total:,} again")
+    # What the journal has is not made, and so is not asked about.
+    usage = plan.survey.usage if found is None else found.usage
+    most = plan.budget.videos if plan.budget is not None else None
+    if min(usage.total(), usage.total() if most is None else most) > MAX_UNASKED:
+        limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
+        parts.append(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}")
+    return ". ".join(parts) or None
+
+
+def _agrees(question: str, found: Estimate | None) -> bool:
+    """Ask before much is made, and before anything is paid for again.
+
+    Raises:
+        ConfigurationError: nobody can be asked whether to pay again.
+    """
+    # Where nobody can be asked, a script runs the command: it means what it says, and may make
+    # many. To pay again for what was made is asked for twice, with --fresh and with --yes.
+    if can_ask():
+        return confirm(f"{question}. Continue?")
+    if found is not None and found.again:
+        raise ConfigurationError(f"{question}: add --yes to agree; nothing was sent")
+    return True
+
+
 async def _run_reported(
-    source: Source,
-    total: int,
+    plan: Plan,
     names: OutputNames,
     path: Path | None,
-    found: Found,
+    found: Estimate | None,
+    limits: LimitOptions,
     options: RunOptions,
 ) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        prompts, record = Prompts(source), open_journal(path, options)
-        async with _open_client(options, report, record) as keevx:
+        prompts, record = plan.prompts(), open_journal(path, options)
+        async with _open_client(plan, limits.rate, record, options, report) as keevx:
             await check_credentials(keevx)
             if record is not None:
                 await begin(record, found, options)
@@ -133,8 +244,16 @@ async def _run_reported(
         else:
             print_stopping(times)
 
-    with closing(Results(names.folder)) as results:
-        report = Report(total, source.name, results, as_json=options.json, quiet=options.quiet)
+    with closing(Results(local_folder(names.folder))) as results:
+        report = Report(
+            plan.selection.total,
+            plan.source.name,
+            results,
+            amounts=Amounts(plan.budget),
+            planned=plan.survey.usage,
+            as_json=options.json,
+            quiet=options.quiet,
+        )
         return await stoppable(work(), on_signal)
 
 
@@ -155,7 +274,7 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 @asynccontextmanager
 async def _open_client(
-    options: RunOptions, report: Report, journal: Journal | None
+    plan: Plan, rate: float | None, journal: Journal | None, options: RunOptions, report: Report
 ) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
@@ -164,7 +283,16 @@ async def _open_client(
         return
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
-        Keevx(journal=journal, callbacks=receiver, on_event=report.on_event) as keevx,
+        Keevx(
+            journal=journal,
+            budget=plan.budget,
+            rate=rate,
+            callbacks=receiver,
+            retry=RetryPolicy(fuse=options.fuse),
+            fit=plan.fit,
+            verify="probe" if options.verify else "content",
+            on_event=report.on_event,
+        ) as keevx,
     ):
         yield keevx
 
@@ -174,7 +302,8 @@ async def run_prompts(
 ) -> int:
     """Report every outcome of a fan-out, and return the exit code.
 
-    When it is cut short, by a signal or an error, the outcomes that are known are reported too.
+    When it is cut short, by a signal, an error or its fuse, the outcomes that are known are
+    reported too.
 
     Raises:
         KeevxError: the whole run failed. The summary is printed if an item had ended by then.
@@ -197,4 +326,4 @@ async def run_prompts(
         if report.counters.ended:
             report.close(names.folder)
         raise
-    return report.close(names.folder)
+    return report.close(names.folder, fan.stopped_by)

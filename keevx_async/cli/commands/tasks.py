@@ -84,7 +84,9 @@ async def status(
         return await show_run(journal, printer, watch=watch)
     ids = ids or []
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(ids, partial(keevx.status, kind=kind), printer.print_task)
+        return await run_each(
+            ids, partial(keevx.status, kind=kind), printer.print_task, as_json=json
+        )
 
 
 async def wait(
@@ -153,7 +155,11 @@ async def wait_and_fetch(
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
     return await run_each(
-        task_ids, follow, lambda ended: printer.print_task(*ended), in_order=False
+        task_ids,
+        follow,
+        lambda ended: printer.print_task(*ended),
+        in_order=False,
+        as_json=printer.as_json,
     )
 
 
@@ -199,7 +205,7 @@ async def download(
         return OK
 
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(what, fetch, show)
+        return await run_each(what, fetch, show, as_json=json)
 
 
 async def upload(
@@ -226,7 +232,7 @@ async def upload(
         return OK
 
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(files, send, show)
+        return await run_each(files, send, show, as_json=json)
 
 
 def as_folder(path: Path) -> str:

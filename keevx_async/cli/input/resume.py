@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
-
-from attrs import field, frozen
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal.protocol import Entry, State, next_attempt_key, stem_of
+from keevx_async.journal.protocol import State
 from keevx_async.journal.sqlite import Journal
-from keevx_async.models.encoding import canonical_body
+from keevx_async.models.object_path import ObjectPath
 
 from ..options import RunOptions
 from ..output.console import print_error
+from .estimate import Estimate, estimate_prompts
 from .prompts import Prompts
-from .sources import Source
 
 JOURNAL = "keevx.db"
-"""The name of the default journal, in the folder of the results."""
+"""The name of the default journal; see ``local_folder`` for where it is."""
 
 
 def journal_path(options: RunOptions, folder: Path) -> Path | None:
@@ -45,7 +40,15 @@ def journal_path(options: RunOptions, folder: Path) -> Path | None:
                 raise ConfigurationError(f"{name} cannot be used with --no-journal")
     if options.no_journal or options.docket is not None:
         return None
-    return options.journal if options.journal is not None else folder / JOURNAL
+    return options.journal if options.journal is not None else local_folder(folder) / JOURNAL
+
+
+def local_folder(folder: Path) -> Path:
+    """Return where the records of a run are kept: beside its results, where these are on disk.
+
+    Of results in object storage they are kept in the working folder.
+    """
+    return Path() if isinstance(folder, ObjectPath) else folder
 
 
 def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
@@ -60,77 +63,29 @@ def is_there(path: Path | None) -> bool:
     return path is not None and path.is_file() and path.stat().st_size > 0
 
 
-@frozen
-class Found:
-    """What a journal has of the items of a file.
-
-    Attributes:
-        total: items in the file.
-        made: items that were made, and are not made again.
-        uncertain: items whose answer was lost.
-        keys: the keys of those that were made, with those of their later attempts.
-    """
-
-    total: int = 0
-    made: int = 0
-    uncertain: int = 0
-    keys: Sequence[str] = field(factory=tuple[str, ...], repr=False)
-
-    @property
-    def text(self) -> str:
-        """What a person is told at the start of a run; empty where there is nothing."""
-        parts: list[str] = []
-        if self.made:
-            parts.append(
-                f"{self.made:,} of {self.total:,} were made by an earlier run: not made again; "
-                "--fresh makes new ones"
-            )
-        if self.uncertain:
-            parts.append(f"{self.uncertain:,} uncertain: left alone")
-        return "; ".join(parts)
-
-
-async def find_made(source: Source, path: Path | None, options: RunOptions) -> Found:
-    """Look up which items of a checked file were made by earlier runs. Takes no lock.
+async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) -> Estimate | None:
+    """Look up which items of a checked input were made by earlier runs. Takes no lock.
 
     Args:
-        source: the file.
-        path: the journal; None, or a file that is not there yet, has nothing.
+        prompts: of the input; read only where there is a journal.
+        path: the journal.
         options: of the run.
 
+    Returns:
+        What is still to be made; None where there is no journal yet, so that all is.
+
     Raises:
-        JournalError: the journal cannot be read.
+        JournalError: the journal cannot be read, or is incomplete.
     """
     if not is_there(path):
-        return Found()
-    total, states, keys = 0, Counter[State](), list[str]()
-    numbers: Counter[str] = Counter()
-    async with Journal(cast(Path, path)) as journal:
-        prompts = Prompts(source)
-        for request in prompts:
-            total += 1
-            key = prompts.take_job(request).key
-            if key is None:
-                stem = stem_of(request.kind.name, canonical_body(request))
-                numbers[stem] += 1
-                key = f"{stem}-{numbers[stem]}"
-            attempts = await _attempts(journal, key)
-            if not attempts:
-                continue
-            last = attempts[-1]
-            if last.is_submitted and options.retry_failed and await _has_failed(journal, last):
-                continue
-            states[last.state] += 1
-            if last.is_submitted and options.fresh:
-                keys += [entry.key for entry in attempts]
-    uncertain = 0 if options.on_uncertain == "resubmit" else states[State.UNCERTAIN]
-    return Found(total, states[State.SUBMITTED], uncertain, keys)
+        return None
+    return await estimate_prompts(prompts, open_journal(path, options), fresh=options.fresh)
 
 
-async def begin(journal: Journal, found: Found, options: RunOptions) -> None:
+async def begin(journal: Journal, found: Estimate | None, options: RunOptions) -> None:
     """Name the journal of a run that is about to begin, and what it has of the input.
 
-    With ``--fresh``, what was made is set aside, so that it is made anew.
+    With ``--fresh``, what was made is set aside, so that it is made again.
 
     Args:
         journal: open.
@@ -139,26 +94,19 @@ async def begin(journal: Journal, found: Found, options: RunOptions) -> None:
     """
     if not options.quiet:
         print_error(f"journal {journal.path}: the same command again resumes this run")
-        if found.text and not options.fresh:
-            print_error(found.text)
-    if options.fresh:
-        await journal.set_aside(found.keys)
+        if text := _recorded_text(found):
+            print_error(text)
+    if found is not None and found.made_keys:
+        await journal.set_aside(found.made_keys)
 
 
-async def _attempts(journal: Journal, key: str) -> list[Entry]:
-    """Return the entry of a key, and those under which it was resubmitted after it had failed."""
-    attempts: list[Entry] = []
-    entry = await journal.find(key)
-    while entry is not None and (not attempts or entry.body == attempts[0].body):
-        attempts.append(entry)
-        if not await _has_failed(journal, entry):
-            break
-        entry = await journal.find(next_attempt_key(entry.key))
-    return attempts
-
-
-async def _has_failed(journal: Journal, entry: Entry) -> bool:
-    """Return whether all tasks of a create have ended, and one has failed."""
-    records = [await journal.find_task(task_id) for task_id in entry.task_ids]
-    ended = [record.task for record in records if record is not None and record.task.done]
-    return len(ended) == len(records) and not all(task.succeeded for task in ended)
+def _recorded_text(found: Estimate | None) -> str:
+    parts: list[str] = []
+    if found is not None and (made := found.recorded[State.SUBMITTED]):
+        parts.append(
+            f"{made:,} of {found.total:,} were made by an earlier run: not made again; "
+            "--fresh makes new ones"
+        )
+    if found is not None and (uncertain := found.recorded[State.UNCERTAIN]):
+        parts.append(f"{uncertain:,} uncertain: left alone")
+    return "; ".join(parts)

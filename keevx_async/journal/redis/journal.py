@@ -14,9 +14,20 @@ import redis.asyncio
 
 from ...errors import JournalError
 from ...models.tasks import Task
+from ...models.usage import Usage, UsageLimit
 from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit, stem_of
+from ..protocol import (
+    Claim,
+    Entry,
+    OverLimit,
+    State,
+    TaskRecord,
+    has_ids_reason,
+    is_resubmit,
+    stem_of,
+)
 from . import encoding, scripts
+from .adding import Adder
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
 from .lease import LEASE, Lease
@@ -72,7 +83,8 @@ class RedisJournal(Session):
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
         super().__init__(Connection(redis, name, reconnect_timeout, sleep), name, lease, adopt)
         self._sleep = sleep
-        self._added: dict[tuple[str, str], int] = {}
+        self._adder = Adder(self._connection, self)
+        self._limit: tuple[str | int, ...] = ()
 
     @classmethod
     def from_url(
@@ -176,10 +188,27 @@ class RedisJournal(Session):
 
         Raises:
             JournalError: it cannot be written, or another worker has claimed the key.
+            OverLimit: it does not fit in the limit; nothing was recorded.
         """
         purpose = f"the intent of {key} could not be written"
-        values = (self._lease.ttl, key, kind, body.decode(), f"{time.time():.3f}")
-        self._check(key, await self._run(purpose, scripts.BEGIN, *values))
+        values = (self._lease.ttl, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
+        answer = await self._run(purpose, scripts.BEGIN, *values)
+        if answer[0] == b"over":
+            raise OverLimit(encoding.usage_of(answer[1]))
+        self._check(key, answer)
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Keep all creates within a limit from now on, counted in Redis for all workers.
+
+        Returns:
+            True: it counts by itself.
+        """
+        self._limit = encoding.limit_of(limit)
+        return True
+
+    async def usage(self) -> Usage:
+        """Return what its creates have made or may have made, uncertain ones included."""
+        return encoding.usage_of(await self._run(UNREADABLE, scripts.USAGE))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create, whoever holds it by now. Durable on return.
@@ -313,29 +342,7 @@ class RedisJournal(Session):
             JournalError: a key belongs to another request (the others are added), or Redis
                 stayed unavailable.
         """
-        rows: list[tuple[str | float, ...]] = []
-        now = f"{time.time():.3f}"
-        for kind, body, key in creates:
-            if key is not None:
-                check_key(key)
-            stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-            # Numbers up to the last one of this input are taken: else the n-th of equals would
-            # count through all before it.
-            first = self._added.get((run, stem), 0) + 1
-            rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
-        purpose = f"{len(rows)} creates could not be added"
-        answers = await self._connection.run_many(purpose, scripts.PLAN, self._lease.holder, rows)
-        added: list[Added] = []
-        for create, (verdict, word, *rest) in zip(creates, answers, strict=True):
-            if verdict == b"other":
-                raise other_request_error(self, create.key or "", word.decode(), create.body)
-            key = word.decode()
-            stem, _, number = key.rpartition("-")
-            if create.key is None and number != "1":
-                self._added[run, stem] = int(number)
-            entry = encoding.entry_of(key, rest[1], held=bool(rest[0])) if rest else None
-            added.append(Added(key, entry))
-        return added
+        return await self._adder.add_many(self._lease.holder, creates, run)
 
     def _check(self, key: str, answer: Sequence[bytes]) -> None:
         """Raise JournalError if a script refused to do its work."""

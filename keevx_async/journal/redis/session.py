@@ -47,6 +47,15 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         await self.detach()
 
+    @property
+    def shared(self) -> object:
+        """Itself: what is shared is in Redis."""
+        return self
+
+    @property
+    def lost(self) -> None:
+        """What Redis may have lost is not known here."""
+
     def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user. Redis is first contacted when it is used.
 
