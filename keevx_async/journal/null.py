@@ -86,8 +86,8 @@ class NullJournal:
             if entry is None and key.startswith(f"{self._prefix}-"):
                 raise JournalError(
                     f"key {key!r} was given to a create of this client that it keeps no record "
-                    "of; its ids are in the Submission. Name a key of your own, or pass "
-                    "Keevx(journal=…), to get the ids of an earlier create"
+                    "of; its ids were returned to its caller. Name a key of your own, or keep a "
+                    "journal, to get the ids of an earlier create"
                 )
         except JournalError:
             self._claims.release(key, made=True)

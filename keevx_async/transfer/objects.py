@@ -120,7 +120,7 @@ class ObjectPart:
 
     def finish(self, overwrite: bool) -> DownloadedFile:
         """Return what was sent."""
-        assert self._file is not None, "finish() follows receive()"  # noqa: S101
+        assert self._file is not None, "nothing was received"  # noqa: S101
         return self._file
 
     async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:

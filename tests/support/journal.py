@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from keevx_async import Journal
+import pytest
+
+from keevx_async import Journal, JournalError
 from keevx_async.journal.database import Database
 from keevx_async.journal.protocol import Entry
 
@@ -29,6 +31,13 @@ async def opened_and_closed(path: Path) -> None:
     """Open a journal as a run does, and close it."""
     async with writing(path):
         pass
+
+
+async def gives_out_no_key(path: Path, said: str) -> None:
+    """A journal that has lost its log is opened to be read, and every claim is refused."""
+    async with writing(path) as journal:
+        with pytest.raises(JournalError, match=said):
+            await journal.claim("image_to_video", b"{}", None)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keevx_async import Journal, JournalError, Keevx
+from keevx_async import Budget, BudgetExceeded, Journal, JournalError, Keevx, NotStarted
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.threads import serving
 from tests.support.client import a_request, keevx_of, some_requests
@@ -161,3 +161,20 @@ async def test_reading_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None
         entry = await reading.find("k")
         assert entry is not None
         assert entry.task_ids == ("i2v-1",)
+
+
+async def test_clients_that_name_the_same_file_share_its_budget(tmp_path: Path) -> None:
+    path, link = tmp_path / "run.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    async with Emulator(faults=Faults(latency=0.02)) as emulator:
+        first = keevx_of(emulator, journal=path, budget=Budget(videos=5))
+        second = keevx_of(emulator, journal=Journal(link), budget=Budget(videos=5))
+        async with first, second:
+            done = await asyncio.gather(
+                first.submit_many([a_request(f"first {n}") for n in range(4)], concurrency=4),
+                second.submit_many([a_request(f"second {n}") for n in range(4)], concurrency=4),
+            )
+        assert len(emulator.tasks) == 5
+        errors = [error for fan in done for error in fan.errors]
+        assert {type(error) for error in errors} <= {BudgetExceeded, NotStarted}
+        assert len(errors) == 3
