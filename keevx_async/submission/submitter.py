@@ -147,10 +147,14 @@ class Submitter:
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
-        body = canonical_body(request, digests)
+        body = await self.body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
+
+    async def body(self, request: Request) -> bytes:
+        """Return a request's canonical JSON, with local files by their digests."""
+        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
+        return canonical_body(request, digests)
 
     async def is_recorded(self, key: str) -> bool:
         """Return whether the journal has a create."""
@@ -342,8 +346,7 @@ class Submitter:
                 if not interruption.sent:
                     raise
                 if interruption.response is None:
-                    reason = "cancelled before the answer"
-                    raise SubmissionUncertain(request, key, reason) from None
+                    raise SubmissionUncertain(request, key, "cancelled before the answer") from None
                 response = interruption.response
             task_ids: tuple[str, ...] | None = None
             envelope = decode_envelope(response.body) if response.complete else None
