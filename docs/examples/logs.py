@@ -7,7 +7,18 @@ from typing import Any
 
 import structlog
 
-from keevx_async.events import Ended, Event, Paused, Polled, Refused, Retrying, Submitted, Uncertain
+from keevx_async.events import (
+    Ended,
+    Event,
+    Mismatched,
+    Paused,
+    Polled,
+    Refused,
+    Retrying,
+    Submitted,
+    Uncertain,
+    Warned,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
 
@@ -29,6 +40,10 @@ def log_event(event: Event) -> None:
             log.warning("refused", key=event.key, error=str(event.error))
         case Uncertain():
             log.warning("uncertain", key=event.key, reason=event.reason)
+        case Warned():
+            log.warning("warned", key=event.key, warnings=[str(each) for each in event.warnings])
+        case Mismatched():
+            log.warning("mismatched", task_id=event.task_id, mismatches=event.mismatches)
         case _:
             log.debug("event", event_type=type(event).__name__)
 
