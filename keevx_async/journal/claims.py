@@ -212,10 +212,11 @@ class Claims:
         """Return whether a row was written before this client began."""
         return row <= self._last_row
 
-    async def number(self, digest: str, find: Find) -> Claim:
+    def number(self, digest: str, find: Find) -> Claim | str:
         """Claim the first key of a body that no equal body of this client has had.
 
-        A key that another client has is waited for: what it makes is met here.
+        If another client has that key, it is returned instead. Wait until it is free and call
+        again, for what that client makes is met here.
 
         Args:
             digest: of the body, which the key begins with.
@@ -224,22 +225,20 @@ class Claims:
         # Looked up even if the body is new to this run: an earlier one, or a key that was named,
         # may have it. A Bloom filter of new bodies saved 3 µs of the 200 that a create takes.
         number = self._repeats.get(digest, 0) + 1
-        while (claim := await self._claim_unmet(f"{digest}-{number}", find)) is None:
+        while (claim := self._claim_unmet(f"{digest}-{number}", find)) is None:
             number += 1
-        if number > 1:  # a million different bodies need no memory
+        if number > 1 and isinstance(claim, Claim):  # a million different bodies need no memory
             self._repeats[digest] = number
         return claim
 
-    async def _claim_unmet(self, key: str, find: Find) -> Claim | None:
+    def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
         # 1. Another caller of this client has the key: taken.
-        # 2. Another client has it: waited for, since this run is to meet what it makes.
+        # 2. Another client has it: to be waited for, since this run is to meet what it makes.
         # 3. No entry: free.
         # 4. An entry of others that was not met yet: this is the one to meet.
         # 5. Any other entry is free only if nothing was paid for it.
-        while (holder := self._holds.holder(key)) is not None:
-            if holder is self:
-                return None
-            await self._holds.wait_until_free(key)
+        if (holder := self._holds.holder(key)) is not None:
+            return None if holder is self else key
         row_and_entry = find(key)
         if row_and_entry is not None:
             row, entry = row_and_entry
@@ -249,6 +248,10 @@ class Claims:
                 return None
         self._holds.take(key, self)
         return Claim(key, row_and_entry[1] if row_and_entry else None)
+
+    async def wait_until_free(self, key: str) -> None:
+        """Wait while a caller has the key."""
+        await self._holds.wait_until_free(key)
 
     async def take(self, key: str, find: Find) -> Entry | None:
         """Claim a key by name, waiting while another caller has it.

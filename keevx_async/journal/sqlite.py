@@ -14,6 +14,7 @@ from ..models.tasks import Task
 from ..models.usage import Usage, UsageLimit
 from . import encoding
 from .claims import RESTARTABLE
+from .database import Database
 from .opening import JournalFile
 from .protocol import (
     DIED_WHILE_SENDING,
@@ -103,12 +104,15 @@ class Journal(JournalFile):
             JournalError: the key belongs to another request, or cannot be stored.
         """
         file, claims = self._file, self._own_claims
+        claim: Claim | str
         if key is None:
-            claim = await claims.number(stem_of(kind, body), file.find)
+            stem = stem_of(kind, body)
+            while isinstance(claim := claims.number(stem, file.find), str):
+                await claims.wait_until_free(claim)
         else:
             claim = await self._claim_named(kind, body, key)
         # From attempt to attempt, until the one that has not failed, or is to be made now.
-        while (later := self._later_attempt(claim)) is not None:
+        while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
         file.holds.intents[claim.key] = _last_intent(claim.entry)
@@ -123,9 +127,9 @@ class Journal(JournalFile):
             raise encoding.other_request_error(self.path, key, entry.body, body)
         return Claim(key, entry)
 
-    def _later_attempt(self, claim: Claim) -> str | None:
+    def _later_attempt(self, file: Database, claim: Claim) -> str | None:
         """Return the key under which a failed create was resubmitted, or is to be now."""
-        file, entry, resubmits = self._file, claim.entry, self.resubmits_failed
+        entry, resubmits = claim.entry, self.resubmits_failed
         if entry is None or not (resubmits or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)

@@ -70,7 +70,7 @@ async def test_an_uncertain_one_stays_so_and_a_refused_one_may_be_sent() -> None
 async def test_a_key_of_ours_that_was_submitted_is_never_sent_again() -> None:
     journal = NullJournal()
     key = await submitted(journal, None)
-    with pytest.raises(JournalError, match="its ids are in the Submission"):
+    with pytest.raises(JournalError, match="its ids were returned to its caller"):
         await journal.claim(KIND, BODY, key)
 
 
