@@ -159,7 +159,7 @@ class JournalFile:
     @property
     def _file(self) -> Database:
         """The file, open for writing."""
-        if self.lost is not None:
+        if self._opened is None and self.lost is not None:
             raise JournalError(self.lost)
         if self._opened is None and self._reader is not None:
             self.attach()

@@ -45,7 +45,8 @@ class Journal(JournalFile):
     the account of its first client; another is refused before anything is sent.
 
     ``async with Journal(path) as journal:`` reads it, also while a run writes it: that takes no
-    lock before something is changed, as by ``settle``.
+    lock before something is changed, as by ``settle``. A copy that was made without its log
+    (``-wal``) can only be read: what the log held would be paid for again.
 
     It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided
     that the disk does what it promises. One process at a time may write it. Within a process,
