@@ -44,7 +44,7 @@ class JournalFile:
         # 3. There is none: it is created.
         with _users:
             if self._opened is None and self._reader is None and is_written(self.path):
-                self._reader = self._open_to_read()
+                self._reader = Reader(self.path)
             if self._reader is None:
                 self.attach()
             else:
@@ -97,7 +97,7 @@ class JournalFile:
 
     def _attach_to_read(self, owner: Owner | None, lost: LostCommits) -> None:
         if self._reader is None:
-            self._reader = self._open_to_read()
+            self._reader = Reader(self.path)
         try:
             record = self._reader.owner()
             if owner is not None and record is not None:
@@ -106,12 +106,7 @@ class JournalFile:
             self._close_reader()
             raise
         self._users += 1
-
-    def _open_to_read(self) -> Reader:
-        reader = Reader(self.path)
-        if reader.lost is not None:
-            log.warning("journal opened to be read only, nothing is sent: %s", reader.lost.message)
-        return reader
+        log.warning("the journal can only be read, and nothing is sent: %s", lost.message)
 
     def _close_reader(self) -> None:
         """Close the file that is read, unless someone still reads it."""

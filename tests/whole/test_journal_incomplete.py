@@ -107,8 +107,11 @@ async def test_the_commands_show_it_and_run_nothing(tmp_path: Path) -> None:
             ran = await keevx("run", file, "--journal", copy, *more, cwd=tmp_path, **at(emulator))
             assert ran.code == 2
             assert "has lost what its -wal file held" in ran.err
-        shown = await keevx("journal", copy, "--json", cwd=tmp_path, **at(emulator))
-        assert shown.code == 0
-        assert json.loads(shown.out.splitlines()[-1])["submitted"] == 2
-        assert "has lost what its -wal file held" in shown.err
+            assert ran.err.count("\n") == 1
+        for show in (("journal", copy), ("status", "--journal", copy)):
+            shown = await keevx(*show, "--json", cwd=tmp_path, **at(emulator))
+            assert shown.code == 0
+            assert json.loads(shown.out.splitlines()[-1])["submitted"] == 2
+            assert "has lost what its -wal file held" in shown.err
+            assert shown.err.count("\n") == 1
         assert emulator.creates == made

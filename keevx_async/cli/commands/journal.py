@@ -84,6 +84,8 @@ async def journal(
     if adopt:
         await _hand_over(Journal(file, adopt=True), str(file))
     async with Journal(file) as record:
+        if record.lost is not None:
+            print_error(record.lost)
         for key, ids in settlements:
             await record.settle(key, ids)
         return await print_journal(Printer(json), record, str(file), amounts)

@@ -30,11 +30,13 @@ class RunStatus:
         is_live: whether a run has it open.
         creates: by state.
         tasks: ``downloaded``, ``succeeded`` (and not downloaded), ``failed`` and ``in progress``.
+        lost: why it is incomplete; None if it is not.
     """
 
     is_live: bool
     creates: Counter[State]
     tasks: Counter[str]
+    lost: str | None = None
 
     @property
     def line(self) -> str:
@@ -76,7 +78,7 @@ async def read_status(path: Path) -> RunStatus:
                     tasks["failed"] += 1
                 else:
                     tasks["downloaded" if record.path is not None else "succeeded"] += 1
-        return RunStatus(journal.is_live, creates, tasks)
+        return RunStatus(journal.is_live, creates, tasks, journal.lost)
 
 
 async def show_run(path: Path, printer: Printer, *, watch: bool) -> int:
@@ -117,6 +119,8 @@ async def show_run(path: Path, printer: Printer, *, watch: bool) -> int:
             if is_last:
                 break
             await asyncio.sleep(INTERVAL)
+    if status.lost is not None:
+        print_error(status.lost)
     if status.creates[State.UNCERTAIN]:
         print_error("list and settle the uncertain creates:", f"keevx journal {path}")
     return status.code
