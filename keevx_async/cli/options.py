@@ -183,8 +183,27 @@ class RunOptions:
     out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
     journal: Annotated[
         PathOption | None,
-        Parameter(group=SPENDING, help="Journal file; pass it again to resume the run."),
+        Parameter(
+            group=SPENDING,
+            help="Journal file; by default keevx.db beside the results. Pass it again to resume.",
+        ),
     ] = None
+    no_journal: Annotated[
+        bool,
+        FLAG,
+        Parameter(
+            group=SPENDING,
+            help="Keep no journal: running this again pays for everything again.",
+        ),
+    ] = False
+    fresh: Annotated[
+        bool,
+        FLAG,
+        Parameter(
+            group=SPENDING,
+            help="Make, and pay for, new ones of the items that earlier runs made.",
+        ),
+    ] = False
     verify: VerifyOption = False
     dry_run: Annotated[
         bool,

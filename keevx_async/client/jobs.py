@@ -234,7 +234,12 @@ class Jobs:
 
         Args:
             key: names each create; a function of the request.
+
+        Raises:
+            JournalError: the journal can only be read.
         """
+        if self._journal.lost is not None:
+            raise JournalError(self._journal.lost)
         fuse = Fuse(self._fuse)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> None:
@@ -257,7 +262,7 @@ class Jobs:
                 if fuse.blown_by(error):
                     slot.stop(error)
                 raise
-            if plan.entry is None or plan.entry.state is not State.SUBMITTED:  # else nothing went
+            if plan.entry is None or not plan.entry.is_submitted:
                 fuse.accepted()
 
         return work

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from attrs import asdict, define, frozen
+from attrs import asdict, define, field, frozen
 
 from ..errors import (
     AuthenticationError,
@@ -56,11 +56,14 @@ class Submission(Generic[R_co]):
         request: the request, as passed; local files are not replaced by their URLs.
         key: the key it was submitted under.
         task_ids: the ids of its tasks, one for each video or image.
+        reused: whether the ids are from an earlier record, of this run or another; nothing was
+            sent then.
     """
 
     request: R_co
     key: str
     task_ids: tuple[str, ...]
+    reused: bool = field(default=False, eq=False)  # the same create, whoever asks for it
 
     def __repr__(self) -> str:
         return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"

@@ -59,8 +59,9 @@ class _Account:
                 waiter.set_result(None)
 
 
-_accounts: MutableMapping[JournalProtocol, _Account] = WeakKeyDictionary()
-"""One for each journal: two clients that share a journal share what is spent."""
+_accounts: MutableMapping[object, _Account] = WeakKeyDictionary()
+"""One for each open journal: clients that share it, by whatever object or path, share what is
+spent."""
 
 
 class Reservation:
@@ -228,7 +229,7 @@ class Ledger:
         account = self._account
         if account is not None and account.loop is asyncio.get_running_loop():
             return account
-        account = _accounts.setdefault(self._journal, _Account())
+        account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:
             # While another client has creates under way the account is up to date. Otherwise the

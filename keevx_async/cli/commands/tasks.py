@@ -11,7 +11,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from keevx_async.client.keevx import Keevx
-from keevx_async.errors import APIError, AuthenticationError, DownloadError, TaskFailed
+from keevx_async.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    DownloadError,
+    TaskFailed,
+)
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import NOT_GIVEN, RetryPolicy
@@ -21,6 +27,7 @@ from keevx_async.transfer.paths import target_path
 from ..options import FLAG, Download, Json, PathOption, check_seconds
 from ..output.console import OK
 from ..output.printer import Printer, run_each
+from ..output.run_status import show_run
 
 INTERACTIVE_RETRY = RetryPolicy(attempts=4)
 """A person waits: a host that cannot be reached is reported after seconds, not minutes."""
@@ -46,13 +53,36 @@ Kind = Annotated[
 TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as printed by submit.")]
 
 
-async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
-    """Print the current status of tasks.
+async def status(
+    ids: Annotated[
+        list[str] | None, Parameter(name="ID", help="Task ids, as printed by submit.")
+    ] = None,
+    /,
+    *,
+    journal: Annotated[
+        PathOption | None,
+        Parameter(help="Journal of a run, to show how far it is instead. Asks Keevx nothing."),
+    ] = None,
+    watch: Annotated[
+        bool, FLAG, Parameter(help="With --journal: refresh until the run ends.")
+    ] = False,
+    kind: Kind = None,
+    json: Json = False,
+) -> int:
+    """Print the current status of tasks, or of a run.
 
-    Each is queried once; one that cannot be is an error of its own. The exit code is 1 if any
-    task has failed.
+    Each task is queried once; one that cannot be is an error of its own. The exit code is 1 if any
+    task has failed. A run is read from its journal, which may be in use.
+
+    Raises:
+        ConfigurationError: there are neither ids nor a journal, or both.
     """
+    if bool(ids) == (journal is not None) or (watch and journal is None):
+        raise ConfigurationError("pass task ids, or --journal FILE, which takes --watch")
     printer = Printer(json)
+    if journal is not None:
+        return await show_run(journal, printer, watch=watch)
+    ids = ids or []
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
         return await run_each(
             ids, partial(keevx.status, kind=kind), printer.print_task, as_json=json

@@ -13,6 +13,7 @@ from .counters import Counters, Status
 from .results_file import NAME
 
 RETRY_FAILED = "--retry-failed"
+FRESH = "--fresh"
 ON_UNCERTAIN = "--on-uncertain"
 
 
@@ -43,7 +44,7 @@ def next_steps(
     # 2. Without a journal nothing can be resumed. The ids are the only way to what was paid.
     if journal is None:
         if not_done > uncertain:
-            text = "Without --journal, running this again submits and pays for every item again."
+            text = "With --no-journal, running this again submits and pays for every item again."
             if counters.submitted:
                 text += f" {folder / NAME} has the ids so far, for keevx wait and download."
             yield text, None
@@ -76,7 +77,7 @@ def resume_command(*more: str) -> str:
         name, _, value = argument.partition("=")
         if name == ON_UNCERTAIN and not value:
             next(arguments, None)  # its value is the next argument
-        elif name not in (RETRY_FAILED, ON_UNCERTAIN):
+        elif name not in (RETRY_FAILED, ON_UNCERTAIN, FRESH):
             kept.append(argument)
     command = shlex.join(["keevx", *map(masked, kept), *more])
     # The shell's redirection is no argument, and cannot be repeated from here.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import redis.asyncio
 
@@ -16,12 +16,22 @@ from ...errors import JournalError
 from ...models.tasks import Task
 from ...models.usage import Usage, UsageLimit
 from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import Claim, Entry, OverLimit, State, TaskRecord, has_ids_reason, is_resubmit
+from ..protocol import (
+    Claim,
+    Entry,
+    OverLimit,
+    State,
+    TaskRecord,
+    has_ids_reason,
+    is_resubmit,
+    stem_of,
+)
 from . import encoding, scripts
 from .adding import Adder
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
 from .lease import LEASE, Lease
+from .session import Session
 
 log = logging.getLogger("keevx_async.journal")
 
@@ -32,7 +42,7 @@ PAGE = 500
 UNREADABLE = "it could not be read"
 
 
-class RedisJournal:
+class RedisJournal(Session):
     """The durable record of what was submitted, in Redis or Valkey, for workers on many machines.
 
     Each create is worked on by one worker at a time, and each step of it is one atomic script. A
@@ -51,6 +61,8 @@ class RedisJournal:
             again; ``"resubmit"`` sends it again, though it may have been paid for.
         reconnect_timeout: seconds to wait for a Redis that is unavailable.
         lease: seconds without a heartbeat after which a worker counts as dead.
+        adopt: hand the journal over to the client that opens it, as after its API key was
+            rotated.
         sleep: waits for so many seconds.
 
     Raises:
@@ -65,16 +77,12 @@ class RedisJournal:
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
         lease: float = LEASE,
+        adopt: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.name: str = name
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self._connection = Connection(redis, name, reconnect_timeout, sleep)
-        self._duration = lease
+        super().__init__(Connection(redis, name, reconnect_timeout, sleep), name, lease, adopt)
         self._sleep = sleep
-        self._aclose: Callable[[], Awaitable[None]] | None = None
-        self._users = 0
-        self._opened: Lease | None = None
         self._adder = Adder(self._connection, self)
         self._limit: tuple[str | int, ...] = ()
 
@@ -86,6 +94,7 @@ class RedisJournal:
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
+        adopt: bool = False,
     ) -> Self:
         """Return a journal with a client of its own, which is closed with it.
 
@@ -94,48 +103,21 @@ class RedisJournal:
             name: what the journal's keys begin with.
             on_uncertain: as of the class.
             reconnect_timeout: seconds to wait for a Redis that is unavailable.
+            adopt: as of the class.
         """
         client = redis.asyncio.Redis.from_url(url, max_connections=CONNECTIONS)  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
-        journal = cls(client, name, on_uncertain=on_uncertain, reconnect_timeout=reconnect_timeout)
+        journal = cls(
+            client,
+            name,
+            on_uncertain=on_uncertain,
+            reconnect_timeout=reconnect_timeout,
+            adopt=adopt,
+        )
         journal._aclose = client.aclose
         return journal
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
-
-    async def __aenter__(self) -> Self:
-        self.attach()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.detach()
-
-    def attach(self) -> None:
-        """Open the journal for one more user. Redis is first contacted when it is used."""
-        if self._opened is None:
-            self._opened = Lease(self._connection, self._duration)
-        self._users += 1
-
-    async def detach(self) -> None:
-        """Leave the journal; the last user releases all its claims and closes it."""
-        self._users -= 1
-        if self._users == 0 and self._opened is not None:
-            lease, self._opened = self._opened, None
-            try:
-                await lease.close()
-            finally:
-                if self._aclose is not None:
-                    await self._aclose()
-
-    @property
-    def _lease(self) -> Lease:
-        if self._opened is None:
-            raise JournalError(f"journal {self.name!r} in Redis is not open")
-        self._opened.claims.enter()
-        return self._opened
-
-    async def _run(self, purpose: str, script: scripts.Script, *values: str | float) -> Any:
-        return await self._connection.run(purpose, script, self._lease.holder, *values)
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create meanwhile.
@@ -159,7 +141,7 @@ class RedisJournal:
                     lease.release(key, made=True)
                     raise
 
-            return await lease.claims.number_held(encoding.stem_of(kind, body), take)
+            return await lease.claims.number_held(stem_of(kind, body), take)
         # First from the callers of this process, then from the other workers, who are asked in
         # growing pauses: Redis does not call back.
         check_key(key)
@@ -442,5 +424,6 @@ class RedisJournal:
 
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``; None if there is none of that name."""
-        answer = await self._run(UNREADABLE, scripts.GET_NOTE, name)
+        run, holder = self._connection.run, self._lease.holder
+        answer = await run(UNREADABLE, scripts.GET_NOTE, holder, name)
         return answer.decode() if answer else None

@@ -7,7 +7,7 @@ import logging
 from secrets import token_hex
 
 from ...errors import JournalError
-from ..claims import Claims
+from ..claims import Claims, Holds
 from . import scripts
 from .connection import Connection
 
@@ -34,7 +34,7 @@ class Lease:
     def __init__(self, connection: Connection, duration: float) -> None:
         self.holder: str = token_hex(scripts.HOLDER // 2)
         self.ttl: int = max(1, round(1000 * duration))
-        self.claims: Claims = Claims(0)
+        self.claims: Claims = Holds().join(0)
         self._connection = connection
         self._duration = duration
         self._heartbeat: asyncio.Task[None] | None = None

@@ -58,6 +58,7 @@ COUNTS = _read("counts")
 USAGE = _read("usage")
 SET_NOTE = _read("set_note")
 GET_NOTE = _read("get_note")
+REPLACE_NOTE = _read("replace_note")
 
 REFUSALS = {
     b"taken": "another worker has taken {}, or it was never claimed; claim it again",
