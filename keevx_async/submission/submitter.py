@@ -33,7 +33,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -74,7 +73,6 @@ from .throttle import Permit, Throttle
 log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
-NO_CALLBACK_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
@@ -199,16 +197,12 @@ class Submitter:
                 if self.ledger.is_limited or is_resent:
                     reservation = await self.ledger.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
-                reconciler = self._reconciler
-                async with (
-                    NO_CALLBACK_URL
-                    if reconciler is None
-                    else reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
-                ) as callback_url:
-                    body = await self._encode(plan, callback_url)
-                    call = HttpRequest("POST", plan.request.kind.path, body, key=plan.key)
-                    step = (call, plan, guard or self._shield)
-                    task_ids = await self._retrier(self._attempt, *step, key=plan.key)
+                if self._reconciler is None:
+                    task_ids = await self._create(plan, None, guard)
+                else:
+                    kind, count = plan.request.kind, plan.request.count
+                    async with self._reconciler.expecting(plan.key, count, kind) as callback_url:
+                        task_ids = await self._create(plan, callback_url, guard)
             made = True
         except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -265,12 +259,17 @@ class Submitter:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
-        request = plan.request
+    async def _create(
+        self, plan: Planned, callback_url: str | None, guard: Guard | None
+    ) -> tuple[str, ...]:
+        request, body = plan.request, plan.body
         if self._emit is not None or request.local_files():
             request = await self._sources.prepare(plan.key, request)
-        differs = request is not plan.request or callback_url or TASK_MARK in plan.body
-        return encode_request(request, callback_url) if differs else plan.body
+        if request is not plan.request or callback_url or TASK_MARK in body:
+            body = encode_request(request, callback_url)
+        call = HttpRequest("POST", request.kind.path, body, key=plan.key)
+        step = (call, plan, guard or self._shield)
+        return await self._retrier(self._attempt, *step, key=plan.key)
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
@@ -361,11 +360,13 @@ class Submitter:
                 self._host.is_keevx = True
                 if envelope.code == 0 and response.status < 400:
                     task_ids = decode_ids(envelope.data)
-            if task_ids is None or self._foreign(task_ids, key):
+            if task_ids is None or self._claim(task_ids, key):
+                # What such an answer names is looked up, not claimed: it may be another create's
+                # whose own answer is still on its way.
                 foreign = partial(self._foreign, key=key)
                 task_ids = await read_answer(call, response, self._host, request, key, foreign)
+                self._claim(task_ids, key)
             self._throttle.accepted(permit)
-            self._claim(task_ids, key)
             wrong = len(task_ids) != request.count
             if wrong or log.isEnabledFor(logging.DEBUG):
                 seconds, request_id = self._throttle.age(permit), request_id_of(response.headers)
@@ -398,11 +399,17 @@ class Submitter:
             reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
             raise SubmissionUncertain(request, key, reason) from None
 
-    def _claim(self, task_ids: Sequence[str], key: str) -> None:
+    def _claim(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Remember whose some ids are; return those that are another create's, with its key."""
+        foreign: dict[str, str] = {}
         for task_id in task_ids:
-            self._owners.setdefault(task_id, key)  # one that is another create's stays so
+            owner = self._owners.setdefault(task_id, key)
+            if owner != key:
+                foreign[task_id] = owner
+        return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Return those ids that are another create's, with its key."""
         owners = self._owners
         return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
