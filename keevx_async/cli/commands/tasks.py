@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import APIError, AuthenticationError, DownloadError, TaskFailed
@@ -18,6 +19,7 @@ from keevx_async.settings import NOT_GIVEN, RetryPolicy
 from keevx_async.transfer.addresses import is_url
 from keevx_async.transfer.paths import target_path
 
+from ..input.task_ids import read_task_ids
 from ..options import FLAG, Download, Json, PathOption, check_seconds
 from ..output.console import OK
 from ..output.printer import Printer, run_each
@@ -43,7 +45,21 @@ Kind = Annotated[
         validator=check_kind,
     ),
 ]
-TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as printed by submit.")]
+
+
+def _parse_ids(_: object, tokens: Sequence[Token]) -> list[str]:
+    """Convert arguments to task ids. Files are read here, where Ctrl-C ends the command at once."""
+    return read_task_ids(token.value for token in tokens)
+
+
+TaskIds = Annotated[
+    list[str],
+    Parameter(
+        name="ID|FILE",
+        converter=_parse_ids,
+        help="Task ids; results.jsonl, or @FILE with ids or JSON lines; - for stdin.",
+    ),
+]
 
 
 async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
@@ -124,17 +140,27 @@ async def wait_and_fetch(
         # wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
+    # All at once: the client has one schedule for all its waits, and bounds queries and downloads.
     return await run_each(
         task_ids,
         follow,
         lambda ended: printer.print_task(*ended),
         in_order=False,
+        at_once=max(1, len(task_ids)),
         as_json=printer.as_json,
     )
 
 
 async def download(
-    what: Annotated[list[str], Parameter(name="ID|URL", help="Task ids, or URLs of results.")],
+    what: Annotated[
+        list[str],
+        Parameter(
+            name="ID|URL|FILE",
+            converter=_parse_ids,
+            help="Task ids, or URLs of results; results.jsonl, or @FILE with ids or JSON lines; - "
+            "for stdin.",
+        ),
+    ],
     /,
     *,
     out: Annotated[
