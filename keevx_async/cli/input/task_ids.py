@@ -35,7 +35,7 @@ def read_task_ids(arguments: Iterable[str]) -> list[str]:
     names: list[str] = []
     for argument in arguments:
         is_file = argument.startswith(FILE_MARK) or argument.lower().endswith(LINES)
-        if argument in (STDIN, f"./{STDIN}"):  # the second as `with_stdin` writes the first
+        if argument in (STDIN, f"./{STDIN}"):  # the second as `explicit` writes the first
             path = Path(STDIN)
         elif is_file and not is_url(argument):
             path = Path(argument.removeprefix(FILE_MARK)).expanduser()
