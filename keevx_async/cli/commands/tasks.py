@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Concatenate, ParamSpec
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import APIError, AuthenticationError, DownloadError, TaskFailed
@@ -24,6 +24,7 @@ from ..options import FLAG, Download, Json, PathOption, check_seconds
 from ..output.console import OK
 from ..output.printer import Printer, run_each
 
+P = ParamSpec("P")
 INTERACTIVE_RETRY = RetryPolicy(attempts=4)
 """A person waits: a host that cannot be reached is reported after seconds, not minutes."""
 
@@ -47,21 +48,31 @@ Kind = Annotated[
 ]
 
 
-def _parse_ids(_: object, tokens: Sequence[Token]) -> list[str]:
-    """Convert arguments to task ids. Files are read here, where Ctrl-C ends the command at once."""
-    return read_task_ids(token.value for token in tokens)
-
-
 TaskIds = Annotated[
     list[str],
     Parameter(
         name="ID|FILE",
-        converter=_parse_ids,
         help="Task ids; results.jsonl, or @FILE with ids or JSON lines; - for stdin.",
     ),
 ]
 
 
+def reading_ids(
+    command: Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]],
+) -> Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]]:
+    """Let a command have the ids that its arguments and their files name.
+
+    They are read before the event loop starts: while one runs, a read would keep it from Ctrl-C.
+    """
+
+    @wraps(command)
+    def read(ids: list[str], /, *args: P.args, **options: P.kwargs) -> Coroutine[Any, Any, int]:
+        return command(read_task_ids(ids), *args, **options)
+
+    return read
+
+
+@reading_ids
 async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
     """Print the current status of tasks.
 
@@ -75,6 +86,7 @@ async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> i
         )
 
 
+@reading_ids
 async def wait(
     ids: TaskIds,
     /,
@@ -151,12 +163,12 @@ async def wait_and_fetch(
     )
 
 
+@reading_ids
 async def download(
     what: Annotated[
         list[str],
         Parameter(
             name="ID|URL|FILE",
-            converter=_parse_ids,
             help="Task ids, or URLs of results; results.jsonl, or @FILE with ids or JSON lines; - "
             "for stdin.",
         ),

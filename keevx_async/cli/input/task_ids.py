@@ -52,7 +52,7 @@ def read_task_ids(arguments: Iterable[str]) -> list[str]:
                 raise ConfigurationError(f"{source.name} is not text in UTF-8") from None
             names.append(source.name)
             ids += _ids_of(text, source.name)
-    if not ids:
+    if names and not ids:
         raise ConfigurationError(f"there are no task ids in {' or '.join(names)}")
     return ids
 
