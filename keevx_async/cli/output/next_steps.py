@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from keevx_async.models.failures import UNKNOWN
+
 from ..input.sources import is_read_once
 from .console import masked
 from .counters import Counters, Status
@@ -61,7 +63,7 @@ def next_steps(
         count = sum(failed_tasks)
         tasks = f"{count:,} task{'s' * (count > 1)}"
         text = f"Retry {len(failed_tasks):,} failed, which pays for {tasks} again"
-        if len(reasons) > 1:  # which of them to retry is then a choice
+        if reasons.keys() - {UNKNOWN}:  # which of them are worth it is a choice
             choices = (f"={reason} for {number:,}" for reason, number in sorted(reasons.items()))
             text += f" ({RETRY_FAILED}{', '.join(choices)})"
         yield f"{text}:", resume_command(RETRY_FAILED)
