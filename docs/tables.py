@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def _type(rules: Mapping[str, Any]) -> str:
     return " or ".join([types] if isinstance(types, str) else types)
 
 
-TABLES = {
+TABLES: dict[str, Callable[[], list[str]]] = {
     "{{ models }}": models,
     "{{ events }}": partial(json_lines, events=True),
     "{{ results }}": partial(json_lines, events=False),
