@@ -64,7 +64,9 @@ class Journal(JournalFile):
             rotated.
         on_failed: what to do with a create of an earlier run of which a task failed.
             ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
-            of its videos, under the key ``KEY~2``, once every task of the first has ended.
+            of its videos, under the key ``KEY~2``, once every task of the first has ended. A
+            function resubmits only those for whose first failed task, which is the one that
+            ``TaskFailed`` names, it returns true; see ``models.failures``.
 
     Raises:
         ConfigurationError: the path is a URL, such as ``sqlite:///run.db``.
@@ -75,7 +77,7 @@ class Journal(JournalFile):
         path: str | Path,
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
-        on_failed: Literal["report", "resubmit"] = "report",
+        on_failed: Literal["report", "resubmit"] | Callable[[Task], bool] = "report",
         adopt: bool = False,
     ) -> None:
         if (url := _URL.match(str(path))) is not None:
@@ -85,7 +87,13 @@ class Journal(JournalFile):
             )
         super().__init__(Path(path), adopts=adopt)
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self.resubmits_failed: bool = is_resubmit("on_failed", on_failed)
+        self.retries: Callable[[Task], bool] | None = (
+            on_failed
+            if callable(on_failed)
+            else (lambda _: True)
+            if is_resubmit("on_failed", on_failed)
+            else None
+        )
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
@@ -130,17 +138,19 @@ class Journal(JournalFile):
 
     def _later_attempt(self, file: Database, claim: Claim) -> str | None:
         """Return the key under which a failed create was resubmitted, or is to be now."""
-        entry, resubmits = claim.entry, self.resubmits_failed
-        if entry is None or not (resubmits or file.later_attempts):
+        entry, retries = claim.entry, self.retries
+        if entry is None or not (retries or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)
-        if not (resubmits or later in file.later_attempts):
+        if not (retries or later in file.later_attempts):
             return None
         # Only a create of which all tasks have ended, and one failed, has a later attempt.
         records = [self._task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
-        if len(ended) < len(records) or all(task.succeeded for task in ended):
+        failed = next((task for task in ended if not task.succeeded), None)
+        if len(ended) < len(records) or failed is None:
             return None
+        resubmits = retries is not None and retries(failed)
         # 1. There is one: it is followed, unless it never began and is not to begin now.
         existing = file.find(later)
         if existing is not None and existing[1].body == entry.body:  # else it only has that name

@@ -29,7 +29,6 @@ class _Account:
         balance: what is spent and reserved.
         resent: results of creates that were sent again and may have been made before.
         is_saved: whether the journal has ``resent`` as it is.
-        has_earlier: whether earlier runs have made anything.
         waiters: creates that may fit once another ends.
         loop: the event loop that the reservations belong to.
     """
@@ -38,7 +37,6 @@ class _Account:
         self.balance = Balance()
         self.resent: Counter[UsageGroup] = Counter()
         self.is_saved = True
-        self.has_earlier = False
         self.waiters: list[asyncio.Future[None]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.loading = asyncio.Lock()
@@ -207,13 +205,9 @@ class Ledger:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing that is still to come can be made: then the feed of a fan-out ends.
-
-        It goes on over a journal that had creates when it was opened: what they made is still to
-        be waited for and downloaded, and costs nothing.
-        """
+        """Whether nothing that is still to come can be made: then the feed of a fan-out stops."""
         account, valuation = self._account, self._valuation
-        if account is None or valuation is None or account.has_earlier:
+        if account is None or valuation is None:
             return False
         return valuation.is_exhausted(account.balance.spent)
 
@@ -237,7 +231,6 @@ class Ledger:
             if self._account is None and not account.balance.reserved.total():
                 account.resent = await read_resent(self._journal)
                 account.balance.spent = Counter(await self._journal.usage()) + account.resent
-                account.has_earlier = account.balance.spent.total() > 0
         self._account = account
         return account
 

@@ -158,7 +158,7 @@ async def print_journal(
     # What a budget counts: uncertain creates may have been made.
     usage = Counter(await journal.usage()) + await read_resent(journal)
     if usage:
-        summary += f"; made or perhaps made: {amounts.to_text(usage)}"
+        summary += f"; spent: {amounts.to_text(usage)}"
     made = {"made": amounts.to_json(usage)}
     printer.print({"journal": name, **totals, "tasks": dict(tasks), **made}, f"{name}: {summary}")
     if not counts[State.UNCERTAIN]:

@@ -231,7 +231,8 @@ async def _run_reported(
             failed_tasks = report.failed_tasks
             if options.docket is not None:  # a fleet has its own journal, and retries no failure
                 journal, failed_tasks = fleet_arguments(options.docket, options.fleet), []
-            for text, command in next_steps(report.counters, failed_tasks, journal, names.folder):
+            steps = next_steps(report.counters, failed_tasks, report.reasons, journal, names.folder)
+            for text, command in steps:
                 ERRORS.print(text)
                 if command is not None:  # on a line of its own and never wrapped, to be copied
                     ERRORS.print(f"  {command}", soft_wrap=True)

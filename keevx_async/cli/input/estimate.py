@@ -19,6 +19,7 @@ from keevx_async.journal.sqlite import Journal
 from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.models.tasks import Task
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.transfer.images import inspect
 
@@ -92,6 +93,7 @@ class _AttemptFinder:
         if entry is not None and (entry.kind, entry.body) != (request.kind.name, body.decode()):
             raise other_request_error(self._journal.path, key, entry.body, body)
         attempts: list[Entry] = []
+        failed: Task | None = None
         # 1. An attempt that is not sent again ends the search, and the item is recorded.
         # 2. A failed one is followed by the next, if that was made or may have been.
         # 3. Anything else would be sent: a first create that is planned or was refused; with
@@ -100,18 +102,21 @@ class _AttemptFinder:
             attempts.append(entry)
             if entry.state is State.UNCERTAIN:
                 return [] if self._journal.resubmits and not entry.task_ids else attempts
-            if not await self._has_failed(entry):
+            if (failed := await self._failed_task(entry)) is None:
                 return attempts
             later = await self._journal.find(next_attempt_key(entry.key))
             # A later entry with another body only has a key that looks like it.
             entry = later if later is not None and later.body == entry.body else None
-        return [] if self._journal.resubmits_failed else attempts
+        retries = self._journal.retries
+        return [] if retries is not None and (failed is None or retries(failed)) else attempts
 
-    async def _has_failed(self, entry: Entry) -> bool:
-        """Return whether all tasks of a create have ended, and one has failed."""
+    async def _failed_task(self, entry: Entry) -> Task | None:
+        """Return the first failed task of a create of which all tasks have ended; None for none."""
         records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
-        return len(ended) == len(records) and not all(task.succeeded for task in ended)
+        if len(ended) < len(records):
+            return None
+        return next((task for task in ended if not task.succeeded), None)
 
 
 class Estimate:
