@@ -164,9 +164,7 @@ class _Display:
         if make_bar is None:
             self._view = _Lines(self._total)
         else:
-            self._view = _Bar(
-                make_bar(total=self._total, desc="keevx", unit=" items"), self._total
-            )
+            self._view = _Bar(make_bar(total=self._total, desc="keevx", unit=" items"), self._total)
         self._schedule()
 
     def _schedule(self) -> None:

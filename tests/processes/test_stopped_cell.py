@@ -12,13 +12,13 @@ pytestmark = pytest.mark.slow
 
 SETUP = """
 import asyncio, os, signal
-from keevx_async import ImageToVideo, Keevx
+from keevx_async import ImageToVideo, Keevx, PollPolicy
 from keevx_async.notebook import progress
 from keevx_async.testing import Emulator
 
 emulator = Emulator(seconds=600)
 await emulator.start()
-keevx = Keevx("any-key", base_url=emulator.url)
+keevx = Keevx("any-key", base_url=emulator.url, polling=PollPolicy(longest=0.5))
 request = ImageToVideo(model="S", prompt="A kite", image_url="https://example.com/kite.jpg",
                        aspect_ratio="9:16", aspect_resolution="720p", duration=4)
 
@@ -46,7 +46,7 @@ def run(folder: Path, *sources: str) -> list[NotebookNode]:
     cells = [new_code_cell(source, metadata={"tags": ["raises-exception"]}) for source in sources]
     where = {"metadata": {"path": str(folder)}}
     client = NotebookClient(
-        new_notebook(cells=cells), timeout=300, startup_timeout=300, resources=where
+        new_notebook(cells=cells), timeout=60, startup_timeout=300, resources=where
     )
     ended: list[NotebookNode] = client.execute(env=dict(os.environ)).cells
     return ended
