@@ -32,6 +32,7 @@ _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;over
 # Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
 # option "ignoreClass").
 _NO_WRAP = "white-space:nowrap;font-variant-numeric:tabular-nums"
+_MAX_PATH = 48
 _NEW_PAGE = {"target": "_blank", "rel": "noopener noreferrer"}
 # A notebook keeps what it shows, so only formats that browsers play, and that Keevx makes.
 _PLAYED: Final[Mapping[str, str]] = {
@@ -99,10 +100,13 @@ def code(text: str) -> Html:
 
 def short_code(text: str, max_length: int = 16) -> Html:
     """Return an id on one line, cut in its middle; the whole of it is in the title."""
-    half = (max_length - 1) // 2
-    cut = text if len(text) <= max_length else f"{text[:half]}…{text[-half:]}"
     style = f"background:none;color:inherit;padding:0;{_NO_WRAP}"
-    return element("code", {"style": style, "title": text}, cut)
+    return element("code", {"style": style, "title": text}, _cut_middle(text, max_length))
+
+
+def _cut_middle(text: str, max_length: int) -> str:
+    half = (max_length - 1) // 2
+    return text if len(text) <= max_length else f"{text[:half]}…{text[-half:]}"
 
 
 def number(value: int) -> Html:
@@ -126,7 +130,8 @@ def file_link(path: PurePath) -> Html:
     An object in storage, and a file outside of the working folder, which no notebook server gives
     out, are returned as text.
     """
-    shown = element("span", {"title": str(path)}, shorten(str(path)))
+    text = _cut_middle(str(path), _MAX_PATH)  # its end has the name and the format
+    shown = element("span", {"title": str(path), "style": _NO_WRAP}, text)
     relative = path
     if path.is_absolute() and path.is_relative_to(here := os.getcwd()):
         relative = path.relative_to(here)
@@ -158,7 +163,9 @@ def player(path: PurePath, limit: int) -> Html:
         source = {"src": f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}"}
     except (OSError, ValueError):  # it was moved, or its name holds a NUL
         return Html()
-    style = {"style": "height:120px;max-width:240px;display:block;margin:2px 0;border-radius:4px"}
+    # As wide for a portrait as for a landscape: a narrow video has no room for its play button.
+    size = f"height:135px;width:240px;object-fit:contain;background:{_FAINT}"
+    style = {"style": f"{size};display:block;margin:2px 0;border-radius:4px"}
     if kind.startswith("video/"):
         return element("video", {"controls": "", "preload": "metadata", **source, **style})
     return Html(_opening("img", {**source, "alt": "image", **style}))
