@@ -34,7 +34,7 @@ def one_line_if_stopped(describe: Callable[[], str]) -> Generator[None]:
 
 def describe_fan_out(counts: Counts) -> str:
     """Return how far a fan-out came, and how to go on with it."""
-    total = "" if counts.total is None else f", of {counts.total:,} items"
+    total = "" if counts.total is None else f", of {counts.total:,}"
     return (
         f"{counts}{total}. Await the fan-out again to go on; its outcomes and task_ids hold what "
         "has come."

@@ -65,7 +65,7 @@ def test_a_stopped_fan_out_ends_in_one_line_and_awaited_again_goes_on(tmp_path: 
     assert errors(cells[0]) == errors(cells[2]) == []
     (line,) = errors(cells[1])
     assert line == (
-        "Stopped: 0 ok, 40 unfinished, of 40 items. Await the fan-out again to go on; its outcomes "
+        "Stopped: 0 ok, 40 unfinished, of 40. Await the fan-out again to go on; its outcomes "
         "and task_ids hold what has come."
     )
     assert errors(cells[3]) == []
