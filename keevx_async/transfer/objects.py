@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, DownloadError
+from ..errors import ConfigurationError, DownloadError, UploadError
 from ..http.retry import Retryable
 from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath
@@ -83,6 +83,28 @@ def object_size(path: ObjectPath) -> int | None:
         return None
     except Exception as error:  # obstore's errors have no common base but Exception
         raise DownloadError(f"cannot look for {path}: {_brief(error)}") from error
+
+
+def read_object(path: ObjectPath, folder: Path) -> Path:
+    """Copy an object into a new folder, in pieces, under its name. Blocks: call it in a thread.
+
+    Raises:
+        ConfigurationError: obstore is not installed.
+        UploadError: it is not there, or cannot be read.
+    """
+    check_storage()
+    import obstore
+
+    target = folder / path.name
+    try:
+        folder.mkdir()
+        found = obstore.get(_store(path.bucket_url), path.key)
+        with target.open("wb") as file:
+            for chunk in found.stream(min_chunk_size=CHUNK):
+                file.write(chunk)
+    except Exception as error:  # as in object_size
+        raise UploadError(f"cannot read {path}: {_brief(error)}") from error
+    return target
 
 
 def open_object(path: ObjectPath) -> io.RawIOBase:
