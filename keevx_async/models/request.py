@@ -246,18 +246,17 @@ class Request:
                 paths += [item for item in _as_tuple(value) if isinstance(item, PurePath)]
         return paths
 
-    def with_urls(self, urls: Mapping[Path, str] | Mapping[ObjectPath, Path]) -> Self:
+    def with_urls(self, urls: Mapping[Any, str | Path]) -> Self:
         """Return a copy with paths replaced, such as by the URLs of their uploads.
 
         Args:
             urls: what replaces each; a path that is not in it stays.
         """
-        places = cast("Mapping[object, object]", urls)
 
         def replaced(value: object) -> object:
             if isinstance(value, tuple):
                 return tuple(map(replaced, _as_tuple(cast(object, value))))
-            return places.get(value, value) if isinstance(value, PurePath) else value
+            return urls.get(value, value) if isinstance(value, PurePath) else value
 
         changes = {name: replaced(getattr(self, name)) for name in self.source_fields}
         return cast(Self, attrs.evolve(cast(Any, self), **changes))

@@ -55,11 +55,13 @@ async def test_an_object_is_uploaded_and_known_by_its_address(
     journal, events = tmp_path / "run.db", list[Any]()
     request = a_request(image_url=START, end_image_url=START)
     async with Emulator() as emulator:
+        ids: list[str] = []
         for _ in range(2):
             async with keevx_of(emulator, journal=journal, on_event=events.append) as client:
-                (task_id,) = (await client.submit(request)).task_ids
+                ids += (await client.submit(request)).task_ids
         assert emulator.creates.total() == 1, "the second run found it in the journal"
-        body = emulator.tasks[task_id].body
+        body = emulator.tasks[ids[0]].body
+        assert ids[0] == ids[1]
         assert emulator.content(body["image_url"]) == content
         assert body["end_image_url"] == body["image_url"]
         (upload,) = emulator.uploads.values()

@@ -1,10 +1,12 @@
 """Results in a bucket are compared with their requests too, by the ranges that a probe needs."""
 
+import shutil
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from keevx_async.models.object_path import ObjectPath
 from keevx_async.testing import Emulator
 from keevx_async.transfer import objects, probe
 from tests.support.client import a_request, keevx_of
@@ -57,7 +59,7 @@ async def test_without_pyav_an_object_is_not_compared(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "find_spec", lambda name: None)
-    monkeypatch.setattr(probe.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     async with Emulator(seconds=0.02) as emulator, keevx_of(emulator, verify="probe") as client:
         fan = await client.generate_many([a_request()], download=f"s3://{BUCKET}/unprobed/")
     fan.raise_for_errors()
@@ -65,6 +67,6 @@ async def test_without_pyav_an_object_is_not_compared(
 
 
 async def test_an_object_that_is_gone_is_no_error(bucket: Bucket) -> None:
-    path = objects.ObjectPath(f"s3://{BUCKET}/gone.mp4")
+    path = ObjectPath(f"s3://{BUCKET}/gone.mp4")
     (mismatch,) = probe.verify_file(path, a_request())
     assert mismatch.startswith(f"cannot be probed: cannot read s3://{BUCKET}/gone.mp4: ")

@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from keevx_async import ImageToVideo, InvalidRequest, VideoTranslate
+from keevx_async.cli.input.csv_types import references
 from keevx_async.models.object_path import ObjectPath
 from tests.support.client import a_request
 
@@ -18,8 +19,8 @@ def test_to_dict_and_from_dict_are_exact_inverses() -> None:
     assert fields["image_url"] == START
     assert fields["reference_images"] == [START, "https://example.com/a.png"]
     assert ImageToVideo.from_dict(json.loads(json.dumps(fields))) == request
-    assert isinstance(request.image_url, ObjectPath)
     assert request.local_files() == ()
+    assert len(request.files()) == 2
 
 
 @pytest.mark.parametrize("address", ["s3://films", "s3://films/", "s3:///a.png", "ftp://a/b.png"])
@@ -35,3 +36,9 @@ def test_each_storage_may_hold_a_source(scheme: str) -> None:
     assert str(request.video_url) == address
     assert pickle.loads(pickle.dumps(request)) == request  # noqa: S301 - our own
     assert request.with_urls({ObjectPath(address): "https://cdn.example/a.mp4"}).files() == []
+
+
+@pytest.mark.parametrize("between", [",", ";", " ", "; ", ",\n"])
+def test_a_cell_lists_several(between: str) -> None:
+    addresses = ["s3://films/a", "gs://films/b.png", "https://example.com/c", "az://films/d"]
+    assert references(between.join(addresses)) == addresses
