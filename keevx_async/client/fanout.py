@@ -34,13 +34,12 @@ from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import end_within
 from .feed import Feed
 from .fuse import not_started
+from .stopped import describe_fan_out, note_ids, one_line_if_stopped
 
 T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
 """Follow-ups at a time, so that a stream of any length takes bounded memory."""
-MAX_NOTED_IDS = 1_000
-"""Ids that an error's note lists."""
 YIELD_EVERY = 64
 """Items after which a worker lets other tasks run, though its items never wait."""
 
@@ -218,16 +217,14 @@ class FanOut(Generic[R_co]):
         running = self._start()
         try:
             try:
-                await asyncio.wait({running})
+                with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                    await asyncio.wait({running})
             finally:
                 await self.aclose()
                 self.outcomes.sort(key=lambda outcome: outcome.index)
             _raise_for(running)
         except BaseException as error:
-            # Whoever catches the error may have no other way to the ids.
-            if (ids := self.task_ids) and not getattr(error, "__notes__", None):
-                shown = ", ".join(ids[:MAX_NOTED_IDS])
-                error.add_note(f"{len(ids)} task ids were received by then: {shown}")
+            note_ids(error, self.task_ids)
             raise
         return self
 
@@ -245,7 +242,8 @@ class FanOut(Generic[R_co]):
                 self._consumed.set()
                 self._changed.clear()
                 if not running.done():
-                    await self._changed.wait()
+                    with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                        await self._changed.wait()
         finally:
             await self.aclose()
         _raise_for(running)

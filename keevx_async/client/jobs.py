@@ -43,6 +43,7 @@ from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .recorded import RecordedCreates
 from .results import Results, has_expired
+from .stopped import describe_waits, one_line_if_stopped
 
 log = logging.getLogger("keevx_async.client")
 
@@ -210,10 +211,13 @@ class Jobs:
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))
         await self._durations.load()
-        with self._span("wait", pending[0], None) if self._span and pending else NO_SPAN:
+        left = dict.fromkeys(pending)
+        span = self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
+        with span, one_line_if_stopped(lambda: describe_waits(list(left))):
             async for task in self._poller.wait_many(pending, limit, done):
                 if task.done:  # else it was given up without its result: the next run asks again
                     await self._journal.mark_ended(task)
+                left.pop(task.task_id, None)
                 yield task
 
     def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:

@@ -267,7 +267,7 @@ class Submitter:
         self, plan: Planned, callback_url: str | None, guard: Guard | None
     ) -> tuple[str, ...]:
         request, body = plan.request, plan.body
-        if self._emit is not None or request.local_files():
+        if self._emit is not None or request.files():
             request = await self._sources.prepare(plan.key, request)
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)

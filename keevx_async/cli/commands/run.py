@@ -89,13 +89,13 @@ def run(
         )
     budget, survey = limits.budget(), Survey()
     with open_prompts(file, prompts, fields) as source:
-        warnings = Warnings(source)
+        with Warnings(source, quiet=options.quiet) as warnings:
 
-        def add(job: Job) -> None:
-            warnings.add(job)
-            survey.add(job)
+            def add(job: Job) -> None:
+                warnings.add(job)
+                survey.add(job)
 
-        total, problems = find_problems(source, add)
+            total, problems = find_problems(source, add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
