@@ -158,6 +158,26 @@ class Ended(Event):
 
 
 @frozen
+class Downloaded(Event):
+    """The main result of a task is on disk: downloaded now, or whole since an earlier run.
+
+    Attributes:
+        task_id: the task that made it.
+        path: the file, or the address of the object.
+        size: its bytes.
+        digest: their SHA-256, in hexadecimal.
+        ended_at: when the task was first seen to have ended, in seconds since the epoch. The URLs
+            of its results live for 7 days from then.
+    """
+
+    task_id: str
+    path: Path
+    size: int
+    digest: str
+    ended_at: float
+
+
+@frozen
 class Mismatched(Event):
     """A downloaded video is not what was asked for; ``verify="probe"`` found it. It is kept.
 

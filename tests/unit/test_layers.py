@@ -134,6 +134,8 @@ DOORS: dict[str, set[str]] = {
         "FORMATS",
         "GoneError",
         "OutputNames",
+        "Row",
+        "field_names",
         "UploadCache",
         "Uploads",
         "result_paths",
