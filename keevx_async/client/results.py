@@ -23,7 +23,7 @@ from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.objects import object_size
 from ..transfer.parts import DownloadedFile
-from ..transfer.paths import Destination, OutputNames, result_paths, target_path
+from ..transfer.paths import Destination, OutputNames, result_paths, target_path, thumbnail_path
 from ..transfer.probe import Verify, can_probe, verify_file
 
 URL_LIFE = 7 * 24 * 3600.0
@@ -97,6 +97,8 @@ class Results:
                     existing = await asyncio.to_thread(_existing, files)
                 if len(existing) < len(files) and has_expired(record):
                     task = await self._api.status(task.task_id)
+            if names.thumbnails is not None:
+                await self._keep_thumbnail(task, names.thumbnails)
             with ExitStack() as reserved:
                 overwrite = False
                 lookalikes: Sequence[Path] = ()
@@ -116,6 +118,15 @@ class Results:
                         self._report(task, path, fetched, record)
                 if self._verify == "probe" and main and can_probe(main):
                     await self._probe(task, main, outcome)
+
+    async def _keep_thumbnail(self, task: Task, folder: Path) -> None:
+        """Save a video's thumbnail, named after its task, unless it is there or cannot be had."""
+        url = task.thumbnail_url
+        if not (url and task.video_url):  # an image is shown itself
+            return
+        path = thumbnail_path(task.task_id, url, folder)
+        if not _exists(path) and (data := await self._downloads.fetch_picture(url)):
+            _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
         """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
@@ -225,6 +236,15 @@ def url_of(task: Task, field: str) -> str:
         what = field.removesuffix("_url")
         raise DownloadError(f"task {task.task_id} has no {what} to download: {reason}")
     return task.results[field]
+
+
+def _save(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all. One that cannot be written is left out."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(data)
+        part.replace(path)
 
 
 def _has_size(path: Path, size: int | None) -> bool:

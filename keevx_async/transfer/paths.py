@@ -50,6 +50,7 @@ _COLUMN = re.compile(r"row\[([^\[\]]+)\]")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,9}$")
 DEFAULT_NAME = "{task_id}"
 """How results in a folder are named, unless a caller says otherwise."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _Piece = tuple[str, str | None, str | None, str | None]
 """What string.Formatter().parse yields: text, then a field, its format and its conversion."""
 
@@ -95,6 +96,12 @@ def result_paths(task: Task, target: Path) -> dict[str, Path]:
         beside = target.with_suffix(suffix)
         paths[field] = target.with_name(target.name + suffix) if beside == target else beside
     return paths
+
+
+def thumbnail_path(task_id: str, url: str, folder: Path) -> Path:
+    """Return where a task's thumbnail is kept."""
+    suffix = Path(_remote_name(url)).suffix.lower()
+    return folder / (safe_name(task_id) + (suffix if suffix in PICTURE_SUFFIXES else ".jpg"))
 
 
 def _remote_name(url: str) -> str:
@@ -221,6 +228,9 @@ class OutputNames(os.PathLike[str]):
             `ROW_FIELDS`. `with_rows` then says which.
         today: the value of ``{date}``; by default the date now.
 
+    Attributes:
+        thumbnails: a local folder that keeps the thumbnails of videos; None to keep none.
+
     Raises:
         ConfigurationError: the template cannot be read, or would name results alike; or the
             destination is a URL that nothing can be written to, or obstore is not installed.
@@ -240,6 +250,7 @@ class OutputNames(os.PathLike[str]):
             check_storage()
             default = default.replace("{id}", "{task_id}")
         self._destination = text
+        self.thumbnails: Path | None = None
         self._today = (today or date.today()).isoformat()
         self._rows: Callable[[Any], Row] | None = None
         is_template = _is_template(text)

@@ -35,9 +35,11 @@ async def test_results_of_a_template_stand_in_its_folder(tmp_path: Path) -> None
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         ran = await keevx(*run, cwd=tmp_path, **at(emulator))
     assert ran.code == 1
-    assert "results.jsonl are in v (" in ran.out
+    assert "results.jsonl are in v (" in ran.err
     assert f"{Path('v/results.jsonl')} has the ids so far" in ran.err
-    assert sorted(path.name[:5] for path in (tmp_path / "v").iterdir()) == ["00000", "resul"]
+    assert sorted(path.name[:5] for path in (tmp_path / "v").iterdir()) == [
+        "00000", "index", "resul", "resul", "thumb",
+    ]  # fmt: skip
     assert len(results(tmp_path / "v")) == 2
 
 

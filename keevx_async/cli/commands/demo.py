@@ -30,6 +30,7 @@ async def demo(
     twice.
     """
     names = output_names(out)
+    names.thumbnails = None  # there is no page to show them
     report = Report(COUNT, "demo", as_json=json)
     prompts = Prompts.from_requests(
         ImageToVideo(

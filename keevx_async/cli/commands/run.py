@@ -6,7 +6,6 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
-from pathlib import Path
 
 from attrs import frozen
 

@@ -12,9 +12,12 @@ from keevx_async.transfer.paths import OutputNames, Row
 
 from ..input.inputs import Input
 from ..input.prompts import Job, Problem, Prompts
+from ..input.resume import local_folder
 
 RUN_NAME = "{index:04d}-{prompt}-{id}"
 """Names of results in a folder: ``0007-a-golden-retriever-i2v-ec37.mp4``."""
+THUMBNAILS = "thumbnails"
+"""The folder of the thumbnails, beside results.jsonl. Each is named after its task's id."""
 
 
 def output_names(destination: Path) -> OutputNames:
@@ -23,7 +26,9 @@ def output_names(destination: Path) -> OutputNames:
     Raises:
         ConfigurationError: the destination is a template that cannot name them.
     """
-    return OutputNames(destination, default=RUN_NAME, has_rows=True)
+    names = OutputNames(destination, default=RUN_NAME, has_rows=True)
+    names.thumbnails = local_folder(names.folder) / THUMBNAILS
+    return names
 
 
 class NamedColumns:
