@@ -6,6 +6,7 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
 
 from attrs import frozen
 
