@@ -1,5 +1,6 @@
 """Many prompts the whole way: by ``keevx run``, and by ``generate_many`` in a program.
 
+    python -m benchmarks.server --finished 20000    # prints its port
     python -m benchmarks.clients.bulk {command,program} --url URL --count N --at-once N
 
 Prints one line of JSON: the process's own CPU time per item, and its memory as it went.

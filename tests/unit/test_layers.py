@@ -137,6 +137,7 @@ DOORS: dict[str, set[str]] = {
         "Row",
         "field_names",
         "safe_name",
+        "thumbnail_path",
         "UploadCache",
         "Uploads",
         "result_paths",

@@ -147,7 +147,7 @@ def record(
         list(outcome.mismatches),
         None if error is None else str(error),
     )
-    item = dict(zip(FIELDS, values, strict=True))
+    item: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
     for name, value in job.row.items():
         if name not in _SHARED:
             item[f"input_{name}" if name in FIELDS else name] = _plain(value)

@@ -233,8 +233,9 @@ class Report:
         self._errors_left -= 1
         if self._errors_left >= 0:
             if self._prints_errors:
-                is_brief = self._groups_errors and isinstance(error, KeevxError)
-                message = error.message if is_brief else str(error)
+                message = str(error)
+                if self._groups_errors and isinstance(error, KeevxError):
+                    message = error.message
                 text = printable(f"{self._name}:{line}: {for_terminal(message)}")
                 ERRORS.print(Text(text, MARKS[status][2]))
         elif self._errors_left == -1 and self._results is not None:
