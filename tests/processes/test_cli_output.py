@@ -102,7 +102,8 @@ async def ended(
     """Run five prompts, the first of which fails; return what is told on standard error."""
     file = written(folder / "p.jsonl", takes(5))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "keevx_async.cli", "run", file, "--out", folder / "out", "--no-journal",
+        sys.executable, "-m", "keevx_async.cli", "run", file, "--out", folder / "out",
+        "--no-journal",
         env={**os.environ, **at(emulator)}, stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout, stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
     )  # fmt: skip

@@ -202,7 +202,6 @@ FENCE: dict[str, tuple[str, ...]] = {
     "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
-    "pyarrow": ("cli/output/views.py",),
     "tqdm": ("notebook.py",),
     "pytest": ("testing/",),
 }

@@ -26,7 +26,7 @@ def reason_of(error: Exception) -> str:
     """Return why an item has no result, without its ids and without advice."""
     if isinstance(error, TaskFailed) and error.task.error_message:
         status = error.task.status
-        return f"{status.lower()}: " * (status != FAILED) + error.task.error_message
+        return str(f"{status.lower()}: " * (status != FAILED) + error.task.error_message)
     message = error.message if isinstance(error, KeevxError) else str(error)
     if isinstance(error, SubmissionUncertain):
         message = message.replace(f" (key {error.key})", "")

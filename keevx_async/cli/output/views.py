@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -98,8 +99,9 @@ class Views:
             raise ConfigurationError(
                 "a Parquet file needs pyarrow", hint="pip install 'keevx_async[frames]'"
             )
-        import pyarrow as arrow
-        from pyarrow import parquet
+        # Any: pyarrow has no types of its own.
+        arrow: Any = import_module("pyarrow")
+        parquet: Any = import_module("pyarrow.parquet")
 
         numbers, columns = self._survey()
         items = list(self._items(numbers))
