@@ -81,9 +81,9 @@ async def test_names_hold_columns_of_the_input(tmp_path: Path) -> None:
         assert ran.code == 0, ran.err
         assert {path.name for path in (tmp_path / "v").glob("*.mp4")} == {"s_0-1.mp4", "s_1-2.mp4"}
         assert {one["scene"] for one in results(tmp_path / "v").values()} == {"s/0", "s/1"}
-        creates = len(emulator.requests[CREATE])
+        creates = emulator.requests[CREATE]
         bad = await keevx("run", file, "--out", "v/{row[no]}-{id}", cwd=tmp_path, **at(emulator))
-        assert len(emulator.requests[CREATE]) == creates
+        assert emulator.requests[CREATE] == creates
     assert bad.code == 2
     assert "Scene" in bad.err or "there is no column 'no'" in bad.err
 
