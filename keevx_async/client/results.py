@@ -106,8 +106,8 @@ class Results:
                     name = names.name(task, outcome, self._names_taken)
                     named = reserved.enter_context(name)
                     files, overwrite = result_paths(task, named.path), named.is_own
-                    # Of an earlier run's tasks, one that died may have left the file unrecorded.
-                    if record is not None and record.at < self._began_at:
+                    # An earlier run that died may have left the file unrecorded.
+                    if record is not None:
                         lookalikes = named.lookalikes
                 fetching = self._fetch(task, files, existing, lookalikes, overwrite=overwrite)
                 main: Path | None = None
@@ -184,7 +184,9 @@ class Results:
                     )
                 if name == main:
                     if lookalikes and (
-                        earlier := await asyncio.to_thread(_replace_twin, fetched, lookalikes)
+                        earlier := await asyncio.to_thread(
+                            _replace_twin, fetched, lookalikes, self._began_at
+                        )
                     ):
                         path = earlier
                         files.update(result_paths(task, path))
@@ -204,11 +206,20 @@ class Results:
         self._emit(Downloaded(task.task_id, path, size or 0, digest or "", ended_at))
 
 
-def _replace_twin(fetched: DownloadedFile, lookalikes: Sequence[Path]) -> Path | None:
-    """Move a file over an earlier one with the same bytes; return its path, None without one."""
+def _replace_twin(
+    fetched: DownloadedFile, lookalikes: Sequence[Path], before: float
+) -> Path | None:
+    """Move a file over an earlier one with the same bytes; return its path, None without one.
+
+    Args:
+        fetched: the file.
+        lookalikes: those that may be earlier ones.
+        before: when an earlier one was written at the latest, in seconds since the epoch.
+    """
     for earlier in lookalikes:
         with suppress(OSError):
-            if earlier.stat().st_size == fetched.size:
+            status = earlier.stat()
+            if status.st_size == fetched.size and status.st_mtime < before:
                 with open(earlier, "rb") as file:
                     is_same = hashlib.file_digest(file, "sha256").hexdigest() == fetched.digest
                 if is_same:
