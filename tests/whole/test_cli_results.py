@@ -50,7 +50,7 @@ async def test_all_outputs_say_the_same_and_none_holds_the_key(tmp_path: Path) -
         ran = await keevx("run", file, "--json", cwd=tmp_path, **at(emulator))
     out = tmp_path / "videos"
     kept = {one["index"]: one for one in lines((out / "results.jsonl").read_text())}
-    told = {one.pop("index"): one for one in lines(ran.out) if "index" in one}
+    told = {one["line"] - 1: one for one in lines(ran.out) if "line" in one}
     assert {index: one["paths"] for index, one in told.items()} == {
         index: one["paths"] for index, one in kept.items()
     }

@@ -53,6 +53,18 @@ VIEW_INTERVAL = 2.0
 """Seconds between two times that the table and the page are written, at least."""
 VIEW_SHARE = 0.03
 """Of the time, what writing them may take at most: they grow with the run."""
+EVENT_FIELDS = [
+    "line",
+    "key",
+    "kind",
+    "prompt",
+    "task_ids",
+    "status",
+    "paths",
+    "mismatches",
+    "error",
+]
+"""What an item's event says, as docs/keevx-json.schema.json has it; results.jsonl has more."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
@@ -185,7 +197,10 @@ class Report:
             self.reasons[failure_class(outcome.error.task.error_message)] += 1
         facts = self._log.take(outcome)
         row = record(outcome, job, facts, self._spend(outcome))
-        self._emit(EVENTS.get(status, status.value), **row)
+        fields = {name: row[name] for name in EVENT_FIELDS}
+        if row["cost"] is not None:
+            fields["cost"] = row["cost"]
+        self._emit(EVENTS.get(status, status.value), **fields)
         if self._results is not None:
             self._is_dirty = True
             try:
