@@ -19,15 +19,13 @@ from ..http.api import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
 from ..models.object_path import ObjectPath
 from ..models.outcomes import Outcome
-from ..models.tasks import Task
+from ..models.tasks import URL_LIFE, Task
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.objects import object_size
 from ..transfer.parts import DownloadedFile
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path, thumbnail_path
 from ..transfer.probe import Verify, can_probe, verify_file
 
-URL_LIFE = 7 * 24 * 3600.0
-"""Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
 NEW_FOR = 600.0
 """Seconds after a task's end in which its storage host may not have the result yet."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -69,3 +70,15 @@ def as_path(text: os.PathLike[str] | str) -> Path:
 def absolute(path: os.PathLike[str]) -> str:
     """Return the text by which a result is found from any folder; an address is one already."""
     return str(path) if isinstance(path, ObjectPath) else os.path.abspath(path)
+
+
+def check_storage() -> None:
+    """Check that obstore is installed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if find_spec("obstore") is None:
+        raise ConfigurationError(
+            "s3://, gs:// and az:// need obstore", hint="pip install 'keevx_async[storage]'"
+        )

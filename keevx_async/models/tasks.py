@@ -28,6 +28,8 @@ FAILED_STATUSES: MutableSet[str] = {
 ``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
 RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATING"})
 """The documented statuses of a task that has not ended (keevx-api.md, "Query")."""
+URL_LIFE = 7 * 24 * 3600.0
+"""Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
 MAIN_RESULTS = ("video_url", "image_url")
 """A task that has succeeded has one of these fields: captions alone are not a result."""
 MAX_TEXT = 300

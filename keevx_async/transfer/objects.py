@@ -20,17 +20,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, DownloadError, UploadError
+from ..errors import DownloadError, UploadError
 from ..http.retry import Retryable
 from ..http.verdict import retry_after
-from ..models.object_path import ObjectPath
+from ..models.object_path import ObjectPath, check_storage
 from ..settings import is_retryable_status
 from .media_types import HEAD, check_content
 from .parts import CHUNK, DownloadedFile, MismatchError, content_range, inflater_for
@@ -48,18 +47,6 @@ READ_AHEAD = 256 * 1024
 """Bytes of a range. What a probe reads, the index of a video, is at its beginning or its end."""
 Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
 """Returns the session for a request to a URL, and the proxy to name in it."""
-
-
-def check_storage() -> None:
-    """Check that obstore is installed.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    if find_spec("obstore") is None:
-        raise ConfigurationError(
-            "s3://, gs:// and az:// need obstore", hint="pip install 'keevx_async[storage]'"
-        )
 
 
 @cache

@@ -20,13 +20,12 @@ from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..models.kinds import SUFFIXES
-from ..models.object_path import as_path, is_object
+from ..models.object_path import as_path, check_storage, is_object
 from ..models.outcomes import Outcome
 from ..models.request import Request
 from ..models.tasks import Task
 from .addresses import file_name
 from .file_names import not_a_device, safe_name, short_id, slug
-from .objects import check_storage
 
 Destination = str | os.PathLike[str]
 

@@ -169,7 +169,6 @@ DOORS: dict[str, set[str]] = {
         "KindResolver",
         "Requests",
         "Slot",
-        "URL_LIFE",
         "WAIT_FACTOR",
         "check_positive",
         "check_whole",

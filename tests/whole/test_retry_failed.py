@@ -43,7 +43,7 @@ async def test_a_run_makes_again_what_failed_for_one_reason(
         )
         assert "1 request, 1 video" in planned.out
         ran = await keevx(*run, f"--retry-failed={reason}", cwd=tmp_path, **at(emulator))
-        assert ran.out.splitlines()[-1].startswith("1 of 4 done, 3 failed"), ran.out
+        assert "\n1 of 4 done, 3 failed" in f"\n{ran.err}", ran.err
         assert emulator.creates == {f"take {n}": 1 + (n == made_again) for n in range(4)}
         ran = await keevx(*run, "--retry-failed", cwd=tmp_path, **at(emulator))
         assert ran.code == 0

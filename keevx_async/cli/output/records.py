@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from attrs import define, field, frozen
 
-from keevx_async.client.results import URL_LIFE
 from keevx_async.events import Downloaded, Ended, Event, Submitted
 from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.request import Request
+from keevx_async.models.tasks import URL_LIFE
 
 from ..input.prompts import Job
 from .counters import status_of
