@@ -71,7 +71,7 @@ class KeevxError(Exception):
     """The root of every error that keevx_async raises.
 
     ``str(error)`` is the message, followed by the hint. The hint of the class is left out where
-    the message was written for the very case and says itself what to do.
+    the message is specific and already says what to do.
 
     Attributes:
         hint: what a person does next.

@@ -196,8 +196,8 @@ class Budget:
 
     Attributes:
         videos: the most results; an image of ``image_generate`` counts as one.
-        seconds: the most seconds of video. Images have none. How long a translation is only its
-            source knows, so ``video_translate`` is refused.
+        seconds: the most seconds of video. Images have none. A translation is as long as its
+            source, so ``video_translate`` is refused.
         cost: the most money, in the currency of ``prices``, which it needs.
         prices: money per second of video, by ``"V/1080p"`` (model and resolution), ``"V"``, or
             the kind, ``"image_to_video"``; the most specific one holds. For ``"image_generate"``

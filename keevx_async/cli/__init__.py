@@ -1,4 +1,4 @@
-"""The ``keevx`` command. ``main`` is the door; everything else is imported when it runs."""
+"""The ``keevx`` command. ``main`` is the entry point; everything else is imported when it runs."""
 
 import os
 import signal

@@ -37,17 +37,23 @@ class BudgetOptions:
     max_videos: Annotated[
         int | None,
         Parameter(
-            help="Most videos, or images, that all runs with this journal may make.",
+            help="Maximum number of videos or images, over all runs with this journal.",
             validator=Number(gte=0),
         ),
     ] = None
     max_seconds: Annotated[
         float | None,
-        Parameter(help="Most seconds of video, likewise.", validator=Number(gte=0)),
+        Parameter(
+            help="Maximum seconds of video, over all runs with this journal.",
+            validator=Number(gte=0),
+        ),
     ] = None
     max_cost: Annotated[
         float | None,
-        Parameter(help="Most money, likewise; needs --prices.", validator=Number(gte=0)),
+        Parameter(
+            help="Maximum cost, over all runs with this journal; needs --prices.",
+            validator=Number(gte=0),
+        ),
     ] = None
     prices: Prices = None
 
@@ -64,7 +70,7 @@ class BudgetOptions:
         """
         if self.max_cost is not None and self.prices is None:
             raise ConfigurationError(
-                "--max-cost needs --prices FILE, for Keevx publishes no prices: a JSON file such "
+                "--max-cost needs --prices FILE, because Keevx publishes none: a JSON file such "
                 'as {"V/1080p": 0.12}, in money per second'
             )
         prices = None if self.prices is None else read_prices(self.prices)
@@ -92,7 +98,7 @@ class LimitOptions(BudgetOptions):
     ] = None
     rate: Annotated[
         float | None,
-        Parameter(help="Most creates per second.", validator=Number(gt=0)),
+        Parameter(help="Maximum number of creates per second.", validator=Number(gt=0)),
     ] = None
     yes: Annotated[
         bool,
@@ -120,4 +126,4 @@ def read_prices(path: Path) -> dict[str, float]:
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # of JSON, of TOML, or of a price
-        raise ConfigurationError(f"{path} is no file of prices: {error}") from error
+        raise ConfigurationError(f"{path} is not a valid price file: {error}") from error

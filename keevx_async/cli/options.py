@@ -99,7 +99,7 @@ Download = Annotated[
 PromptFile = Annotated[
     PathOption | None,
     Parameter(
-        help="Prompts: text with one a line, CSV with a header, JSON lines or a JSON array; a "
+        help="Prompts: text with one per line, CSV with a header, JSON lines or a JSON array; a "
         "folder of images; - for stdin."
     ),
 ]
@@ -131,7 +131,7 @@ Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one R
 RunFuse = Annotated[
     int,
     Parameter(
-        help="Stop after this many equal refusals in a row; 0 for no limit. A refused key or an "
+        help="Stop after so many identical refusals in a row; 0 for no limit. A refused key or an "
         "empty account stops it at once."
     ),
 ]
@@ -157,7 +157,7 @@ RetryFailed = Annotated[
         metavar="[=REASON]",
         validator=check_failure,
         help="Submit items that failed in earlier runs again, or only those that failed for one "
-        f"reason ({', '.join(failure_classes())}); all their tasks are paid again.",
+        f"reason ({', '.join(failure_classes())}); every task is paid for again.",
     ),
 ]
 OnExisting = Literal["report", "resubmit"]
@@ -170,7 +170,7 @@ else:  # what a shell completes
 @Parameter(name="*", group=INPUT)
 @frozen(kw_only=True)
 class InputOptions:
-    """How the prompts are read, which ``keevx run`` and ``keevx check`` share."""
+    """How the prompts are read: the options that ``keevx run`` and ``keevx check`` share."""
 
     format: Annotated[
         Format | None, Parameter(help="Input format; detected from the file by default.")
@@ -180,7 +180,7 @@ class InputOptions:
         CONVERTED,
         Parameter(
             converter=_parse_text,
-            help="Kind of the rows that name none; image_to_video by default.",
+            help="Kind of the rows that do not name one; image_to_video by default.",
         ),
     ] = None
     matrix: Annotated[
@@ -189,12 +189,12 @@ class InputOptions:
             negative="",
             consume_multiple=True,
             show_default=False,
-            help="More files, or folders of images: every row of each with every row of the "
+            help="More files, or folders of images: each row combined with every row of the "
             "others.",
         ),
     ] = ()
     repeat: Annotated[
-        int, Parameter(help="How often to make each request.", validator=Number(gte=1))
+        int, Parameter(help="Number of times to make each request.", validator=Number(gte=1))
     ] = 1
     fit: FitOption = "none"
     strict: Strict = False

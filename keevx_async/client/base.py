@@ -129,8 +129,8 @@ class BaseClient:
         """Close the connections, once the creates in flight were answered.
 
         No other create begins. Fan-outs stop; single creates get ``RetryPolicy.grace`` seconds.
-        Cancelled on the way it still closes everything, though creates in flight are not waited
-        for any longer. The second time nothing happens.
+        If cancelled, it still closes everything, but stops waiting for creates in flight.
+        A second call does nothing.
         """
         if self._origin is not None:
             await self._origin.close()
@@ -180,8 +180,8 @@ class BaseClient:
                 self._config.journal.attach(None if owner is None else owner())
             elif before.loop.is_running() and before.process == os.getpid():
                 raise ConfigurationError(
-                    "this client is in use on another event loop, which is still running, as in "
-                    "another thread; make one Keevx for each, or use this one on one loop"
+                    "this client is in use on another running event loop, such as one in "
+                    "another thread; create one Keevx per event loop"
                 )
             else:
                 before.detach()

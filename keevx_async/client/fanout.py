@@ -104,7 +104,7 @@ class FanOut(Generic[R_co]):
     Await it for all of them, or iterate over it with ``async for`` to receive each as it ends and
     to hold only what is in flight. One bad item leaves the others alone.
 
-    Cancelled, or left early, it starts nothing new; paid steps get ``RetryPolicy.grace`` seconds
+    If cancelled or left early, it starts nothing new; paid steps get ``RetryPolicy.grace`` seconds
     to end, and its outcomes stay readable. Awaited or iterated over again after that, it goes on
     with what is unfinished: items that had not begun, waits and downloads that were cut short. A
     complete one is returned at once.
@@ -315,7 +315,7 @@ class FanOut(Generic[R_co]):
         self._changed = asyncio.Event()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Begin nothing more; as of ``Slot.stop``, which a job calls."""
+        """Begin nothing more; as for ``Slot.stop``, which a job calls."""
         # Cancelled are the workers that upload, or wait for a permit or a retry; and those that
         # pull, where nothing more is pulled. The caller's own job ends by itself.
         if self.stopping or self.stopped_by is not None:

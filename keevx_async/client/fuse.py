@@ -1,4 +1,4 @@
-"""When a run of creates is to stop, because the rest would be refused like those before."""
+"""Decides when a run of creates should stop, because the rest would be refused too."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Fuse:
     _count: int = field(default=0, init=False)
 
     def accepted(self) -> None:
-        """Report that Keevx accepted a create: what was refused before does not count any more."""
+        """Report that Keevx accepted a create: earlier refusals no longer count."""
         self._last, self._count = None, 0
 
     def blown_by(self, error: KeevxError) -> bool:

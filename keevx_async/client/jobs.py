@@ -51,7 +51,7 @@ KeyOf = Callable[[R], str | None]
 WAIT_FACTOR = 1.5
 """Default wait: this factor times the vendor's documented maximum for the kind."""
 NO_SPAN = nullcontext()
-CUT_SHORT = "cut short; download the task again: what has come is kept"
+CUT_SHORT = "interrupted; download the task again: what has arrived is kept"
 
 
 @define(eq=False)
@@ -96,7 +96,7 @@ class Jobs:
             timeout: seconds after which the call ends, though not the create; None for no limit.
 
         Raises:
-            KeevxError: as of ``Keevx.submit``.
+            KeevxError: as for ``Keevx.submit``.
         """
         if key is not None or timeout is not None:
             return await self._creates.submit(request, key, timeout)
@@ -110,16 +110,16 @@ class Jobs:
         timeout: float | NotGiven | None,
         names: OutputNames | None,
     ) -> list[Task]:
-        """Take one request the whole way, and return its tasks.
+        """Submit one request, wait, download, and return its tasks.
 
         Args:
             request: what to make.
-            key: as of ``submit``.
+            key: as for ``submit``.
             timeout: seconds for all of it; None for no limit; by default what the wait may need.
             names: where results go; None to download nothing.
 
         Raises:
-            KeevxError: as of ``Keevx.generate``.
+            KeevxError: as for ``Keevx.generate``.
         """
         loop, deadline = asyncio.get_running_loop(), None
         if timeout is not None and not isinstance(timeout, NotGiven):
@@ -162,7 +162,7 @@ class Jobs:
 
         Args:
             task_ids: from one submission.
-            timeout: as of ``wait_many``.
+            timeout: as for ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
@@ -371,7 +371,7 @@ class Jobs:
         Raises:
             TaskFailed: one ended without a result. The results of the others are on disk.
             WaitTimeout: one had not ended in time.
-            DownloadError: a result could not be had whole.
+            DownloadError: a result could not be downloaded.
         """
         outcome.tasks = await self.wait(outcome.task_ids, any_age=names is not None)
         if names is not None:
@@ -381,7 +381,7 @@ class Jobs:
         raise_for_failed(outcome.tasks)
 
     async def settle(self, error: SubmissionUncertain) -> tuple[str, ...]:
-        """Return the ids of an uncertain create, once its callbacks have brought all of them.
+        """Return the ids of an uncertain create, once callbacks have reported all of them.
 
         It waits as long as its tasks may take, counted from when its intent was written.
 

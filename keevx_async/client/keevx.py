@@ -74,7 +74,7 @@ class Keevx(BaseClient):
         journal: the file, or Journal, of one host and account: what it has is not submitted twice.
         budget: the most that may be made; with a journal, by all runs that use it.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
-        retry: when a request that may be repeated is.
+        retry: when, and how often, a request is sent again.
         polling: how tasks are waited for.
         rate: creates per second, at most; by default as many as Keevx accepts.
         fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
@@ -83,8 +83,8 @@ class Keevx(BaseClient):
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
-        session: a session of yours, never closed here. Used are its connector, headers, proxy and
-            trace configs, and with ``trust_env`` the environment's proxies. A login for the API's
+        session: your own session, never closed here. Its connector, headers, proxy settings and
+            trace configs are used; ``trust_env`` adds environment proxies. A login for the API's
             host, by ``auth=`` or netrc, is refused.
         on_event: receives events of ``keevx_async.events``; must not block. One that is an
             ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
@@ -210,12 +210,12 @@ class Keevx(BaseClient):
         timeout: float | NotGiven | None = NOT_GIVEN,
         kind: str | None = None,
     ) -> Task:
-        """Wait until a task has ended. Cancelled, the task itself goes on.
+        """Wait until a task has ended. Cancelling the wait does not stop the task.
 
         Args:
             task_id: from a submission.
             timeout: seconds; None for no limit; by default ``PollPolicy.timeout``.
-            kind: as of ``status``.
+            kind: as for ``status``.
 
         Raises:
             TaskFailed: it ended without a result.
@@ -235,8 +235,8 @@ class Keevx(BaseClient):
 
         Args:
             task_ids: from any submissions, of any kinds.
-            timeout: seconds for all; as of ``wait``.
-            kind: of all of them; as of ``status``.
+            timeout: seconds for all of them; as for ``wait``.
+            kind: of all of them; as for ``status``.
 
         Raises:
             InvalidRequest: task_ids is not a list of ids, such as a single id.
@@ -262,9 +262,9 @@ class Keevx(BaseClient):
 
         Args:
             request: what to make.
-            key: names the create; as of ``submit``.
-            timeout: seconds for all of it; None for no limit; by default as of ``wait``.
-            download: as of ``generate_many``.
+            key: names the create; as for ``submit``.
+            timeout: seconds for all of it; None for no limit; by default as for ``wait``.
+            download: as for ``generate_many``.
 
         Raises:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
@@ -397,7 +397,7 @@ class Keevx(BaseClient):
         A response must be a video, an image or captions by its declared type and first bytes, else
         it is requested again by the RetryPolicy, as after every passing error (408, 425, 429, 5xx;
         403 and 404 of a task that has just ended). An expired URL is renewed once. An interrupted
-        download is resumed, by a later call too. The API key is sent to none of the hosts.
+        download is resumed, by a later call too. The API key is never sent to these hosts.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
@@ -406,7 +406,7 @@ class Keevx(BaseClient):
             overwrite: whether to replace an existing file.
 
         Raises:
-            DownloadError: it could not be had whole, is not a result, or cannot be written.
+            DownloadError: it could not be downloaded, is not a result, or cannot be written.
             ConfigurationError: the environment names a proxy that cannot be used.
             KeevxError: the URL of an expired result could not be renewed.
         """

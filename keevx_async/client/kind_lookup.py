@@ -43,7 +43,7 @@ class KindResolver:
                 self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
-        """Return ids, whose kind is remembered if the caller names it.
+        """Return the ids; remember their kind if the caller names it.
 
         Raises:
             InvalidRequest: there is no such kind.

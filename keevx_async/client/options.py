@@ -57,7 +57,7 @@ def base_url(value: object) -> str:
         value: a string, or a URL object of pydantic, yarl or httpx.
 
     Raises:
-        ConfigurationError: it is no http(s) URL, or it has a query, a fragment or a user. A
+        ConfigurationError: it is not an http(s) URL, or it has a query, a fragment or a user. A
             password in it is not quoted.
     """
     url = url_text(value) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
@@ -335,7 +335,7 @@ def result(name: str, value: object) -> Task | str:
 
 
 def check_positive(name: str, value: object) -> float:
-    """Return value as a number above 0, of any library's type.
+    """Return value as a number above 0; any numeric type.
 
     Raises:
         ConfigurationError: it is something else, such as infinity or a timedelta.

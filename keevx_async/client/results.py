@@ -56,7 +56,7 @@ class Results:
         """Download a result, and the files that belong to it; return the main one's path.
 
         Raises:
-            DownloadError: a file exists and overwrite is false, or one could not be had whole.
+            DownloadError: a file exists and overwrite is false, or a download failed.
         """
         target = target_path(task_or_url, destination)
         if isinstance(task_or_url, str):
@@ -75,7 +75,7 @@ class Results:
         get the same file name.
 
         Raises:
-            DownloadError: a file could not be had whole. Those before it are kept and recorded.
+            DownloadError: a download failed. Files before it are kept and recorded.
         """
         for task in outcome.tasks:
             if not task.succeeded:
@@ -127,7 +127,7 @@ class Results:
             _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
-        """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
+        """Add to an outcome how a file differs from what was asked for; the file stays."""
         found = await asyncio.to_thread(verify_file, path, outcome.request)
         if found:
             outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in found)

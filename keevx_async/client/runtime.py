@@ -55,7 +55,7 @@ class ClientConfig:
 
     Attributes:
         transport: sends requests; opens a connection pool on each loop.
-        retry: when a request that may be repeated is.
+        retry: when, and how often, a request is sent again.
         polling: when tasks are polled.
         rate: paces creates; what it measured holds on another loop too.
         max_connections: creates in flight, at most.

@@ -127,7 +127,7 @@ class WorkerClient(Keevx):
         Raises:
             InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
                 refused.
-            KeevxError: as of ``Keevx.submit``.
+            KeevxError: as for ``Keevx.submit``.
         """
         try:
             task_ids = (await self.submit(request_of(entry), key=entry.key)).task_ids

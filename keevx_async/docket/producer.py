@@ -19,7 +19,7 @@ class Producer(Keevx):
 
     Args:
         docket: the fleet's; open.
-        settings: as of ``Keevx``, except for the journal, which is the fleet's.
+        settings: as for ``Keevx``, except for the journal, which is the fleet's.
     """
 
     def __init__(self, docket: KeevxDocket, **settings: Any) -> None:
@@ -34,7 +34,7 @@ class Producer(Keevx):
         download: Destination | None = None,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Have the fleet make many creates, and download their results; as of ``Keevx``.
+        """Have the fleet make many creates, and download their results; as for ``Keevx``.
 
         If it is cut short the fleet goes on; the same call with the same requests continues it.
         """

@@ -27,7 +27,7 @@ class WorkerSettings:
 
     Attributes:
         api_key: by default from ``KEEVX_API_KEY``.
-        base_url: as of ``Keevx``.
+        base_url: as for ``Keevx``.
         rate: creates per second at most, of the whole fleet; defaults to the rate that another
             worker set, else to as many as Keevx accepts.
         concurrency: creates in flight at most, in this worker.
@@ -35,8 +35,8 @@ class WorkerSettings:
             leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
         budget: the most that the whole fleet may make; give every worker the same. What does not
             fit stays in the fleet's journal, and is tried again from time to time.
-        retry: as of ``Keevx``.
-        polling: as of ``Keevx``.
+        retry: as for ``Keevx``.
+        polling: as for ``Keevx``.
         timeout: seconds for one exchange.
 
     Raises:

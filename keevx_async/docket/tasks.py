@@ -95,13 +95,13 @@ async def poll(
     of its class, and a docket may outlive a version of this package.
 
     Args:
-        task_id: as of ``PollState``.
-        kind: as of ``PollState``.
-        group: as of ``PollState``.
-        created_at: as of ``PollState``.
-        seen_at: as of ``PollState``.
-        status: as of ``PollState``.
-        resultless_since: as of ``PollState``.
+        task_id: as for ``PollState``.
+        kind: as for ``PollState``.
+        group: as for ``PollState``.
+        created_at: as for ``PollState``.
+        seen_at: as for ``PollState``.
+        status: as for ``PollState``.
+        resultless_since: as for ``PollState``.
         client: this worker's client.
         perpetual: schedules the next poll.
     """

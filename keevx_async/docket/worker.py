@@ -37,7 +37,7 @@ class KeevxWorker:
     Raises:
         AuthenticationError: the key is refused, when it is entered or later.
         InsufficientFunds: the account has no funds.
-        KeevxError: as many creates in a row as ``RetryPolicy.fuse`` were refused alike.
+        KeevxError: as many creates in a row as ``RetryPolicy.fuse`` got the same refusal.
     """
 
     def __init__(

@@ -256,7 +256,7 @@ class AiohttpTransport:
         if borrowed is not None and getattr(borrowed, "_loop", loop) is not loop:
             raise ConfigurationError(
                 "the session given as session= belongs to another event loop; "
-                "make it in the one that it is used in"
+                "create it on the loop that uses it"
             )
         pool = open_pool(self.timeout, borrowed, self._tls, self._api_socks)
         session = await anext(pool)

@@ -73,8 +73,8 @@ class OwnerRecord:
     """The owner that a journal records.
 
     Attributes:
-        host: as of ``Owner``.
-        account: as of ``Owner``.
+        host: as for ``Owner``.
+        account: as for ``Owner``.
         salt: random, of this journal alone.
         digest: of the API key, made with the salt.
     """

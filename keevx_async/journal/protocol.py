@@ -289,7 +289,7 @@ class JournalProtocol(Protocol):
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create. Durable on return.
 
-        Ids are only added to; none is ever removed.
+        Ids are only ever added, never removed.
         """
         ...
 
@@ -298,7 +298,7 @@ class JournalProtocol(Protocol):
     ) -> None:
         """Record that the answer to a create was lost. Durable on return.
 
-        Ids that are known all the same are kept; a submitted create stays submitted.
+        Any ids that are known are still kept; a submitted create stays submitted.
         """
         ...
 

@@ -62,7 +62,7 @@ class Journal(JournalFile):
             paid for.
         adopt: hand the journal over to the client that opens it, as after its API key was
             rotated.
-        on_failed: what to do with a create of an earlier run of which a task failed.
+        on_failed: what to do with an earlier run's create if one of its tasks failed.
             ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
             of its videos, under the key ``KEY~2``, once every task of the first has ended. A
             function resubmits only those for whose first failed task, which is the one that
@@ -206,7 +206,7 @@ class Journal(JournalFile):
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
         state = entry.state if entry is not None else "gone"
         return JournalError(
-            f"{self.path}: {key} is {state} meanwhile: another run, or ids that arrived for it, "
+            f"{self.path}: {key} has become {state}: another run, or ids that arrived for it, "
             "changed it. Nothing was sent; submit it again to get its current state"
         )
 
@@ -225,7 +225,7 @@ class Journal(JournalFile):
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create. Durable on return, and also if cancelled.
 
-        Ids are only added to; none is ever removed.
+        Ids are only ever added, never removed.
         """
         await self._file.save(encoding.state_row(key, State.SUBMITTED, "", task_ids))
 
@@ -234,7 +234,7 @@ class Journal(JournalFile):
     ) -> None:
         """Record that the answer to a create was lost. Durable on return.
 
-        Ids that are known all the same are kept; a submitted create stays submitted.
+        Any ids that are known are still kept; a submitted create stays submitted.
         """
         await self._file.save(encoding.state_row(key, State.UNCERTAIN, reason, task_ids))
 

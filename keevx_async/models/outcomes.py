@@ -142,7 +142,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def not_submitted(self) -> bool:
-        """Whether it made no task, for a reason that lies outside of its request.
+        """Whether it made no task, for a reason other than the request itself.
 
         It was not started, or the key was refused, or there were no funds. The same request may
         be submitted again.

@@ -48,7 +48,7 @@ class PollIntervals:
         """Return the seconds until the next poll of a task.
 
         Args:
-            group: tasks of one group are expected to take alike.
+            group: tasks of one group are expected to take equally long.
             age: seconds since it was created; below 0 where clocks differ, which counts as 0.
         """
         age = max(0.0, age)

@@ -179,7 +179,7 @@ class Poller:
 
         Args:
             task_id: the task's.
-            request: tasks of requests of one group are expected to take alike.
+            request: tasks of requests of one group are expected to take equally long.
             age: seconds since it was created; below 0 where clocks differ, which counts as 0.
         """
         self._created_at[task_id] = self._loop.time() - max(0.0, age)

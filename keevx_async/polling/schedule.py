@@ -100,7 +100,7 @@ class Schedule:
 
         Args:
             task_id: the vendor's id; one that is scheduled already is left as it is.
-            group: tasks of one group are expected to take alike.
+            group: tasks of one group are expected to take equally long.
             created_at: at the latest now. None if it is not known: the task is then polled at once
                 and nothing is learned from it.
             now: the time.

@@ -70,12 +70,12 @@ class Valuation:
             names = [f"{group.model}/{group.resolution}", group.model] if group.model else []
             wanted = " or ".join(map(repr, [*names, group.kind]))
             raise ConfigurationError(
-                f"the budget's prices name no price of {wanted}, so its cost cannot be limited; "
-                "nothing was sent. Add the price, or remove the limit of the cost"
+                f"the budget has no price for {wanted}, so its cost cannot be limited; "
+                "nothing was sent. Add the price, or remove the cost limit"
             )
         if "seconds" in self._limits and group.kind in UNKNOWN_LENGTH:
             raise ConfigurationError(
-                f"how long a result of {group.kind} is only its source knows, so a budget of "
+                f"the length of a {group.kind} result depends on its source, so a budget of "
                 "seconds cannot limit it; nothing was sent. Limit videos or cost instead"
             )
 

@@ -214,7 +214,7 @@ class CallbackReceiver:
                 await send({"type": "websocket.close", "code": 1000})
                 return
             if scope["type"] != "http":  # the specification's way to say that it has no lifespan
-                raise ValueError(f"callbacks come over http, not {scope['type']}")
+                raise ValueError(f"callbacks are accepted over http only, not {scope['type']}")
             status = 405
             if scope["method"] == "POST":
                 token = str(scope["path"]).rstrip("/").rpartition("/")[2]
@@ -248,7 +248,7 @@ class CallbackReceiver:
             address: tuple[str, int] = runner.addresses[0][:2]
         except OSError as error:
             await runner.cleanup()
-            raise ConfigurationError(f"cannot listen at {host}:{port}: {error.strerror}") from error
+            raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         try:
             yield address
         finally:

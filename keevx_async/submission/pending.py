@@ -115,7 +115,7 @@ class PendingCreates:
         Raises:
             SubmissionPending: the timeout has passed. The same key joins the create.
             JournalError: the key belongs to another request.
-            KeevxError: as of ``Submitter.submit``.
+            KeevxError: as for ``Submitter.submit``.
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while True:

@@ -252,7 +252,7 @@ class Reconciler:
                 callback may come again and is then processed anew.
         """
         if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError("serve the callbacks on the event loop of their client")
+            raise ConfigurationError("serve callbacks on their client's event loop")
         # 1. The task is polled at once, if anyone waits for it.
         # 2. An id that its create has, or that was reported before, needs nothing more.
         # 3. A create has room for so many foreign ids only: whoever learns its URL may name many.
@@ -386,7 +386,7 @@ class Reconciler:
                 if task.done:
                     self._ended[task_id] = task
                 return True
-        log.warning("a callback reported task %s, which is not of its create", task_id)
+        log.warning("a callback reported task %s, which does not belong to its create", task_id)
         create.denied.add(task_id)
         return False
 

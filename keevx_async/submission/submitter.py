@@ -74,7 +74,7 @@ log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
-"""Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
+"""A canonical body without it holds no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
 """Task ids of which a client remembers the create; the oldest are forgotten."""
 

@@ -85,7 +85,7 @@ def redirect_url(url: str, location: str) -> str:
 def without_query(url: str) -> str:
     """Return a URL as logs and errors may show it.
 
-    Its query and fragment are left out, which may hold a signature, and so are user and password.
+    The query and fragment, which may hold a signature, are left out, as are user and password.
     Any text is accepted.
     """
     return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", re.split("[?#]", url, maxsplit=1)[0])

@@ -44,7 +44,7 @@ _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", 
 class GoneError(DownloadError):
     """The storage host no longer has the file: its URL has expired, or never existed.
 
-    A fresh URL may be had from the task's status.
+    Query the task's status for a fresh URL.
     """
 
 

@@ -246,7 +246,7 @@ def _check(
     require_format(what, media_type, formats)
     if not media_type.is_complete(file, size):
         raise UploadError(
-            f"{what} is cut short: the end of the {media_type.name} file is missing; "
+            f"{what} is truncated: the end of the {media_type.name} file is missing; "
             "save or download it again"
         )
     return media_type

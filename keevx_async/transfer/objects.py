@@ -276,7 +276,7 @@ class ObjectPart:
         except Exception as error:  # as in object_size
             raise DownloadError(
                 f"cannot sign a request for {self._target}: {_brief(error)}",
-                hint="Give the credentials as the store's own tools take them, such as AWS_*",
+                hint="Set the credentials that the store's own tools use, such as AWS_*",
             ) from error
 
     async def _refusal(self, answer: aiohttp.ClientResponse) -> Exception:

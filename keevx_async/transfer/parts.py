@@ -256,7 +256,7 @@ def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
         raise MismatchError(f"unexpected Content-Encoding {header[:80]!r}")
     if answer.status != 200:
-        raise MismatchError("the answer is a part of a compressed one")
+        raise MismatchError("the answer is a range of a compressed body")
     return _Inflater()
 
 
@@ -270,7 +270,7 @@ def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
         return 0, length
     match = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
     if match is None:
-        raise MismatchError("the range came without a Content-Range that can be read")
+        raise MismatchError("the range has no readable Content-Range")
     start = int(match[1])
     if match[2]:
         return start, int(match[2])

@@ -217,7 +217,7 @@ class Row(NamedTuple):
 
 
 class OutputNames(os.PathLike[str]):
-    """Names the results of a fan-out: no two alike, and none like another task's file.
+    """Names the results of a fan-out: all different, and none equal to another task's file.
 
     Args:
         destination: a folder, or a template as in `Template`; either may be in object storage.
@@ -231,7 +231,7 @@ class OutputNames(os.PathLike[str]):
         thumbnails: a local folder that keeps the thumbnails of videos; None to keep none.
 
     Raises:
-        ConfigurationError: the template cannot be read, or would name results alike; or the
+        ConfigurationError: the template cannot be read, or would give two results one name; or the
             destination is a URL that nothing can be written to, or obstore is not installed.
     """
 
@@ -260,14 +260,14 @@ class OutputNames(os.PathLike[str]):
         names = self._template.fields
         if names.isdisjoint(_DISTINGUISHING) and not self.columns:
             raise ConfigurationError(
-                f"the template {text!r} names every video alike; "
+                f"the template {text!r} gives every video the same name; "
                 "put {task_id}, {key} or {index} into it"
             )
         # On disk a name that is taken is numbered. Storage cannot be asked and written to in one
         # step, so there only an id makes sure that no other result is replaced.
         if in_storage and "task_id" not in names:
             raise ConfigurationError(
-                f"the template {text!r} might name two objects alike; put {{task_id}} into it"
+                f"the template {text!r} may give two objects the same name; put {{task_id}} into it"
             )
 
     @classmethod

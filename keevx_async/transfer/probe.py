@@ -114,7 +114,7 @@ def _by_ffprobe(path: PurePath) -> Played:
         )
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
-            raise UnplayableError(reason or f"ffprobe ended with {done.returncode}")
+            raise UnplayableError(reason or f"ffprobe exited with status {done.returncode}")
         found: dict[str, Any] = json.loads(done.stdout)
         kinds = [stream["codec_type"] for stream in found["streams"]]
         if "video" not in kinds:

@@ -126,7 +126,7 @@ async def test_other_ways_not_to_listen(tmp_path: Path) -> None:
         ran = await keevx(
             "listen", "--public-url", "https://you.example", "--port", taken, cwd=tmp_path, **env
         )
-        assert (ran.code, "cannot listen at" in ran.err) == (2, True)
+        assert (ran.code, "cannot listen on" in ran.err) == (2, True)
         file = written(tmp_path / "p.jsonl", [GOOD])
         for wrong in ("8080", "host:port", "host:99999"):
             ran = await keevx(

@@ -235,7 +235,7 @@ async def test_serving_alone() -> None:
     receiver.attach(told)
     async with receiver.serving() as (host, port):
         assert await posted(f"http://{host}:{port}/keevx/{token_of(receiver)}", data=BODY) == 204
-        with pytest.raises(ConfigurationError, match=f"cannot listen at 127.0.0.1:{port}: "):
+        with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}: "):
             async with receiver.serving(port=port):
                 pass
     assert told.all == [("key", "i2v-1")]

@@ -93,9 +93,9 @@ async def test_a_price_that_is_missing_is_named_before_anything_is_sent(tmp_path
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("p.json", "[1]", "is no file of prices: it must map names to prices"),
-        ("p.json", "{", "is no file of prices"),
-        ("p.toml", "V = ", "is no file of prices"),
+        ("p.json", "[1]", "is not a valid price file: it must map names to prices"),
+        ("p.json", "{", "is not a valid price file"),
+        ("p.toml", "V = ", "is not a valid price file"),
         ("p.json", '{"V": -1}', "the price of V must be a number, 0 or more (got -1)"),
         ("q.json", None, "cannot read"),
     ],

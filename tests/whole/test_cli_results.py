@@ -94,4 +94,4 @@ async def test_a_gallery_of_something_else_is_refused(tmp_path: Path) -> None:
     for argument in ((), ("results.jsonl",), ("no.jsonl",)):
         ran = await keevx("gallery", *argument, cwd=tmp_path)
         assert ran.code == 2
-        assert "is not a results file of keevx" in ran.err
+        assert "is not a keevx results file" in ran.err

@@ -113,7 +113,7 @@ def test_a_file_that_was_cut_anywhere_is_told(name: str, tmp_path: Path) -> None
     whole, path = FILES[name], tmp_path / "a"
     for size in range(40, len(whole)):
         path.write_bytes(whole[:size])
-        with pytest.raises(UploadError, match=f"is cut short: the end of the {name} file"):
+        with pytest.raises(UploadError, match=f"is truncated: the end of the {name} file"):
             sniff(path)
     for more in (b"", b"\0\0", b"more after its end"):
         path.write_bytes(whole + more)
@@ -149,7 +149,7 @@ async def test_nothing_is_paid_for_a_request_that_names_half_a_file(tmp_path: Pa
     path = tmp_path / "half.png"
     path.write_bytes(FILES["PNG"][:-20])
     async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"half\.png is cut short"):
+        with pytest.raises(UploadError, match=r"half\.png is truncated"):
             await keevx.submit(a_request(image_url=path))
     assert not emulator.requests
 

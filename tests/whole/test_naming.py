@@ -97,8 +97,8 @@ def test_a_template_is_read_as_format_reads_it(template: Any, expected: str) -> 
         ("{key:.0}", "leaves nothing"),
         ("{key", "expected '}'"),
         ("key}", "Single '}' encountered in format string; write {{ or }}"),
-        ("{model}", r"names every video alike; put \{task_id\}"),
-        ("{{videos}}", "names every video alike"),
+        ("{model}", r"gives every video the same name; put \{task_id\}"),
+        ("{{videos}}", "gives every video the same name"),
     ],
 )
 @pytest.mark.asyncio

@@ -37,7 +37,7 @@ def gallery(
     views = Views(path)
     if not path.is_file() or not views.write():
         raise ConfigurationError(
-            f"{shown_path(path)} is not a results file of keevx; pass the {NAME} of a run"
+            f"{shown_path(path)} is not a keevx results file; pass the {NAME} of a run"
         )
     written = [views.page, path.with_name(CSV_NAME)]
     if parquet:

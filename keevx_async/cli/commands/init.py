@@ -49,7 +49,7 @@ A golden retriever running in the grass,V,16:9,1080p,6,https://example.com/start
 "aspect_resolution": "720p", "duration": 4, "image_url": "https://example.com/start.jpg"}}
 """,
     "txt": """\
-# One prompt a line; the options say the rest. \\# begins a prompt with a #.
+# One prompt per line; the options supply the rest. \\# begins a prompt with a #.
 {commands}
 A golden retriever running in the grass
 A paper boat on a pond, slow zoom
@@ -67,7 +67,7 @@ def init(
     *,
     csv: Annotated[bool, FLAG, Parameter(help="A table, for a spreadsheet. The default.")] = False,
     jsonl: Annotated[bool, FLAG, Parameter(help="JSON lines, for programs.")] = False,
-    txt: Annotated[bool, FLAG, Parameter(help="Text, with a prompt a line.")] = False,
+    txt: Annotated[bool, FLAG, Parameter(help="Text, with one prompt per line.")] = False,
 ) -> int:
     """Write a file of prompts to begin with. It runs on the emulator as it is.
 

@@ -189,7 +189,7 @@ def _question(plan: Plan, found: Estimate | None) -> str | None:
     usage = plan.survey.usage if found is None else found.usage
     most = plan.budget.videos if plan.budget is not None else None
     if min(usage.total(), usage.total() if most is None else most) > MAX_UNASKED:
-        limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
+        limit = "" if most is None or most >= usage.total() else f"; the limit is {most:,}"
         parts.append(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}")
     return ". ".join(parts) or None
 

@@ -37,7 +37,7 @@ Key = Annotated[str | None, Parameter(help="Key of this create in the journal.")
 Record = Annotated[
     PathOption | None,
     Parameter(
-        help="Journal file; the same command again then pays nothing and prints the same ids."
+        help="Journal file; the same command run again costs nothing and prints the same ids."
     ),
 ]
 Wait = Annotated[bool, FLAG, Parameter(help="Wait for the results.")]

@@ -98,7 +98,7 @@ async def status(
 ) -> int:
     """Print the current status of tasks, or of a run.
 
-    Each task is queried once; one that cannot be is an error of its own. The exit code is 1 if any
+    Each task is queried once; one that cannot be queried is an error. The exit code is 1 if any
     task has failed. A run is read from its journal, which may be in use.
 
     Raises:
@@ -133,7 +133,7 @@ async def wait(
 ) -> int:
     """Wait for tasks, and print each one when it ends.
 
-    To stop waiting stops no task: wait for the same ids again.
+    Stopping the wait does not stop the tasks: wait for the same ids again.
     """
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
         # A wait survives an outage, so it would also survive a wrong key or host. One query first
@@ -214,7 +214,7 @@ async def download(
     """Download the results of tasks that have succeeded.
 
     A task that has not ended, or has failed, is an error, and so is a file that exists, without
-    ``--overwrite``. The others are downloaded all the same.
+    ``--overwrite``. The others are still downloaded.
     """
     printer = Printer(json)
 

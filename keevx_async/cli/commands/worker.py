@@ -56,7 +56,7 @@ async def worker(
 
     The first signal stops it once its creates are answered, the second at once. Either way the
     fleet's journal has everything that is known. It stops by itself if its API key is refused, the
-    account has no funds, or too many creates in a row are refused alike; no job is lost.
+    account has no funds, or too many creates in a row get the same refusal; no job is lost.
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings

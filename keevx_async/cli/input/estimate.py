@@ -125,7 +125,7 @@ class Estimate:
     Attributes:
         requests: creates that would be sent, by group.
         results: videos or images they would make, by group.
-        usage: the same, by what decides their price.
+        usage: the same results, by what determines their price.
         recorded: items that would not be sent, by the state in which the journal has them.
         again: items among the requests that were made before.
         made_keys: the keys of these, with those of their later attempts.

@@ -304,7 +304,7 @@ def _check_header(header: Sequence[str], columns: Columns) -> Iterator[str]:
         first = next(iter(names))[:50]
         yield (
             f"must be a header with field names ({first!r} is not one); "
-            "for a list of prompts, one a line, use --format txt"
+            "for a list of prompts, one per line, use --format txt"
         )
         return
     is_first = True

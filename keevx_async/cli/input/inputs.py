@@ -225,7 +225,7 @@ def read_rows(
 
 
 def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a row whose local sources are paths in a folder; URLs and other fields stay.
+    """Return a row with its local paths resolved against a folder; URLs and other fields stay.
 
     Args:
         row: not changed.

@@ -51,7 +51,7 @@ class Counters:
         submitted: creates that were answered with task ids.
         held_until: when the current rate-limit pause ends.
         fleet: the progress of the fleet that does the work; empty where there is none.
-        spent: what was made and is to come, in words; empty where nobody asked.
+        spent: what was made and what remains, as text; empty unless asked for.
         ended: items by their status.
     """
 

@@ -44,7 +44,7 @@ class Results:
                     first_line = file.readline()
                 if first_line.strip() and read_item(first_line) is None:
                     raise ConfigurationError(
-                        f"{self.path} exists and is not a results file of keevx; "
+                        f"{self.path} exists and is not a keevx results file; "
                         "move it, or choose another --out"
                     )
             self._lock = FileLock(folder / f".{NAME}.lock")

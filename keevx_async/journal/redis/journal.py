@@ -232,7 +232,7 @@ class RedisJournal(Session):
     ) -> None:
         """Record that the answer to a create was lost. Durable on return.
 
-        Ids that are known all the same are kept; a submitted create stays submitted.
+        Any ids that are known are still kept; a submitted create stays submitted.
         """
         await self._change(key, State.UNCERTAIN, reason, task_ids)
 

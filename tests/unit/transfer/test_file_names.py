@@ -118,7 +118,7 @@ def test_a_row_and_the_date_are_fields() -> None:
         OutputNames("out/{row[scene]}")
     with pytest.raises(ConfigurationError, match=r"unknown field \{row\}"):
         OutputNames("out/{row}", has_rows=True)
-    with pytest.raises(ConfigurationError, match="names every video alike"):
+    with pytest.raises(ConfigurationError, match="gives every video the same name"):
         OutputNames("out/{date}")
 
 
