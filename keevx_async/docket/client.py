@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -21,6 +22,7 @@ from ..errors import InvalidRequest, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
+from ..journal.redis.unwritten import default_folder
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..polling.intervals import PollIntervals
@@ -33,6 +35,9 @@ log = logging.getLogger("keevx_async.docket")
 
 RATE = "rate"
 """The journal's note that holds the fleet's rate."""
+
+STOP_TIMEOUT = 20.0
+"""Seconds that a worker which is to stop waits for an unavailable Redis."""
 
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
 """Stops the worker that these tasks run in."""
@@ -225,25 +230,37 @@ async def worker_client(
             on_uncertain=settings.on_uncertain,
             reconnect_timeout=math.inf,
             lease=lease,
+            holder_name=worker.name,
+            unwritten=default_folder(name, docket.url),
         )
-        async with journal:
-            rate = await agree_on_rate(journal, settings.rate)
-            limit = SharedRateLimiter(raw, name, rate, docket.url, stop)
-            async with WorkerClient(journal, limit, polls, settings, stop) as client:
-                yield client
+        async with journal, AsyncExitStack() as stack:
+            limit = SharedRateLimiter(journal.connection, stop)
+            limit.observe_rate(await set_rate(journal, settings.rate))
+            for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
+            client = WorkerClient(journal, limit, polls, settings, stop)
+            yield await stack.enter_async_context(client)
 
 
-async def agree_on_rate(journal: RedisJournal, rate: float | None) -> float | None:
-    """Return the fleet's rate, in creates per second; None if there is none.
+async def _bound_waits(journal: RedisJournal, stop: Stop) -> None:
+    """Bound the waits for Redis once the worker is to stop: until then they have no end."""
+    await stop.event.wait()
+    journal.connection.end_within(STOP_TIMEOUT)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def set_rate(journal: RedisJournal, rate: float | None) -> str:
+    """Set the fleet's rate for all workers, and return it as text; empty if there is none.
 
     Args:
         journal: the fleet's, which holds the rate.
-        rate: the rate to set for the fleet; None to take the one that another worker set.
+        rate: creates per second; None to leave it as it is.
     """
-    current = await journal.get_note(RATE)
     if rate is None:
-        return float(current) if current else None
-    if current and float(current) != rate:
-        log.warning("the fleet's rate was %s, and now is %s; restart other workers", current, rate)
-    await journal.set_note(RATE, str(rate))
-    return rate
+        return await journal.get_note(RATE) or ""
+    await journal.set_note(RATE, repr(float(rate)))
+    return repr(float(rate))

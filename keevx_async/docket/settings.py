@@ -12,7 +12,7 @@ from docket import Docket
 from ..client.options import check_whole
 from ..journal.protocol import is_resubmit
 from ..settings import DEFAULT_TIMEOUT, PollPolicy, RetryPolicy
-from .rate_limit import quota
+from .rate_limit import check_rate
 
 CREATES, POLLS = "-create", "-poll"
 """How the names of the two dockets end. On a single one, polls would queue behind creates, and no
@@ -28,8 +28,9 @@ class WorkerSettings:
     Attributes:
         api_key: by default from ``KEEVX_API_KEY``.
         base_url: as of ``Keevx``.
-        rate: creates per second at most, of the whole fleet; defaults to the rate that another
-            worker set, else to as many as Keevx accepts.
+        rate: creates per second at most, of the whole fleet, from 0.001 to 10,000. It counts for
+            all workers at once, until another worker sets one. None keeps the rate that was set
+            last; without any, as many as Keevx accepts.
         concurrency: creates in flight at most, in this worker.
         on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
             leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
@@ -53,7 +54,7 @@ class WorkerSettings:
 
     def __attrs_post_init__(self) -> None:
         if self.rate is not None:
-            quota(self.rate)
+            check_rate(self.rate)
         check_whole("concurrency", self.concurrency)
         is_resubmit("on_uncertain", self.on_uncertain)
 

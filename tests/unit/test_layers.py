@@ -160,7 +160,6 @@ FENCE: dict[str, tuple[str, ...]] = {
     "sqlite3": ("journal/",),
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
-    "throttled": ("docket/",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
     "tqdm": ("notebook.py",),

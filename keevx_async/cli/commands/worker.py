@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keevx_async.docket import KeevxDocket
     from keevx_async.docket.producer import Producer
 
-EXTRA_MODULES = ("docket", "redis", "throttled")
+EXTRA_MODULES = ("docket", "redis")
 PROGRESS_INTERVAL = 1.0
 """Seconds between two queries of the fleet's progress."""
 

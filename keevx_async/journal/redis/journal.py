@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal, Self
@@ -14,12 +17,21 @@ import redis.asyncio
 
 from ...errors import JournalError
 from ...models.tasks import Task
-from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import Claim, Entry, State, TaskRecord, has_ids_reason, is_resubmit
+from ..encoding import join_ids, split_ids, storable
+from ..protocol import (
+    Claim,
+    Entry,
+    State,
+    TaskRecord,
+    has_ids_reason,
+    is_resubmit,
+)
 from . import encoding, scripts
+from .adding import Adder
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
 from .lease import LEASE, Lease
+from .unwritten import Unwritten
 
 log = logging.getLogger("keevx_async.journal")
 
@@ -49,6 +61,9 @@ class RedisJournal:
             again; ``"resubmit"`` sends it again, though it may have been paid for.
         reconnect_timeout: seconds to wait for a Redis that is unavailable.
         lease: seconds without a heartbeat after which a worker counts as dead.
+        holder_name: names this process to others that wait for it; by default host and process id.
+        unwritten: a folder of this machine for ids that Redis did not accept; they are written by
+            ``write_left_ids``. None to only log them.
         sleep: waits for so many seconds.
 
     Raises:
@@ -63,17 +78,21 @@ class RedisJournal:
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
         lease: float = LEASE,
+        holder_name: str = "",
+        unwritten: Path | None = None,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.name: str = name
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self._connection = Connection(redis, name, reconnect_timeout, sleep)
+        self.connection: Connection = Connection(redis, name, reconnect_timeout, sleep)
+        self._holder_name = holder_name or f"{socket.gethostname()}#{os.getpid()}"
         self._duration = lease
         self._sleep = sleep
         self._aclose: Callable[[], Awaitable[None]] | None = None
         self._users = 0
         self._opened: Lease | None = None
-        self._added: dict[tuple[str, str], int] = {}
+        self._adder = Adder(self.connection, self)
+        self._unwritten = Unwritten(name, unwritten)
 
     @classmethod
     def from_url(
@@ -110,7 +129,9 @@ class RedisJournal:
     def attach(self) -> None:
         """Open the journal for one more user. Redis is first contacted when it is used."""
         if self._opened is None:
-            self._opened = Lease(self._connection, self._duration)
+            self._opened = Lease(
+                self.connection, self._duration, self._holder_name, repr(self), self._sleep
+            )
         self._users += 1
 
     async def detach(self) -> None:
@@ -118,6 +139,7 @@ class RedisJournal:
         self._users -= 1
         if self._users == 0 and self._opened is not None:
             lease, self._opened = self._opened, None
+            self._unwritten.flush()
             try:
                 await lease.close()
             finally:
@@ -132,7 +154,7 @@ class RedisJournal:
         return self._opened
 
     async def _run(self, purpose: str, script: scripts.Script, *values: str | float) -> Any:
-        return await self._connection.run(purpose, script, self._lease.holder, *values)
+        return await self.connection.run(purpose, script, self._lease.holder, *values)
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create meanwhile.
@@ -146,45 +168,7 @@ class RedisJournal:
         Raises:
             JournalError: the key belongs to another request, or Redis stayed unavailable.
         """
-        lease = self._lease
-        if key is None:
-
-            async def take(key: str) -> Claim | None:
-                try:
-                    return await self._claim(lease, kind, body, key, numbered=True)
-                except BaseException:
-                    lease.release(key, made=True)
-                    raise
-
-            return await lease.claims.number_held(encoding.stem_of(kind, body), take)
-        # First from the callers of this process, then from the other workers, who are asked in
-        # growing pauses: Redis does not call back.
-        check_key(key)
-        await lease.claims.hold(key)
-        pause = 0.1
-        try:
-            while (claim := await self._claim(lease, kind, body, key)) is None:
-                await self._sleep(pause)
-                pause = min(2 * pause, 0.5)
-        except BaseException:
-            lease.release(key, made=True)
-            raise
-        return claim
-
-    async def _claim(
-        self, lease: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
-    ) -> Claim | None:
-        """Claim a key in Redis; None if another worker has it, or this run has met the number."""
-        # The token distinguishes a claim repeated after a lost answer from a second one.
-        lease.start_heartbeat()
-        token = token_hex(scripts.TOKEN // 2)
-        values = (lease.ttl, key, token, kind, body.decode(), int(numbered))
-        verdict, *rest = await self._run(f"{key} could not be claimed", scripts.CLAIM, *values)
-        if verdict == b"yours":
-            return Claim(key, encoding.entry_of(key, rest[0], held=False))
-        if verdict == b"other" and not numbered:
-            raise other_request_error(self, key, rest[0].decode(), body)
-        return None
+        return await self._lease.claim(kind, body, key)
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless. It ends even if cancelled.
@@ -205,7 +189,7 @@ class RedisJournal:
             JournalError: it cannot be written, or another worker has claimed the key.
         """
         purpose = f"the intent of {key} could not be written"
-        values = (self._lease.ttl, key, kind, body.decode(), f"{time.time():.3f}")
+        values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}")
         self._check(key, await self._run(purpose, scripts.BEGIN, *values))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
@@ -218,12 +202,34 @@ class RedisJournal:
         """
         purpose = f"the ids of {key} could not be written"
         try:
-            answer = await self._run(purpose, scripts.SUBMIT, key, join_ids(task_ids))
+            answer = await self.connection.run(
+                purpose,
+                scripts.SUBMIT,
+                self._lease.holder,
+                key,
+                join_ids(task_ids),
+                on_failure=lambda: self._unwritten.add(key, task_ids),
+            )
             self._check(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
+        self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
             log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
+
+    async def write_left_ids(self) -> None:
+        """Write the ids that other workers of this machine could not write before they ended.
+
+        Raises:
+            JournalError: Redis stayed unavailable.
+        """
+        # Ids are only ever added to, so another worker may do the same, or may write its own.
+        for path, ids in self._unwritten.left_by_others():
+            for key, task_ids in ids.items():
+                await self.mark_submitted(key, task_ids)
+            log.warning("wrote the ids that an earlier worker could not: %s", ", ".join(ids))
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
@@ -340,29 +346,7 @@ class RedisJournal:
             JournalError: a key belongs to another request (the others are added), or Redis
                 stayed unavailable.
         """
-        rows: list[tuple[str | float, ...]] = []
-        now = f"{time.time():.3f}"
-        for kind, body, key in creates:
-            if key is not None:
-                check_key(key)
-            stem, token = encoding.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-            # Numbers up to the last one of this input are taken: else the n-th of equals would
-            # count through all before it.
-            first = self._added.get((run, stem), 0) + 1
-            rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
-        purpose = f"{len(rows)} creates could not be added"
-        answers = await self._connection.run_many(purpose, scripts.PLAN, self._lease.holder, rows)
-        added: list[Added] = []
-        for create, (verdict, word, *rest) in zip(creates, answers, strict=True):
-            if verdict == b"other":
-                raise other_request_error(self, create.key or "", word.decode(), create.body)
-            key = word.decode()
-            stem, _, number = key.rpartition("-")
-            if create.key is None and number != "1":
-                self._added[run, stem] = int(number)
-            entry = encoding.entry_of(key, rest[1], held=bool(rest[0])) if rest else None
-            added.append(Added(key, entry))
-        return added
+        return await self._adder.add_many(self._lease.holder, creates, run)
 
     def _check(self, key: str, answer: Sequence[bytes]) -> None:
         """Raise JournalError if a script refused to do its work."""
@@ -431,12 +415,15 @@ class RedisJournal:
     async def counts(self) -> dict[str, int]:
         """Return how many creates are in each state, and how many tasks succeeded and failed.
 
-        A create that a dead worker was sending counts as ``sending`` until it is claimed again.
+        What a dead worker was sending counts as ``uncertain`` as soon as its lease is over.
         """
-        pairs = await self._run(UNREADABLE, scripts.COUNTS)
+        died, pairs = await self._run(UNREADABLE, scripts.COUNTS)
         counts = {pairs[n].decode(): int(pairs[n + 1]) for n in range(0, len(pairs), 2)}
         names = [*(state.value for state in State), "succeeded", "failed"]
-        return {name: counts.get(name, 0) for name in names}
+        counts = {name: counts.get(name, 0) for name in names}
+        counts[State.SENDING] -= died
+        counts[State.UNCERTAIN] += died
+        return counts
 
     async def set_note(self, name: str, value: str) -> None:
         """Store a small text for later runs, replacing the one before. Durable on return."""

@@ -2,12 +2,11 @@
 --
 -- Returns {'ok'}, {'taken'} where another has it, {'submitted'}, or {'made'}: it has ids.
 
-local ttl, key, kind, body, at = unpack(ARGV, 3)
+local lease, key, kind, body, at = unpack(ARGV, 3)
 if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
 if state == 'submitted' then return {'submitted'} end
 if get(key, 'ids') then return {'made'} end
-extend_lease(ttl)
 if state then
   set(key, 'at', at)
   explain(key, '')
@@ -15,4 +14,5 @@ if state then
 else
   put(key, 'sending', me, kind, body, at)
 end
+extend_lease(lease) -- last: a Redis that is full refuses the intent
 return {'ok'}

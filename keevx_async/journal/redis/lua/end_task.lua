@@ -3,6 +3,7 @@
 -- The outcome is '+' for a success, '-' for a failure, and '?' for no end: it was abandoned
 -- without a result.
 
+allow_oom()
 local id, outcome, record, file = unpack(ARGV, 3)
 local names = {['+'] = 'succeeded', ['-'] = 'failed'}
 local old = redis.call('HGET', P .. 'tasks', id)

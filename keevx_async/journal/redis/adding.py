@@ -1,0 +1,54 @@
+"""Adds planned creates to the journal, many in one round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from secrets import token_hex
+
+from ..encoding import check_key, other_request_error
+from . import encoding, scripts
+from .connection import Connection
+from .encoding import Added, Planned
+
+
+class Adder:
+    """Adds planned creates, and remembers how many equal bodies each input has had.
+
+    Args:
+        connection: runs scripts.
+        journal: names the journal in errors.
+    """
+
+    def __init__(self, connection: Connection, journal: object) -> None:
+        self._connection = connection
+        self._journal = journal
+        self._added: dict[tuple[str, str], int] = {}
+
+    async def add_many(self, holder: str, creates: Sequence[Planned], run: str) -> list[Added]:
+        """Record that creates are to be made; see ``RedisJournal.add_many``."""
+        rows: list[tuple[str | float, ...]] = []
+        now = f"{time.time():.3f}"
+        for kind, body, key in creates:
+            if key is not None:
+                check_key(key)
+            stem, token = encoding.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
+            # Numbers up to the last one of this input are taken: else the n-th of equals would
+            # count through all before it.
+            first = self._added.get((run, stem), 0) + 1
+            rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
+        purpose = f"{len(rows)} creates could not be added"
+        answers = await self._connection.run_many(purpose, scripts.PLAN, holder, rows)
+        added: list[Added] = []
+        for create, (verdict, word, *rest) in zip(creates, answers, strict=True):
+            if verdict == b"other":
+                raise other_request_error(
+                    self._journal, create.key or "", word.decode(), create.body
+                )
+            key = word.decode()
+            stem, _, number = key.rpartition("-")
+            if create.key is None and number != "1":
+                self._added[run, stem] = int(number)
+            entry = encoding.entry_of(key, rest[1], held=bool(rest[0])) if rest else None
+            added.append(Added(key, entry))
+        return added

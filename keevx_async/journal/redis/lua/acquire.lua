@@ -1,0 +1,21 @@
+-- Take a turn of the fleet's rate, unless its creates are held.
+--
+-- The rate is the note of that name, in creates per second. Turns are counted by GCRA: "turn" is
+-- when the next one is due if all before it are taken evenly, and as many as the burst may be
+-- taken ahead. Times are milliseconds of the server's clock. Returns {milliseconds to wait, the
+-- rate or '', whether creates are held}; nothing is taken unless the wait is 0.
+
+local clock, burst_share = unpack(ARGV, 3)
+local now, held = time(clock), tonumber(redis.call('GET', P .. 'held') or '0')
+local rate = redis.call('HGET', P .. 'notes', 'rate') or ''
+if held > now then return {math.ceil(held - now), rate, 1} end
+if rate == '' then return {0, rate, 0} end
+local interval = 1000 / tonumber(rate)
+local burst = math.max(1, math.floor(tonumber(rate) * tonumber(burst_share)))
+local turn = math.max(now, tonumber(redis.call('GET', P .. 'turn') or '0'))
+turn = math.min(turn, now + burst * interval) -- a rate that was raised counts at once
+local wait = math.ceil(turn - (burst - 1) * interval - now)
+if wait > 0 then return {wait, rate, 0} end
+local lasts = string.format('%.0f', math.ceil(burst * interval) + 1000)
+redis.call('SET', P .. 'turn', string.format('%.3f', turn + interval), 'PX', lasts)
+return {0, rate, 0}
