@@ -18,7 +18,7 @@ from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..errors import InvalidRequest, KeevxError, RateLimitError
+from ..errors import InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
@@ -43,13 +43,24 @@ worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
 """Stops the worker that these tasks run in."""
 
 
+class UnreadableRecord(JournalError):
+    """A create's record in the journal cannot be read, so nobody knows what to make."""
+
+
 def request_of(entry: Entry) -> Request:
     """Return the request of a create in the journal.
 
     Raises:
         InvalidRequest: it breaks rules that whoever added it did not know.
+        UnreadableRecord: it is no request at all.
     """
-    return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
+    try:
+        return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
+    except InvalidRequest:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        reason = entry.reason or f"its record cannot be read: {type(error).__name__}: {error}"
+        raise UnreadableRecord(f"{entry.key}: {reason}") from None
 
 
 def wait_limit(kind: str, polling: PollPolicy) -> float:
@@ -126,17 +137,32 @@ class WorkerClient(Keevx):
         Raises:
             InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
                 refused.
+            UnreadableRecord: it is no request.
             KeevxError: as of ``Keevx.submit``.
         """
         try:
             request = request_of(entry)
             return (await self.submit(request, key=entry.key)).task_ids
         except InvalidRequest as error:
-            await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
-            await self.journal.mark_sending(entry.key, entry.kind, entry.body.encode())
-            await self.journal.mark_refused(entry.key, str(error))
-            await self.journal.release(entry.key)
+            await self._refuse(entry, str(error))
             raise
+
+    async def give_up(self, entry: Entry, reason: str) -> None:
+        """End a create that cannot be made: it reads as refused, and may be added again.
+
+        Nothing changes if it may have been made.
+        """
+        log.error("%s ends as failed: %s", entry.key, reason)
+        await self._refuse(entry, reason)
+
+    async def _refuse(self, entry: Entry, reason: str) -> None:
+        claim = await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
+        try:
+            state = claim.entry.state if claim.entry is not None else State.PLANNED
+            if state in (State.PLANNED, State.REFUSED):
+                await self.journal.mark_refused(entry.key, reason)
+        finally:
+            await self.journal.release(entry.key)
 
     async def initial_polls(
         self, entry: Entry, task_ids: Iterable[str]

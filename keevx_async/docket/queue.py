@@ -239,10 +239,10 @@ class KeevxDocket:
         """
         record = await self._completion.wait(key)
         entry = record.entry
-        if entry.state is State.UNCERTAIN:
-            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason, entry.task_ids)
         if entry.state is State.REFUSED:
             raise APIError(0, None, entry.reason)
+        if entry.state is State.UNCERTAIN:
+            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason, entry.task_ids)
         return record
 
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:

@@ -69,6 +69,8 @@ def stem_of(kind: str, body: bytes) -> str:
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
     """Return the entry of a hash; None if there is none.
 
+    One that cannot be read is uncertain.
+
     Args:
         key: of the create.
         pairs: names and values in turn, as Lua returns a hash.
@@ -76,13 +78,23 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
             that died, and reads as ``uncertain``.
     """
     fields = {pairs[n].decode(): pairs[n + 1].decode() for n in range(0, len(pairs), 2)}
-    if "state" not in fields:
+    if not fields:
         return None
-    state, reason = State(fields["state"]), fields.get("reason", "")
+    reason, ids = fields.get("reason", ""), split_ids(fields.get("ids"))
+    kind, body = fields.get("kind", ""), fields.get("body", "")
+    # A record that somebody damaged must not keep a window of others from being read. It may have
+    # been sent: nobody knows.
+    try:
+        state = State(fields.get("state", ""))
+    except ValueError as error:
+        state, reason = State.UNCERTAIN, f"its record cannot be read: {error}"
+    try:
+        at = float(fields.get("at", ""))
+    except ValueError:
+        at = 0.0
     if state is State.SENDING and not held:
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
-    ids = split_ids(fields.get("ids"))
-    return Entry(key, fields["kind"], state, fields["body"], float(fields["at"]), reason, ids)
+    return Entry(key, kind, state, body, at, reason, ids)
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
