@@ -56,6 +56,9 @@ class KeevxDocket:
         url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
         polling: how long tasks are waited for.
 
+    Attributes:
+        name: of the fleet.
+
     Raises:
         ConfigurationError: Redis does not answer when it is opened.
     """
@@ -69,7 +72,7 @@ class KeevxDocket:
     ) -> None:
         self.creates: Docket = docket_of(name, CREATES, url)
         self.polls: Docket = docket_of(name, POLLS, url)
-        self._name = name
+        self.name: str = name
         self._polling = polling or PollPolicy()
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
@@ -89,7 +92,7 @@ class KeevxDocket:
                 raise ConfigurationError(
                     f"Redis does not answer: {error}; check the URL and the server"
                 ) from None
-            journal = RedisJournal(redis, self._name)
+            journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)
             self._stack = stack.pop_all()
         return self
@@ -212,6 +215,17 @@ class KeevxDocket:
         """
         return await self.journal.counts()
 
+    async def has_workers(self) -> bool:
+        """Return whether a worker of the fleet is alive: Docket hears of each every two seconds.
+
+        Raises:
+            JournalError: Redis cannot be used.
+        """
+        try:
+            return bool(await self.creates.workers())
+        except RedisError as error:
+            raise JournalError(f"the fleet's workers could not be read: {error}") from error
+
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record what became of an uncertain create, and go on with it.
 
@@ -248,7 +262,7 @@ class KeevxDocket:
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
         """Return those creates for which nothing is left to do; an error if one was never added."""
         records = await self.journal.find_records(keys)
-        unknown = f"is not a key of fleet {self._name!r}; add a request under it first"
+        unknown = f"is not a key of fleet {self.name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {
             key: JournalError(f"{key!r} {unknown}") for key in keys if key not in records
         }

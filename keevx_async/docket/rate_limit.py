@@ -10,8 +10,8 @@ from typing import Any
 
 from ..client.options import check_positive
 from ..errors import ConfigurationError, JournalError
-from ..journal.redis import scripts
 from ..journal.redis.connection import Connection
+from ..journal.redis.scripts import ACQUIRE, HOLD, Script
 
 log = logging.getLogger("keevx_async.docket")
 
@@ -101,7 +101,7 @@ class SharedRateLimiter:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and loop.time() >= self._free_until:
             try:
-                milliseconds, rate, held = await self._run(scripts.ACQUIRE, BURST)
+                milliseconds, rate, held = await self._run(ACQUIRE, BURST)
             except JournalError:
                 if self._stopping.is_set():
                     raise Stopping from None
@@ -132,7 +132,7 @@ class SharedRateLimiter:
         async def hold() -> None:
             milliseconds = max(1, round(seconds * 1000))
             try:
-                if await self._run(scripts.HOLD, milliseconds):
+                if await self._run(HOLD, milliseconds):
                     log.warning("Keevx answered 429; the fleet's creates wait %.1f s", seconds)
             except JournalError as error:
                 log.warning("%s", error)
@@ -142,7 +142,7 @@ class SharedRateLimiter:
         self._holds.add(holding)
         holding.add_done_callback(self._holds.discard)
 
-    async def _run(self, script: scripts.Script, value: float) -> Any:
+    async def _run(self, script: Script, value: float) -> Any:
         clock = round(1000 * self._clock())
         return await self._connection.run(
             "the fleet's rate could not be read", script, "", clock, value

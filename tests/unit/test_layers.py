@@ -41,17 +41,23 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What other wings may name of a wing: its door. A wing that is not listed is all door.
 DOORS: dict[str, set[str]] = {
     "journal": {
+        "ACQUIRE",
         "Added",
+        "Connection",
         "CreateRecord",
         "Entry",
+        "HOLD",
         "Journal",
         "JournalProtocol",
         "LEASE",
         "NullJournal",
         "Planned",
         "RedisJournal",
+        "STATUS",
+        "Script",
         "State",
         "TaskRecord",
+        "default_folder",
         "first_attempt_key",
         "lock_file",
         "open_binary",
@@ -160,6 +166,7 @@ FENCE: dict[str, tuple[str, ...]] = {
     "sqlite3": ("journal/",),
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
+    "opentelemetry": ("docket/",),  # Docket's gauges are its own
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
     "tqdm": ("notebook.py",),

@@ -63,6 +63,7 @@ GET_NOTE = _read("get_note")
 
 ACQUIRE = _read("acquire")
 HOLD = _read("hold")
+STATUS = _read("status")
 
 REFUSALS = {
     b"taken": "another worker has taken {}, or it was never claimed; claim it again",

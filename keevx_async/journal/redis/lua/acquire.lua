@@ -13,9 +13,14 @@ if rate == '' then return {0, rate, 0} end
 local interval = 1000 / tonumber(rate)
 local burst = math.max(1, math.floor(tonumber(rate) * tonumber(burst_share)))
 local turn = math.max(now, tonumber(redis.call('GET', P .. 'turn') or '0'))
-turn = math.min(turn, now + burst * interval) -- a rate that was raised counts at once
+local function save(turn)
+  local lasts = string.format('%.0f', math.ceil(burst * interval) + 1000)
+  redis.call('SET', P .. 'turn', string.format('%.3f', turn), 'PX', lasts)
+end
+if turn > now + burst * interval then -- the rate was raised: what a lower one left counts no more
+  turn = now + burst * interval
+  save(turn)
+end
 local wait = math.ceil(turn - (burst - 1) * interval - now)
-if wait > 0 then return {wait, rate, 0} end
-local lasts = string.format('%.0f', math.ceil(burst * interval) + 1000)
-redis.call('SET', P .. 'turn', string.format('%.3f', turn + interval), 'PX', lasts)
-return {0, rate, 0}
+if wait <= 0 then save(turn + interval) end
+return {math.max(0, wait), rate, 0}
