@@ -7,13 +7,12 @@ import json
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.jobs import WAIT_FACTOR
@@ -22,14 +21,16 @@ from ..errors import InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
+from ..journal.redis.polls import Polled, PollQueue
 from ..journal.redis.unwritten import default_folder
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
 from ..settings import NotGiven, PollPolicy
+from .poller import FleetPoller
 from .rate_limit import SharedRateLimiter, Stop
-from .settings import POLLS, WorkerSettings, docket_of, fleet_of, worker_settings
+from .settings import WorkerSettings, fleet_of, worker_settings
 
 log = logging.getLogger("keevx_async.docket")
 
@@ -95,6 +96,15 @@ class PollState:
     status: str = ""
     resultless_since: float = 0.0
 
+    def dump(self) -> str:
+        """Return the state as text, without the task id."""
+        return json.dumps(astuple(self)[1:], separators=(",", ":"))
+
+    @classmethod
+    def load(cls, task_id: str, text: str) -> PollState:
+        """Return a state from what ``dump`` returned."""
+        return cls(task_id, *json.loads(text))
+
 
 class WorkerClient(Keevx):
     """The client of one worker of a fleet.
@@ -102,7 +112,7 @@ class WorkerClient(Keevx):
     Args:
         journal: the fleet's journal.
         shared_limit: the fleet's rate limit.
-        polls: the docket on which its tasks' polls are scheduled.
+        redelivery: seconds after which a dead worker's polls go to another.
         settings: what it is set up with.
         stop: stops the worker.
     """
@@ -111,12 +121,14 @@ class WorkerClient(Keevx):
         self,
         journal: RedisJournal,
         shared_limit: SharedRateLimiter,
-        polls: Docket,
+        redelivery: float,
         settings: WorkerSettings,
         stop: Stop,
     ) -> None:
         self.journal = journal
-        self.polls = polls
+        self.polls = PollQueue(journal.connection)
+        concurrency = settings.polling.concurrency
+        self.poller = FleetPoller(self.polls, self.poll_once, concurrency, redelivery)
         self.stop = stop
         self._polling = settings.polling
         super().__init__(
@@ -164,10 +176,8 @@ class WorkerClient(Keevx):
         finally:
             await self.journal.release(entry.key)
 
-    async def initial_polls(
-        self, entry: Entry, task_ids: Iterable[str]
-    ) -> AsyncIterator[tuple[PollState, datetime]]:
-        """Iterate over the first poll of each of a create's tasks: its state, and when it is due.
+    async def schedule_polls(self, entry: Entry, task_ids: Iterable[str]) -> None:
+        """Schedule the first poll of each of a create's tasks.
 
         Args:
             entry: the create, as it was before it was submitted.
@@ -177,18 +187,22 @@ class WorkerClient(Keevx):
         # A create that was submitted before is as old as its intent, unless the clock that wrote
         # it was ahead of ours. Any other was just submitted.
         created_at = min(entry.at, now) if entry.state is State.SUBMITTED else now
+        intervals = await self._loaded_intervals()
+        polls: list[tuple[str, float, str]] = []
         for task_id in task_ids:
-            wait = (await self._loaded_intervals()).next(group, now - created_at)
-            due = datetime.now(UTC) + timedelta(seconds=wait)
-            yield PollState(task_id, entry.kind, group, created_at, created_at), due
+            state = PollState(task_id, entry.kind, group, created_at, created_at)
+            polls.append((task_id, intervals.next(group, now - created_at), state.dump()))
+        await self.polls.schedule(polls)
 
-    async def poll_once(self, state: PollState) -> tuple[PollState, float] | None:
-        """Poll a task; return its new state and the seconds until the next poll.
+    async def poll_once(self, task_id: str, text: str) -> Polled:
+        """Poll a task, and return what came of it.
 
-        Returns:
-            None once it has ended, which is recorded, or is abandoned.
+        Args:
+            task_id: of the task.
+            text: the poll's state.
         """
         # Clocks of two machines differ: by this machine's, it was created by now at the latest.
+        state = PollState.load(task_id, text)
         state = evolve(state, created_at=min(state.created_at, time.time()))
         min_wait, max_wait = 0.0, math.inf
         # 1. The poll failed: polled again as usual, after a rate limit no sooner than the longest
@@ -199,33 +213,31 @@ class WorkerClient(Keevx):
         # 4. It is still running: polled again as usual.
         # However it goes on, it is abandoned once it has been waited for long enough.
         try:
-            task = await self._components().api.status_once(state.task_id, kind_by_name(state.kind))
+            task = await self._components().api.status_once(task_id, kind_by_name(state.kind))
         except KeevxError as error:
-            log.debug("status of %s: %s", state.task_id, error)
+            log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):
                 min_wait = self._polling.longest
         else:
             if task.done:
-                await self.journal.mark_ended(task)
                 low, high = state.seen_at - state.created_at, time.time() - state.created_at
                 intervals = await self._loaded_intervals()
                 intervals.observe(state.group, max(0.0, low), max(0.0, high))
-                return None
+                return Polled(task_id, None, "", task)
             now, since = time.time(), 0.0
             if task.lacks_result:
                 since = state.resultless_since or now
                 if now - since >= RESULT_GRACE:
-                    log.warning("task %s SUCCEEDED without a result; polling ends", task.task_id)
-                    await self.journal.mark_ended(task)
-                    return None
+                    log.warning("task %s SUCCEEDED without a result; polling ends", task_id)
+                    return Polled(task_id, None, "", task)
                 max_wait = RESULT_PAUSE
             state = evolve(state, seen_at=now, status=task.status, resultless_since=since)
         age = time.time() - state.created_at
         if age > wait_limit(state.kind, self._polling):
-            log.warning("task %s has not ended in %.0f s; polling ends", state.task_id, age)
-            return None
+            log.warning("task %s has not ended in %.0f s; polling ends", task_id, age)
+            return Polled(task_id, None, "", None)
         wait = (await self._loaded_intervals()).next(state.group, age)
-        return state, max(min_wait, min(max_wait, wait))
+        return Polled(task_id, max(min_wait, min(max_wait, wait)), state.dump(), None)
 
     async def _loaded_intervals(self) -> PollIntervals:
         await self._config.durations.load()
@@ -234,37 +246,63 @@ class WorkerClient(Keevx):
         return self._intervals
 
 
+current_client: ContextVar[WorkerClient] = ContextVar("current_client")
+"""The client that a ``KeevxWorker`` has opened for its tasks."""
+
+
 @asynccontextmanager
 async def worker_client(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
 ) -> AsyncGenerator[WorkerClient]:
     """Provide the client of a worker's tasks, for as long as the worker runs.
 
+    A worker of Docket's own, which has no client yet, gets one that polls in the background.
+
     Args:
         docket: whose tasks the worker runs; its name says which fleet's.
         worker: the worker.
     """
-    name = fleet_of(docket.name)
-    settings = worker_settings.get(WorkerSettings())
+    if (client := current_client.get(None)) is not None:
+        yield client
+        return
+    redelivery = worker.redelivery_timeout.total_seconds()
+    async with open_client(docket, worker.name, redelivery) as client:
+        polling = asyncio.create_task(client.poller.run())
+        try:
+            yield client
+        finally:
+            await _cancel(polling)
+
+
+@asynccontextmanager
+async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGenerator[WorkerClient]:
+    """Open a worker's client.
+
+    Args:
+        docket: the fleet's docket of creates.
+        name: of the worker.
+        redelivery: seconds after which a dead worker's work goes to another.
+    """
+    fleet, settings = fleet_of(docket.name), worker_settings.get(WorkerSettings())
     # A dead worker's leases must have ended by the time its creates are redelivered.
-    lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
-    async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
-        raw, stop = cast(Any, redis), worker_stop.get(None) or Stop()
+    lease = min(LEASE, redelivery / 2)
+    async with docket.redis() as redis:
+        stop = worker_stop.get(None) or Stop()
         journal = RedisJournal(
-            raw,
-            name,
+            cast(Any, redis),
+            fleet,
             on_uncertain=settings.on_uncertain,
             reconnect_timeout=math.inf,
             lease=lease,
-            holder_name=worker.name,
-            unwritten=default_folder(name, docket.url),
+            holder_name=name,
+            unwritten=default_folder(fleet, docket.url),
         )
         async with journal, AsyncExitStack() as stack:
             limit = SharedRateLimiter(journal.connection, stop)
             limit.observe_rate(await set_rate(journal, settings.rate))
             for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
-            client = WorkerClient(journal, limit, polls, settings, stop)
+            client = WorkerClient(journal, limit, redelivery, settings, stop)
             yield await stack.enter_async_context(client)
 
 

@@ -1,8 +1,7 @@
-"""The two tasks of the fleet, as Docket runs them.
+"""The tasks of the fleet, as Docket runs them.
 
-A project that runs Docket already registers them on dockets of its own, whose names end alike:
-``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``, and
-``poll_tasks`` on ``films-poll``.
+A project that runs Docket already registers them on a docket of its own, whose name ends alike:
+``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from attrs import astuple
 from docket import CurrentExecution, Execution, Perpetual, Retry, Shared
 from docket.dependencies import AdmissionBlocked
 
@@ -24,7 +22,7 @@ from ..errors import (
     SubmissionUncertain,
 )
 from ..journal.protocol import Entry, State
-from .client import PollState, UnreadableRecord, WorkerClient, worker_client
+from .client import UnreadableRecord, WorkerClient, worker_client
 from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async.docket")
@@ -36,8 +34,8 @@ RETRY_DELAY, MAX_RETRY_DELAY = timedelta(seconds=10), timedelta(hours=2)
 is twice the one before."""
 TRIES = 20
 """Tries of a create before it ends as failed; with these delays they take about a day."""
-DELAY_AFTER_ERROR = timedelta(seconds=30)
-"""Until a task is polled again whose poll raised an unexpected error."""
+KEEP_POLLING = timedelta(seconds=10)
+"""Between two runs of ``keep_polling``."""
 
 
 async def create(
@@ -84,9 +82,7 @@ async def create(
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not be tried for ever
         await _try_later(client, entry, retry, error)
     else:
-        async for state, due in client.initial_polls(entry, task_ids):
-            # One that is scheduled already stays as it is.
-            await client.polls.add(poll, when=due, key=state.task_id)(*astuple(state))
+        await client.schedule_polls(entry, task_ids)
 
 
 async def _try_later(client: WorkerClient, entry: Entry, retry: Retry, error: Exception) -> None:
@@ -98,42 +94,18 @@ async def _try_later(client: WorkerClient, entry: Entry, retry: Retry, error: Ex
     raise error
 
 
-async def poll(
-    task_id: str,
-    kind: str,
-    group: str,
-    created_at: float,
-    seen_at: float,
-    status: str = "",
-    resultless_since: float = 0.0,
+async def keep_polling(
     client: WorkerClient = Shared(worker_client),
-    perpetual: Perpetual = Perpetual(DELAY_AFTER_ERROR),
+    perpetual: Perpetual = Perpetual(every=KEEP_POLLING, automatic=True),
 ) -> None:
-    """Poll one task, and schedule the next poll until it has ended.
+    """Have a worker of Docket's own poll, also where there are no creates.
 
-    Its state comes as plain values and not as a ``PollState``: that would be pickled by the name
-    of its class, and a docket may outlive a version of this package.
+    Whoever has run a task polls from then on; this is the task that is always there.
 
     Args:
-        task_id: as of ``PollState``.
-        kind: as of ``PollState``.
-        group: as of ``PollState``.
-        created_at: as of ``PollState``.
-        seen_at: as of ``PollState``.
-        status: as of ``PollState``.
-        resultless_since: as of ``PollState``.
-        client: this worker's client.
-        perpetual: schedules the next poll.
+        client: this worker's client, which polls in the background.
+        perpetual: runs it again.
     """
-    state = PollState(task_id, kind, group, created_at, seen_at, status, resultless_since)
-    following = await client.poll_once(state)
-    if following is None:
-        perpetual.cancel()
-        return
-    state, wait = following
-    perpetual.perpetuate(*astuple(state))
-    perpetual.after(timedelta(seconds=wait))
 
 
-create_tasks = [create]
-poll_tasks = [poll]
+create_tasks = [create, keep_polling]

@@ -52,6 +52,8 @@ DOORS: dict[str, set[str]] = {
         "LEASE",
         "NullJournal",
         "Planned",
+        "PollQueue",
+        "Polled",
         "RedisJournal",
         "STATUS",
         "Script",

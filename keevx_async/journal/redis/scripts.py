@@ -61,6 +61,10 @@ COUNTS = _read("counts")
 SET_NOTE = _read("set_note")
 GET_NOTE = _read("get_note")
 
+SCHEDULE_POLLS = _read("schedule_polls", holds_paid=True)
+EXCHANGE_POLLS = _read("exchange_polls", holds_paid=True)
+FIND_POLLS = _read("find_polls")
+
 ACQUIRE = _read("acquire")
 HOLD = _read("hold")
 STATUS = _read("status")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
 from keevx_async.docket.completion import CompletionWaiter
-from keevx_async.docket.settings import CREATES, POLLS, fleet_of, with_max_connections
+from keevx_async.docket.settings import CREATES, fleet_of, with_max_connections
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import PollIntervals
@@ -214,7 +214,6 @@ async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: 
     assert [str(one) for one in both] == ["Redis is away"] * 2
 
 
-@pytest.mark.parametrize("which", [CREATES, POLLS])
 @pytest.mark.parametrize("fleet", ["films", "gallup-poll", "re-create", "poll"])
-def test_a_docket_tells_its_fleet_whatever_that_is_called(fleet: str, which: str) -> None:
-    assert fleet_of(fleet + which) == fleet
+def test_a_docket_names_its_fleet_whatever_that_is_called(fleet: str) -> None:
+    assert fleet_of(fleet + CREATES) == fleet

@@ -12,6 +12,7 @@
 --   sending        set: keys of the creates in that state, whose holders may have died
 --   tasks, files   hashes: task id -> its end, and where its result was downloaded to
 --   notes, counts  hashes: small texts; creates per state, tasks ended
+--   polls, due     hash and sorted set: task id -> its poll's state, and when that is due
 --   held           when creates may go again after a 429, in milliseconds; it expires then
 --   turn           when the rate's next turn is due, in milliseconds; it expires later
 --   done:TOKEN     exists for ten minutes after a settlement
@@ -95,5 +96,15 @@ local function add(key, ids)
   end
   if new > 0 then set(key, 'ids', all_ids) end
   return new
+end
+
+-- Record a task's end. The outcome is '+' for a success, '-' for a failure, and '?' for no end: it
+-- was abandoned without a result.
+local function end_task(id, outcome, record)
+  local names = {['+'] = 'succeeded', ['-'] = 'failed'}
+  local old = redis.call('HGET', P .. 'tasks', id)
+  if old and names[string.sub(old, 1, 1)] then count(names[string.sub(old, 1, 1)], -1) end
+  if names[outcome] then count(names[outcome], 1) end
+  redis.call('HSET', P .. 'tasks', id, outcome .. record)
 end
 
