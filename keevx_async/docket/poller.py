@@ -87,7 +87,9 @@ class FleetPoller:
 
     async def _poll_one(self, task_id: str, state: str) -> None:
         try:
-            self._done.append(await self._poll(task_id, state))
+            # Awaited first: the list is another one once results were written meanwhile.
+            polled = await self._poll(task_id, state)
+            self._done.append(polled)
         except Exception:
             log.exception("a poll of %s failed unexpectedly", task_id)
             self._done.append(Polled(task_id, DELAY_AFTER_ERROR, state, None))
