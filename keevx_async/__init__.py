@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 from .errors import (
     APIError,
     AuthenticationError,
+    BudgetExceeded,
     CallbackRejected,
     ConfigurationError,
     ConnectionFailed,
     DownloadError,
+    InsufficientFunds,
     InvalidRequest,
     JournalError,
     KeevxError,
     NotFoundError,
+    NotStarted,
     RateLimitError,
     ResponseError,
     ServerError,
+    SubmissionPending,
     SubmissionUncertain,
     TaskFailed,
     UploadError,
@@ -38,12 +42,13 @@ if TYPE_CHECKING:
     from .models.outcomes import Outcome, Submission
     from .models.tasks import Task
     from .models.video_translate import VideoTranslate
-    from .settings import PollPolicy, RetryPolicy
+    from .settings import Budget, PollPolicy, RetryPolicy
     from .submission.callbacks import CallbackReceiver
 else:
     # A script that only builds and checks requests should not wait for aiohttp and sqlite3, so
     # these modules are imported by the first use of a name (PEP 562).
     _LAZY = {
+        "Budget": ".settings",
         "CallbackReceiver": ".submission.callbacks",
         "Keevx": ".client.keevx",
         "FanOut": ".client.fanout",
@@ -70,6 +75,8 @@ __all__ = [
     "MODELS",
     "APIError",
     "AuthenticationError",
+    "Budget",
+    "BudgetExceeded",
     "CallbackReceiver",
     "CallbackRejected",
     "ConfigurationError",
@@ -78,6 +85,7 @@ __all__ = [
     "FanOut",
     "ImageGenerate",
     "ImageToVideo",
+    "InsufficientFunds",
     "InvalidRequest",
     "Journal",
     "JournalError",
@@ -85,6 +93,7 @@ __all__ = [
     "KeevxError",
     "ModelRules",
     "NotFoundError",
+    "NotStarted",
     "Outcome",
     "PollPolicy",
     "RateLimitError",
@@ -92,6 +101,7 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "Submission",
+    "SubmissionPending",
     "SubmissionUncertain",
     "Task",
     "TaskFailed",

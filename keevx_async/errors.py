@@ -5,12 +5,16 @@ KeevxError
 ├── ConfigurationError                 no key, a bad base URL: the client cannot work as set up
 ├── APIError                           Keevx answered with an error
 │   ├── AuthenticationError            401, 403, or code 100002
+│   ├── InsufficientFunds              402
 │   ├── NotFoundError                  404, or code 100003
 │   ├── RateLimitError                 429
 │   └── ServerError                    5xx, or code 530003
 ├── ConnectionFailed                   no connection was made, or the connection of a GET was lost
 ├── ResponseError                      the answer to a GET could not be read
 ├── SubmissionUncertain                a create was sent and its answer was lost
+│   └── SubmissionPending              its answer is still awaited, longer than the call may take
+├── NotStarted                         a fan-out stopped before the item was begun
+│   └── BudgetExceeded                 a create does not fit in the Budget; nothing was sent
 ├── TaskFailed                         a task ended without a result
 ├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
 ├── UploadError                        a file cannot be uploaded
@@ -170,6 +174,15 @@ class AuthenticationError(APIError):
     )
 
 
+class InsufficientFunds(APIError):
+    """The account cannot pay for the create: 402. No task was made.
+
+    A fan-out stops at the first: what it has not begun is ``NotStarted``, and a later run makes it.
+    """
+
+    hint = "Add funds to your Keevx account, then run it again: nothing is paid twice"
+
+
 class NotFoundError(APIError):
     """There is no such task, or another account made it: 404 or code 100003."""
 
@@ -277,6 +290,78 @@ class SubmissionUncertain(KeevxError):
             f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
             f"paid and was not sent again (key {self.key})"
         )
+
+
+class SubmissionPending(SubmissionUncertain):
+    """``submit(timeout=)`` ended before the create did, which goes on in the background.
+
+    Its ids are recorded when they come. The same ``key``, submitted again to the same client, joins
+    the create and returns them; no second create is sent.
+    """
+
+    hint = "Submit it again with the same key: that waits for its ids and sends no second create"
+
+    @property
+    def message(self) -> str:
+        """Why the call ended, and the key."""
+        return f"the create goes on in the background: {self.reason} (key {self.key})"
+
+
+class NotStarted(KeevxError):
+    """A fan-out stopped before it made this item. No task was made.
+
+    Nothing was sent for it; or it was in flight, and was refused for the reason that stopped the
+    fan-out: no funds, or a refused key.
+
+    Attributes:
+        reason: what stopped the fan-out; ``FanOut.stopped_by`` is the error itself.
+    """
+
+    __match_args__ = ("reason",)
+    hint = "Remedy that, then run it again: it goes on with what was not started"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    @property
+    def message(self) -> str:
+        """What stopped the fan-out."""
+        return f"not started, because the run was stopped: {self.reason}"
+
+
+class BudgetExceeded(NotStarted):
+    """A create does not fit in what is left of the budget. Nothing was sent.
+
+    Attributes:
+        budget: the Budget.
+        spent: what is made, or may be, in the units that the budget limits: ``videos``,
+            ``seconds``, ``cost``.
+        needed: what the create would add, in the same units.
+    """
+
+    __match_args__ = ("budget", "spent", "needed")
+    hint = "Raise the budget, or leave it out; with a journal nothing is made twice"
+
+    def __init__(
+        self, budget: Any, spent: Mapping[str, float], needed: Mapping[str, float]
+    ) -> None:
+        KeevxError.__init__(self, budget, dict(spent), dict(needed))
+        self.budget = budget
+        self.spent: dict[str, float] = dict(spent)
+        self.needed: dict[str, float] = dict(needed)
+
+        short = [
+            f"{unit}: {self.spent[unit]:,.10g} of {most:,.10g} spent, {need:,.10g} more needed"
+            for unit, need in self.needed.items()
+            if (most := float(getattr(budget, unit))) < self.spent[unit] + need
+        ]
+        self.reason = f"the budget is reached ({'; '.join(short)})"
+
+    @property
+    def message(self) -> str:
+        """Which units are short: what is spent of how much, and what the create needs."""
+        return self.reason
 
 
 class TaskFailed(KeevxError):

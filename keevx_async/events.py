@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
+from pathlib import Path
 
 from attrs import frozen
 
-from .errors import ConfigurationError, KeevxError
+from .errors import ConfigurationError, KeevxError, Violation
 from .models.tasks import Task
 
 log = logging.getLogger("keevx_async.client")
@@ -49,6 +50,19 @@ class Uncertain(Event):
 
 
 @frozen
+class Warned(Event):
+    """A create is about to be sent that is valid and probably a mistake; see Request.warnings.
+
+    Attributes:
+        key: the key of the create.
+        warnings: each as ``Request.warnings`` returns it.
+    """
+
+    key: str
+    warnings: tuple[Violation, ...]
+
+
+@frozen
 class Refused(Event):
     """A create was refused for good: it made no task, and nothing was paid.
 
@@ -78,7 +92,7 @@ class Retrying(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx answered 429: all creates of the client are held back.
+    """Keevx answered 429, or 402 with a ``Retry-After``: all creates of the client are held back.
 
     Attributes:
         seconds: for how long, by what is known now. Another 429 may extend it.
@@ -109,6 +123,21 @@ class Ended(Event):
     """
 
     task: Task
+
+
+@frozen
+class Mismatched(Event):
+    """A downloaded video is not what was asked for; ``verify="probe"`` found it. It is kept.
+
+    Attributes:
+        task_id: the task that made it.
+        path: the file.
+        mismatches: how it differs from the request, a sentence each.
+    """
+
+    task_id: str
+    path: Path
+    mismatches: tuple[str, ...]
 
 
 Emit = Callable[[Event], None]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
 from numbers import Integral, Real
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import Attribute, field, frozen
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, brief
 
 
 class NotGiven(Enum):
@@ -38,6 +39,8 @@ DEFAULT_CONNECTIONS = 512
 """The most connections of a client."""
 DEFAULT_CONCURRENCY = 32
 """The most items of a fan-out in flight."""
+DEFAULT_FUSE = 10
+"""Equal refusals in a row after which a fan-out stops."""
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
 """Codes in Keevx's envelope that mean "busy, try again": no task was made, and the create is sent
@@ -104,6 +107,9 @@ class RetryPolicy:
         deadline: seconds after the first attempt in which another may begin. A ``Retry-After``
             that reaches beyond it fails at once.
         grace: seconds that creates in flight are given to answer when they are cancelled.
+        fuse: equal refusals in a row, each with the same status and code, after which a fan-out
+            stops and reports the rest as not started; 0 for no limit. A refused key (401, 403) and
+            an empty account (402) stop it at once.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -114,6 +120,7 @@ class RetryPolicy:
     max_delay: float = field(default=30.0, validator=_number(0))
     deadline: float = field(default=600.0, validator=_number(above=0))
     grace: float = field(default=30.0, validator=_number(0))
+    fuse: int = field(default=DEFAULT_FUSE, validator=_number(0, whole=True))
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Return the seconds to wait before the next attempt.
@@ -155,6 +162,68 @@ class PollPolicy:
     timeout: float | NotGiven | None = field(default=NOT_GIVEN, validator=_number(0, optional=True))
     max_rate: float | None = field(default=None, validator=_number(above=0, optional=True))
     polls_per_task: float = field(default=8.0, validator=_number(1))
+
+
+def _to_prices(prices: Mapping[str, float] | None) -> Mapping[str, float] | None:
+    # A copy: a budget is frozen. What is no mapping is left for the validator to name.
+    return dict(prices) if isinstance(prices, Mapping) else prices
+
+
+def _check_prices(_: Any, __: Attribute[Any], prices: Any) -> None:
+    if prices is None:
+        return
+    if not isinstance(prices, Mapping):
+        what = "a mapping such as {'V/1080p': 0.12, 'image_generate': 0.03}"
+        raise _InvalidSetting(f"prices must be {what} (got {brief(repr(prices))})")
+    for name, price in cast("Mapping[object, object]", prices).items():
+        if not isinstance(name, str) or not name:
+            what = "text such as 'V/1080p', 'V' or 'image_generate'"
+            raise _InvalidSetting(f"the names of prices must be {what} (got {name!r})")
+        is_number = isinstance(price, Real) and not isinstance(price, bool)
+        if not (is_number and 0 <= cast(float, price) < math.inf):
+            what = "a number, 0 or more"
+            raise _InvalidSetting(f"the price of {name} must be {what} (got {price!r})")
+
+
+@frozen(kw_only=True)
+class Budget:
+    """The most that a client may make; with a journal, that all its runs together may make.
+
+    A create counts from before it is sent. If it made nothing (it was refused, or not sent), it
+    counts no longer; if its answer was lost, it may have been made and goes on counting. What the
+    journal already has costs nothing. A create that does not fit raises ``BudgetExceeded``, and
+    nothing is sent.
+
+    Attributes:
+        videos: the most results; an image of ``image_generate`` counts as one.
+        seconds: the most seconds of video. Images have none. How long a translation is only its
+            source knows, so ``video_translate`` is refused.
+        cost: the most money, in the currency of ``prices``, which it needs.
+        prices: money per second of video, by ``"V/1080p"`` (model and resolution), ``"V"``, or
+            the kind, ``"image_to_video"``; the most specific one holds. For ``"image_generate"``
+            it is the price of an image, for ``"video_translate"`` that of a translation. A
+            request without a price is refused where ``cost`` is given. Keevx publishes no prices.
+
+    Raises:
+        ConfigurationError: nothing is limited and nothing has a price, a number is out of range,
+            or ``cost`` has no prices; also a ``ValueError``.
+    """
+
+    videos: int | None = field(default=None, validator=_number(0, whole=True, optional=True))
+    seconds: float | None = field(default=None, validator=_number(0, optional=True))
+    cost: float | None = field(default=None, validator=_number(0, optional=True))
+    prices: Mapping[str, float] | None = field(
+        default=None, converter=_to_prices, validator=_check_prices, hash=False
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.cost is not None and not self.prices:
+            raise _InvalidSetting(
+                f"cost={self.cost!r} needs prices, such as prices={{'V/1080p': 0.12}}: "
+                "Keevx publishes none"
+            )
+        if not self.prices and self.videos is None is self.seconds:
+            raise _InvalidSetting("a Budget must limit videos, seconds or cost")
 
 
 def is_retryable_status(status: int) -> bool:

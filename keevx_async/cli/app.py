@@ -9,12 +9,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from keevx_async.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    KeevxError,
-    SubmissionUncertain,
-)
+from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.settings import VERSION
 
 from .input.sources import NO_WORKING_FOLDER, STDIN
@@ -22,11 +17,12 @@ from .output.console import (
     FAILED,
     INTERRUPTED,
     OK,
-    UNCERTAIN,
     USAGE,
+    exit_code,
     finish_output,
     prepare_streams,
     print_error,
+    print_error_event,
 )
 from .registry import register
 from .signals import raising_interrupts, stoppable
@@ -35,22 +31,15 @@ app = App(
     name="keevx",
     help="""Create videos and images with Keevx. Every create is paid for at most once.
 
-    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input or key (nothing was sent);
-    3 a create may have been paid although its answer was lost; 130 interrupted.
+    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input, key, host or journal
+    (nothing was sent); 3 a create may have been paid although its answer was lost; 4 stopped before
+    all had begun; 130 interrupted.
     """,
     version=VERSION,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 register(app)
-EXIT_CODES: dict[type[Exception], int] = {
-    CycloptsError: USAGE,
-    ConfigurationError: USAGE,
-    AuthenticationError: USAGE,
-    ValueError: USAGE,
-    SubmissionUncertain: UNCERTAIN,
-}
-"""Exit codes by error, the first match; any other error is ``FAILED``."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,10 +65,12 @@ def _run_command(arguments: Sequence[str]) -> int:
     # A command ends in one of these ways:
     # 1. It returns its exit code, or nothing, which is 0. One that sends creates handles signals
     #    itself, prints what it knows, and returns 130.
-    # 2. It raises an error of ours, or of the command line's syntax: EXIT_CODES has the code.
+    # 2. It raises an error of ours, or of the command line's syntax: EXIT_CODES has the code. A
+    #    program that reads --json gets it as an event too.
     # 3. A signal interrupts it: 130.
     # 4. The reader of its output has gone: 1, and nobody is left to read a message.
     # 5. The system refuses something: 1, with the file's name.
+    as_json = "--json" in arguments
     try:
         with raising_interrupts():
             try:
@@ -101,7 +92,10 @@ def _run_command(arguments: Sequence[str]) -> int:
         if isinstance(error, CycloptsError):
             hint = f" See: {' '.join(('keevx', *(error.command_chain or ()), '--help'))}"
         print_error(f"{error}{hint}")
-        return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
+        code = USAGE if isinstance(error, CycloptsError) else exit_code(error)
+        if as_json:
+            print_error_event(error, exit=code)
+        return code
     except KeyboardInterrupt:
         print_error("interrupted")
         return INTERRUPTED
@@ -109,6 +103,8 @@ def _run_command(arguments: Sequence[str]) -> int:
         return FAILED
     except OSError as error:
         print_error(describe_os_error(error))
+        if as_json:
+            print_error_event(OSError(describe_os_error(error)), exit=FAILED)
         return FAILED
 
 
@@ -131,9 +127,11 @@ def describe_os_error(error: OSError) -> str:
 
 
 def with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with every ``-`` written as a path.
+    """Return the arguments with every ``-`` written as a path, up to a ``--``.
 
     cyclopts takes a lone ``-`` for an option. Commands that read a file take both for standard
-    input.
+    input. What follows ``--`` is another command's.
     """
-    return [f"./{STDIN}" if argument == STDIN else argument for argument in arguments]
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    own = [f"./{STDIN}" if argument == STDIN else argument for argument in arguments[:end]]
+    return [*own, *arguments[end:]]

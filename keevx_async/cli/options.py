@@ -8,12 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from attrs import frozen
-from cyclopts import Parameter, Token
+from cyclopts import Group, Parameter, Token
+from cyclopts.validators import Number
 
-from .input.sources import Format
+from keevx_async.errors import ConfigurationError
+from keevx_async.models.object_path import as_path, is_object
+from keevx_async.models.registry import REQUESTS
+from keevx_async.settings import DEFAULT_FUSE
+from keevx_async.transfer.fitting import Fit
+
+from .input.formats import Format
 
 
 def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
@@ -32,6 +39,20 @@ def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
         ) from None
 
 
+def _parse_destination(what: object, tokens: Sequence[Token]) -> Path:
+    """Convert an argument to a path, or to an address in object storage."""
+    text = tokens[0].value
+    try:
+        return as_path(text) if is_object(text) else _parse_path(what, tokens)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from None
+
+
+def _parse_text(_: object, tokens: Sequence[Token]) -> str:
+    """Return the value of an option as it is: what it may be is checked with a better message."""
+    return tokens[0].value
+
+
 def check_seconds(_: object, value: float | None) -> None:
     """Check that an option is a length of time; cyclopts calls it with the converted value.
 
@@ -42,30 +63,99 @@ def check_seconds(_: object, value: float | None) -> None:
         raise ValueError("Must be 0 or more seconds.")
 
 
+INPUT = Group("Input", sort_key=1)
+SPENDING = Group("Spending", sort_key=2)
+OUTPUT = Group("Output", sort_key=3)
+REQUEST_SORT_KEY = 4
+ADVANCED = Group("Advanced", sort_key=9)
 PathOption = Annotated[Path, Parameter(converter=_parse_path)]
+Destination = Annotated[Path, Parameter(converter=_parse_destination)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object per line.")]
 Download = Annotated[
-    PathOption | None,
-    Parameter(help="Download the results to this folder; created if missing."),
+    Destination | None,
+    Parameter(
+        help="Download the results to this folder (created if missing), or s3://, gs://, az://."
+    ),
 ]
 PromptFile = Annotated[
-    PathOption,
-    Parameter(help="Prompts: JSON lines, a JSON array, or CSV with a header; - for stdin."),
-]
-InputFormat = Annotated[
-    Format | None, Parameter(help="Input format; detected from the file by default.")
+    PathOption | None,
+    Parameter(
+        help="Prompts: text with one a line, CSV with a header, JSON lines or a JSON array; a "
+        "folder of images; - for stdin."
+    ),
 ]
 Concurrency = Annotated[int, Parameter(help="Maximum number of creates in flight.")]
 Output = Annotated[
-    PathOption,
-    Parameter(help="Folder for the results (created if missing), or a template for their names."),
+    Destination,
+    Parameter(
+        help="Folder for the results (created if missing), or a template for their names; "
+        "s3://, gs:// and az:// too."
+    ),
+]
+FitOption = Annotated[
+    Fit,
+    Parameter(
+        help="Make local images fit (upright, right format, 20 MB), and frames to aspect_ratio."
+    ),
+]
+Strict = Annotated[bool, FLAG, Parameter(help="Treat warnings as errors.")]
+VerifyOption = Annotated[
+    bool,
+    FLAG,
+    Parameter(
+        help="Compare the duration, pixels and sound of each video with its request; needs PyAV "
+        "or ffprobe."
+    ),
 ]
 Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one Redis.")]
+RunFuse = Annotated[
+    int,
+    Parameter(
+        help="Stop after this many equal refusals in a row; 0 for no limit. A refused key or an "
+        "empty account stops it at once."
+    ),
+]
 OnExisting = Literal["report", "resubmit"]
+if TYPE_CHECKING:
+    KindName = str
+else:  # what a shell completes
+    KindName = Literal[tuple(REQUESTS)]
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=INPUT)
+@frozen(kw_only=True)
+class InputOptions:
+    """How the prompts are read, which ``keevx run`` and ``keevx check`` share."""
+
+    format: Annotated[
+        Format | None, Parameter(help="Input format; detected from the file by default.")
+    ] = None
+    kind: Annotated[
+        KindName | None,
+        Parameter(
+            converter=_parse_text,
+            help="Kind of the rows that name none; image_to_video by default.",
+        ),
+    ] = None
+    matrix: Annotated[
+        tuple[PathOption, ...],
+        Parameter(
+            negative="",
+            consume_multiple=True,
+            show_default=False,
+            help="More files, or folders of images: every row of each with every row of the "
+            "others.",
+        ),
+    ] = ()
+    repeat: Annotated[
+        int, Parameter(help="How often to make each request.", validator=Number(gte=1))
+    ] = 1
+    fit: FitOption = "none"
+    strict: Strict = False
+
+
+@Parameter(name="*", group=ADVANCED)
 @frozen(kw_only=True)
 class RunOptions:
     """The options of ``keevx run``, which cyclopts parses into one value.
@@ -74,26 +164,34 @@ class RunOptions:
     ``run`` refuses those that exclude each other.
     """
 
-    out: Output = Path("videos")
+    out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
     journal: Annotated[
-        PathOption | None, Parameter(help="Journal file; pass it again to resume the run.")
+        PathOption | None,
+        Parameter(group=SPENDING, help="Journal file; pass it again to resume the run."),
     ] = None
-    format: InputFormat = None
+    verify: VerifyOption = False
     dry_run: Annotated[
-        bool, FLAG, Parameter(help="Check the input and print an estimate; send nothing.")
+        bool,
+        FLAG,
+        Parameter(group=SPENDING, help="Check the input and print an estimate; send nothing."),
     ] = False
     retry_failed: Annotated[
         bool,
         FLAG,
         Parameter(
-            help="Submit items that failed in earlier runs again; all their tasks are paid again."
+            group=SPENDING,
+            help="Submit items that failed in earlier runs again; all their tasks are paid again.",
         ),
     ] = False
     on_uncertain: Annotated[
         OnExisting,
-        Parameter(help="What to do with creates of earlier runs that may have been paid."),
+        Parameter(
+            group=SPENDING,
+            help="What to do with creates of earlier runs that may have been paid.",
+        ),
     ] = "report"
     concurrency: Concurrency = 32
+    fuse: RunFuse = DEFAULT_FUSE
     callbacks: Annotated[
         str | None,
         Parameter(
@@ -108,9 +206,13 @@ class RunOptions:
     ] = None
     fleet: Fleet = "keevx"
     json: Annotated[
-        bool, FLAG, Parameter(help="Print JSON events to stdout, everything else to stderr.")
+        bool,
+        FLAG,
+        Parameter(group=OUTPUT, help="Print JSON events to stdout, everything else to stderr."),
     ] = False
-    quiet: Annotated[bool, FLAG, Parameter(help="Print only errors and the summary.")] = False
+    quiet: Annotated[
+        bool, FLAG, Parameter(group=OUTPUT, help="Print only errors and the summary.")
+    ] = False
 
     @property
     def on_failed(self) -> OnExisting:

@@ -12,6 +12,7 @@ from cyclopts import App
 
 HELP = {
     "run:run": "Submit a file of prompts, wait for the results, and download them.",
+    "init:init": "Write a file of prompts to begin with. It runs on the emulator as it is.",
     "journal:journal": "Show what a journal holds, and settle its uncertain creates.",
     "listen:listen": (
         "Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it."
@@ -25,11 +26,34 @@ HELP = {
     "tasks:upload": "Upload images, and print their URLs in the same order.",
     "models:models": "List what each model accepts; tab-separated when piped.",
     "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",
-    "emulator:emulator": (
-        "Serve an emulated Keevx on this machine until Ctrl-C. Needs no key and no network."
-    ),
+    "emulator:emulator": "Serve an emulated Keevx on this machine. Needs no key and no network.",
 }
 """The summary of each command by its path below ``commands``: module, then function or app."""
+
+EXAMPLES = {
+    "run:run": """\
+Examples:
+  keevx run prompts.csv --out videos/
+  keevx run prompts.txt --model V --ratio 16:9 --resolution 1080p \\
+    --seconds 6 --image start.png
+  keevx run animals.csv --prompt "A {animal} running in the {place}"
+  keevx run prompts.csv --matrix images/ --repeat 2
+  keevx run prompts.csv --dry-run
+  keevx emulator -- keevx run prompts.csv --out rehearsal/
+""",
+    "init:init": """\
+Examples:
+  keevx init
+  keevx init --txt
+  keevx init my-prompts.jsonl
+""",
+    "emulator:emulator": """\
+Examples:
+  keevx emulator -- keevx run prompts.csv --out rehearsal/
+  keevx emulator --lose 0.1 --fail 0.1 -- keevx run prompts.csv --out rehearsal/
+""",
+}
+"""Examples for the help of commands. A test parses each."""
 
 
 def register(app: App) -> None:
@@ -38,7 +62,11 @@ def register(app: App) -> None:
     Called once for an app.
     """
     for path, summary in HELP.items():
-        app.command(f"{__package__}.commands.{path}", help=summary)
+        # Plain text, so that the lines of a shell stay as they are.
+        settings: dict[str, Any] = {}
+        if path in EXAMPLES:
+            settings = {"help_epilogue": EXAMPLES[path], "help_format": "plaintext"}
+        app.command(f"{__package__}.commands.{path}", help=summary, **settings)
     # Any: its keyword arguments are untyped.
     cast(Any, app).register_install_completion_command(
         help="Install completion for the current shell."

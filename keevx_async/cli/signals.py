@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Generator
@@ -121,6 +122,52 @@ async def stoppable(
             end_by_system()
         else:
             _reset_handlers(loop, signal.default_int_handler)
+
+
+@contextmanager
+def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[None]:
+    """Pass the signals that would stop this command on to another process, in the block.
+
+    Ctrl-C and a closed terminal reach every process in its foreground by themselves, and must not
+    be passed on as well: a second signal would end the other at once.
+
+    Args:
+        send: sends a signal to the process; nothing happens if it has ended.
+    """
+    loop = asyncio.get_running_loop()
+
+    def pass_on(number: signal.Signals) -> None:
+        if not (number in (signal.SIGINT, signal.SIGHUP) and _is_in_foreground()):
+            with suppress(ProcessLookupError):
+                send(number)
+
+    for number in handled_signals():
+        try:
+            loop.add_signal_handler(number, pass_on, number)
+        except NotImplementedError:  # on Windows, whose consoles signal every process
+            signal.signal(number, _ignore)
+    try:
+        yield
+    finally:
+        _reset_handlers(loop, signal.default_int_handler)
+
+
+def _ignore(*_: object) -> None:
+    """Handle a signal by doing nothing."""
+
+
+def _is_in_foreground() -> bool:
+    """Return whether this process is in the foreground of a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def _reset_handlers(loop: asyncio.AbstractEventLoop, handler: Any) -> None:

@@ -3,6 +3,12 @@
 An item has a slot from before it is pulled until its job returns. A job may leave a follow-up (a
 wait, a download) that goes on without the slot, so that few creates are in flight and many tasks
 are waited for.
+
+A fan-out ends early in one of two ways:
+1. Its feed is stopped, by a job that has a reason (`Slot.stop`): no account could pay for the rest,
+   or the budget is used up. Nothing more is pulled or begun; what was begun goes on to its end.
+2. It is cancelled, or closed: paid steps get their grace, and everything else ends at once.
+In both cases what is unfinished is kept, and awaiting the fan-out again goes on with it.
 """
 
 from __future__ import annotations
@@ -11,20 +17,21 @@ import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Coroutine,
     Generator,
     Iterable,
+    Iterator,
     Sequence,
 )
-from itertools import count
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, KeevxError, NotStarted
+from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
-from ..submission.submitter import Guard, end_within
+from ..submission.shield import end_within
+from .feed import Feed
 
 T = TypeVar("T")
 
@@ -37,15 +44,14 @@ YIELD_EVERY = 64
 
 FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
 """Goes on with an outcome once its job has returned."""
-Job = Callable[[Outcome[Any], Guard], Awaitable[FollowUp | None]]
-"""Works on one item: it fills in the outcome, and runs each paid step under the guard."""
 
 
-class _Slot:
-    """One worker's slot, and the guard of its paid steps: a busy worker is not cancelled.
+class Slot:
+    """One worker's slot: the guard of its paid steps, and the way to stop the feed.
 
-    After a step that succeeded it stays busy until its outcome has what the step returned.
-    Releasing a key may wait, and a cancellation there would lose ids that are paid.
+    A busy worker is not cancelled. After a step that succeeded it stays busy until its outcome has
+    what the step returned: releasing a key may wait, and a cancellation there would lose ids that
+    are paid.
     """
 
     __slots__ = ("_fan", "busy")
@@ -55,65 +61,59 @@ class _Slot:
         self._fan = fan
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a paid step to its end and return what it returns, or raise what it raises."""
         self.busy = True
         try:
             return await step
-        except BaseException:
+        except BaseException as error:
             self.busy = False
-            if self._fan.stopping and (task := asyncio.current_task()):
+            fan = self._fan
+            retries = fan.stopped_by is not None and isinstance(error, Retryable)
+            if (fan.stopping or retries) and (task := asyncio.current_task()):
                 task.cancel()  # no retry: end at the next wait
             raise
 
+    def stop(self, reason: Exception) -> None:
+        """Stop the feed: nothing more is pulled, and no item begins.
 
-class _Feed:
-    """Pulls the input one item at a time, numbered; an error of the input ends it."""
+        1. Items in a paid step go on, and so do waits and downloads.
+        2. Items that were pulled and have sent nothing end as ``NotStarted``, with this reason.
+        3. The item of this slot goes on: its job decides how it ends.
 
-    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
-        self.error: Exception | None = None
-        self._numbers = count()
-        self._lock = asyncio.Lock()
-        self._async = aiter(items) if isinstance(items, AsyncIterable) else None
-        self._sync = iter(()) if isinstance(items, AsyncIterable) else iter(items)
-        self._ended = False
+        A second reason changes nothing.
 
-    async def pull(self) -> Outcome[Any] | None:
-        """Return the next item's blank outcome, or None at the end."""
-        if self._ended:
-            return None
-        try:
-            if self._async is None:
-                item = next(self._sync)
-            else:
-                item = await self._anext(self._async)
-        except (StopIteration, StopAsyncIteration):
-            self._ended = True
-            return None
-        except Exception as error:  # noqa: BLE001 - raised once what is under way has ended
-            self._ended, self.error = True, error
-            return None
-        return Outcome(next(self._numbers), item)
+        Args:
+            reason: becomes ``FanOut.stopped_by``.
+        """
+        self._fan.stop_feed(reason)
 
-    async def _anext(self, items: AsyncIterator[Any]) -> Any:
-        async with self._lock:  # an async generator refuses two pulls at once
-            if self._ended:
-                raise StopAsyncIteration
-            return await anext(items)
+
+Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None]]
+"""Works on one item: it fills in the outcome, and runs each paid step in the slot. An outcome that
+has task ids comes from an earlier run of the same fan-out: only its follow-up is left to do."""
 
 
 class FanOut(Generic[R_co]):
     """The outcomes of many items.
 
     Await it for all of them, or iterate over it with ``async for`` to receive each as it ends and
-    to hold only what is in flight. Either way it runs once. One bad item leaves the others alone.
+    to hold only what is in flight. One bad item leaves the others alone.
 
     Cancelled, or left early, it starts nothing new; paid steps get ``RetryPolicy.grace`` seconds
-    to end, and its lists stay readable.
+    to end, and its outcomes stay readable. Awaited or iterated over again after that, it goes on
+    with what is unfinished: items that had not begun, waits and downloads that were cut short. A
+    complete one is returned at once.
+
+    ``len(fan)``, ``for outcome in fan`` and ``fan[0]`` are of ``outcomes``: what has ended so far.
 
     Attributes:
         outcomes: what has ended, in input order once complete; when iterated over, what has not
             been yielded yet.
         counts: how many items ended in which way, those yielded included.
         stopping: whether it starts nothing new.
+        stopped_by: why its feed was stopped before the end of the input, such as an
+            ``InsufficientFunds``; None if it was not. What had been submitted went on to its end,
+            the rest is ``counts.not_started``.
     """
 
     def __init__(
@@ -129,18 +129,22 @@ class FanOut(Generic[R_co]):
         self.outcomes: list[Outcome[R_co]] = []
         self.counts: Counts = Counts(len(items) if isinstance(items, Sequence) else None)
         self.stopping: bool = False
-        self._feed = _Feed(items)
+        self.stopped_by: Exception | None = None
+        self._feed = Feed(items)
         self._begin = begin
         self._job: Job
         self._concurrency = concurrency
         self._grace = grace
-        self._workers: dict[asyncio.Task[None], _Slot] = {}
+        self._workers: dict[asyncio.Task[None], Slot] = {}
         self._followers: set[asyncio.Task[None]] = set()
-        self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
-        self._changed = asyncio.Event()
+        self._follow_up_slots: asyncio.Semaphore
+        self._changed: asyncio.Event
         self._consumed: asyncio.Event | None = None
         self._running: asyncio.Future[None] | None = None
         self._closing = False
+        # Items that a stop kept from being submitted. They are kept here too, because they may have
+        # been yielded; each worker leaves one at most.
+        self._not_submitted: list[Outcome[Any]] = []
 
     @property
     def task_ids(self) -> list[str]:
@@ -159,7 +163,40 @@ class FanOut(Generic[R_co]):
             ExceptionGroup: of ``errors``, if there are any.
         """
         if errors := self.errors:
-            raise ExceptionGroup(f"{len(errors)} of {len(self.outcomes)} items failed", errors)
+            failed = sum(1 for error in errors if not isinstance(error, NotStarted))
+            left = self.counts.not_started
+            rest = f", {left} were not started" if left else ""
+            total = self.counts.total or len(self.outcomes)
+            raise ExceptionGroup(f"{failed} of {total} items failed{rest}", errors)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return ``outcomes`` as flat dicts, for a table: ``pandas.DataFrame(fan.to_records())``.
+
+        Each has the fields of its request, then of the outcome: ``index``, ``key``, ``state``,
+        ``task_ids``, ``paths`` and ``urls`` (joined by spaces) and ``error`` (a text, or None).
+        """
+        return [outcome.to_record() for outcome in self.outcomes]
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    def __bool__(self) -> bool:
+        return True  # as an object, not as a list: one that has not begun is no false value
+
+    def __iter__(self) -> Iterator[Outcome[R_co]]:
+        if self._running is None:
+            # A forgotten `async` would otherwise look like an empty input.
+            raise RuntimeError("this FanOut has not begun: await it, or use 'async for'")
+        return iter(tuple(self.outcomes))
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome[R_co]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Outcome[R_co]]: ...
+
+    def __getitem__(self, index: int | slice) -> Outcome[R_co] | list[Outcome[R_co]]:
+        return self.outcomes[index]
 
     def __repr__(self) -> str:
         return f"<FanOut {self.counts}>"
@@ -180,13 +217,18 @@ class FanOut(Generic[R_co]):
                 self.outcomes.sort(key=lambda outcome: outcome.index)
             _raise_for(running)
         except BaseException as error:
-            if ids := self.task_ids:  # whoever catches the error may have no other way to them
+            # Whoever catches the error may have no other way to the ids.
+            if (ids := self.task_ids) and not getattr(error, "__notes__", None):
                 shown = ", ".join(ids[:MAX_NOTED_IDS])
                 error.add_note(f"{len(ids)} task ids were received by then: {shown}")
             raise
         return self
 
     async def __aiter__(self) -> AsyncGenerator[Outcome[R_co]]:
+        if self._is_complete():  # as after `await`: nothing is taken out of the list
+            for outcome in self:
+                yield outcome
+            return
         running, self._consumed = self._start(), asyncio.Event()
         running.add_done_callback(lambda _: self._changed.set())
         try:
@@ -219,12 +261,62 @@ class FanOut(Generic[R_co]):
             await asyncio.wait({running})
             raise
 
+    @property
+    def _begins(self) -> bool:
+        return not self.stopping and self.stopped_by is None
+
+    def _is_complete(self) -> bool:
+        """Whether it ran to the end of its input."""
+        running = self._running
+        ended = running is not None and running.done() and not running.cancelled()
+        return ended and self.stopped_by is None
+
     def _start(self) -> asyncio.Future[None]:
-        if self._running is not None:
-            raise RuntimeError("this FanOut was already awaited or iterated over")
+        running = self._running
+        if running is not None:
+            if not running.done():
+                raise RuntimeError("this FanOut is already being awaited or iterated over")
+            if self._is_complete():
+                return running
         self._job = self._begin()  # a journal that cannot be opened fails here, once
+        self._resume()
         self._running = asyncio.ensure_future(self._run())
         return self._running
+
+    def _resume(self) -> None:
+        """Set up a run: the first, or one that goes on with what an earlier one left unfinished."""
+        unfinished = [outcome for outcome in self.outcomes if outcome.unfinished]
+        again = [*self._not_submitted, *unfinished]
+        for outcome in again:
+            self.counts.remove(outcome)
+        indices = {outcome.index for outcome in again}
+        self.outcomes = [outcome for outcome in self.outcomes if outcome.index not in indices]
+        # Blank outcomes, as those before may have been handed out. One with ids keeps them: its
+        # create is paid, and only its follow-up is left.
+        self._feed.resume(
+            Outcome(each.index, each.request, each.key, each.task_ids)
+            if each.task_ids
+            else Outcome(each.index, each.request)
+            for each in again
+        )
+        self._not_submitted.clear()
+        self.stopping, self.stopped_by, self._closing = False, None, False
+        self.counts.not_started = 0
+        self._workers, self._consumed = {}, None
+        self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
+        self._changed = asyncio.Event()
+
+    def stop_feed(self, reason: Exception) -> None:
+        """Pull and begin nothing more; as of ``Slot.stop``, which a job calls."""
+        # Cancelled are the workers that pull, upload, or wait for a permit or a retry. The caller's
+        # own job ends by itself.
+        if self.stopping or self.stopped_by is not None:
+            return
+        self.stopped_by = reason
+        current = asyncio.current_task()
+        for task, slot in self._workers.items():
+            if task is not current and not slot.busy:
+                task.cancel()
 
     async def _run(self) -> None:
         """Work off the input.
@@ -233,7 +325,7 @@ class FanOut(Generic[R_co]):
             Exception: what the input itself raised, when all that was under way has ended.
         """
         for _ in range(self._concurrency):
-            slot = _Slot(self)
+            slot = Slot(self)
             self._workers[asyncio.ensure_future(self._worker(slot))] = slot
         try:
             await asyncio.wait(self._workers)
@@ -248,23 +340,34 @@ class FanOut(Generic[R_co]):
                 task.cancel()
             await end_within({*self._workers, *self._followers}, self._grace)
             raise
+        if self.stopped_by is not None and self.counts.total is not None:
+            # Not one by one: the rest of the input is not pulled.
+            self.counts.not_started = self.counts.total - self.counts.ended
         if self._feed.error is not None:
             raise self._feed.error
         for worker in self._workers:
-            worker.result()  # a worker that died must not pass for one that reached the end
+            if self.stopped_by is None or not worker.cancelled():
+                worker.result()  # a worker that died must not pass for one that reached the end
 
-    async def _worker(self, slot: _Slot) -> None:
-        while not self.stopping and (outcome := await self._feed.pull()):
-            await self._run_item(outcome, slot)
-            if outcome.index % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
+    async def _worker(self, slot: Slot) -> None:
+        try:
+            while self._begins and (outcome := await self._feed.pull()):
+                await self._run_item(outcome, slot)
+                if outcome.index % YIELD_EVERY == 0:
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if self.stopped_by is None or self.stopping:
+                raise
 
-    async def _run_item(self, outcome: Outcome[Any], slot: _Slot) -> None:
+    async def _run_item(self, outcome: Outcome[Any], slot: Slot) -> None:
         """Run one item's job, and start its follow-up."""
-        # 1. Cancelled: what was begun is recorded as it stands; what had not begun leaves no
-        #    outcome.
-        # 2. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
-        # 3. A follow-up goes on in a task of its own, unless the fan-out stops.
+        # 1. Cancelled: what was begun is recorded as it stands. What had not begun leaves no
+        #    outcome if the fan-out was cancelled; the feed has it again.
+        # 2. The feed was stopped before it began: it is recorded as not started.
+        # 3. It was in flight then, and was refused for the same reason, which is not its own:
+        #    likewise. The first to be refused stands for all.
+        # 4. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
+        # 5. A follow-up goes on in a task of its own, unless the fan-out stops.
         follow: FollowUp | None = None
         self.counts.under_way += 1
         try:
@@ -272,13 +375,19 @@ class FanOut(Generic[R_co]):
             if follow is not None:
                 await self._follow_up_slots.acquire()
         except asyncio.CancelledError:
-            if outcome.error is not None or outcome.task_ids:
-                self._record(outcome)
-            else:
-                self.counts.under_way -= 1
+            if outcome.error is None and not outcome.task_ids:
+                if self.stopped_by is None or self.stopping:
+                    self.counts.under_way -= 1
+                    self._feed.put_back(outcome)
+                    raise
+                outcome.error = _not_started(self.stopped_by)
+            self._record(outcome)
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
-            outcome.error = error
+            outcome.error, reason = error, self.stopped_by
+            same = type(error) is type(reason) and error is not reason
+            if reason is not None and same and outcome.not_submitted:
+                outcome.error = _not_started(reason)
         slot.busy = False
         if follow is None or self.stopping:
             self._record(outcome)
@@ -301,6 +410,8 @@ class FanOut(Generic[R_co]):
     def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
         self.counts.add(outcome)
+        if outcome.not_submitted:
+            self._not_submitted.append(outcome)
         self._changed.set()
 
     async def _wait_for_consumer(self) -> None:
@@ -309,6 +420,10 @@ class FanOut(Generic[R_co]):
         if full and self._consumed is not None and not self.stopping:
             self._consumed.clear()
             await self._consumed.wait()
+
+
+def _not_started(reason: Exception) -> NotStarted:
+    return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))
 
 
 def _raise_for(running: asyncio.Future[None]) -> None:

@@ -11,25 +11,30 @@ from typing import Any, cast
 from attrs import define, field
 
 from ..errors import (
+    BudgetExceeded,
     DownloadError,
     JournalError,
+    KeevxError,
+    SubmissionPending,
     SubmissionUncertain,
     TaskFailed,
     WaitTimeout,
 )
-from ..journal.protocol import JournalProtocol
+from ..journal.protocol import JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
-from ..models.request import check_request
+from ..models.request import Request, check_request
 from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
+from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Guard, Submitter
+from ..submission.submitter import Planned, Submitter
 from ..transfer.paths import OutputNames
-from .fanout import FollowUp, Job
+from .fanout import FollowUp, Job, Slot
+from .fuse import Fuse
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results, has_expired
@@ -48,6 +53,7 @@ class Jobs:
 
     Args:
         submitter: makes creates.
+        creates: those among them that other calls may join.
         poller: polls tasks until they end.
         results: downloads what they made.
         journal: the record of this run and of earlier ones.
@@ -56,9 +62,11 @@ class Jobs:
         durations: how long tasks take; loaded before the first wait.
         timeout: seconds that a job's wait takes at most; None for no limit; by default what its
             kind may need.
+        fuse: ``RetryPolicy.fuse``.
     """
 
     _submitter: Submitter = field(alias="submitter")
+    _creates: PendingCreates = field(alias="creates")
     _poller: Poller = field(alias="poller")
     results: Results
     _journal: JournalProtocol = field(alias="journal")
@@ -66,19 +74,93 @@ class Jobs:
     _kinds: KindResolver = field(alias="kinds")
     _durations: DurationStore = field(alias="durations")
     _timeout: float | NotGiven | None = field(alias="timeout")
+    _fuse: int = field(alias="fuse")
 
-    async def wait(self, task_ids: Iterable[str], *, any_age: bool = False) -> tuple[Task, ...]:
+    async def submit(
+        self, request: Request, key: str | None, timeout: float | None
+    ) -> tuple[Planned, tuple[str, ...]]:
+        """Submit one request, outside of any fan-out; return the create and its ids.
+
+        Args:
+            request: what to make.
+            key: names the create; with it, or a timeout, other calls may join the create.
+            timeout: seconds after which the call ends, though not the create; None for no limit.
+
+        Raises:
+            KeevxError: as of ``Keevx.submit``.
+        """
+        if key is not None or timeout is not None:
+            return await self._creates.submit(request, key, timeout)
+        plan = await self._submitter.plan(request, None)
+        return plan, await self._submitter.submit(plan)
+
+    async def generate(
+        self,
+        request: Request,
+        key: str | None,
+        timeout: float | NotGiven | None,
+        names: OutputNames | None,
+    ) -> list[Task]:
+        """Take one request the whole way, and return its tasks.
+
+        Args:
+            request: what to make.
+            key: as of ``submit``.
+            timeout: seconds for all of it; None for no limit; by default what the wait may need.
+            names: where results go; None to download nothing.
+
+        Raises:
+            KeevxError: as of ``Keevx.generate``.
+        """
+        loop, deadline = asyncio.get_running_loop(), None
+        if timeout is not None and not isinstance(timeout, NotGiven):
+            deadline = loop.time() + timeout
+        outcome = Outcome[Any](0, request)
+        try:
+            left = None if deadline is None else deadline - loop.time()
+            plan, outcome.task_ids = await self.submit(request, key, left)
+            outcome.key = plan.key
+        except SubmissionPending:
+            raise
+        except SubmissionUncertain as error:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    outcome.key, outcome.task_ids = error.key, await self.settle(error)
+            except TimeoutError:
+                raise error from None
+        try:
+            limit = timeout if deadline is None else max(0.0, deadline - loop.time())
+            outcome.tasks = await self.wait(outcome.task_ids, limit, any_age=names is not None)
+        except BaseException:
+            log.warning("a wait was interrupted; its tasks go on: %s", outcome.task_ids)
+            raise
+        if names is not None:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self.results.download_all(outcome, names)
+            except TimeoutError:
+                raise DownloadError(CUT_SHORT) from None
+        return list(raise_for_failed(outcome.tasks))
+
+    async def wait(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        *,
+        any_age: bool = False,
+    ) -> tuple[Task, ...]:
         """Return every task, ended, in the order of its ids.
 
         Args:
             task_ids: from one submission.
+            timeout: as of ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
             WaitTimeout: some had not ended in time.
         """
         order = tuple(task_ids)
-        coming = self.wait_many(order, NOT_GIVEN, any_age=any_age)
+        coming = self.wait_many(order, timeout, any_age=any_age)
         ended = {task.task_id: task async for task in coming}
         return tuple(ended[task_id] for task_id in order)
 
@@ -140,19 +222,35 @@ class Jobs:
     def submitting(self, key: KeyOf[Any] | None) -> Job:
         """Return the job of ``submit_many``: it submits, and leaves no follow-up.
 
+        It stops the feed when its fuse is blown.
+
         Args:
             key: names each create; a function of the request.
         """
+        fuse = Fuse(self._fuse)
 
-        async def work(outcome: Outcome[Any], guard: Guard) -> None:
+        async def work(outcome: Outcome[Any], slot: Slot) -> None:
+            if outcome.task_ids:  # submitted before the fan-out was stopped
+                return
             request = check_request(outcome.request)
             plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             try:
-                outcome.task_ids = await self._submitter.submit(plan, guard)
+                outcome.task_ids = await self._submitter.submit(plan, slot)
             except (JournalError, SubmissionUncertain) as error:
                 outcome.task_ids = error.task_ids
                 raise
+            except BudgetExceeded as error:
+                # A smaller request may still fit, and the journal may have one that comes later.
+                if self._submitter.ledger.is_exhausted:
+                    slot.stop(error)
+                raise
+            except KeevxError as error:
+                if fuse.blown_by(error):
+                    slot.stop(error)
+                raise
+            if plan.entry is None or plan.entry.state is not State.SUBMITTED:  # else nothing went
+                fuse.accepted()
 
         return work
 
@@ -180,9 +278,9 @@ class Jobs:
             outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
             await follow(outcome)
 
-        async def work(outcome: Outcome[Any], guard: Guard) -> FollowUp:
+        async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
             try:
-                await submit(outcome, guard)
+                await submit(outcome, slot)
             except SubmissionUncertain as error:
                 outcome.error = error
                 return settle_and_follow

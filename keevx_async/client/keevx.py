@@ -14,26 +14,29 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 from weakref import WeakSet
 
-from ..errors import ConfigurationError, SubmissionUncertain
+from ..errors import ConfigurationError
 from ..events import Event, guarded
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..journal.protocol import JournalProtocol
 from ..models.outcomes import R, Submission
 from ..models.request import Request, check_request
 from ..models.tasks import Task
-from ..models.validators import key_of, task_id_of, task_ids_of
+from ..models.validators import task_id_of, task_ids_of
 from ..settings import (
     DEFAULT_CONCURRENCY,
     DEFAULT_CONNECTIONS,
     DEFAULT_TIMEOUT,
     NOT_GIVEN,
+    Budget,
     NotGiven,
     PollPolicy,
     RetryPolicy,
 )
 from ..submission.adaptive_rate import AdaptiveRate
-from ..submission.availability import LANGUAGES, Availability
-from ..transfer.paths import Destination, OutputNames
+from ..submission.availability import Availability
+from ..transfer.fitting import Fit, check_fit
+from ..transfer.paths import Destination
+from ..transfer.probe import Verify, check_verify
 from . import options
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
@@ -62,19 +65,21 @@ class Keevx:
         api_key: the bearer token; by default from ``KEEVX_API_KEY``.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
-        journal: the file, or the Journal, that records what is submitted, so that the same program
-            run again submits nothing twice.
+        journal: the file, or Journal, that records what is submitted: nothing is submitted twice.
+        budget: the most that may be made; with a journal, by all runs that use it.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
         polling: how tasks are waited for.
         rate: creates per second, at most; by default as many as Keevx accepts.
+        fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
+            upright, as JPEG or PNG, in 20 MB, and frames in the request's ratio; see docs/media.md.
+        verify: ``probe`` compares each downloaded video with its request (extra ``probe``).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
-        session: a session of yours, which is never closed here. Its connector, headers, proxy and
-            trace configs are used, and with ``trust_env`` the environment's proxies. Its
-            middlewares, cookies, timeouts and ``raise_for_status`` are not. One with ``auth=``,
-            or whose netrc holds a login for the API's host, is refused.
+        session: a session of yours, never closed here. Used are its connector, headers, proxy and
+            trace configs, and with ``trust_env`` the environment's proxies. A login for the API's
+            host, by ``auth=`` or netrc, is refused.
         on_event: receives events of ``keevx_async.events``; must not block.
 
     Raises:
@@ -87,10 +92,13 @@ class Keevx:
         *,
         base_url: str | None = None,
         journal: str | Path | JournalProtocol | None = None,
+        budget: Budget | None = None,
         callbacks: CallbackReceiver | None = None,
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         rate: float | None = None,
+        fit: Fit = "none",
+        verify: Verify = "content",
         timeout: float | aiohttp.ClientTimeout = DEFAULT_TIMEOUT,
         max_connections: int = DEFAULT_CONNECTIONS,
         headers: Mapping[str, str] | None = None,
@@ -114,20 +122,21 @@ class Keevx:
             rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
             max_connections=options.check_whole("max_connections", max_connections),
             journal=record,
+            ledger=options.ledger(budget, record),
             callbacks=callbacks,
             emit=guarded(options.hook("on_event", on_event)),
             kinds=KindResolver(record),
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),
+            fit=check_fit(fit),
+            verify=check_verify(verify),
         )
 
     def __repr__(self) -> str:
         return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; make one where it is used"
-        )
+        raise TypeError("a Keevx holds the API key and cannot be pickled; make one for each use")
 
     def __del__(self) -> None:
         if getattr(self, "_runtime", None) is not None and not self._closed:
@@ -164,20 +173,19 @@ class Keevx:
         """
         self._closed = True
         components = self._runtime
-        # Whatever is cancelled or fails on the way, everything is closed, the journal last: the
-        # creates that are waited for still write to it.
+        # Whatever fails on the way, everything is closed, the journal last: creates write to it.
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._detach_journal)
             last_first.push_async_callback(self._config.transport.close)
             if components is not None:
-                components.submitter.stop()
+                components.stop()
                 if components.loop is asyncio.get_running_loop():
                     last_first.push_async_callback(components.close)
                 last_first.callback(components.detach)
             for fan in list(self._fans):
                 await fan.aclose()
             if components is not None:
-                await components.submitter.drain()
+                await components.drain()
 
     async def _detach_journal(self) -> None:
         components, self._runtime = self._runtime, None
@@ -209,25 +217,29 @@ class Keevx:
             self._runtime = Components(self._config)
             return self._runtime
 
-    async def submit(self, request: R, *, key: str | None = None) -> Submission[R]:
+    async def submit(
+        self, request: R, *, key: str | None = None, timeout: float | None = None
+    ) -> Submission[R]:
         """Submit one request. At most one paid create is sent.
 
-        When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered, and a
-        journal has its ids. With a journal, a request that was submitted before is not sent again:
-        its ids are returned.
+        When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered. What a
+        journal has as submitted is not sent again: its ids are returned.
 
         Args:
             request: what to make.
-            key: names the create; by default a digest of the request and a running number.
+            key: names the create; by default a digest of the request and a running number. A
+                create with the same key that is under way is joined.
+            timeout: seconds for this call. The create goes on, and ``close`` waits for it.
 
         Raises:
+            BudgetExceeded: it does not fit in the budget; nothing was sent.
+            SubmissionPending: the timeout has passed. The same key joins the create.
             SubmissionUncertain: it was sent and its answer was lost. It is not sent again.
-            APIError: Keevx refused it.
-            ConnectionFailed: Keevx could not be reached; nothing was sent.
+            APIError, ConnectionFailed: Keevx refused it, or could not be reached.
         """
-        submitter = self._components().submitter
-        plan = await submitter.plan(check_request(request), None if key is None else key_of(key))
-        return Submission(request, plan.key, await submitter.submit(plan))
+        jobs, limit = self._components().jobs, options.call_timeout(timeout)
+        plan, ids = await jobs.submit(check_request(request), options.key(key), limit)
+        return Submission(request, plan.key, ids)
 
     def submit_many(
         self,
@@ -258,10 +270,8 @@ class Keevx:
                 id's prefix, nor the journal names it.
 
         Raises:
-            InvalidRequest: its kind is unknown.
-            NotFoundError: there is no such task.
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            InvalidRequest, NotFoundError: its kind is unknown, or there is no such task.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
         components = self._components()
         (task_id,) = components.kinds.remember_as([task_id_of("task_id", task_id)], kind)
@@ -300,7 +310,7 @@ class Keevx:
 
         Args:
             task_ids: from any submissions, of any kinds.
-            timeout: seconds for all; None for no limit; by default ``PollPolicy.timeout``.
+            timeout: seconds for all; as of ``wait``.
             kind: of all of them; as of ``status``.
 
         Raises:
@@ -313,27 +323,35 @@ class Keevx:
         async for task in components.jobs.wait_many(ids, limit):
             yield task
 
-    async def generate(self, request: Request) -> list[Task]:
-        """Submit one request and wait for all of its tasks.
+    async def generate(
+        self,
+        request: Request,
+        *,
+        key: str | None = None,
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        download: Destination | None = None,
+    ) -> list[Task]:
+        """Submit one request, wait for all of its tasks, and download the results.
 
         An uncertain create is waited for as well where ``callbacks=`` may still bring its ids.
 
+        Args:
+            request: what to make.
+            key: names the create; as of ``submit``.
+            timeout: seconds for all of it; None for no limit; by default as of ``wait``.
+            download: as of ``generate_many``.
+
         Raises:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
-            WaitTimeout: one had not ended in time.
-            SubmissionUncertain: as ``submit``.
+            SubmissionPending, WaitTimeout, DownloadError: too slow, in one of the three steps.
+            KeevxError: as ``submit``.
         """
-        jobs = self._components().jobs
-        try:
-            task_ids = (await self.submit(request)).task_ids
-        except SubmissionUncertain as error:
-            task_ids = await jobs.settle(error)
-        try:
-            tasks = await jobs.wait(task_ids)
-        except BaseException:
-            log.warning("a wait was interrupted; its tasks go on: %s", task_ids)
-            raise
-        return list(raise_for_failed(tasks))
+        jobs, limit, names = (
+            self._components().jobs,
+            options.wait_timeout(timeout),
+            options.names(download),
+        )
+        return await jobs.generate(check_request(request), options.key(key), limit, names)
 
     def generate_many(
         self,
@@ -348,7 +366,7 @@ class Keevx:
         Args:
             requests: any iterable or async iterable, pulled lazily.
             concurrency: creates under way, at most; waiting and downloading do not count.
-            download: a folder for the results, or a template of their paths, such as
+            download: a folder (or ``s3://``, ``gs://``, ``az://``), or a template of paths such as
                 ``videos/{index:05d}-{task_id}``, made of ``index`` (in the input), ``task_id``,
                 ``key`` and ``model``. A path without a suffix gets the result's; the second of
                 two equal paths gets ``-2``. Braces are written ``{{`` and ``}}``.
@@ -358,7 +376,7 @@ class Keevx:
             ConfigurationError: the template is invalid, or as ``submit_many``.
         """
         options.hook("key", key)
-        names = None if download is None else OutputNames(options.destination("download", download))
+        names = options.names(download)
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
     async def target_languages(self) -> tuple[str, ...]:
@@ -367,14 +385,9 @@ class Keevx:
         For that hour a VideoTranslate to another one is refused before it is paid for.
 
         Raises:
-            APIError: Keevx refused to answer.
-            ConnectionFailed: Keevx could not be reached.
+            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
         """
-        components, availability = self._components(), self._config.availability
-        if (languages := availability.values(LANGUAGES)) is None:
-            languages = await components.api.target_languages()
-            availability.remember(LANGUAGES, languages)
-        return languages
+        return await self._components().target_languages()
 
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
@@ -384,9 +397,8 @@ class Keevx:
         A file whose bytes this client has uploaded within the hour is not sent again.
 
         Args:
-            source: a path, which is streamed from disk; the bytes; or a binary file, which is
-                read into memory from its current position. JPEG, PNG, WebP, BMP and GIF images of
-                20 MB at most, and videos. Which of them a request takes depends on its kind.
+            source: a path, which is streamed; the bytes; or a binary file, read from where it
+                stands. JPEG, PNG, WebP, BMP and GIF images of 20 MB at most, and videos.
             filename: sent to Keevx; by default the path's name, with the suffix of its type.
 
         Raises:
@@ -400,39 +412,36 @@ class Keevx:
     ) -> Path:
         """Download a result, with its captions beside it. Each file is whole or does not exist.
 
-        A response must be a video, an image or captions by its declared type and its first bytes.
-        A web page in its place is requested again by the RetryPolicy, as is every passing error
-        (408, 425, 429, 5xx; 403 and 404 of a task that has just ended). An expired URL is renewed
-        once. An interrupted download is resumed, by a later call too. Redirects are followed. The
-        API key is sent to none of the hosts.
+        A response must be a video, an image or captions by its declared type and first bytes, else
+        it is requested again by the RetryPolicy, as after every passing error (408, 425, 429, 5xx;
+        403 and 404 of a task that has just ended). An expired URL is renewed once. An interrupted
+        download is resumed, by a later call too. The API key is sent to none of the hosts.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, or a folder, which is created if need be; for a task also a
+            destination: a file, a folder, or an address in object storage; for a task also a
                 template such as ``videos/{task_id}``.
             overwrite: whether to replace an existing file.
 
         Raises:
             DownloadError: it could not be had whole, is not a result, or cannot be written.
             ConfigurationError: the environment names a proxy that cannot be used.
-            APIError, ConnectionFailed: Keevx could not renew the URL of an expired result.
+            KeevxError: the URL of an expired result could not be renewed.
         """
         result = options.result("task_or_url", task_or_url)
         target = options.destination("destination", destination)
-        results = self._components().jobs.results
-        return await results.download(result, target, overwrite=overwrite)
+        return await self._components().jobs.results.download(result, target, overwrite=overwrite)
 
     def _fan_out(
         self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
     ) -> FanOut[R]:
         options.check_iterable(requests)
-        concurrency = options.check_whole("concurrency", concurrency)
-        grace = self._config.retry.grace
-
-        def begin() -> Job:
-            return work_of(self._components().jobs)  # opens the journal
-
-        fan: FanOut[R] = FanOut(requests, begin, concurrency=concurrency, grace=grace)
+        fan: FanOut[R] = FanOut(  # the journal is opened when it starts
+            requests,
+            lambda: work_of(self._components().jobs),
+            concurrency=options.check_whole("concurrency", concurrency),
+            grace=self._config.retry.grace,
+        )
         self._fans.add(fan)
         return fan
 

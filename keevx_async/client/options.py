@@ -23,8 +23,10 @@ from ..journal.sqlite import Journal
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
-from ..models.validators import is_int, is_url, shown
-from ..settings import BASE_URL, EDITIONS, VERSION, NotGiven
+from ..models.validators import is_int, is_url, key_of, shown
+from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven
+from ..submission.ledger import Ledger
+from ..transfer.paths import Destination, OutputNames
 
 if TYPE_CHECKING:
     import aiohttp
@@ -156,6 +158,22 @@ def wait_timeout(value: object) -> float | NotGiven | None:
     return _number(value)
 
 
+def call_timeout(value: object) -> float | None:
+    """Return the seconds that a call may take, None for no limit; as `wait_timeout`."""
+    limit = wait_timeout(value)
+    return None if isinstance(limit, NotGiven) else limit
+
+
+def key(value: str | None) -> str | None:
+    """Return the key of a create, if one was given."""
+    return None if value is None else key_of(value)
+
+
+def names(download: Destination | None) -> OutputNames | None:
+    """Return the template of the results' paths; None if nothing is to be downloaded."""
+    return None if download is None else OutputNames(destination("download", download))
+
+
 def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
     """Return the journal, which is opened later.
 
@@ -197,6 +215,15 @@ def policy(name: str, value: P | None, kind: type[P]) -> P:
     if not isinstance(value, kind):
         raise ConfigurationError(f"{name} must be a {kind.__name__} (got {shown(value)})")
     return value
+
+
+def ledger(budget: Budget | None, journal: JournalProtocol) -> Ledger:
+    """Return the ledger of a budget; None has no limit.
+
+    Raises:
+        ConfigurationError: it is not a Budget.
+    """
+    return Ledger(None if budget is None else policy("budget", budget, Budget), journal)
 
 
 def hook(name: str, value: F) -> F:

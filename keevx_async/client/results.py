@@ -13,12 +13,16 @@ from typing import Any
 from attrs import define, field
 
 from ..errors import DownloadError
+from ..events import Emit, Mismatched
 from ..http.api import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
+from ..models.object_path import ObjectPath
 from ..models.outcomes import Outcome
 from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
+from ..transfer.objects import object_size
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path
+from ..transfer.probe import Verify, verify_file
 
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
@@ -34,11 +38,15 @@ class Results:
         downloads: fetches one URL into one file, whole or not at all.
         api: returns a task anew, with fresh URLs.
         journal: remembers what was downloaded, and where to.
+        verify: how a downloaded video is proven.
+        emit: receives Mismatched events.
     """
 
     _downloads: Downloads
     _api: ApiClient
     _journal: JournalProtocol
+    _verify: Verify = "content"
+    _emit: Emit | None = None
     _names_taken: set[str] = field(factory=set[str], init=False)
 
     async def download(
@@ -94,6 +102,18 @@ class Results:
                     files = result_paths(task, path)
                 async for path in self._fetch(task, files, existing, overwrite=overwrite):
                     outcome.paths += (path,)
+                # An object is on no disk of ours, where a player could open it.
+                main = next(iter(files.values()))
+                if self._verify == "probe" and not isinstance(main, ObjectPath):
+                    await self._probe(task, main, outcome)
+
+    async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
+        """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
+        found = await asyncio.to_thread(verify_file, path, outcome.request)
+        if found:
+            outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in found)
+            if self._emit is not None:
+                self._emit(Mismatched(task.task_id, path, found))
 
     async def _fetch(
         self,
@@ -155,6 +175,8 @@ def url_of(task: Task, field: str) -> str:
 
 
 def _has_size(path: Path, size: int | None) -> bool:
+    if isinstance(path, ObjectPath):
+        return size is not None and object_size(path) == size
     try:
         return path.stat().st_size == size
     except OSError:
@@ -162,4 +184,10 @@ def _has_size(path: Path, size: int | None) -> bool:
 
 
 def _existing(files: Mapping[str, Path]) -> list[Path]:
-    return [path for path in files.values() if os.path.exists(path)]  # never raises
+    return [path for path in files.values() if _exists(path)]
+
+
+def _exists(path: Path) -> bool:
+    if isinstance(path, ObjectPath):
+        return object_size(path) is not None
+    return os.path.exists(path)  # never raises

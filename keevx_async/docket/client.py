@@ -15,6 +15,7 @@ from typing import Any, cast
 from attrs import astuple, evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
+from ..client.fuse import Fuse
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
 from ..errors import InvalidRequest, JournalError, KeevxError, RateLimitError
@@ -131,10 +132,12 @@ class WorkerClient(Keevx):
         self.poller = FleetPoller(self.polls, self.poll_once, concurrency, redelivery)
         self.stop = stop
         self._polling = settings.polling
+        self._fuse = Fuse(settings.retry.fuse)
         super().__init__(
             settings.api_key,
             base_url=settings.base_url,
             journal=journal,
+            budget=settings.budget,
             retry=settings.retry,
             polling=settings.polling,
             timeout=settings.timeout,
@@ -146,6 +149,9 @@ class WorkerClient(Keevx):
     async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
         """Submit a create of the journal, unless it was submitted before; return its task ids.
 
+        It stops the worker when its fuse is blown: a refused key, no funds, or equal refusals in a
+        row. Creates that have not begun go back to the docket.
+
         Raises:
             InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
                 refused.
@@ -153,11 +159,17 @@ class WorkerClient(Keevx):
             KeevxError: as of ``Keevx.submit``.
         """
         try:
-            request = request_of(entry)
-            return (await self.submit(request, key=entry.key)).task_ids
+            task_ids = (await self.submit(request_of(entry), key=entry.key)).task_ids
         except InvalidRequest as error:
             await self._refuse(entry, str(error))
             raise
+        except KeevxError as error:
+            if self._fuse.blown_by(error):
+                self.stop.call(error)
+            raise
+        if entry.state is not State.SUBMITTED:  # else nothing was sent
+            self._fuse.accepted()
+        return task_ids
 
     async def give_up(self, entry: Entry, reason: str) -> None:
         """End a create that cannot be made: it reads as refused, and may be added again.

@@ -11,7 +11,7 @@ from docket import Docket
 
 from ..client.options import check_whole
 from ..journal.protocol import is_resubmit
-from ..settings import DEFAULT_TIMEOUT, PollPolicy, RetryPolicy
+from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
 from .rate_limit import check_rate
 
 CREATES = "-create"
@@ -33,6 +33,8 @@ class WorkerSettings:
         concurrency: creates in flight at most, in this worker.
         on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
             leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
+        budget: the most that the whole fleet may make; give every worker the same. What does not
+            fit stays in the fleet's journal, and is tried again from time to time.
         retry: as of ``Keevx``.
         polling: as of ``Keevx``.
         timeout: seconds for one exchange.
@@ -47,6 +49,7 @@ class WorkerSettings:
     rate: float | None = None
     concurrency: int = 64
     on_uncertain: Literal["report", "resubmit"] = "report"
+    budget: Budget | None = None
     retry: RetryPolicy = field(factory=RetryPolicy)
     polling: PollPolicy = field(factory=PollPolicy)
     timeout: float = DEFAULT_TIMEOUT

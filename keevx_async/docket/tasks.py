@@ -14,7 +14,7 @@ from docket.dependencies import AdmissionBlocked
 
 from ..errors import (
     APIError,
-    AuthenticationError,
+    BudgetExceeded,
     ConnectionFailed,
     InvalidRequest,
     RateLimitError,
@@ -23,12 +23,16 @@ from ..errors import (
 )
 from ..journal.protocol import Entry, State
 from .client import UnreadableRecord, WorkerClient, worker_client
-from .rate_limit import Stopping
 
 log = logging.getLogger("keevx_async.docket")
 
+BUDGET_DELAY = timedelta(seconds=30)
+"""Until a create is tried again that did not fit in the budget. Another may make nothing meanwhile,
+or the workers may be started with a larger one."""
 TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
 """Errors after which it is certain that nothing was paid, and which may pass."""
+RECORDED = (APIError, InvalidRequest, SubmissionUncertain)
+"""Errors that the journal has recorded as a create's end, unless they are transient."""
 RETRY_DELAY, MAX_RETRY_DELAY = timedelta(seconds=10), timedelta(hours=2)
 """Until a create is tried again that failed for longer than the retry policy retries; each delay
 is twice the one before."""
@@ -56,30 +60,30 @@ async def create(
     if entry is None:
         log.error("%s is not in the fleet's journal; it is skipped", key)
         return
-    # 1. Nothing was paid, and it may pass: Docket tries again, later each time. After the last
-    #    try it ends as failed: whoever waits for it gets the error, and it may be added again.
-    # 2. The worker stops before the create began: it goes back to the docket.
-    # 3. The key is refused: so it would be for each create. It goes back, and the worker stops.
-    # 4. The record cannot be read: no try would change that, so it ends as failed.
-    # 5. The journal has recorded the failure, or still has the create as planned. Only in the
-    #    second case nobody would take it up again, and Docket tries again.
+    # 1. It does not fit in the budget, which says nothing about it: it waits in the docket.
+    # 2. The record cannot be read: no try would change that, so it ends as failed.
+    # 3. The journal has recorded the failure: that is its end.
+    # 4. The worker stops, be it that its key, its account or too many creates were refused: what
+    #    the journal still has as planned goes back to the docket, and to another worker.
+    # 5. Anything else cost nothing, or is not known: Docket tries again, later each time. After
+    #    the last try the create ends as failed: whoever waits for it gets the error, and it may
+    #    be added again.
+    # The first and the fourth cost none of its tries.
     try:
         task_ids = await client.submit_entry(entry)
-    except Stopping:
-        raise AdmissionBlocked(execution, "a worker that is stopping") from None
-    except AuthenticationError as error:
-        client.stop.call(error)
-        raise AdmissionBlocked(execution, "a worker whose API key is refused") from None
+    except BudgetExceeded:
+        reason = "a budget that is used up"
+        raise AdmissionBlocked(execution, reason, retry_delay=BUDGET_DELAY) from None
     except UnreadableRecord as error:
         await client.give_up(entry, str(error))
-        return
-    except (APIError, InvalidRequest, SubmissionUncertain) as error:
-        current = await client.journal.find(key)
-        if not isinstance(error, TRANSIENT) and current and current.state is not State.PLANNED:
-            log.warning("%s: %s", key, error)
-            return
-        await _try_later(client, entry, retry, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not be tried for ever
+        if isinstance(error, RECORDED) and not isinstance(error, TRANSIENT):
+            current = await client.journal.find(key)
+            if current is not None and current.state is not State.PLANNED:
+                log.warning("%s: %s", key, error)
+                return
+        if client.stop.event.is_set():
+            raise AdmissionBlocked(execution, "a worker that is stopping") from None
         await _try_later(client, entry, retry, error)
     else:
         await client.schedule_polls(entry, task_ids)

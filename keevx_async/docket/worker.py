@@ -52,6 +52,8 @@ class KeevxWorker:
 
     Raises:
         AuthenticationError: the key is refused, when it is entered or later.
+        InsufficientFunds: the account has no funds.
+        KeevxError: as many creates in a row as ``RetryPolicy.fuse`` were refused alike.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class KeevxWorker:
         """Work until cancelled.
 
         Raises:
-            AuthenticationError: Keevx refused the key.
+            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
         """
 
         async def work(client: WorkerClient) -> None:
@@ -117,7 +119,7 @@ class KeevxWorker:
         """Work until every create is submitted and every task has ended.
 
         Raises:
-            AuthenticationError: Keevx refused the key.
+            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
         """
 
         async def work(client: WorkerClient) -> None:

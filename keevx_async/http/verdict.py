@@ -14,6 +14,7 @@ from enum import Enum
 from ..errors import (
     APIError,
     AuthenticationError,
+    InsufficientFunds,
     NotFoundError,
     RateLimitError,
     ServerError,
@@ -172,7 +173,8 @@ def api_error(
     """Return the error for a refusal, of the class that its status or code calls for.
 
     Keevx gives 100002 for a bad key and 100003 for an unknown task ("Error codes" of its API
-    reference); kinds with codes of their own map them to these.
+    reference); kinds with codes of their own map them to these. It documents no code for an empty
+    account, so that is 402 (RFC 9110, 15.5.3), as status or as code.
 
     Args:
         status: the HTTP status.
@@ -184,6 +186,8 @@ def api_error(
     meaning = code if code is None else codes.get(code, code)
     if status in (401, 403) or meaning == 100002:
         kind: type[APIError] = AuthenticationError
+    elif 402 in (status, meaning):
+        kind = InsufficientFunds
     elif status == 404 or meaning == 100003:
         kind = NotFoundError
     elif is_rate_limit(status, code):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
+from ..models.usage import UsageGroup
 from .claims import Claims
-from .encoding import ENTRY, entry_of, join_ids
+from .encoding import ENTRY, entry_of, join_ids, usage_of
 from .lock import Lock
 from .protocol import Entry
 from .schema import connect, inspect, upgrade, verify
@@ -20,6 +22,15 @@ BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own na
 FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - likewise
 ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
 OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
+# One parse of each body. The ids of a row are separated by one space each.
+USAGE = """
+SELECT kind, json_extract(body, '$.model', '$.aspect_resolution', '$.duration', '$.generate_count'),
+    CASE WHEN ifnull(task_ids, '') = '' THEN 0
+    ELSE 1 + length(task_ids) - length(replace(task_ids, ' ', '')) END,
+    count(*)
+FROM entries
+WHERE state IN ('sending', 'submitted', 'uncertain') OR ifnull(task_ids, '') <> ''
+GROUP BY 1, 2, 3"""
 LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
@@ -191,6 +202,19 @@ class Database:
         with self._reading(), self._own_connection() as connection:
             row = connection.execute(OWNER, (join_ids([task_id]),)).fetchone()
         return row[0] if row else None
+
+    def usage(self) -> Counter[UsageGroup]:
+        """Return the results that entries have made or may have. Any thread may call it.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        counts: Counter[UsageGroup] = Counter()
+        with self._reading(), self._own_connection() as connection:
+            for row in connection.execute(USAGE):
+                group, results = usage_of(row)
+                counts[group] += results
+        return counts
 
     def _following(self, row: int, limit: int) -> list[EntryRow]:
         with self._reading():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ from urllib.parse import quote, unquote
 import attrs
 
 from ..errors import JournalError
+from ..models.object_path import absolute, as_path
 from ..models.tasks import Task
+from ..models.usage import UsageGroup
 from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 from .writer import Row
 
@@ -82,6 +83,19 @@ def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
     return Entry(key, kind, State(state), body, at, reason, split_ids(ids))
 
 
+def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
+    """Return a group of results and how many of them some creates made, or may have made.
+
+    Args:
+        row: the kind; the model, resolution, duration and count of the requests as a JSON array;
+            how many ids each create has; how many creates there are.
+    """
+    kind, settings, ids, creates = row
+    model, resolution, duration, count = json.loads(settings or "[null, null, null, null]")
+    group = UsageGroup(kind or "", model or "", resolution or "", duration or 0)
+    return group, creates * max(count or 1, ids)
+
+
 def end_row(task: Task, at: float | None = None) -> Row:
     """Return the row of an ended task.
 
@@ -95,13 +109,15 @@ def end_row(task: Task, at: float | None = None) -> Row:
 
 def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
     """Return the row of a task whose result was downloaded; its path is made absolute."""
-    return [*end_row(task, at)[:3], storable(os.path.abspath(path)), size, digest]
+    return [*end_row(task, at)[:3], storable(absolute(path)), size, digest]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:
     """Return the record of a task from the columns of TASK."""
     snapshot, at, path, size, digest = row
-    return TaskRecord(Task(**json.loads(snapshot)), at, Path(path) if path else None, size, digest)
+    return TaskRecord(
+        Task(**json.loads(snapshot)), at, as_path(path) if path else None, size, digest
+    )
 
 
 def check_key(key: str) -> None:

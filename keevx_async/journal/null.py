@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from ..models.tasks import Task
+from ..models.usage import Usage, UsageLimit
 from .claims import fork_count
 from .protocol import Claim, Entry, State, TaskRecord
 
@@ -46,6 +47,14 @@ class NullJournal:
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Record nothing."""
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Return False: the client counts."""
+        return False
+
+    async def usage(self) -> Usage:
+        """Return nothing: nothing is kept of earlier runs."""
+        return {}
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record nothing."""

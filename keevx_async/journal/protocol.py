@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 from attrs import frozen
 
 from ..models.tasks import Task
+from ..models.usage import Usage, UsageLimit
 
 DIED_WHILE_SENDING = "the program ended before the answer came"
 """The reason of a create that an earlier run left as ``sending``."""
@@ -146,6 +147,18 @@ class TaskRecord:
     digest: str | None = None
 
 
+class OverLimit(Exception):
+    """A create does not fit in the journal's limit; its intent was not written.
+
+    Args:
+        usage: what the journal's creates have made or may have.
+    """
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__(usage)
+        self.usage = usage
+
+
 class JournalProtocol(Protocol):
     """The durable record of creates and their tasks.
 
@@ -200,6 +213,28 @@ class JournalProtocol(Protocol):
         """Record the intent to send. Durable on return.
 
         Not one byte of a create may be sent before this has returned.
+        """
+        ...
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Take over a budget, if the journal counts by itself what its creates use.
+
+        A journal that several processes write does: its ``mark_sending`` then raises OverLimit
+        for a create that does not fit. What only one process writes is counted there.
+
+        Args:
+            limit: the most that all its creates may use together; None for no limit.
+
+        Returns:
+            Whether the journal counts by itself.
+        """
+        ...
+
+    async def usage(self) -> Usage:
+        """Return what its creates have made or may have made, uncertain ones included.
+
+        A create counts for what it was to make, or for its ids where these are more. May read the
+        whole journal, in bounded memory.
         """
         ...
 

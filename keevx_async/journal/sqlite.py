@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
+from ..models.usage import Usage, UsageLimit
 from . import encoding
 from .claims import RESTARTABLE
 from .database import Database
@@ -216,6 +217,18 @@ class Journal:
             f"{self.path}: {key} is {state} meanwhile: another run, or ids that arrived for it, "
             "changed it. Nothing was sent; submit it again to get its current state"
         )
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Return False: only this process writes it, so the client counts."""
+        return False
+
+    async def usage(self) -> Usage:
+        """Return what its creates have made or may have made, uncertain ones included.
+
+        A create counts for what it was to make, or for its ids where these are more. Reads all
+        entries, in a thread and in bounded memory.
+        """
+        return await asyncio.to_thread(self._file.usage)
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create. Durable on return, and also if cancelled.

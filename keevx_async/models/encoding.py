@@ -7,9 +7,12 @@ bytes in every version.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from json.encoder import encode_basestring
 from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -19,6 +22,7 @@ from .sources import to_canonical, to_json
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
+NO_FILES: Mapping[Path, str] = MappingProxyType({})
 _LAYOUTS: dict[type, _Layout] = {}
 """Of each class of requests: a getter of all fields, their defaults, and their JSON keys."""
 # Strings and integers are encoded directly, for every create has several.
@@ -35,13 +39,20 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     return _encoded(request, callback_url, to_json)
 
 
-def canonical_body(request: Request) -> bytes:
-    """Return the bytes that identify a request: the result of a task by the task, not by its URL.
+def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> bytes:
+    """Return the bytes that identify a request: what each source is, not where it lies.
 
-    Keevx renews the URLs of results (they live for 7 days), and a renewed URL must not make
-    another request. A journal refuses a key whose canonical body has changed.
+    1. The result of a task, by the task: Keevx renews the URLs of results (they live for 7 days).
+    2. A local file, by its bytes: a file that was moved is the same image, and one that was
+       replaced under its name is another.
+
+    A journal refuses a key whose canonical body has changed.
+
+    Args:
+        request: what is identified.
+        digests: the SHA-256 of each local file, in hexadecimal.
     """
-    return _encoded(request, None, to_canonical)
+    return _encoded(request, None, partial(to_canonical, digests=digests))
 
 
 def _encoded(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from attrs import field, frozen
 
 from ..errors import Violation
+from .advice import ends_advice, narration_advice
 from .kinds import Kind
+from .pictures import Picture
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
@@ -176,6 +179,16 @@ class ImageToVideo(Request):
             generate_count=generate_count,
             callback_url=callback_url,
         )
+
+    def frame_ratio(self, name: str) -> str | None:
+        """Return ``aspect_ratio`` for the start and the end frame; references may have any."""
+        return None if name == "reference_images" else self.aspect_ratio
+
+    def advice(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
+        """Yield what all requests warn of, then a mismatch of the frames, and mute narration."""
+        yield from Request.advice(self, pictures)
+        yield from ends_advice(self.image_url, self.end_image_url, pictures)
+        yield from narration_advice(self.prompt, self.model, self.generate_audio)
 
     def violations(self) -> Violations:
         """Return every rule that this request breaks, as the row of its model in ``MODELS`` says.

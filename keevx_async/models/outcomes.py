@@ -7,11 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic, cast
 
-from attrs import define, frozen
+from attrs import asdict, define, frozen
 
-from ..errors import DownloadError, SubmissionUncertain, WaitTimeout
+from ..errors import (
+    AuthenticationError,
+    DownloadError,
+    InsufficientFunds,
+    KeevxError,
+    NotStarted,
+    SubmissionUncertain,
+    WaitTimeout,
+)
 from .html import Html, Tone, badge, card, code, joined, lines, link, shorten, side_by_side, table
 from .request import Request
 from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
@@ -33,6 +41,9 @@ else:
 
 RESUMABLE_ERRORS = (WaitTimeout, DownloadError)
 """Errors of an item whose create was accepted: to resume it costs nothing."""
+NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
+"""Errors of an item that made no task and may be submitted again as it is: with a key that is
+accepted, or with funds."""
 MAX_ROWS = 20
 """Rows of a fan-out that a notebook shows."""
 
@@ -73,6 +84,7 @@ class Outcome(Generic[R_co]):
         tasks: its tasks that have ended, failed ones included.
         paths: its downloaded files.
         error: what stopped it, or None.
+        mismatches: how its files differ from the request, as ``verify="probe"`` found.
     """
 
     index: int
@@ -82,6 +94,7 @@ class Outcome(Generic[R_co]):
     tasks: tuple[Task, ...] = ()
     paths: tuple[Path, ...] = ()
     error: Exception | None = None
+    mismatches: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -101,9 +114,74 @@ class Outcome(Generic[R_co]):
         """
         return isinstance(self.error, RESUMABLE_ERRORS)
 
+    @property
+    def not_started(self) -> bool:
+        """Whether the fan-out stopped before it was made; see ``NotStarted``."""
+        return isinstance(self.error, NotStarted)
+
+    @property
+    def not_submitted(self) -> bool:
+        """Whether it made no task, for a reason that lies outside of its request.
+
+        It was not started, or the key was refused, or there were no funds. The same request may
+        be submitted again.
+        """
+        return isinstance(self.error, NOT_SUBMITTED_ERRORS) and not self.task_ids
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``failed``, ``uncertain``, ``unfinished`` or ``not_started``; see ``Counts``."""
+        if self.ok:
+            return "ok"
+        states = ("uncertain", "unfinished", "not_started")
+        return next((name for name in states if getattr(self, name)), "failed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain data, ready for ``json.dumps``.
+
+        ``request`` and each of ``tasks`` are dicts of their fields, ``paths`` are strings, and
+        ``error`` is None or a dict with the ``type``, ``message`` and ``hint`` of the error.
+        """
+        error = self.error
+        return {
+            "index": self.index,
+            "key": self.key,
+            "state": self.state,
+            "request": _fields_of(self.request),
+            "task_ids": list(self.task_ids),
+            "tasks": [asdict(task) for task in self.tasks],
+            "paths": list(map(str, self.paths)),
+            "error": None if error is None else error_dict(error),
+        }
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as a flat dict: one row of a table, such as a ``pandas.DataFrame``.
+
+        The fields of its request come first, then its own. What is a list is one text, joined by
+        spaces.
+        """
+        urls = [url for task in self.tasks for url in task.results.values()]
+        own = {
+            "index": self.index,
+            "key": self.key,
+            "state": self.state,
+            "task_ids": " ".join(self.task_ids),
+            "paths": " ".join(map(str, self.paths)),
+            "urls": " ".join(urls),
+            "error": None if self.error is None else str(self.error),
+        }
+        fields = _fields_of(self.request)
+        return own | {
+            name: " ".join(map(str, cast("list[object]", value)))
+            if isinstance(value, list)
+            else value
+            for name, value in fields.items()
+            if name not in own
+        }
+
     def __repr__(self) -> str:
         files = f" in {shorten(', '.join(map(str, self.paths)))}" if self.paths else ""
-        item = f"{self.index} {_state(self)}: {_ids(self.task_ids)}{files}"
+        item = f"{self.index} {_label(self.state)}: {_ids(self.task_ids)}{files}"
         return f"<Outcome {item}{reason(self.error)}>"
 
     def _repr_html_(self) -> str:
@@ -115,6 +193,7 @@ _TONES: Mapping[str, Tone] = {
     "failed": "bad",
     "uncertain": "unsure",
     "unfinished": "plain",
+    "not_started": "plain",
 }
 
 
@@ -127,7 +206,7 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
     """
     rows: list[list[str]] = []
     for outcome in outcomes:
-        state = _state(outcome)
+        state = outcome.state
         # A task that has not ended has only its id; one that has leads to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
@@ -139,15 +218,27 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
         files = [shorten(str(path)) for path in outcome.paths]
         error = shorten("" if outcome.ok else str(outcome.error), MAX_TEXT)
         subject = _subject(outcome.request, 80)
-        index, word = str(outcome.index), badge(state, _TONES[state])
+        index, word = str(outcome.index), badge(_label(state), _TONES[state])
         rows.append([index, word, subject, lines(*tasks), lines(*files, error)])
     return table(("#", "", "request", "tasks", "result"), rows, *around)
 
 
-def _state(outcome: Outcome[Request]) -> str:
-    if outcome.ok:
-        return "ok"
-    return "uncertain" if outcome.uncertain else "unfinished" if outcome.unfinished else "failed"
+def error_dict(error: Exception) -> dict[str, Any]:
+    """Return an error as plain data: its ``type``, ``message`` and ``hint``."""
+    # A class that is not public is not one that a program can look for: its base is.
+    kind = next(kind for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
+    if isinstance(error, KeevxError):
+        return {"type": kind.__name__, "message": error.message, "hint": error.hint}
+    return {"type": kind.__name__, "message": str(error), "hint": ""}
+
+
+def _fields_of(request: object) -> dict[str, Any]:
+    # What is not a request failed for that reason, and is shown as it is.
+    return request.to_dict() if isinstance(request, Request) else {"request": repr(request)}
+
+
+def _label(state: str) -> str:
+    return state.replace("_", " ")
 
 
 def _subject(request: object, max_length: int) -> str:
@@ -172,6 +263,8 @@ class Counts:
         uncertain: ended with a create that may have been paid, but whose answer was lost.
         unfinished: accepted, but waiting or downloading was cut short; resuming is free.
         under_way: begun and not ended.
+        not_started: not made when the fan-out stopped; see ``NotStarted``. Where ``total`` is
+            known these are all that were left, else only those that were pulled from the input.
     """
 
     total: int | None = None
@@ -180,6 +273,7 @@ class Counts:
     uncertain: int = 0
     unfinished: int = 0
     under_way: int = 0
+    not_started: int = 0
 
     @property
     def ended(self) -> int:
@@ -189,18 +283,20 @@ class Counts:
     def add(self, outcome: Outcome[Request]) -> None:
         """Count an item that was under way as ended, by its outcome."""
         self.under_way -= 1
-        if outcome.error is None:
-            self.ok += 1
-        elif outcome.uncertain:
-            self.uncertain += 1
-        elif outcome.unfinished:
-            self.unfinished += 1
-        else:
-            self.failed += 1
+        self._count(outcome, 1)
+
+    def remove(self, outcome: Outcome[Request]) -> None:
+        """Count an item no longer: it is begun again."""
+        self._count(outcome, -1)
+
+    def _count(self, outcome: Outcome[Request], change: int) -> None:
+        state = outcome.state
+        setattr(self, state, getattr(self, state) + change)
 
     def __str__(self) -> str:
         others = [(self.failed, "failed"), (self.uncertain, "uncertain")]
         others += [(self.unfinished, "unfinished"), (self.under_way, "under way")]
+        others += [(self.not_started, "not started")]
         return ", ".join(
             [f"{self.ok} ok", *(f"{number} {name}" for number, name in others if number)]
         )
@@ -215,10 +311,11 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
             how many are not.
     """
     badges: list[str] = []
-    tones: dict[str, Tone] = {**_TONES, "under way": "plain"}
+    tones: dict[str, Tone] = {**_TONES, "under_way": "plain"}
     for name, tone in tones.items():
-        number: int = getattr(counts, name.replace(" ", "_"))
-        badges.append(badge(f"{number:,} {name}", tone if number else "plain"))
+        number: int = getattr(counts, name)
+        if number or name != "not_started":
+            badges.append(badge(f"{number:,} {_label(name)}", tone if number else "plain"))
     total = "" if counts.total is None else f"of {counts.total:,}"
     notes: list[str] = [joined(" ", [*badges, total])]
     kept = len(outcomes)
@@ -226,6 +323,6 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
         notes.append(
             f"The first {MAX_ROWS} are shown, and {kept - MAX_ROWS:,} more are in outcomes."
         )
-    if yielded := counts.ended - kept:
+    if yielded := counts.ended - sum(1 for outcome in outcomes if not outcome.not_started):
         notes.append(f"{yielded:,} were handed out as they ended, and are not kept here.")
     return outcome_table(outcomes[:MAX_ROWS], *notes)

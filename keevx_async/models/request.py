@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Self, cast
@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Self, cast
 import attrs
 
 from ..errors import InvalidRequest, Violation
+from .advice import frame_advice, image_advice
 from .kinds import Kind
+from .pictures import Picture, look_at
 from .sources import from_json, is_null, to_json
 from .validators import Check, Violations, shown
 
@@ -69,6 +71,49 @@ class Request:
             if (value := getattr(self, name)) is not default  # equality would let True pass for 1
             for violation in self.rules[name](name, value)
         )
+
+    def warnings(self) -> Violations:
+        """Return what is allowed and probably a mistake, such as a frame of another ratio.
+
+        Its local images are opened, and decoded whole where Pillow is installed (the extra
+        ``images``), so call it in a thread where that would block an event loop. An image that
+        cannot be read is left out: submitting reports it. ``rule`` of each is ``ratio``, ``ends``,
+        ``small``, ``orientation``, ``damaged`` or ``narration``. Nothing is sent.
+        """
+        pictures = {path: picture for path in self.local_files() if (picture := look_at(path))}
+        return tuple(self.advice(pictures))
+
+    def advice(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
+        """Yield the warnings, given what its local images are; those not given are not judged."""
+        resolution = getattr(self, "aspect_resolution", "")
+        for name in self.source_fields:
+            for path in _as_tuple(getattr(self, name)):
+                picture = pictures.get(path) if isinstance(path, Path) else None
+                if picture is not None and isinstance(path, Path):
+                    yield from image_advice(name, path, picture)
+                    if ratio := self.frame_ratio(name):
+                        yield from frame_advice(name, path, picture, ratio, resolution)
+
+    def frame_ratio(self, name: str) -> str | None:
+        """Return the ratio that an image in a field should have, such as ``16:9``; None for any.
+
+        Args:
+            name: one of ``source_fields``.
+        """
+        return None
+
+    def frame_ratios(self) -> dict[Path, str]:
+        """Return the ratio that each local image should have; those that may have any are left out.
+
+        A file in two fields is held to the one that has a ratio.
+        """
+        return {
+            path: ratio
+            for name in self.source_fields
+            if (ratio := self.frame_ratio(name))
+            for path in _as_tuple(getattr(self, name))
+            if isinstance(path, Path)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as the API names them, without nulls and defaults.
@@ -201,10 +246,16 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
 
 def _unknown_field(name: str, value: object, fields: Iterable[str]) -> Violation:
     """Return the violation of a field that does not exist, with the most similar one that does."""
-    names = {_normalized(field): field for field in fields}
-    similar = get_close_matches(_normalized(name), names, n=1, cutoff=MIN_SIMILARITY)
-    hint = f"did you mean {names[similar[0]]!r}?" if similar else f"known are {', '.join(fields)}"
+    similar = similar_name(name, fields)
+    hint = f"did you mean {similar!r}?" if similar else f"known are {', '.join(fields)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
+
+
+def similar_name(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of names that is most similar to a name, or None if none is similar."""
+    by_spelling = {_normalized(each): each for each in names}
+    similar = get_close_matches(_normalized(name), by_spelling, n=1, cutoff=MIN_SIMILARITY)
+    return by_spelling[similar[0]] if similar else None
 
 
 def _normalized(name: str) -> str:

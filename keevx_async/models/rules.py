@@ -12,6 +12,8 @@ from typing import Literal
 from attrs import frozen
 
 ASPECT_RATIOS = ("16:9", "9:16")
+SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
+"""Pixels of each ``aspect_resolution``, the longer side first."""
 """Values of ``aspect_ratio`` that every model accepts."""
 MAX_PROMPT = 1000
 """Characters of a prompt."""

@@ -21,6 +21,9 @@ FILE_SCHEME = "file:"
 TASK_SCHEME = "task:"
 """Begins a reference to a task's result in the canonical body of a request."""
 
+DIGEST_SCHEME = "sha256:"
+"""Begins a reference to the bytes of a local file in the canonical body of a request."""
+
 if sys.platform == "win32":
     from urllib.request import url2pathname  # elsewhere not needed, and it imports sockets
 
@@ -228,13 +231,22 @@ def to_json(value: object) -> object:
     return str(value) if isinstance(value, ResultUrl) else value
 
 
-def to_canonical(value: object) -> object:
-    """Return a field's value as the journal knows it: a task's result as ``task:ID``."""
+def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
+    """Return a field's value as the journal knows it.
+
+    A task's result is ``task:ID``, a local file ``sha256:DIGEST``.
+
+    Args:
+        value: the field's.
+        digests: of the local files; one that is not in it stays ``file:PATH``.
+    """
     # The URL of a result is renewed every 7 days; the task that made it stays the same.
     if isinstance(value, ResultUrl):
         return TASK_SCHEME + value.task_id
     if isinstance(value, tuple):
-        return [to_canonical(item) for item in cast(tuple[object, ...], value)]
+        return [to_canonical(item, digests) for item in cast(tuple[object, ...], value)]
+    if isinstance(value, Path) and value in digests:
+        return DIGEST_SCHEME + digests[value]
     return to_json(value)
 
 

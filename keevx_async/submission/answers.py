@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import SubmissionUncertain
+from ..errors import InsufficientFunds, SubmissionUncertain
 from ..http.api import Host, is_html
 from ..http.retry import Retryable
 from ..http.transport import HttpRequest, HttpResponse
@@ -42,8 +42,9 @@ async def read_answer(
         foreign: returns those of some ids that are another create's, each with its key.
 
     Raises:
-        Retryable: Keevx refused because it is busy. Its delay is what the answer asks for; 0 for a
-            rate limit that names none, which the throttle paces.
+        Retryable: Keevx refused because it is busy, or because of funds that are to come. Its delay
+            is what the answer asks for; 0 for a rate limit that names none, which the throttle
+            paces.
         APIError: Keevx refused.
         ConfigurationError: the host is not Keevx.
         SubmissionUncertain: the answer does not settle whether a task was made.
@@ -75,7 +76,8 @@ async def read_answer(
     #    about a task that does not exist, which costs nothing. A host that is not Keevx made no
     #    task; one that may be Keevx leaves the create uncertain.
     # 2. Accepted: the ids are kept, and logged if the status or the code claims otherwise.
-    # 3. Refused: no task was made. A busy server is asked again, any other refusal is raised.
+    # 3. Refused: no task was made. A busy server is asked again, and so is one that names a time
+    #    to wait for funds. Any other refusal is raised.
     # 4. Unknown: uncertain, with those ids that may be this create's.
     verdict = verdict_if(is_keevx=host.is_keevx)
     if verdict is Verdict.WRONG_HOST:
@@ -103,6 +105,8 @@ async def read_answer(
     if verdict is Verdict.REFUSED:
         msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
         error = api_error(response.status, code, msg, text, kind.codes)
+        if isinstance(error, InsufficientFunds) and wait:
+            raise Retryable(error, wait)
         if not is_busy(error.status, error.code):
             raise error
         # A Retry-After of 0, or a date in the past, asks for no wait: then the delay is ours.

@@ -32,19 +32,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, TypeVarTuple
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
 from attrs import define, field
 
 from ..errors import (
     APIError,
     AuthenticationError,
+    BudgetExceeded,
     ConfigurationError,
     ConnectionFailed,
+    InsufficientFunds,
     JournalError,
     KeevxError,
     SubmissionUncertain,
@@ -55,15 +56,18 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
-from ..journal.protocol import Entry, JournalProtocol, State
+from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
-from ..models.encoding import canonical_body, encode_request
+from ..models.encoding import NO_FILES, canonical_body, encode_request
 from ..models.kinds import Kind
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
 from .availability import Availability
+from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
+from .shield import Guard, run_shielded
+from .sources import Sources
 from .throttle import Permit, Throttle
 
 log = logging.getLogger("keevx_async.submission")
@@ -75,8 +79,6 @@ TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
 """Task ids of which a client remembers the create; the oldest are forgotten."""
-UploadFiles = Callable[[tuple[Path, ...], tuple[str, ...]], Awaitable[Mapping[Path, str]]]
-"""Takes local files and the formats they may have; returns the URL of each."""
 
 
 class Planned(NamedTuple):
@@ -87,63 +89,14 @@ class Planned(NamedTuple):
         key: names the create, in this run and in any later one.
         body: the request's canonical JSON; local files are in it by their digests.
         entry: what the journal knows of an earlier create of this key, if there was one.
+        reservation: its share of the budget, once it has one; None without a budget.
     """
 
     request: Request
     key: str
     body: bytes
     entry: Entry | None
-
-
-class Guard(Protocol):
-    """Keeps a paid step from being cut in the middle, for a bounded time.
-
-    A fan-out guards its own workers; every other create has the submitter's guard.
-    """
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step to its end and return what it returns, or raise what it raises."""
-        ...
-
-
-async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
-
-    Args:
-        step: what must not be cut in the middle.
-        grace: a second cancellation cuts it short.
-        late: receives what step returned, or raised, after the caller was cancelled, whenever that
-            is; never called if step itself was cancelled.
-    """
-    task = asyncio.ensure_future(step)
-
-    def report(_: object) -> None:
-        if not task.cancelled():
-            late(task.exception() or task.result())
-
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(report)
-        await end_within({task}, grace)
-        raise
-
-
-async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for tasks to end, then cancel those that are left and wait for these too.
-
-    Args:
-        tasks: their results and errors stay with them; nothing is raised.
-        seconds: how long they may take; a cancellation of the caller ends this early.
-    """
-    try:
-        await asyncio.wait(tasks, timeout=seconds)
-    finally:
-        left = {task for task in tasks if not task.done()}
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left)
+    reservation: Reservation | None = None
 
 
 @define(eq=False)
@@ -154,10 +107,11 @@ class Submitter:
         transport: sends one request and returns one response.
         retrier: repeats what may be repeated.
         throttle: decides when the next create may go.
-        upload: brings local files to URLs.
+        sources: knows local files by their bytes, and brings them to URLs.
         journal: keeps the intent and what came of it.
         reconciler: gives each create a callback URL of its own; None without a receiver.
         availability: what this edition offers.
+        ledger: keeps the budget.
         host: who answers; named in errors.
         owners: the key of the create that each id was given to. An id that comes again for another
             key shows that a server or a gateway answered twice on one connection.
@@ -169,10 +123,11 @@ class Submitter:
     _transport: Transport = field(alias="transport")
     _retrier: Retrier = field(alias="retrier")
     _throttle: Throttle = field(alias="throttle")
-    _upload: UploadFiles = field(alias="upload")
+    _sources: Sources = field(alias="sources")
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _availability: Availability = field(alias="availability")
+    ledger: Ledger
     _host: Host = field(alias="host")
     _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
@@ -180,6 +135,7 @@ class Submitter:
     _emit: Emit | None = field(default=None, alias="emit")
     _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], init=False)
     _stopped: bool = field(default=False, init=False)
+    _waited_for_funds: set[str] = field(factory=set[str], init=False)
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
@@ -187,12 +143,22 @@ class Submitter:
         Raises:
             InvalidRequest: the request has a callback URL of its own where every create gets one.
             JournalError: the key stands for another request.
+            UploadError: a local file cannot be read, or is nothing that Keevx takes.
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        body = canonical_body(request)
+        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
+        body = canonical_body(request, digests)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
+
+    async def is_recorded(self, key: str) -> bool:
+        """Return whether the journal has a create."""
+        return await self._journal.find(key) is not None
+
+    async def release(self, plan: Planned) -> None:
+        """Give up the claim of a plan that is not submitted."""
+        await self._journal.release(plan.key)
 
     async def submit(self, plan: Planned, guard: Guard | None = None) -> tuple[str, ...]:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
@@ -206,6 +172,7 @@ class Submitter:
 
         Raises:
             InvalidRequest: it asks for what this edition does not offer.
+            BudgetExceeded: it does not fit in what is left of the budget.
             SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
             APIError: Keevx refused it.
             ConfigurationError: the host at the base URL is not Keevx, or the client was closed.
@@ -219,6 +186,10 @@ class Submitter:
             if not task_ids:
                 if self._availability.limits:
                     self._availability.check(plan.request)
+                is_resent = plan.entry is not None and plan.entry.state is State.UNCERTAIN
+                if self.ledger.is_limited or is_resent:
+                    reservation = await self.ledger.reserve(plan.request, again=is_resent)
+                    plan = plan._replace(reservation=reservation)
                 reconciler = self._reconciler
                 async with (
                     NO_CALLBACK_URL
@@ -229,11 +200,14 @@ class Submitter:
                     call = HttpRequest("POST", plan.request.kind.path, body)
                     task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
             made = True
-        except (APIError, ConfigurationError, ConnectionFailed) as error:
+        except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
                 self._emit(Refused(plan.key, error))
             raise
         finally:
+            self._waited_for_funds.discard(plan.key)
+            if plan.reservation is not None:
+                plan.reservation.end()
             await self._journal.release(plan.key, made=made)
         # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
         # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
@@ -282,18 +256,26 @@ class Submitter:
         return ()
 
     async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
-        request, files = plan.request, plan.request.local_files()
-        if files:
-            request = request.with_urls(await self._upload(files, request.kind.formats))
-        differs = files or callback_url or TASK_MARK in plan.body
+        request = plan.request
+        if self._emit is not None or request.local_files():
+            request = await self._sources.prepare(plan.key, request)
+        differs = request is not plan.request or callback_url or TASK_MARK in plan.body
         return encode_request(request, callback_url) if differs else plan.body
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
-            return await guard(self._send(call, plan, permit))
+            send = self._send if plan.reservation is None else self._send_reserved
+            return await guard(send(call, plan, permit))
         finally:
             self._throttle.release(permit)
+
+    async def _send_reserved(
+        self, call: HttpRequest, plan: Planned, permit: Permit
+    ) -> tuple[str, ...]:
+        # The step may outlive the call that is cancelled: until it ends, its share is not free.
+        with cast(Reservation, plan.reservation):
+            return await self._send(call, plan, permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""
@@ -303,6 +285,8 @@ class Submitter:
                 task_ids = await self._reconciler.announced(plan.key, plan.request)
             if not task_ids:
                 await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
+        except OverLimit as error:
+            raise self.ledger.exceeded(plan.request, error.usage) from None
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise
@@ -323,6 +307,8 @@ class Submitter:
             raise
         if self._reconciler is not None:
             self._reconciler.claim_ids(plan.key, task_ids)
+        if plan.reservation is not None:
+            plan.reservation.keep(len(task_ids))
         try:
             await _write_through(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
@@ -376,7 +362,13 @@ class Submitter:
             return task_ids
         except Retryable as retry:
             refusal = retry.error
-            if isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
+            if isinstance(refusal, InsufficientFunds):
+                # Funds that are to come are waited for once, and no other create goes meanwhile.
+                if key in self._waited_for_funds:
+                    raise refusal from None
+                self._waited_for_funds.add(key)
+                self._throttle.hold(retry.delay or 0.0)
+            elif isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
                 self._throttle.refused(permit, retry.delay or None)
             raise
         except SubmissionUncertain as error:
@@ -401,6 +393,8 @@ class Submitter:
         # None leaves alone what an earlier run recorded: ids are only ever added to.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
+        if plan.reservation is not None:
+            plan.reservation.keep(len(task_ids))
         await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)
@@ -411,11 +405,14 @@ class Submitter:
         """Write that this attempt made no task."""
         # 1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
         # 2. Keevx refused the request: refused.
-        # 3. Keevx refused the API key, or nothing was sent: the request is still to be made.
+        # 3. Keevx refused the API key, there were no funds, or nothing was sent: the request is
+        #    still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
-        elif isinstance(error, APIError) and not isinstance(error, AuthenticationError):
+        elif isinstance(error, APIError) and not isinstance(
+            error, AuthenticationError | InsufficientFunds
+        ):
             await _write_quietly(journal.mark_refused, plan.key, str(error))
         else:
             await _write_quietly(journal.mark_planned, plan.key)

@@ -67,6 +67,7 @@ class Throttle:
     _emit: Emit | None = None
     _shared: SharedLimit | None = None
     _in_flight: int = field(default=0, init=False)
+    _held_until: float = field(default=0.0, init=False)
     _queue: asyncio.Lock = field(factory=asyncio.Lock, init=False)
     _released: asyncio.Event = field(factory=asyncio.Event, init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
@@ -84,7 +85,7 @@ class Throttle:
         ):
             return None
         now = self._loop.time()
-        return self._grant(now) if self._rate.delay(now) <= 0 else None
+        return self._grant(now) if self._delay(now) <= 0 else None
 
     async def acquire(self) -> Permit:
         """Wait for a permit.
@@ -107,7 +108,7 @@ class Throttle:
         # may open the rate's window earlier.
         while True:
             now = self._loop.time()
-            delay = self._rate.delay(now)
+            delay = self._delay(now)
             if delay <= 0 and self._in_flight < self._max_in_flight:
                 return
             if delay > self._max_wait:
@@ -118,6 +119,9 @@ class Throttle:
                     await self._released.wait()
             except TimeoutError:
                 continue
+
+    def _delay(self, now: float) -> float:
+        return max(self._rate.delay(now), self._held_until - now)
 
     def _grant(self, now: float) -> Permit:
         self._in_flight += 1
@@ -150,3 +154,16 @@ class Throttle:
             self._shared.throttled(delay)
         if self._emit is not None:
             self._emit(Paused(delay))
+
+    def hold(self, seconds: float) -> None:
+        """Hold every create for some seconds, here and in other processes; the rate stays as it is.
+
+        Longer than max_wait nothing is held: who asked for that has given up by then.
+        """
+        if seconds > self._max_wait:
+            return
+        self._held_until = max(self._held_until, self._loop.time() + seconds)
+        if self._shared is not None:
+            self._shared.throttled(seconds)
+        if self._emit is not None:
+            self._emit(Paused(seconds))

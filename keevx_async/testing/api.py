@@ -28,6 +28,8 @@ from .vendor_rules import PARAMETER
 
 # The vendor's codes: its skill pages, section "errors".
 INVALID_TOKEN, UNKNOWN_TASK = 100002, 100003
+# The vendor documents no code for an empty account; 402 is HTTP's.
+NO_FUNDS = 402
 
 
 def application(state: State, announcer: Announcer) -> web.Application:
@@ -96,8 +98,8 @@ class Endpoint:
 
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
         """Make tasks; return how the answer is lost (None if it is not), and its body."""
-        # 1. A wrong key, the rate limit, an invalid body and the fault "refuse": no task is made,
-        #    and the answer says so.
+        # 1. A wrong key, the rate limit, an invalid body, an empty account and the fault "refuse":
+        #    no task is made, and the answer says so.
         # 2. drop_before_create: no task is made, and there is no answer.
         # 3. The tasks are made, and one of AFTER_CREATE may lose the answer. The client cannot
         #    tell cases 2 and 3 apart, which is why it must not send the create again.
@@ -107,6 +109,9 @@ class Endpoint:
         if faults.rate is not None and not bucket.take(now, faults.rate, faults.burst):
             raise self._too_many("rate")
         body = self._read(raw)
+        if faults.no_funds_after is not None and state.creates.total() >= faults.no_funds_after:
+            headers = retry_after(faults.retry_after)
+            raise Refused("funds", 402, NO_FUNDS, "insufficient balance", headers)
         prompt = self.kind.subject(body)
         if state.strike("refuse", prompt, family="refuse"):
             raise Refused("fault", faults.refuse_status, faults.refuse_code, faults.refuse_message)

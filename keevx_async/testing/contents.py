@@ -1,26 +1,23 @@
-"""What storage serves: files that are computed from the task id, so that none is kept."""
+"""What storage serves: files that are computed from the task, so that none is kept."""
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import shake_128
+from typing import Any
 
 import attrs
 
+from .clips import ass, clip, png, webp
+from .records import EmulatedTask
+from .vendor_rules import SIDES
+
 BLOCK = 2**16
 """Bytes that are computed at a time."""
-# An MP4 begins with an `ftyp` box (ISO/IEC 14496-12, 4.3), by which its type is recognized.
-_FTYP = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_HEADER = bytes.fromhex("00000001 00000001 08 00 00 00 00")
-_BLACK = bytes.fromhex("789c 6360 0000 0002 0001")  # one line of one pixel, compressed
-_PIXEL_PNG_BYTES = 79  # of such a PNG with an empty chunk of noise
-# One transparent pixel, lossless WebP.
-PIXEL = bytes.fromhex(
-    "52494646 1a000000 57454250 5650384c 0d000000 2f000000 10071011 1188 88fe 0700"
-)
+SECONDS = 4
+"""How long a video is that was asked for without a duration, such as a translation."""
+_SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}  # the longer side of an image
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*", re.ASCII)
 
 
@@ -49,40 +46,79 @@ class Content:
             start += len(chunk)
 
 
-def video(task_id: str, size: int) -> Content:
-    """Return the video of a task: the beginning of an MP4, then noise that depends on its id."""
+def video(task: EmulatedTask, size: int) -> Content:
+    """Return the video of a task: a clip of what it asked for, its prompt as the title.
+
+    A box of noise that players skip brings it to its size in bytes. A size that is too small for
+    the clip is exceeded.
+    """
+    width, height = frame_size(task.body)
+    head = clip(
+        width,
+        height,
+        task.body.get("duration", SECONDS),
+        sound=task.body.get("generate_audio", task.kind.name == "video_translate"),
+        title=task.prompt,
+        comment=task.task_id,
+    )
+    noise = size - len(head) - 16
+    if noise < 0:
+        return held(head, task.task_id, "video/mp4")
+    # A length of 1 means that the length follows, in eight bytes: enough for any size.
+    head += b"\0\0\0\1free" + (noise + 16).to_bytes(8, "big")
 
     # Each block is computed from its number alone, so that a Range in the middle costs no more
     # than its own length.
     def block(number: int) -> bytes:
-        head = _FTYP if number == 0 else b""
         length = min(BLOCK, size - number * BLOCK)
-        return (head + shake_128(f"{task_id}/{number}".encode()).digest(length))[:length]
+        noise = shake_128(f"{task.task_id}/{number}".encode()).digest(length)
+        start = head[number * BLOCK : (number + 1) * BLOCK]
+        return start + noise[len(start) :]
 
-    return Content(size, f'"{task_id}"', "video/mp4", block)
+    return Content(size, f'"{task.task_id}"', "video/mp4", block)
 
 
-def image(task_id: str, size: int) -> Content:
-    """Return the image of a task: a PNG of one black pixel, and noise to reach its size.
+def image(task: EmulatedTask, size: int) -> Content:
+    """Return the image of a task: a PNG in the ratio it asked for, in a colour of its own.
 
-    With a size below 79 bytes it is only the beginning of a PNG.
+    A chunk of noise brings it to its size in bytes, as a video's box does.
     """
-    noise = shake_128(f"{task_id}/image".encode()).digest(max(0, size - _PIXEL_PNG_BYTES))
-    chunks = (b"IHDR" + _HEADER, b"noIs" + noise, b"IDAT" + _BLACK, b"IEND")
-    file = _PNG
-    for chunk in chunks:  # length, type, data and checksum (PNG 3rd edition, 5.3)
-        length, check = len(chunk) - 4, zlib.crc32(chunk)
-        file += length.to_bytes(4, "big") + chunk + check.to_bytes(4, "big")
-    return held(file[:size], task_id, "image/png")
+    across, down = map(int, task.body.get("image_ratio", "9:16").split(":"))
+    side = _SIDES[task.body.get("image_quality", "2K")]
+    width, height = side * across // max(across, down), side * down // max(across, down)
+    colour = _colour(task)
+    noise = max(0, size - len(png(width, height, colour, b"")))
+    content = png(width, height, colour, shake_128(f"{task.task_id}/image".encode()).digest(noise))
+    return held(content, task.task_id, "image/png")
 
 
-def captions(task_id: str, size: int) -> Content:
+def captions(task: EmulatedTask, size: int) -> Content:
     """Return the captions of a task, an ``.ass`` file; its size does not depend on ``size``."""
-    text = f"[Script Info]\nTitle: {task_id}\nScriptType: v4.00+\n\n[Events]\n"
-    return held(text.encode(), f"{task_id}.ass", "text/x-ssa")
+    text = ass(task.task_id, "keevx emulator", SECONDS)
+    return held(text.encode(), f"{task.task_id}.ass", "text/x-ssa")
 
 
-MAKERS: Mapping[str, Callable[[str, int], Content]] = {
+def thumbnail(task: EmulatedTask) -> Content:
+    """Return the thumbnail of a task: a WebP of a video's ratio, in the task's colour."""
+    width, height = frame_size(task.body)
+    return held(webp(width // 4, height // 4, _colour(task)), task.task_id, "image/webp")
+
+
+def frame_size(body: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the width and height of the video that a create asks for.
+
+    What names no resolution, such as a translation, makes 1280x720.
+    """
+    wide, narrow = SIDES[body.get("aspect_resolution", "720p")]
+    return (narrow, wide) if body.get("aspect_ratio") == "9:16" else (wide, narrow)
+
+
+def _colour(task: EmulatedTask) -> tuple[int, int, int]:
+    red, green, blue = shake_128(task.task_id.encode()).digest(3)
+    return red // 2 + 32, green // 2 + 32, blue // 2 + 32  # dark enough for a white border
+
+
+MAKERS: Mapping[str, Callable[[EmulatedTask, int], Content]] = {
     "videos": video,
     "images": image,
     "captions": captions,

@@ -32,7 +32,8 @@ class Emulator(State):
         port: the port of the API; 0 for a free one.
         api_key: the only key it accepts, or None to accept any.
         seed: of every random choice; equal seeds choose the same prompts.
-        video_bytes: the size of a video or an image.
+        video_bytes: the size of a video or an image, which plays or opens; more where that
+            takes more, 6 to 15 kB for a video.
         faults: what goes wrong; may be changed while it runs.
         fail_prompts: the prompts whose tasks end FAILED: a share from 0 to 1, a callable or a
             container.
@@ -129,4 +130,5 @@ class Emulator(State):
 
     def video(self, task_id: str) -> bytes:
         """Return the whole video that storage serves for a task."""
-        return b"".join(video(task_id, self.video_bytes).read(0, self.video_bytes))
+        content = video(self.tasks[task_id], self.video_bytes)
+        return b"".join(content.read(0, content.size))

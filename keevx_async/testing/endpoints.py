@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from . import vendor_rules as page
+from .contents import frame_size
 from .records import EmulatedTask, Kind
 
 
 def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
     """Return the fields of a video that has succeeded, its pixels by resolution and ratio."""
     body = task.body
-    wide, narrow = page.SIDES[body["aspect_resolution"]]
-    width, height = (wide, narrow) if body["aspect_ratio"] == "16:9" else (narrow, wide)
+    width, height = frame_size(body)
     return {
         "video_url": f"{storage_url}/videos/{task.task_id}/sample_0.mp4",
         "thumbnail_url": f"{storage_url}/thumbs/{task.task_id}.webp",

@@ -79,7 +79,9 @@ class Faults:
         `refuse_code` and `refuse_message` (envelope).
         `rate`: creates accepted per second, the others are answered 429; `burst` is the capacity
         of the bucket, by default a tenth of the rate and at least 1.
-        `retry_after`: the header of a 429, in seconds, or "date" for an HTTP date; None for none.
+        `no_funds_after`: creates that the account can pay for, the others are answered 402.
+        `retry_after`: the header of a 429 or 402, in seconds, or "date" for an HTTP date; None for
+        none.
     Creates whose answer is lost; a prompt is struck by at most one of these
         `drop_before_create`: no task, connection dropped.
         `drop_after_create`: task made, connection dropped.
@@ -113,6 +115,7 @@ class Faults:
     refuse_message: str = "server busy"
     rate: float | None = None
     burst: float | None = None
+    no_funds_after: int | None = None
     retry_after: float | Literal["date"] | None = None
     drop_before_create: Which = 0.0
     drop_after_create: Which = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 from aiohttp import web
 
-from .contents import MAKERS, PIXEL, Content, held, span
+from .contents import MAKERS, Content, held, span, thumbnail
 from .records import SUCCEEDED, EmulatedTask
 from .responses import drop, flush
 from .state import State
@@ -56,7 +56,7 @@ class Shelf:
         task = self._ended(request)
         if task is None:
             return _error(404, "NoSuchKey")
-        return await _serve(request, held(PIXEL, task.task_id, "image/webp"), cut=False)
+        return await _serve(request, thumbnail(task), cut=False)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
         """GET of an uploaded file, as long as its content is kept."""
@@ -84,7 +84,7 @@ class Shelf:
             where = self.state.mirror_url + MIRROR + path
             return web.Response(status=302, headers={"Location": where})
         cut = self.state.strike("cut_downloads", url, family="cut", key=lot)
-        return await _serve(request, MAKERS[shelf](task.task_id, self.state.video_bytes), cut=cut)
+        return await _serve(request, MAKERS[shelf](task, self.state.video_bytes), cut=cut)
 
     def _ended(self, request: web.Request) -> EmulatedTask | None:
         task = self.state.tasks.get(request.match_info["task_id"])

@@ -19,9 +19,11 @@ from ..errors import ConfigurationError, DownloadError
 from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
 from ..http.verdict import retry_after
+from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import check_type
+from .objects import ObjectPart
 from .parts import DownloadedFile, MismatchError, PartFile
 
 PARALLEL_DOWNLOADS = 32
@@ -95,7 +97,7 @@ class Downloads:
         if target in self._active:
             raise DownloadError(f"{target} is already being downloaded")
         result = _Result(url, expected, is_new)
-        download = asyncio.ensure_future(self._fetch(result, PartFile(target, url), overwrite))
+        download = asyncio.ensure_future(self._fetch(result, self._part(target, url), overwrite))
         self._active[target] = download
         try:
             return await download
@@ -108,6 +110,11 @@ class Downloads:
         finally:
             del self._active[target]
 
+    def _part(self, target: Path, url: str) -> PartFile | ObjectPart:
+        if isinstance(target, ObjectPath):
+            return ObjectPart(target, self._transport.route, self._timeout)
+        return PartFile(target, url)
+
     async def close(self) -> None:
         """Cancel the downloads in progress; each raises ConfigurationError.
 
@@ -119,7 +126,9 @@ class Downloads:
             download.cancel()
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
-    async def _fetch(self, result: _Result, part: PartFile, overwrite: bool) -> DownloadedFile:
+    async def _fetch(
+        self, result: _Result, part: PartFile | ObjectPart, overwrite: bool
+    ) -> DownloadedFile:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
@@ -129,7 +138,7 @@ class Downloads:
                 part.tidy()
                 raise
 
-    async def _attempt(self, result: _Result, part: PartFile) -> None:
+    async def _attempt(self, result: _Result, part: PartFile | ObjectPart) -> None:
         """Request the result once, redirects included; return once the part is whole."""
         where = without_query(result.url)
         # What was raised decides what happens next.
@@ -151,7 +160,7 @@ class Downloads:
         except (ValueError, RuntimeError) as error:
             raise DownloadError(f"{where}: cannot be requested ({error})") from error
 
-    async def _request(self, result: _Result, part: PartFile) -> None:
+    async def _request(self, result: _Result, part: PartFile | ObjectPart) -> None:
         url, headers = result.url, part.headers()
         for _ in range(1 + MAX_REDIRECTS):
             address = request_url(url)

@@ -21,11 +21,12 @@ from attrs import frozen
 
 from ..errors import UploadError
 from ..models.validators import shown
-from .media_types import HEAD, UPLOAD_FORMATS, VIDEO, MediaType, identify
+from .media_types import CONVERTIBLE, HEAD, UPLOAD_FORMATS, VIDEO, MediaType, identify
 
 MAX_UPLOAD = 20 * 1024 * 1024
 """Bytes of an image."""
 CHUNK = 256 * 1024
+CAN_FIT = ', or use fit="crop" (--fit crop)'
 SETTLE_SECONDS = 2.0
 """Age from which equal times and size prove equal bytes. A file written to more recently may
 change again and keep them, as file systems keep time in steps (git calls this a racy entry)."""
@@ -120,12 +121,15 @@ def fingerprint(path: Path) -> Fingerprint:
     return Fingerprint.of(status)
 
 
-def inspect(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
+def inspect(
+    path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
+) -> Image:
     """Check a file and read it through, a chunk at a time, for its digest.
 
     Args:
         path: the file.
         formats: names of the formats it may have, as in ``media_types``.
+        limit: the most bytes that an image may have; None for any number.
 
     Raises:
         UploadError: it cannot be read, is empty, too large, cut short, or of another format.
@@ -133,7 +137,7 @@ def inspect(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
     version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size
     with _read_errors(path), open(path, "rb") as file:
-        media_type = _check(str(path), file, version.size, formats)
+        media_type = _check(str(path), file, version.size, formats, limit)
         file.seek(0)
         while left > 0 and (chunk := file.read(min(CHUNK, left))):
             left -= len(chunk)
@@ -143,19 +147,22 @@ def inspect(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
     return Image(digest.hexdigest(), media_type, version, settled)
 
 
-def sniff(path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> MediaType:
+def sniff(
+    path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
+) -> MediaType:
     """Check a file as ``inspect`` does, but read only what its format and its end take.
 
     Args:
         path: the file.
         formats: names of the formats it may have, as in ``media_types``.
+        limit: the most bytes that an image may have; None for any number.
 
     Raises:
         UploadError: as for ``inspect``.
     """
     size = fingerprint(path).size
     with _read_errors(path), open(path, "rb") as file:
-        return _check(str(path), file, size, formats)
+        return _check(str(path), file, size, formats, limit)
 
 
 def read(source: object) -> tuple[bytes, MediaType]:
@@ -213,18 +220,24 @@ def require_format(what: object, media_type: MediaType, formats: Collection[str]
     if media_type.name not in formats:
         raise UploadError(
             f"{what} is a {media_type.name} file, by its first bytes, and must be "
-            f"{_listed(formats)}; convert it"
+            f"{_listed(formats)}; convert it" + (CAN_FIT if media_type.name in CONVERTIBLE else "")
         )
 
 
-def _check(what: str, file: BinaryIO, size: int, formats: Collection[str]) -> MediaType:
+def _check(
+    what: str,
+    file: BinaryIO,
+    size: int,
+    formats: Collection[str],
+    limit: int | None = MAX_UPLOAD,
+) -> MediaType:
     """Return the format of a seekable file of ``size`` bytes; ``what`` names it in errors."""
     if size == 0:
         raise UploadError(f"{what} is empty (0 bytes)")
     media_type = identify(file.read(HEAD))
-    if size > MAX_UPLOAD and not _is_video(media_type):
+    if limit is not None and size > limit and not _is_video(media_type):
         raise UploadError(
-            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller"
+            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller{CAN_FIT}"
         )
     if media_type is None:
         raise UploadError(

@@ -277,5 +277,7 @@ FORMATS: Final = (
     _other("ZIP", None, _binary(rb"PK\x03\x04")),
     _other("Git LFS pointer", None, _text("version https://git-lfs")),
 )
+CONVERTIBLE: Final = ("HEIC", "AVIF", "BMP", "TIFF")
+"""Names of the formats that ``fitting`` converts where a job takes JPEG."""
 UPLOAD_FORMATS: Final = tuple(row.name for row in FORMATS if row.content_type)
 """Names of the formats that some kind of job takes."""

@@ -117,8 +117,8 @@ class PartFile:
                 cannot be decoded, or is not what was expected.
             OSError: the disk, or the connection.
         """
-        inflater = _inflater_for(answer)
-        start, total = _content_range(answer)
+        inflater = inflater_for(answer)
+        start, total = content_range(answer)
         size = start
         with self._open(start, "" if inflater else answer.headers.get("ETag", "")) as file:
 
@@ -236,7 +236,7 @@ class _Inflater:
             raise MismatchError(f"its compressed answer cannot be decoded ({error})") from error
 
 
-def _inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
+def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     """Return what decodes an answer; None for one that is not compressed.
 
     No coding was asked for, and few hosts send one. S3-compatible ones may repeat ``aws-chunked``
@@ -260,7 +260,7 @@ def _inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     return _Inflater()
 
 
-def _content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
+def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
     """Return where an answer begins, and the size of the whole or None (RFC 9110, 14.4).
 
     Content-Length has no meaning beside Transfer-Encoding (RFC 9112, 6.3).

@@ -18,10 +18,12 @@ from urllib.parse import unquote
 
 from ..errors import ConfigurationError
 from ..models.kinds import SUFFIXES
+from ..models.object_path import as_path, is_object
 from ..models.outcomes import Outcome
 from ..models.request import Request
 from ..models.tasks import Task
 from .addresses import file_name
+from .objects import check_storage
 
 Destination = str | os.PathLike[str]
 
@@ -90,7 +92,7 @@ def target_path(what: Task | str, destination: Destination) -> Path:
     # 1. A template, for a task: what it renders to.
     # 2. A folder (one that exists, ends with a separator or has no suffix): a file in it.
     # 3. Anything else: that file.
-    path, text = Path(destination), os.fspath(destination)
+    path, text = as_path(destination), os.fspath(destination)
     if isinstance(what, Task) and _is_template(text):
         return Template(text, ("task_id",)).path(what, {})
     if not (os.path.isdir(path) or text.endswith(("/", os.sep)) or not path.suffix):
@@ -187,7 +189,7 @@ class Template:
             before += literal
             if name is not None:
                 break
-        return Path(os.path.dirname(before))
+        return as_path(os.path.dirname(before))
 
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
         """Return where a task's result goes: a path below `folder`, made safe part by part.
@@ -199,7 +201,7 @@ class Template:
             values: of the other fields; strings must be safe names already.
         """
         values = {"task_id": safe_name(task.task_id), **values}
-        path = Path(
+        path = as_path(
             "".join(
                 literal + ("" if name is None else format(values[name], spec or ""))
                 for literal, name, spec, _ in self._pieces
@@ -220,14 +222,18 @@ class OutputNames:
     """Names the results of a fan-out: no two alike, and none like another task's file.
 
     Args:
-        destination: a folder, or a template as in `Template`.
+        destination: a folder, or a template as in `Template`; either may be in object storage.
 
     Raises:
-        ConfigurationError: the template cannot be read, or would name all results alike.
+        ConfigurationError: the template cannot be read, or would name results alike; or the
+            destination is a URL that nothing can be written to, or obstore is not installed.
     """
 
     def __init__(self, destination: Destination) -> None:
         text = os.fspath(destination)
+        in_storage = is_object(text)
+        if in_storage:
+            check_storage()
         # With a separator at its end: a folder may be named like a file, "run.2026".
         self._folder = os.path.join(text, "")
         self._template = Template(text, tuple(FIELDS)) if _is_template(text) else None
@@ -236,11 +242,17 @@ class OutputNames:
                 f"the template {text!r} names every video alike; "
                 "put {task_id}, {key} or {index} into it"
             )
+        # On disk a name that is taken is numbered. Storage cannot be asked and written to in one
+        # step, so there only an id makes sure that no other result is replaced.
+        if in_storage and self._template and "task_id" not in self._template.fields:
+            raise ConfigurationError(
+                f"the template {text!r} might name two objects alike; put {{task_id}} into it"
+            )
 
     @property
     def folder(self) -> Path:
         """The folder in which, or below which, all results are written. It need not exist."""
-        return self._template.folder if self._template else Path(self._folder)
+        return self._template.folder if self._template else as_path(self._folder)
 
     @contextmanager
     def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import aiohttp
@@ -23,7 +24,9 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
+from .fitting import Fit, fit_image
 from .images import (
+    MAX_UPLOAD,
     ChangedError,
     Fingerprint,
     Image,
@@ -32,10 +35,12 @@ from .images import (
     read,
     require_format,
 )
-from .media_types import UPLOAD_FORMATS, MediaType
+from .media_types import CONVERTIBLE, UPLOAD_FORMATS, MediaType
 from .paths import safe_name
 
 PARALLEL_UPLOADS = 4
+PARALLEL_FITS = 2
+"""Images that are held in memory, decoded, at a time."""
 URL_TTL = 3600.0
 """Seconds for which an upload's URL is used again. How long Keevx keeps an upload is documented
 nowhere; an hour is far below the 7 days of results, and renewing one an hour costs nothing."""
@@ -51,11 +56,27 @@ K = TypeVar("K")
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
+class FittedUpload(NamedTuple):
+    """The URL of an image, and the digest of what was sent instead of it; empty if it was sent."""
+
+    url: str
+    digest: str = ""
+
+
 class Upload(NamedTuple):
     """What is uploaded once: bytes, by their digest, under the file name that the caller chose."""
 
     digest: str
     filename: str | None
+
+
+class Fitting(NamedTuple):
+    """An image, and what it is made to fit to."""
+
+    version: Fingerprint
+    fit: Fit
+    ratio: str | None
+    formats: tuple[str, ...]
 
 
 @define
@@ -66,10 +87,12 @@ class UploadCache:
         images: inspected files by fingerprint, so that a file named often is read once. Only
             settled ones: a file still being written may change and keep its fingerprint.
         urls: the URL of each upload, and when it was made, in seconds of a monotonic clock.
+        fitted: what was sent instead of an image; None if the image fitted as it is.
     """
 
     images: dict[Fingerprint, Image] = field(factory=dict[Fingerprint, Image])
     urls: dict[Upload, tuple[str, float]] = field(factory=dict[Upload, tuple[str, float]])
+    fitted: dict[Fitting, Upload | None] = field(factory=dict["Fitting", "Upload | None"])
 
 
 class Uploads:
@@ -94,6 +117,7 @@ class Uploads:
         self._cache = cache
         self._clock = clock
         self._slots = asyncio.Semaphore(PARALLEL_UPLOADS)
+        self._fitting = asyncio.Semaphore(PARALLEL_FITS)
         self._active: dict[Upload, asyncio.Task[str]] = {}
         self._waiters: dict[asyncio.Task[str], int] = {}
         self._closed = False
@@ -126,6 +150,66 @@ class Uploads:
             self._file(path, image, None) for path, image in zip(distinct, images, strict=True)
         )
         return dict(zip(distinct, await _gather(uploads), strict=True))
+
+    async def digests(
+        self, paths: Iterable[Path], formats: Collection[str], fit: Fit
+    ) -> Mapping[Path, str]:
+        """Return the SHA-256 of each local file, which is read at most once while it is unchanged.
+
+        Args:
+            paths: the files.
+            formats: names of the formats they may have, as in ``media_types``.
+            fit: unless ``none``, those that can be made to fit are read too.
+
+        Raises:
+            UploadError: as for `files`.
+        """
+        distinct = list(dict.fromkeys(paths))
+        images = await _gather(self._inspect(path, formats, fit) for path in distinct)
+        return {path: image.digest for path, image in zip(distinct, images, strict=True)}
+
+    async def fitted(
+        self, ratios: Mapping[Path, str | None], formats: Collection[str], fit: Fit
+    ) -> Mapping[Path, FittedUpload]:
+        """Return the URL of each local image, or of what ``fit_image`` made of it.
+
+        Args:
+            ratios: each image, and the ratio that it should have; None for any.
+            formats: names of the formats that Keevx takes for it.
+            fit: ``crop`` or ``pad``.
+
+        Raises:
+            UploadError: as for `files`, or one cannot be decoded.
+            ConfigurationError: the client was closed.
+        """
+        made = await _gather(
+            self._fit_one(path, ratio, formats, fit) for path, ratio in ratios.items()
+        )
+        return dict(zip(ratios, made, strict=True))
+
+    async def _fit_one(
+        self, path: Path, ratio: str | None, formats: Collection[str], fit: Fit
+    ) -> FittedUpload:
+        # 1. It was made to fit before, and the URL of that is still good.
+        # 2. It was found to fit as it is: uploaded like any file.
+        # 3. Otherwise it is made to fit, in a folder that is removed once that is uploaded.
+        async with self._fitting:
+            work = Fitting(await asyncio.to_thread(fingerprint, path), fit, ratio, tuple(formats))
+            if work in self._cache.fitted:
+                upload = self._cache.fitted[work]
+                if upload is None:
+                    return FittedUpload((await self.files([path], formats))[path])
+                url, since = self._cache.urls.get(upload, ("", 0.0))
+                if url and self._clock() - since < URL_TTL:
+                    return FittedUpload(url, upload.digest)
+            with TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True) as folder:
+                made = await asyncio.to_thread(fit_image, path, fit, ratio, formats, Path(folder))
+                if made is None:
+                    remember(self._cache.fitted, work, None)
+                    return FittedUpload((await self.files([path], formats))[path])
+                image = await asyncio.to_thread(inspect, made, formats)
+                remember(self._cache.fitted, work, Upload(image.digest, None))
+                return FittedUpload(await self._file(made, image, None), image.digest)
 
     async def upload(self, source: Source, filename: str | None) -> str:
         """Return the URL of one file.
@@ -160,12 +244,17 @@ class Uploads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _inspect(self, path: Path, formats: Collection[str] = UPLOAD_FORMATS) -> Image:
+    async def _inspect(
+        self, path: Path, formats: Collection[str] = UPLOAD_FORMATS, fit: Fit = "none"
+    ) -> Image:
+        limit: int | None = MAX_UPLOAD
+        if fit != "none" and "JPEG" in formats:
+            formats, limit = (*formats, *CONVERTIBLE), None
         version = await asyncio.to_thread(fingerprint, path)
         if (image := self._cache.images.get(version)) is not None:
             require_format(path, image.type, formats)  # another kind of job may have named it
             return image
-        image = await asyncio.to_thread(inspect, path, formats)
+        image = await asyncio.to_thread(inspect, path, formats, limit=limit)
         if image.settled:
             remember(self._cache.images, image.version, image)
         return image

@@ -22,7 +22,7 @@ from docs.tables import models
 from keevx_async import MODELS, InvalidRequest, ModelRules
 from keevx_async.cli.app import app, with_stdin
 from keevx_async.cli.input.csv_types import kind_of_row
-from keevx_async.cli.input.prompts import with_paths
+from keevx_async.cli.input.inputs import with_paths
 from keevx_async.models.registry import request_by_name
 from keevx_async.testing import Emulator
 from tests.support.ports import free_port
@@ -110,7 +110,7 @@ def prompts(example: Example) -> None:
         fields = json.loads(line)
         fields.pop("key", None)
         kind = request_by_name(kind_of_row(fields.pop("kind", None)))
-        kind.from_dict(with_paths(kind, fields, Path()))
+        kind.from_dict(with_paths(fields, Path()))
 
 
 def blocks(page: Path, runner: asyncio.Runner) -> Document:

@@ -46,16 +46,19 @@ def test_a_range_that_cannot_be_satisfied(header: str) -> None:
         span(header, 100)
 
 
-def test_a_video_is_the_same_whichever_way_it_is_read() -> None:
+@pytest.mark.asyncio
+async def test_a_video_is_the_same_whichever_way_it_is_read() -> None:
     size = 2 * BLOCK + 1000
-    content = video("i2v-1", size)
+    async with calling(0) as caller:
+        task, other = [caller.emulator.tasks[await made(caller)] for _ in range(2)]
+    content = video(task, size)
     whole = b"".join(content.read(0, size))
     assert len(whole) == size
     assert whole[4:8] == b"ftyp"
     for start, stop in ((0, 10), (BLOCK - 5, BLOCK + 5), (100, size), (size - 1, size)):
         assert b"".join(content.read(start, stop)) == whole[start:stop]
     assert all(len(chunk) <= BLOCK for chunk in content.read(0, size))
-    assert whole != b"".join(video("i2v-2", size).read(0, size))
+    assert whole != b"".join(video(other, size).read(0, size))
 
 
 @pytest.mark.asyncio

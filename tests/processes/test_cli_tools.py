@@ -32,7 +32,7 @@ async def test_check_counts_what_a_file_would_make_and_sends_nothing(tmp_path: P
         assert (ran.code, ran.err) == (0, "")
         rows = [line.split() for line in ran.out.splitlines()]
         assert ["image_to_video", "V", "1080p", "6", "s", "2", "4"] in rows
-        assert "p.jsonl: 3 requests, 5 videos; nothing was sent" in ran.out
+        assert "p.jsonl: 3 requests, 5 videos, 28 s; nothing was sent" in ran.out
         assert not emulator.requests
     ran = await keevx("check", "p.jsonl", "--json", cwd=tmp_path)  # nor is a key asked for
     (plan,) = objects(ran.out)

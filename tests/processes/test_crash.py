@@ -51,12 +51,12 @@ class Deadly(Emulator):
             os.kill(self.pid, signal.SIGKILL)
         return made
 
-    def sent(self, task_id: str, size: int) -> Content:
+    def sent(self, task: EmulatedTask, size: int) -> Content:
         """Return a task's video; its third block brings death."""
-        content = video(task_id, size)
+        content = video(task, size)
 
         def block(number: int) -> bytes:
-            if self.pid and self.tasks[task_id].prompt == self.at_video and number == 3:
+            if self.pid and task.prompt == self.at_video and number == 3:
                 os.kill(self.pid, signal.SIGKILL)
             return content.block(number)
 

@@ -3,7 +3,7 @@
     python -m tests.support.fleeting POINT REDIS_URL KEEVX_URL [SETTINGS]
 
 works until it is killed, or kills itself at POINT of its second create. SETTINGS is JSON: those of
-``WorkerSettings`` and ``redelivery``, in seconds.
+``WorkerSettings``, the fields of its budget, and ``redelivery``, in seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from keevx_async import PollPolicy, RetryPolicy
+from keevx_async import Budget, PollPolicy, RetryPolicy
 from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings
 from keevx_async.docket.rate_limit import SharedRateLimiter
 from keevx_async.http.transport import AiohttpTransport
@@ -38,7 +38,9 @@ POINTS: dict[str, Callable[[], None]] = {
 async def main(redis: str, keevx: str, given: str = "{}") -> None:
     more: dict[str, Any] = json.loads(given)
     redelivery = timedelta(seconds=more.pop("redelivery", 1.0))
+    budget = more.pop("budget", None)
     settings = WorkerSettings(
+        budget=budget and Budget(**budget),
         api_key="test-key",
         base_url=keevx,
         polling=POLLING,

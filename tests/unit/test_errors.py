@@ -12,17 +12,21 @@ from keevx_async import errors
 from keevx_async.errors import (
     APIError,
     AuthenticationError,
+    BudgetExceeded,
     CallbackRejected,
     ConfigurationError,
     ConnectionFailed,
     DownloadError,
+    InsufficientFunds,
     InvalidRequest,
     JournalError,
     KeevxError,
     NotFoundError,
+    NotStarted,
     RateLimitError,
     ResponseError,
     ServerError,
+    SubmissionPending,
     SubmissionUncertain,
     TaskFailed,
     UploadError,
@@ -32,6 +36,7 @@ from keevx_async.errors import (
 from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.tasks import Task
+from keevx_async.settings import Budget
 
 REQUEST = ImageToVideo(
     model="KL",
@@ -54,6 +59,7 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
     ConfigurationError: (ConfigurationError("no API key: set it"), (KeevxError,), "set it"),
     APIError: (APIError(400, 100001, "prompt", "{}"), (KeevxError,), "request"),
     AuthenticationError: (AuthenticationError(401, 100002, "no"), (APIError,), "KEEVX_API_KEY"),
+    InsufficientFunds: (InsufficientFunds(402, 402, "no"), (APIError,), "Add funds"),
     NotFoundError: (NotFoundError(404, 100003, "no"), (APIError,), "Check the task id"),
     RateLimitError: (RateLimitError(429, None, "", "slow"), (APIError,), "concurrency"),
     ServerError: (ServerError(500, 530003, "oh"), (APIError,), "again later"),
@@ -63,6 +69,17 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
         SubmissionUncertain(REQUEST, "key-1", "timed out"),
         (KeevxError,),
         "ook for it",
+    ),
+    SubmissionPending: (
+        SubmissionPending(REQUEST, "key-1", "no answer within 5 s"),
+        (SubmissionUncertain,),
+        "same key",
+    ),
+    NotStarted: (NotStarted("no funds"), (KeevxError,), "run it again"),
+    BudgetExceeded: (
+        BudgetExceeded(Budget(videos=10), {"videos": 9}, {"videos": 2}),
+        (NotStarted,),
+        "Raise the budget",
     ),
     TaskFailed: (TaskFailed(FAILED, [FAILED, ENDED]), (KeevxError,), "submit"),
     WaitTimeout: (WaitTimeout(["i2v-1"], [ENDED]), (KeevxError, TimeoutError), "wait for the same"),
@@ -96,7 +113,10 @@ def test_the_tree_stands_as_drawn(kind: type[KeevxError]) -> None:
 
 def test_the_docstring_draws_the_tree() -> None:
     drawn = re.findall(r"^(.*)[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
-    parents = {name: APIError if indent else KeevxError for indent, name in drawn}
+    parents, above = dict[str, type[KeevxError]](), KeevxError
+    for indent, name in drawn:
+        parents[name] = above if indent else KeevxError
+        above = above if indent else getattr(errors, name)
     assert parents == {kind.__name__: bases[0] for kind, (_, bases, _) in TREE.items()}
 
 

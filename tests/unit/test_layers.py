@@ -15,6 +15,8 @@ import pytest
 OURS = "keevx_async"
 PACKAGE = Path(__file__).parent.parent.parent / OURS
 MAX_LINES = 450
+LONGER = {"errors.py": 550}
+"""The error tree is read as a whole, so it stays in one file."""
 
 BASE = {"errors", "settings", "models", "events"}
 LIBRARY = BASE | {"journal", "http", "polling", "submission", "transfer", "client"}
@@ -51,6 +53,7 @@ DOORS: dict[str, set[str]] = {
         "JournalProtocol",
         "LEASE",
         "NullJournal",
+        "OverLimit",
         "Planned",
         "PollQueue",
         "Polled",
@@ -114,17 +117,22 @@ DOORS: dict[str, set[str]] = {
         "Availability",
         "CallbackReceiver",
         "LANGUAGES",
+        "Ledger",
         "MAX_OWNED",
+        "PendingCreates",
         "Planned",
         "Reconciler",
         "SharedLimit",
         "Submitter",
         "Throttle",
+        "Valuation",
+        "read_resent",
     },
     "transfer": {
         "DownloadedFile",
         "Destination",
         "Downloads",
+        "FORMATS",
         "GoneError",
         "OutputNames",
         "UploadCache",
@@ -132,6 +140,15 @@ DOORS: dict[str, set[str]] = {
         "result_paths",
         "is_url",
         "sniff",
+        "object_size",
+        "CONVERTIBLE",
+        "FITS",
+        "Fit",
+        "check_fit",
+        "Verify",
+        "check_verify",
+        "verify_file",
+        "inspect",
         "target_path",
     },
     "client": {
@@ -139,13 +156,14 @@ DOORS: dict[str, set[str]] = {
         "DEFAULT_TIMEOUT",
         "FanOut",
         "FollowUp",
-        "Guard",
+        "Fuse",
         "Job",
         "Jobs",
         "Keevx",
         "KeyOf",
         "KindResolver",
         "Requests",
+        "Slot",
         "WAIT_FACTOR",
         "check_credentials",
         "check_positive",
@@ -169,6 +187,10 @@ FENCE: dict[str, tuple[str, ...]] = {
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
     "opentelemetry": ("docket/",),  # Docket's gauges are its own
+    "PIL": ("models/pictures.py", "transfer/fitting.py"),
+    "av": ("transfer/probe.py",),
+    "obstore": ("transfer/objects.py",),
+    "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
     "tqdm": ("notebook.py",),
@@ -179,7 +201,11 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
+    "transfer/objects.py",
+    "transfer/probe.py",
+    "transfer/fitting.py",
     "__init__.py",
+    "models/pictures.py",
     "http/certificates.py",
     "http/socks.py",
     "cli/__init__.py",
@@ -235,8 +261,9 @@ def offences(modules: dict[str, Module]) -> list[str]:
         if module.wing not in MAY_IMPORT:
             found.append(f"{module.path}: {module.wing} is not a wing; add it to MAY_IMPORT")
             continue
-        if lines > MAX_LINES:
-            found.append(f"{module.path}: {lines} lines, at most {MAX_LINES}; split it")
+        most = LONGER.get(module.path, MAX_LINES)
+        if lines > most:
+            found.append(f"{module.path}: {lines} lines, at most {most}; split it")
         for one in imports(module, modules):
             found += [f"{module.path}:{one.line}: {fault}" for fault in faults(module, one)]
     return found + cycles(modules)

@@ -120,7 +120,7 @@ async def test_a_missing_key_and_a_refusing_host_are_one_clear_line_each(tmp_pat
     async with Emulator() as emulator:
         refused = emulator.url
     ran = await keevx("run", file, cwd=tmp_path, KEEVX_API_KEY="k", KEEVX_BASE_URL=refused)
-    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "could not reach" in ran.err
     assert "KEEVX_BASE_URL" in ran.err
 

@@ -177,7 +177,7 @@ async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
     for command in (("check", "p.jsonl"), ("run", "p.jsonl", "--dry-run")):
         ran = await keevx(*command, cwd=tmp_path)
         assert ran.code == 0, ran.err
-        assert "p.jsonl: 5 requests, 4 videos, 9 images; nothing was sent" in ran.out
+        assert "p.jsonl: 5 requests, 4 videos, 9 images, 18 s; nothing was sent" in ran.out
         rows_told = [line.split() for line in ran.out.splitlines()]
         assert ["image_to_video", "V", "1080p", "6", "s", "generate_audio", "1", "2"] in rows_told
         assert ["image_generate", "std", "2K", "1", "8"] in rows_told

@@ -101,7 +101,7 @@ async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
     assert ["image_to_video", "V", "1080p", "6", "s", "3", "6"] in [
         line.split() for line in ran.out.splitlines()
     ]
-    assert "4 requests, 7 videos; nothing was sent" in ran.out
+    assert "4 requests, 7 videos, 42 s; nothing was sent" in ran.out
     (plan,) = lines(told.out)
     assert (plan["requests"], plan["videos"], len(plan["groups"])) == (4, 7, 2)
     assert not (tmp_path / "videos").exists()
@@ -309,7 +309,7 @@ async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
             run = ("run", file, "--journal", "run.db")
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]
-    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "held by another process" in ran.err
 
 

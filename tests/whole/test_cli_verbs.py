@@ -241,7 +241,7 @@ async def test_a_wrong_key_or_host_is_one_line_at_once(tmp_path: Path, verb: str
         assert "test-key" not in ran.err
         gone = at(emulator)
     ran = await keevx(verb, "i2v-1", cwd=tmp_path, **gone)
-    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "KEEVX_BASE_URL" in ran.err
     ran = await keevx(verb, "i2v-1", cwd=tmp_path)
     assert (ran.code, "no API key" in ran.err) == (2, True)
@@ -290,7 +290,8 @@ async def test_upload_prints_urls_in_order_and_refuses_what_is_no_image(tmp_path
         assert ran.code == 0, ran.err
         assert [emulator.uploads[url].name for url in ran.out.split()] == ["b.png", "a.png"]
         ran = await keevx("upload", "c.png", "a.png", "--json", cwd=tmp_path, **at(emulator))
-        assert (ran.code, [one["file"] for one in objects(ran.out)]) == (2, ["a.png"])
+        error, uploaded = objects(ran.out)
+        assert (ran.code, error["type"], uploaded["file"]) == (2, "UploadError", "a.png")
         assert "c.png is not a JPEG, PNG, WebP" in ran.err
 
 

@@ -12,6 +12,7 @@ import keevx_async
 pytestmark = pytest.mark.smoke
 
 NAMES = {
+    "Budget",
     "CallbackReceiver",
     "FanOut",
     "ImageGenerate",
@@ -30,17 +31,21 @@ NAMES = {
 ERRORS = {
     "APIError",
     "AuthenticationError",
+    "BudgetExceeded",
     "CallbackRejected",
     "ConfigurationError",
     "ConnectionFailed",
     "DownloadError",
+    "InsufficientFunds",
     "InvalidRequest",
     "JournalError",
     "KeevxError",
     "NotFoundError",
+    "NotStarted",
     "RateLimitError",
     "ResponseError",
     "ServerError",
+    "SubmissionPending",
     "SubmissionUncertain",
     "TaskFailed",
     "UploadError",

@@ -254,12 +254,14 @@ async def test_an_iteration_that_another_task_closes_says_so() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_fan_out_is_used_once() -> None:
+async def test_a_complete_fan_out_is_returned_at_once() -> None:
     async with speaking() as (emulator, keevx):
         fan = await keevx.submit_many(some_requests(3))
-        for again in (fan, _some_of(fan, [])):
-            with pytest.raises(RuntimeError, match="already"):
-                await again
+        seen: list[Outcome] = []
+        for again in (fan, _some_of(fan, seen)):
+            await again
+        assert seen == fan.outcomes
+        assert emulator.requests["POST /v1/image_to_video"] == 3
         assert sorted(fan.task_ids) == sorted(emulator.tasks)
 
 

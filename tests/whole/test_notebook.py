@@ -14,7 +14,7 @@ import pytest
 
 from keevx_async import FanOut, Outcome, SubmissionUncertain, notebook
 from keevx_async.notebook import progress
-from keevx_async.submission.submitter import Guard
+from keevx_async.submission.shield import Guard
 from tests.support.simulated import simulated
 
 STEP = 7.0  # seconds that an item takes

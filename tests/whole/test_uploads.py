@@ -214,9 +214,9 @@ async def test_a_file_that_lies_untouched_is_read_once(
 ) -> None:
     looked: list[Path] = []
 
-    def counted(path: Path, formats: tuple[str, ...]) -> Any:
+    def counted(path: Path, formats: tuple[str, ...], **ways: Any) -> Any:
         looked.append(path)
-        return inspect(path, formats)
+        return inspect(path, formats, **ways)
 
     monkeypatch.setattr("keevx_async.transfer.images.SETTLE_SECONDS", settled)
     monkeypatch.setattr("keevx_async.transfer.uploads.inspect", counted)

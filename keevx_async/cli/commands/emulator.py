@@ -1,26 +1,99 @@
-"""``keevx emulator``: a Keevx on this machine, to try the other commands against."""
+"""``keevx emulator``: a Keevx on this machine, to rehearse the other commands with."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated
 
-from cyclopts import Parameter
+from attrs import frozen
+from cyclopts import Group, Parameter
 from cyclopts.validators import Number
+from rich.live import Live
+from rich.text import Text
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.testing import Emulator
+from keevx_async.testing import Emulator, Faults
 
 from ..options import Json, check_seconds
-from ..output.console import print_error
+from ..output.console import ERRORS, OK, print_error
 from ..output.printer import Printer
+from ..signals import passing_signals_to
 
+SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 API_KEY = "emulator"
 """Any key would do."""
+DEFAULT_PORT = 8484
+"""Fixed, so that a journal of one rehearsal finds the same host in the next."""
+REFRESH_INTERVAL = 0.5
+"""Seconds between two updates of the counts on a terminal."""
+NOT_FOUND = 127
+"""The exit code of a command that cannot be started, as shells return it."""
+
+_Share = Number(gte=0, lte=1)
+
+
+@Parameter(name="*", group=Group("Faults", sort_key=1))
+@frozen(kw_only=True)
+class FaultOptions:
+    """What goes wrong in the emulator, to see what a run makes of it."""
+
+    fail: Annotated[
+        float,
+        Parameter(help="Share of prompts that end FAILED, 0 to 1: exit code 1.", validator=_Share),
+    ] = 0.0
+    lose: Annotated[
+        float,
+        Parameter(
+            help="Share of prompts whose create is made but never answered: exit code 3.",
+            validator=_Share,
+        ),
+    ] = 0.0
+    refuse: Annotated[
+        float,
+        Parameter(
+            help="Share of prompts whose first create is refused as busy, and is retried.",
+            validator=_Share,
+        ),
+    ] = 0.0
+    limit_rate: Annotated[
+        float | None,
+        Parameter(
+            help="Creates accepted per second; more are answered 429.", validator=Number(gt=0)
+        ),
+    ] = None
+    no_funds_after: Annotated[
+        int | None,
+        Parameter(
+            help="Creates accepted before the account is empty: exit code 4.",
+            validator=Number(gte=0),
+        ),
+    ] = None
+
+    def to_faults(self) -> Faults:
+        """Return the faults that the emulator injects."""
+        return Faults(
+            drop_after_create=self.lose,
+            refuse=self.refuse,
+            rate=self.limit_rate,
+            no_funds_after=self.no_funds_after,
+        )
 
 
 async def emulator(
-    *,
+    *command: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="After --: a command to run against the emulator, which then stops; the exit "
+            "code is the command's.",
+        ),
+    ],
     seconds: Annotated[
         float,
         Parameter(help="Median number of seconds until a task ends.", validator=check_seconds),
@@ -32,36 +105,116 @@ async def emulator(
             validator=check_seconds,
         ),
     ] = 0.3,
-    fail: Annotated[
-        float,
-        Parameter(help="Share of prompts that end FAILED, 0 to 1.", validator=Number(gte=0, lte=1)),
-    ] = 0.0,
     port: Annotated[
-        int,
+        int | None,
         Parameter(
-            help="Port to listen on; 0 picks a free one.", validator=Number(gte=0, lte=65535)
+            help=f"Port to listen on; {DEFAULT_PORT} by default, 0 for a free one.",
+            validator=Number(gte=0, lte=65535),
         ),
-    ] = 0,
+    ] = None,
+    faults: FaultOptions = FaultOptions(),
     json: Json = False,
-) -> None:
-    """Serve an emulated Keevx on this machine until Ctrl-C. Needs no key and no network.
+) -> int:
+    """Serve an emulated Keevx on this machine. Needs no key and no network.
 
-    Prints the variables that lead other commands to it, as a shell or a JSON object takes them.
+    With a command it runs that and stops: ``keevx emulator -- keevx run prompts.txt``. Without, it
+    serves until Ctrl-C, and prints the variables that lead other commands to it, as a shell or a
+    JSON object takes them.
 
     Raises:
-        ConfigurationError: the port cannot be used.
+        ConfigurationError: the port cannot be used, or the command does not exist.
     """
-    server = Emulator(seconds, spread=spread, fail_prompts=fail, port=port)
-    try:
-        await server.start()
-    except OSError as error:
-        message = f"cannot listen on port {port}: {error.strerror or error}; choose another --port"
-        raise ConfigurationError(message) from None
-    try:
+    server = Emulator(
+        seconds,
+        spread=spread,
+        fail_prompts=faults.fail,
+        port=DEFAULT_PORT if port is None else port,
+        faults=faults.to_faults(),
+    )
+    async with _started(server, may_move=bool(command) and port is None):
         variables = {"KEEVX_BASE_URL": server.url, "KEEVX_API_KEY": API_KEY}
+        if command:
+            code = await _run(command, variables)
+            print_error(f"the emulator stopped: {describe_counts(server)}")
+            return code
         exports = (f"export {name}={value}" for name, value in variables.items())
         Printer(json).print(variables, *exports)
         print_error("the emulator runs until Ctrl-C; paste the lines above into another terminal")
-        await asyncio.Event().wait()
+        await _show_counts(server)
+    return OK
+
+
+@asynccontextmanager
+async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
+    """Serve while the block runs.
+
+    Args:
+        server: with the port to use.
+        may_move: use a free port where that one is taken. A command that is told the address does
+            not mind; a person who pasted it yesterday would.
+    """
+    try:
+        await server.start()
+    except OSError as error:
+        if not (may_move and error.errno == errno.EADDRINUSE):
+            reason = f"cannot listen on port {server.port}: {error.strerror or error}"
+            raise ConfigurationError(f"{reason}; choose another --port") from None
+        server.port = 0
+        await server.start()
+    try:
+        yield
     finally:
         await server.stop()
+
+
+async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
+    """Run a command with the variables set; return its exit code, 128 + N if signal N ended it.
+
+    Signals are passed on to it, and it ends in its own time.
+
+    Raises:
+        ConfigurationError: it cannot be started.
+    """
+    # keevx is this very program, also where its folder is not on the PATH.
+    own = [sys.executable, "-m", __name__.rpartition(".commands.")[0]]
+    words = [*own, *command[1:]] if command[0] == "keevx" else list(command)
+    if shutil.which(words[0]) is None:
+        raise ConfigurationError(f"{command[0]}: no such command")
+    process = await asyncio.create_subprocess_exec(*words, env={**os.environ, **variables})
+    with passing_signals_to(process.send_signal):
+        code = await process.wait()
+    return code if code >= 0 else 128 - code
+
+
+async def _show_counts(server: Emulator) -> None:
+    """Keep the counts on the last line of a terminal; elsewhere, print them once, at the end."""
+    if not ERRORS.is_interactive:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            print_error(f"the emulator stopped: {describe_counts(server)}")
+    with Live(console=ERRORS, auto_refresh=False, redirect_stdout=False) as live:
+        while True:
+            text = Text(describe_counts(server), overflow="ellipsis", no_wrap=True)
+            live.update(text, refresh=True)
+            await asyncio.sleep(REFRESH_INTERVAL)
+
+
+def describe_counts(server: Emulator) -> str:
+    """Return what an emulator has done so far, in one line."""
+    tasks = server.tasks.values()
+    refused, lost = server.refused, server.strikes["drop_after_create"]
+    counts = [f"{_number(len(tasks), 'task')} made"]
+    counts.append(f"{sum(task.status in (SUCCEEDED, FAILED) for task in tasks):,} ended")
+    optional = {
+        f"{_number(lost, 'answer')} lost": lost,
+        f"{refused['fault']:,} refused": refused["fault"],
+        f"{refused['rate']:,} rate limited": refused["rate"],
+        f"{refused['funds']:,} without funds": refused["funds"],
+        f"{_number(len(server.uploads), 'upload')}": len(server.uploads),
+    }
+    return ", ".join([*counts, *(text for text, count in optional.items() if count)])
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -11,10 +11,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal.protocol import Entry, State, TaskRecord
+from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.journal.sqlite import Journal
+from keevx_async.settings import Budget
+from keevx_async.submission.ledger import read_resent
 
+from ..limits import Prices, read_prices
 from ..options import Fleet, Json, PathOption
+from ..output.amounts import Amounts
 from ..output.console import OK, UNCERTAIN, print_error
 from ..output.printer import Printer
 from .worker import fleet_arguments, open_docket
@@ -49,6 +53,7 @@ async def journal(
     failed: Annotated[
         bool, Parameter(negative="", help="List the creates that failed, each with its last error.")
     ] = False,
+    prices: Prices = None,
     json: Json = False,
 ) -> int:
     """Show what a journal holds, and settle its uncertain creates.
@@ -60,19 +65,24 @@ async def journal(
     """
     if (file is None) == (docket is None):
         raise ConfigurationError("pass one journal: either a file, or a fleet with --docket")
+    amounts = Amounts(None if prices is None else Budget(prices=read_prices(prices)))
     settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
         async with open_docket(docket, fleet) as queue:
             for key, ids in settlements:
                 await queue.settle(key, ids)
             name = fleet_arguments(docket, fleet)
-            return await print_journal(Printer(json), queue.journal.records(), name, failed=failed)
+            return await print_journal(
+                Printer(json), queue.journal, queue.journal.records(), name, amounts, failed=failed
+            )
     if file is None or not file.is_file():
         raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
     async with Journal(file) as record:
         for key, ids in settlements:
             await record.settle(key, ids)
-        return await print_journal(Printer(json), _records_of(record), str(file), failed=failed)
+        return await print_journal(
+            Printer(json), record, _records_of(record), str(file), amounts, failed=failed
+        )
 
 
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
@@ -100,7 +110,13 @@ async def _records_of(journal: Journal) -> AsyncIterator[Record]:
 
 
 async def print_journal(
-    printer: Printer, records: AsyncIterator[Record], name: str, *, failed: bool = False
+    printer: Printer,
+    journal: JournalProtocol,
+    records: AsyncIterator[Record],
+    name: str,
+    amounts: Amounts,
+    *,
+    failed: bool = False,
 ) -> int:
     """Print every uncertain create and the totals, and return the exit code.
 
@@ -108,8 +124,10 @@ async def print_journal(
 
     Args:
         printer: where to.
-        records: of the journal.
+        journal: open.
+        records: all of its creates.
         name: what names it on a command line, for the hint.
+        amounts: values what it has made, or may have.
         failed: print the creates that failed instead, in either form.
     """
     counts: Counter[str] = Counter()
@@ -142,7 +160,12 @@ async def print_journal(
         labels = {TASK_STATES[state]: count for state, count in tasks.items()}
         summary += f"; {tasks.total():,} tasks: {_format_counts(labels)}"
     totals = {state.value: counts[state] for state in State}
-    printer.print({"journal": name, **totals, "tasks": dict(tasks)}, f"{name}: {summary}")
+    # What a budget counts: uncertain creates may have been made.
+    usage = Counter(await journal.usage()) + await read_resent(journal)
+    if usage:
+        summary += f"; made or perhaps made: {amounts.to_text(usage)}"
+    made = {"made": amounts.to_json(usage)}
+    printer.print({"journal": name, **totals, "tasks": dict(tasks), **made}, f"{name}: {summary}")
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(

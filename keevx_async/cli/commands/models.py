@@ -10,40 +10,69 @@ from rich.console import Console
 from rich.table import Table
 
 from keevx_async.models.rules import MODELS, ModelRules
+from keevx_async.settings import Budget
 
+from ..fields import FieldOptions
 from ..input.estimate import estimate_prompts
-from ..input.prompts import Prompts, find_problems, problem_lines
-from ..input.sources import open_source
-from ..options import InputFormat, Json, PromptFile
-from ..output.console import OK, USAGE, print_error, printable
+from ..input.inputs import open_prompts
+from ..input.prompts import Job, Prompts, find_problems, problem_lines
+from ..input.selection import Survey
+from ..input.warnings import Warnings
+from ..limits import Prices, read_prices
+from ..options import InputOptions, Json, PromptFile
+from ..output.amounts import Amounts
+from ..output.console import ERRORS, OK, USAGE, print_error, printable
 from ..output.printer import Printer
 
 _RULES = tuple(attribute.name for attribute in attrs.fields(ModelRules))
 _WORDS = {"True": "yes", "False": "no", "None": "as durations"}
 
 
-def check(file: PromptFile, /, *, format: InputFormat = None, json: Json = False) -> int:
+def check(
+    file: PromptFile = None,
+    /,
+    *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
+    prices: Prices = None,
+    json: Json = False,
+) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    Problems are printed to standard output, and the exit code is then 2.
+    Problems are printed to standard output, and the exit code is then 2. So are warnings, of what
+    is allowed and probably a mistake; the exit code stays 0, unless ``--strict`` is given.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.
     """
     printer = Printer(json)
-    with open_source(file, format) as source:
-        _, problems = find_problems(source)
-        if problems:
-            # They are what was asked for, so they are results and go to standard output.
-            if json:
-                for problem in problems:
-                    printer.print(attrs.asdict(problem))
-            else:
-                printer.print({}, *problem_lines(problems))
+    with open_prompts(file, prompts, fields) as source:
+        warnings, survey = Warnings(source), Survey()
+
+        def add(job: Job) -> None:
+            warnings.add(job)
+            survey.add(job)
+
+        total, problems = find_problems(source, add)
+        # They are what was asked for, so they are results and go to standard output.
+        if problems and not json:
+            printer.print({}, *problem_lines(problems))
+        elif problems:
+            for problem in problems:
+                printer.print(attrs.asdict(problem))
+        for warning in warnings:
+            values = {"event": "warning", **attrs.asdict(warning)}
+            printer.print(values, f"warning: {warning}")
+        if problems or (warnings and prompts.strict):
             print_error(f"fix {source.name} and check again")
             return USAGE
+        if count := source.count(total):
+            ERRORS.print(printable(count))
         estimate = asyncio.run(estimate_prompts(Prompts(source), None))
-        estimate.print(source.name, as_json=json)
+        for sentence in survey.duplicates():
+            print_error(f"{source.name}: {sentence}")
+        budget = None if prices is None else Budget(prices=read_prices(prices))
+        estimate.print(source.name, Amounts(budget), as_json=json)
     return OK
 
 

@@ -6,20 +6,32 @@ import asyncio
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+from attrs import frozen
 
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx, check_credentials
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
+from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
+from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
+from keevx_async.submission.budget import Valuation
+from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.paths import OutputNames
 
-from ..input.estimate import estimate_prompts
-from ..input.prompts import Job, Prompts, find_problems, problem_lines
-from ..input.sources import Source, open_source
-from ..options import PromptFile, RunOptions
-from ..output.console import ERRORS, OK, USAGE, print_error, printable
+from ..fields import FieldOptions
+from ..input.estimate import Estimate, estimate_prompts
+from ..input.inputs import Input, open_prompts
+from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
+from ..input.selection import Selection, Survey
+from ..input.warnings import Warnings
+from ..limits import MAX_UNASKED, LimitOptions, can_ask, confirm
+from ..options import InputOptions, PromptFile, RunOptions
+from ..output.amounts import Amounts
+from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
 from ..output.results_file import Results
@@ -30,7 +42,15 @@ from .worker import fleet_arguments, producer_for
 FLEET_STOPPING = "stopping: the fleet continues with what was added"
 
 
-def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # noqa: B008 - frozen
+def run(
+    file: PromptFile = None,
+    /,
+    *,
+    prompts: InputOptions = InputOptions(),  # noqa: B008 - frozen
+    fields: FieldOptions = FieldOptions(),  # noqa: B008 - frozen
+    limits: LimitOptions = LimitOptions(),  # noqa: B008 - frozen
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> int:
     """Submit a file of prompts, wait for the results, and download them.
 
     All lines are checked before the first is sent. With a journal, a second run resumes the first
@@ -49,25 +69,91 @@ def run(file: PromptFile, /, *, options: RunOptions = RunOptions()) -> int:  # n
             "--retry-failed needs the journal of the earlier runs; add --journal"
         )
     if options.docket is not None and (
-        options.journal or options.callbacks or options.on_uncertain == "resubmit"
+        options.journal
+        or options.callbacks
+        or options.on_uncertain == "resubmit"
+        or options.fuse != DEFAULT_FUSE
     ):
         raise ConfigurationError(
-            "--journal, --callbacks and --on-uncertain cannot be used with --docket: a fleet has "
-            "its own journal; pass --on-uncertain to its workers instead"
+            "--journal, --callbacks, --on-uncertain and --fuse cannot be used with --docket: a "
+            "fleet has its own journal; pass --on-uncertain and --fuse to its workers instead"
         )
+    if options.docket is not None and (limits.is_limited or limits.rate):
+        raise ConfigurationError(
+            "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket: "
+            "pass them to the fleet's workers instead"
+        )
+    budget, survey = limits.budget(), Survey()
     names = OutputNames(options.out)
-    with open_source(file, options.format) as source:
-        total, problems = find_problems(source)
+    with open_prompts(file, prompts, fields) as source:
+        warnings = Warnings(source)
+
+        def add(job: Job) -> None:
+            warnings.add(job)
+            survey.add(job)
+
+        total, problems = find_problems(source, add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
             for line in problem_lines(problems):
                 ERRORS.print(printable(line))
+                if options.json:
+                    hint = f"Fix {source.name} and run again"
+                    print_error_event(ConfigurationError(line, hint=hint), exit=USAGE)
             print_error(f"nothing was sent; fix {source.name} and run again")
             return USAGE
+        if warnings.stop(strict=prompts.strict):
+            return USAGE
+        if (count := source.count(total)) and not options.quiet:
+            ERRORS.print(printable(count))
+        selection = limits.selection(total)
+        if selection.total < total:
+            survey = Survey.of(selection.apply(jobs(source)))
+        plan = Plan(source, selection, survey, budget, prompts.fit)
+        plan.check()
+        for sentence in () if options.quiet else survey.duplicates():
+            print_error(f"{source.name}: {sentence}")
         if options.dry_run:
-            return asyncio.run(_print_estimate(source, options))
-        return asyncio.run(_run_reported(source, total, names, options))
+            return asyncio.run(_print_estimate(plan, options))
+        if not (limits.yes or asyncio.run(_is_confirmed(plan, options))):
+            print_error("nothing was sent")
+            return STOPPED
+        return asyncio.run(_run_reported(plan, names, limits, options))
+
+
+@frozen
+class Plan:
+    """What a run is to make.
+
+    Attributes:
+        source: the input, checked.
+        selection: which of its rows.
+        survey: what these amount to.
+        budget: limits and prices; None without either.
+        fit: how local images are made to fit.
+    """
+
+    source: Input
+    selection: Selection
+    survey: Survey
+    budget: Budget | None
+    fit: Fit
+
+    def check(self) -> None:
+        """Check that the budget can value every row.
+
+        Raises:
+            ConfigurationError: one has no price, or its length is not known.
+        """
+        if self.budget is not None:
+            valuation = Valuation(self.budget)
+            for group in self.survey.usage:
+                valuation.check(group)
+
+    def prompts(self) -> Prompts:
+        """Return the selected rows."""
+        return Prompts(self.selection.apply(jobs(self.source)))
 
 
 def _check_callback(job: Job) -> str | None:
@@ -76,13 +162,29 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _print_estimate(source: Source, options: RunOptions) -> int:
+async def _estimate(plan: Plan, options: RunOptions) -> Estimate:
     journal = None
     if options.journal is not None and options.journal.is_file():  # do not create one
         journal = _open_journal(options)
-    estimate = await estimate_prompts(Prompts(source), journal)
-    estimate.print(source.name, as_json=options.json)
+    return await estimate_prompts(plan.prompts(), journal)
+
+
+async def _print_estimate(plan: Plan, options: RunOptions) -> int:
+    estimate = await _estimate(plan, options)
+    estimate.print(plan.source.name, Amounts(plan.budget), as_json=options.json)
     return OK
+
+
+async def _is_confirmed(plan: Plan, options: RunOptions) -> bool:
+    """Ask before many videos, where a person can be asked: those that the journal has are none."""
+    if not can_ask() or plan.survey.usage.total() <= MAX_UNASKED:
+        return True
+    usage = (await _estimate(plan, options)).usage
+    most = plan.budget.videos if plan.budget is not None else None
+    if min(usage.total(), usage.total() if most is None else most) <= MAX_UNASKED:
+        return True
+    limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
+    return confirm(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}. Continue?")
 
 
 def _open_journal(options: RunOptions) -> Journal | None:
@@ -91,12 +193,14 @@ def _open_journal(options: RunOptions) -> Journal | None:
     return Journal(options.journal, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
 
 
-async def _run_reported(source: Source, total: int, names: OutputNames, options: RunOptions) -> int:
+async def _run_reported(
+    plan: Plan, names: OutputNames, limits: LimitOptions, options: RunOptions
+) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        prompts = Prompts(source)
-        async with _open_client(options, report) as keevx:
+        prompts = plan.prompts()
+        async with _open_client(plan, limits.rate, options, report) as keevx:
             await check_credentials(keevx)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
@@ -123,8 +227,18 @@ async def _run_reported(source: Source, total: int, names: OutputNames, options:
         else:
             print_stopping(times)
 
-    with closing(Results(names.folder)) as results:
-        report = Report(total, source.name, results, as_json=options.json, quiet=options.quiet)
+    # Of results in object storage, results.jsonl is kept in the working folder.
+    folder = Path() if isinstance(names.folder, ObjectPath) else names.folder
+    with closing(Results(folder)) as results:
+        report = Report(
+            plan.selection.total,
+            plan.source.name,
+            results,
+            amounts=Amounts(plan.budget),
+            planned=plan.survey.usage,
+            as_json=options.json,
+            quiet=options.quiet,
+        )
         return await stoppable(work(), on_signal)
 
 
@@ -144,7 +258,9 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 
 @asynccontextmanager
-async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Keevx]:
+async def _open_client(
+    plan: Plan, rate: float | None, options: RunOptions, report: Report
+) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
         async with producer_for(options.docket, options.fleet, report) as keevx:
@@ -153,7 +269,14 @@ async def _open_client(options: RunOptions, report: Report) -> AsyncGenerator[Ke
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
-            journal=_open_journal(options), callbacks=receiver, on_event=report.on_event
+            journal=_open_journal(options),
+            budget=plan.budget,
+            rate=rate,
+            callbacks=receiver,
+            retry=RetryPolicy(fuse=options.fuse),
+            fit=plan.fit,
+            verify="probe" if options.verify else "content",
+            on_event=report.on_event,
         ) as keevx,
     ):
         yield keevx
@@ -164,7 +287,8 @@ async def run_prompts(
 ) -> int:
     """Report every outcome of a fan-out, and return the exit code.
 
-    When it is cut short, by a signal or an error, the outcomes that are known are reported too.
+    When it is cut short, by a signal, an error or its fuse, the outcomes that are known are
+    reported too.
 
     Raises:
         KeevxError: the whole run failed. The summary is printed if an item had ended by then.
@@ -187,4 +311,4 @@ async def run_prompts(
         if report.counters.ended:
             report.close(names.folder)
         raise
-    return report.close(names.folder)
+    return report.close(names.folder, fan.stopped_by)

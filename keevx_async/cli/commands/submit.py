@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast
 
-import attrs
 from cyclopts import App, Parameter
 
 from keevx_async import ImageToVideo
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.models.advice import FIXED_BY_FIT
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.transfer.fitting import Fit, check_fit
 
-from ..input.prompts import file_problem, with_paths
+from ..fields import submit_options
+from ..input.inputs import with_paths
+from ..input.prompts import file_problem, option_name
 from ..input.sources import working_folder
-from ..options import FLAG, Download, Json, PathOption
-from ..output.console import OK, UNCERTAIN, print_error
+from ..options import FLAG, Download, FitOption, Json, PathOption
+from ..output.console import ERRORS, OK, UNCERTAIN, print_error, printable
 from ..output.printer import Printer, save_task_ids
 from ..registry import HELP
 from ..signals import print_stopping, stoppable
@@ -39,14 +41,6 @@ Record = Annotated[
 ]
 Wait = Annotated[bool, FLAG, Parameter(help="Wait for the results.")]
 
-HELP_WORDS = {
-    "``pathlib.Path``": "local file",
-    "``MODELS``": "keevx models",
-    ", or an earlier task that made one": "",
-    "URLs, local paths or earlier tasks": "URLs or local files",
-}
-"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
-
 
 def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
     """Return the command that submits a request of a kind."""
@@ -57,13 +51,17 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
         download: Download = None,
         key: Key = None,
         journal: Record = None,
+        fit: FitOption = "none",
         json: Json = False,
         **fields: Any,
     ) -> int:
-        request, printer = _parse_request(kind, fields), Printer(json)
+        request, printer = _parse_request(kind, fields, check_fit(fit)), Printer(json)
+        for warning in request.warnings():
+            if fit == "none" or warning.rule not in FIXED_BY_FIT:
+                ERRORS.print(printable(f"warning: {warning}"), style="yellow")
 
         async def work() -> int:
-            async with Keevx(journal=journal, retry=INTERACTIVE_RETRY) as keevx:
+            async with Keevx(journal=journal, fit=fit, retry=INTERACTIVE_RETRY) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
                 # A create that failed has raised. One without ids is uncertain, and the message is
                 # printed already; there is nothing to wait for.
@@ -79,26 +77,26 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
     # What cyclopts reads: the fields of the request, then the command's own options.
     own = inspect.signature(submit, eval_str=True).parameters.values()
     cast(Any, submit).__signature__ = inspect.Signature(
-        [*_field_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
+        [*submit_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
     )
     return submit
 
 
-def _parse_request(kind: type[Request], fields: dict[str, Any]) -> Request:
+def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Request:
     """Return the request that options describe; a source that is not a URL is a local file.
 
     Raises:
         ConfigurationError: with everything that is wrong, each by its option.
     """
     try:
-        request = kind.from_dict(with_paths(kind, fields, working_folder()))
+        request = kind.from_dict(with_paths(fields, working_folder()))
     except InvalidRequest as error:
-        problems = [f"--{v.field.replace('_', '-')}: {v.message}" for v in error.violations]
+        problems = [f"--{option_name(v.field)}: {v.message}" for v in error.violations]
         raise ConfigurationError("; ".join(problems)) from None
     problems = [
         problem
         for path in request.local_files()
-        if (problem := file_problem(path, kind.kind)) is not None
+        if (problem := file_problem(path, kind.kind, fit)) is not None
     ]
     if problems:
         raise ConfigurationError("; ".join(problems))
@@ -142,32 +140,6 @@ def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | 
         raise
 
 
-def _field_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
-    """Yield an option for each field of a kind's request, with the help from its docstring."""
-    types = get_type_hints(kind)
-    docstring = inspect.getdoc(kind) or ""
-    helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
-    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
-        help_text = helps.get(field.name, "")
-        # A literal stays as it is; a sentence begins with a capital.
-        if help_text and not help_text.startswith("`"):
-            help_text = help_text[0].upper() + help_text[1:]
-        for phrase, replacement in HELP_WORDS.items():
-            help_text = help_text.replace(phrase, replacement)
-        option = Parameter(
-            help=" ".join(help_text.replace("``", "").split()),
-            negative=None if field.default is True else "",  # --no-NAME, where it is on
-            show_default=bool(field.default),
-            consume_multiple=True,
-        )
-        yield inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
-            annotation=Annotated[types[field.name], option],
-        )
-
-
 submit = App(name="submit", help=HELP["submit:submit"])
 for _kind in REQUESTS.values():
     if _kind.kind == ImageToVideo.kind:
@@ -175,5 +147,5 @@ for _kind in REQUESTS.values():
     _name = _kind.kind.name
     # The first words of the request's docstring.
     _summary = (inspect.getdoc(_kind) or "").partition(",")[0].partition(".")[0] + "."
-    submit.command(_make_command(_kind), name=_name, help=_summary)
-    submit.command(_make_command(_kind), name=_name.replace("_", "-"), show=False)
+    # With a dash, as commands are written, and with an underscore, as the API does.
+    submit.command(_make_command(_kind), name=(_name.replace("_", "-"), _name), help=_summary)

@@ -54,7 +54,9 @@ async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> i
     """
     printer = Printer(json)
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(ids, partial(keevx.status, kind=kind), printer.print_task)
+        return await run_each(
+            ids, partial(keevx.status, kind=kind), printer.print_task, as_json=json
+        )
 
 
 async def wait(
@@ -123,7 +125,11 @@ async def wait_and_fetch(
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
     return await run_each(
-        task_ids, follow, lambda ended: printer.print_task(*ended), in_order=False
+        task_ids,
+        follow,
+        lambda ended: printer.print_task(*ended),
+        in_order=False,
+        as_json=printer.as_json,
     )
 
 
@@ -169,7 +175,7 @@ async def download(
         return OK
 
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(what, fetch, show)
+        return await run_each(what, fetch, show, as_json=json)
 
 
 async def upload(
@@ -196,7 +202,7 @@ async def upload(
         return OK
 
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        return await run_each(files, send, show)
+        return await run_each(files, send, show, as_json=json)
 
 
 def as_folder(path: Path) -> str:

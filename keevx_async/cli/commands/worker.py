@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from keevx_async.errors import ConfigurationError, JournalError
+from keevx_async.settings import DEFAULT_FUSE, RetryPolicy
 
-from ..options import Fleet, OnExisting
+from ..limits import BudgetOptions
+from ..options import Fleet, OnExisting, RunFuse
 from ..output.console import INTERRUPTED, OK, masked, print_error
 from ..output.logs import OURS, LogFormat, configure_logs
 from ..output.report import Report
@@ -41,6 +43,7 @@ async def worker(
     *,
     docket: RedisUrl,
     fleet: Fleet = "keevx",
+    limits: BudgetOptions = BudgetOptions(),  # noqa: B008 - frozen
     rate: Annotated[
         float | None,
         Parameter(help="Fleet-wide creates per second; defaults to the rate other workers set."),
@@ -52,6 +55,7 @@ async def worker(
         OnExisting,
         Parameter(help="What to do with creates whose worker died; they may have been paid."),
     ] = "report",
+    fuse: RunFuse = DEFAULT_FUSE,
     metrics_port: Annotated[
         int | None, Parameter(help="Serve Prometheus metrics, of Docket and of the fleet, here.")
     ] = None,
@@ -65,13 +69,21 @@ async def worker(
     """Work for a fleet until Ctrl-C: submit its requests and poll its tasks.
 
     The first signal stops it once its creates are answered, the second at once. Either way the
-    fleet's journal has everything that is known. After one SIGTERM the exit code is 0.
+    fleet's journal has everything that is known. After one SIGTERM the exit code is 0. It stops by
+    itself if its API key is refused, the account has no funds, or too many creates in a row are
+    refused alike; no job is lost.
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
         from keevx_async.docket.monitor import servers
     # Docket is an extra, so it is imported only where a fleet is used.
-    settings = WorkerSettings(rate=rate, concurrency=concurrency, on_uncertain=on_uncertain)
+    settings = WorkerSettings(
+        rate=rate,
+        concurrency=concurrency,
+        on_uncertain=on_uncertain,
+        retry=RetryPolicy(fuse=fuse),
+        budget=limits.budget(),
+    )
 
     def announce(message: str) -> None:
         # Whoever reads JSON gets every line as JSON.

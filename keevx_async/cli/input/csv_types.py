@@ -20,6 +20,17 @@ _SEPARATOR = re.compile(r"(?<!\S)[,;]|[,;](?=\s|$|https?:|file:)", re.IGNORECASE
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?:\s?([AP])\.?M\.?)?", re.IGNORECASE)
 _DAY_FRACTION = re.compile(r"0[.,]\d{4,}")
 
+IMAGE = "image"
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    IMAGE: ("image_url", "reference_images"),
+    "ratio": ("aspect_ratio", "image_ratio"),
+    "resolution": ("aspect_resolution",),
+    "seconds": ("duration",),
+    "video": ("video_url",),
+}
+"""Short names that a column may have, each with the fields it stands for: the first that the kind
+of the row has."""
+
 _types: dict[type, Mapping[str, Any]] = {}
 
 
@@ -31,26 +42,31 @@ def kind_of_row(value: object) -> str:
     return ImageToVideo.kind.name if value is None else str(value)
 
 
-def parse_cells(row: Mapping[str, str]) -> dict[str, Any]:
+def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, Any]:
     """Convert each cell of a row to the type of its field.
 
     A cell that cannot be converted, or belongs to no known kind or field, stays a string, so that
     validation names it. Nothing is raised.
+
+    Args:
+        row: its cells by field, or by alias of a field.
+        kind: of a row that names none.
     """
-    request = REQUESTS.get(kind_of_row(row.get(KIND)), Request)
+    request = REQUESTS.get(kind_of_row(row.get(KIND, kind)), Request)
     types = _types.get(request) or _types.setdefault(request, get_type_hints(request))
     values: dict[str, Any] = {}
     for name, text in row.items():
         # Spreadsheets have one type of number: 6 may arrive as 6.0, and true as 1 or 1.0.
         number = NUMBER.fullmatch(text)
-        field_type = types.get(name)
+        field = next((each for each in ALIASES.get(name, ()) if each in types), name)
+        field_type = types.get(field)
         if field_type is int:
             values[name] = int(number[1]) if number else text
         elif field_type is bool:
             values[name] = FLAGS.get(number[1] if number else text.lower(), text)
         elif get_origin(field_type) is tuple:
             # Sources are a list of URLs and paths. Other texts may hold blanks and commas.
-            values[name] = references(text) if name in request.source_fields else [text]
+            values[name] = references(text) if field in request.source_fields else [text]
         else:
             values[name] = text
     return values

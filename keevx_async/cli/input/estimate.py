@@ -15,7 +15,10 @@ from keevx_async.journal.sqlite import Journal
 from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.models.usage import UsageGroup, usage_group
+from keevx_async.transfer.images import inspect
 
+from ..output.amounts import Amounts, plural, result_noun
 from .prompts import Prompts
 
 Group = tuple[str, tuple[Any, ...]]
@@ -39,7 +42,9 @@ async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimat
             key = prompts.take_job(request).key
             state = None
             if journal is not None:
-                claim = await journal.claim(request.kind.name, canonical_body(request), key)
+                digests = {path: inspect(path, limit=None).digest for path in request.local_files()}
+                body = canonical_body(request, digests)
+                claim = await journal.claim(request.kind.name, body, key)
                 # Claims without a key stay held: the next equal request must get another key.
                 if key is not None:
                     await journal.release(claim.key, made=False)
@@ -58,12 +63,14 @@ class Estimate:
     Attributes:
         requests: creates that would be sent, by group.
         results: videos or images they would make, by group.
+        usage: the same, by what decides their price.
         recorded: items that would not be sent, by the state in which the journal has them.
     """
 
     def __init__(self) -> None:
         self.requests: Counter[Group] = Counter()
         self.results: Counter[Group] = Counter()
+        self.usage: Counter[UsageGroup] = Counter()
         self.recorded: Counter[State] = Counter()
 
     def add(self, request: Request, recorded: State | None) -> None:
@@ -80,33 +87,35 @@ class Estimate:
         group = (request.kind.name, settings)
         self.requests[group] += 1
         self.results[group] += request.count
+        self.usage[usage_group(request)] += request.count
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self, amounts: Amounts) -> dict[str, object]:
         """Return the counts as a JSON object: the totals, then ``groups``.
 
         Its ``event`` is ``plan``.
         """
         groups = [
             {"kind": kind, **dict(zip(REQUESTS[kind].duration_fields, settings, strict=True))}
-            | {"requests": count, f"{_result_noun(kind)}s": self.results[kind, settings]}
+            | {"requests": count, f"{result_noun(kind)}s": self.results[kind, settings]}
             for (kind, settings), count in sorted(self.requests.items())
         ]
-        totals = {"requests": self.requests.total()}
-        totals |= {f"{noun}s": count for noun, count in self._results_by_noun().items()}
+        totals: dict[str, float] = {"requests": self.requests.total()}
+        totals |= amounts.to_json(self.usage)
         recorded = {
             state.value: self.recorded[state] for state in (State.SUBMITTED, State.UNCERTAIN)
         }
         return {"event": "plan", **totals, **recorded, "groups": groups}
 
-    def print(self, name: str, *, as_json: bool) -> None:
+    def print(self, name: str, amounts: Amounts, *, as_json: bool) -> None:
         """Print the counts to standard output: a table and the totals, or one JSON object.
 
         Args:
             name: the input's name.
+            amounts: values the results.
             as_json: print JSON.
         """
         if as_json:
-            print(json.dumps(self.to_json()))
+            print(json.dumps(self.to_json(amounts)))
             return
         console = Console(highlight=False, markup=False, soft_wrap=True)
         table = Table("kind", "settings", box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -123,23 +132,8 @@ class Estimate:
             table.add_row(kind, " ".join(words), f"{count:,}", f"{self.results[group]:,}")
         if self.requests:
             console.print(table)
-        totals = [_plural(self.requests.total(), "request")]
-        totals += [_plural(count, noun) for noun, count in self._results_by_noun().items() if count]
-        console.print(f"{name}: {', '.join(totals)}; nothing was sent")
+        requests = plural(self.requests.total(), "request")
+        made = f", {amounts.to_text(self.usage)}" if self.usage else ""
+        console.print(f"{name}: {requests}{made}; nothing was sent")
         for state, count in self.recorded.items():
             console.print(f"not counted, because the journal has them: {count:,} {state}")
-
-    def _results_by_noun(self) -> dict[str, int]:
-        totals = dict.fromkeys(map(_result_noun, REQUESTS), 0)
-        for (kind, _), count in self.results.items():
-            totals[_result_noun(kind)] += count
-        return totals
-
-
-def _result_noun(kind: str) -> str:
-    """Return what a kind makes: ``video`` or ``image``."""
-    return REQUESTS[kind].kind.results[0].removesuffix("_url")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

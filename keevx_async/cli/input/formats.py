@@ -1,4 +1,4 @@
-"""Reads JSON and CSV record by record, each with the number of the line it begins on.
+"""Reads text, JSON and CSV record by record, each with the number of the line it begins on.
 
 The readers are pure: they take text and yield rows. ``sources`` opens the files.
 """
@@ -10,16 +10,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from itertools import tee
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
-from attrs import fields_dict
+from .columns import Columns
+from .csv_types import parse_cells
 
-from keevx_async.models.registry import REQUESTS
-
-from .csv_types import KEY, KIND, parse_cells
-
+COMMENT = "#"
 DELIMITERS = (",", ";", "\t")
 NOT_TEXT = 'is not UTF-8 text; save the file as UTF-8 (in Excel: "CSV UTF-8")'
 
@@ -32,6 +29,8 @@ _CSV_ERRORS = {
     "expected after": 'a quotation mark inside a quoted cell must be doubled: ""',
     "field limit": "a cell is far too long; a quotation mark may be missing",
 }
+_OBJECT = re.compile(r'\{(?:\s*"|\s*$)|\[(?:\s*\{|\s*$)')
+_CSV_COMMENT = re.compile(r'\s*"?#(?!"?[,;\t])')
 _NOT_BLANK = re.compile(r"\S")
 
 
@@ -52,16 +51,53 @@ class BadLine(Exception):
 
 
 Row = tuple[int, dict[str, Any] | BadLine]
+Format = Literal["jsonl", "csv", "txt"]
 
 
-def is_json(file: IO[str]) -> bool:
-    """Return whether a text is JSON, by its first character: no CSV header begins with a bracket.
+def detect_format(file: IO[str], columns: Columns, *, is_text: bool) -> Format:
+    """Return the format of a file whose name does not say it, by its first line with content.
 
-    The file is at its beginning before and after.
+    1. It begins with a bracket: JSON. A prompt may begin with one too, so that a file that is
+       named as text must begin like an object or an array of objects.
+    2. One of its cells is the name of a column: CSV. Spreadsheets save tables as .txt, too.
+    3. Anything else is text if the file is named so, and CSV otherwise: its reader then reports
+       that the header is missing. A list of prompts is not assumed, because each is paid for.
+
+    Args:
+        file: at its beginning before and after.
+        columns: the columns that a table may have.
+        is_text: whether the file is named as text.
     """
-    has_bracket = file.read(4096).lstrip().startswith(("{", "["))
+    first = next((text for line in file if _has_content(text := line.strip())), "")
     file.seek(0)
-    return has_bracket
+    if _OBJECT.match(first) or (first.startswith(("{", "[")) and not is_text):
+        return "jsonl"
+    cells = (cell for delimiter in DELIMITERS for cell in first.split(delimiter))
+    if not is_text or any(_column(columns, cell.strip('"')) in columns for cell in cells):
+        return "csv"
+    return "txt"
+
+
+def _has_content(line: str) -> bool:
+    return bool(line) and not line.startswith(COMMENT)
+
+
+def read_text(file: Iterable[str]) -> Iterator[Row]:
+    """Yield a row for each line, which is a prompt.
+
+    Blank lines are skipped, and so are comments, which begin with ``#``. A prompt that begins with
+    ``#`` is written with a backslash before it. Blanks around a prompt are removed.
+    """
+    for number, text in enumerate(file, 1):
+        prompt = text.strip().strip(_INVISIBLE)
+        if not _has_content(prompt):
+            continue
+        if prompt.startswith("\\" + COMMENT):
+            prompt = prompt[1:]
+        try:
+            yield number, {"prompt": _valid(prompt)}
+        except UnicodeError:
+            yield number, BadLine(number, (NOT_TEXT,))
 
 
 def read_json(file: IO[str]) -> Iterator[Row]:
@@ -70,7 +106,8 @@ def read_json(file: IO[str]) -> Iterator[Row]:
     1. The text begins with ``[``: an array, whose elements are the rows.
     2. Its first line is ``{`` alone: objects spread over lines, as ``jq`` and
        ``json.dumps(..., indent=2)`` write them.
-    3. Anything else: JSON lines, an object a line. A bad line leaves the others alone.
+    3. Anything else: JSON lines, an object a line. A bad line leaves the others alone, and a line
+       that begins with ``#`` is a comment.
 
     Args:
         file: at its beginning, and seekable.
@@ -81,7 +118,7 @@ def read_json(file: IO[str]) -> Iterator[Row]:
         yield from _read_json_values(file.read())
         return
     for number, text in enumerate(file, 1):
-        if stripped := text.strip():
+        if _has_content(stripped := text.strip()):
             try:
                 yield number, _object(number, json.loads(_valid(stripped)))
             except (ValueError, RecursionError) as error:
@@ -154,23 +191,29 @@ def _valid(text: str) -> str:
     return text
 
 
-def read_csv(lines: Iterable[str]) -> Iterator[Row]:
+def read_csv(
+    lines: Iterable[str], columns: Columns | None = None, kind: str | None = None
+) -> Iterator[Row]:
     """Yield the rows of a table with a header, as spreadsheets save it.
 
     The header alone decides which delimiter is used:
 
     1. The first line is ``sep=;``, as Excel reads and writes it: the delimiter is what it says.
     2. Otherwise it is the one among comma, semicolon and tab with which the most names of the
-       header are fields; of two such, the one that makes more columns; of two such, the first.
+       header are known; of two such, the one that makes more columns; of two such, the first.
 
-    Names in the header may have blanks around them and are matched regardless of case. Empty
-    things are ignored: a row of empty cells, a column without a name, cells beyond the header.
+    Names in the header are matched as ``Columns.name`` does. Empty things are ignored: a row of
+    empty cells, a column without a name, cells beyond the header; and lines above the header that
+    begin with ``#``.
     A cell that is not empty and has no name is an error. An error in the header is the only one
     reported, because every row would repeat it.
 
     Args:
         lines: with their ends, as a file opened with ``newline=""`` yields them.
+        columns: the columns that there may be; by default the fields.
+        kind: of the rows that name none.
     """
+    columns = columns or Columns()
     # An unread copy keeps every line that the others have read since, so it is deleted early.
     valid_lines, first_lines = tee(map(_valid, lines))
     try:
@@ -180,28 +223,45 @@ def read_csv(lines: Iterable[str]) -> Iterator[Row]:
     del first_lines
     if separator:
         next(valid_lines)
-        yield from _read_table(valid_lines, separator[1], lines_before=1)
+        yield from _read_table(valid_lines, separator[1], columns, kind, lines_before=1)
         return
-    valid_lines, *copies = tee(valid_lines, 1 + len(DELIMITERS))
-    headers = [_read_header(*pair) for pair in zip(copies, DELIMITERS, strict=True)]
+    valid_lines, *copies = tee(_blank_comments(valid_lines), 1 + len(DELIMITERS))
+    headers = [
+        _read_header(copy, delimiter, columns)
+        for copy, delimiter in zip(copies, DELIMITERS, strict=True)
+    ]
     del copies
-    fields = _fields()
-    scores = [(sum(name in fields for name in header), len(header)) for header in headers]
-    yield from _read_table(valid_lines, DELIMITERS[scores.index(max(scores))], lines_before=0)
+    scores = [(sum(name in columns for name in header), len(header)) for header in headers]
+    delimiter = DELIMITERS[scores.index(max(scores))]
+    yield from _read_table(valid_lines, delimiter, columns, kind, lines_before=0)
 
 
-def _read_header(lines: Iterator[str], delimiter: str) -> list[str]:
+def _blank_comments(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines with the comments above the header as blank ones, so that they are counted.
+
+    Below the header a ``#`` belongs to its cell. A header may begin with a column of that name.
+    """
+    above_header = True
+    for line in lines:
+        is_comment = above_header and _CSV_COMMENT.match(line)
+        above_header = above_header and bool(is_comment or not line.strip())
+        yield "\n" if is_comment else line
+
+
+def _read_header(lines: Iterator[str], delimiter: str, columns: Columns) -> list[str]:
     """Return the names in the header as this delimiter splits it; none if it cannot."""
     try:
         for row in csv.reader(lines, delimiter=delimiter, strict=True):
             if any(map(str.strip, row)):
-                return [_name(cell) for cell in row]
+                return [_column(columns, cell) for cell in row]
     except (csv.Error, UnicodeError):
         pass
     return []
 
 
-def _read_table(lines: Iterator[str], delimiter: str, lines_before: int) -> Iterator[Row]:
+def _read_table(
+    lines: Iterator[str], delimiter: str, columns: Columns, kind: str | None, lines_before: int
+) -> Iterator[Row]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     while True:
@@ -223,51 +283,42 @@ def _read_table(lines: Iterator[str], delimiter: str, lines_before: int) -> Iter
         if not any(values):
             continue
         if header:
-            yield begin, _read_record(begin, header, values)
+            record = _read_record(begin, header, values)
+            yield begin, record if isinstance(record, BadLine) else parse_cells(record, kind)
             continue
-        header = [_name(value) for value in values]
-        if messages := tuple(_check_header(header)):
+        header = [_column(columns, value) for value in values]
+        if messages := tuple(_check_header(header, columns)):
             yield begin, BadLine(begin, messages)
             return
 
 
-def _fields() -> dict[str, None]:
-    """Return the fields of all kinds of requests, and the two that only a line has."""
-    fields: dict[str, None] = dict.fromkeys((KIND, KEY))
-    for request in REQUESTS.values():
-        fields |= dict.fromkeys(fields_dict(cast(Any, request)))
-    return fields
+def _column(columns: Columns, cell: str) -> str:
+    return columns.name(cell.strip().strip(_INVISIBLE).strip())
 
 
-def _name(cell: str) -> str:
-    name = cell.strip().strip(_INVISIBLE).strip()
-    return name.lower() if name.lower() in _fields() else name
-
-
-def _check_header(header: Sequence[str]) -> Iterator[str]:
-    fields = _fields()
+def _check_header(header: Sequence[str], columns: Columns) -> Iterator[str]:
     names = Counter(name for name in header if name)
-    # Without a single field name the first row is data, and the header is missing. To report each
+    # Without a single known name the first row is data, and the header is missing. To report each
     # of its cells as an unknown field would hide that.
-    if not any(name in fields for name in names):
-        yield f"must be a header with field names ({next(iter(names))[:50]!r} is not one)"
+    if not any(name in columns for name in names):
+        first = next(iter(names))[:50]
+        yield (
+            f"must be a header with field names ({first!r} is not one); "
+            "for a list of prompts, one a line, use --format txt"
+        )
         return
+    is_first = True
     for name, count in names.items():
         if count > 1:
             yield f"{name}: must be one column (got {count})"
-        if name not in fields:
-            nearest = get_close_matches(name.lower(), fields, 1)
-            hint = (
-                f"did you mean {nearest[0]!r}?"
-                if nearest
-                else f"known fields are {', '.join(fields)}"
-            )
-            yield f"unknown field {name[:50]!r}: {hint}"
+        if name not in columns:
+            yield columns.unknown(name, list_known=is_first)
+            is_first = False
 
 
 def _read_record(
     line: int, header: Sequence[str], values: Sequence[str]
-) -> dict[str, Any] | BadLine:
+) -> dict[str, str] | BadLine:
     messages: list[str] = []
     if any(values[len(header) :]):
         messages.append("has more cells than the header")
@@ -281,4 +332,4 @@ def _read_record(
             messages.append(f"{name}: {value!r} is a spreadsheet error; correct the cell")
         else:
             row[name] = value
-    return BadLine(line, tuple(messages)) if messages else parse_cells(row)
+    return BadLine(line, tuple(messages)) if messages else row

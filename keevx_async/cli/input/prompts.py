@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import fields_dict, frozen
+from attrs import evolve, fields_dict, frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
@@ -14,11 +14,16 @@ from keevx_async.journal.protocol import first_attempt_key
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS, request_by_name
 from keevx_async.models.request import Request
+from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.images import sniff
+from keevx_async.transfer.media_types import CONVERTIBLE
 
+from ..output.wording import for_terminal
 from .csv_types import KEY, KIND, kind_of_row, ratio_from_time
 from .formats import BadLine
+from .inputs import Draft, Input
 from .sources import Source
+from .template import PROMPT
 
 MAX_PROBLEMS = 50
 """Problems of a file that are printed one by one."""
@@ -79,7 +84,7 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
         yield f"… and {len(problems) - MAX_PROBLEMS:,} more"
 
 
-def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
+def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
     """Yield each line's job, or what is wrong with the line.
 
     A duplicate key is a problem of the later line. Only the keys, and one line, are held in memory.
@@ -87,15 +92,15 @@ def jobs(file: Path | Source) -> Iterator[Job | BadLine]:
     Raises:
         OSError: the file cannot be read.
     """
-    source = file if isinstance(file, Source) else Source.from_path(file)
+    source = Input(first=Source.from_path(file)) if isinstance(file, Path) else file
     keys: dict[str, int] = {}
-    for line, row in source.rows():
-        job = row if isinstance(row, BadLine) else _parse_row(line, row, source.folder)
-        if isinstance(job, Job) and job.key is not None:
-            first = keys.setdefault(job.key, line)
-            if first != line:
-                message = f"key: must be unique (line {first} has {job.key!r} too)"
-                job = BadLine(line, (message,))
+    for line, draft in source.drafts():
+        job = draft if isinstance(draft, BadLine) else _parse_draft(line, draft, source.fit)
+        if isinstance(job, Job) and (key := job.key) is not None:
+            if key in keys:
+                job = BadLine(line, (f"key: must be unique (line {keys[key]} has {key!r} too)",))
+            else:
+                keys[key] = line
         yield job
 
 
@@ -112,8 +117,8 @@ class Prompts:
         ConfigurationError: while iterating, a line is bad: the file changed since it was checked.
     """
 
-    def __init__(self, file: Path | Source | Iterable[Job]) -> None:
-        self._jobs = jobs(file) if isinstance(file, Path | Source) else file
+    def __init__(self, file: Path | Input | Iterable[Job | BadLine]) -> None:
+        self._jobs = jobs(file) if isinstance(file, Path | Input) else file
         self._in_progress: dict[int, Job] = {}
 
     @classmethod
@@ -148,7 +153,7 @@ class Prompts:
 
 
 def find_problems(
-    file: Path | Source, check: Callable[[Job], str | None] = lambda _: None
+    file: Path | Input, check: Callable[[Job], str | None] = lambda _: None
 ) -> tuple[int, list[Problem]]:
     """Read a file to its end; return the number of its lines, and everything wrong with it.
 
@@ -159,29 +164,49 @@ def find_problems(
         file: read line by line, and never held as a whole.
         check: returns what else is wrong with a job that breaks no rule, or None.
     """
-    name = file.name if isinstance(file, Source) else str(file)
+    if isinstance(file, Path):
+        file = Input(first=Source.from_path(file))
+    name = file.name
     lines_by_message: dict[str, list[int]] = {}
+    kinds: set[type[Request]] = set()
     count = 0
+    if problems := [
+        Problem(axis, bad.line, message)
+        for axis, bad in file.bad_lines()
+        for message in bad.messages
+    ]:
+        return 0, problems  # without an axis there is nothing to combine
     try:
         for job in jobs(file):
             count += 1
             if isinstance(job, BadLine):
                 messages = job.messages
             else:
+                kinds.add(type(job.request))
                 message = check(job)
                 messages = () if message is None else (message,)
             for message in messages:
-                lines_by_message.setdefault(message, []).append(job.line)
+                lines = lines_by_message.setdefault(message, [])
+                if lines[-1:] != [job.line]:  # every combination of a line may have the same
+                    lines.append(job.line)
     except OSError as error:
         lines_by_message[f"cannot be read: {error.strerror or error}"] = [0]
     if not count and not lines_by_message:
         lines_by_message["contains no prompts"] = [0]
+    if kinds and not lines_by_message:
+        for option in file.defaults.unused(kinds):
+            lines_by_message[f"--{option_name(option)}: is not a field of any row's kind"] = [0]
     return count, [
         Problem(name, line, message, more) for message, (line, *more) in lines_by_message.items()
     ]
 
 
-def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
+def option_name(field: str) -> str:
+    """Return the name of a field's option, without the dashes before it."""
+    return field.replace("_", "-")
+
+
+def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
     """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
     # A line reports the problems of the first step that finds any, because later steps depend on
     # earlier ones:
@@ -190,6 +215,7 @@ def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
     #    fields show that the kind was forgotten: every field would be reported as unknown.
     # 3. The fields must satisfy the vendor's rules; all violations are reported.
     # 4. Local files must exist and be images; nothing is uploaded yet.
+    row = draft.values
     key = row.pop(KEY, None)
     if key is not None and not (isinstance(key, str) and key):
         return BadLine(line, (f"key: must be a string (got {key!r})",))
@@ -201,10 +227,11 @@ def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
         return BadLine(line, (hint,))
     try:
         kind = request_by_name(kind_of_row(kind_name))
-        request = kind.from_dict(with_paths(kind, row, folder))
+        request = kind.from_dict(row)
     except InvalidRequest as error:
         messages: list[str] = []
         for violation in error.violations:
+            violation = evolve(violation, message=for_terminal(violation.message))
             value, suffix = violation.value, ""
             # Spreadsheets read 16:9 as a time, and save 16:09:00.
             if violation.rule == "allowed" and violation.field.endswith("ratio"):
@@ -213,13 +240,20 @@ def _parse_row(line: int, row: dict[str, Any], folder: Path) -> Job | BadLine:
                     suffix = (
                         f"; a spreadsheet turned {ratio} into a time, format the column as text"
                     )
+            # A value that an option gave is the option's fault, and one that is missing everywhere
+            # is most easily given once.
+            if violation.field in draft.options:
+                messages.append(f"--{option_name(violation.field)}: {violation.message}{suffix}")
+                continue
+            if violation.message == "is required" and violation.field != PROMPT:
+                suffix = f"; pass --{option_name(violation.field)} for every line, or add a column"
             messages.append(f"{violation}{suffix}")
         return BadLine(line, tuple(messages))
     missing = tuple(
-        f"{name}: {problem}"
+        f"{f'--{option_name(name)}' if name in draft.options else name}: {problem}"
         for name in request.source_fields
-        for source in _as_tuple(getattr(request, name))
-        if isinstance(source, Path) and (problem := file_problem(source, request.kind))
+        for path in _as_tuple(getattr(request, name))
+        if isinstance(path, Path) and (problem := file_problem(path, request.kind, fit))
     )
     return BadLine(line, missing) if missing else Job(line, request, key)
 
@@ -238,14 +272,18 @@ def _as_tuple(value: object) -> tuple[object, ...]:
     return cast(tuple[object, ...], value) if isinstance(value, tuple) else (value,)
 
 
-def file_problem(path: Path, kind: Kind) -> str | None:
+def file_problem(path: Path, kind: Kind, fit: Fit = "none") -> str | None:
     """Return what keeps a local file from being uploaded for a kind of job; None if nothing does.
 
-    The file is opened, and its first bytes decide what it is. Nothing is sent.
+    The file is opened, and its first bytes decide what it is. Nothing is sent. Unless ``fit`` is
+    ``none``, an image may be too large, or of a format that is converted.
     """
     try:
         if path.is_file():
-            sniff(path, kind.formats)
+            if fit == "none" or "JPEG" not in kind.formats:
+                sniff(path, kind.formats)
+            else:
+                sniff(path, (*kind.formats, *CONVERTIBLE), limit=None)
             return None
     except UploadError as error:
         return str(error)
@@ -254,24 +292,3 @@ def file_problem(path: Path, kind: Kind) -> str | None:
     if any(part.startswith("data:") for part in path.parts):
         return "data: URIs are not supported; save the image to a file and use its path"
     return f"{str(path)[:MAX_PATH_SHOWN]} is neither a URL nor a file"
-
-
-def with_paths(kind: type[Request], row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a row whose local sources are paths in a folder; URLs and other fields stay.
-
-    Args:
-        kind: says which fields are sources.
-        row: not changed.
-        folder: what relative paths are relative to.
-    """
-
-    def place(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            return tuple(place(item) for item in cast(list[object], value))
-        if isinstance(value, str) and value and "://" not in value:
-            return folder / value.removeprefix("file:")
-        return value
-
-    return {
-        name: place(value) if name in kind.source_fields else value for name, value in row.items()
-    }

@@ -12,15 +12,14 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
 
-from .formats import Row, is_json, read_csv, read_json
+from .columns import Columns
+from .formats import Format, Row, detect_format, read_csv, read_json, read_text
 
-Format = Literal["jsonl", "csv"]
 STDIN = "-"
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -28,6 +27,8 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+"""Suffixes of lists of prompts; spreadsheets save tables with the first of them, too."""
 DEVICES = ("/dev/", "/proc/")
 """Folders of files that may continue where another reader stopped, as macOS's /dev/stdin does."""
 NO_WORKING_FOLDER = "the working folder no longer exists; change to another one"
@@ -45,13 +46,15 @@ class Source:
         name: its name in messages.
         folder: what its local paths are relative to; absolute, so that a request does not
             depend on how the file was named.
-        format: ``jsonl`` or ``csv``; None to decide by the first character.
+        format: of its contents; None to decide by the first line.
+        is_text: whether the file is named as text.
     """
 
     path: Path
     name: str
     folder: Path
     format: Format | None = None
+    is_text: bool = False
 
     @classmethod
     def from_path(cls, path: Path, format: Format | None = None) -> Source:
@@ -60,13 +63,18 @@ class Source:
         The file is not opened. Its local paths are relative to the folder that it really is in,
         whatever links lead to it.
         """
-        format = format or SUFFIXES.get(path.suffix.lower())
-        return cls(path, str(path), Path(os.path.realpath(path)).parent, format)
+        suffix = path.suffix.lower()
+        format, is_text = format or SUFFIXES.get(suffix), suffix in TEXT_SUFFIXES
+        return cls(path, str(path), Path(os.path.realpath(path)).parent, format, is_text)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, columns: Columns, kind: str | None) -> Iterator[Row]:
         """Yield each row with the number of the line it begins on; blank lines are skipped.
 
         Each call reads the file from its beginning, and holds no more than a row of it.
+
+        Args:
+            columns: the columns that a table may have.
+            kind: of the rows that name none.
 
         Raises:
             OSError: the file cannot be read.
@@ -74,8 +82,13 @@ class Source:
         with self.path.open("rb") as file:
             encoding = detect_encoding(file.read(4))
         with self.path.open(encoding=encoding, errors=NOT_DECODED, newline="") as text:
-            format = self.format or ("jsonl" if is_json(text) else "csv")
-            yield from (read_csv if format == "csv" else read_json)(text)
+            match self.format or detect_format(text, columns, is_text=self.is_text):
+                case "jsonl":
+                    yield from read_json(text)
+                case "csv":
+                    yield from read_csv(text, columns, kind)
+                case "txt":
+                    yield from read_text(text)
 
 
 def detect_encoding(head: bytes) -> str:
@@ -149,8 +162,9 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
                 _copy(pipe, path, name)
         except OSError as error:
             raise ConfigurationError(f"{name} cannot be read: {error.strerror}") from None
-        format = format or SUFFIXES.get(file.suffix.lower())
-        yield Source(path, name, working_folder(), format)
+        suffix = file.suffix.lower()
+        format = format or SUFFIXES.get(suffix)
+        yield Source(path, name, working_folder(), format, suffix in TEXT_SUFFIXES)
 
 
 def working_folder() -> Path:

@@ -7,21 +7,46 @@ a run whose creates are paid.
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import select
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 
+from keevx_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailed,
+    JournalError,
+    SubmissionUncertain,
+    UploadError,
+)
+from keevx_async.models.outcomes import error_dict
+
+from .wording import for_terminal
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-OK, FAILED, USAGE, UNCERTAIN, INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes: all done; something failed; invalid usage, input or configuration (nothing was sent);
-a create may have been paid although its answer was lost; interrupted, everything known saved."""
+OK, FAILED, USAGE, UNCERTAIN, STOPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: all done; something failed; invalid usage, input, key, host or journal (nothing was
+sent); a create may have been paid although its answer was lost; stopped before all had begun;
+interrupted, everything known saved."""
+EXIT_CODES: dict[type[Exception], int] = {
+    SubmissionUncertain: UNCERTAIN,
+    ConfigurationError: USAGE,
+    AuthenticationError: USAGE,
+    ConnectionFailed: USAGE,
+    JournalError: USAGE,
+    UploadError: USAGE,
+    ValueError: USAGE,
+}
+"""Exit codes by error, the first match; any other error is ``FAILED``."""
 
 _PASSWORD = re.compile(r"(://[^/@:?#]*:)[^/?#]*@|([?&]password=)[^&#]*")
 _abandoned: set[TextIO] = set()
@@ -93,14 +118,34 @@ def print_error(message: object, command: str = "") -> bool:
     a semicolon, what to do. A terminal gets it wrapped between words.
 
     Args:
-        message: control characters in it are escaped.
+        message: worded for a terminal; control characters in it are escaped.
         command: the command to run next, on a line of its own that is never wrapped.
     """
     # By way of rich, which knows of a live display on the same terminal and prints above it.
-    ERRORS.print(f"keevx: {printable(str(message))}")
+    ERRORS.print(f"keevx: {printable(for_terminal(str(message)))}")
     if command:
         ERRORS.print(f"  {printable(command)}", soft_wrap=True)
     return not ERRORS.quiet and sys.stderr not in _abandoned
+
+
+def exit_code(error: Exception) -> int:
+    """Return the exit code of a command that ends with an error."""
+    if isinstance(error, JournalError) and error.task_ids:  # they are paid: something was sent
+        return FAILED
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
+
+
+def print_error_event(error: Exception, **fields: object) -> None:
+    """Print an error to standard output as a JSON event, for a program that reads ``--json``.
+
+    Nothing is raised if nobody reads it.
+
+    Args:
+        error: its ``type``, ``message`` and ``hint`` are printed.
+        fields: what else a program needs to know, such as the ``exit`` code.
+    """
+    with suppress(OSError):
+        print(json.dumps({"event": "error", **error_dict(error), **fields}), flush=True)
 
 
 def prepare_streams() -> None:

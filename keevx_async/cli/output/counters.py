@@ -51,6 +51,7 @@ class Counters:
         submitted: creates that were answered with task ids.
         held_until: when the current rate-limit pause ends.
         fleet: the progress of the fleet that does the work; empty where there is none.
+        spent: what was made and is to come, in words; empty where nobody asked.
         ended: items by their status.
     """
 
@@ -60,6 +61,7 @@ class Counters:
         self.submitted = 0
         self.held_until = now
         self.fleet = ""
+        self.spent = ""
         self.ended: Counter[Status] = Counter()
         self._waiting: set[str] = set()
         self._end_times: deque[float] = deque()
@@ -129,6 +131,8 @@ class Counters:
         ]
         if ended[Status.UNFINISHED]:
             shown.append((f"{ended[Status.UNFINISHED]:,} unfinished", "yellow"))
+        if self.spent:
+            shown.append((self.spent, ""))
         if self.fleet:
             shown.append((f"fleet: {self.fleet}", ""))
         return shown

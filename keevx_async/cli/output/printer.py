@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from keevx_async.errors import AuthenticationError, InvalidRequest, KeevxError, UploadError
+from keevx_async.errors import AuthenticationError, KeevxError
 from keevx_async.models.tasks import Task
 
-from .console import FAILED, OK, USAGE, print_error, printable
+from .console import FAILED, OK, exit_code, print_error, print_error_event, printable
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ async def run_each(
     show: Callable[[T], int],
     *,
     in_order: bool = True,
+    as_json: bool = False,
 ) -> int:
     """Work on all items concurrently, and return the highest exit code.
 
@@ -97,6 +98,7 @@ async def run_each(
         work: the coroutine function that is called with each.
         show: prints the result of one, and returns its exit code.
         in_order: show results in the order of items, rather than as they end.
+        as_json: print errors as JSON events too.
 
     Raises:
         AuthenticationError: the key was refused, which holds for every item.
@@ -112,8 +114,9 @@ async def run_each(
                 raise
             except KeevxError as error:
                 print_error(error)
-                usage = isinstance(error, UploadError | InvalidRequest)
-                code = max(code, USAGE if usage else FAILED)
+                if as_json:
+                    print_error_event(error)
+                code = max(code, exit_code(error))
     finally:
         for task in tasks:
             task.cancel()

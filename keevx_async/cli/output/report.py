@@ -5,23 +5,27 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from keevx_async.errors import TaskFailed
+from keevx_async.errors import BudgetExceeded, TaskFailed
 from keevx_async.events import Ended, Event, Submitted
-from keevx_async.models.outcomes import Outcome
+from keevx_async.models.outcomes import Outcome, error_dict
 from keevx_async.models.request import Request
+from keevx_async.models.usage import Usage, UsageGroup, usage_group
 
 from ..input.prompts import Job
+from .amounts import Amounts
 from .console import (
     ERRORS,
     FAILED,
     INTERRUPTED,
     OK,
+    STOPPED,
     UNCERTAIN,
     abandon,
     print_error,
@@ -30,6 +34,7 @@ from .console import (
 from .counters import Counters, Status, status_of
 from .progress import progress
 from .results_file import Results, record
+from .wording import for_terminal
 
 MAX_LISTED = 50
 """Items, and errors of items, that a terminal shows one by one; a larger run shows progress."""
@@ -48,6 +53,8 @@ class Report:
         total: the number of items.
         name: the input's name, for errors such as ``prompts.csv:7: …``.
         results: the file that gets each item's line; None for no file.
+        amounts: values what is made.
+        planned: what all items make.
         as_json: print JSON events to standard output, and the summary to standard error.
         quiet: print only errors and the summary.
 
@@ -62,6 +69,8 @@ class Report:
         name: str,
         results: Results | None = None,
         *,
+        amounts: Amounts | None = None,
+        planned: Usage | None = None,
         as_json: bool = False,
         quiet: bool = False,
     ) -> None:
@@ -70,6 +79,10 @@ class Report:
         self.failed_tasks: list[int] = []
         self._name = name
         self._results = results
+        self._amounts = amounts or Amounts()
+        self._planned: Counter[UsageGroup] = Counter(planned or {})
+        self._made: Counter[UsageGroup] = Counter()
+        self._over_budget: BudgetExceeded | None = None
         self._json = as_json
         self._quiet = quiet
         # What a terminal shows line by line:
@@ -103,13 +116,18 @@ class Report:
     def add(self, outcome: Outcome[Request], job: Job) -> None:
         """Count an item that has ended, write its line of results.jsonl, and print it.
 
-        Called once for each item.
+        Called once for each item. One that was not started is like those that were never read from
+        the input: the summary has their number.
         """
+        if outcome.not_started:
+            if isinstance(outcome.error, BudgetExceeded):
+                self._over_budget = outcome.error
+            return
         status = status_of(outcome.error)
         self.counters.add(status, time.monotonic())
         if isinstance(outcome.error, TaskFailed):
             self.failed_tasks.append(len(outcome.task_ids))
-        item = record(outcome, job)
+        item = record(outcome, job) | self._spend(outcome)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
         if self._results is not None:
             try:
@@ -118,14 +136,29 @@ class Report:
                 self._stop_recording(self._results, error)
         if self._lists_results:
             self._list_results(outcome, status)
+        for mismatch in outcome.mismatches:
+            ERRORS.print(Text(printable(f"{self._name}:{job.line}: {mismatch}"), "yellow"))
         # An item that was cut short because the user stopped the run is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._errors_left -= 1
             if self._errors_left >= 0:
-                text = printable(f"{self._name}:{job.line}: {outcome.error}")
+                text = printable(f"{self._name}:{job.line}: {for_terminal(str(outcome.error))}")
                 ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
             elif self._errors_left == -1 and self._results is not None:
                 print_error(f"further errors are only written to {self._results.path}")
+
+    def _spend(self, outcome: Outcome[Request]) -> dict[str, float]:
+        """Count what an item has made, or may have; return its cost, where prices are given."""
+        made = 0
+        if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
+            made = max(outcome.request.count, len(outcome.task_ids))
+            self._made[usage_group(outcome.request)] += made
+        if self._amounts.are_shown:
+            self.counters.spent = f"made {self._amounts.to_text(self._made)}"
+            if left := self._planned - self._made:
+                self.counters.spent += f"; to come {self._amounts.to_text(left)}"
+        cost = self._amounts.cost({usage_group(outcome.request): made} if made else {})
+        return {} if cost is None else {"cost": float(cost)}
 
     def _list_results(self, outcome: Outcome[Request], status: Status) -> None:
         """Print a line for each file, and for each task of an unfinished item without one."""
@@ -172,15 +205,17 @@ class Report:
             if self._json or not isinstance(error, BrokenPipeError):
                 print_error(f"stopped writing standard output: {error.strerror or error}")
 
-    def close(self, out: Path) -> int:
+    def close(self, out: Path, stopped_by: Exception | None = None) -> int:
         """Close results.jsonl, print the summary, and return the exit code.
 
         The code is the first that applies: interrupted, if a signal stopped the run; uncertain, if
-        any item is; failed, if any item is not done; else 0.
+        any item is; stopped, if the run stopped by itself; failed, if any item is not done; else 0.
 
         Args:
             out: the folder of the results, as the summary names it.
+            stopped_by: why the run stopped by itself before all items had begun.
         """
+        stopped_by = stopped_by or self._over_budget
         # The file is closed first: whether it could be written decides what the summary names.
         if self._results is not None:
             try:
@@ -192,20 +227,33 @@ class Report:
             code = INTERRUPTED
         elif ended[Status.UNCERTAIN]:
             code = UNCERTAIN
+        elif stopped_by is not None:
+            code = STOPPED
         else:
             code = OK if ended[Status.DONE] == total else FAILED
         seconds = time.monotonic() - self.counters.started_at
         counts: dict[str, Any] = {"total": total}
         counts |= {status.value: ended[status] for status in Status}
+        not_started = counts["not_started"] = total - ended.total()
         counts["submitted"] = self.counters.submitted
+        counts["made"] = self._amounts.to_json(self._made)
+        counts["to_come"] = self._amounts.to_json(self._planned - self._made)
+        if stopped_by is not None:
+            print_error(f"stopped with {not_started:,} of {total:,} not started: {stopped_by}")
+            self._emit("stopped", **error_dict(stopped_by), not_started=not_started)
         self._emit("summary", **counts, seconds=round(seconds, 3), out=str(out), exit=code)
 
         parts = [f"{ended[Status.DONE]} of {total} done"]
         parts += [f"{ended[status]} {status}" for status in (Status.FAILED, Status.UNCERTAIN)]
         if ended[Status.UNFINISHED]:
             parts.append(f"{ended[Status.UNFINISHED]} unfinished")
-        files = "files and results.jsonl are" if self._results else "files are"
+        if stopped_by is not None:
+            parts.append(f"{not_started} not started")
+        beside = self._results is not None and self._results.path.parent == out
+        files = "files and results.jsonl are" if beside else "files are"
         summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
+        if self.counters.spent:
+            summary += f"; {self.counters.spent}"
         if self._json:
             ERRORS.print(summary)
         else:

@@ -19,7 +19,7 @@ from ..input.prompts import Job
 from .counters import status_of
 
 NAME = "results.jsonl"
-FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "error")
+FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "mismatches", "error")
 
 
 def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
@@ -36,6 +36,7 @@ def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
         list(outcome.task_ids),
         status_of(error).value,
         list(map(str, outcome.paths)),
+        list(outcome.mismatches),
         None if error is None else str(error),
     )
     return dict(zip(FIELDS, values, strict=True))
@@ -182,11 +183,12 @@ def _cannot_write(path: Path, reason: str) -> ConfigurationError:
 
 
 def _key_of(line: bytes) -> str | None:
-    """Return the key of a line that we wrote, or None. Old versions wrote no ``kind``."""
+    """Return the key of a line that we wrote, or None. Old versions wrote fewer fields."""
     try:
         item = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(item, dict) or item.keys() | {"kind"} != set(FIELDS):
+    optional = {"cost", "kind", "mismatches"}
+    if not isinstance(item, dict) or item.keys() - optional != set(FIELDS) - optional:
         return None
     return str(cast(dict[str, object], item)["key"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from hashlib import sha256
@@ -12,7 +11,9 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from ...models.object_path import absolute, as_path
 from ...models.tasks import Task
+from ...models.usage import UsageGroup, UsageLimit
 from ..encoding import join_ids, split_ids, storable
 from ..protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 
@@ -97,6 +98,25 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
     return Entry(key, kind, state, body, at, reason, ids)
 
 
+def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
+    """Return results by their group, from names and values in turn, as Lua returns a hash."""
+    usage: dict[UsageGroup, int] = {}
+    for n in range(0, len(pairs), 2):
+        kind, _, rest = pairs[n].decode().partition("|")
+        model, resolution, duration = rest.rsplit("|", 2)
+        usage[UsageGroup(kind, model, resolution, int(duration))] = int(pairs[n + 1])
+    return usage
+
+
+def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
+    """Return the arguments that name a limit to the script; none for no limit."""
+    if limit is None:
+        return ()
+    limits = (limit.videos, limit.seconds, limit.cost)
+    prices = (value for price in limit.prices.items() for value in price)
+    return (*("" if value is None else value for value in limits), *prices)
+
+
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
     """Return a task's id, its outcome and its record, without the fields at their defaults.
 
@@ -122,7 +142,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
 
 def file_of(path: Path, size: int, digest: str) -> str:
     """Return the record of a downloaded file; its path is made absolute."""
-    return json.dumps([storable(os.path.abspath(path)), size, digest], separators=(",", ":"))
+    return json.dumps([storable(absolute(path)), size, digest], separators=(",", ":"))
 
 
 def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord | None:
@@ -138,5 +158,5 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
     at, fields = json.loads(end[1:])
     path, size, digest = json.loads(file) if file else (None, None, None)
     return TaskRecord(
-        Task(task_id=task_id, **fields), at, Path(path) if path else None, size, digest
+        Task(task_id=task_id, **fields), at, as_path(path) if path else None, size, digest
     )

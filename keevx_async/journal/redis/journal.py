@@ -17,15 +17,9 @@ import redis.asyncio
 
 from ...errors import JournalError
 from ...models.tasks import Task
+from ...models.usage import Usage, UsageLimit
 from ..encoding import join_ids, split_ids, storable
-from ..protocol import (
-    Claim,
-    Entry,
-    State,
-    TaskRecord,
-    has_ids_reason,
-    is_resubmit,
-)
+from ..protocol import Claim, Entry, OverLimit, State, TaskRecord, has_ids_reason, is_resubmit
 from . import encoding, scripts
 from .adding import Adder
 from .connection import Client, Connection, Sleep
@@ -93,6 +87,7 @@ class RedisJournal:
         self._opened: Lease | None = None
         self._adder = Adder(self.connection, self)
         self._unwritten = Unwritten(name, unwritten)
+        self._limit: tuple[str | int, ...] = ()
 
     @classmethod
     def from_url(
@@ -187,10 +182,27 @@ class RedisJournal:
 
         Raises:
             JournalError: it cannot be written, or another worker has claimed the key.
+            OverLimit: it does not fit in the limit; nothing was recorded.
         """
         purpose = f"the intent of {key} could not be written"
-        values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}")
-        self._check(key, await self._run(purpose, scripts.BEGIN, *values))
+        values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
+        answer = await self._run(purpose, scripts.BEGIN, *values)
+        if answer[0] == b"over":
+            raise OverLimit(encoding.usage_of(answer[1]))
+        self._check(key, answer)
+
+    def limit_usage(self, limit: UsageLimit | None) -> bool:
+        """Keep all creates within a limit from now on, counted in Redis for all workers.
+
+        Returns:
+            True: it counts by itself.
+        """
+        self._limit = encoding.limit_of(limit)
+        return True
+
+    async def usage(self) -> Usage:
+        """Return what its creates have made or may have made, uncertain ones included."""
+        return encoding.usage_of(await self._run(UNREADABLE, scripts.USAGE))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create, whoever holds it by now. Durable on return.

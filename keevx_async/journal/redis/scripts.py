@@ -58,6 +58,7 @@ FIND_TASKS = _read("find_tasks")
 FIND_KEYS = _read("find_keys")
 FIND_OWNER = _read("find_owner")
 COUNTS = _read("counts")
+USAGE = _read("usage")
 SET_NOTE = _read("set_note")
 GET_NOTE = _read("get_note")
 

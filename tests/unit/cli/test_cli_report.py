@@ -120,7 +120,7 @@ async def test_where_nobody_looks_a_plain_line_comes_now_and_then() -> None:
 
 
 def item(key: str, status: str = "done", **more: Any) -> dict[str, Any]:
-    blank: dict[str, Any] = {"task_ids": [], "paths": [], "error": None}
+    blank: dict[str, Any] = {"task_ids": [], "paths": [], "mismatches": [], "error": None}
     return {"key": key, "kind": "image_to_video", "prompt": "p", **blank, "status": status, **more}
 
 

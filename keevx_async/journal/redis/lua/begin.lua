@@ -1,12 +1,48 @@
 -- Record the intent to send a create, if it is still its holder's, and extend the lease.
 --
--- Returns {'ok'}, {'taken'} where another has it, {'submitted'}, or {'made'}: it has ids.
+-- With limits it must fit in them, beside all that is made or may be: three limits ('' for none), of
+-- results, seconds and cost; then names of prices and prices in turn, most specific name first.
+-- Returns {'ok'}, {'taken'} where another has it, {'submitted'}, {'made'}: it has ids, or {'over',
+-- the usage}: it does not fit, and nothing was recorded.
 
 local lease, key, kind, body, at = unpack(ARGV, 3)
+local limits = {unpack(ARGV, 8, 10)}
 if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
 if state == 'submitted' then return {'submitted'} end
 if get(key, 'ids') then return {'made'} end
+
+-- One that is in doubt is sent again: it counts twice, for it may be made twice. Within one claim it
+-- counts once more only, for its attempts are repeated after a certain refusal alone.
+local group, results = group_of(kind, body)
+local is_doubted = state == 'sending' or state == 'uncertain'
+local is_counted = is_doubted and get(key, 'again') == claim_of(key)
+
+local prices = {}
+for n = 11, #ARGV, 2 do prices[ARGV[n]] = tonumber(ARGV[n + 1]) end
+local function worth(its_group)
+  local its_kind, model, resolution, duration = string.match(its_group, '^(.-)|(.*)|(.-)|(%d+)$')
+  local price = prices[model .. '/' .. resolution] or prices[model] or prices[its_kind] or 0
+  duration = tonumber(duration)
+  return {1, duration, price * (duration > 0 and duration or 1)}
+end
+if #limits > 0 and not is_counted then
+  local usage, spent = redis.call('HGETALL', P .. 'usage'), {0, 0, 0}
+  for n = 1, #usage, 2 do
+    for unit, value in ipairs(worth(usage[n])) do
+      spent[unit] = spent[unit] + value * tonumber(usage[n + 1])
+    end
+  end
+  for unit, value in ipairs(worth(group)) do
+    local limit = tonumber(limits[unit])
+    if limit and value > 0 and spent[unit] + value * results > limit then return {'over', usage} end
+  end
+end
+
+if is_doubted and not is_counted then
+  use(group, results)
+  set(key, 'again', claim_of(key))
+end
 if state then
   set(key, 'at', at)
   explain(key, '')

@@ -15,6 +15,7 @@
 --   polls, due     hash and sorted set: task id -> its poll's state, and when that is due
 --   held           when creates may go again after a 429, in milliseconds; it expires then
 --   turn           when the rate's next turn is due, in milliseconds; it expires later
+--   usage          hash: kind|model|resolution|duration -> results made, or perhaps made
 --   done:TOKEN     exists for ten minutes after a settlement
 
 local P, me = ARGV[1], ARGV[2]
@@ -52,7 +53,28 @@ local function is_others(key)
 end
 local function is_held(key) return holder_of(key) == me or is_others(key) end
 
--- Its state. The counts follow each change, so that nobody has to count.
+-- What it uses of a budget. Its body is compact JSON, in which a quote within a text is escaped:
+-- a name in quotes with a colon is a field. Returns its group, and how many results it makes.
+local function group_of(kind, body)
+  local model = string.match(body, '"model":"([^"]*)"') or ''
+  local resolution = string.match(body, '"aspect_resolution":"([^"]*)"') or ''
+  local duration = string.match(body, '"duration":(%d+)') or '0'
+  local results = tonumber(string.match(body, '"generate_count":(%d+)') or '1')
+  return table.concat({kind, model, resolution, duration}, '|'), results
+end
+local function is_used(state)
+  return state == 'sending' or state == 'submitted' or state == 'uncertain'
+end
+local function number_of(ids)
+  local _, number = string.gsub(ids, '%S+', '')
+  return number
+end
+local function use(group, by)
+  if by ~= 0 then redis.call('HINCRBY', P .. 'usage', group, by) end
+end
+
+-- Its state. The counts and the usage follow each change, so that nobody has to count. A create
+-- counts for the results that it was to make, or for its ids where these are more.
 local function count(name, by) redis.call('HINCRBY', P .. 'counts', name, by) end
 local function move(key, state)
   local old = get(key, 'state')
@@ -62,6 +84,11 @@ local function move(key, state)
   if state == 'sending' then redis.call('SADD', P .. 'sending', key)
   elseif old == 'sending' then redis.call('SREM', P .. 'sending', key) end
   set(key, 'state', state)
+  if is_used(old) ~= is_used(state) then
+    local group, results = group_of(get(key, 'kind'), get(key, 'body'))
+    results = math.max(results, number_of(get(key, 'ids') or ''))
+    use(group, is_used(state) and results or -results)
+  end
 end
 local function put(key, state, run, kind, body, at)
   set(key, 'kind', kind, 'body', body, 'at', at, 'run', run)
@@ -94,7 +121,14 @@ local function add(key, ids)
       new = new + 1
     end
   end
-  if new > 0 then set(key, 'ids', all_ids) end
+  if new > 0 then
+    set(key, 'ids', all_ids)
+    if is_used(get(key, 'state')) then
+      local group, results = group_of(get(key, 'kind'), get(key, 'body'))
+      local now = number_of(all_ids)
+      use(group, math.max(results, now) - math.max(results, now - new))
+    end
+  end
   return new
 end
 

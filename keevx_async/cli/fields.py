@@ -1,0 +1,168 @@
+"""The fields of requests as options, derived from the classes of the requests."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal, cast, get_type_hints
+
+import attrs
+from cyclopts import Group, Parameter, Token
+
+from keevx_async import ImageToVideo
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request
+from keevx_async.models.rules import IMAGE_VALUES, MODELS
+
+from .input.csv_types import ALIASES
+from .options import REQUEST_SORT_KEY
+
+HELP_WORDS = {
+    "``pathlib.Path``": "local file",
+    "``MODELS``": "keevx models",
+    ", or an earlier task that made one": "",
+    "URLs, local paths or earlier tasks": "URLs or local files",
+    "as ``Keevx.target_languages()`` names it": "as Keevx names it, such as English",
+    "; False adapts the lips too": ", or the lips are adapted too",
+}
+"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
+
+TEMPLATE_HELP = (
+    "It may name columns: 'A {animal} in the {place}'. A row's own prompt comes first, unless "
+    "{prompt} is among them."
+)
+
+
+def _union(name: str) -> tuple[Any, ...]:
+    """Return every value that some model takes."""
+    rules = MODELS.values()
+    return tuple(dict.fromkeys(value for each in rules for value in getattr(each, name)))
+
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "model": tuple(MODELS),
+    "aspect_ratio": _union("aspect_ratios"),
+    "aspect_resolution": _union("resolutions"),
+    "duration": tuple(sorted(_union("durations"))),
+    **IMAGE_VALUES,
+}
+"""The values that a shell completes, by field. Which of them go together is checked later."""
+
+
+def _parse_number(_: object, tokens: Sequence[Token]) -> int | str:
+    """Convert an option that has numbers as choices; what is no number stays a text.
+
+    The rules of the request judge it, since they know which choices the row's model takes.
+    """
+    text = tokens[0].value
+    return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _parse_text(_: object, tokens: Sequence[Token]) -> str:
+    """Return the value of an option that has texts as choices; it is judged likewise."""
+    return tokens[0].value
+
+
+def field_option(
+    kind: type[Request],
+    name: str,
+    *,
+    is_optional: bool = False,
+    more_help: str = "",
+    **settings: Any,
+) -> Any:
+    """Return the annotation of the option for a field, with the help from the docstring.
+
+    Args:
+        kind: whose field it is.
+        name: of the field.
+        is_optional: whether it is None where the option is not passed, whatever its type.
+        more_help: sentences to add to the help.
+        settings: of ``cyclopts.Parameter``.
+    """
+    docstring = inspect.getdoc(kind) or ""
+    helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
+    help_text = helps.get(name, "")
+    # A literal stays as it is; a sentence begins with a capital.
+    if help_text and not help_text.startswith("`"):
+        help_text = help_text[0].upper() + help_text[1:]
+    for phrase, replacement in HELP_WORDS.items():
+        help_text = help_text.replace(phrase, replacement)
+    type_: Any = get_type_hints(kind)[name]
+    if choices := CHOICES.get(name):
+        settings["converter"] = _parse_number if isinstance(choices[0], int) else _parse_text
+        settings["show_choices"] = False  # the help has them, with what they depend on
+        type_ = cast(Any, Literal[choices])
+    parameter = Parameter(
+        help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
+        consume_multiple=True,
+        **settings,
+    )
+    return Annotated[type_ | None if is_optional else type_, parameter]
+
+
+def _alias(kind: type[Request], name: str) -> str | None:
+    """Return the short name of a field's option, the same as that of its column."""
+    fields = attrs.fields_dict(cast(Any, kind))
+    return next(
+        (
+            f"--{alias}"
+            for alias, targets in ALIASES.items()
+            if name == next((field for field in targets if field in fields), None)
+        ),
+        None,
+    )
+
+
+def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
+    """Yield an option for each field of a kind's request, as ``keevx submit`` takes it."""
+    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
+        yield inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
+            annotation=field_option(
+                kind,
+                field.name,
+                alias=_alias(kind, field.name),
+                negative=None if field.default is True else "",  # --no-NAME, where it is on
+                show_default=bool(field.default),
+            ),
+        )
+
+
+def _row_options() -> dict[str, Any]:
+    """Return an attribute for each field of every kind; those of several kinds come once."""
+    options: dict[str, Any] = {}
+    aliases: set[str | None] = {None}
+    for number, kind in enumerate(REQUESTS.values()):
+        title = "Request" if kind is ImageToVideo else f"Request: {kind.kind.name}"
+        group = Group(f"{title} (for rows that leave it out)", sort_key=REQUEST_SORT_KEY + number)
+        for field in attrs.fields(cast(Any, kind)):
+            if field.name not in options:
+                more = TEMPLATE_HELP if field.name == "prompt" else ""
+                annotation = field_option(
+                    kind,
+                    field.name,
+                    is_optional=True,
+                    group=group,
+                    alias=None if (alias := _alias(kind, field.name)) in aliases else alias,
+                    negative=None if field.default is True else "",
+                    show_default=False,
+                    more_help=more,
+                )
+                options[field.name] = attrs.field(default=None, type=annotation)
+                aliases.add(alias)
+    return options
+
+
+@Parameter(name="*")
+@attrs.frozen(kw_only=True, these=_row_options())
+class FieldOptions:
+    """An option for each field of a request: what the rows of a file that leave it out get."""
+
+    def passed(self) -> dict[str, Any]:
+        """Return the values of the options that were passed, by field."""
+        values = attrs.asdict(cast(Any, self), recurse=False)
+        return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,101 @@
+"""What the columns of a file mean, whatever their spelling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+from attrs import fields_dict
+
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request, similar_name
+from keevx_async.models.rules import MODELS
+
+from .csv_types import ALIASES, IMAGE, KEY, KIND
+
+_SEPARATORS = re.compile(r"(?<=.)[\s_-]+")
+
+
+def field_names() -> dict[str, None]:
+    """Return the fields of all kinds of requests, and the two that only a row has."""
+    names: dict[str, None] = dict.fromkeys((KIND, KEY))
+    for request in REQUESTS.values():
+        names |= dict.fromkeys(fields_dict(cast(Any, request)))
+    return names
+
+
+def _folded(name: str) -> str:
+    """Return a name without what spellings differ in: ``Image URL`` equals ``image_url``.
+
+    Anything else is kept, quotation marks and a leading dash included: it may be a sign that the
+    file is not what it seems.
+    """
+    return _SEPARATORS.sub("", name).casefold()
+
+
+class Columns:
+    """The columns that a file may have.
+
+    Args:
+        extra: columns that are no fields, because a template uses them.
+    """
+
+    def __init__(self, extra: Collection[str] = ()) -> None:
+        self.fields = field_names()
+        self.extra = tuple(extra)
+        self._names = dict.fromkeys((*self.extra, *ALIASES, *self.fields))
+        self._by_spelling = {_folded(name): name for name in self._names}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def name(self, text: str) -> str:
+        """Return the column that a text means, or the text itself if it means none.
+
+        Case, blanks, dashes and underscores make no difference.
+        """
+        return text if text in self._names else self._by_spelling.get(_folded(text), text)
+
+    def unknown(self, name: str, *, list_known: bool = True) -> str:
+        """Return the message about a column that means nothing, with the most similar one.
+
+        Args:
+            name: the column.
+            list_known: where none is similar, list those that are known.
+        """
+        shown = name[:50]
+        if similar := similar_name(name, self._names):
+            return f"unknown field {shown!r}: did you mean {similar!r}?"
+        known = f"known fields are {', '.join((*self.fields, *self.extra))}; " if list_known else ""
+        return f"unknown field {shown!r}: {known}remove it, or use it in --prompt as {{{shown}}}"
+
+
+def without_aliases(
+    row: Mapping[str, Any], request: type[Request], model: object
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return a row with the fields that its aliases stand for, and what is wrong with them.
+
+    Args:
+        row: not changed.
+        request: of the row's kind. An alias of a field that it lacks stays as it is.
+        model: of the row. An image is a reference where the model has no start frame.
+    """
+    if row.keys().isdisjoint(ALIASES):  # as nearly always
+        return dict(row), ()
+    fields = fields_dict(cast(Any, request))
+    rules = MODELS.get(model) if isinstance(model, str) else None
+    values: dict[str, Any] = {}
+    messages: list[str] = []
+    for name, value in row.items():
+        targets = [field for field in ALIASES.get(name, ()) if field in fields]
+        if name == IMAGE and rules is not None and rules.start_frame == "unused":
+            targets.reverse()
+        field = targets[0] if targets else name
+        if field != name and row.get(field) is not None:
+            messages.append(f"{name}: is another name of {field}, which the row has too")
+        elif field != name and field == "reference_images" and not isinstance(value, list | tuple):
+            values[field] = [value]
+        else:
+            values[field] = value
+    return values, tuple(messages)

@@ -1,0 +1,295 @@
+"""What a run reads: a file's rows, completed by the options, in every combination."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import field, fields_dict, frozen
+
+from keevx_async.errors import ConfigurationError
+from keevx_async.models.registry import REQUESTS
+from keevx_async.models.request import Request
+from keevx_async.models.sources import is_null
+from keevx_async.transfer.fitting import Fit, check_fit
+
+from ..fields import FieldOptions
+from ..options import InputOptions
+from .axes import Axis, combine
+from .columns import Columns, without_aliases
+from .csv_types import ALIASES, IMAGE, KIND, kind_of_row
+from .formats import BadLine, Format
+from .sources import Source, is_read_once, open_source, working_folder
+from .template import PROMPT, PromptTemplate
+
+MODEL = "model"
+
+
+@frozen
+class Draft:
+    """A row of a file, completed by the options, before it is checked.
+
+    Attributes:
+        values: by column.
+        options: the columns whose value is an option's.
+    """
+
+    values: dict[str, Any]
+    options: frozenset[str] = frozenset()
+
+
+@frozen(kw_only=True)
+class Defaults:
+    """What the options say for the rows that leave it out.
+
+    Attributes:
+        values: by field; relative paths in it are relative to the working folder.
+        kind: of the rows that name none.
+        template: the prompt with columns in braces; None where there is none.
+        columns: the columns that a file may have.
+    """
+
+    values: Mapping[str, Any] = field(factory=dict[str, Any])
+    kind: str | None = None
+    template: PromptTemplate | None = None
+    columns: Columns = field(factory=Columns)
+
+    @classmethod
+    def from_options(cls, values: Mapping[str, Any], kind: str | None) -> Defaults:
+        """Return the defaults that the options of a command line make.
+
+        Args:
+            values: of the options that were passed, by field.
+            kind: of ``--kind``; a dash in it counts as an underscore.
+
+        Raises:
+            ConfigurationError: ``--prompt`` is malformed, there is no such kind, or the working
+                folder is gone.
+        """
+        if kind is not None and (kind := kind.replace("-", "_")) not in REQUESTS:
+            raise ConfigurationError(f"--kind: must be one of {', '.join(REQUESTS)} (got {kind!r})")
+        values = dict(values)
+        prompt = values.pop(PROMPT, None)
+        template = None if prompt is None else PromptTemplate.parse(prompt)
+        names = Columns()
+        extra = [
+            name for name in (template.columns if template else ()) if names.name(name) not in names
+        ]
+        return cls(
+            values=with_paths(values, working_folder()) if values else values,
+            kind=kind,
+            template=template,
+            columns=Columns(extra),
+        )
+
+    def complete(self, line: int, row: dict[str, Any]) -> Draft | BadLine:
+        """Return a row with what it leaves out, its aliases resolved, and its prompt filled in."""
+        # The order matters: the kind decides which fields there are, the model what an image is,
+        # and the template is filled last because it may use any other value.
+        if self.kind is not None and row.get(KIND) is None:
+            row[KIND] = self.kind
+        kind = REQUESTS.get(kind_of_row(row.get(KIND)))
+        if kind is None:  # an unknown kind is reported with the row
+            return Draft(row)
+        fields = fields_dict(cast(Any, kind))
+        model = row.get(MODEL) or self.values.get(MODEL)
+        values, messages = without_aliases(row, kind, model)
+        if messages:
+            return BadLine(line, messages)
+        taken = {
+            name: value
+            for name, value in self.values.items()
+            if name in fields and is_null(values.get(name))
+        }
+        values |= taken
+        options = frozenset(taken)
+        if self.template is not None and PROMPT in fields:
+            wraps = any(self.columns.name(name) == PROMPT for name in self.template.columns)
+            if wraps or is_null(values.get(PROMPT)):
+                try:
+                    values[PROMPT] = self.template.fill(values, self._value_name(fields))
+                except ValueError as error:
+                    return BadLine(line, (str(error),))
+                options |= {PROMPT}
+        for name in self.columns.extra:
+            values.pop(name, None)
+        return Draft(values, options)
+
+    def unused(self, kinds: Collection[type[Request]]) -> list[str]:
+        """Return the fields that none of the kinds of a file's rows has."""
+        names = [*self.values, *([PROMPT] if self.template else [])]
+        return [
+            name
+            for name in names
+            if not any(name in fields_dict(cast(Any, kind)) for kind in kinds)
+        ]
+
+    def _value_name(self, fields: Mapping[str, Any]) -> Any:
+        def name_of(text: str) -> str:
+            name = self.columns.name(text)
+            return next((each for each in ALIASES.get(name, ()) if each in fields), name)
+
+        return name_of
+
+
+@frozen(kw_only=True)
+class Input:
+    """The rows of a run. It may be read as often as needed.
+
+    Attributes:
+        first: the file or folder whose rows are read one by one.
+        axes: the others, with whose rows every row of the first is combined.
+        repeat: how often each combination is made.
+        defaults: what the options say.
+        fit: how its images are made to fit, which decides what they may be.
+    """
+
+    first: Source | Axis
+    axes: Sequence[Axis] = ()
+    repeat: int = 1
+    defaults: Defaults = field(factory=Defaults)
+    fit: Fit = "none"
+
+    @property
+    def name(self) -> str:
+        """Its name in messages, to which the number of a line is added."""
+        return self.first.name
+
+    def drafts(self) -> Iterator[tuple[int, Draft | BadLine]]:
+        """Yield each row, completed, with the number of the line it begins on.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        for line, row in read_rows(self.first, self.defaults):
+            if isinstance(row, BadLine):
+                yield line, row
+                continue
+            for _, combined in combine(line, row, self.axes, self.repeat):
+                if isinstance(combined, BadLine):
+                    yield line, combined
+                else:
+                    yield line, self.defaults.complete(line, combined)
+
+    def bad_lines(self) -> Iterator[tuple[str, BadLine]]:
+        """Yield every bad line of the axes, each with its axis's name."""
+        for axis in self.axes:
+            for _, row in axis.rows:
+                if isinstance(row, BadLine):
+                    yield axis.name, row
+
+    def count(self, total: int) -> str | None:
+        """Return how a total came about: ``12 prompts.txt * 5 images * 2 = 120 requests``.
+
+        None where the total is the number of lines.
+        """
+        factors = [len(axis.rows) for axis in self.axes] + [self.repeat] * (self.repeat > 1)
+        if not factors:
+            return None
+        names = [f" {axis.name}" for axis in self.axes] + [""] * (self.repeat > 1)
+        numbers = [
+            (total // math.prod(factors), f" {self.name}"),
+            *zip(factors, names, strict=True),
+        ]
+        terms = " \N{MULTIPLICATION SIGN} ".join(f"{number:,}{name}" for number, name in numbers)
+        return f"{terms} = {total:,} request{'s' * (total != 1)}"
+
+
+def read_rows(
+    source: Source | Axis, defaults: Defaults
+) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
+    """Yield the rows of a file or an axis, with their columns' names and their paths in place."""
+    if isinstance(source, Axis):
+        yield from source.rows
+        return
+    columns = defaults.columns
+    for line, row in source.rows(columns, defaults.kind):
+        if isinstance(row, BadLine):
+            yield line, row
+            continue
+        named = {columns.name(name): value for name, value in row.items()}
+        if len(named) < len(row):
+            twice = next(
+                name for name in named if sum(columns.name(each) == name for each in row) > 1
+            )
+            yield line, BadLine(line, (f"{twice}: must be one field (got it in two spellings)",))
+            continue
+        yield line, with_paths(named, source.folder)
+
+
+def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a row whose local sources are paths in a folder; URLs and other fields stay.
+
+    Args:
+        row: not changed.
+        folder: what relative paths are relative to.
+    """
+    names = {
+        name
+        for name in row
+        if name in (IMAGE, "video") or any(name in kind.source_fields for kind in REQUESTS.values())
+    }
+    if not names:
+        return dict(row)
+
+    def place(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(place(item) for item in cast(list[object], value))
+        if isinstance(value, str) and value and "://" not in value:
+            return folder / value.removeprefix("file:")
+        return value
+
+    return {name: place(value) if name in names else value for name, value in row.items()}
+
+
+@contextmanager
+def open_prompts(
+    file: Path | None, options: InputOptions, fields: FieldOptions
+) -> Generator[Input]:
+    """Open what the command line names, for the duration of the block.
+
+    Args:
+        file: ``-`` for standard input; a folder for the images in it; None if there is a matrix.
+        options: how it is read, and what it is combined with.
+        fields: what the rows that leave it out get.
+
+    Raises:
+        ConfigurationError: there is no input, a folder holds no images, an input that can be
+            read only once is a terminal or cannot be copied, or ``--fit`` needs an extra that is
+            not installed.
+    """
+    matrix, defaults = options.matrix, Defaults.from_options(fields.passed(), options.kind)
+    fit = check_fit(options.fit)
+    if file is None and not matrix:
+        raise ConfigurationError(
+            "no prompts; pass a file, - for standard input, or --matrix (keevx init writes a file "
+            "to begin with)"
+        )
+    first, *others = matrix if file is None else (file, *matrix)
+    axes: list[Axis] = []
+    for path in others:
+        with _open_axis(path, None) as source:
+            if isinstance(source, Source):
+                try:
+                    rows = list(read_rows(source, defaults))
+                except OSError as error:
+                    message = f"{source.name} cannot be read: {error.strerror}"
+                    raise ConfigurationError(message) from None
+                if not rows:
+                    raise ConfigurationError(f"{source.name} contains no rows")
+                source = Axis(source.name, rows)
+            axes.append(source)
+    with _open_axis(first, options.format) as source:
+        yield Input(first=source, axes=axes, repeat=options.repeat, defaults=defaults, fit=fit)
+
+
+@contextmanager
+def _open_axis(path: Path, format: Format | None) -> Generator[Source | Axis]:
+    if not is_read_once(path) and path.is_dir():
+        yield Axis.from_folder(path)
+        return
+    with open_source(path, format) as source:
+        yield source

@@ -1,0 +1,80 @@
+"""The input of a fan-out: pulled one item at a time, and continued after a stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from itertools import count
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..models.outcomes import Outcome
+
+
+class Feed:
+    """Pulls the input one item at a time, numbered; an error of the input ends it.
+
+    Args:
+        items: pulled lazily.
+
+    Attributes:
+        error: what the input raised; None as long as it raised nothing.
+    """
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.error: Exception | None = None
+        self._numbers = count()
+        self._lock = asyncio.Lock()
+        self._async = aiter(items) if isinstance(items, AsyncIterable) else None
+        self._sync = iter(()) if isinstance(items, AsyncIterable) else iter(items)
+        self._ended = False
+        self._interrupted = False
+        self._returned: list[Outcome[Any]] = []
+
+    def resume(self, unfinished: Iterable[Outcome[Any]]) -> None:
+        """Go on, perhaps on another event loop, with these outcomes before anything is pulled."""
+        self._lock = asyncio.Lock()
+        self._returned += unfinished
+        self._returned.sort(key=lambda outcome: outcome.index, reverse=True)
+
+    def put_back(self, outcome: Outcome[Any]) -> None:
+        """Take back an item that was not begun."""
+        self._returned.append(Outcome(outcome.index, outcome.request))
+
+    async def pull(self) -> Outcome[Any] | None:
+        """Return the next item's blank outcome, or None at the end."""
+        if self._returned:
+            return self._returned.pop()
+        if self._ended:
+            return None
+        try:
+            if self._async is None:
+                item = next(self._sync)
+            else:
+                item = await self._anext(self._async)
+        except (StopIteration, StopAsyncIteration):
+            self._ended = True
+            return None
+        except Exception as error:  # noqa: BLE001 - raised once what is under way has ended
+            self._ended, self.error = True, error
+            return None
+        return Outcome(next(self._numbers), item)
+
+    async def _anext(self, items: AsyncIterator[Any]) -> Any:
+        async with self._lock:  # an async generator refuses two pulls at once
+            if self._ended:
+                raise StopAsyncIteration
+            # A generator that is cancelled while it waits for its next item has ended, and would
+            # pass for one that reached its end: what it had left would be missing in silence.
+            interrupted, self._interrupted = self._interrupted, True
+            try:
+                item = await anext(items)
+            except StopAsyncIteration:
+                if interrupted:
+                    raise ConfigurationError(
+                        "the input was interrupted while it waited for its next item, and cannot "
+                        "go on; pass it to a new call, with a journal so that nothing is paid twice"
+                    ) from None
+                raise
+            self._interrupted = False
+            return item

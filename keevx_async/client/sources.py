@@ -1,0 +1,79 @@
+"""Local files of requests: known by their bytes, warned of, made to fit, and uploaded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import define
+
+from ..events import Emit, Warned
+from ..journal.protocol import JournalProtocol
+from ..models.advice import FIXED_BY_FIT
+from ..models.request import Request
+from ..transfer.fitting import Fit
+from ..transfer.uploads import Uploads
+
+log = logging.getLogger("keevx_async.client")
+
+
+@define(eq=False)
+class Sources:
+    """Prepares the local files of requests.
+
+    Args:
+        uploads: brings files to URLs.
+        journal: records what was sent instead of an image that did not fit.
+        emit: receives Warned events.
+        fit: how images are made to fit.
+    """
+
+    _uploads: Uploads
+    _journal: JournalProtocol
+    _emit: Emit | None
+    _fit: Fit
+
+    async def digests(self, request: Request) -> Mapping[Path, str]:
+        """Return the SHA-256 of each of a request's local files, by which the journal knows them.
+
+        They are of the files as they are on disk, so that ``fit`` makes no other request.
+
+        Raises:
+            UploadError: one cannot be read, or is nothing that Keevx would take.
+        """
+        files = request.local_files()
+        return await self._uploads.digests(files, request.kind.formats, self._fit) if files else {}
+
+    async def prepare(self, key: str, request: Request) -> Request:
+        """Return a request whose local files are uploaded; warn of what is probably a mistake.
+
+        Args:
+            key: names the create.
+            request: nothing of it was sent yet.
+
+        Raises:
+            UploadError: a file cannot be uploaded.
+        """
+        files = request.local_files()
+        if self._emit is not None:
+            # Without files nothing is read: only the prompt is judged.
+            warnings = await asyncio.to_thread(request.warnings) if files else request.warnings()
+            if self._fit != "none":
+                warnings = tuple(each for each in warnings if each.rule not in FIXED_BY_FIT)
+            if warnings:
+                self._emit(Warned(key, warnings))
+        if not files:
+            return request
+        if self._fit == "none" or "JPEG" not in request.kind.formats:
+            return request.with_urls(await self._uploads.files(files, request.kind.formats))
+        ratios = request.frame_ratios()
+        fitted = await self._uploads.fitted(
+            {path: ratios.get(path) for path in files}, request.kind.formats, self._fit
+        )
+        if sent := {str(path): each.digest for path, each in fitted.items() if each.digest}:
+            log.info("sent instead of the local images of %s: %s", key, sent)
+            await self._journal.set_note(f"sent/{key}", json.dumps(sent))
+        return request.with_urls({path: each.url for path, each in fitted.items()})

@@ -1,0 +1,116 @@
+"""What a valid request probably does not mean: pictures and prompts that will look wrong.
+
+Nothing here is refused by Keevx, so nothing is an error: it is paid for, and disappoints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+from ..errors import Violation
+from .pictures import UPRIGHT, Picture
+from .rules import MODELS, SIDES
+
+TOLERANCE = 0.02
+"""How far two ratios may differ: 1366 x 768 and 1920 x 1088 pass for 16:9."""
+FIXED_BY_FIT = frozenset({"orientation", "ratio", "ends"})
+"""Rules that an image breaks no more once it is made to fit."""
+_NARRATION = re.compile(r"""\bspeak\s*:?\s*["'“”„«]""", re.IGNORECASE)
+_NAMED = tuple(Fraction(text) for text in ("16/9", "9/16", "4/3", "3/4", "3/2", "2/3", "1", "21/9"))
+
+
+def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]:
+    """Yield what is odd about an image by itself.
+
+    1. Pillow cannot decode it.
+    2. Viewers turn it by its EXIF orientation, and Keevx may not.
+    """
+    if picture.flaw is not None:
+        yield Violation(name, path, "damaged", f"{path} cannot be decoded: {picture.flaw}")
+    if picture.orientation != UPRIGHT:
+        width, height = picture.shown
+        message = (
+            f"{path} is stored turned or mirrored (EXIF orientation {picture.orientation}), and "
+            f"{width} x {height} only as viewers show it; Keevx may use it as stored"
+        )
+        yield Violation(name, path, "orientation", message)
+
+
+def frame_advice(
+    name: str, path: Path, picture: Picture, ratio: str, resolution: str
+) -> Iterator[Violation]:
+    """Yield what is odd about an image as a frame of a video.
+
+    1. It has another ratio than the video.
+    2. It has fewer pixels.
+
+    Args:
+        name: the field.
+        path: the image.
+        picture: what it is.
+        ratio: of the video, such as ``16:9``.
+        resolution: of the video; its pixels are not judged if it is not in ``SIDES``.
+    """
+    across, down = map(int, ratio.split(":"))
+    if differs(picture.ratio, across / down):
+        message = (
+            f"{path} is {_ratio(picture)}, and aspect_ratio is {ratio}: the video may show it "
+            "cropped or distorted"
+        )
+        yield Violation(name, path, "ratio", message)
+    if resolution in SIDES:
+        wide, narrow = SIDES[resolution]
+        need = (wide, narrow) if across > down else (narrow, wide)
+        width, height = picture.shown
+        if width < need[0] or height < need[1]:
+            message = (
+                f"{path} is {width} x {height} pixels, fewer than the video's "
+                f"{need[0]} x {need[1]}, so the video may be blurred"
+            )
+            yield Violation(name, path, "small", message)
+
+
+def ends_advice(
+    start_path: object, end_path: object, pictures: Mapping[Path, Picture]
+) -> Iterator[Violation]:
+    """Yield that the end frame has another ratio than the start frame, if both are local.
+
+    Source: the note on the vendor's create page.
+    """
+    start, end = (
+        pictures.get(path) if isinstance(path, Path) else None for path in (start_path, end_path)
+    )
+    if start is not None and end is not None and differs(start.ratio, end.ratio):
+        message = (
+            f"{end_path} is {_ratio(end)}, and the start frame {start_path} is {_ratio(start)}: "
+            "a mismatch lowers the video's quality"
+        )
+        yield Violation("end_image_url", end_path, "ends", message)
+
+
+def narration_advice(prompt: str, model: str, audio: bool) -> Iterator[Violation]:
+    """Yield that the prompt has narration, and the video no sound (keevx-api.md, "Narration")."""
+    # Every create is asked, so what nearly no prompt has is looked for first.
+    if not audio and "speak" in prompt.lower() and _NARRATION.search(prompt):
+        rules = MODELS.get(model)
+        silent = rules is not None and not rules.audio
+        fix = f"model {model} makes none" if silent else "set generate_audio to true"
+        message = f'asks for narration (Speak "…"), and the video has no sound: {fix}'
+        yield Violation("prompt", prompt, "narration", message)
+
+
+def differs(ratio: float, other: float) -> bool:
+    """Return whether two ratios differ by more than ``TOLERANCE``."""
+    return abs(ratio / other - 1) > TOLERANCE
+
+
+def _ratio(picture: Picture) -> str:
+    """Return a ratio as people name it: the well-known one that is closest, or the pixels alone."""
+    width, height = picture.shown
+    named = next((each for each in _NAMED if not differs(width / height, float(each))), None)
+    return f"{width} x {height}" + (
+        f" ({named.numerator}:{named.denominator})" if named is not None else ""
+    )

@@ -1,0 +1,210 @@
+"""Creates that go on when the call that began them has ended, and that other calls join.
+
+A create with a key of its own, or with a timeout, runs in a task of its own. What ends a call does
+not end its create:
+1. The timeout of a call: the create goes on in the background, to its answer or to the timeout of
+   its exchange, and what came of it is recorded.
+2. A cancellation while another call waits for the create, or after a timeout: likewise.
+3. A cancellation of the only call that waits: as everywhere, a create that was sent gets its grace
+   to be answered, and one that was not sent ends at once.
+4. The client closes: as 3.
+A call with the key of a create that is under way joins it, and sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from attrs import define, field
+
+from ..errors import (
+    ConfigurationError,
+    JournalError,
+    SubmissionPending,
+    SubmissionUncertain,
+)
+from ..http.transport import CLIENT_CLOSED
+from ..models.bounded import BoundedDict
+from ..models.encoding import canonical_body
+from ..models.request import Request
+from .shield import end_within
+from .submitter import MAX_OWNED, Planned, Submitter
+
+log = logging.getLogger("keevx_async.submission")
+
+T = TypeVar("T")
+
+
+@define(eq=False)
+class PendingCreate:
+    """One create in a task of its own. It is the guard of its paid steps.
+
+    Attributes:
+        plan: the create.
+        task: returns its ids.
+        callers: calls that wait for it.
+        is_detached: whether a call has ended by its timeout: it needs no caller to go on.
+        is_sending: whether it is in a paid step, or has its ids.
+        is_ending: whether no further attempt may begin: its caller was cancelled, or the client
+            closes.
+    """
+
+    plan: Planned
+    task: asyncio.Task[tuple[str, ...]] = field(init=False)
+    callers: int = 0
+    is_detached: bool = False
+    is_sending: bool = False
+    is_ending: bool = False
+
+    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a paid step to its end."""
+        self.is_sending = not self.is_ending
+        if not self.is_sending:
+            step.close()
+            raise asyncio.CancelledError
+        try:
+            return await step
+        except BaseException:
+            self.is_sending = False
+            if self.is_ending:
+                self.task.cancel()  # no retry: end at the next wait
+            raise
+
+    async def end(self, grace: float) -> None:
+        """End it: at once if nothing was sent, else with a grace in seconds to be answered."""
+        self.is_ending = True
+        if not self.is_sending:
+            self.task.cancel()
+        await end_within({self.task}, grace)
+
+
+@define(eq=False)
+class PendingCreates:
+    """The creates of one client that other calls may join, on one event loop.
+
+    Args:
+        submitter: makes them.
+        grace: seconds that a create in flight is given to be answered; ``RetryPolicy.grace``.
+    """
+
+    _submitter: Submitter = field(alias="submitter")
+    _grace: float = field(alias="grace")
+    _running: dict[str, PendingCreate] = field(factory=dict[str, PendingCreate], init=False)
+    # Without a journal nothing else remembers what became of a create whose call had ended.
+    _ended: BoundedDict[str, PendingCreate] = field(
+        factory=lambda: BoundedDict[str, PendingCreate](MAX_OWNED), init=False
+    )
+    _is_closed: bool = field(default=False, init=False)
+
+    async def submit(
+        self, request: Request, key: str | None, timeout: float | None
+    ) -> tuple[Planned, tuple[str, ...]]:
+        """Submit a request, or join the create that has its key. Return the create and its ids.
+
+        Args:
+            request: what to make.
+            key: names the create; None for a key of its own.
+            timeout: seconds that this call may take; None for no limit. The create goes on.
+
+        Raises:
+            SubmissionPending: the timeout has passed. The same key joins the create.
+            JournalError: the key belongs to another request.
+            KeevxError: as of ``Submitter.submit``.
+        """
+        deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    create = await self._find(key) or await self._begin(request, key)
+            except TimeoutError:
+                reason = f"after {timeout:g} s another call still has its key"
+                raise SubmissionPending(request, key or "", reason) from None
+            plan = create.plan
+            if plan.request is not request and plan.body != canonical_body(request):
+                raise JournalError(
+                    f"key {plan.key!r} belongs to another request: {plan.request!r}; "
+                    "use another key"
+                )
+            if not await self._wait(create, deadline):
+                reason = f"no answer within {timeout:g} s"
+                raise SubmissionPending(request, plan.key, reason)
+            if not create.task.cancelled():
+                return plan, create.task.result()
+            # It was ended before it was sent. Its own caller was cancelled; this one is not.
+            if self._is_closed:
+                raise ConfigurationError(CLIENT_CLOSED)
+            key = plan.key
+
+    def stop(self) -> None:
+        """Let none be sent from now on."""
+        self._is_closed = True
+        for create in self._running.values():
+            create.is_ending = True
+
+    async def drain(self) -> None:
+        """End every create: those in flight get their grace, and what they brought is recorded."""
+        await asyncio.sleep(0)  # a task that is cancelled before it began would not clean up
+        creates = list(self._running.values())
+        await asyncio.gather(*(create.end(self._grace) for create in creates))
+
+    async def _find(self, key: str | None) -> PendingCreate | None:
+        """Return the create with a key: one under way, or one that has ended in the background."""
+        if key is None:
+            return None
+        # What became of it later, as by `settle`, is in the journal; ours is what no journal has.
+        ended = self._ended.get(key)
+        if ended is not None and await self._submitter.is_recorded(key):
+            ended = None
+        return self._running.get(key) or ended
+
+    async def _begin(self, request: Request, key: str | None) -> PendingCreate:
+        """Return a create that was begun now, or the one that has the key already."""
+        submitter = self._submitter
+        plan = await submitter.plan(request, key)
+        if create := self._running.get(plan.key):  # another call has begun it meanwhile
+            await submitter.release(plan)
+            return create
+        if self._is_closed:
+            await submitter.release(plan)
+            raise ConfigurationError(CLIENT_CLOSED)
+        create = PendingCreate(plan)
+        create.task = asyncio.create_task(submitter.submit(plan, create))
+        create.task.add_done_callback(lambda _: self._end(create))
+        self._running[plan.key] = create
+        return create
+
+    async def _wait(self, create: PendingCreate, deadline: float | None) -> bool:
+        """Wait for a create; return whether it has ended."""
+        create.callers += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.wait({create.task})
+        except TimeoutError:
+            create.is_detached = True
+            return create.task.done()
+        except asyncio.CancelledError:
+            if create.callers == 1 and not create.is_detached:
+                await create.end(self._grace)
+            raise
+        finally:
+            create.callers -= 1
+        return True
+
+    def _end(self, create: PendingCreate) -> None:
+        key, task = create.plan.key, create.task
+        del self._running[key]
+        if task.cancelled():
+            return
+        # A create that made no task may be sent again; any other is known by its key from now on.
+        error = task.exception()
+        made = error is None or isinstance(error, SubmissionUncertain)
+        made = made or (isinstance(error, JournalError) and bool(error.task_ids))
+        if made and create.is_detached:
+            self._ended[key] = create
+        if create.callers == 0 or create.is_ending:
+            late = "its call was cancelled" if create.is_ending else "its call had timed out"
+            level = logging.INFO if error is None and create.is_detached else logging.WARNING
+            log.log(level, "create %s ended after %s: %s", key, late, error or task.result())

@@ -1,0 +1,250 @@
+"""Results in object storage: streamed from their host to the bucket, whole or not there at all.
+
+An object is sent by a single signed PUT whose length is announced: the store makes it visible once
+all of it has come, and discards it otherwise. There is no multipart upload, so that a process that
+is killed leaves no parts behind, which a bucket would keep, and charge for, unseen.
+
+obstore (the extra ``storage``) finds the credentials its usual way (``AWS_*``, ``GOOGLE_*`` and
+``AZURE_*`` variables, instance roles) and signs. They are never seen here, nor in a message: a
+signed URL is one, and is not logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+from yarl import URL
+
+from ..errors import ConfigurationError, DownloadError
+from ..http.retry import Retryable
+from ..http.verdict import retry_after
+from ..models.object_path import ObjectPath
+from ..settings import is_retryable_status
+from .media_types import HEAD, check_content
+from .parts import CHUNK, DownloadedFile, MismatchError, content_range, inflater_for
+
+if TYPE_CHECKING:
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    Store = S3Store | GCSStore | AzureStore
+
+SIGNED_FOR = timedelta(hours=1)
+"""How long a signed URL is good; S3 checks it when a request begins, and not when it ends."""
+MAX_OBJECT = 5 * 2**30
+"""Bytes of a single PUT. Source: Amazon S3, "Uploading objects"; the others take as many."""
+Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
+"""Returns the session for a request to a URL, and the proxy to name in it."""
+
+
+def check_storage() -> None:
+    """Check that obstore is installed.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if find_spec("obstore") is None:
+        raise ConfigurationError(
+            "s3://, gs:// and az:// need obstore", hint="pip install 'keevx_async[storage]'"
+        )
+
+
+@cache
+def _store(bucket_url: str) -> Store:
+    from obstore.store import from_url
+
+    return cast("Store", from_url(bucket_url))
+
+
+def object_size(path: ObjectPath) -> int | None:
+    """Return the bytes of an object; None if there is none. Blocks: call it in a thread.
+
+    Raises:
+        DownloadError: storage cannot be asked.
+    """
+    import obstore
+
+    try:
+        return obstore.head(_store(path.bucket_url), path.key)["size"]
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # obstore's errors have no common base but Exception
+        raise DownloadError(f"cannot look for {path}: {_brief(error)}") from error
+
+
+class ObjectPart:
+    """A result on its way to an object: to ``Downloads`` it looks like a ``PartFile``.
+
+    Nothing of it is kept when it fails, so that each attempt begins at the start.
+
+    Args:
+        target: the object.
+        route: how storage is reached.
+        timeout: of the PUT.
+    """
+
+    def __init__(self, target: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
+        self._target = target
+        self._route = route
+        self._timeout = timeout
+        self._file: DownloadedFile | None = None
+
+    def prepare(self, overwrite: bool) -> None:
+        """Check that the object may be written. Blocks on the network.
+
+        Raises:
+            DownloadError: it exists and must not be overwritten, or storage cannot be asked.
+        """
+        if not overwrite and object_size(self._target) is not None:
+            raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
+
+    def headers(self) -> dict[str, str]:
+        """Return the request headers that ask for all of the result, as it is."""
+        return {"Accept-Encoding": "identity"}
+
+    def restart(self) -> None:
+        """Do nothing: a part is never kept."""
+
+    def tidy(self) -> None:
+        """Do nothing: a part is never kept."""
+
+    def finish(self, overwrite: bool) -> DownloadedFile:
+        """Return what was sent."""
+        assert self._file is not None, "finish() follows receive()"  # noqa: S101
+        return self._file
+
+    async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
+        """Send an answer's body to storage as it comes, once its first bytes are of a result.
+
+        Args:
+            answer: of status 200.
+            expected: ``video``, ``image`` or ``caption``; None for any of them.
+
+        Raises:
+            MismatchError: it is shorter or longer than announced, or is not what was expected.
+            Retryable: storage refused it for the moment.
+            DownloadError: storage refused it for good.
+        """
+        _, total = content_range(answer)
+        inflater = inflater_for(answer)
+        chunks = answer.content.iter_chunked(CHUNK)
+        if inflater is not None or total is None:
+            # A PUT announces its length. What says too little about its own is measured first, in
+            # a file without a name, which the system removes with the process.
+            with tempfile.TemporaryFile() as file:
+                async for chunk in chunks:
+                    for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                        await asyncio.to_thread(file.write, piece)
+                if inflater is not None and not inflater.is_complete:
+                    raise MismatchError("its compressed answer ends too early")
+                total = file.tell()
+                file.seek(0)
+                await self._put(_read(file), total, answer, expected)
+        else:
+            await self._put(chunks, total, answer, expected)
+
+    async def _put(
+        self,
+        chunks: AsyncIterator[bytes],
+        total: int,
+        answer: aiohttp.ClientResponse,
+        expected: str | None,
+    ) -> None:
+        declared = answer.headers.get("Content-Type", "")
+        head = b""
+        async for chunk in chunks:
+            head += chunk
+            if len(head) >= HEAD:
+                break
+        if problem := check_content(head, declared, expected):
+            raise MismatchError(problem)
+        if total > MAX_OBJECT:
+            raise DownloadError(f"{self._target}: {total:,} bytes are more than one PUT may have")
+        digest, sent = hashlib.sha256(), 0
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal sent
+            # An error here makes aiohttp drop the connection, and storage the object.
+            async for chunk in _chained(head, chunks):
+                sent += len(chunk)
+                if sent > total:
+                    raise MismatchError(f"got more than {total} bytes")
+                digest.update(chunk)
+                yield chunk
+            if sent != total:
+                raise MismatchError(f"got {sent} of {total} bytes")
+
+        url = URL(await asyncio.to_thread(self._sign), encoded=True)
+        session, proxy = await self._route(url)
+        headers = {"Content-Length": str(total)}
+        if declared:
+            headers["Content-Type"] = declared
+        if str(self._target).startswith("az:"):
+            headers["x-ms-blob-type"] = "BlockBlob"
+        try:
+            async with session.put(
+                url,
+                data=body(),
+                headers=headers,
+                timeout=self._timeout,
+                proxy=proxy,
+                allow_redirects=False,
+                raise_for_status=False,
+            ) as stored:
+                if not 200 <= stored.status < 300:
+                    raise await self._refusal(stored)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Whose fault it was cannot be seen from the error: either connection may have failed.
+            reason = f"{type(error).__name__} after {sent:,} of {total:,} bytes"
+            raise Retryable(DownloadError(f"{self._target}: {reason}")) from error
+        self._file = DownloadedFile(cast(Path, self._target), total, digest.hexdigest())
+
+    def _sign(self) -> str:
+        import obstore
+
+        try:
+            store = _store(self._target.bucket_url)
+            return obstore.sign(store, "PUT", self._target.key, SIGNED_FOR)
+        except Exception as error:  # as in object_size
+            raise DownloadError(
+                f"cannot sign a request for {self._target}: {_brief(error)}",
+                hint="Give the credentials as the store's own tools take them, such as AWS_*",
+            ) from error
+
+    async def _refusal(self, answer: aiohttp.ClientResponse) -> Exception:
+        code = b""
+        with suppress(aiohttp.ClientError):
+            _, _, rest = (await answer.content.read(2048)).partition(b"<Code>")
+            code = rest.partition(b"</Code>")[0][:80]
+        reason = f" ({code.decode(errors='replace')})" if code else ""
+        error = DownloadError(f"{self._target}: storage answered HTTP {answer.status}{reason}")
+        if is_retryable_status(answer.status):
+            return Retryable(error, retry_after(answer.headers, time.time()) or None)
+        return error
+
+
+async def _chained(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _read(file: Any) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(file.read, CHUNK):
+        yield chunk
+
+
+def _brief(error: Exception) -> str:
+    """Return the first line of an error of obstore, without any URL's query."""
+    line = str(error).strip().partition("\n")[0] or type(error).__name__
+    return line.partition("?")[0][:300]
