@@ -45,7 +45,7 @@ class FleetPoller:
         self._changed = asyncio.Event()
 
     async def run(self, *, until_empty: bool = False) -> None:
-        """Poll until cancelled; then what is known is written.
+        """Poll until cancelled; then what is known is written, and the rest is for others to poll.
 
         Args:
             until_empty: end once no poll is scheduled.
@@ -90,6 +90,9 @@ class FleetPoller:
             # Awaited first: the list is another one once results were written meanwhile.
             polled = await self._poll(task_id, state)
             self._done.append(polled)
+        except asyncio.CancelledError:
+            self._done.append(Polled(task_id, 0.0, state, None))
+            raise
         except Exception:
             log.exception("a poll of %s failed unexpectedly", task_id)
             self._done.append(Polled(task_id, DELAY_AFTER_ERROR, state, None))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from datetime import timedelta
 from inspect import signature
 from itertools import count
@@ -9,8 +11,16 @@ from typing import Any
 
 import pytest
 
-from keevx_async import APIError, KeevxError, PollPolicy, RetryPolicy
-from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create
+from keevx_async import (
+    APIError,
+    AuthenticationError,
+    Budget,
+    InsufficientFunds,
+    KeevxError,
+    PollPolicy,
+    RetryPolicy,
+)
+from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create, tasks
 from keevx_async.docket.tasks import MAX_RETRY_DELAY, RETRY_DELAY, TRIES
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
@@ -20,11 +30,10 @@ RETRY = signature(create).parameters["retry"].default
 NUMBERS = count()
 
 
-async def work(docket: KeevxDocket, emulator: Emulator) -> None:
+async def work(docket: KeevxDocket, emulator: Emulator, **more: Any) -> None:
     polling = PollPolicy(shortest=0.02, longest=0.2)
-    settings = WorkerSettings(
-        api_key="test-key", base_url=emulator.url, polling=polling, retry=RetryPolicy(attempts=1)
-    )
+    common: dict[str, Any] = {"polling": polling, "retry": RetryPolicy(attempts=1)}
+    settings = WorkerSettings(api_key="test-key", base_url=emulator.url, **common | more)
     async with KeevxWorker(docket, settings) as worker:
         await worker.run_until_finished()
 
@@ -78,3 +87,42 @@ async def test_a_record_that_cannot_be_read_ends_and_its_waiter_is_informed(
         assert entry is not None
         assert entry.state is (State.UNCERTAIN if damage[0] == "state" else State.REFUSED)
         assert not emulator.creates["prompt 0"]
+
+
+@pytest.mark.asyncio
+async def test_a_budget_that_is_used_up_costs_no_try(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RETRY, "attempts", 2)
+    monkeypatch.setattr(tasks, "BUDGET_DELAY", timedelta(seconds=0.01))
+    async with a_docket() as docket:
+        keys = [await docket.add(request(number)) for number in range(2)]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await work(docket, emulator, budget=Budget(videos=1))
+        states = Counter([entry.state async for entry in docket.journal.entries()])
+        assert states == {State.SUBMITTED: 1, State.PLANNED: 1}
+        await work(docket, emulator, budget=Budget(videos=2))
+        assert [len(await docket.get_result(key, timeout=5)) for key in keys] == [1, 1]
+        assert set(emulator.creates.values()) == {1}
+
+
+@pytest.mark.parametrize("status", [402, 401])
+@pytest.mark.asyncio
+async def test_workers_that_stop_cost_no_try(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(RETRY, "attempts", 2)
+    monkeypatch.setattr(RETRY, "delay", timedelta(seconds=0.01))
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+        emulator.faults = Faults(
+            refuse={"prompt 0"}, refuse_status=status, refuse_code=100_000 + status, once=False
+        )
+        for _ in range(4):
+            with pytest.raises((AuthenticationError, InsufficientFunds)):
+                await work(docket, emulator)
+        emulator.faults = Faults()
+        await work(docket, emulator)
+        assert await docket.get_result(key, timeout=5)
+        assert emulator.creates["prompt 0"] == 1

@@ -89,6 +89,25 @@ async def test_what_a_dead_worker_was_sending_is_uncertain(memory: Counting) -> 
 
 
 @pytest.mark.asyncio
+async def test_counts_call_uncertain_what_a_dead_worker_was_sending(memory: Counting) -> None:
+    async def counts() -> tuple[int, int]:
+        all_counts = await second.counts()
+        return all_counts["sending"], all_counts["uncertain"]
+
+    async with RedisJournal(memory) as first, RedisJournal(memory) as second:
+        await begun(first)
+        await begun(second, "l", OTHER)
+        assert await counts() == (2, 0)
+        await dead(first)
+        assert await counts() == (1, 1)
+        await second.claim(KIND, BODY, "k")  # it is recorded so: it counts once
+        assert await counts() == (1, 1)
+        await second.release("k")
+        await second.settle("k", ["i2v-1"])
+        assert await counts() == (1, 0)
+
+
+@pytest.mark.asyncio
 async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None:
     async with RedisJournal(memory) as first, RedisJournal(memory) as second:
         await first.claim(KIND, BODY, "k")

@@ -160,3 +160,18 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
     return TaskRecord(
         Task(task_id=task_id, **fields), at, as_path(path) if path else None, size, digest
     )
+
+
+def counts_of(answer: tuple[int, Sequence[bytes]]) -> dict[str, int]:
+    """Return the counts per state, and of tasks, that COUNTS returned.
+
+    What dead workers were sending is moved to ``uncertain``.
+    """
+    died, pairs = answer
+    counts = dict.fromkeys([*(state.value for state in State), "succeeded", "failed"], 0)
+    for name, count in zip(pairs[::2], pairs[1::2], strict=True):
+        if name.decode() in counts:
+            counts[name.decode()] = int(count)
+    counts[State.SENDING] -= died
+    counts[State.UNCERTAIN] += died
+    return counts

@@ -378,10 +378,7 @@ class RedisJournal:
         return [encoding.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task.
-
-        None as long as no end of it is recorded.
-        """
+        """Return the record of a task; None as long as no end of it is recorded."""
         return (await self._find_tasks([task_id]))[0]
 
     async def _find_tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
@@ -405,10 +402,7 @@ class RedisJournal:
         }
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that a task belongs to.
-
-        None if no entry has the id.
-        """
+        """Return the key of the create that a task belongs to; None if no entry has the id."""
         answer = await self._run(UNREADABLE, scripts.FIND_OWNER, join_ids([task_id]))
         return answer.decode() if answer else None
 
@@ -440,13 +434,7 @@ class RedisJournal:
 
         What a dead worker was sending counts as ``uncertain`` as soon as its lease is over.
         """
-        died, pairs = await self._run(UNREADABLE, scripts.COUNTS)
-        counts = {pairs[n].decode(): int(pairs[n + 1]) for n in range(0, len(pairs), 2)}
-        names = [*(state.value for state in State), "succeeded", "failed"]
-        counts = {name: counts.get(name, 0) for name in names}
-        counts[State.SENDING] -= died
-        counts[State.UNCERTAIN] += died
-        return counts
+        return encoding.counts_of(await self._run(UNREADABLE, scripts.COUNTS))
 
     async def set_note(self, name: str, value: str) -> None:
         """Store a small text for later runs, replacing the one before. Durable on return."""

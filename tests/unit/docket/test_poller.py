@@ -48,7 +48,7 @@ async def test_a_poll_that_fails_unexpectedly_is_made_again_later() -> None:
 
 
 @simulated
-async def test_what_is_known_is_written_when_it_is_cancelled() -> None:
+async def test_what_is_known_is_written_when_it_is_cancelled_and_the_rest_given_back() -> None:
     async def poll(task_id: str, state: str) -> Polled:
         if task_id == "2":
             await asyncio.sleep(1e6)
@@ -60,4 +60,4 @@ async def test_what_is_known_is_written_when_it_is_cancelled() -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert [one.task_id for one in queue.written] == ["1"]
+    assert sorted(queue.written) == [Polled("1", None, "", None), Polled("2", 0.0, "[]", None)]

@@ -13,6 +13,7 @@
 --   tasks, files   hashes: task id -> its end, and where its result was downloaded to
 --   notes, counts  hashes: small texts; creates per state, tasks ended
 --   polls, due     hash and sorted set: task id -> its poll's state, and when that is due
+--   clock          when polls were taken last, in milliseconds
 --   held           when creates may go again after a 429, in milliseconds; it expires then
 --   turn           when the rate's next turn is due, in milliseconds; it expires later
 --   usage          hash: kind|model|resolution|duration -> results made, or perhaps made
@@ -133,12 +134,17 @@ local function add(key, ids)
 end
 
 -- Record a task's end. The outcome is '+' for a success, '-' for a failure, and '?' for no end: it
--- was abandoned without a result.
+-- was abandoned without a result. That never replaces an end, which another worker may have seen
+-- while a slow one gave up.
+local ENDS = {['+'] = 'succeeded', ['-'] = 'failed'}
+local function has_ended(id)
+  return ENDS[string.sub(redis.call('HGET', P .. 'tasks', id) or '', 1, 1)]
+end
 local function end_task(id, outcome, record)
-  local names = {['+'] = 'succeeded', ['-'] = 'failed'}
-  local old = redis.call('HGET', P .. 'tasks', id)
-  if old and names[string.sub(old, 1, 1)] then count(names[string.sub(old, 1, 1)], -1) end
-  if names[outcome] then count(names[outcome], 1) end
+  local old = has_ended(id)
+  if old and not ENDS[outcome] then return end
+  if old then count(old, -1) end
+  if ENDS[outcome] then count(ENDS[outcome], 1) end
   redis.call('HSET', P .. 'tasks', id, outcome .. record)
 end
 

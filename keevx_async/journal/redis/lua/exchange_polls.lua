@@ -4,6 +4,11 @@
 -- state, and the outcome and record of the task's end or ''. One that is taken is due again after
 -- the hold, in case its worker dies. Returns {each that was taken: {id, state}, the milliseconds
 -- until the next is due, or -1 if none is scheduled}.
+--
+-- If the server's clock was set back, or a replica with another clock took over, all polls are due
+-- as much earlier: they would stand still until it has caught up.
+
+local CLOCK_TOLERANCE = 2000 -- milliseconds
 
 allow_oom()
 local clock, limit, hold = unpack(ARGV, 3, 5)
@@ -15,6 +20,12 @@ local function remove(id)
   redis.call('ZREM', P .. 'due', id)
   redis.call('HDEL', P .. 'polls', id)
 end
+local last_taken = tonumber(redis.call('GET', P .. 'clock') or '0')
+if last_taken - now > CLOCK_TOLERANCE then
+  local scores = redis.call('ZRANGE', P .. 'due', 0, -1, 'WITHSCORES')
+  for each = 1, #scores, 2 do put(scores[each], tonumber(scores[each + 1]) - last_taken) end
+end
+redis.call('SET', P .. 'clock', string.format('%.0f', now))
 while ARGV[n] do
   local id, wait, state, outcome, record = unpack(ARGV, n, n + 4)
   if outcome ~= '' then end_task(id, outcome, record) end
