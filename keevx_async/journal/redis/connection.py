@@ -15,8 +15,10 @@ from .scripts import Script
 
 MIN_PAUSE = 0.05
 """Seconds before the first retry; each later pause is twice the one before."""
-MAX_PAUSE = 2.0
+MAX_PAUSE = 0.5
 """Seconds between two retries at most."""
+SETTLING = 1.0
+"""Seconds after an outage in which nothing is claimed: longer than any worker's pause."""
 
 Sleep = Callable[[float], Awaitable[None]]
 Value = str | int | float
@@ -79,6 +81,7 @@ class Connection:
         holder: str,
         *values: Value,
         on_failure: Callable[[], object] | None = None,
+        settled_by: tuple[Script, Value] | None = None,
     ) -> Any:
         """Run a script and return its answer.
 
@@ -88,11 +91,15 @@ class Connection:
             holder: the id of who runs it.
             values: its arguments.
             on_failure: called once if it fails at first and is retried.
+            settled_by: a script, and its argument, by which the end of an outage is seen. Then this
+                one waits until other workers have written what they had.
 
         Raises:
             JournalError: Redis stayed unavailable, or refused.
         """
-        (answer,) = await self.run_many(purpose, script, holder, [values], on_failure=on_failure)
+        (answer,) = await self.run_many(
+            purpose, script, holder, [values], on_failure=on_failure, settled_by=settled_by
+        )
         return answer
 
     async def run_many(
@@ -103,6 +110,7 @@ class Connection:
         each: Sequence[Sequence[Value]],
         *,
         on_failure: Callable[[], object] | None = None,
+        settled_by: tuple[Script, Value] | None = None,
     ) -> list[Any]:
         """Run a script once for each of several sequences of values, in one round trip.
 
@@ -121,6 +129,8 @@ class Connection:
         pause, failed = MIN_PAUSE, False
         while True:
             try:
+                if settled_by is not None:
+                    await self._settle(holder, *settled_by)
                 answers = await self._load_and_send(script, runs)
             except (RedisError, RedisClusterException) as error:
                 now, refusal = loop.time(), refusal_of(error)
@@ -140,6 +150,18 @@ class Connection:
                 return answers
             await self._sleep(pause)
             pause = min(2 * pause, MAX_PAUSE)
+
+    async def _settle(self, holder: str, script: Script, value: Value) -> None:
+        """Wait after an outage until every worker has had the time to write what it has."""
+        # Leases end in an outage. Without this wait a worker that lives would be taken for dead by
+        # the first claim, and what it paid for would be called uncertain until it writes the ids.
+        loop = asyncio.get_running_loop()
+        if self._outage.is_on:
+            run = (script.sha, 1, f"{self._prefix}order", self._prefix, holder, str(value))
+            await self._load_and_send(script, [run])
+            self._outage.passed(loop.time())
+        if (rest := self._outage.ended + SETTLING - loop.time()) > 0:
+            await self._sleep(rest)
 
     async def _load_and_send(self, script: Script, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
         try:

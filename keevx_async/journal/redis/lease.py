@@ -120,7 +120,13 @@ class Lease:
         token = token_hex(scripts.TOKEN // 2)
         values = (self.terms, key, token, kind, body.decode(), int(numbered), DIED_WHILE_SENDING)
         purpose = f"{key} could not be claimed"
-        answer = await self._connection.run(purpose, scripts.CLAIM, self.holder, *values)
+        answer = await self._connection.run(
+            purpose,
+            scripts.CLAIM,
+            self.holder,
+            *values,
+            settled_by=(scripts.HEARTBEAT, self.terms),
+        )
         verdict, *rest = answer
         if verdict == b"yours":
             return Claim(key, encoding.entry_of(key, rest[0], held=False))

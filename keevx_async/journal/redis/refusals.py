@@ -7,6 +7,7 @@ into few lines of the log.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from typing import NamedTuple
 
@@ -96,11 +97,20 @@ class Outage:
     """Logs an outage of Redis: one line when it begins, few while it lasts, one at its end.
 
     Whoever retries reports each failure, and its success after a failure.
+
+    Attributes:
+        ended: when the last one ended; minus infinity if there was none.
     """
 
     def __init__(self) -> None:
         self._began: float | None = None
         self._logged = 0.0
+        self.ended = -math.inf
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a call has failed, and none has succeeded since."""
+        return self._began is not None
 
     def failed(self, reason: str, now: float) -> None:
         """Report that a call failed and is retried."""
@@ -116,4 +126,4 @@ class Outage:
         """Report that a call has succeeded which had failed before."""
         if self._began is not None:
             log.warning("Redis is back after %.1f s", now - self._began)
-            self._began = None
+            self._began, self.ended = None, now
