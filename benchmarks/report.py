@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,33 +52,55 @@ def as_json(finding: Finding, quick: bool) -> dict[str, Any]:
     }
 
 
-_REACHED = {True: "reached", False: "missed", None: ""}
+_REACHED = {True: ", reached", False: ", missed", None: ""}
+Kept = dict[str, dict[str, Any]]
+"""Findings by scenario."""
 
 
-def markdown(kept: Iterable[dict[str, Any]]) -> str:
-    """Return the table of all findings."""
-    kept = list(kept)
-    lines = ["| figure | measured: median (least to most) | goal | |", "|---|---|---|---|"]
-    for finding in kept:
-        for row in finding["rows"]:
-            verdict = _REACHED[row["reached"]]
-            lines.append(f"| {row['figure']} | {row['measured']} | {row['goal']} | {verdict} |")
+def python() -> str:
+    """Return the running Python's version, as the table's column is named."""
+    return "{}.{}".format(*platform.python_version_tuple())
+
+
+def markdown(kept: dict[str, Kept]) -> str:
+    """Return the table of all findings, with a column for each Python.
+
+    Args:
+        kept: findings by Python's version.
+    """
+    pythons = sorted(kept, key=lambda version: tuple(map(int, version.split("."))))
+    goals: dict[str, str] = {}
+    cells: dict[tuple[str, str], str] = {}
+    for version in pythons:
+        for finding in kept[version].values():
+            for row in finding["rows"]:
+                goals[row["figure"]] = row["goal"]
+                cells[row["figure"], version] = row["measured"] + _REACHED[row["reached"]]
+    columns = ["figure: median (least to most)", "goal", *(f"Python {each}" for each in pythons)]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for figure, goal in goals.items():
+        measured = (cells.get((figure, version), "") for version in pythons)
+        lines.append(f"| {' | '.join([figure, goal, *measured])} |")
+    findings = [finding for each in kept.values() for finding in each.values()]
     taken = sorted(
-        {f"{one['taken'][:10]}, Python {one['python']}, {one['machine']}" for one in kept}
+        {f"{one['taken'][:10]}, Python {one['python']}, {one['machine']}" for one in findings}
     )
-    quick = ", some of it with --quick" if any(one["quick"] for one in kept) else ""
+    quick = ", some of it with --quick" if any(one["quick"] for one in findings) else ""
     return "\n".join([*lines, "", f"Taken {'; '.join(taken)}{quick}.", ""])
 
 
-def write(folder: Path, findings: dict[str, dict[str, Any]]) -> None:
-    """Keep findings in folder, beside those of scenarios that were not run this time."""
+def write(folder: Path, findings: Kept) -> None:
+    """Keep findings in folder, beside those of other scenarios and of other Pythons.
+
+    The picture is of the running Python.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    kept |= findings
+    kept: dict[str, Kept] = json.loads(path.read_text()) if path.exists() else {}
+    current = kept[python()] = {**kept.get(python(), {}), **findings}
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-    (folder / "results.md").write_text(markdown(kept.values()))
-    rows = {bar["name"]: Bar(**bar) for finding in kept.values() for bar in finding["bars"]}
+    (folder / "results.md").write_text(markdown(kept))
+    rows = {bar["name"]: Bar(**bar) for finding in current.values() for bar in finding["bars"]}
     if rows:
         order = sorted(rows.values(), key=lambda bar: -bar.value)
         title = "Creates per second, relative to a plain aiohttp loop"

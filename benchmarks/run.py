@@ -38,7 +38,7 @@ def main() -> None:
         finding = report.as_json(SCENARIOS[name](size), args.quick)
         findings[name] = finding
         print(f"\n## {name} ({time.perf_counter() - start:.0f} s)\n")
-        print(report.markdown([finding]), flush=True)
+        print(report.markdown({report.python(): {name: finding}}), flush=True)
         if out := args.out or (None if args.quick else RESULTS):
             report.write(out, {name: finding})
 

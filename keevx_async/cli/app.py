@@ -36,6 +36,7 @@ app = App(
     all had begun; 130 interrupted.
     """,
     version=VERSION,
+    version_format="plaintext",  # Markdown would import a parser and a highlighter for a number
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )

@@ -391,7 +391,8 @@ class FanOut(Generic[R_co]):
         slot.busy = False
         if follow is None or self.stopping:
             self._record(outcome)
-            await self._wait_for_consumer()
+            if self._consumed is not None:
+                await self._wait_for_consumer(self._consumed)
             return
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
@@ -405,21 +406,21 @@ class FanOut(Generic[R_co]):
             await follow(outcome)
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error = error
-        await self._wait_for_consumer()
+        if self._consumed is not None:
+            await self._wait_for_consumer(self._consumed)
 
     def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
         self.counts.add(outcome)
-        if outcome.not_submitted:
+        if outcome.error is not None and outcome.not_submitted:
             self._not_submitted.append(outcome)
         self._changed.set()
 
-    async def _wait_for_consumer(self) -> None:
-        """When iterated over, wait until the consumer has caught up."""
-        full = len(self.outcomes) >= self._concurrency
-        if full and self._consumed is not None and not self.stopping:
-            self._consumed.clear()
-            await self._consumed.wait()
+    async def _wait_for_consumer(self, consumed: asyncio.Event) -> None:
+        """Wait until who iterates has caught up."""
+        if len(self.outcomes) >= self._concurrency and not self.stopping:
+            consumed.clear()
+            await consumed.wait()
 
 
 def _not_started(reason: Exception) -> NotStarted:

@@ -111,7 +111,7 @@ class Tap(asyncio.BufferedProtocol):
         self.reused = False
         self.idle_since: float | None = None
         self.handler = handler
-        self._buffer = bytearray()
+        self._buffer = memoryview(b"")
         self._pass_on = handler.data_received
         self._transport = transport
         self._unread = _unread_poll(transport)
@@ -150,11 +150,11 @@ class Tap(asyncio.BufferedProtocol):
         """
         return not (self._transport.is_closing() or self._unread(0))
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> memoryview:
         """Return what the transport reads into: small for an answer, large for a download."""
         size = _ANSWER_BUFFER if self.received is not None else _DOWNLOAD_BUFFER
         if len(self._buffer) != size:
-            self._buffer = bytearray(size)
+            self._buffer = memoryview(bytearray(size))
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -164,7 +164,7 @@ class Tap(asyncio.BufferedProtocol):
         chunks take precedence (RFC 9112, 6.3). What had not arrived by then, ids included, would
         be lost, so the length is dropped from the header block that aiohttp sees.
         """
-        data = bytes(memoryview(self._buffer)[:nbytes])
+        data = bytes(self._buffer[:nbytes])
         received = self.received
         if received is not None and self._size < _MAX_RECORDED:
             if not received and b"hunked" in data:

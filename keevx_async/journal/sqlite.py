@@ -134,16 +134,17 @@ class Journal:
         Raises:
             JournalError: the key belongs to another request, or cannot be stored.
         """
-        claims = self._file.claims
+        file = self._file
+        claims = file.claims
         if key is None:
-            claim = claims.number(f"{kind}:".encode() + body, self._file.find)
+            claim = claims.number(f"{kind}:".encode() + body, file.find)
         else:
             claim = await self._claim_named(kind, body, key)
         # From attempt to attempt, until the one that has not failed, or is to be made now.
-        while (later := self._later_attempt(claim)) is not None:
+        while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
-        self._file.claims.intents[claim.key] = _last_intent(claim.entry)
+        claims.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
@@ -155,9 +156,9 @@ class Journal:
             raise encoding.other_request_error(self.path, key, entry.body, body)
         return Claim(key, entry)
 
-    def _later_attempt(self, claim: Claim) -> str | None:
+    def _later_attempt(self, file: Database, claim: Claim) -> str | None:
         """Return the key under which a failed create was resubmitted, or is to be now."""
-        file, entry, resubmits = self._file, claim.entry, self._resubmits_failed
+        entry, resubmits = claim.entry, self._resubmits_failed
         if entry is None or not (resubmits or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)

@@ -24,6 +24,7 @@ from .validators import (
     check_range,
     check_source,
     check_url,
+    is_choice,
 )
 
 
@@ -213,7 +214,8 @@ class ImageToVideo(Request):
         ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
         max_count = rules.max_count if rules else MAX_COUNT
         broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
-        broken += check_flag("generate_audio", self.generate_audio)
+        if self.generate_audio is not False:
+            broken += check_flag("generate_audio", self.generate_audio)
         broken += check_range("generate_count", self.generate_count, 1, max_count)
         # Without a row nothing more can be checked: the message lists the models that have one.
         if rules is None:
@@ -225,17 +227,21 @@ class ImageToVideo(Request):
 def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
     """Return the settings that the model does not take."""
     model = request.model
-    where = f" for model {model}"
-    broken = check_choice("aspect_resolution", request.aspect_resolution, rules.resolutions, where)
+    broken: Violations = ()
+    if not is_choice(request.aspect_resolution, rules.resolutions):
+        where = f" for model {model}"
+        broken = check_choice(
+            "aspect_resolution", request.aspect_resolution, rules.resolutions, where
+        )
     # With neither a start frame nor references, only the missing image is reported, and not a
     # duration that may be right once there is one.
     starts = request.image_url is not None or not has_references
-    where = f" seconds for model {model}"
-    if rules.reference_durations is not None:
-        where += " with a start frame" if starts else " with references alone"
-    broken += check_choice(
-        "duration", request.duration, rules.durations_for(start_frame=starts), where
-    )
+    durations = rules.durations_for(start_frame=starts)
+    if not is_choice(request.duration, durations):
+        where = f" seconds for model {model}"
+        if rules.reference_durations is not None:
+            where += " with a start frame" if starts else " with references alone"
+        broken += check_choice("duration", request.duration, durations, where)
     if request.generate_audio is True and not rules.audio:
         broken += _unused(request, "generate_audio")
     return broken

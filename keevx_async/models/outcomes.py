@@ -131,7 +131,7 @@ class Outcome(Generic[R_co]):
     @property
     def state(self) -> str:
         """``ok``, ``failed``, ``uncertain``, ``unfinished`` or ``not_started``; see ``Counts``."""
-        if self.ok:
+        if self.error is None:
             return "ok"
         states = ("uncertain", "unfinished", "not_started")
         return next((name for name in states if getattr(self, name)), "failed")

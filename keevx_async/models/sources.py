@@ -185,6 +185,8 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
+    if not items:  # as in most requests
+        return ()
     return tuple([cast("str | Path", as_image(cast("str", item))) for item in items])
 
 

@@ -28,6 +28,8 @@ _URL = re.compile(
 # One URL after another: a cell with several URLs that was not split would be paid for as one.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
 
+_CHOICE_TYPES = (str, int)
+
 Violations = tuple[Violation, ...]
 """What a check returns. Almost always empty, and then it must cost next to nothing."""
 Check = Callable[[str, Any], Violations]
@@ -61,6 +63,11 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
 
+def is_choice(value: object, allowed: tuple[Any, ...]) -> bool:
+    """Return whether value is one of the allowed strings or integers; True is not 1, nor 6.0 6."""
+    return value.__class__ in _CHOICE_TYPES and value in allowed
+
+
 def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str = "") -> Violations:
     """Check that value is one of the allowed values, and of the same type.
 
@@ -70,9 +77,8 @@ def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str 
         allowed: every value that passes.
         where: ends the list in the message, such as " for model V".
     """
-    for choice in allowed:
-        if type(value) is type(choice) and value == choice:  # True equals 1
-            return ()
+    if is_choice(value, allowed):
+        return ()
     choices = ", ".join(map(str, allowed))
     hint = _unquote_hint(value, lambda number: check_choice(name, number, allowed))
     message = f"must be one of {choices}{where} (got {shown(value)}){hint}"
@@ -127,7 +133,7 @@ def check_text(
     if len(value) > max_length:
         message = f"must be at most {max_length} characters (got {len(value)})"
         return (Violation(name, value, "length", message),)
-    if not is_text(value):
+    if not (value.isascii() or is_text(value)):
         message = "must be valid text: it contains half of a character (a lone surrogate)"
         return (Violation(name, value, "text", message),)
     return ()

@@ -1,12 +1,19 @@
-"""Keeps a paid step from being cut in the middle, for a bounded time."""
+"""Keeps a paid step, and the record of it, from being cut in the middle."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar, TypeVarTuple
+
+from ..errors import JournalError
+
+log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Guard(Protocol):
@@ -58,3 +65,27 @@ async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
             task.cancel()
         if left:
             await asyncio.wait(left)
+
+
+async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
+    """Write to the end, whatever is cancelled: what is known of paid work must not be lost."""
+    try:
+        await write(*what)
+    except asyncio.CancelledError:
+        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
+        while not again.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({again})
+        again.result()
+
+
+async def write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
+    """Write beside an error, which is what the caller must see.
+
+    A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
+    """
+    try:
+        with suppress(JournalError):
+            await write_through(write, *what)
+    except Exception:
+        log.exception("the journal could not be written")

@@ -32,8 +32,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
 
@@ -66,7 +65,7 @@ from .answers import callback_secrets, read_answer
 from .availability import Availability
 from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
-from .shield import Guard, run_shielded
+from .shield import Guard, run_shielded, write_quietly, write_through
 from .sources import Sources
 from .throttle import Permit, Throttle
 
@@ -74,7 +73,6 @@ log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-NO_CALLBACK_URL = nullcontext()
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
@@ -190,15 +188,12 @@ class Submitter:
                 if self.ledger.is_limited or is_resent:
                     reservation = await self.ledger.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
-                reconciler = self._reconciler
-                async with (
-                    NO_CALLBACK_URL
-                    if reconciler is None
-                    else reconciler.expecting(plan.key, plan.request.count, plan.request.kind)
-                ) as callback_url:
-                    body = await self._encode(plan, callback_url)
-                    call = HttpRequest("POST", plan.request.kind.path, body)
-                    task_ids = await self._retrier(self._attempt, call, plan, guard or self._shield)
+                if self._reconciler is None:
+                    task_ids = await self._create(plan, None, guard)
+                else:
+                    kind, count = plan.request.kind, plan.request.count
+                    async with self._reconciler.expecting(plan.key, count, kind) as callback_url:
+                        task_ids = await self._create(plan, callback_url, guard)
             made = True
         except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -255,12 +250,16 @@ class Submitter:
             raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
         return ()
 
-    async def _encode(self, plan: Planned, callback_url: str | None) -> bytes:
-        request = plan.request
+    async def _create(
+        self, plan: Planned, callback_url: str | None, guard: Guard | None
+    ) -> tuple[str, ...]:
+        request, body = plan.request, plan.body
         if self._emit is not None or request.local_files():
             request = await self._sources.prepare(plan.key, request)
-        differs = request is not plan.request or callback_url or TASK_MARK in plan.body
-        return encode_request(request, callback_url) if differs else plan.body
+        if request is not plan.request or callback_url or TASK_MARK in body:
+            body = encode_request(request, callback_url)
+        call = HttpRequest("POST", request.kind.path, body)
+        return await self._retrier(self._attempt, call, plan, guard or self._shield)
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
@@ -310,7 +309,7 @@ class Submitter:
         if plan.reservation is not None:
             plan.reservation.keep(len(task_ids))
         try:
-            await _write_through(self._journal.mark_submitted, plan.key, task_ids)
+            await write_through(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
@@ -351,11 +350,13 @@ class Submitter:
                 self._host.is_keevx = True
                 if envelope.code == 0 and response.status < 400:
                     task_ids = decode_ids(envelope.data)
-            if task_ids is None or self._foreign(task_ids, key):
+            if task_ids is None or self._claim(task_ids, key):
+                # What such an answer names is looked up, not claimed: it may be another create's
+                # whose own answer is still on its way.
                 foreign = partial(self._foreign, key=key)
                 task_ids = await read_answer(call, response, self._host, request, key, foreign)
+                self._claim(task_ids, key)
             self._throttle.accepted(permit)
-            self._claim(task_ids, key)
             if len(task_ids) != request.count:
                 received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
                 log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
@@ -381,11 +382,17 @@ class Submitter:
             reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
             raise SubmissionUncertain(request, key, reason) from None
 
-    def _claim(self, task_ids: Sequence[str], key: str) -> None:
+    def _claim(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Remember whose some ids are; return those that are another create's, with its key."""
+        foreign: dict[str, str] = {}
         for task_id in task_ids:
-            self._owners.setdefault(task_id, key)  # one that is another create's stays so
+            owner = self._owners.setdefault(task_id, key)
+            if owner != key:
+                foreign[task_id] = owner
+        return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
+        """Return those ids that are another create's, with its key."""
         owners = self._owners
         return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
@@ -395,7 +402,7 @@ class Submitter:
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
         if plan.reservation is not None:
             plan.reservation.keep(len(task_ids))
-        await _write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
+        await write_quietly(self._journal.mark_uncertain, plan.key, error.reason, task_ids or None)
         if self._reconciler is not None:
             self._reconciler.mark_lost(plan.key)
         if self._emit is not None:
@@ -409,39 +416,15 @@ class Submitter:
         #    still to be made.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
-            await _write_quietly(journal.mark_uncertain, plan.key, entry.reason)
+            await write_quietly(journal.mark_uncertain, plan.key, entry.reason)
         elif isinstance(error, APIError) and not isinstance(
             error, AuthenticationError | InsufficientFunds
         ):
-            await _write_quietly(journal.mark_refused, plan.key, str(error))
+            await write_quietly(journal.mark_refused, plan.key, str(error))
         else:
-            await _write_quietly(journal.mark_planned, plan.key)
+            await write_quietly(journal.mark_planned, plan.key)
 
 
 def _log_late(result: object) -> None:
     if not isinstance(result, Retryable):
         log.warning("a create ended after its caller was cancelled: %s", result)
-
-
-async def _write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write to the end, whatever is cancelled: what is known of paid work must not be lost."""
-    try:
-        await write(*what)
-    except asyncio.CancelledError:
-        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
-        while not again.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({again})
-        again.result()
-
-
-async def _write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write beside an error, which is what the caller must see.
-
-    A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
-    """
-    try:
-        with suppress(JournalError):
-            await _write_through(write, *what)
-    except Exception:
-        log.exception("the journal could not be written")
