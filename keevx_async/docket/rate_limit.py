@@ -22,6 +22,9 @@ MIN_RATE, MAX_RATE = 0.001, 10_000.0
 HOLD_CHECK = 0.05
 """Seconds between two checks whether a hold has ended, and for which no hold is assumed after one
 that found none."""
+AHEAD = 50
+"""Milliseconds within which a turn is due that is taken at once and waited for, so that a create
+costs one round trip. A hold that comes meanwhile is noticed no later than by HOLD_CHECK."""
 MAX_SLEEP = 1.0
 """Seconds after which a wait looks again: the rate may have been changed."""
 
@@ -101,17 +104,18 @@ class SharedRateLimiter:
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and loop.time() >= self._free_until:
             try:
-                milliseconds, rate, held = await self._run(ACQUIRE, BURST)
+                milliseconds, rate, held, is_taken = await self._run(ACQUIRE, BURST, AHEAD)
             except JournalError:
                 if self._stopping.is_set():
                     raise Stopping from None
                 raise
             self.observe_rate(rate.decode())
-            if not milliseconds:
-                if not rate:
-                    self._free_until = loop.time() + HOLD_CHECK
+            if not rate and is_taken:
+                self._free_until = loop.time() + HOLD_CHECK
+            if milliseconds:
+                await self._sleep(min(HOLD_CHECK if held else MAX_SLEEP, milliseconds / 1000))
+            if is_taken:
                 break
-            await self._sleep(min(HOLD_CHECK if held else MAX_SLEEP, milliseconds / 1000))
         if self._stopping.is_set():
             raise Stopping
 
@@ -142,10 +146,10 @@ class SharedRateLimiter:
         self._holds.add(holding)
         holding.add_done_callback(self._holds.discard)
 
-    async def _run(self, script: Script, value: float) -> Any:
+    async def _run(self, script: Script, *values: float) -> Any:
         clock = round(1000 * self._clock())
         return await self._connection.run(
-            "the fleet's rate could not be read", script, "", clock, value
+            "the fleet's rate could not be read", script, "", clock, *values
         )
 
 

@@ -15,6 +15,7 @@ from keevx_async.docket import RedisJournal
 from keevx_async.docket.client import RATE
 from keevx_async.docket.rate_limit import SharedRateLimiter, Stop, Stopping
 from tests.conftest import FakeClock
+from tests.support.redis_journal import Counting
 
 NUMBERS = count()
 
@@ -139,3 +140,19 @@ async def test_without_a_rate_one_answer_counts_for_a_while(
     for _ in range(100):
         await limit.acquire()
     assert calls <= 3
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_is_due_soon_costs_one_round_trip(clock: FakeClock) -> None:
+    url = f"memory://limit-{next(NUMBERS)}"
+    async with Docket(name="a", url=url) as docket, docket.redis() as redis:
+        counting = Counting(redis)
+        async with RedisJournal(counting, "films") as journal:
+            await journal.set_note(RATE, "50.0")
+            one = limiter(journal, clock)
+            await one.acquire()
+            before, began = len(counting.ran), clock.now
+            for _ in range(60):
+                await one.acquire()
+            assert len(counting.ran) - before == 60
+            assert clock.now - began == pytest.approx((60 - 9) / 50, abs=0.05)
