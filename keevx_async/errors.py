@@ -136,6 +136,23 @@ class ConfigurationError(KeevxError):
     _message_has_hint = True
 
 
+REQUEST_ID_HEADERS = (
+    "x-request-id",
+    "request-id",
+    "x-bce-request-id",
+    "x-amzn-requestid",
+    "x-correlation-id",
+    "x-trace-id",
+    "cf-ray",
+)
+"""Headers in which servers and gateways name a request, the usual first. Keevx documents none."""
+
+
+def request_id_of(headers: Mapping[str, str]) -> str:
+    """Return the id that an answer's headers give the request; empty where they give none."""
+    return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
+
+
 class APIError(KeevxError):
     """Keevx answered with an error. A create that raises this made no task.
 
@@ -144,17 +161,41 @@ class APIError(KeevxError):
         code: the envelope's ``code``, or None where the answer had no envelope.
         msg: the envelope's ``msg``.
         body: the first part of the answer as text.
+        headers: of the answer, by their names in lower case. Cookies are left out, and secrets
+            are masked.
+        method: of the request, such as ``POST``.
+        path: of the request, below the base URL.
+        attempts: how many times the request was sent.
     """
 
     __match_args__ = ("status", "code", "msg", "body")
     hint = "Change the request, or what it refers to"
 
-    def __init__(self, status: int, code: int | None = None, msg: str = "", body: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        code: int | None = None,
+        msg: str = "",
+        body: str = "",
+        *,
+        headers: Mapping[str, str] | None = None,
+        method: str = "",
+        path: str = "",
+    ) -> None:
         super().__init__(status, code, msg, body)
         self.status = status
         self.code = code
         self.msg = msg
         self.body = body
+        self.headers: dict[str, str] = dict(headers or {})
+        self.method = method
+        self.path = path
+        self.attempts = 1
+
+    @property
+    def request_id(self) -> str:
+        """What names the request at the server, for Keevx's support; empty if nothing does."""
+        return request_id_of(self.headers)
 
     @property
     def message(self) -> str:

@@ -7,7 +7,19 @@ from typing import Any
 
 import structlog
 
-from keevx_async.events import Ended, Event, Paused, Polled, Refused, Retrying, Submitted, Uncertain
+from keevx_async.events import (
+    Ended,
+    Event,
+    Exchange,
+    Mismatched,
+    Paused,
+    Polled,
+    Refused,
+    Retrying,
+    Submitted,
+    Uncertain,
+    Warned,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("keevx")
 
@@ -17,14 +29,26 @@ def log_event(event: Event) -> None:
     match event:
         case Polled():
             log.debug("polled", task_id=event.task_id, status=event.status)
+        case Exchange():
+            log.debug("exchange", key=event.key, attempt=event.attempt, status=event.status)
         case Submitted():
             log.info("submitted", key=event.key, task_ids=event.task_ids)
         case Retrying():
-            log.info("retrying", attempt=event.attempt, delay=event.delay, error=str(event.error))
+            log.info(
+                "retrying",
+                key=event.key,
+                attempt=event.attempt,
+                delay=event.delay,
+                error=str(event.error),
+            )
         case Paused():
             log.info("paused", seconds=event.seconds)
         case Ended():
             log.info("ended", **ended(event))
+        case Warned():
+            log.warning("warned", key=event.key, warnings=list(map(str, event.warnings)))
+        case Mismatched():
+            log.warning("mismatched", task_id=event.task_id, mismatches=event.mismatches)
         case Refused():
             log.warning("refused", key=event.key, error=str(event.error))
         case Uncertain():

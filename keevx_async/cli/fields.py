@@ -16,7 +16,7 @@ from keevx_async.models.request import Request
 from keevx_async.models.rules import IMAGE_VALUES, MODELS
 
 from .input.csv_types import ALIASES
-from .options import REQUEST_SORT_KEY
+from .options import CONVERTED, REQUEST_SORT_KEY
 
 HELP_WORDS = {
     "``pathlib.Path``": "local file",
@@ -99,7 +99,8 @@ def field_option(
         consume_multiple=True,
         **settings,
     )
-    return Annotated[type_ | None if is_optional else type_, parameter]
+    # Every value is checked when its request is made, and shown there with all that is wrong.
+    return Annotated[type_ | None if is_optional else type_, CONVERTED, parameter]
 
 
 def _alias(kind: type[Request], name: str) -> str | None:

@@ -23,6 +23,21 @@ from keevx_async.transfer.fitting import Fit
 from .input.formats import Format
 
 
+class _Converted:
+    """Says in a type's metadata that an option's converter has the last word on its value.
+
+    Where pydantic happens to be imported, cyclopts has it check every value against its type. A
+    converter here may return what the type does not show: a text that is checked later with a
+    better message, or the address of an object instead of a path.
+    """
+
+    def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, str]:
+        return {"type": "any"}
+
+
+CONVERTED = _Converted()
+
+
 def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
     """Convert an argument to a path; ``~`` is the home folder.
 
@@ -69,7 +84,7 @@ OUTPUT = Group("Output", sort_key=3)
 REQUEST_SORT_KEY = 4
 ADVANCED = Group("Advanced", sort_key=9)
 PathOption = Annotated[Path, Parameter(converter=_parse_path)]
-Destination = Annotated[Path, Parameter(converter=_parse_destination)]
+Destination = Annotated[Path, CONVERTED, Parameter(converter=_parse_destination)]
 FLAG = Parameter(negative="", show_default=False)
 Json = Annotated[bool, FLAG, Parameter(help="Print one JSON object per line.")]
 Download = Annotated[
@@ -133,6 +148,7 @@ class InputOptions:
     ] = None
     kind: Annotated[
         KindName | None,
+        CONVERTED,
         Parameter(
             converter=_parse_text,
             help="Kind of the rows that name none; image_to_video by default.",

@@ -23,6 +23,7 @@ HELP = {
     "tasks:status": "Print the current status of tasks.",
     "tasks:wait": "Wait for tasks, and print each one when it ends.",
     "tasks:download": "Download the results of tasks that have succeeded.",
+    "ping:ping": "Check the key and the host, free of charge.",
     "tasks:upload": "Upload images, and print their URLs in the same order.",
     "models:models": "List what each model accepts; tab-separated when piped.",
     "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import nullcontext
 from typing import Any, cast
 
+import attrs
 from attrs import define, field
 
 from ..errors import (
@@ -20,7 +23,8 @@ from ..errors import (
     TaskFailed,
     WaitTimeout,
 )
-from ..journal.protocol import JournalProtocol, State
+from ..events import Span
+from ..journal.protocol import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
@@ -44,6 +48,7 @@ log = logging.getLogger("keevx_async.client")
 KeyOf = Callable[[R], str | None]
 WAIT_FACTOR = 1.5
 """Default wait: this factor times the vendor's documented maximum for the kind."""
+NO_SPAN = nullcontext()
 CUT_SHORT = "cut short; download the task again: what has come is kept"
 
 
@@ -63,6 +68,7 @@ class Jobs:
         timeout: seconds that a job's wait takes at most; None for no limit; by default what its
             kind may need.
         fuse: ``RetryPolicy.fuse``.
+        span: entered around each wait that has to poll.
     """
 
     _submitter: Submitter = field(alias="submitter")
@@ -75,6 +81,7 @@ class Jobs:
     _durations: DurationStore = field(alias="durations")
     _timeout: float | NotGiven | None = field(alias="timeout")
     _fuse: int = field(alias="fuse")
+    _span: Span | None = field(default=None, alias="span")
 
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
@@ -202,10 +209,11 @@ class Jobs:
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))
         await self._durations.load()
-        async for task in self._poller.wait_many(pending, limit, done):
-            if task.done:  # else it was given up without its result: the next run asks again
-                await self._journal.mark_ended(task)
-            yield task
+        with self._span("wait", pending[0], None) if self._span and pending else NO_SPAN:
+            async for task in self._poller.wait_many(pending, limit, done):
+                if task.done:  # else it was given up without its result: the next run asks again
+                    await self._journal.mark_ended(task)
+                yield task
 
     def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
         """Return the seconds that tasks are waited for where the call does not say.
@@ -264,7 +272,52 @@ class Jobs:
             key: names each create; a function of the request.
             names: where results go; None to download nothing.
         """
-        submit = self.submitting(key)
+        return self._followed(self.submitting(key), names)
+
+    def resuming(self, names: OutputNames | None) -> Job:
+        """Return the job of ``follow_unfinished``, whose items are entries of the journal.
+
+        Args:
+            names: as for ``generating``.
+        """
+
+        async def take_up(outcome: Outcome[Any], slot: Slot) -> None:
+            if outcome.task_ids:  # taken up before the fan-out was stopped
+                return
+            entry: Entry = outcome.request
+            request = outcome.request = recorded_request(entry)
+            outcome.key, outcome.task_ids = entry.key, entry.task_ids
+            self._kinds.remember(entry.task_ids, request.kind)
+            for task_id in entry.task_ids:
+                self._poller.register(task_id, request, max(0.0, time.time() - entry.at))
+            if entry.state is not State.SUBMITTED:
+                raise SubmissionUncertain(request, entry.key, entry.reason, entry.task_ids)
+
+        return self._followed(take_up, names)
+
+    async def unfinished(self, *, download: bool) -> AsyncGenerator[Entry]:
+        """Yield the creates of earlier runs whose tasks have not ended.
+
+        Uncertain creates are among them. What this run submits meanwhile is not.
+
+        Args:
+            download: whether also those whose results are not downloaded.
+        """
+        now = time.time()
+        async for entry in self._journal.entries():
+            if entry.at >= now or entry.state not in (State.SUBMITTED, State.UNCERTAIN):
+                continue
+            records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
+            if entry.state is State.UNCERTAIN or any(
+                record is None
+                or not record.task.done
+                or (download and record.task.succeeded and record.path is None)
+                for record in records
+            ):
+                yield entry
+
+    def _followed(self, submit: Job, names: OutputNames | None) -> Job:
+        """Return a job that submits, and whose follow-up waits for the tasks and downloads."""
 
         async def follow(outcome: Outcome[Any]) -> None:
             await self.finish(outcome, names)
@@ -344,3 +397,18 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         if not task.succeeded:
             raise TaskFailed(task, tasks)
     return tasks
+
+
+def recorded_request(entry: Entry) -> Request:
+    """Return the request of a create in the journal, as it was when it was submitted.
+
+    It is not checked again: rules may have changed since, and a local file or a task's result is
+    recorded by what identifies it, not by its URL.
+    """
+    kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
+    request = object.__new__(kind)
+    for each in attrs.fields(cast(Any, kind)):
+        value: object = fields.get(each.name, each.default)
+        items = tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        object.__setattr__(request, each.name, items)
+    return request

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import threading
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..errors import ConfigurationError
-from ..events import Event, guarded
-from ..http.transport import CLIENT_CLOSED, AiohttpTransport
+from ..events import Event, guarded, guarded_span
+from ..http.transport import AiohttpTransport
 from ..journal.protocol import JournalProtocol
 from ..models.outcomes import R, Submission
 from ..models.request import Request, check_request
@@ -38,11 +39,12 @@ from ..transfer.fitting import Fit, check_fit
 from ..transfer.paths import Destination
 from ..transfer.probe import Verify, check_verify
 from . import options
+from .base import BaseClient
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
 from .kind_lookup import KindResolver
 from .learned import DurationStore
-from .runtime import ClientConfig, Components
+from .runtime import ClientConfig
 
 if TYPE_CHECKING:
     import aiohttp
@@ -54,7 +56,7 @@ log = logging.getLogger("keevx_async.client")
 Requests = Iterable[R] | AsyncIterable[R]
 
 
-class Keevx:
+class Keevx(BaseClient):
     """An asynchronous client of the Keevx API.
 
     ``async with Keevx() as keevx:`` opens the journal and the connection pool, and closes them at
@@ -62,7 +64,9 @@ class Keevx:
     end. A client that outlives its event loop opens new ones on the next.
 
     Args:
-        api_key: the bearer token; by default from ``KEEVX_API_KEY``.
+        api_key: the bearer token, or a function, plain or async, that returns it; by default from
+            ``KEEVX_API_KEY``. The function is called before the first request, and again when the
+            key is refused: if it then returns another, the request is sent once more.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
         journal: the file, or Journal, that records what is submitted: nothing is submitted twice.
@@ -80,7 +84,8 @@ class Keevx:
         session: a session of yours, never closed here. Used are its connector, headers, proxy and
             trace configs, and with ``trust_env`` the environment's proxies. A login for the API's
             host, by ``auth=`` or netrc, is refused.
-        on_event: receives events of ``keevx_async.events``; must not block.
+        on_event: receives events of ``keevx_async.events``; must not block. One that is an
+            ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.
@@ -88,7 +93,7 @@ class Keevx:
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         *,
         base_url: str | None = None,
         journal: str | Path | JournalProtocol | None = None,
@@ -106,16 +111,15 @@ class Keevx:
         on_event: Callable[[Event], object] | None = None,
     ) -> None:
         url, record = options.base_url(base_url), options.journal(journal)
-        self._closed = False
-        self._runtime: Components | None = None
-        self._opening = threading.Lock()
-        self._fans: WeakSet[FanOut[Any]] = WeakSet()
-        self._config = ClientConfig(
+        secret, emit = options.api_key(api_key), guarded(options.hook("on_event", on_event))
+        config = ClientConfig(
             transport=AiohttpTransport(
                 url,
-                options.api_headers(api_key, headers),
+                options.api_headers(secret, headers),
                 options.timeout(timeout),
                 options.session(session),
+                None if isinstance(secret, str) else secret,
+                emit,
             ),
             retry=options.policy("retry", retry, RetryPolicy),
             polling=options.policy("polling", polling, PollPolicy),
@@ -124,98 +128,15 @@ class Keevx:
             journal=record,
             ledger=options.ledger(budget, record),
             callbacks=callbacks,
-            emit=guarded(options.hook("on_event", on_event)),
+            emit=emit,
+            span=guarded_span(on_event),
             kinds=KindResolver(record),
             availability=Availability(options.edition_values(url)),
             durations=DurationStore(record),
             fit=check_fit(fit),
             verify=check_verify(verify),
         )
-
-    def __repr__(self) -> str:
-        return f"<Keevx {self._config.transport.host}{' closed' if self._closed else ''}>"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Keevx holds the API key and cannot be pickled; make one for each use")
-
-    def __del__(self) -> None:
-        if getattr(self, "_runtime", None) is not None and not self._closed:
-            warnings.warn(
-                f"{self!r} was never closed: use 'async with Keevx()' or 'await keevx.close()'",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
-
-    async def __aenter__(self) -> Self:
-        self._components()
-        try:
-            await self._config.transport.session()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections, once the creates in flight were answered.
-
-        No other create begins. Fan-outs stop; single creates get ``RetryPolicy.grace`` seconds.
-        Cancelled on the way it still closes everything, though creates in flight are not waited
-        for any longer. The second time nothing happens.
-        """
-        self._closed = True
-        components = self._runtime
-        # Whatever fails on the way, everything is closed, the journal last: creates write to it.
-        async with AsyncExitStack() as last_first:
-            last_first.push_async_callback(self._detach_journal)
-            last_first.push_async_callback(self._config.transport.close)
-            if components is not None:
-                components.stop()
-                if components.loop is asyncio.get_running_loop():
-                    last_first.push_async_callback(components.close)
-                last_first.callback(components.detach)
-            for fan in list(self._fans):
-                await fan.aclose()
-            if components is not None:
-                await components.drain()
-
-    async def _detach_journal(self) -> None:
-        components, self._runtime = self._runtime, None
-        if components is not None:
-            await self._config.journal.detach()
-
-    def _components(self) -> Components:
-        """Return the components on the running event loop, opened if need be."""
-        if self._closed:
-            raise ConfigurationError(CLIENT_CLOSED)
-        components = self._runtime
-        if components is not None and components.loop is asyncio.get_running_loop():
-            return components
-        # 1. None yet: the journal is opened with them.
-        # 2. They are on another loop, which is running: refused, for two loops cannot share a pool.
-        # 3. They are on a loop that has ended, or that a fork left behind: new ones are made, and
-        #    the old ones receive no more callbacks.
-        with self._opening:
-            before = self._runtime
-            if before is None:
-                self._config.journal.attach()
-            elif before.loop.is_running() and before.process == os.getpid():
-                raise ConfigurationError(
-                    "this client is in use on another event loop, which is still running, as in "
-                    "another thread; make one Keevx for each, or use this one on one loop"
-                )
-            else:
-                before.detach()
-            self._runtime = Components(self._config)
-            return self._runtime
+        super().__init__(config)
 
     async def submit(
         self, request: R, *, key: str | None = None, timeout: float | None = None
@@ -379,6 +300,66 @@ class Keevx:
         names = options.names(download)
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
 
+    def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
+        """Wait for what earlier runs submitted and did not see to its end; see FanOut.
+
+        Call it at the start of a service: it takes up what the journal knows, and submits nothing.
+        Creates whose answer was lost are among the outcomes, as ``SubmissionUncertain``, once no
+        callback can settle them any more. Their requests are as recorded. A create that was not
+        sent yet has no outcome: whoever asked for it asks again, with the same key.
+
+        Args:
+            download: as of ``generate_many``; None to download nothing.
+        """
+        names = options.names(download)
+
+        async def entries() -> AsyncGenerator[Any]:
+            async for entry in self._components().jobs.unfinished(download=names is not None):
+                yield entry
+
+        return self._fan_out(entries(), lambda jobs: jobs.resuming(names), DEFAULT_CONCURRENCY)
+
+    async def request(
+        self, method: str, path: str, *, json: Mapping[str, Any] | Sequence[Any] | None = None
+    ) -> Any:
+        """Send a request to an endpoint of Keevx that this version does not know.
+
+        A GET is repeated by the RetryPolicy. Anything else is sent once, for it may be paid; it is
+        neither recorded in the journal nor held back by the limiter.
+
+        Args:
+            method: ``GET``, ``POST``, ``PUT``, ``PATCH`` or ``DELETE``.
+            path: below the base URL, such as ``/v1/account?detail=1``, percent-encoded.
+            json: the body.
+
+        Returns:
+            The ``data`` of the answer's envelope; ``result`` where it has that instead.
+
+        Raises:
+            InvalidRequest: the method, path or body cannot be sent, or it is a create that
+                ``submit`` makes. Nothing was sent.
+            APIError: Keevx refused it.
+            ConnectionFailed: nothing was sent, or a GET was not answered.
+            SubmissionUncertain: anything but a GET was sent, and its answer was lost.
+        """
+        call = options.api_request(method, path, json)
+        return await self._components().api.request(call)
+
+    async def ping(self) -> float:
+        """Check host and key, free of charge; return the seconds that it took.
+
+        It queries a task that does not exist, twice at most.
+
+        Raises:
+            AuthenticationError: the key is refused.
+            ConfigurationError: the host at the base URL is not Keevx.
+            ServerError: something in front of Keevx failed.
+            ConnectionFailed: Keevx could not be reached.
+        """
+        began = time.monotonic()
+        await self._components().check_credentials()
+        return time.monotonic() - began
+
     async def target_languages(self) -> tuple[str, ...]:
         """Return the languages that a video can be translated to; queried once an hour.
 
@@ -446,12 +427,13 @@ class Keevx:
         return fan
 
 
-async def check_credentials(keevx: Keevx) -> None:
-    """Check the key and the host, free of charge, before anything is paid.
+async def unfinished_ids(keevx: Keevx, *, download: bool) -> AsyncGenerator[tuple[str, ...]]:
+    """Yield the task ids of each create that ``follow_unfinished`` would take up.
 
-    Raises:
-        AuthenticationError: the key is refused.
-        ConfigurationError: the host at the base URL is not Keevx.
-        ConnectionFailed: Keevx could not be reached, in two attempts.
+    Args:
+        keevx: an open client.
+        download: whether also those whose results are not downloaded.
     """
-    await keevx._components().check_credentials()  # pyright: ignore[reportPrivateUsage] - beside it
+    jobs = keevx._components().jobs  # pyright: ignore[reportPrivateUsage] - beside it
+    async for entry in jobs.unfinished(download=download):
+        yield entry.task_ids

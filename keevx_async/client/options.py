@@ -5,25 +5,29 @@ Every one raises ConfigurationError, which names the argument and what it must b
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from ..errors import ConfigurationError, DownloadError
-from ..http.transport import exchange_timeout
+from ..errors import ConfigurationError, DownloadError, InvalidRequest, Violation
+from ..http.api_key import KeySource
+from ..http.timeouts import exchange_timeout
+from ..http.transport import HttpRequest
 from ..journal.null import NullJournal
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
+from ..models.registry import REQUESTS
 from ..models.request import Request
 from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
-from ..models.validators import is_int, is_url, key_of, shown
+from ..models.validators import check_choice, is_int, is_url, key_of, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven
 from ..submission.ledger import Ledger
 from ..transfer.paths import Destination, OutputNames
@@ -36,6 +40,9 @@ F = TypeVar("F")
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, 5.6.2)."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_PATH = re.compile(r"/[!#-;=?-\[\]_a-z~]*")
+"""A path and a query, of characters that a URL may hold."""
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
 """Headers that describe what is sent, or carry the key: a second one would contradict ours."""
 
@@ -66,29 +73,58 @@ def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
-def api_headers(api_key: object, extra: object) -> dict[str, str]:
-    """Return the headers of every API call, the key among them.
+def api_key(value: object) -> str | KeySource:
+    """Return the API key, or what returns it where it is a function.
 
     Args:
-        api_key: a string, or a SecretStr of pydantic; None for ``KEEVX_API_KEY``.
-        extra: more headers. Those that the client sets itself are dropped.
+        value: a string, a SecretStr of pydantic, or a function that returns one or an awaitable
+            of one; None for ``KEEVX_API_KEY``.
 
     Raises:
-        ConfigurationError: there is no key, or a header cannot be sent. No value is quoted, for it
-            may be a secret.
+        ConfigurationError: there is no key, or it cannot be one. It is never quoted.
     """
-    secret = to_secret(api_key)
+    if callable(value):
+        return KeySource(cast("Callable[[], object]", value), _checked_key)
+    secret = to_secret(value)
+    return _checked_key(os.environ.get("KEEVX_API_KEY") if secret in (None, "") else secret)
+
+
+def _checked_key(value: object) -> str:
+    secret = to_secret(value)
     if secret is not None and not isinstance(secret, str):  # never quoted: it may be the key
-        raise ConfigurationError(f"api_key must be a string (got a {type(api_key).__name__})")
-    key = (secret or os.environ.get("KEEVX_API_KEY") or "").strip()
+        raise ConfigurationError(f"api_key must be a string (got a {type(secret).__name__})")
+    key = (secret or "").strip()
     if not key:
         raise ConfigurationError("no API key: set KEEVX_API_KEY, or pass Keevx(api_key=…)")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigurationError("the API key contains characters that no key has; copy it again")
-    headers = {"user-agent": ("User-Agent", f"keevx_async/{VERSION}")}
-    headers |= {name.lower(): (name, value) for name, value in _extra_headers(extra)}
-    kept = {name: value for lower, (name, value) in headers.items() if lower not in _OURS}
-    return {**kept, "Authorization": f"Bearer {key}"}
+    return key
+
+
+def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
+    """Return the headers of every API call, the key among them unless a function returns it.
+
+    Args:
+        key: from ``api_key``.
+        extra: more headers. Those that the client sets itself are dropped.
+
+    Raises:
+        ConfigurationError: a header cannot be sent. No value is quoted, for it may be a secret.
+    """
+    headers = extra_headers(extra)
+    if not any(name.lower() == "user-agent" for name in headers):
+        headers["User-Agent"] = f"keevx_async/{VERSION}"
+    return headers | ({"Authorization": f"Bearer {key}"} if isinstance(key, str) else {})
+
+
+def extra_headers(extra: object) -> dict[str, str]:
+    """Return headers of the caller's that can be sent. Those that the client sets are dropped.
+
+    Raises:
+        ConfigurationError: a header cannot be sent. No value is quoted, for it may be a secret.
+    """
+    by_name = {name.lower(): (name, value) for name, value in _extra_headers(extra)}
+    return {name: value for lower, (name, value) in by_name.items() if lower not in _OURS}
 
 
 def _extra_headers(value: object) -> Iterator[tuple[str, str]]:
@@ -323,3 +359,29 @@ def check_iterable(requests: object) -> None:
         raise ConfigurationError(
             f"requests must be a list, or another iterable, of requests (got {shown(requests)})"
         )
+
+
+def api_request(method: object, path: object, body: object) -> HttpRequest:
+    """Return a request to an endpoint that has no verb.
+
+    Raises:
+        InvalidRequest: it cannot be sent, or it is a create, which must be recorded.
+    """
+    broken = check_choice("method", method, METHODS)
+    if not isinstance(path, str) or not _PATH.fullmatch(path):
+        message = f"must begin with a slash, and be percent-encoded (got {shown(path)})"
+        broken += (Violation("path", path, "url", message),)
+    elif method != "GET" and path.partition("?")[0].rstrip("/") in (
+        each.kind.path for each in REQUESTS.values()
+    ):
+        message = "is paid, and must be recorded: use submit()"
+        broken += (Violation("path", path, "allowed", message),)
+    content = None
+    if body is not None:
+        try:
+            content = json.dumps(body, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            broken += (Violation("json", body, "type", f"must be plain JSON ({error})"),)
+    if broken:
+        raise InvalidRequest(broken)
+    return HttpRequest(cast(str, method), cast(str, path), content)

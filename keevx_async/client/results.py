@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from collections.abc import AsyncGenerator, Container, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from attrs import define, field
 
 from ..errors import DownloadError
-from ..events import Emit, Mismatched
+from ..events import Downloaded, Emit, Mismatched
 from ..http.api import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
 from ..models.object_path import ObjectPath
@@ -21,6 +22,7 @@ from ..models.outcomes import Outcome
 from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.objects import object_size
+from ..transfer.parts import DownloadedFile
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path
 from ..transfer.probe import Verify, verify_file
 
@@ -39,7 +41,7 @@ class Results:
         api: returns a task anew, with fresh URLs.
         journal: remembers what was downloaded, and where to.
         verify: how a downloaded video is proven.
-        emit: receives Mismatched events.
+        emit: receives Downloaded and Mismatched events.
     """
 
     _downloads: Downloads
@@ -48,6 +50,7 @@ class Results:
     _verify: Verify = "content"
     _emit: Emit | None = None
     _names_taken: set[str] = field(factory=set[str], init=False)
+    _began_at: float = field(factory=time.time, init=False)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool
@@ -103,7 +106,7 @@ class Results:
                 async for path in self._fetch(task, files, existing, overwrite=overwrite):
                     outcome.paths += (path,)
                 # An object is on no disk of ours, where a player could open it.
-                main = next(iter(files.values()))
+                main = outcome.paths[-len(files)]
                 if self._verify == "probe" and not isinstance(main, ObjectPath):
                     await self._probe(task, main, outcome)
 
@@ -120,24 +123,39 @@ class Results:
         task: Task,
         files: Mapping[str, Path],
         existing: Container[Path] = (),
+        lookalikes: Sequence[Path] = (),
         *,
         overwrite: bool,
     ) -> AsyncGenerator[Path]:
-        """Yield each of a task's files once it is on disk, the main one first, and recorded."""
+        """Yield each of a task's files once it is on disk, the main one first, and recorded.
+
+        Args:
+            task: succeeded.
+            files: the files to be, by the fields of the task.
+            existing: those that are on disk already, and stay.
+            lookalikes: files that may be the main one, left by a run that died before it recorded
+                it. One with the same bytes is kept in its place.
+            overwrite: whether to replace files that exist.
+        """
         # 1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
         #    is asked for another, once: that is free, and quicker than to wait.
         # 2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
         #    requested by the RetryPolicy, unless the task ended long ago for certain.
         main = next(iter(files))
-        for name, path in files.items():
-            if path not in existing:
+        record = await self._journal.find_task(task.task_id)
+        files = dict(files)
+        for name in tuple(files):
+            path = files[name]
+            if path in existing:
+                if name == main and record is not None:
+                    self._report(task, path, record.size, record.digest, record)
+            else:
                 expected = name.removesuffix("_url")
                 try:
                     fetched = await self._downloads.fetch(
                         url_of(task, name), path, overwrite=overwrite, expected=expected
                     )
                 except GoneError:
-                    record = await self._journal.find_task(task.task_id)
                     is_new = record is None or time.time() - record.at < NEW_FOR
                     task = await self._api.status(task.task_id)
                     fetched = await self._downloads.fetch(
@@ -148,8 +166,40 @@ class Results:
                         is_new=is_new,
                     )
                 if name == main:
-                    await self._journal.mark_downloaded(task, path, fetched.size, fetched.digest)
+                    if lookalikes and (
+                        earlier := await asyncio.to_thread(_replace_twin, fetched, lookalikes)
+                    ):
+                        path = earlier
+                        files.update(result_paths(task, path))
+                        existing = await asyncio.to_thread(_existing, files)
+                    size, digest = fetched.size, fetched.digest
+                    await self._journal.mark_downloaded(task, path, size, digest)
+                    self._report(task, path, size, digest, record)
             yield path
+
+    def _report(
+        self,
+        task: Task,
+        path: Path,
+        size: int | None,
+        digest: str | None,
+        record: TaskRecord | None,
+    ) -> None:
+        if self._emit is not None:
+            ended_at = time.time() if record is None else record.at
+            self._emit(Downloaded(task.task_id, path, size or 0, digest or "", ended_at))
+
+
+def _replace_twin(fetched: DownloadedFile, lookalikes: Sequence[Path]) -> Path | None:
+    """Move a file over an earlier one with the same bytes; return its path, None without one."""
+    for earlier in lookalikes:
+        with suppress(OSError):
+            if earlier.stat().st_size == fetched.size:
+                with open(earlier, "rb") as file:
+                    is_same = hashlib.file_digest(file, "sha256").hexdigest() == fetched.digest
+                if is_same:
+                    return fetched.path.replace(earlier)
+    return None
 
 
 def has_expired(record: TaskRecord) -> bool:

@@ -6,11 +6,12 @@ import asyncio
 import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from attrs import evolve, field, frozen
 
 from ..errors import APIError, AuthenticationError, ConnectionFailed, ResponseError
-from ..events import Emit
+from ..events import Emit, Span
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
@@ -30,7 +31,7 @@ from ..transfer.downloads import Downloads
 from ..transfer.fitting import Fit
 from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
-from .jobs import Jobs
+from .jobs import NO_SPAN, Jobs
 from .kind_lookup import KindResolver
 from .learned import DurationStore
 from .results import Results
@@ -60,6 +61,7 @@ class ClientConfig:
         ledger: keeps the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
+        span: entered around operations; None unless ``on_event`` is an ``Observer``.
         kinds: resolves the kind of a task.
         fit: how local images are made to fit.
         verify: how downloaded videos are proven.
@@ -79,6 +81,7 @@ class ClientConfig:
     ledger: Ledger
     callbacks: CallbackReceiver | None
     emit: Emit | None
+    span: Span | None
     kinds: KindResolver
     fit: Fit
     verify: Verify
@@ -94,10 +97,12 @@ class Components:
 
     Args:
         config: what they share.
+        shared: the components of the client that ``with_options`` was called on; None for its own.
 
     Attributes:
         loop: the event loop that they belong to.
         process: the id of the process that made them.
+        host: what answers.
         api: queries that cost nothing.
         uploads: files on their way up.
         poller: polls tasks until they end.
@@ -109,44 +114,75 @@ class Components:
         kinds: resolves the kind of a task.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
-        transport, retrier = config.transport, Retrier(config.retry, emit=config.emit)
+    def __init__(self, config: ClientConfig, shared: Components | None = None) -> None:
+        key, emit = config.transport.key, config.emit
+        transport, retrier = config.transport, Retrier(config.retry, emit=emit, key=key)
         host = Host(transport, transport.host, transport.base_url, transport.secrets)
-        polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.loop = asyncio.get_running_loop()
         self.process = os.getpid()
+        self.shared = shared
         self.kinds = config.kinds
+        self.host = host
         self.api = ApiClient(transport, retrier, host, config.kinds.resolve)
         self.uploads = Uploads(self.api, retrier, config.uploaded)
-        self.poller = Poller(self._poll, polling, config.emit, config.durations.durations)
-        self.reconciler = (
-            Reconciler(config.callbacks, self.api.status, self.poller.wake, config.journal)
-            if config.callbacks
-            else None
-        )
-        self.submitter = Submitter(
-            transport=transport,
-            retrier=retrier,
-            throttle=Throttle(
-                config.rate,
-                config.max_connections,
-                config.retry.deadline,
-                config.emit,
-                config.shared_limit,
-            ),
-            sources=Sources(self.uploads, config.journal, config.emit, config.fit),
-            journal=config.journal,
-            reconciler=self.reconciler,
-            availability=config.availability,
-            ledger=config.ledger,
-            host=host,
-            owners=config.owners,
-            register=self.poller.register,
-            remember_kind=config.kinds.remember,
-            emit=config.emit,
-        )
-        self.creates = PendingCreates(self.submitter, config.retry.grace)
-        self.downloads = Downloads(transport, retrier)
+        self.downloads = Downloads(transport, retrier, config.span)
+        self._key, self._span = key, config.span
+        self._durations, self._availability = config.durations, config.availability
+        self._ledger = config.ledger
+        polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
+        self.poller = Poller(self._poll, polling, emit, config.durations.durations)
+        sources = Sources(self.uploads, config.journal, emit, config.fit)
+        if shared is None:
+            # Held weakly: clients of with_options() come and go, one for each call perhaps. What
+            # is under way keeps itself alive.
+            self._pollers: WeakSet[Poller] = WeakSet()
+            self._transfers: WeakSet[Uploads | Downloads] = WeakSet()
+            self.reconciler = (
+                Reconciler(config.callbacks, self.api.status, self._wake, config.journal)
+                if config.callbacks
+                else None
+            )
+            self.submitter = Submitter(
+                transport=transport,
+                retrier=retrier,
+                throttle=Throttle(
+                    config.rate,
+                    config.max_connections,
+                    config.retry.deadline,
+                    emit,
+                    config.shared_limit,
+                ),
+                sources=sources,
+                journal=config.journal,
+                reconciler=self.reconciler,
+                availability=config.availability,
+                ledger=config.ledger,
+                host=host,
+                owners=config.owners,
+                register=self.poller.register,
+                remember_kind=config.kinds.remember,
+                emit=emit,
+                span=config.span,
+            )
+            self.creates = PendingCreates(self.submitter, config.retry.grace)
+        else:
+            # What was learned of the host holds for both, as do permits, claims and callbacks.
+            host.is_keevx = shared.host.is_keevx
+            self._pollers, self._transfers = shared._pollers, shared._transfers
+            self.reconciler = shared.reconciler
+            self.submitter = evolve(
+                shared.submitter,
+                transport=transport,
+                retrier=retrier,
+                sources=sources,
+                host=host,
+                register=self.poller.register,
+            )
+            self.creates = evolve(
+                shared.creates, submitter=self.submitter, grace=config.retry.grace
+            )
+        self._pollers.add(self.poller)
+        self._transfers.update((self.uploads, self.downloads))
         self.jobs = Jobs(
             submitter=self.submitter,
             creates=self.creates,
@@ -158,14 +194,23 @@ class Components:
             durations=config.durations,
             timeout=config.polling.timeout,
             fuse=config.retry.fuse,
+            span=config.span,
         )
-        self._durations, self._availability = config.durations, config.availability
-        self._ledger = config.ledger
+
+    def _wake(self, task_id: str) -> None:
+        """Have a task polled at once by whoever waits for it."""
+        for poller in list(self._pollers):
+            poller.wake(task_id)
 
     async def _poll(self, task_id: str) -> Task:
         """Query a task, unless the reconciler just did because of a callback."""
         ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
-        return ended or await self.api.status_once(task_id)
+        if ended is not None:
+            return ended
+        with self._span("poll", task_id, None) if self._span else NO_SPAN:
+            if self._key is not None:
+                return await self._key.retry_refused(self.api.status_once, task_id)
+            return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
         """Query a task that does not exist, in two attempts at most whatever the RetryPolicy.
@@ -174,6 +219,7 @@ class Components:
 
         Raises:
             AuthenticationError: the key is refused.
+            ServerError: something in front of Keevx failed, and Keevx has not answered yet.
             ConfigurationError: the host at the base URL is not Keevx.
             ConnectionFailed: Keevx could not be reached.
         """
@@ -185,11 +231,12 @@ class Components:
                 raise Retryable(error) from error
 
         try:
-            await Retrier(CHECK_POLICY)(query)
+            await Retrier(CHECK_POLICY, key=self._key)(query)
         except AuthenticationError:
             raise
         except APIError:
-            return
+            if not self.host.is_keevx:
+                raise
 
     async def target_languages(self) -> tuple[str, ...]:
         """Return the languages that a video can be translated to; they are kept for an hour."""
@@ -222,9 +269,10 @@ class Components:
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
             last_first.push_async_callback(self._ledger.save)
-            last_first.push_async_callback(self.poller.close)
-            last_first.push_async_callback(self.downloads.close)
-            last_first.push_async_callback(self.uploads.close)
+            for poller in list(self._pollers):
+                last_first.push_async_callback(poller.close)
+            for transfers in list(self._transfers):
+                last_first.push_async_callback(transfers.close)
             if self.reconciler is not None:
                 last_first.push_async_callback(self.reconciler.close)
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from docket import Worker
 
-from ..client.keevx import Keevx, check_credentials
+from ..client.keevx import Keevx
 from .client import WorkerClient, current_client, open_client, worker_stop
 from .monitor import Monitor
 from .queue import KeevxDocket
@@ -77,7 +77,7 @@ class KeevxWorker:
         async with Keevx(
             settings.api_key, base_url=settings.base_url, timeout=settings.timeout
         ) as keevx:
-            await check_credentials(keevx)
+            await keevx.ping()
         self._docket.creates.register(create)
 
         self._creating = await self._stack.enter_async_context(

@@ -6,15 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from ..errors import APIError, ConfigurationError, ConnectionFailed, KeevxError, ResponseError
+from ..errors import (
+    APIError,
+    ConfigurationError,
+    ConnectionFailed,
+    KeevxError,
+    ResponseError,
+    SubmissionUncertain,
+)
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
 from ..settings import is_retryable_status
 from .retry import Retrier, Retryable
 from .transport import HttpRequest, HttpResponse, Transport
-from .verdict import NO_CODES, TransportError, api_error, is_transient
+from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_transient
 from .wire import (
     LANGUAGES_PATH,
     Envelope,
@@ -128,6 +136,7 @@ class Host:
 
     def refusal(
         self,
+        request: HttpRequest,
         response: HttpResponse,
         envelope: Envelope | None,
         codes: Mapping[int, int] = NO_CODES,
@@ -136,6 +145,7 @@ class Host:
         """Return the error for an answer that refuses a request.
 
         Args:
+            request: what was sent.
             response: the answer, quoted in the error.
             envelope: Keevx's, if the answer has one.
             codes: as for ``api_error``.
@@ -144,7 +154,21 @@ class Host:
         code, msg = None, ""
         if envelope is not None:
             code, msg = envelope.code, self.quote(envelope.msg, secrets)
-        return api_error(response.status, code, msg, self.quote(response.body, secrets), codes)
+        headers = {
+            name.lower(): self.quote(value, secrets)
+            for name, value in response.headers.items()
+            if name.lower() != "set-cookie"
+        }
+        return api_error(
+            response.status,
+            code,
+            msg,
+            self.quote(response.body, secrets),
+            codes,
+            headers=headers,
+            method=request.method,
+            path=request.path,
+        )
 
 
 def is_html(response: HttpResponse) -> bool:
@@ -234,6 +258,50 @@ class ApiClient:
 
         return await self._retrier(attempt)
 
+    async def request(self, request: HttpRequest) -> Any:
+        """Return the data in the answer to a request that no other method makes.
+
+        A GET is retried as the policy allows. Anything else is sent once, for it may be paid.
+
+        Raises:
+            KeevxError: Keevx refused it, or its answer is missing or unreadable.
+        """
+        send = self.get if request.method == "GET" else self._send_once
+        _, envelope = await self._retrier(send, request)
+        return envelope.result if envelope.data is None else envelope.data
+
+    async def _send_once(self, request: HttpRequest) -> tuple[HttpResponse, Envelope]:
+        # What became of it decides, as it does for a create:
+        # 1. Not sent: it may be repeated. Sent and not answered: uncertain.
+        # 2. A success: its envelope. A refusal, or a host that is not Keevx: nothing was done.
+        # 3. Any other answer: uncertain.
+        name = f"{request.method} {request.path}"
+        try:
+            response = await self._transport.exchange(request)
+        except TransportError as error:
+            if error.sent:
+                raise SubmissionUncertain(request.body, name, error.reason) from error
+            raise Retryable(ConnectionFailed(self._host.name, error.reason)) from error
+        envelope = decode_envelope(response.body) if response.complete else None
+        if envelope is not None:
+            self._host.is_keevx = True
+            if envelope.code == 0 and response.status < 400:
+                return response, envelope
+        verdict = classify(
+            response.status,
+            None if envelope is None else envelope.code,
+            complete=response.complete,
+            retry_after=response.retry_after(time.time()) is not None,
+            html=is_html(response),
+            is_keevx=self._host.is_keevx,
+        )
+        if verdict is Verdict.WRONG_HOST:
+            raise self._host.wrong(request, response)
+        if verdict is Verdict.REFUSED:
+            raise self._host.refusal(request, response, envelope)
+        text = self._host.quote(response.body)
+        raise SubmissionUncertain(request.body, name, f"HTTP {response.status}: {text!r}")
+
     async def get(
         self, request: HttpRequest, codes: Mapping[int, int] = NO_CODES
     ) -> tuple[HttpResponse, Envelope]:
@@ -285,6 +353,6 @@ class ApiClient:
                 where = "" if host.is_keevx else f" at the base URL {host.base_url}"
                 text = host.quote(response.body)
                 return Retryable(ResponseError(status, f"it holds {what}{where}", text), delay)
-        error = host.refusal(response, envelope, codes)
+        error = host.refusal(request, response, envelope, codes)
         passes = is_transient(status, error.code) or is_retryable_status(status)
         return Retryable(error, delay) if passes else error

@@ -7,18 +7,41 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
-from typing import TypeVar, TypeVarTuple, cast
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from ..errors import KeevxError
+from ..errors import APIError, KeevxError
 from ..events import Emit, Retrying
 from ..settings import RetryPolicy
+from .api_key import KeySource
 
 log = logging.getLogger("keevx_async.http")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
+"""Which attempt the running task is in. Set from the second on, so that a first costs nothing."""
+
+
+def correlation(key: str, seconds: float, status: int | None, request_id: str) -> dict[str, Any]:
+    """Return the ``extra`` of a log line, so that all lines of one create can be found together.
+
+    Args:
+        key: of the create; empty for a free request.
+        seconds: since what the line is about began.
+        status: the HTTP status; None without an answer.
+        request_id: what the answer's headers call it.
+    """
+    return {
+        "key": key,
+        "attempt": ATTEMPT_NUMBER.get(),
+        "elapsed_ms": round(1000 * seconds, 1),
+        "status": status,
+        "request_id": request_id,
+    }
 
 
 class Retryable(Exception):
@@ -45,6 +68,7 @@ class Retrier:
         clock: returns the time in seconds; likewise.
         uniform: returns a number in [0, 1) for the jitter.
         emit: receives a ``Retrying`` event before each repetition.
+        key: renews an API key that was refused; None where it is fixed.
 
     Attributes:
         policy: as given.
@@ -58,14 +82,18 @@ class Retrier:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[], float] = random.random,
         emit: Emit | None = None,
+        key: KeySource | None = None,
     ) -> None:
         self.policy = policy
         self._sleep = sleep
         self._clock = clock
         self._uniform = uniform
         self._emit = emit
+        self._key = key
 
-    async def __call__(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    async def __call__(
+        self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = ""
+    ) -> T:
         """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
 
         A cancellation ends it at once, between attempts too.
@@ -73,19 +101,21 @@ class Retrier:
         Args:
             attempt: called with args each time.
             args: the attempt's arguments.
+            key: of the create that it belongs to; empty for a free request.
 
         Raises:
             KeevxError: the last ``Retryable.error``, or whatever else attempt raised.
         """
         began = self._clock()
+        call = attempt if self._key is None else partial(self._key.retry_refused, attempt)
         try:
-            return await attempt(*args)
+            return await call(*args)
         except Retryable as retryable:
             first = retryable
-        return await self._repeat(partial(attempt, *args), first, began + self.policy.deadline)
+        return await self._repeat(partial(call, *args), first, began, key)
 
     async def _repeat(
-        self, attempt: Callable[[], Awaitable[T]], first: Retryable, deadline: float
+        self, attempt: Callable[[], Awaitable[T]], first: Retryable, began: float, key: str
     ) -> T:
         # Entered only after a failure, so that a first success pays nothing for tenacity. The
         # failure is tenacity's first attempt. Another follows unless
@@ -93,26 +123,49 @@ class Retrier:
         # 2. its wait would end after the deadline.
         # The wait is the server's, where it named one, else the policy's.
         pending: list[Retryable] = [first]
+        number, before = 0, ATTEMPT_NUMBER.set(1)
 
         async def next_attempt() -> T:
+            nonlocal number
+            number += 1
             if pending:
                 raise pending.pop()
+            ATTEMPT_NUMBER.set(number)
             return await attempt()
+
+        def counted(error: KeevxError) -> KeevxError:
+            if isinstance(error, APIError):
+                error.attempts = number
+            return error
 
         def wait(state: RetryCallState) -> float:
             delay = _failure(state).delay
             policy = self.policy
             return policy.delay(state.attempt_number, self._uniform) if delay is None else delay
 
+        deadline = began + self.policy.deadline
+
         def stop(state: RetryCallState) -> bool:
             late = self._clock() + state.upcoming_sleep > deadline
             return late or state.attempt_number >= self.policy.attempts
 
         def before_sleep(state: RetryCallState) -> None:
-            number, delay, error = state.attempt_number, state.upcoming_sleep, _failure(state).error
-            log.info("attempt %d failed: %s; next attempt in %.1f s", number, error, delay)
+            delay, error = state.upcoming_sleep, _failure(state).error
+            log.info(
+                "%sattempt %d failed: %s; next attempt in %.1f s",
+                f"create {key}: " if key else "",
+                number,
+                error,
+                delay,
+                extra=correlation(
+                    key,
+                    self._clock() - began,
+                    getattr(error, "status", None),
+                    getattr(error, "request_id", ""),
+                ),
+            )
             if self._emit is not None:
-                self._emit(Retrying(number, delay, error))
+                self._emit(Retrying(key, number, delay, error))
 
         retrying = AsyncRetrying(
             sleep=self._sleep,
@@ -125,7 +178,11 @@ class Retrier:
         try:
             return await retrying(next_attempt)
         except Retryable as retryable:
-            raise retryable.error from retryable.__cause__
+            raise counted(retryable.error) from retryable.__cause__
+        except APIError as error:
+            raise counted(error) from error.__cause__
+        finally:
+            ATTEMPT_NUMBER.reset(before)
 
 
 def _failure(state: RetryCallState) -> Retryable:

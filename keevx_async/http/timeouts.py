@@ -14,10 +14,23 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+import aiohttp
+
+MAX_CONNECT = 10.0
+"""Seconds. Half of the timeout, if that is less."""
 MAX_DELAY = 0.05
 """Seconds by which the timer may fire late before the event loop counts as blocked."""
 MIN_GRACE = 0.25
 """Seconds, at least, that an exchange then has to read what has arrived."""
+
+
+def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """Return the timeout of one exchange of so many seconds.
+
+    Connecting has its own, shorter limit: a connect that times out has certainly sent nothing,
+    while an exchange that times out may have.
+    """
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
 
 
 class ExchangeTimer:

@@ -11,15 +11,21 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import attrs
+from attrs import define
 from multidict import CIMultiDict, istr
 from yarl import URL
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, request_id_of
+from ..events import Emit, Exchange
+from .api_key import KeySource
 from .certificates import tls_context
 from .connections import ATTEMPT, Attempt, CheckedConnector
+from .failures import reason_of, was_sent
 from .framing import MAX_BODY, decode_body, read_answer
 from .pool import check_borrowed, open_pool
 from .proxies import find_proxy, is_socks
+from .retry import ATTEMPT_NUMBER, correlation
 from .socks import require_socks
 from .timeouts import ExchangeTimer
 from .verdict import TransportError, retry_after
@@ -28,8 +34,6 @@ log = logging.getLogger("keevx_async.http")
 
 CLIENT_CLOSED = "this client was closed; make a new Keevx()"
 
-MAX_CONNECT = 10.0
-"""Seconds. Half of the timeout, if that is less."""
 MIN_SECRET = 8  # characters; a shorter header value is not a key
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
@@ -44,12 +48,14 @@ class HttpRequest(NamedTuple):
         path: below the base URL, already percent-encoded.
         body: JSON, or a form.
         allowance: seconds on top of the timeout, for a large body.
+        key: of the create that it makes; empty for a free request.
     """
 
     method: str
     path: str
     body: bytes | aiohttp.FormData | None = None
     allowance: float = 0.0
+    key: str = ""
 
 
 class HttpResponse(NamedTuple):
@@ -82,15 +88,6 @@ class HttpResponse(NamedTuple):
         return retry_after(self.headers, now)
 
 
-def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Return the timeout of one exchange of so many seconds.
-
-    Connecting has its own, shorter limit: a connect that times out has certainly sent nothing,
-    while an exchange that times out may have.
-    """
-    return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
-
-
 class Transport(Protocol):
     """Sends one request and returns its answer. The seam that tests script."""
 
@@ -101,58 +98,6 @@ class Transport(Protocol):
             TransportError: no answer arrived. Its ``sent`` is False only where nothing was sent.
         """
         ...
-
-
-# Looked up along an exception's bases, nearest first: may the request have been sent? False only
-# where aiohttp raises it before the first byte of a request. Used only where no connector of ours
-# saw the request, as under a mock.
-SENT: dict[type[BaseException], bool] = {
-    aiohttp.ClientConnectorError: False,  # refused, DNS, TLS, certificate, proxy, unix socket
-    aiohttp.ConnectionTimeoutError: False,  # connect timeout, wait for the pool
-    aiohttp.ServerFingerprintMismatch: False,
-    aiohttp.ClientHttpProxyError: False,  # the proxy refused CONNECT
-    aiohttp.InvalidURL: False,
-    aiohttp.NonHttpUrlClientError: False,
-    aiohttp.InvalidUrlRedirectClientError: True,  # of a redirect: there was an answer
-    aiohttp.NonHttpUrlRedirectClientError: True,
-    aiohttp.ClientError: True,
-    OSError: True,  # TimeoutError included: aiohttp's whole-exchange timeout
-}
-
-
-def translate(error: Exception) -> TransportError:
-    """Return an exception of aiohttp's as ours, with whether the request may have been sent.
-
-    An exception that is not in ``SENT`` counts as sent. The reason names no URL, for its query
-    may hold a signature.
-    """
-    sent = next((SENT[base] for base in type(error).__mro__ if base in SENT), True)
-    return TransportError(_reason(error), sent=sent)
-
-
-def _was_sent(error: BaseException, attempt: Attempt) -> bool:
-    # Whether Keevx may have seen the request; the first case that applies decides:
-    # 1. A connection took it: it may have.
-    # 2. A connector looked for a connection and returned none: it cannot have, whatever the error.
-    # 3. No connector was asked, and the error looks like one of an exchange: whoever raised it in
-    #    aiohttp's stead (a mock) means what the exception's type says.
-    # 4. No connector was asked, and the task was cancelled: it may have.
-    # 5. No connector was asked, and aiohttp refused its arguments: it cannot have.
-    if attempt.tap is not None:
-        return True
-    if attempt.connecting:
-        return False
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return translate(error).sent
-    return isinstance(error, asyncio.CancelledError)
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
-    text = str(cause) if cause else ""
-    if isinstance(error, TimeoutError) and not text:
-        text = "timed out"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 class Interruption(NamedTuple):
@@ -188,6 +133,14 @@ class _LoopState(NamedTuple):
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
 
 
+@define
+class _Shared:
+    """What a transport and those made from it with other options have in common."""
+
+    state: _LoopState | None = None
+    closed: bool = False
+
+
 class AiohttpTransport:
     """Sends requests through a connection pool, which it opens on each event loop that uses it.
 
@@ -199,6 +152,8 @@ class AiohttpTransport:
             configs are used, and with ``trust_env`` the environment's proxies. Nothing else of
             it is: not its middlewares, cookies, timeouts or ``raise_for_status``, for they could
             change what an answer means, or send a paid request twice.
+        key: returns the API key where a function does; None where it is among the headers.
+        emit: receives an Exchange event for each exchange.
 
     Attributes:
         host: of the API, with its port.
@@ -216,31 +171,51 @@ class AiohttpTransport:
         headers: Mapping[str, str],
         timeout: aiohttp.ClientTimeout,
         session: aiohttp.ClientSession | None = None,
+        key: KeySource | None = None,
+        emit: Emit | None = None,
     ) -> None:
         self.host: str = urlsplit(base_url).netloc.rpartition("@")[2]
-        self.timeout = timeout
         self.base_url: str = base_url.rstrip("/")
-        self._headers = CIMultiDict(headers)
-        self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
-        # What aiohttp still watches: the whole exchange is ended by our own timer.
-        self._phase_timeout = aiohttp.ClientTimeout(
-            total=None,
-            connect=timeout.connect,
-            sock_read=timeout.sock_read,
-            sock_connect=timeout.sock_connect,
-            ceil_threshold=timeout.ceil_threshold,
-        )
+        self.key = key
+        self._emit = emit
+        self._set_options(headers, timeout)
+        self._own_timeout = False
         if session is not None:
             check_borrowed(session, urlsplit(base_url).hostname or "")
         self._borrowed = session
-        self._closed = False
-        self._state: _LoopState | None = None
+        self._shared = _Shared()
         self._proxies: dict[str, str | None] = {}
         self._create_urls: dict[str, URL] = {}
         self._tls = True if session is not None else tls_context(os.environ)
         proxy = self._find_proxy(self.base_url)
         self._api_socks: str | None = proxy if is_socks(proxy) else None
         self._api_proxy: str | None = None if self._api_socks else proxy
+
+    def _set_options(self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout) -> None:
+        self.timeout = timeout
+        self._headers = CIMultiDict(headers)
+        self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
+        # What aiohttp still watches: the whole exchange is ended by our own timer.
+        self._phase_timeout = attrs.evolve(timeout, total=None)
+
+    def with_options(
+        self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None
+    ) -> AiohttpTransport:
+        """Return a transport over the same connections that sends more headers, or waits longer.
+
+        It is closed with this one.
+
+        Args:
+            headers: sent besides this transport's; one of the same name is replaced.
+            timeout: of one exchange; None for this transport's.
+        """
+        other = object.__new__(AiohttpTransport)
+        other.__dict__.update(self.__dict__)
+        merged = CIMultiDict(self._headers)
+        merged.update(headers)
+        other._set_options(merged, timeout or self.timeout)
+        other._own_timeout = self._own_timeout or timeout is not None
+        return other
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
@@ -252,7 +227,8 @@ class AiohttpTransport:
         """
         key = self._headers.get("Authorization", "").removeprefix("Bearer ")
         others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
-        return [key, *(value for value in others if len(value) >= MIN_SECRET)]
+        keys = [key] if self.key is None else self.key.keys
+        return [*keys, *(value for value in others if len(value) >= MIN_SECRET)]
 
     async def session(self) -> aiohttp.ClientSession:
         """Return the session of the running event loop, opened if necessary.
@@ -264,7 +240,7 @@ class AiohttpTransport:
 
     def _ready(self) -> _LoopState | None:
         # Its session is closed with its connector only: nobody else has it.
-        state, borrowed = self._state, self._borrowed
+        state, borrowed = self._shared.state, self._borrowed
         if state is None or state.loop is not asyncio.get_running_loop():
             return None
         if state.connector.closed or (borrowed is not None and borrowed.closed):
@@ -272,7 +248,7 @@ class AiohttpTransport:
         return state
 
     async def _open(self) -> _LoopState:
-        if self._closed:
+        if self._shared.closed:
             raise ConfigurationError(CLIENT_CLOSED)
         loop, borrowed = asyncio.get_running_loop(), self._borrowed
         if borrowed is not None and borrowed.closed:
@@ -287,8 +263,8 @@ class AiohttpTransport:
         connector = session.connector
         assert isinstance(connector, CheckedConnector)  # noqa: S101 - for type checkers
         timer = ExchangeTimer(self.timeout.total)
-        self._state = _LoopState(loop, session, connector, timer, pool, {})
-        return self._state
+        state = self._shared.state = _LoopState(loop, session, connector, timer, pool, {})
+        return state
 
     async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
         """Return the session for a request to url, and the HTTP proxy to name in the request.
@@ -335,13 +311,19 @@ class AiohttpTransport:
             ConfigurationError: aiohttp cannot send it; nothing was sent.
             CancelledError: with an ``Interruption``, unless the request is a GET.
         """
-        method, path, body, allowance = request
+        method, path, body, allowance, _ = request
         state = self._ready() or await self._open()
+        headers = self._json_headers if isinstance(body, bytes) else self._headers
+        if self.key is not None:
+            headers = headers.copy()
+            headers["Authorization"] = f"Bearer {await self.key.current()}"
         timer = state.timer
-        if allowance and timer.seconds is not None:
-            timer = ExchangeTimer(timer.seconds + allowance)
+        if self._own_timeout or (allowance and timer.seconds is not None):
+            timer = ExchangeTimer(self.timeout.total and self.timeout.total + allowance)
         attempt = Attempt(timer, once=method != "GET")
         ATTEMPT.set(attempt)
+        observed = self._emit is not None or log.isEnabledFor(logging.DEBUG)
+        began = state.loop.time()
         try:
             url = self._create_urls.get(path)  # a handful; a query's path has its task's id
             if url is None:
@@ -353,7 +335,7 @@ class AiohttpTransport:
                     method,
                     url,
                     data=body,
-                    headers=self._json_headers if isinstance(body, bytes) else self._headers,
+                    headers=headers,
                     timeout=self._phase_timeout,
                     allow_redirects=False,
                     auto_decompress=False,
@@ -366,19 +348,19 @@ class AiohttpTransport:
         except asyncio.CancelledError as error:
             if attempt.once:
                 partial = _salvage(attempt, "cancelled before its end")
-                error.args = (Interruption(_was_sent(error, attempt), partial),)
+                error.args = (Interruption(was_sent(error, attempt), partial),)
             raise
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
             failure = self._failure(error, attempt)
         else:
-            headers, tap = answer.headers, attempt.tap
-            response = _response(answer.status, headers, sent_body, "")
+            received, tap = answer.headers, attempt.tap
+            response = _response(answer.status, received, sent_body, "")
             if tap is not None:
                 tap.finish(sent_body, state.loop.time())
-                if (keep_alive := headers.get(_KEEP_ALIVE)) is not None:
+                if (keep_alive := received.get(_KEEP_ALIVE)) is not None:
                     state.connector.observe_keep_alive(keep_alive)
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("%s %s: HTTP %d", method, path, answer.status)
+            if observed:
+                self._observe(request, response, state.loop.time() - began)
             return response
         finally:
             ATTEMPT.set(None)
@@ -386,11 +368,28 @@ class AiohttpTransport:
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
             state.connector.distrust(state.loop.time())
+        self._observe(request, failure, state.loop.time() - began)
         if isinstance(failure, HttpResponse):
-            log.debug("%s %s: HTTP %d, %s", method, path, failure.status, failure.reason)
             return failure
-        log.debug("%s %s: %s", method, path, failure)
         raise failure
+
+    def _observe(
+        self, request: HttpRequest, outcome: HttpResponse | Exception, seconds: float
+    ) -> None:
+        """Log an exchange, and emit its event."""
+        status, request_id, reason = None, "", str(outcome)
+        if isinstance(outcome, HttpResponse):
+            status, reason = outcome.status, outcome.reason
+            request_id = request_id_of(outcome.headers)
+        attempt = ATTEMPT_NUMBER.get()
+        method, path, key = request.method, request.path, request.key
+        if log.isEnabledFor(logging.DEBUG):
+            what = ", ".join(filter(None, ["" if status is None else f"HTTP {status}", reason]))
+            extra = correlation(key, seconds, status, request_id)
+            extra |= {"method": method, "path": path}
+            log.debug("%s %s: %s", method, path, what, extra=extra)
+        if self._emit is not None:
+            self._emit(Exchange(method, path, status, seconds, key, attempt, request_id, reason))
 
     def _failure(
         self, error: Exception, attempt: Attempt
@@ -400,7 +399,7 @@ class AiohttpTransport:
         # 2. It may have been sent, and none arrived: a TransportError that says so.
         # 3. aiohttp refused its arguments: the caller must change them.
         # 4. It was not sent: a TransportError that says so.
-        sent, reason = _was_sent(error, attempt), _reason(error)
+        sent, reason = was_sent(error, attempt), reason_of(error)
         if sent:
             return _salvage(attempt, reason) or TransportError(reason, sent=True)
         if isinstance(error, ValueError | TypeError) and not isinstance(error, aiohttp.ClientError):
@@ -410,8 +409,8 @@ class AiohttpTransport:
 
     async def close(self) -> None:
         """Close the pool, for good. A borrowed session stays open."""
-        self._closed = True
-        state, self._state = self._state, None
+        self._shared.closed = True
+        state, self._shared.state = self._shared.state, None
         if state is None or state.loop is not asyncio.get_running_loop():
             return  # what is under way in a borrowed session still meets its deadline
         await state.pool.aclose()

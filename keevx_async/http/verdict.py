@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from typing import Any
 
 from ..errors import (
     APIError,
@@ -168,7 +169,12 @@ def is_rate_limit(status: int, code: int | None) -> bool:
 
 
 def api_error(
-    status: int, code: int | None, msg: str, body: str = "", codes: Mapping[int, int] = NO_CODES
+    status: int,
+    code: int | None,
+    msg: str,
+    body: str = "",
+    codes: Mapping[int, int] = NO_CODES,
+    **where: Any,
 ) -> APIError:
     """Return the error for a refusal, of the class that its status or code calls for.
 
@@ -182,6 +188,7 @@ def api_error(
         msg: what the envelope says.
         body: the first part of the answer.
         codes: the codes of its kind, each with the common code that means the same.
+        where: ``headers``, ``method`` and ``path`` of the error.
     """
     meaning = code if code is None else codes.get(code, code)
     if status in (401, 403) or meaning == 100002:
@@ -194,7 +201,7 @@ def api_error(
         kind = RateLimitError
     else:
         kind = ServerError if is_transient(status, code) else APIError
-    return kind(status, code, msg, body)
+    return kind(status, code, msg, body, **where)
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

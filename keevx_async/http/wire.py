@@ -14,7 +14,7 @@ from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
 from ..models.kinds import SUFFIXES, Kind
-from ..models.tasks import Task
+from ..models.tasks import FIELDS, Task
 from ..models.validators import is_text
 
 LANGUAGES_PATH = "/v1/video_translate/target_languages"
@@ -278,21 +278,25 @@ def _strings(data: Any) -> tuple[str, ...] | None:
 def decode_task(data: Any, kind: Kind) -> Task | None:
     """Return the task in the answer to a query; None if it has no readable id and status.
 
-    A URL in a field that is not among its kind's results is dropped: it may be an input's.
+    A URL in a field that is not among its kind's results is dropped: it may be an input's. Fields
+    that a Task has no name for are kept in ``extra``, where there are any.
 
     Args:
         data: of the envelope.
         kind: the task's.
     """
     try:
-        task = _converter.structure(data, Task)
+        known = {name: value for name, value in data.items() if name in FIELDS}
+        task = _converter.structure(known, Task)
     except _UNREADABLE:
         return None
     if not (task.task_id and task.status):
         return None
     foreign = [name for name in SUFFIXES if name not in kind.results and getattr(task, name)]
-    dropped: dict[str, Any] = dict.fromkeys(foreign)
-    return attrs.evolve(task, **dropped) if foreign else task
+    changes: dict[str, Any] = dict.fromkeys(foreign)
+    if len(known) < len(data):
+        changes["extra"] = {name: value for name, value in data.items() if name not in FIELDS}
+    return attrs.evolve(task, **changes) if changes else task
 
 
 def decode_upload(data: Any) -> str | None:

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from .kinds import REFERENCE_FORMATS, Kind
 from .request import Request
 from .rules import IMAGE_VALUES
+from .schema import Schema, of_check
 from .sources import as_images, to_int, to_text, to_url
 from .validators import (
     Check,
@@ -80,3 +81,12 @@ class ImageGenerate(Request):
     image_quality: str = field(default="2K", converter=to_text)
     image_ratio: str = field(default="9:16", converter=to_text)
     callback_url: str | None = field(default=None, converter=to_url)
+
+    @classmethod
+    def field_schemas(cls) -> dict[str, Schema]:
+        """Return the JSON Schema of each field, with the values in ``IMAGE_VALUES``."""
+        checked = {name: check for name, check in cls.rules.items() if name not in IMAGE_VALUES}
+        schemas = {name: of_check(check) for name, check in checked.items()}
+        for name, values in IMAGE_VALUES.items():
+            schemas[name] = {"type": "string", "enum": list(values)}
+        return schemas

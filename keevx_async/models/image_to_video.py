@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from attrs import field, frozen
 
@@ -14,6 +14,7 @@ from .kinds import Kind
 from .pictures import Picture
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
+from .schema import Schema, of_models, text, url
 from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .validators import (
     Violations,
@@ -180,6 +181,29 @@ class ImageToVideo(Request):
             generate_count=generate_count,
             callback_url=callback_url,
         )
+
+    @classmethod
+    def field_schemas(cls) -> dict[str, Schema]:
+        """Return the JSON Schema of each field, as wide as any model takes it."""
+        resolutions = dict.fromkeys(each for row in MODELS.values() for each in row.resolutions)
+        return {
+            "model": {"type": "string", "enum": list(MODELS)},
+            "prompt": text(max(row.max_prompt for row in MODELS.values())),
+            "aspect_ratio": {"type": "string"},
+            "aspect_resolution": {"type": "string", "enum": list(resolutions)},
+            "duration": {"type": "integer"},
+            "image_url": url(),
+            "end_image_url": url(),
+            "reference_images": {"type": "array", "items": url()},
+            "generate_audio": {"type": "boolean"},
+            "generate_count": {"type": "integer", "minimum": 1},
+            "callback_url": url(),
+        }
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema, with what each row of ``MODELS`` demands."""
+        return super().json_schema() | {"allOf": of_models()}
 
     def frame_ratio(self, name: str) -> str | None:
         """Return ``aspect_ratio`` for the start and the end frame; references may have any."""

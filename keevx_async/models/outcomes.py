@@ -83,7 +83,7 @@ class Outcome(Generic[R_co]):
         task_ids: the ids of its tasks, also where an error came later.
         tasks: its tasks that have ended, failed ones included.
         paths: its downloaded files.
-        error: what stopped it, or None.
+        error: what stopped it, or None: a KeevxError, or what the ``key`` function raised.
         mismatches: how its files differ from the request, as ``verify="probe"`` found.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import attrs
 
@@ -13,8 +13,12 @@ from ..errors import InvalidRequest, Violation
 from .advice import frame_advice, image_advice
 from .kinds import Kind
 from .pictures import Picture, look_at
+from .schema import of_check, of_request, pydantic_schema
 from .sources import from_json, is_null, to_json
 from .validators import Check, Violations, shown
+
+if TYPE_CHECKING:
+    from pydantic_core import CoreSchema
 
 MIN_SIMILARITY = 0.75
 """How similar (``difflib``) an unknown field must be to one that is suggested. High enough that
@@ -202,6 +206,28 @@ class Request:
         if broken:
             raise InvalidRequest(broken)
         return requests
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of the objects that ``from_dict`` accepts.
+
+        It follows the same fields, checks and tables, rows that you add to ``MODELS`` included. A
+        schema is for data from elsewhere, so ``file:`` paths are not in it.
+        """
+        return of_request(cls)
+
+    @classmethod
+    def field_schemas(cls) -> dict[str, dict[str, Any]]:
+        """Return the JSON Schema of each field, by its name: of what its check lets through."""
+        return {name: of_check(check) for name, check in cls.rules.items()}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: object) -> CoreSchema:
+        return pydantic_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, Any]:
+        return {name: value for name, value in cls.json_schema().items() if name != "$schema"}
 
     def local_files(self) -> tuple[Path, ...]:
         """Return the local paths among its sources, in order.

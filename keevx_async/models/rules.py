@@ -7,9 +7,16 @@ Source of every row: the vendor's create page, "Create Image to Video Task",
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from attrs import frozen
+
+Model: TypeAlias = Literal["V", "KL", "S"]
+"""The models that this version knows, for annotations. ``MODELS`` may have more."""
+AspectRatio: TypeAlias = Literal["16:9", "9:16"]
+"""The aspect ratios of these models."""
+Resolution: TypeAlias = Literal["720p", "1080p", "4k"]
+"""The resolutions that any of these models has."""
 
 ASPECT_RATIOS = ("16:9", "9:16")
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}

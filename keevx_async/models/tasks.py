@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableSet
+from collections.abc import Iterator, Mapping, MutableSet
+from typing import Any
 
-from attrs import frozen
+from attrs import field, fields, frozen
 
 from .html import Html, Tone, badge, card, code, joined, lines, link, picture, shorten
 from .kinds import SUFFIXES
@@ -56,6 +57,7 @@ class Task(HasResults):
         caption_url: URL of the captions, if the request enabled them; ``video_translate`` only.
         language: the target language; ``video_translate`` only.
         name: the name in the request; ``video_translate`` only.
+        extra: the fields that this version has no name for, as Keevx sent them.
     """
 
     task_id: str
@@ -70,6 +72,7 @@ class Task(HasResults):
     caption_url: str | None = None
     language: str | None = None
     name: str | None = None
+    extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
 
     # A status ends a task in one of two ways: it is in FAILED_STATUSES, or it is SUCCEEDED and a
     # result is there. Every other status means "not yet", also one that we do not know: a task that
@@ -98,6 +101,17 @@ class Task(HasResults):
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as Keevx names them, those of ``extra`` among them, without nulls.
+
+        It is plain JSON, and equals what Keevx sent, but for fields that were null or unreadable.
+        """
+        fields = {name: getattr(self, name) for name in FIELDS}
+        return {
+            **self.extra,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+
     def result_url(self, name: str) -> str | None:
         """Return the URL in the field of that name, or None until the task has succeeded."""
         return getattr(self, name) if self.succeeded else None
@@ -120,6 +134,10 @@ class Task(HasResults):
             yield f"{self.width}x{self.height}"
         if self.language:
             yield shorten(self.language, 30)
+
+
+FIELDS = tuple(each.name for each in fields(Task) if each.name != "extra")
+"""The names of the fields that a task has in Keevx's answers."""
 
 
 def thumbnail(task: Task, height: int) -> Html:

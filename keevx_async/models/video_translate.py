@@ -13,6 +13,7 @@ from attrs.converters import optional
 from ..errors import Violation
 from .kinds import VIDEO_FORMATS, Kind
 from .request import Request
+from .schema import Schema, of_check, text
 from .sources import as_tuple, as_video, to_bool, to_int, to_text, to_url
 from .validators import (
     Check,
@@ -26,6 +27,9 @@ from .validators import (
     not_a_list,
 )
 
+MAX_LANGUAGE = 100
+"""Characters of a language's name."""
+
 
 def _check_language(name: str, value: object) -> Violations:
     """Check that there is exactly one language, although the API takes a list.
@@ -37,7 +41,7 @@ def _check_language(name: str, value: object) -> Violations:
         return (Violation(name, value, "count", not_a_list(value)),)
     count = len(cast(tuple[object, ...], value))
     if count == 1:
-        return check_each(name, cast(object, value), partial(check_text, max_length=100))
+        return check_each(name, cast(object, value), partial(check_text, max_length=MAX_LANGUAGE))
     message = f"must have one language (got {count}): for_languages() makes a request for each"
     return (Violation(name, cast(object, value), "count", message),)
 
@@ -91,6 +95,14 @@ class VideoTranslate(Request):
     enable_caption: bool = field(default=False, converter=to_bool)
     name: str | None = field(default=None, converter=optional(to_text))
     callback_url: str | None = field(default=None, converter=to_url)
+
+    @classmethod
+    def field_schemas(cls) -> dict[str, Schema]:
+        """Return the JSON Schema of each field; there is exactly one language."""
+        checked = {name: check for name, check in cls.rules.items() if name != "target_languages"}
+        languages = {"type": "array", "items": text(MAX_LANGUAGE), "minItems": 1, "maxItems": 1}
+        schemas = {name: of_check(check) for name, check in checked.items()}
+        return {"target_languages": languages, **schemas}
 
     @property
     def subject(self) -> str:

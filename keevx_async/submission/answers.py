@@ -13,7 +13,7 @@ from ..errors import InsufficientFunds, SubmissionUncertain
 from ..http.api import Host, is_html
 from ..http.retry import Retryable
 from ..http.transport import HttpRequest, HttpResponse
-from ..http.verdict import Ids, Verdict, api_error, classify, is_busy, is_rate_limit, retry_after
+from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit, retry_after
 from ..http.wire import decode_envelope, query_path, read_contents
 from ..models.request import Request
 
@@ -100,11 +100,11 @@ async def read_answer(
                 ", ".join(contents.ids),
                 response.status,
                 text,
+                extra={"key": key, "status": response.status},
             )
         return contents.ids
     if verdict is Verdict.REFUSED:
-        msg = host.quote(envelope.msg, secrets) if envelope is not None else ""
-        error = api_error(response.status, code, msg, text, kind.codes)
+        error = host.refusal(sent, response, envelope, kind.codes, secrets)
         if isinstance(error, InsufficientFunds) and wait:
             raise Retryable(error, wait)
         if not is_busy(error.status, error.code):

@@ -88,16 +88,20 @@ class PendingCreates:
     Args:
         submitter: makes them.
         grace: seconds that a create in flight is given to be answered; ``RetryPolicy.grace``.
+        running: those under way, by their keys. Clients of ``with_options`` share it, and the next
+            two, so that a key is joined through any of them.
+        ended: those that ended in the background.
+        stopped: set once no more may begin.
     """
 
     _submitter: Submitter = field(alias="submitter")
     _grace: float = field(alias="grace")
-    _running: dict[str, PendingCreate] = field(factory=dict[str, PendingCreate], init=False)
+    _running: dict[str, PendingCreate] = field(factory=dict[str, PendingCreate], alias="running")
     # Without a journal nothing else remembers what became of a create whose call had ended.
     _ended: BoundedDict[str, PendingCreate] = field(
-        factory=lambda: BoundedDict[str, PendingCreate](MAX_OWNED), init=False
+        factory=lambda: BoundedDict[str, PendingCreate](MAX_OWNED), alias="ended"
     )
-    _is_closed: bool = field(default=False, init=False)
+    _stopped: asyncio.Event = field(factory=asyncio.Event, alias="stopped")
 
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
@@ -134,13 +138,13 @@ class PendingCreates:
             if not create.task.cancelled():
                 return plan, create.task.result()
             # It was ended before it was sent. Its own caller was cancelled; this one is not.
-            if self._is_closed:
+            if self._stopped.is_set():
                 raise ConfigurationError(CLIENT_CLOSED)
             key = plan.key
 
     def stop(self) -> None:
         """Let none be sent from now on."""
-        self._is_closed = True
+        self._stopped.set()
         for create in self._running.values():
             create.is_ending = True
 
@@ -167,7 +171,7 @@ class PendingCreates:
         if create := self._running.get(plan.key):  # another call has begun it meanwhile
             await submitter.release(plan)
             return create
-        if self._is_closed:
+        if self._stopped.is_set():
             await submitter.release(plan)
             raise ConfigurationError(CLIENT_CLOSED)
         create = PendingCreate(plan)

@@ -34,7 +34,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, TypeVarTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from attrs import define, field
 
@@ -48,10 +48,11 @@ from ..errors import (
     JournalError,
     KeevxError,
     SubmissionUncertain,
+    request_id_of,
 )
-from ..events import Emit, Refused, Submitted, Uncertain
+from ..events import Emit, Refused, Span, Submitted, Uncertain
 from ..http.api import Host
-from ..http.retry import Retrier, Retryable
+from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
@@ -72,7 +73,6 @@ from .throttle import Permit, Throttle
 log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """Where it is not in a canonical body, no result of a task is: the body is sent as it is."""
 MAX_OWNED = 100_000
@@ -116,6 +116,8 @@ class Submitter:
         register: receives each task's id, request, and age in seconds.
         remember_kind: receives ids whose prefix may not name their kind.
         emit: receives Submitted, Refused and Uncertain events.
+        span: entered around each submit.
+        shielded, stopped: paid steps under way; whether no more may begin. ``with_options`` shares.
     """
 
     _transport: Transport = field(alias="transport")
@@ -131,9 +133,10 @@ class Submitter:
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
-    _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], init=False)
-    _stopped: bool = field(default=False, init=False)
-    _waited_for_funds: set[str] = field(factory=set[str], init=False)
+    _span: Span | None = field(default=None, alias="span")
+    _shielded: set[asyncio.Task[Any]] = field(factory=set[asyncio.Task[Any]], alias="shielded")
+    _stopped: asyncio.Event = field(factory=asyncio.Event, alias="stopped")
+    _waited_for_funds: set[str] = field(factory=set[str], alias="waited_for_funds")
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         """Claim the request's key; without one, a digest and a running number.
@@ -178,6 +181,12 @@ class Submitter:
             JournalError: the intent could not be written: nothing was sent; or the ids could not:
                 ``task_ids`` holds them.
         """
+        if self._span is None:
+            return await self._submit(plan, guard)
+        with self._span("submit", plan.key, plan.request):
+            return await self._submit(plan, guard)
+
+    async def _submit(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
         made = False
         try:
             task_ids = self._recorded_ids(plan)
@@ -217,7 +226,7 @@ class Submitter:
 
     def stop(self) -> None:
         """Let no create that this submitter shields be sent from now on."""
-        self._stopped = True
+        self._stopped.set()
 
     async def drain(self) -> None:
         """Wait for the paid steps under way, for at most ``RetryPolicy.grace`` seconds."""
@@ -225,7 +234,7 @@ class Submitter:
             await asyncio.wait(self._shielded, timeout=self._retrier.policy.grace)
 
     async def _shield(self, step: Coroutine[Any, Any, T]) -> T:
-        if self._stopped:
+        if self._stopped.is_set():
             step.close()
             raise ConfigurationError(CLIENT_CLOSED)
         task = asyncio.create_task(step)
@@ -258,8 +267,8 @@ class Submitter:
             request = await self._sources.prepare(plan.key, request)
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)
-        call = HttpRequest("POST", request.kind.path, body)
-        return await self._retrier(self._attempt, call, plan, guard or self._shield)
+        call = HttpRequest("POST", request.kind.path, body, key=plan.key)
+        return await self._retrier(self._attempt, call, plan, guard or self._shield, key=plan.key)
 
     async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
@@ -357,9 +366,16 @@ class Submitter:
                 task_ids = await read_answer(call, response, self._host, request, key, foreign)
                 self._claim(task_ids, key)
             self._throttle.accepted(permit)
-            if len(task_ids) != request.count:
-                received = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
-                log.warning("create %s: expected %d task ids, got %s", key, request.count, received)
+            wrong = len(task_ids) != request.count
+            if wrong or log.isEnabledFor(logging.DEBUG):
+                seconds, request_id = self._throttle.age(permit), request_id_of(response.headers)
+                extra = correlation(key, seconds, response.status, request_id)
+                ids = f"{len(task_ids)} distinct: {', '.join(task_ids)}"
+                if wrong:
+                    what = "create %s: expected %d task ids, got %s"
+                    log.warning(what, key, request.count, ids, extra=extra)
+                else:
+                    log.debug("create %s: accepted, %s", key, ", ".join(task_ids), extra=extra)
             return task_ids
         except Retryable as retry:
             refusal = retry.error

@@ -87,6 +87,10 @@ class Throttle:
         now = self._loop.time()
         return self._grant(now) if self._delay(now) <= 0 else None
 
+    def age(self, permit: Permit) -> float:
+        """Return the seconds since a permit was granted."""
+        return self._loop.time() - permit.at
+
     async def acquire(self) -> Permit:
         """Wait for a permit.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any, cast
 
 import attrs
@@ -35,7 +36,8 @@ NO_FUNDS = 402
 def application(state: State, announcer: Announcer) -> web.Application:
     """Return the API as an aiohttp application.
 
-    A row of ``KINDS`` becomes three routes: create, status, and each of its lists.
+    A row of ``KINDS`` becomes three routes: create, status, and each of its lists. Every answer has
+    an ``X-Request-Id``, as gateways add one.
     """
     app = web.Application()
     for kind in KINDS:
@@ -46,6 +48,12 @@ def application(state: State, announcer: Announcer) -> web.Application:
         app.router.add_get(kind.path + "/{task_id}", endpoint.status, allow_head=False)
     app.router.add_post(UPLOAD_PATH, Uploads(state, authorize).upload)
     app.router.add_route("*", "/{path:.*}", Elsewhere(state).unknown)
+    numbers = count(1)
+
+    async def number(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["X-Request-Id"] = f"emulated-{next(numbers)}"
+
+    app.on_response_prepare.append(number)
     return app
 
 
@@ -114,7 +122,7 @@ class Endpoint:
             raise Refused("funds", 402, NO_FUNDS, "insufficient balance", headers)
         prompt = self.kind.subject(body)
         if state.strike("refuse", prompt, family="refuse"):
-            raise Refused("fault", faults.refuse_status, faults.refuse_code, faults.refuse_message)
+            raise Refused("fault", faults.refuse_status, *faults.refusal())
         if state.strike("drop_before_create", prompt, family="loss"):
             return "drop_before_create", b""
         tasks = state.make(self.kind, body, raw)
@@ -169,7 +177,12 @@ class Endpoint:
         if self.state.chance("poll_html", task_id):
             return html(200)
         try:
-            return answer(encode(self.state.report(self._visible(request, task_id))))
+            task = self._visible(request, task_id)
+            report = self.state.report(task)
+            if len(task.timeline) > 1:
+                task.timeline.pop(0)
+                self.announcer.moved(task)
+            return answer(encode(report))
         except Refused as refused:
             return refusal(self.state, refused)
 

@@ -26,6 +26,7 @@ class Announcer:
     _timers: dict[str, asyncio.TimerHandle] = attrs.field(
         init=False, factory=dict[str, asyncio.TimerHandle]
     )
+    _scripted: dict[str, str] = attrs.field(init=False, factory=dict[str, str])
     _sending: set[asyncio.Task[None]] = attrs.field(init=False, factory=set[asyncio.Task[None]])
 
     def expect(self, tasks: Iterable[EmulatedTask], url: str | None) -> None:
@@ -34,11 +35,20 @@ class Announcer:
             return
         loop = asyncio.get_running_loop()
         for task in tasks:
+            if task.timeline:
+                self._scripted[task.task_id] = url
+                self.moved(task)
+                continue
             timer = loop.call_at(task.ready_at + _AFTER, self._start, task, url)
             self._timers[task.task_id] = timer
 
+    def moved(self, task: EmulatedTask) -> None:
+        """Send the callback of a task with a timeline, once that has come to its last status."""
+        if len(task.timeline) == 1 and (url := self._scripted.pop(task.task_id, None)):
+            self._start(task, url)
+
     def _start(self, task: EmulatedTask, url: str) -> None:
-        del self._timers[task.task_id]
+        self._timers.pop(task.task_id, None)
         sending = asyncio.get_running_loop().create_task(self._send(task, url))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)

@@ -37,6 +37,8 @@ class Emulator(State):
         faults: what goes wrong; may be changed while it runs.
         fail_prompts: the prompts whose tasks end FAILED: a share from 0 to 1, a callable or a
             container.
+        timelines: by prompt, the statuses of its tasks, whatever the time: each answer with a
+            status moves a task on to the next, and the last stays.
 
     Attributes:
         creates: paid creates by prompt.

@@ -16,6 +16,17 @@ CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
 _CALLBACKS = (None, "drop", "twice", "delay")
 
 
+REFUSALS: dict[int, tuple[int, str]] = {
+    400: (100001, "Parameter error"),
+    401: (100002, "invalid token"),
+    403: (100002, "invalid token"),
+    404: (100003, "task not found"),
+    413: (100004, "image size exceeded"),
+    429: (429, "too many requests"),
+}
+"""The code and message that go with an HTTP status (keevx-api.md, "Errors")."""
+
+
 def lot(seed: int, *words: str) -> float:
     """Return a number in [0, 1) that depends only on the arguments: the same in every run."""
     text = "\x1f".join((str(seed), *words))
@@ -75,8 +86,8 @@ class Faults:
     Every answer of the API
         `latency`: seconds before each answer, a number or a (low, high) range.
     Creates that are refused, no task made
-        `refuse`: prompts refused at their first create, with `refuse_status` (HTTP),
-        `refuse_code` and `refuse_message` (envelope).
+        `refuse`: prompts refused at their first create, with `refuse_status` (HTTP). The envelope
+        has `refuse_code` and `refuse_message`, by default what Keevx sends with that status.
         `rate`: creates accepted per second, the others are answered 429; `burst` is the capacity
         of the bucket, by default a tenth of the rate and at least 1.
         `no_funds_after`: creates that the account can pay for, the others are answered 402.
@@ -111,8 +122,8 @@ class Faults:
     latency: float | tuple[float, float] = 0.0
     refuse: Which = 0.0
     refuse_status: int = 500
-    refuse_code: int = 530003
-    refuse_message: str = "server busy"
+    refuse_code: int | None = None
+    refuse_message: str | None = None
     rate: float | None = None
     burst: float | None = None
     no_funds_after: int | None = None
@@ -138,3 +149,15 @@ class Faults:
     callbacks: CallbackFault = None
     callback_delay: float = 0.1
     once: bool = True
+
+    def refusal(self) -> tuple[int, str]:
+        """Return the code and the message of `refuse`."""
+        # Keevx refuses with 200 as well as with 500; then only the envelope's code tells why.
+        status = self.refuse_status
+        code, message = REFUSALS.get(
+            status, (status, "refused") if 400 <= status < 500 else (530003, "server busy")
+        )
+        return (
+            code if self.refuse_code is None else self.refuse_code,
+            message if self.refuse_message is None else self.refuse_message,
+        )

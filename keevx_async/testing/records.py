@@ -64,6 +64,7 @@ class EmulatedTask:
         ready_at: when it ends.
         fails: whether it ends FAILED.
         clock: the emulator's clock, in seconds.
+        timeline: the statuses that are still to come, if they are scripted; the first is its own.
     """
 
     task_id: str
@@ -75,6 +76,7 @@ class EmulatedTask:
     ready_at: float
     fails: bool
     clock: Callable[[], float] = attrs.field(repr=False)
+    timeline: list[str] = attrs.field(factory=list[str])
 
     @property
     def body(self) -> dict[str, Any]:
@@ -91,6 +93,8 @@ class EmulatedTask:
     def status(self) -> str:
         """The status now: queued for a fifth of its duration, then working, then ended."""
         # Worked out at each query: thousands of tasks need no timers, a frozen clock stops all.
+        if self.timeline:
+            return self.timeline[0]
         now = self.clock()
         if now >= self.ready_at:
             return FAILED if self.fails else SUCCEEDED

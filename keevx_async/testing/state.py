@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -44,6 +44,9 @@ class State:
     video_bytes: int = attrs.field(default=20_000, kw_only=True)
     faults: Faults = attrs.field(default=None, kw_only=True, converter=_no_faults_if_none)
     fail_prompts: Which = attrs.field(default=None, kw_only=True, converter=_nothing_if_none)
+    timelines: dict[str, Sequence[str]] = attrs.field(
+        factory=dict[str, Sequence[str]], kw_only=True
+    )
 
     creates: Counter[str] = attrs.field(init=False, factory=Counter[str])
     tasks: dict[str, EmulatedTask] = attrs.field(init=False, factory=dict[str, EmulatedTask])
@@ -121,6 +124,7 @@ class State:
                 ready_at=now + self.duration(prompt, number),
                 fails=struck(self.fail_prompts, prompt, lambda: lot(self.seed, "fail", prompt)),
                 clock=self.clock,
+                timeline=list(self.timelines.get(prompt, ())),
             )
             tasks.append(task)
             self.tasks[task.task_id] = task

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import aiohttp
@@ -16,8 +17,10 @@ import attrs
 from attrs import frozen
 
 from ..errors import ConfigurationError, DownloadError
+from ..events import Span
+from ..http.failures import translate
 from ..http.retry import Retrier, Retryable
-from ..http.transport import CLIENT_CLOSED, AiohttpTransport, translate
+from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
@@ -26,6 +29,7 @@ from .media_types import check_type
 from .objects import ObjectPart
 from .parts import DownloadedFile, MismatchError, PartFile
 
+NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -55,11 +59,15 @@ class Downloads:
     Args:
         transport: lends its session, timeout and proxies; none of its headers are sent.
         retrier: repeats an attempt that was cut, or whose answer was no result.
+        span: entered around each download.
     """
 
-    def __init__(self, transport: AiohttpTransport, retrier: Retrier) -> None:
+    def __init__(
+        self, transport: AiohttpTransport, retrier: Retrier, span: Span | None = None
+    ) -> None:
         self._transport = transport
         self._retrier = retrier
+        self._span = span
         self._timeout = download_timeout(transport.timeout)
         self._slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
         self._active: dict[Path, asyncio.Future[DownloadedFile]] = {}
@@ -97,7 +105,13 @@ class Downloads:
         if target in self._active:
             raise DownloadError(f"{target} is already being downloaded")
         result = _Result(url, expected, is_new)
-        download = asyncio.ensure_future(self._fetch(result, self._part(target, url), overwrite))
+        with self._span("download", target.name, None) if self._span else NO_SPAN:
+            return await self._start(result, target, overwrite)
+
+    async def _start(self, result: _Result, target: Path, overwrite: bool) -> DownloadedFile:
+        download = asyncio.ensure_future(
+            self._fetch(result, self._part(target, result.url), overwrite)
+        )
         self._active[target] = download
         try:
             return await download

@@ -120,7 +120,7 @@ class ObjectPart:
 
     def finish(self, overwrite: bool) -> DownloadedFile:
         """Return what was sent."""
-        assert self._file is not None, "finish() follows receive()"  # noqa: S101
+        assert self._file is not None  # noqa: S101 - receive comes before
         return self._file
 
     async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:

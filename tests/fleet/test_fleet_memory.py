@@ -103,7 +103,7 @@ async def test_what_a_create_came_to_is_what_get_result_raises(emulator: Emulato
         with pytest.raises(SubmissionUncertain) as uncertain:
             await docket.get_result(lost)
         assert (uncertain.value.key, uncertain.value.request) == (lost, request(0))
-        with pytest.raises(APIError, match="server busy"):
+        with pytest.raises(APIError, match="Parameter error"):
             await docket.get_result(refused)
         with pytest.raises(TaskFailed) as bad:
             await docket.get_result(failed)

@@ -146,7 +146,16 @@ def test_the_fields_are_those_of_the_contract() -> None:
 
     violation = Violation("prompt", "", "required", "is blank; describe it")
     assert fields(InvalidRequest) == {"violations": (violation,)}
-    assert fields(APIError) == {"status": 400, "code": 100001, "msg": "prompt", "body": "{}"}
+    assert fields(APIError) == {
+        "status": 400,
+        "code": 100001,
+        "msg": "prompt",
+        "body": "{}",
+        "headers": {},
+        "method": "",
+        "path": "",
+        "attempts": 1,
+    }
     assert fields(ConnectionFailed) == {"host": "api.keevx.com", "reason": "refused"}
     assert fields(ResponseError) == {"status": 200, "reason": "no envelope", "body": "<p>"}
     assert fields(SubmissionUncertain) == {

@@ -16,7 +16,8 @@ from keevx_async import ConfigurationError, ConnectionFailed, DownloadError, Kee
 from keevx_async.http.certificates import tls_context
 from keevx_async.http.proxies import find_proxy, is_excluded
 from keevx_async.http.socks import require_socks
-from keevx_async.http.transport import AiohttpTransport, exchange_timeout
+from keevx_async.http.timeouts import exchange_timeout
+from keevx_async.http.transport import AiohttpTransport
 from tests.support.proxies import listening
 
 VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(3000)

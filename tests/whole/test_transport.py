@@ -21,7 +21,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from keevx_async import ConfigurationError, Keevx
-from keevx_async.http.transport import SENT, AiohttpTransport, HttpRequest, HttpResponse, translate
+from keevx_async.http.failures import SENT, translate
+from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.http.verdict import TransportError
 
 KEY = "sk-never-to-be-seen"

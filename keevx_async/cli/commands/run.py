@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import frozen
 
 from keevx_async.client.fanout import FanOut
-from keevx_async.client.keevx import Keevx, check_credentials
+from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.object_path import ObjectPath
@@ -201,7 +201,7 @@ async def _run_reported(
     async def work() -> int:
         prompts = plan.prompts()
         async with _open_client(plan, limits.rate, options, report) as keevx:
-            await check_credentials(keevx)
+            await keevx.ping()
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,

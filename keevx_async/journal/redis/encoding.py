@@ -130,7 +130,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
 
     # Redis keeps every record in memory, and most fields of a task are at their defaults.
     def is_stored(attribute: attrs.Attribute[Any], value: Any) -> bool:
-        return attribute.name != "task_id" and value != attribute.default
+        return attribute.name != "task_id" and value not in (attribute.default, {})
 
     fields = attrs.asdict(task, filter=is_stored)
     record = json.dumps(

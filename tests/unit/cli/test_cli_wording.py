@@ -18,7 +18,7 @@ PYTHON = re.compile(r"Keevx\(|\bKeevx\.\w|pathlib|RetryPolicy|api_key|\bcallback
 """What a person at a terminal cannot type."""
 ELSEWHERE = {
     "__init__.py",  # names, which no message has
-    "client/keevx.py",  # a warning of the interpreter about a client that was not closed
+    "client/base.py",  # a warning of the interpreter about a client that was not closed
     "client/options.py",  # timedelta's total_seconds(): no option takes one
     "http/transport.py",  # a client that was closed: no command uses one
 }

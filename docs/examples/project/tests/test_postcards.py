@@ -32,7 +32,6 @@ async def test_an_order_delivered_twice_is_paid_once(
 async def test_a_refused_order_costs_nothing(keevx_emulator: Emulator, tmp_path: Path) -> None:
     keevx_emulator.faults.refuse = {"something forbidden"}
     keevx_emulator.faults.refuse_status = 400
-    keevx_emulator.faults.refuse_code = 100001
     with pytest.raises(APIError, match="100001"):
         await deliver("order-1", PICTURE, "something forbidden", tmp_path)
     assert keevx_emulator.creates.total() == 0

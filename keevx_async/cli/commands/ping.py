@@ -1,0 +1,28 @@
+"""``keevx ping``: whether the key and the host are right."""
+
+from __future__ import annotations
+
+from keevx_async.client.keevx import Keevx
+from keevx_async.errors import KeevxError
+
+from ..options import Json
+from ..output.console import OK, USAGE, print_error
+from ..output.printer import Printer
+
+
+async def ping(*, json: Json = False) -> int:
+    """Check the key and the host, free of charge.
+
+    One line, and exit code 0 if Keevx takes the key; else the reason, and exit code 2.
+    """
+    try:
+        async with Keevx() as keevx:
+            where, seconds = keevx.base_url, await keevx.ping()
+    except KeevxError as error:
+        print_error(str(error))
+        return USAGE
+    Printer(json).print(
+        {"base_url": where, "ms": round(1000 * seconds)},
+        f"{where} accepts the key ({1000 * seconds:.0f} ms)",
+    )
+    return OK

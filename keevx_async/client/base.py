@@ -1,0 +1,184 @@
+"""The life of a client: it opens on an event loop, is closed at the end, and lends its parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import warnings
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+from weakref import WeakSet
+
+from attrs import evolve
+
+from ..errors import ConfigurationError
+from ..http.transport import CLIENT_CLOSED
+from ..settings import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
+from . import options
+from .fanout import FanOut
+from .runtime import ClientConfig, Components
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class BaseClient:
+    """What a client is beside its verbs.
+
+    Args:
+        config: what it is configured with.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._closed = False
+        self._runtime: Components | None = None
+        self._opening = threading.Lock()
+        self._fans: WeakSet[FanOut[Any]] = WeakSet()
+        self._config = config
+        self._origin: BaseClient | None = None  # the client that with_options() was called on
+
+    @property
+    def base_url(self) -> str:
+        """The base URL of the API, without a slash at its end."""
+        return self._config.transport.base_url
+
+    def with_options(
+        self,
+        *,
+        timeout: float | aiohttp.ClientTimeout | NotGiven = NOT_GIVEN,
+        retry: RetryPolicy | None = None,
+        polling: PollPolicy | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Return this client with other settings, for some of its calls.
+
+        Both have the same connections, journal, limiter and budget, and close together: to close
+        either closes both. It is cheap; what is not named stays as it is here.
+
+        Args:
+            timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
+            retry: when a request that may be repeated is.
+            polling: how tasks are waited for.
+            headers: sent along with every API call, besides this client's own.
+
+        Raises:
+            ConfigurationError: an argument is invalid.
+        """
+        config = self._config
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._origin = self._origin or self
+        other._runtime = None
+        other._config = evolve(
+            config,
+            transport=config.transport.with_options(
+                options.extra_headers(headers),
+                None if isinstance(timeout, NotGiven) else options.timeout(timeout),
+            ),
+            retry=config.retry if retry is None else options.policy("retry", retry, RetryPolicy),
+            polling=config.polling
+            if polling is None
+            else options.policy("polling", polling, PollPolicy),
+        )
+        return other
+
+    def __repr__(self) -> str:
+        closed = " closed" if (self._origin or self)._closed else ""
+        return f"<Keevx {self._config.transport.host}{closed}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Keevx holds the API key and cannot be pickled; make one where it is used"
+        )
+
+    def __del__(self) -> None:
+        opened = getattr(self, "_runtime", None) is not None
+        if opened and self._origin is None and not self._closed:
+            warnings.warn(
+                f"{self!r} was never closed: use 'async with Keevx()' or 'await keevx.close()'",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    async def __aenter__(self) -> Self:
+        self._components()
+        try:
+            await self._config.transport.session()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections, once the creates in flight were answered.
+
+        No other create begins. Fan-outs stop; single creates get ``RetryPolicy.grace`` seconds.
+        Cancelled on the way it still closes everything, though creates in flight are not waited
+        for any longer. The second time nothing happens.
+        """
+        if self._origin is not None:
+            await self._origin.close()
+            return
+        self._closed = True
+        components = self._runtime
+        # Whatever is cancelled or fails on the way, everything is closed, the journal last: the
+        # creates that are waited for still write to it.
+        async with AsyncExitStack() as last_first:
+            last_first.push_async_callback(self._detach_journal)
+            last_first.push_async_callback(self._config.transport.close)
+            if components is not None:
+                components.stop()
+                if components.loop is asyncio.get_running_loop():
+                    last_first.push_async_callback(components.close)
+                last_first.callback(components.detach)
+            for fan in list(self._fans):
+                await fan.aclose()
+            if components is not None:
+                await components.drain()
+
+    async def _detach_journal(self) -> None:
+        components, self._runtime = self._runtime, None
+        if components is not None:
+            await self._config.journal.detach()
+
+    def _components(self) -> Components:
+        """Return the components on the running event loop, opened if need be."""
+        if self._origin is not None:
+            shared = self._origin._components()
+            if self._runtime is None or self._runtime.shared is not shared:
+                self._runtime = Components(self._config, shared)
+            return self._runtime
+        if self._closed:
+            raise ConfigurationError(CLIENT_CLOSED)
+        components = self._runtime
+        if components is not None and components.loop is asyncio.get_running_loop():
+            return components
+        # 1. None yet: the journal is opened with them.
+        # 2. They are on another loop, which is running: refused, for two loops cannot share a pool.
+        # 3. They are on a loop that has ended, or that a fork left behind: new ones are made, and
+        #    the old ones receive no more callbacks.
+        with self._opening:
+            before = self._runtime
+            if before is None:
+                self._config.journal.attach()
+            elif before.loop.is_running() and before.process == os.getpid():
+                raise ConfigurationError(
+                    "this client is in use on another event loop, which is still running, as in "
+                    "another thread; make one Keevx for each, or use this one on one loop"
+                )
+            else:
+                before.detach()
+            self._runtime = Components(self._config)
+            return self._runtime

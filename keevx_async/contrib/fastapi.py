@@ -1,0 +1,229 @@
+"""A FastAPI service around one client. Needs the extra ``fastapi``.
+
+::
+
+    service = KeevxService(Keevx(journal="videos.db"), download="videos/")
+    app = FastAPI(lifespan=service.lifespan)
+    service.install(app)
+
+    @app.post("/videos", status_code=202)
+    async def order(video: Annotated[ImageToVideo, Body()], key: Key, keevx: Client) -> ...:
+        submission = await keevx.submit(video, key=key)
+        service.follow(submission.task_ids)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from ..client.keevx import Keevx, unfinished_ids
+from ..errors import (
+    BudgetExceeded,
+    ConfigurationError,
+    ConnectionFailed,
+    InvalidRequest,
+    JournalError,
+    KeevxError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    SubmissionUncertain,
+)
+from ..submission.callbacks import CallbackReceiver
+from ..transfer.paths import target_path
+
+log = logging.getLogger("keevx_async.contrib")
+
+STATUS: Mapping[type[KeevxError], int] = {
+    InvalidRequest: 422,
+    NotFoundError: 404,
+    ConfigurationError: 503,  # the client was closed: the service is stopping
+    BudgetExceeded: 503,  # the service's own limit; nothing was sent
+    SubmissionUncertain: 504,  # repeat it with the same key: it is never sent twice
+    JournalError: 500,
+    KeevxError: 502,
+}
+"""The HTTP status of each error; that of its nearest class decides."""
+
+
+def get_keevx(request: Request) -> Keevx:
+    """Return the service's client; the dependency behind ``Client``."""
+    keevx: Keevx = request.app.state.keevx
+    return keevx
+
+
+Client = Annotated[Keevx, Depends(get_keevx)]
+"""A route's parameter of this type is the service's client."""
+
+
+class KeevxService:
+    """What a service adds to a client: a life beside the app's, and work in the background.
+
+    Args:
+        keevx: the client; opened and closed with the app. With a journal, orders may be repeated
+            and a restart loses nothing.
+        callbacks: the client's receiver; ``install`` serves it.
+        download: the folder for the results of what is followed; None to only wait.
+        ready_path: where ``install`` answers a readiness probe.
+    """
+
+    def __init__(
+        self,
+        keevx: Keevx,
+        *,
+        callbacks: CallbackReceiver | None = None,
+        download: str | Path | None = None,
+        ready_path: str = "/ready",
+    ) -> None:
+        self.keevx = keevx
+        self._callbacks = callbacks
+        self._folder = None if download is None else Path(download)
+        self._ready_path = ready_path
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._not_ready = "starting"
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
+        """Open the client, take up what an earlier run left, and close the client at the end.
+
+        On SIGTERM or SIGINT no create begins any more, and those in flight are answered, while the
+        server still waits for its requests: give it more time than ``RetryPolicy.grace``.
+
+        Raises:
+            AuthenticationError: the key is refused.
+            ConfigurationError: the host is not Keevx.
+            JournalError: the journal cannot be had, as where another worker process has it.
+        """
+        async with self._opened() as keevx:
+            try:
+                await keevx.ping()
+            except (ConnectionFailed, RateLimitError, ServerError) as error:  # it may pass
+                log.warning("%s", error)
+            app.state.keevx = keevx
+            resuming = asyncio.create_task(self._resume())
+            closing: list[asyncio.Task[None]] = []
+
+            def stop() -> None:
+                self._not_ready = "stopping"
+                closing.append(asyncio.create_task(keevx.close()))
+
+            self._not_ready = ""
+            try:
+                with _call_on_stop(stop):
+                    yield
+            finally:
+                self._not_ready = "stopping"
+                await keevx.close()  # ends the waits, and so what is followed
+                await asyncio.gather(resuming, *closing, *self._following.values())
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncGenerator[Keevx]:
+        try:
+            await self.keevx.__aenter__()
+        except JournalError:
+            # The server's traceback follows; this is what to do about its commonest cause.
+            log.error(
+                "this process cannot have the journal. If another worker of the service has it, "
+                "run one worker, or give all of them one journal in Redis (RedisJournal)"
+            )
+            raise
+        async with self.keevx as keevx:
+            yield keevx
+
+    def install(self, app: FastAPI) -> None:
+        """Add the error handler, the readiness probe and the route of callbacks to an app."""
+        app.add_exception_handler(KeevxError, _answer)
+        app.add_api_route(self._ready_path, self._ready, include_in_schema=False)
+        if self._callbacks is not None:
+            app.mount(urlsplit(self._callbacks.public_url).path, self._callbacks.asgi_app())
+
+    def follow(self, task_ids: Iterable[str]) -> None:
+        """Wait for tasks in the background, and download their results as ``TASK_ID.mp4``.
+
+        A task that is followed already is left alone; so is a file that exists. What fails is
+        logged, and is taken up by the next start.
+        """
+        for task_id in task_ids:
+            if task_id not in self._following:
+                task = asyncio.get_running_loop().create_task(self._deliver(task_id))
+                self._following[task_id] = task
+                task.add_done_callback(partial(self._followed, task_id))
+
+    def _followed(self, task_id: str, _: asyncio.Task[None]) -> None:
+        del self._following[task_id]
+
+    async def _deliver(self, task_id: str) -> None:
+        try:
+            task = await self.keevx.wait(task_id)
+            if self._folder is None:
+                return
+            target = target_path(task, f"{self._folder}/")
+            if not await asyncio.to_thread(target.exists):  # a file that exists is whole
+                await self.keevx.download(task, target, overwrite=True)
+        except ConfigurationError:
+            return  # the service is stopping
+        except KeevxError as error:
+            log.warning("%s", error, extra={"task_id": task_id})
+
+    async def _resume(self) -> None:
+        """Follow what an earlier run submitted; report what remains in doubt."""
+        try:
+            async for task_ids in unfinished_ids(self.keevx, download=self._folder is not None):
+                self.follow(task_ids)
+            async for outcome in self.keevx.follow_unfinished():
+                self.follow(outcome.task_ids)
+                if outcome.uncertain:
+                    log.warning("%s", outcome.error, extra={"key": outcome.key})
+        except ConfigurationError:
+            return  # the service is stopping
+        except KeevxError as error:
+            log.error("could not take up what an earlier run left: %s", error)
+
+    async def _ready(self) -> JSONResponse:
+        state = self._not_ready
+        return JSONResponse({"ready": not state, "state": state or "ready"}, 503 if state else 200)
+
+
+async def _answer(_: Request, error: Exception) -> JSONResponse:
+    code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    detail = str(error)
+    if isinstance(error, JournalError):  # it may quote someone else's request
+        log.error("%s", error)
+        detail = "refused by the journal: is the key taken by another request?"
+    return JSONResponse({"error": type(error).__name__, "detail": detail}, code)
+
+
+@contextmanager
+def _call_on_stop(stop: Callable[[], object]) -> Generator[None]:
+    """Call stop as soon as a signal ends the process; uvicorn ends the lifespan only later."""
+    if threading.current_thread() is not threading.main_thread():  # as in a test client
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+        if callable(handler := previous[signal.Signals(number)]):
+            handler(number, frame)
+
+    for number in previous:
+        signal.signal(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

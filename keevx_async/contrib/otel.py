@@ -1,0 +1,285 @@
+"""OpenTelemetry: spans and metrics of a client. Needs the extra ``otel``.
+
+``Keevx(on_event=Telemetry())`` is all. Names follow the HTTP and the GenAI conventions of
+OpenTelemetry where these have one; what they do not name begins with ``keevx``. No span and no
+attribute holds the API key, a prompt, or the URL of a result, which may be signed.
+
+====================  =========  ==============================================================
+span                  kind       what it covers
+====================  =========  ==============================================================
+``submit V``          internal   one create: limiter, journal, each attempt and its retries
+``wait``              internal   waiting for the tasks of one call
+``poll``              internal   one status query that a wait makes
+``download``          internal   one result, to its file
+``POST /v1/…``        client     one exchange with the API, below the span that it serves
+====================  =========  ==============================================================
+
+``keevx.spent.results``, ``.seconds`` and ``.cost`` count as a ``Budget`` does: what creates made,
+and what those in doubt may have made. ``keevx.task.lag`` is how late a task's end was seen at most:
+the time since the query before the one that saw it, or since the create's answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider, get_tracer
+
+from ..errors import APIError, SubmissionUncertain, TaskFailed
+from ..events import (
+    Ended,
+    Event,
+    Exchange,
+    Operation,
+    Paused,
+    Polled,
+    Refused,
+    Retrying,
+    Submitted,
+    Uncertain,
+)
+from ..models.bounded import BoundedDict
+from ..models.registry import kind_by_id
+from ..models.request import Request
+from ..models.usage import usage_group
+from ..settings import VERSION, Budget
+from ..submission.budget import Valuation
+
+NAME = "keevx_async"
+PROVIDER = "keevx"
+MAX_TASKS = 100_000
+"""Tasks of which the beginning is remembered; the oldest are forgotten."""
+
+
+class Telemetry:
+    """The ``on_event`` hook that makes spans and metrics. One serves any number of clients.
+
+    Args:
+        tracer_provider: the global one by default.
+        meter_provider: the global one by default.
+        on_event: receives every event too.
+        budget: the client's; its prices are what ``keevx.spent.cost`` counts with.
+        clock: returns the time in seconds; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        on_event: Callable[[Event], object] | None = None,
+        budget: Budget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_event = on_event
+        self._clock = clock
+        self._tracer = get_tracer(NAME, VERSION, tracer_provider)
+        meter = get_meter(NAME, VERSION, meter_provider)
+        self._creates = meter.create_counter(
+            "keevx.creates", "{create}", "Creates that ended, by outcome."
+        )
+        self._retries = meter.create_counter(
+            "keevx.retries", "{retry}", "Attempts that failed and were followed by another."
+        )
+        self._pauses = meter.create_counter(
+            "keevx.pauses", "{pause}", "Answers 429, which hold every create."
+        )
+        self._in_flight = meter.create_up_down_counter(
+            "keevx.operations.in_flight", "{operation}", "Operations under way, by operation."
+        )
+        self._tasks = meter.create_up_down_counter(
+            "keevx.tasks.in_flight", "{task}", "Tasks of this process that have not ended."
+        )
+        self._task_seconds = meter.create_histogram(
+            "keevx.task.duration", "s", "From a create's answer until its task's end was seen."
+        )
+        self._operation_seconds = meter.create_histogram(
+            "gen_ai.client.operation.duration", "s", "How long submit, wait and download took."
+        )
+        self._exchange_seconds = meter.create_histogram(
+            "http.client.request.duration", "s", "How long exchanges with the API took."
+        )
+        self._lag = meter.create_histogram(
+            "keevx.task.lag", "s", "From the query before the one that saw a task's end."
+        )
+        self._spent_results = meter.create_counter(
+            "keevx.spent.results", "{result}", "Results that were made, or may have been."
+        )
+        self._spent_seconds = meter.create_counter(
+            "keevx.spent.seconds", "s", "Seconds of those results whose length is ordered."
+        )
+        self._spent_cost = meter.create_counter(
+            "keevx.spent.cost", "{money}", "Cost of those results that the budget has a price of."
+        )
+        self._valuation = None if budget is None else Valuation(budget)
+        self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
+        # When each task was queried last, and before that: the last query may see its end.
+        self._queried: BoundedDict[str, tuple[float | None, float]] = BoundedDict(MAX_TASKS)
+        # Events name a create by its key, which clients with a hook in common may share.
+        self._submitting: ContextVar[Request | None] = ContextVar("submitting", default=None)
+
+    @contextmanager
+    def span(self, operation: Operation, subject: str, request: Request | None) -> Generator[None]:
+        """Cover an operation with a span; its errors are the span's.
+
+        A wait's span is not the current one, for the caller's code runs between its tasks. A poll's
+        begins a trace of its own.
+        """
+        model = str(getattr(request, "model", request.kind.name)) if request else None
+        attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
+        if model is not None:
+            attributes["gen_ai.request.model"] = model
+        span = self._tracer.start_span(
+            f"{operation} {model}" if model else operation,
+            # A poll serves every wait for its task, so it belongs to the trace of none of them.
+            context=Context() if operation == "poll" else None,
+            attributes={**attributes, SUBJECTS[operation]: subject},
+        )
+        began = self._clock()
+        submitting = self._submitting.set(request) if operation == "submit" else None
+        self._in_flight.add(1, attributes)
+        try:
+            if operation == "wait":
+                yield
+            else:
+                with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+                    yield
+        except BaseException as error:
+            kind = type(error).__name__
+            span.set_attribute("error.type", kind)
+            if not isinstance(error, GeneratorExit):  # the caller has what it wanted
+                span.set_status(Status(StatusCode.ERROR, describe(error)))
+            attributes["error.type"] = kind
+            raise
+        finally:
+            if submitting is not None:
+                self._submitting.reset(submitting)
+            self._in_flight.add(-1, {k: v for k, v in attributes.items() if k != "error.type"})
+            if operation != "poll":
+                self._operation_seconds.record(self._clock() - began, attributes)
+            span.end()
+
+    def __call__(self, event: Event) -> None:
+        """Count an event; an exchange becomes a span of its own."""
+        match event:
+            case Exchange():
+                self._exchange(event)
+            case Submitted(key, task_ids):
+                self._creates.add(1, {"keevx.outcome": "submitted"})
+                self._spend(len(task_ids))
+                self._tasks.add(len(task_ids))
+                for task_id in task_ids:
+                    self._began[task_id] = self._clock()
+                trace.get_current_span().set_attribute("gen_ai.response.id", ",".join(task_ids))
+            case Refused(_, error):
+                code = getattr(error, "status", None) or type(error).__name__
+                self._creates.add(1, {"keevx.outcome": "refused", "error.type": str(code)})
+            case Uncertain():
+                self._creates.add(1, {"keevx.outcome": "uncertain"})
+                self._spend(0)
+            case Retrying(key, attempt, delay, error):
+                kind = type(error).__name__
+                self._retries.add(1, {"error.type": kind})
+                facts: dict[str, str | int | float] = {
+                    "keevx.attempt": attempt,
+                    "keevx.delay": delay,
+                    "error.type": kind,
+                }
+                if key:
+                    trace.get_current_span().add_event("retry", facts)
+            case Paused():
+                self._pauses.add(1)
+            case Polled(task_id):
+                _, before = self._queried.get(task_id, (None, self._began.get(task_id)))
+                self._queried[task_id] = before, self._clock()
+            case Ended(task):
+                before, _ = self._queried.pop(task.task_id, (None, None))
+                if before is not None:
+                    self._lag.record(self._clock() - before)
+                began = self._began.pop(task.task_id, None)
+                if began is not None:
+                    self._tasks.add(-1)
+                    seconds = self._clock() - began
+                    self._task_seconds.record(seconds, {"keevx.status": task.status})
+            case _:
+                pass
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _spend(self, ids: int) -> None:
+        """Count what a create made or may have made, as the budget's ledger does."""
+        request = self._submitting.get()
+        if request is None:
+            return
+        group, count = usage_group(request), max(ids, request.count)
+        attributes = {"gen_ai.request.model": group.model or group.kind}
+        if group.resolution:
+            attributes["keevx.resolution"] = group.resolution
+        self._spent_results.add(count, attributes)
+        self._spent_seconds.add(count * group.duration, attributes)
+        price = self._valuation.price(group) if self._valuation is not None else None
+        if price is not None:
+            self._spent_cost.add(float(count * price), attributes)
+
+    def _exchange(self, event: Exchange) -> None:
+        route = template(event.path)
+        attributes: dict[str, str | int] = {
+            "http.request.method": event.method,
+            "url.template": route,
+        }
+        if event.status is not None:
+            attributes["http.response.status_code"] = event.status
+        failed = event.status is None or event.status >= 400 or bool(event.reason)
+        if failed:
+            attributes["error.type"] = str(event.status or "no answer")
+        self._exchange_seconds.record(event.seconds, attributes)
+        more: dict[str, str | int] = {"url.path": event.path.partition("?")[0]}
+        if event.attempt > 1:
+            more["http.request.resend_count"] = event.attempt - 1
+        if event.key:
+            more["keevx.key"] = event.key
+        if event.request_id:
+            more["keevx.request_id"] = event.request_id
+        end = time.time_ns()
+        span = self._tracer.start_span(
+            f"{event.method} {route}",
+            kind=SpanKind.CLIENT,
+            attributes=attributes | more,
+            start_time=end - int(event.seconds * 1e9),
+        )
+        if failed:
+            span.set_status(Status(StatusCode.ERROR, event.reason))
+        span.end(end)
+
+
+SUBJECTS: dict[Operation, str] = {
+    "submit": "keevx.key",
+    "wait": "keevx.task_id",
+    "poll": "keevx.task_id",
+    "download": "keevx.file",
+}
+"""The attribute that holds each operation's subject."""
+
+
+def template(path: str) -> str:
+    """Return a path with ``{task_id}`` for a task's id, so that few names exist."""
+    path = path.partition("?")[0]
+    parent, _, last = path.rpartition("/")
+    return f"{parent}/{{task_id}}" if kind_by_id(last) is not None else path
+
+
+def describe(error: BaseException) -> str:
+    """Return an error as a span's status may show it: without what the caller or Keevx wrote."""
+    if isinstance(error, APIError):
+        return f"HTTP {error.status}, code {error.code}"
+    if isinstance(error, SubmissionUncertain):
+        return "the create's answer was lost"
+    if isinstance(error, TaskFailed):
+        return f"the task ended {error.task.status}"
+    return type(error).__name__

@@ -1,0 +1,86 @@
+"""An API key that a function returns, so that it can be rotated without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
+
+from ..errors import AuthenticationError, ConfigurationError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+MAX_KEPT = 3
+"""Keys that are masked in errors: an answer may still quote the one before."""
+
+
+class KeySource:
+    """Calls a function for the API key: before the first request, and after a key was refused.
+
+    Args:
+        function: returns the key, or an awaitable of it.
+        check: returns what the function returned as a key.
+
+    Attributes:
+        version: grows with each new key.
+        keys: the last keys, the current one last; empty before the first request.
+    """
+
+    def __init__(self, function: Callable[[], object], check: Callable[[object], str]) -> None:
+        self._function = function
+        self._check = check
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]
+        self._locks = WeakKeyDictionary()  # a client may outlive its event loop
+        self.version = 0
+        self.keys: list[str] = []
+
+    async def current(self) -> str:
+        """Return the key to send.
+
+        Raises:
+            ConfigurationError: the function failed, or returned no key. Nothing was sent.
+        """
+        if not self.keys:
+            await self._renew(0)
+        return self.keys[-1]
+
+    async def retry_refused(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Return what attempt returns; if its key is refused and there is a newer one, call again.
+
+        Raises:
+            AuthenticationError: the key is refused, and the function returns the same, or the new
+                one is refused too.
+            ConfigurationError: the function failed, or returned no key.
+        """
+        version = self.version or 1  # the first attempt may be what fetches the first key
+        try:
+            return await attempt(*args)
+        except AuthenticationError:
+            if not await self._renew(version):
+                raise
+        return await attempt(*args)
+
+    async def _renew(self, version: int) -> bool:
+        """Call the function, unless another caller did since that version; return what is new."""
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            if self.version > version:
+                return True
+            try:
+                value = self._function()
+                if inspect.isawaitable(value):
+                    value = await value
+            except Exception as error:
+                raise ConfigurationError(
+                    f"the function that returns the API key raised {type(error).__name__}; "
+                    "nothing was sent"
+                ) from error
+            key = self._check(value)
+            if self.keys and key == self.keys[-1]:
+                return False
+            self.keys = [*self.keys, key][-MAX_KEPT:]
+            self.version += 1
+            return True
