@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from keevx_async import MODELS, ModelRules
 
+SCHEMA = Path(__file__).parent / "keevx-json.schema.json"
 HEAD = (
     "model",
     "for",
@@ -56,7 +61,43 @@ def _list(values: Iterable[object]) -> str:
     return ", ".join(map(str, values))
 
 
-TABLES = {"{{ models }}": models}
+def json_lines(*, events: bool) -> list[str]:
+    """Return a table for each line that the command line prints as JSON, from its schema.
+
+    Args:
+        events: those with an ``event``, or those without.
+    """
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    lines: list[str] = []
+    for reference in schema["anyOf"]:
+        name = reference["$ref"].rpartition("/")[2]
+        line = schema["$defs"][name]
+        if bool(line["properties"]["event"]) is not events:
+            continue
+        lines += [f"### {name}", "", line["description"], "", "| field | type | |", "|---|---|---|"]
+        for field, rules in line["properties"].items():
+            if field != "event":
+                optional = "" if field in line["required"] else ", optional"
+                kind = f"{_type(rules)}{optional}"
+                lines.append(f"| `{field}` | {kind} | {rules['description']} |")
+        lines.append("")
+    return lines
+
+
+def _type(rules: Mapping[str, Any]) -> str:
+    """Return the type of a field in words: a reference by its name, a constant by its type."""
+    if "$ref" in rules:
+        name: str = rules["$ref"].rpartition("/")[2]
+        return name
+    types = rules.get("type", "string")
+    return " or ".join([types] if isinstance(types, str) else types)
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "{{ models }}": models,
+    "{{ events }}": partial(json_lines, events=True),
+    "{{ results }}": partial(json_lines, events=False),
+}
 
 
 def filled(lines: Iterable[str]) -> Iterator[str]:

@@ -29,8 +29,12 @@ log = logging.getLogger("keevx_async.client")
 def progress(fan: FanOut, *, total: int | None = None) -> Progress:
     """Show the progress of a fan-out while it is awaited or iterated over.
 
-    With the extra ``keevx_async[notebook]`` the bar is tqdm's, a widget in notebooks. Without it,
-    a line is written to stderr every ten seconds. The display never delays or fails the fan-out.
+    With the extra ``keevx_async[notebook]`` the bar is tqdm's, a widget in notebooks. Below it, a
+    line of text says how it ended, which is still there where widgets are not kept (GitHub,
+    nbconvert, a notebook that was opened again). Without the extra, a line is written to stderr
+    every ten seconds. The display never delays or fails the fan-out.
+
+    Awaiting it again after a stop shows a new bar, and goes on with what is unfinished.
 
     Args:
         fan: what ``submit_many`` or ``generate_many`` returned.
@@ -78,14 +82,20 @@ class _View(Protocol):
 
     def show(self, counts: Counts) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self, counts: Counts) -> None: ...
+
+
+def _describe(counts: Counts, total: int | None) -> str:
+    of = "" if total is None else f" of {total}"
+    return f"keevx: {counts.ended}{of} ended: {counts}"
 
 
 class _Bar:
     interval = 0.25
 
-    def __init__(self, bar: tqdm[Any]) -> None:
+    def __init__(self, bar: tqdm[Any], total: int | None) -> None:
         self._bar = bar
+        self._total = total
         self._text = ""
 
     def show(self, counts: Counts) -> None:
@@ -94,24 +104,28 @@ class _Bar:
             self._text, self._bar.n = text, counts.ended
             self._bar.set_postfix_str(text)
 
-    def close(self) -> None:
+    def close(self, counts: Counts) -> None:
         self._bar.close()
+        # A notebook keeps a widget's state elsewhere than its output, or not at all. A terminal
+        # keeps the bar itself. Not on stderr, which notebooks show in red.
+        if hasattr(self._bar, "container"):
+            print(_describe(counts, self._total))
 
 
 class _Lines:
     interval = 10.0
 
     def __init__(self, total: int | None) -> None:
-        self._of = "" if total is None else f" of {total}"
+        self._total = total
         self._text = ""
 
     def show(self, counts: Counts) -> None:
-        if self._text != (text := f"keevx: {counts.ended}{self._of} ended: {counts}"):
+        if self._text != (text := _describe(counts, self._total)):
             self._text = text
             print(text, file=sys.stderr)
 
-    def close(self) -> None:
-        """Do nothing: lines need no end."""
+    def close(self, counts: Counts) -> None:
+        """Do nothing: the last line says how it ended."""
 
 
 class _Display:
@@ -150,7 +164,7 @@ class _Display:
         if make_bar is None:
             self._view = _Lines(self._total)
         else:
-            self._view = _Bar(make_bar(total=self._total, desc="keevx", unit=" items"))
+            self._view = _Bar(make_bar(total=self._total, desc="keevx", unit=" items"), self._total)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -165,4 +179,4 @@ class _Display:
     def _close(self) -> None:
         if self._view is not None:
             self._view.show(self._counts)
-            self._view.close()
+            self._view.close(self._counts)

@@ -13,6 +13,7 @@ from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.settings import VERSION
 
 from .input.sources import NO_WORKING_FOLDER, STDIN
+from .options import ALL
 from .output.console import (
     FAILED,
     INTERRUPTED,
@@ -24,6 +25,7 @@ from .output.console import (
     print_error,
     print_error_event,
 )
+from .output.next_steps import RETRY_FAILED
 from .registry import register
 from .signals import raising_interrupts, stoppable
 
@@ -76,7 +78,7 @@ def _run_command(arguments: Sequence[str]) -> int:
         with raising_interrupts():
             try:
                 command, bound, _ = app.parse_args(
-                    with_stdin(arguments), exit_on_error=False, print_error=False
+                    explicit(arguments), exit_on_error=False, print_error=False
                 )
             except OSError as error:  # raised by an import of the command: nothing has begun
                 raise ConfigurationError(describe_os_error(error)) from None
@@ -127,12 +129,15 @@ def describe_os_error(error: OSError) -> str:
     return f"{error.filename}: {reason}{hint}"
 
 
-def with_stdin(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with every ``-`` written as a path, up to a ``--``.
+def explicit(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments in the form that cyclopts parses, up to a ``--``.
 
-    cyclopts takes a lone ``-`` for an option. Commands that read a file take both for standard
-    input. What follows ``--`` is another command's.
+    1. It takes a lone ``-`` for an option, so that is written as a path. Commands that read a file
+       take both for standard input.
+    2. It knows no option whose value may be left out, so the value is added.
+
+    What follows ``--`` is another command's.
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
-    own = [f"./{STDIN}" if argument == STDIN else argument for argument in arguments[:end]]
-    return [*own, *arguments[end:]]
+    forms = {STDIN: f"./{STDIN}", RETRY_FAILED: f"{RETRY_FAILED}={ALL}"}
+    return [*(forms.get(argument, argument) for argument in arguments[:end]), *arguments[end:]]

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 from attrs import frozen
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from keevx_async.errors import ConfigurationError
 from keevx_async.settings import Budget
 
 from .input.selection import Selection
-from .options import FLAG, PathOption
-from .output.console import ERRORS
+from .options import FLAG, SPENDING, PathOption
 
-LIMITS = Group("Limits", sort_key=2)
 MAX_UNASKED = 100
 """Videos that a terminal is not asked about first."""
 
@@ -32,7 +29,7 @@ Prices = Annotated[
 ]
 
 
-@Parameter(name="*", group=LIMITS)
+@Parameter(name="*", group=SPENDING)
 @frozen(kw_only=True)
 class BudgetOptions:
     """How much may be made, by all runs with the same journal together."""
@@ -78,7 +75,7 @@ class BudgetOptions:
         )
 
 
-@Parameter(name="*", group=LIMITS)
+@Parameter(name="*", group=SPENDING)
 @frozen(kw_only=True)
 class LimitOptions(BudgetOptions):
     """All limits of ``keevx run``."""
@@ -98,7 +95,9 @@ class LimitOptions(BudgetOptions):
         Parameter(help="Most creates per second.", validator=Number(gt=0)),
     ] = None
     yes: Annotated[
-        bool, FLAG, Parameter(help=f"Do not ask before more than {MAX_UNASKED} videos.")
+        bool,
+        FLAG,
+        Parameter(help=f"Do not ask: before more than {MAX_UNASKED} videos, and with --fresh."),
     ] = False
 
     def selection(self, total: int) -> Selection:
@@ -122,16 +121,3 @@ def read_prices(path: Path) -> dict[str, float]:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # of JSON, of TOML, or of a price
         raise ConfigurationError(f"{path} is no file of prices: {error}") from error
-
-
-def can_ask() -> bool:
-    """Return whether a person can be asked: standard input and standard error are a terminal."""
-    return ERRORS.is_interactive and sys.stdin is not None and sys.stdin.isatty()
-
-
-def confirm(question: str) -> bool:
-    """Ask a person; return whether they agreed."""
-    try:
-        return ERRORS.input(f"{question} [y/N] ", markup=False).strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

@@ -6,7 +6,7 @@ cyclopts reads the annotations. A text is a sentence as the help shows it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,8 +15,10 @@ from cyclopts import Group, Parameter, Token
 from cyclopts.validators import Number
 
 from keevx_async.errors import ConfigurationError
+from keevx_async.models.failures import failure_class, failure_classes
 from keevx_async.models.object_path import as_path, is_object
 from keevx_async.models.registry import REQUESTS
+from keevx_async.models.tasks import Task
 from keevx_async.settings import DEFAULT_FUSE
 from keevx_async.transfer.fitting import Fit
 
@@ -131,6 +133,31 @@ RunFuse = Annotated[
         "empty account stops it at once."
     ),
 ]
+ALL = "all"
+"""What an option whose value may be left out, as in ``--retry-failed``, stands for without it."""
+
+
+def check_failure(_: object, value: str | None) -> None:
+    """Check that an option names a class of failure; cyclopts calls it with the value.
+
+    Raises:
+        ValueError: with the classes that exist.
+    """
+    if value not in (None, ALL, *failure_classes()):
+        raise ValueError(f"Must be one of {', '.join(failure_classes())}.")
+
+
+RetryFailed = Annotated[
+    str | None,
+    Parameter(
+        group=SPENDING,
+        requires_equals=True,
+        metavar="[=REASON]",
+        validator=check_failure,
+        help="Submit items that failed in earlier runs again, or only those that failed for one "
+        f"reason ({', '.join(failure_classes())}); all their tasks are paid again.",
+    ),
+]
 OnExisting = Literal["report", "resubmit"]
 if TYPE_CHECKING:
     KindName = str
@@ -183,22 +210,34 @@ class RunOptions:
     out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
     journal: Annotated[
         PathOption | None,
-        Parameter(group=SPENDING, help="Journal file; pass it again to resume the run."),
+        Parameter(
+            group=SPENDING,
+            help="Journal file; by default keevx.db beside the results. Pass it again to resume.",
+        ),
     ] = None
+    no_journal: Annotated[
+        bool,
+        FLAG,
+        Parameter(
+            group=SPENDING,
+            help="Keep no journal: running this again pays for everything again.",
+        ),
+    ] = False
+    fresh: Annotated[
+        bool,
+        FLAG,
+        Parameter(
+            group=SPENDING,
+            help="Make, and pay for, new ones of the items that earlier runs made.",
+        ),
+    ] = False
     verify: VerifyOption = False
     dry_run: Annotated[
         bool,
         FLAG,
         Parameter(group=SPENDING, help="Check the input and print an estimate; send nothing."),
     ] = False
-    retry_failed: Annotated[
-        bool,
-        FLAG,
-        Parameter(
-            group=SPENDING,
-            help="Submit items that failed in earlier runs again; all their tasks are paid again.",
-        ),
-    ] = False
+    retry_failed: RetryFailed = None
     on_uncertain: Annotated[
         OnExisting,
         Parameter(
@@ -231,6 +270,8 @@ class RunOptions:
     ] = False
 
     @property
-    def on_failed(self) -> OnExisting:
+    def on_failed(self) -> OnExisting | Callable[[Task], bool]:
         """What to do with items that failed in earlier runs, as ``Journal`` takes it."""
-        return "resubmit" if self.retry_failed else "report"
+        if self.retry_failed in (None, ALL):
+            return "report" if self.retry_failed is None else "resubmit"
+        return lambda task: failure_class(task.error_message) == self.retry_failed

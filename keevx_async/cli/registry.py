@@ -20,7 +20,7 @@ HELP = {
     "demo:demo": "Run 20 prompts against an embedded emulator. Needs no key, costs nothing.",
     "models:check": "Check a file of prompts and print an estimate. Sends nothing.",
     "submit:submit": "Submit one request, which is paid for, and print its task ids.",
-    "tasks:status": "Print the current status of tasks.",
+    "tasks:status": "Print the current status of tasks, or of a run.",
     "tasks:wait": "Wait for tasks, and print each one when it ends.",
     "tasks:download": "Download the results of tasks that have succeeded.",
     "ping:ping": "Check the key and the host, free of charge.",

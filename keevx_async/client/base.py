@@ -105,9 +105,13 @@ class BaseClient:
             )
 
     async def __aenter__(self) -> Self:
+        config = self._config
+        if config.owner is not None and config.transport.key is not None:
+            await config.transport.key.current()  # a journal is opened for a key
         self._components()
         try:
-            await self._config.transport.session()
+            await config.journal.check_owner()
+            await config.transport.session()
         except BaseException:
             await self.close()
             raise
@@ -172,7 +176,8 @@ class BaseClient:
         with self._opening:
             before = self._runtime
             if before is None:
-                self._config.journal.attach()
+                owner = self._config.owner
+                self._config.journal.attach(None if owner is None else owner())
             elif before.loop.is_running() and before.process == os.getpid():
                 raise ConfigurationError(
                     "this client is in use on another event loop, which is still running, as in "

@@ -6,7 +6,8 @@ are waited for.
 
 A fan-out ends early in one of two ways:
 1. Its feed is stopped, by a job that has a reason (`Slot.stop`): no account could pay for the rest,
-   or the budget is used up. Nothing more is pulled or begun; what was begun goes on to its end.
+   or the budget is used up. Nothing more is begun; what was begun goes on to its end. The rest is
+   pulled only as long as it may hold what an earlier run has paid for.
 2. It is cancelled, or closed: paid steps get their grace, and everything else ends at once.
 In both cases what is unfinished is kept, and awaiting the fan-out again goes on with it.
 """
@@ -25,20 +26,20 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
-from ..errors import ConfigurationError, KeevxError, NotStarted
+from ..errors import ConfigurationError, NotStarted
 from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import end_within
 from .feed import Feed
+from .fuse import not_started
+from .stopped import describe_fan_out, note_ids, one_line_if_stopped
 
 T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
 """Follow-ups at a time, so that a stream of any length takes bounded memory."""
-MAX_NOTED_IDS = 1_000
-"""Ids that an error's note lists."""
 YIELD_EVERY = 64
 """Items after which a worker lets other tasks run, though its items never wait."""
 
@@ -54,11 +55,16 @@ class Slot:
     are paid.
     """
 
-    __slots__ = ("_fan", "busy")
+    __slots__ = ("_fan", "busy", "pulls")
 
     def __init__(self, fan: FanOut[Any]) -> None:
-        self.busy = False
+        self.busy = self.pulls = False
         self._fan = fan
+
+    @property
+    def stopped_by(self) -> Exception | None:
+        """Why the feed was stopped: this slot's job begins nothing any more."""
+        return self._fan.stopped_by
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a paid step to its end and return what it returns, or raise what it raises."""
@@ -67,25 +73,24 @@ class Slot:
             return await step
         except BaseException as error:
             self.busy = False
-            fan = self._fan
-            retries = fan.stopped_by is not None and isinstance(error, Retryable)
-            if (fan.stopping or retries) and (task := asyncio.current_task()):
+            retries = self.stopped_by is not None and isinstance(error, Retryable)
+            if (self._fan.stopping or retries) and (task := asyncio.current_task()):
                 task.cancel()  # no retry: end at the next wait
             raise
 
-    def stop(self, reason: Exception) -> None:
-        """Stop the feed: nothing more is pulled, and no item begins.
+    def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
+        """Stop the feed: no item begins, and nothing more is pulled, unless ``has_more``.
 
         1. Items in a paid step go on, and so do waits and downloads.
         2. Items that were pulled and have sent nothing end as ``NotStarted``, with this reason.
         3. The item of this slot goes on: its job decides how it ends.
 
-        A second reason changes nothing.
-
         Args:
-            reason: becomes ``FanOut.stopped_by``.
+            reason: becomes ``FanOut.stopped_by``. A second one changes nothing.
+            has_more: while it returns true, items go on being pulled. Their job sends nothing: it
+                follows what an earlier run made, and raises ``NotStarted`` for the others.
         """
-        self._fan.stop_feed(reason)
+        self._fan.stop_feed(reason, has_more)
 
 
 Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None]]
@@ -142,8 +147,9 @@ class FanOut(Generic[R_co]):
         self._consumed: asyncio.Event | None = None
         self._running: asyncio.Future[None] | None = None
         self._closing = False
+        self._has_more: Callable[[], bool] | None = None
         # Items that a stop kept from being submitted. They are kept here too, because they may have
-        # been yielded; each worker leaves one at most.
+        # been yielded; each worker leaves one at most, unless the rest is still pulled.
         self._not_submitted: list[Outcome[Any]] = []
 
     @property
@@ -211,16 +217,14 @@ class FanOut(Generic[R_co]):
         running = self._start()
         try:
             try:
-                await asyncio.wait({running})
+                with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                    await asyncio.wait({running})
             finally:
                 await self.aclose()
                 self.outcomes.sort(key=lambda outcome: outcome.index)
             _raise_for(running)
         except BaseException as error:
-            # Whoever catches the error may have no other way to the ids.
-            if (ids := self.task_ids) and not getattr(error, "__notes__", None):
-                shown = ", ".join(ids[:MAX_NOTED_IDS])
-                error.add_note(f"{len(ids)} task ids were received by then: {shown}")
+            note_ids(error, self.task_ids)
             raise
         return self
 
@@ -238,7 +242,8 @@ class FanOut(Generic[R_co]):
                 self._consumed.set()
                 self._changed.clear()
                 if not running.done():
-                    await self._changed.wait()
+                    with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                        await self._changed.wait()
         finally:
             await self.aclose()
         _raise_for(running)
@@ -262,8 +267,10 @@ class FanOut(Generic[R_co]):
             raise
 
     @property
-    def _begins(self) -> bool:
-        return not self.stopping and self.stopped_by is None
+    def _pulls(self) -> bool:
+        if self.stopping or self.stopped_by is None or self._has_more is None:
+            return not self.stopping and self.stopped_by is None
+        return self._feed.has_returned or self._has_more()
 
     def _is_complete(self) -> bool:
         """Whether it ran to the end of its input."""
@@ -301,21 +308,22 @@ class FanOut(Generic[R_co]):
         )
         self._not_submitted.clear()
         self.stopping, self.stopped_by, self._closing = False, None, False
+        self._has_more = None
         self.counts.not_started = 0
         self._workers, self._consumed = {}, None
         self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
         self._changed = asyncio.Event()
 
-    def stop_feed(self, reason: Exception) -> None:
-        """Pull and begin nothing more; as of ``Slot.stop``, which a job calls."""
-        # Cancelled are the workers that pull, upload, or wait for a permit or a retry. The caller's
-        # own job ends by itself.
+    def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
+        """Begin nothing more; as of ``Slot.stop``, which a job calls."""
+        # Cancelled are the workers that upload, or wait for a permit or a retry; and those that
+        # pull, where nothing more is pulled. The caller's own job ends by itself.
         if self.stopping or self.stopped_by is not None:
             return
-        self.stopped_by = reason
+        self.stopped_by, self._has_more = reason, has_more
         current = asyncio.current_task()
         for task, slot in self._workers.items():
-            if task is not current and not slot.busy:
+            if task is not current and not (slot.busy or (slot.pulls and has_more is not None)):
                 task.cancel()
 
     async def _run(self) -> None:
@@ -351,7 +359,12 @@ class FanOut(Generic[R_co]):
 
     async def _worker(self, slot: Slot) -> None:
         try:
-            while self._begins and (outcome := await self._feed.pull()):
+            while self._pulls:
+                slot.pulls = True
+                outcome = await self._feed.pull()
+                slot.pulls = False
+                if outcome is None:
+                    break
                 await self._run_item(outcome, slot)
                 if outcome.index % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
@@ -363,7 +376,8 @@ class FanOut(Generic[R_co]):
         """Run one item's job, and start its follow-up."""
         # 1. Cancelled: what was begun is recorded as it stands. What had not begun leaves no
         #    outcome if the fan-out was cancelled; the feed has it again.
-        # 2. The feed was stopped before it began: it is recorded as not started.
+        # 2. The feed was stopped before it began: it is recorded as not started. Where the feed is
+        #    still pulled, it goes back, and its job decides: an earlier run may have made it.
         # 3. It was in flight then, and was refused for the same reason, which is not its own:
         #    likewise. The first to be refused stands for all.
         # 4. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
@@ -376,18 +390,21 @@ class FanOut(Generic[R_co]):
                 await self._follow_up_slots.acquire()
         except asyncio.CancelledError:
             if outcome.error is None and not outcome.task_ids:
-                if self.stopped_by is None or self.stopping:
+                ends = self.stopped_by is None or self.stopping
+                if ends or self._has_more is not None:
                     self.counts.under_way -= 1
                     self._feed.put_back(outcome)
+                    if not ends and (task := asyncio.current_task()) and not task.uncancel():
+                        return
                     raise
-                outcome.error = _not_started(self.stopped_by)
+                outcome.error = not_started(cast(Exception, self.stopped_by))
             self._record(outcome)
             raise
         except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
             outcome.error, reason = error, self.stopped_by
             same = type(error) is type(reason) and error is not reason
             if reason is not None and same and outcome.not_submitted:
-                outcome.error = _not_started(reason)
+                outcome.error = not_started(reason)
         slot.busy = False
         if follow is None or self.stopping:
             self._record(outcome)
@@ -421,10 +438,6 @@ class FanOut(Generic[R_co]):
         if len(self.outcomes) >= self._concurrency and not self.stopping:
             consumed.clear()
             await consumed.wait()
-
-
-def _not_started(reason: Exception) -> NotStarted:
-    return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))
 
 
 def _raise_for(running: asyncio.Future[None]) -> None:

@@ -37,6 +37,11 @@ class Feed:
         self._returned += unfinished
         self._returned.sort(key=lambda outcome: outcome.index, reverse=True)
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether it has items that were put back, which are the next to be pulled."""
+        return bool(self._returned)
+
     def put_back(self, outcome: Outcome[Any]) -> None:
         """Take back an item that was not begun."""
         self._returned.append(Outcome(outcome.index, outcome.request))

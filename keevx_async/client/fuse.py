@@ -11,10 +11,13 @@ from ..errors import (
     ConnectionFailed,
     InsufficientFunds,
     KeevxError,
+    NotStarted,
 )
 
 CERTAIN = (AuthenticationError, InsufficientFunds, ConfigurationError)
 """Refusals of the key, the account or the client's setup: they hold for every other create too."""
+UNREACHABLE = (AuthenticationError, ConfigurationError, ConnectionFailed)
+"""Refusals after which a status query would fail too."""
 
 
 @define(eq=False)
@@ -56,3 +59,8 @@ class Fuse:
         self._count = self._count + 1 if refusal == self._last else 1
         self._last = refusal
         return 0 < self._limit <= self._count
+
+
+def not_started(reason: Exception) -> NotStarted:
+    """Return the error of an item that was not made because the run was stopped."""
+    return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))

@@ -38,10 +38,12 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import Planned, Submitter
 from ..transfer.paths import OutputNames
 from .fanout import FollowUp, Job, Slot
-from .fuse import Fuse
+from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
 from .learned import DurationStore
+from .recorded import RecordedCreates
 from .results import Results, has_expired
+from .stopped import describe_waits, one_line_if_stopped
 
 log = logging.getLogger("keevx_async.client")
 
@@ -209,10 +211,13 @@ class Jobs:
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))
         await self._durations.load()
-        with self._span("wait", pending[0], None) if self._span and pending else NO_SPAN:
+        left = dict.fromkeys(pending)
+        span = self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
+        with span, one_line_if_stopped(lambda: describe_waits(list(left))):
             async for task in self._poller.wait_many(pending, limit, done):
                 if task.done:  # else it was given up without its result: the next run asks again
                     await self._journal.mark_ended(task)
+                left.pop(task.task_id, None)
                 yield task
 
     def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
@@ -234,8 +239,21 @@ class Jobs:
 
         Args:
             key: names each create; a function of the request.
+
+        Raises:
+            JournalError: the journal can only be read.
         """
-        fuse = Fuse(self._fuse)
+        if self._journal.lost is not None:
+            raise JournalError(self._journal.lost)
+        fuse, recorded = Fuse(self._fuse), RecordedCreates(self._journal)
+
+        async def stop(slot: Slot, reason: KeevxError) -> None:
+            # What earlier runs made is still delivered, unless nothing could be asked about it.
+            if isinstance(reason, UNREACHABLE):
+                slot.stop(reason)
+                return
+            await recorded.load()
+            slot.stop(reason, recorded.has_more if recorded.has_more() else None)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> None:
             if outcome.task_ids:  # submitted before the fan-out was stopped
@@ -243,6 +261,9 @@ class Jobs:
             request = check_request(outcome.request)
             plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
+            if not recorded.meet(plan.entry) and slot.stopped_by is not None:
+                await self._journal.release(plan.key, made=False)
+                raise not_started(slot.stopped_by)
             try:
                 outcome.task_ids = await self._submitter.submit(plan, slot)
             except (JournalError, SubmissionUncertain) as error:
@@ -251,13 +272,13 @@ class Jobs:
             except BudgetExceeded as error:
                 # A smaller request may still fit, and the journal may have one that comes later.
                 if self._submitter.ledger.is_exhausted:
-                    slot.stop(error)
+                    await stop(slot, error)
                 raise
             except KeevxError as error:
                 if fuse.blown_by(error):
-                    slot.stop(error)
+                    await stop(slot, error)
                 raise
-            if plan.entry is None or plan.entry.state is not State.SUBMITTED:  # else nothing went
+            if plan.entry is None or not plan.entry.is_submitted:
                 fuse.accepted()
 
         return work

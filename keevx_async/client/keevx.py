@@ -65,11 +65,13 @@ class Keevx(BaseClient):
 
     Args:
         api_key: the bearer token, or a function, plain or async, that returns it; by default from
-            ``KEEVX_API_KEY``. The function is called before the first request, and again when the
-            key is refused: if it then returns another, the request is sent once more.
+            ``KEEVX_API_KEY``. The function is called before the first request (with a journal,
+            when that is opened), and again when the key is refused: if it then returns another, the
+            request is sent once more.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
             edition is ``settings.CHINA``; what it does not list is refused before it is sent.
-        journal: the file, or Journal, that records what is submitted: nothing is submitted twice.
+        account: names the account in the journal; by default a salted digest of the key does.
+        journal: the file, or Journal, of one host and account: what it has is not submitted twice.
         budget: the most that may be made; with a journal, by all runs that use it.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when a request that may be repeated is.
@@ -96,6 +98,7 @@ class Keevx(BaseClient):
         api_key: str | Callable[[], str | Awaitable[str]] | None = None,
         *,
         base_url: str | None = None,
+        account: str | None = None,
         journal: str | Path | JournalProtocol | None = None,
         budget: Budget | None = None,
         callbacks: CallbackReceiver | None = None,
@@ -126,6 +129,7 @@ class Keevx(BaseClient):
             rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
             max_connections=options.check_whole("max_connections", max_connections),
             journal=record,
+            owner=options.owner(url, secret, account, record),
             ledger=options.ledger(budget, record),
             callbacks=callbacks,
             emit=emit,
@@ -144,7 +148,7 @@ class Keevx(BaseClient):
         """Submit one request. At most one paid create is sent.
 
         When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered. What a
-        journal has as submitted is not sent again: its ids are returned.
+        journal has, or this client has for a ``key``, is not sent again: its ids are ``reused``.
 
         Args:
             request: what to make.
@@ -160,7 +164,8 @@ class Keevx(BaseClient):
         """
         jobs, limit = self._components().jobs, options.call_timeout(timeout)
         plan, ids = await jobs.submit(check_request(request), options.key(key), limit)
-        return Submission(request, plan.key, ids)
+        reused = plan.entry is not None and plan.entry.is_submitted
+        return Submission(request, plan.key, ids, reused)
 
     def submit_many(
         self,
@@ -217,8 +222,7 @@ class Keevx(BaseClient):
             WaitTimeout: it had not ended in time.
         """
         ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
-        (task,) = raise_for_failed(tuple([task async for task in ended]))
-        return task
+        return raise_for_failed(tuple([task async for task in ended]))[0]
 
     async def wait_many(
         self,
@@ -267,11 +271,8 @@ class Keevx(BaseClient):
             SubmissionPending, WaitTimeout, DownloadError: too slow, in one of the three steps.
             KeevxError: as ``submit``.
         """
-        jobs, limit, names = (
-            self._components().jobs,
-            options.wait_timeout(timeout),
-            options.names(download),
-        )
+        jobs, limit = self._components().jobs, options.wait_timeout(timeout)
+        names = options.names(download)
         return await jobs.generate(check_request(request), options.key(key), limit, names)
 
     def generate_many(

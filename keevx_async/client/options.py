@@ -15,12 +15,14 @@ from decimal import Decimal
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
+from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, DownloadError, InvalidRequest, Violation
 from ..http.api_key import KeySource
 from ..http.timeouts import exchange_timeout
 from ..http.transport import HttpRequest
 from ..journal.null import NullJournal
+from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
 from ..models.registry import REQUESTS
@@ -41,6 +43,7 @@ F = TypeVar("F")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """A header's name (RFC 9110, 5.6.2)."""
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"/[!#-;=?-\[\]_a-z~]*")
 """A path and a query, of characters that a URL may hold."""
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
@@ -226,6 +229,34 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
     if not hasattr(value, "claim"):
         raise ConfigurationError(f"journal must be a path or a Journal (got {shown(value)})")
     return value
+
+
+def owner(
+    url: str, key: str | KeySource, account: object, journal: JournalProtocol
+) -> Callable[[], Owner] | None:
+    """Return what returns the host and the account that a client works for; None without a journal.
+
+    It is called when the journal is opened: a function for the key is not called before that.
+
+    Args:
+        url: the base URL.
+        key: from ``api_key``.
+        account: a name, or None.
+        journal: the client's.
+
+    Raises:
+        ConfigurationError: the name is not a string, or empty.
+    """
+    if not (account is None or (isinstance(account, str) and account.strip())):
+        raise ConfigurationError(f"account must be a name that is not empty (got {shown(account)})")
+    if isinstance(journal, NullJournal):
+        return None
+    # The origin, normalized: a trailing slash or a default port makes no other host.
+    parts = urlsplit(url)
+    scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
+    host = f"[{host}]" if ":" in host else host
+    origin = f"{scheme}://{host}" + ("" if port in (None, PORTS[scheme]) else f":{port}")
+    return lambda: Owner(origin, key if isinstance(key, str) else key.first(), account)
 
 
 def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:

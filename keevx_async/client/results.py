@@ -24,7 +24,7 @@ from ..transfer.downloads import Downloads, GoneError
 from ..transfer.objects import object_size
 from ..transfer.parts import DownloadedFile
 from ..transfer.paths import Destination, OutputNames, result_paths, target_path
-from ..transfer.probe import Verify, verify_file
+from ..transfer.probe import Verify, can_probe, verify_file
 
 URL_LIFE = 7 * 24 * 3600.0
 """Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
@@ -105,9 +105,8 @@ class Results:
                     files = result_paths(task, path)
                 async for path in self._fetch(task, files, existing, overwrite=overwrite):
                     outcome.paths += (path,)
-                # An object is on no disk of ours, where a player could open it.
                 main = outcome.paths[-len(files)]
-                if self._verify == "probe" and not isinstance(main, ObjectPath):
+                if self._verify == "probe" and can_probe(main):
                     await self._probe(task, main, outcome)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -15,6 +16,7 @@ from ..events import Emit, Span
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
+from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..models.bounded import BoundedDict
 from ..models.tasks import Task
@@ -58,6 +60,7 @@ class ClientConfig:
         rate: paces creates; what it measured holds on another loop too.
         max_connections: creates in flight, at most.
         journal: the durable record.
+        owner: returns the host and account that the journal is used for; None without a journal.
         ledger: keeps the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
@@ -78,6 +81,7 @@ class ClientConfig:
     rate: AdaptiveRate
     max_connections: int
     journal: JournalProtocol
+    owner: Callable[[], Owner] | None
     ledger: Ledger
     callbacks: CallbackReceiver | None
     emit: Emit | None

@@ -7,14 +7,17 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from attrs import define
 
 from ..events import Emit, Warned
 from ..journal.protocol import JournalProtocol
 from ..models.advice import FIXED_BY_FIT
+from ..models.object_path import ObjectPath
 from ..models.request import Request
 from ..transfer.fitting import Fit
+from ..transfer.objects import read_object
 from ..transfer.uploads import Uploads
 
 log = logging.getLogger("keevx_async.client")
@@ -48,15 +51,29 @@ class Sources:
         return await self._uploads.digests(files, request.kind.formats, self._fit) if files else {}
 
     async def prepare(self, key: str, request: Request) -> Request:
-        """Return a request whose local files are uploaded; warn of what is probably a mistake.
+        """Return a request whose files are uploaded; warn of what is probably a mistake.
+
+        An object in storage is copied to a folder that is removed at the end, and is then treated
+        like a local file.
 
         Args:
             key: names the create.
             request: nothing of it was sent yet.
 
         Raises:
-            UploadError: a file cannot be uploaded.
+            UploadError: a file cannot be read or uploaded.
         """
+        stored = {path for path in request.files() if isinstance(path, ObjectPath)}
+        if not stored:
+            return await self._prepare(key, request)
+        with TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True) as name:
+            copies: dict[ObjectPath, Path] = {}
+            for number, path in enumerate(stored):
+                folder = Path(name, str(number))  # two of them may have one name
+                copies[path] = await asyncio.to_thread(read_object, path, folder)
+            return await self._prepare(key, request.with_urls(copies))
+
+    async def _prepare(self, key: str, request: Request) -> Request:
         files = request.local_files()
         if self._emit is not None:
             # Without files nothing is read: only the prompt is judged.

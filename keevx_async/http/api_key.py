@@ -47,6 +47,24 @@ class KeySource:
             await self._renew(0)
         return self.keys[-1]
 
+    def first(self) -> str:
+        """Return the key to send, where nothing can be awaited.
+
+        Raises:
+            ConfigurationError: it was not fetched yet and the function is async, or it failed.
+        """
+        if not self.keys:
+            value = self._call()
+            if inspect.isawaitable(value):
+                if inspect.iscoroutine(value):
+                    value.close()
+                raise ConfigurationError(
+                    "the function that returns the API key is async, and a journal is opened for a "
+                    "key: open the client with 'async with'"
+                )
+            self._keep(value)
+        return self.keys[-1]
+
     async def retry_refused(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Return what attempt returns; if its key is refused and there is a newer one, call again.
 
@@ -69,18 +87,31 @@ class KeySource:
         async with lock:
             if self.version > version:
                 return True
+            value = self._call()
             try:
-                value = self._function()
                 if inspect.isawaitable(value):
                     value = await value
             except Exception as error:
-                raise ConfigurationError(
-                    f"the function that returns the API key raised {type(error).__name__}; "
-                    "nothing was sent"
-                ) from error
-            key = self._check(value)
-            if self.keys and key == self.keys[-1]:
-                return False
-            self.keys = [*self.keys, key][-MAX_KEPT:]
-            self.version += 1
-            return True
+                raise _failed(error) from error
+            return self._keep(value)
+
+    def _call(self) -> object:
+        try:
+            return self._function()
+        except Exception as error:
+            raise _failed(error) from error
+
+    def _keep(self, value: object) -> bool:
+        """Keep what the function returned; return whether it is a new key."""
+        key = self._check(value)
+        if self.keys and key == self.keys[-1]:
+            return False
+        self.keys = [*self.keys, key][-MAX_KEPT:]
+        self.version += 1
+        return True
+
+
+def _failed(error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"the function that returns the API key raised {type(error).__name__}; nothing was sent"
+    )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from hashlib import sha256
 
 from ..errors import JournalError
 from .protocol import Claim, Entry, State
@@ -36,27 +35,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_fork)
 
 
-class Claims:
-    """Hands out keys, each to one caller at a time.
-
-    The same program run again asks for the same bodies in some order: the n-th of equal bodies
-    meets the n-th entry. One byte per entry of earlier runs records whether it has been met, so
-    memory stays small for a stream of any length.
+class Holds:
+    """Which keys of a journal are claimed, by which of the clients that share it in this process.
 
     Args:
-        last_row: the last row that earlier runs wrote; 0 for a new journal.
+        name: of the journal, for errors.
 
     Attributes:
         intents: for each claimed key, when its last intent was written, in seconds since the
             epoch.
     """
 
-    def __init__(self, last_row: int) -> None:
+    def __init__(self, name: str = "this journal") -> None:
+        self._name = name
         self.intents: dict[str, float] = {}
-        self._last_row = last_row
-        self._matched = bytearray(last_row + 1)
-        self._held: dict[str, asyncio.Future[None] | None] = {}
-        self._repeats: dict[str, int] = {}
+        self._held: dict[str, Claims] = {}
+        self._waiters: dict[str, asyncio.Future[None]] = {}
+        self._members: list[Claims] = []
         self._fork_count = _fork_count
         self._loop: asyncio.AbstractEventLoop | None = None
         self._switch = threading.Lock()
@@ -85,59 +80,178 @@ class Claims:
                 return
             if before.is_running():
                 raise JournalError(
-                    "this journal is in use on another event loop, which is still running, as in "
-                    "another thread; use one Keevx, on one loop, for all that share a journal"
+                    f"{self._name} is in use on another event loop of this process, which is still "
+                    "running, as in another thread; use one Keevx, on one loop, for all that share "
+                    "a journal"
                 )
             self._loop = loop
-            waiters = [waiter for waiter in self._held.values() if waiter is not None]
-            self._held.clear()
-            self.intents.clear()
-            for waiter in waiters:
-                with suppress(RuntimeError):  # its loop is closed
-                    if not waiter.done():
-                        waiter.set_result(None)
+            self._free(list(self._held))
 
-    def holds(self, key: str) -> bool:
-        """Return whether a caller in this process has the key."""
-        return key in self._held
+    def check_loop(self) -> None:
+        """Enter, if an event loop is running; a journal may be opened without one.
 
-    def is_old(self, row: int) -> bool:
-        """Return whether a row was written by an earlier run."""
-        return row <= self._last_row
+        Raises:
+            JournalError: as of ``enter``.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        self.enter()
 
-    def number(self, body: bytes, find: Find) -> Claim:
-        """Claim the first key of a body that no equal body of this run has had.
+    def join(self, last_row: int) -> Claims:
+        """Return the claims of one more client.
 
         Args:
-            body: what the key is a digest of.
+            last_row: the last row that the journal has now; 0 for a new journal.
+        """
+        claims = Claims(self, last_row, is_shared=bool(self._members))
+        for member in self._members:
+            member.share(last_row)
+        self._members.append(claims)
+        return claims
+
+    def leave(self, claims: Claims) -> None:
+        """Give up all that a client has claimed. It claims nothing more."""
+        self._members.remove(claims)
+        self._free([key for key, holder in self._held.items() if holder is claims])
+
+    def holder(self, key: str) -> Claims | None:
+        """Return the client that has the key; None if it is free."""
+        return self._held.get(key)
+
+    def take(self, key: str, claims: Claims) -> None:
+        """Give a key, which is free, to a client."""
+        self._held[key] = claims
+
+    async def wait_until_free(self, key: str) -> None:
+        """Wait while a caller has the key."""
+        while key in self._held:
+            released = self._waiters.get(key)
+            if released is None:
+                released = self._waiters[key] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(released)
+
+    def release(self, key: str) -> None:
+        """Give up a key, and wake who waits for it; releasing twice is harmless."""
+        self._free((key,))
+
+    def _free(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self.intents.pop(key, None)
+            self._held.pop(key, None)
+            released = self._waiters.pop(key, None)
+            if released is not None:
+                with suppress(RuntimeError):  # its loop is closed
+                    if not released.done():
+                        released.set_result(None)
+
+
+class Claims:
+    """Hands out keys to the callers of one client, each key to one caller at a time.
+
+    The same program run again asks for the same bodies in some order: the n-th of equal bodies
+    meets the n-th entry, whichever client wrote it. One byte per entry of others records whether
+    it has been met, so memory stays small for a stream of any length.
+
+    Args:
+        holds: the keys that the clients of this journal have.
+        last_row: the last row that others wrote before; 0 for a new journal.
+        is_shared: whether other clients of this process use the journal.
+    """
+
+    def __init__(self, holds: Holds, last_row: int = 0, *, is_shared: bool = False) -> None:
+        self._holds = holds
+        self._last_row = last_row
+        self._met = bytearray(last_row + 1)
+        self._is_shared = is_shared
+        self._repeats: dict[str, int] = {}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other clients of this process use the journal, or did."""
+        return self._is_shared
+
+    def share(self, last_row: int) -> None:
+        """Begin to share the journal with another client of this process.
+
+        Args:
+            last_row: the last row that it has now.
+        """
+        # A client that is alone has written every row behind the ones it began with. From now on
+        # such rows may be another's, so that it records which ones it has met.
+        if not self._is_shared:
+            self._met.extend(b"\1" * (last_row + 1 - len(self._met)))
+            self._is_shared = True
+
+    def meet(self, row: int, *, is_met: bool = True) -> None:
+        """Record that this client has met the entry in a row, or that it is to meet it again."""
+        self._met.extend(bytes(max(0, row + 1 - len(self._met))))
+        self._met[row] = is_met
+
+    def _has_met(self, row: int) -> bool:
+        return bool(self._met[row]) if row < len(self._met) else not self._is_shared
+
+    def enter(self) -> None:
+        """Check that the journal may be used here; see ``Holds.enter``.
+
+        Raises:
+            JournalError: this is a forked process, or another event loop is using the journal.
+        """
+        self._holds.enter()
+
+    def holds(self, key: str) -> bool:
+        """Return whether a caller of this process has the key."""
+        return self._holds.holder(key) is not None
+
+    def leave(self) -> None:
+        """Give up all keys. Nothing more is claimed."""
+        self._holds.leave(self)
+
+    def is_old(self, row: int) -> bool:
+        """Return whether a row was written before this client began."""
+        return row <= self._last_row
+
+    def number(self, digest: str, find: Find) -> Claim | str:
+        """Claim the first key of a body that no equal body of this client has had.
+
+        If another client has that key, it is returned instead. Wait until it is free and call
+        again, for what that client makes is met here.
+
+        Args:
+            digest: of the body, which the key begins with.
             find: returns the row and the entry of a key.
         """
         # Looked up even if the body is new to this run: an earlier one, or a key that was named,
         # may have it. A Bloom filter of new bodies saved 3 µs of the 200 that a create takes.
-        digest = sha256(body).hexdigest()[:32]
         number = self._repeats.get(digest, 0) + 1
         while (claim := self._claim_unmet(f"{digest}-{number}", find)) is None:
             number += 1
-        if number > 1:  # a million different bodies need no memory
+        if number > 1 and isinstance(claim, Claim):  # a million different bodies need no memory
             self._repeats[digest] = number
         return claim
 
-    def _claim_unmet(self, key: str, find: Find) -> Claim | None:
-        # 1. Another caller has the key: taken.
-        # 2. No entry: free.
-        # 3. An entry of an earlier run that was not met yet: this is the one to meet.
-        # 4. Any other entry is free only if nothing was paid for it.
-        if key in self._held:
-            return None
+    def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
+        # 1. Another caller of this client has the key: taken.
+        # 2. Another client has it: to be waited for, since this run is to meet what it makes.
+        # 3. No entry: free.
+        # 4. An entry of others that was not met yet: this is the one to meet.
+        # 5. Any other entry is free only if nothing was paid for it.
+        if (holder := self._holds.holder(key)) is not None:
+            return None if holder is self else key
         row_and_entry = find(key)
         if row_and_entry is not None:
             row, entry = row_and_entry
-            if row <= self._last_row and not self._matched[row]:
-                self._matched[row] = 1
+            if not self._has_met(row):
+                self.meet(row)
             elif entry.state not in RESTARTABLE:
                 return None
-        self._held[key] = None
+        self._holds.take(key, self)
         return Claim(key, row_and_entry[1] if row_and_entry else None)
+
+    async def wait_until_free(self, key: str) -> None:
+        """Wait while a caller has the key."""
+        await self._holds.wait_until_free(key)
 
     async def take(self, key: str, find: Find) -> Entry | None:
         """Claim a key by name, waiting while another caller has it.
@@ -146,10 +260,10 @@ class Claims:
             key: the key.
             find: returns the row and the entry of a key.
         """
-        await self._wait_until_free(key)
+        await self._holds.wait_until_free(key)
         # Looked up before it is held: ``sending`` then reads as what it is, a dead run's.
         row_and_entry = find(key)
-        self._held[key] = None
+        self._holds.take(key, self)
         return row_and_entry[1] if row_and_entry else None
 
     async def hold(self, key: str) -> None:
@@ -157,15 +271,8 @@ class Claims:
 
         If cancelled while waiting, the key is not claimed.
         """
-        await self._wait_until_free(key)
-        self._held[key] = None
-
-    async def _wait_until_free(self, key: str) -> None:
-        while key in self._held:
-            released = self._held[key]
-            if released is None:
-                released = self._held[key] = asyncio.get_running_loop().create_future()
-            await asyncio.shield(released)
+        await self._holds.wait_until_free(key)
+        self._holds.take(key, self)
 
     async def number_held(self, stem: str, take: Take) -> Claim:
         """Claim the first key of a stem that ``take`` gives.
@@ -182,9 +289,9 @@ class Claims:
         while claim is None:
             number += 1
             key = f"{stem}-{number}"
-            if key in self._held:
+            if self._holds.holder(key) is not None:
                 continue
-            self._held[key] = None
+            self._holds.take(key, self)
             claim = await take(key)
             if claim is None:  # not for this caller; one that names the key may still have it
                 self.release(key, made=True)
@@ -199,12 +306,9 @@ class Claims:
             key: the key.
             made: whether its create was made; if not, the next equal body gets the same key.
         """
-        self.intents.pop(key, None)
         # The numbers of this body go back to before this one, so that an equal body which is
         # submitted next meets the same entry. Bodies seen once have no number to go back to.
         digest, _, number = key.rpartition("-")
         if not made and digest in self._repeats and number.isdecimal():
             self._repeats[digest] = min(self._repeats[digest], int(number) - 1)
-        released = self._held.pop(key, None)
-        if released is not None and not released.done():
-            released.set_result(None)
+        self._holds.release(key)

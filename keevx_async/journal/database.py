@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ..errors import JournalError
-from ..models.usage import UsageGroup
-from .claims import Claims
-from .encoding import ENTRY, entry_of, join_ids, usage_of
-from .lock import Lock
+from .claims import Claims, Holds
+from .encoding import ENTRY
+from .lock import Identity, Lock, identity_of
+from .owner import Owner, admit
 from .protocol import Entry
+from .reader import BY_KEY, EntryRow, Queries
 from .schema import connect, inspect, upgrade, verify
 from .writer import Row, Writer
 
-BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own names
-FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - likewise
-ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
-OWNER = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
-# One parse of each body. The ids of a row are separated by one space each.
-USAGE = """
-SELECT kind, json_extract(body, '$.model', '$.aspect_resolution', '$.duration', '$.generate_count'),
-    CASE WHEN ifnull(task_ids, '') = '' THEN 0
-    ELSE 1 + length(task_ids) - length(replace(task_ids, ' ', '')) END,
-    count(*)
-FROM entries
-WHERE state IN ('sending', 'submitted', 'uncertain') OR ifnull(task_ids, '') <> ''
-GROUP BY 1, 2, 3"""
+FOLLOWING = f"SELECT {ENTRY} FROM entries WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - our own names
 LATER = "SELECT key FROM entries WHERE key GLOB '*~[1-9]*'"
 LAST = "SELECT coalesce(max(rowid), 0) FROM entries"
 
@@ -43,8 +36,15 @@ MAX_GAP = 64
 READ_AHEAD = 512
 """Rows read at once."""
 
-EntryRow = tuple[Any, ...]
-"""The columns of ENTRY: the row's number first, then its key."""
+RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
+PAID = (
+    "SELECT 1 FROM entries WHERE state NOT IN ('planned', 'refused') "
+    "OR ifnull(task_ids, '') <> '' LIMIT 1"
+)
+RENAME = (
+    "UPDATE entries SET key = key || '@' || ? WHERE key IN (SELECT value FROM json_each(?)) "
+    "AND state = 'submitted'"
+)
 
 
 class ReadAhead:
@@ -89,19 +89,22 @@ class ReadAhead:
         self._rows.pop(key, None)
 
 
-class Database:
-    """What a Journal has while it is open.
+class Database(Queries):
+    """A journal that is open for writing, for all clients of this process that use it.
 
     Args:
         path: the file; MEMORY for none.
 
     Raises:
+        LostCommits: it can only be read.
         JournalError: it cannot be used; the message says why.
 
     Attributes:
-        later_attempts: the keys of failed creates that were resubmitted before it was opened.
+        later_attempts: the keys under which failed creates were resubmitted.
         writer: writes rows.
-        claims: hands out keys.
+        holds: which keys are claimed.
+        identity: the file's; None in memory.
+        users: how many have joined it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -124,14 +127,15 @@ class Database:
                 commits = upgrade(writing, header.commits)
                 lock.committed(commits)
             # Read once: to look for a later attempt of each entry would double a resume's cost.
-            self.later_attempts: frozenset[str] = frozenset(
-                row[0] for row in writing.execute(LATER)
-            )
-            self._reader = writing
+            self.later_attempts: set[str] = {row[0] for row in writing.execute(LATER)}
+            reader = writing
             if not self._in_memory:
-                self._reader = undo.enter_context(closing(connect(self._path)))
+                reader = undo.enter_context(closing(connect(self._path)))
+            super().__init__(self._path, reader)
             self.writer: Writer = Writer(writing, lock, commits, str(self._path))
-            self.claims: Claims = Claims(self.select(LAST)[0])
+            self.holds: Holds = Holds(str(path))
+            self.identity: Identity | None = lock.identity if lock is not None else None
+            self.users: int = 0
             # Nothing failed: from here on close() undoes what was opened.
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
@@ -145,6 +149,50 @@ class Database:
         self.writer.stop()
         self._close()
 
+    def join(self) -> Claims:
+        """Return the claims of one more client."""
+        return self.holds.join(self.select(LAST)[0])
+
+    def own(self, owner: Owner, name: str, *, adopts: bool) -> None:
+        """Let an owner use the journal, and record it where that is new.
+
+        Args:
+            owner: of the client that is about to use it.
+            name: of the journal, as its user wrote it.
+            adopts: whether the journal is handed over to it.
+
+        Raises:
+            JournalError: it belongs to another host or account.
+        """
+        record = self.owner()
+        adopt = f"run: keevx journal {name} --adopt"
+        try:
+            new = admit(record, owner, name, adopt, adopts=adopts)
+        except JournalError:
+            # An owner for whom nothing was made, such as a mistyped host, has nothing to protect.
+            if self.select(PAID) is not None:
+                raise
+            new = admit(record, owner, name, adopt, adopts=True)
+        if new is not None:
+            self._execute(RECORDED, *attrs.astuple(new))
+
+    def set_aside(self, keys: Sequence[str], mark: str) -> None:
+        """Rename submitted entries, so that their requests are made anew under the old keys.
+
+        Their ids stay in the journal. All or none are renamed; durable on return.
+
+        Args:
+            keys: of the entries.
+            mark: added to each key after an ``@``.
+        """
+        self._execute(RENAME, mark, json.dumps(list(keys)))
+        self._ahead = ReadAhead(self._following)
+
+    def _execute(self, statement: str, *values: Any) -> None:
+        """Execute one statement beside the writer. Durable on return."""
+        with self._translated_errors(), self._own_connection() as connection:
+            connection.execute(statement, values)
+
     async def save(self, row: Row) -> None:
         """Write an entry's row. Durable on return, and also if cancelled.
 
@@ -153,17 +201,6 @@ class Database:
         """
         self._ahead.drop(row[0])
         await self.writer.write("entries", row)
-
-    def select(self, statement: str, *values: Any) -> Any:
-        """Return the first row of a query, or None.
-
-        Raises:
-            JournalError: the file cannot be read; nothing more is sent then.
-        """
-        try:  # not _reading(): a context manager would cost as much as the query
-            return self._reader.execute(statement, values).fetchone()
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
 
     def find(self, key: str) -> tuple[int, Entry] | None:
         """Return the row number and the entry of a key; None if there is none.
@@ -181,58 +218,15 @@ class Database:
             self._ahead.observe(row, quiet=self.writer.idle)
         return row[0], self._entry(row)
 
-    def entries(self) -> Iterator[Entry]:
-        """Iterate over all entries, oldest first, on a connection of their own.
-
-        Raises:
-            JournalError: the file cannot be read.
-        """
-        with self._reading(), self._own_connection() as connection:
-            for row in connection.execute(ALL):
-                yield self._entry(row)
-
-    def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the entry that has a task id, or None. Any thread may call it.
-
-        There is no index of ids, which each create would pay for: this reads all entries.
-
-        Raises:
-            JournalError: the file cannot be read.
-        """
-        with self._reading(), self._own_connection() as connection:
-            row = connection.execute(OWNER, (join_ids([task_id]),)).fetchone()
-        return row[0] if row else None
-
-    def usage(self) -> Counter[UsageGroup]:
-        """Return the results that entries have made or may have. Any thread may call it.
-
-        Raises:
-            JournalError: the file cannot be read.
-        """
-        counts: Counter[UsageGroup] = Counter()
-        with self._reading(), self._own_connection() as connection:
-            for row in connection.execute(USAGE):
-                group, results = usage_of(row)
-                counts[group] += results
-        return counts
-
     def _following(self, row: int, limit: int) -> list[EntryRow]:
         with self._reading():
             return self._reader.execute(FOLLOWING, (row, limit)).fetchall()
 
-    def _entry(self, row: EntryRow) -> Entry:
-        return entry_of(row, held=self.claims.holds(row[1]))
+    def _is_held(self, key: str) -> bool:
+        return self.holds.holder(key) is not None
 
     def _own_connection(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return a connection for a query that takes long, or runs in another thread."""
         return nullcontext(self._reader) if self._in_memory else closing(connect(self._path))
-
-    @contextmanager
-    def _reading(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise self._unreadable(error) from error
 
     def _unreadable(self, error: sqlite3.Error) -> JournalError:
         return self.writer.fail(f"{self._path} cannot be read: {error}")
@@ -243,3 +237,50 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise JournalError(f"{self._path} cannot be used as a journal: {error}") from error
+
+
+_databases: dict[Identity, Database] = {}
+_turn = threading.Lock()
+"""Held while journals are opened and closed, which clients may do in several threads."""
+
+
+def join(path: Path) -> Database:
+    """Open a journal, or join it where this process has it open under whatever path.
+
+    Each call needs one of ``leave``. ``:memory:`` is never shared.
+
+    Raises:
+        LostCommits: it can only be read.
+        JournalError: it cannot be used; the message says why.
+    """
+    with _turn:
+        database = None
+        if path != MEMORY and path.exists():
+            database = _databases.get(identity_of(path.stat()))
+        if database is None:
+            database = Database(path)
+            if database.identity is not None:
+                _databases[database.identity] = database
+        database.users += 1
+        return database
+
+
+def leave(database: Database) -> None:
+    """Leave a journal; the last user closes it."""
+    with _turn:
+        database.users -= 1
+        if not database.users:
+            if database.identity is not None:
+                _databases.pop(database.identity, None)  # gone already in a forked process
+            database.close()
+
+
+def _forget_inherited() -> None:
+    """A forked process has none of its parent's journals open."""
+    global _turn
+    _turn = threading.Lock()
+    _databases.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)

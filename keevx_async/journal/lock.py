@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,10 @@ if sys.platform == "win32":
         """Lock an open file for this process; raise OSError if another has it locked."""
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
+    def _mark_live(file: int) -> None:
+        os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
     def _lock_byte(file: int) -> None:
         os.lseek(file, LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
@@ -35,6 +40,8 @@ else:
     def lock_file(file: int) -> None:
         """Lock an open file for this process; raise OSError if another has it locked."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    _mark_live = lock_file
 
     def _lock_byte(file: int) -> None:
         # On Linux the lock belongs to the open file. Elsewhere it belongs to the process, which
@@ -57,12 +64,84 @@ def open_binary(path: Path | str) -> int:
 _MARK = b"keevx-1\n"
 """What a witness file begins with; the eight bytes of the number follow."""
 _SIZE = len(_MARK) + 8
+_TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What the system reports of a lock that another process has."""
 
-_Identity = tuple[int, int]
-_locks: dict[_Identity, Lock] = {}
+Identity = tuple[int, int]
+"""A file's device and inode."""
+_locks: dict[Identity, Lock] = {}
 """The locks of this process. Opening and closing a journal that SQLite has open here would drop
 SQLite's own locks: https://www.sqlite.org/howtocorrupt.html#posix_close_bug"""
 _turn = threading.Lock()
+
+
+def is_live(path: Path) -> bool:
+    """Return whether a program that is alive has the journal open for writing.
+
+    For people who watch a run; it decides nothing. The lock itself is not touched, so that no run
+    that begins just now is refused.
+    """
+    # A mark of its own on the witness: to open and close the journal would drop SQLite's locks.
+    if path.exists() and identity_of(path.stat()) in _locks:
+        return True
+    try:
+        witness = os.open(f"{path}-lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        _mark_live(witness)
+    except OSError as error:
+        return error.errno in _TAKEN
+    finally:
+        os.close(witness)
+    return False
+
+
+class LostCommits(JournalError):
+    """A journal has lost its log and the commits in it: it can be read, and nothing may be sent."""
+
+
+def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bool) -> None:
+    """Check that a journal has lost no commits.
+
+    Args:
+        path: the journal.
+        content: of its witness, read before the number.
+        number: how many commits the journal has recorded.
+        log_is_missing: whether a log belongs to the journal that does not exist.
+
+    Raises:
+        LostCommits: it has lost some, with its log.
+        JournalError: it has lost some; its log is there, or nobody misses one.
+    """
+    witnessed = None
+    if len(content) == _SIZE and content.startswith(_MARK):
+        witnessed = int.from_bytes(content[len(_MARK) :], "big")
+    # 1. The journal has fewer commits than the witness: it has lost them.
+    # 2. It has as many, or one more, for a run may be killed between a commit and its
+    #    witness: nothing is lost. The log may still be gone, moved into the file by another
+    #    program that opened the journal of a killed run.
+    # 3. There is no witness, or one of another journal: if a log is missing, what it held is.
+    if witnessed is not None and number < witnessed:
+        lost = f"has lost {witnessed - number} commits: its -wal file was cut or removed, or"
+        message = _lost(path, f"{lost} it is an old copy")
+        raise LostCommits(message) if log_is_missing else JournalError(message)
+    is_complete = witnessed is not None and number - witnessed <= 1
+    if log_is_missing and not is_complete:
+        problem = (
+            "has lost what its -wal file held: it was copied or moved without that file, "
+            "or copied while a run was using it"
+        )
+        raise LostCommits(_lost(path, problem))
+
+
+def _lost(path: Path, problem: str) -> str:
+    delete = "DELETE FROM notes WHERE name = 'open'"
+    return (
+        f"{path} {problem}. Restore all of its files; or, to continue with what is left "
+        f"and risk paying twice, delete {path}-lock and run: "
+        f'sqlite3 {path} "{delete}"'
+    )
 
 
 class Lock:
@@ -76,6 +155,9 @@ class Lock:
     Args:
         path: the journal.
 
+    Attributes:
+        identity: the file's device and inode, which all paths to it share.
+
     Raises:
         JournalError: another process holds it, or the file or the folder cannot be written.
     """
@@ -88,8 +170,14 @@ class Lock:
         # The witness is opened first: a folder that cannot be written to is reported as such.
         try:
             with _turn:
-                self._file, self._identity = self._lock_journal()
-                _locks[self._identity] = self
+                self._file, self.identity = self._lock_journal()
+                _locks[self.identity] = self
+            for _ in range(5):  # who looks at the mark has it for some microseconds
+                try:
+                    _mark_live(self._witness)
+                    break
+                except OSError:
+                    time.sleep(0.001)
         except BaseException:
             os.close(self._witness)
             raise
@@ -102,19 +190,19 @@ class Lock:
                 f"{self._path} cannot be used as a journal: {problem}: {error.strerror}"
             ) from error
 
-    def _lock_journal(self) -> tuple[int, _Identity]:
+    def _lock_journal(self) -> tuple[int, Identity]:
         """Lock the journal; return its descriptor and its identity."""
         # A lock of this process is looked up before the file is opened: to close it again would
         # drop the locks that SQLite has on it. By identity, for a link names the same file.
-        if self._path.exists() and _identity(self._path.stat()) in _locks:
+        if self._path.exists() and identity_of(self._path.stat()) in _locks:
             raise self._in_use()
         file = self._open(self._path, "it is a readonly database")
         try:
             _lock_byte(file)
-            return file, _identity(os.fstat(file))
+            return file, identity_of(os.fstat(file))
         except OSError as error:
             os.close(file)
-            if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            if error.errno in _TAKEN:
                 raise self._in_use() from error
             raise JournalError(
                 f"{self._path} cannot be used as a journal: its file system does not support "
@@ -122,10 +210,12 @@ class Lock:
             ) from error
 
     def _in_use(self) -> JournalError:
+        path = self._path
         return JournalError(
-            f"{self._path} is held by another process, or by a Keevx or Journal of this one "
-            "that was not closed. Close it (await keevx.close(); in a notebook that has lost it, "
-            "restart the kernel), or use another journal"
+            f"{path} is held by another process. In a terminal: wait for that run, or stop it "
+            f"(keevx status --journal {path} --watch shows it). In a notebook: shut down the other "
+            "kernel. On a server: give each worker process a journal of its own, or share a "
+            "RedisJournal"
         )
 
     def check(self, number: int, *, log_is_missing: bool = False) -> None:
@@ -136,34 +226,11 @@ class Lock:
             log_is_missing: whether a log belongs to the journal that does not exist.
 
         Raises:
-            JournalError: it has lost some.
+            JournalError: it has lost some; see ``check_witness``.
         """
         os.lseek(self._witness, 0, os.SEEK_SET)
-        content, witnessed = os.read(self._witness, _SIZE), None
-        if len(content) == _SIZE and content.startswith(_MARK):
-            witnessed = int.from_bytes(content[len(_MARK) :], "big")
-        # 1. The journal has fewer commits than the witness: it has lost them.
-        # 2. It has as many, or one more, for a run may be killed between a commit and its
-        #    witness: nothing is lost. The log may still be gone, moved into the file by another
-        #    program that opened the journal of a killed run.
-        # 3. There is no witness, or one of another journal: if a log is missing, what it held is.
-        if witnessed is not None and number < witnessed:
-            lost = f"has lost {witnessed - number} commits: its -wal file was cut or removed, or"
-            raise self._lost(f"{lost} it is an old copy")
-        is_complete = witnessed is not None and number - witnessed <= 1
-        if log_is_missing and not is_complete:
-            raise self._lost(
-                "has lost what its -wal file held: it was copied or moved without that file, "
-                "or copied while a run was using it"
-            )
-
-    def _lost(self, problem: str) -> JournalError:
-        delete = "DELETE FROM notes WHERE name = 'open'"
-        return JournalError(
-            f"{self._path} {problem}. Restore all of its files; or, to continue with what is left "
-            f"and risk paying twice, delete {self._path}-lock and run: "
-            f'sqlite3 {self._path} "{delete}"'
-        )
+        content = os.read(self._witness, _SIZE)
+        check_witness(self._path, content, number, log_is_missing=log_is_missing)
 
     def committed(self, number: int) -> None:
         """Write the number of the last commit into the witness.
@@ -181,12 +248,13 @@ class Lock:
     def close(self) -> None:
         """Release the lock; a second call does nothing."""
         with _turn:
-            if _locks.pop(self._identity, None) is not None:
+            if _locks.pop(self.identity, None) is not None:
                 os.close(self._witness)
                 os.close(self._file)
 
 
-def _identity(stat: os.stat_result) -> _Identity:
+def identity_of(stat: os.stat_result) -> Identity:
+    """Return what all paths to a file have in common."""
     return stat.st_dev, stat.st_ino
 
 

@@ -1,52 +1,110 @@
-"""The journal that keeps nothing: what a client uses when it is given none."""
+"""The journal of a client that is given none: it remembers keys that were named, in memory."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
 
+from ..errors import JournalError
 from ..models.tasks import Task
 from ..models.usage import Usage, UsageLimit
-from .claims import fork_count
-from .protocol import Claim, Entry, State, TaskRecord
+from .claims import Holds, fork_count
+from .encoding import other_request_error
+from .owner import Owner
+from .protocol import (
+    DIED_WHILE_SENDING,
+    Claim,
+    Entry,
+    State,
+    TaskRecord,
+    partial_reason,
+)
 
 
 class NullJournal:
-    """Gives each create a key of its own and keeps nothing.
+    """Gives each create a key of its own, and remembers those that the caller names.
 
-    The same steps run as with a journal, so the create path has no branch for it. Keys are unique
-    across processes, forked ones included.
+    The same steps run as with a journal, so the create path has no branch for it. A key that is
+    named is never submitted twice while the client lives, so its entry is kept that long. Of
+    creates without a named key only those that failed are kept, since their keys may be named
+    next; memory does not grow with the others. Keys are unique across processes, forked ones
+    included.
     """
 
     resubmits = False
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._forks, self._prefix = fork_count(), token_hex(8)
         self._numbers = count(1)
+        self._claims = Holds().join(0)
+        self._entries: dict[str, Entry] = {}
+        self._named: set[str] = set()
 
-    def attach(self) -> None:
+    @property
+    def shared(self) -> object:
+        """Itself: each client has its own."""
+        return self
+
+    @property
+    def lost(self) -> None:
+        """Nothing is lost."""
+
+    def attach(self, owner: Owner | None = None) -> None:
         """Open nothing."""
+
+    async def check_owner(self) -> None:
+        """Check nothing."""
 
     async def detach(self) -> None:
         """Close nothing."""
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Return the key passed, or a new one.
+        """Claim the key passed, waiting while another caller has it, or return a new one.
 
-        A key that is passed twice is not waited for: nobody can tell whether it was used before.
+        Raises:
+            JournalError: the key belongs to another request; or it was given to a create without
+                a named key, whose ids are not kept.
         """
-        # A forked process continues its parent's numbers, so it needs a prefix of its own.
+        # A forked process continues its parent's numbers, so it needs a prefix of its own. What
+        # its parent submitted stays its parent's.
         if self._forks != fork_count():
-            self._forks, self._prefix = fork_count(), token_hex(8)
-        return Claim(key or f"{self._prefix}-{next(self._numbers)}", None)
+            self._begin()
+        if key is None:
+            return Claim(f"{self._prefix}-{next(self._numbers)}", None)
+        self._claims.enter()
+        await self._claims.hold(key)
+        entry = self._read(key, is_held=False)
+        try:
+            if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
+                raise other_request_error("this client", key, entry.body, body)
+            if entry is None and key.startswith(f"{self._prefix}-"):
+                raise JournalError(
+                    f"key {key!r} was given to a create of this client that it keeps no record "
+                    "of; its ids were returned to its caller. Name a key of your own, or keep a "
+                    "journal, to get the ids of an earlier create"
+                )
+        except JournalError:
+            self._claims.release(key, made=True)
+            raise
+        self._named.add(key)
+        return Claim(key, entry)
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Do nothing."""
+        """Give up a claim; releasing twice is harmless."""
+        self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Record nothing."""
+        """Remember the create in case it is named again."""
+        old = self._entries.get(key)
+        ids = old.task_ids if old is not None else ()
+        text = body.decode()
+        self._entries[key] = Entry(key, kind, State.SENDING, text, time.time(), "", ids)
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
         """Return False: the client counts."""
@@ -57,25 +115,44 @@ class NullJournal:
         return {}
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record nothing."""
+        """Remember the ids of a key that was named; forget any other."""
+        self._change(key, State.SUBMITTED, "", task_ids)
+        if key not in self._named:
+            self._entries.pop(key, None)
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Record nothing."""
+        """Remember that the answer was lost."""
+        self._change(key, State.UNCERTAIN, reason, task_ids or ())
 
     async def mark_refused(self, key: str, reason: str) -> None:
-        """Record nothing."""
+        """Remember that it was refused; it may be sent again."""
+        self._change(key, State.REFUSED, reason)
 
     async def mark_planned(self, key: str) -> None:
-        """Record nothing."""
+        """Remember that it made no task; it may be sent again."""
+        self._change(key, State.PLANNED, "")
+
+    def _change(self, key: str, state: State, reason: str, ids: Sequence[str] = ()) -> None:
+        entry = self._entries.get(key)
+        if entry is not None and (ids or entry.state is not State.SUBMITTED):
+            ids = tuple(dict.fromkeys((*entry.task_ids, *ids)))
+            self._entries[key] = entry._replace(state=state, reason=reason, task_ids=ids)
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record nothing."""
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Record nothing; return None."""
-        return None
+        """Add ids that callbacks brought of a create that is remembered; else return None."""
+        entry = self._read(key)
+        if entry is not None and not set(task_ids) <= set(entry.task_ids):
+            ids = tuple(dict.fromkeys((*entry.task_ids, *task_ids)))
+            state, reason = State.SUBMITTED, ""
+            if entry.state is not State.SUBMITTED and len(ids) < count:
+                state, reason = State.UNCERTAIN, partial_reason(len(ids), count)
+            self._change(key, state, reason, ids)
+        return entry
 
     async def mark_ended(self, task: Task) -> None:
         """Record nothing."""
@@ -84,8 +161,19 @@ class NullJournal:
         """Record nothing."""
 
     async def find(self, key: str) -> Entry | None:
-        """Return None."""
-        return None
+        """Return the entry of a key, if it is remembered."""
+        return self._read(key)
+
+    def _read(self, key: str, *, is_held: bool | None = None) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None or entry.state is not State.SENDING:
+            return entry
+        if is_held is None:
+            is_held = self._claims.holds(key)
+        if is_held or key not in self._named:
+            return entry
+        # Its event loop stopped before the answer came.
+        return entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return None."""

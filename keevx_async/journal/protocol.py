@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from attrs import frozen
 
 from ..models.tasks import Task
 from ..models.usage import Usage, UsageLimit
+from .owner import Owner
 
 DIED_WHILE_SENDING = "the program ended before the answer came"
 """The reason of a create that an earlier run left as ``sending``."""
@@ -58,6 +60,16 @@ def _split_attempt(key: str) -> tuple[str, int]:
     if first and number.isascii() and number.isdecimal():
         return first, int(number)
     return key, 1
+
+
+def stem_of(kind: str, body: bytes) -> str:
+    """Return what the keys of equal requests begin with; ``-`` and a running number follow.
+
+    Args:
+        kind: of job.
+        body: the canonical JSON of the request.
+    """
+    return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
 
 def is_resubmit(name: str, value: str) -> bool:
@@ -114,6 +126,11 @@ class Entry(NamedTuple):
     at: float
     reason: str = ""
     task_ids: tuple[str, ...] = ()
+
+    @property
+    def is_submitted(self) -> bool:
+        """Whether it was made and its ids are recorded, so that it is never sent again."""
+        return self.state is State.SUBMITTED
 
 
 class Claim(NamedTuple):
@@ -175,10 +192,41 @@ class JournalProtocol(Protocol):
         """
         ...
 
-    def attach(self) -> None:
+    @property
+    def shared(self) -> object:
+        """What all that use this journal in this process have in common while it is open.
+
+        It can be hashed and referred to weakly.
+        """
+        ...
+
+    @property
+    def lost(self) -> str | None:
+        """Why it can only be read: it has lost what was recorded. None if it has not.
+
+        Every claim then raises JournalError with this message.
+        """
+        ...
+
+    def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user.
 
         Each call needs one of ``detach``.
+
+        Args:
+            owner: the host and account that it is used for; None to check no owner. A journal
+                belongs to the first one.
+
+        Raises:
+            JournalError: it cannot be used, or belongs to another host or account.
+        """
+        ...
+
+    async def check_owner(self) -> None:
+        """Check whose the journal is, where ``attach`` could not do so yet.
+
+        Raises:
+            JournalError: it belongs to another host or account, or cannot be reached.
         """
         ...
 

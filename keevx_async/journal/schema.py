@@ -21,6 +21,11 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             path TEXT, size INTEGER, digest TEXT)""",
         "CREATE TABLE notes (name TEXT NOT NULL UNIQUE, value)",
     ),
+    1: (
+        """CREATE TABLE owner (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            host TEXT NOT NULL, account TEXT, salt TEXT NOT NULL, digest TEXT NOT NULL)""",
+    ),
 }
 """For each older version, the statements that migrate it to the next; 0 is an empty file."""
 
@@ -45,16 +50,42 @@ def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
 
 
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads. It needs no lock, and may be used while a run writes.
+
+    Args:
+        path: absolute.
+    """
+    uri = f"{path.as_uri()}?mode=ro"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        # In a folder that cannot be written, SQLite cannot make the files of a shared database.
+        # Where there is no log, nobody is writing, so none are needed.
+        if Path(f"{path}-wal").exists():
+            raise
+        connection = sqlite3.connect(
+            f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
+    return connection
+
+
 class Header(NamedTuple):
     """What a file says about itself before anything in it is changed.
 
     Attributes:
         commits: how many commits it has recorded.
         log_is_missing: whether a log belongs to it that does not exist.
+        is_empty: whether it has no tables yet.
     """
 
     commits: int
     log_is_missing: bool
+    is_empty: bool = False
 
 
 def inspect(path: Path) -> Header:
@@ -64,11 +95,11 @@ def inspect(path: Path) -> Header:
         JournalError: it is another program's database, or a newer keevx_async's journal.
     """
     if not path.exists() or not path.stat().st_size:
-        return Header(0, log_is_missing=False)
+        return Header(0, log_is_missing=False, is_empty=True)
     log = Path(f"{path}-wal")
     has_log = log.exists() and log.stat().st_size > 0  # asked first: opening may make one
     # Read-only: else, as it closes, SQLite would write what a broken log holds into the file.
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+    with closing(connect_to_read(path)) as connection:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         (current,) = connection.execute("PRAGMA user_version").fetchone()
@@ -82,7 +113,8 @@ def inspect(path: Path) -> Header:
         if tables:
             query = "SELECT name, value FROM notes WHERE name IN (?, ?)"
             notes = dict(connection.execute(query, (COMMITS, OPEN)).fetchall())
-    return Header(int(notes.get(COMMITS, 0)), bool(int(notes.get(OPEN, 0))) and not has_log)
+    is_open = bool(int(notes.get(OPEN, 0)))
+    return Header(int(notes.get(COMMITS, 0)), is_open and not has_log, not tables)
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ..errors import ConfigurationError, JournalError
 from ..models.tasks import Task
@@ -16,6 +15,7 @@ from ..models.usage import Usage, UsageLimit
 from . import encoding
 from .claims import RESTARTABLE
 from .database import Database
+from .opening import JournalFile
 from .protocol import (
     DIED_WHILE_SENDING,
     Claim,
@@ -26,6 +26,7 @@ from .protocol import (
     is_resubmit,
     next_attempt_key,
     partial_reason,
+    stem_of,
 )
 from .writer import EntryChanged
 
@@ -34,19 +35,23 @@ T = TypeVar("T")
 TASK_BY_ID = f"SELECT {encoding.TASK} FROM tasks WHERE task_id = ?"  # noqa: S608 - our own names
 
 _URL = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
-_users = threading.Lock()
-"""Held while journals are opened and closed, which clients may do in several threads."""
 
 
-class Journal:
+class Journal(JournalFile):
     """The durable record of what was submitted, in one SQLite file.
 
     The intent is on disk before the first byte of a create is sent, and the ids are before the
-    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it on first use; or read it
-    with ``async with Journal(path) as journal:``.
+    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it. It belongs to the host and
+    the account of its first client; another is refused before anything is sent.
+
+    ``async with Journal(path) as journal:`` reads it, also while a run writes it: that takes no
+    lock before something is changed, as by ``settle``. A copy that was made without its log
+    (``-wal``) can only be read: what the log held would be paid for again.
 
     It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided
-    that the disk does what it promises. One process at a time may have it open.
+    that the disk does what it promises. One process at a time may write it. Within a process,
+    all clients that name the same file share it, and each counts as a run of its own: the n-th of
+    equal requests is made once.
 
     Args:
         path: the file, created if need be. While it is open, a ``-wal``, a ``-shm`` and a
@@ -55,9 +60,13 @@ class Journal:
         on_uncertain: what to do with a create whose answer was lost in an earlier run.
             ``"report"`` reports it again; ``"resubmit"`` sends it again, though it may have been
             paid for.
+        adopt: hand the journal over to the client that opens it, as after its API key was
+            rotated.
         on_failed: what to do with a create of an earlier run of which a task failed.
             ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
-            of its videos, under the key ``KEY~2``, once every task of the first has ended.
+            of its videos, under the key ``KEY~2``, once every task of the first has ended. A
+            function resubmits only those for whose first failed task, which is the one that
+            ``TaskFailed`` names, it returns true; see ``models.failures``.
 
     Raises:
         ConfigurationError: the path is a URL, such as ``sqlite:///run.db``.
@@ -68,57 +77,26 @@ class Journal:
         path: str | Path,
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
-        on_failed: Literal["report", "resubmit"] = "report",
+        on_failed: Literal["report", "resubmit"] | Callable[[Task], bool] = "report",
+        adopt: bool = False,
     ) -> None:
         if (url := _URL.match(str(path))) is not None:
             raise ConfigurationError(
                 f"the journal is a URL ({url[0]}…); it must be the path of a file, such as run.db, "
                 "or ':memory:'; for Redis use RedisJournal.from_url(…)"
             )
-        self.path: Path = Path(path)
+        super().__init__(Path(path), adopts=adopt)
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self._resubmits_failed = is_resubmit("on_failed", on_failed)
-        self._users = 0
-        self._opened: Database | None = None
+        self.retries: Callable[[Task], bool] | None = (
+            on_failed
+            if callable(on_failed)
+            else (lambda _: True)
+            if is_resubmit("on_failed", on_failed)
+            else None
+        )
 
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
-
-    async def __aenter__(self) -> Self:
-        self.attach()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.detach()
-
-    def attach(self) -> None:
-        """Open the journal for one more user; the first one opens the file.
-
-        Raises:
-            JournalError: it cannot be used; the message says why.
-        """
-        with _users:
-            if self._opened is None:
-                self._opened = Database(self.path)
-            self._users += 1
-
-    async def detach(self) -> None:
-        """Leave the journal; the last user closes the file.
-
-        What was put before is durable on return.
-        """
-        with _users:
-            self._users -= 1
-            if self._users == 0 and self._opened is not None:
-                opened, self._opened = self._opened, None
-                opened.close()
-
-    @property
-    def _file(self) -> Database:
-        if self._opened is None:
-            raise JournalError(f"{self.path} is not open")
-        self._opened.claims.enter()
-        return self._opened
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other caller submits the same create meanwhile.
@@ -134,41 +112,45 @@ class Journal:
         Raises:
             JournalError: the key belongs to another request, or cannot be stored.
         """
-        file = self._file
-        claims = file.claims
+        file, claims = self._file, self._own_claims
+        claim: Claim | str
         if key is None:
-            claim = claims.number(f"{kind}:".encode() + body, file.find)
+            stem = stem_of(kind, body)
+            while isinstance(claim := claims.number(stem, file.find), str):
+                await claims.wait_until_free(claim)
         else:
             claim = await self._claim_named(kind, body, key)
         # From attempt to attempt, until the one that has not failed, or is to be made now.
         while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
-        claims.intents[claim.key] = _last_intent(claim.entry)
+        file.holds.intents[claim.key] = _last_intent(claim.entry)
         return claim
 
     async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
-        file = self._file
+        file, claims = self._file, self._own_claims
         encoding.check_key(key)
-        entry = await file.claims.take(key, file.find)
+        entry = await claims.take(key, file.find)
         if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
-            file.claims.release(key, made=True)
+            claims.release(key, made=True)
             raise encoding.other_request_error(self.path, key, entry.body, body)
         return Claim(key, entry)
 
     def _later_attempt(self, file: Database, claim: Claim) -> str | None:
         """Return the key under which a failed create was resubmitted, or is to be now."""
-        entry, resubmits = claim.entry, self._resubmits_failed
-        if entry is None or not (resubmits or file.later_attempts):
+        entry, retries = claim.entry, self.retries
+        if entry is None or not (retries or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)
-        if not (resubmits or later in file.later_attempts):
+        if not (retries or later in file.later_attempts):
             return None
         # Only a create of which all tasks have ended, and one failed, has a later attempt.
         records = [self._task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
-        if len(ended) < len(records) or all(task.succeeded for task in ended):
+        failed = next((task for task in ended if not task.succeeded), None)
+        if len(ended) < len(records) or failed is None:
             return None
+        resubmits = retries is not None and retries(failed)
         # 1. There is one: it is followed, unless it never began and is not to begin now.
         existing = file.find(later)
         if existing is not None and existing[1].body == entry.body:  # else it only has that name
@@ -176,8 +158,11 @@ class Journal:
         # 2. There is none: an entry of an earlier run is resubmitted. One of this run is not, or
         #    a program that retries on its own would pay again and again.
         row_and_entry = file.find(claim.key)
-        is_old = row_and_entry is not None and file.claims.is_old(row_and_entry[0])
-        return later if resubmits and is_old else None
+        is_old = row_and_entry is not None and self._own_claims.is_old(row_and_entry[0])
+        if not (resubmits and is_old):
+            return None
+        file.later_attempts.add(later)  # for the other clients of this process
+        return later
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless.
@@ -186,8 +171,14 @@ class Journal:
             key: the key claimed.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
-        if self._opened is not None:
-            self._opened.claims.release(key, made=made)
+        opened, claims = self._opened, self._claims
+        if opened is None or claims is None:
+            return
+        # Another client of this process may meet the entry next, or may have written it.
+        if claims.is_shared and (row_and_entry := opened.find(key)) is not None:
+            row, entry = row_and_entry
+            claims.meet(row, is_met=made or entry.state not in RESTARTABLE)
+        claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Record the intent to send. Durable on return.
@@ -200,7 +191,7 @@ class Journal:
         # another by now, so of two runs that share a file in spite of its lock, one sends.
         file, now = self._file, time.time()
         file.writer.check()
-        last = file.claims.intents.get(key)
+        last = file.holds.intents.get(key)
         if last is None:  # it was never claimed, or its event loop had stopped and lost it
             entry = await self.find(key)
             if entry is not None and entry.state not in RESTARTABLE:
@@ -210,7 +201,7 @@ class Journal:
             await file.save(encoding.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
             raise self._changed(key, await self.find(key)) from error
-        file.claims.intents[key] = now
+        file.holds.intents[key] = now
 
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
         state = entry.state if entry is not None else "gone"
@@ -229,7 +220,7 @@ class Journal:
         A create counts for what it was to make, or for its ids where these are more. Reads all
         entries, in a thread and in bounded memory.
         """
-        return await asyncio.to_thread(self._file.usage)
+        return await asyncio.to_thread(self._queries.usage)
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Record the task ids of a create. Durable on return, and also if cancelled.
@@ -335,8 +326,8 @@ class Journal:
         """
 
         async def hold_and_change() -> T:
-            file = self._file
-            await file.claims.hold(key)
+            file, claims = self._file, self._own_claims
+            await claims.hold(key)
             try:
                 row_and_entry = file.find(key)
                 entry = row_and_entry[1] if row_and_entry else None
@@ -344,15 +335,18 @@ class Journal:
                     entry = entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
                 return await change(entry)
             finally:
-                file.claims.release(key, made=True)
+                claims.release(key, made=True)
 
         return await asyncio.shield(asyncio.ensure_future(hold_and_change()))
 
     async def mark_ended(self, task: Task) -> None:
         """Record the end of a task, without waiting for the disk.
 
-        If the record is lost, a later run asks Keevx again.
+        If the record is lost, a later run asks Keevx again. A journal that can only be read goes
+        without it.
         """
+        if self.lost is not None:
+            return
         self._file.writer.put("tasks", encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
@@ -375,7 +369,7 @@ class Journal:
 
         ``sending`` that no caller of this process holds reads as ``uncertain``.
         """
-        row_and_entry = self._file.find(key)
+        row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
@@ -386,7 +380,7 @@ class Journal:
         return self._task(task_id)
 
     def _task(self, task_id: str) -> TaskRecord | None:
-        row = self._file.select(TASK_BY_ID, task_id)
+        row = self._queries.select(TASK_BY_ID, task_id)
         return encoding.record_of(row) if row else None
 
     async def find_owner(self, task_id: str) -> str | None:
@@ -394,16 +388,30 @@ class Journal:
 
         None if no entry has the id. Reads all entries, in a thread.
         """
-        return await asyncio.to_thread(self._file.find_owner, task_id)
+        return await asyncio.to_thread(self._queries.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Iterate over the entries in one state, or over all, oldest first.
 
         They are read as they are needed; the journal may be used meanwhile.
         """
-        for entry in self._file.entries():
+        for entry in self._queries.entries():
             if state in (None, entry.state):
                 yield entry
+
+    async def set_aside(self, keys: Sequence[str]) -> None:
+        """Have submitted creates made anew: what is submitted next under their keys is sent.
+
+        Their entries stay, with their ids, each under its key with ``@`` and the time behind it.
+        All or none are set aside; durable on return.
+
+        Args:
+            keys: of the entries; one that is not submitted stays as it is.
+
+        Raises:
+            JournalError: it cannot be written.
+        """
+        self._file.set_aside(keys, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
 
     async def set_note(self, name: str, value: str) -> None:
         """Store a small text for later runs, without waiting for the disk.
@@ -417,7 +425,7 @@ class Journal:
 
         None if there is none of that name.
         """
-        row = self._file.select("SELECT value FROM notes WHERE name = ?", name)
+        row = self._queries.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 
 

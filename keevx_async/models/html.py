@@ -1,14 +1,19 @@
-"""HTML for notebooks, and the short lines of reprs. Builds strings only and fetches nothing.
+"""HTML for notebooks, and the short lines of reprs. Fetches nothing, and reads only small results.
 
 Texts come from users and from Keevx and are not trusted: whatever is not ``Html`` is escaped
-where it is inserted, no text reaches a style, and only an http(s) URL becomes a link or a picture.
+where it is inserted, no text reaches a style, and only an http(s) URL or the relative path of a
+local file becomes a link or a picture.
 """
 
 from __future__ import annotations
 
+import os
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from html import escape
+from pathlib import Path, PurePath
 from typing import Final, Literal
+from urllib.parse import quote
 
 from .validators import is_url
 
@@ -26,6 +31,18 @@ _FAINT = "rgba(128,128,128,.35)"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;overflow-wrap:anywhere"
 # Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
 # option "ignoreClass").
+_NO_WRAP = "white-space:nowrap;font-variant-numeric:tabular-nums"
+_MAX_PATH = 48
+_NEW_PAGE = {"target": "_blank", "rel": "noopener noreferrer"}
+# A notebook keeps what it shows, so only formats that browsers play, and that Keevx makes.
+_PLAYED: Final[Mapping[str, str]] = {
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+}
 _ROOT = {"class": "tex2jax_ignore mathjax_ignore"}
 
 
@@ -81,6 +98,22 @@ def code(text: str) -> Html:
     return element("code", {"style": "background:none;color:inherit;padding:0"}, text)
 
 
+def short_code(text: str, max_length: int = 16) -> Html:
+    """Return an id on one line, cut in its middle; the whole of it is in the title."""
+    style = f"background:none;color:inherit;padding:0;{_NO_WRAP}"
+    return element("code", {"style": style, "title": text}, _cut_middle(text, max_length))
+
+
+def _cut_middle(text: str, max_length: int) -> str:
+    half = (max_length - 1) // 2
+    return text if len(text) <= max_length else f"{text[:half]}…{text[-half:]}"
+
+
+def number(value: int) -> Html:
+    """Return a number that is not wrapped, with digits of equal width."""
+    return element("span", {"style": _NO_WRAP}, str(value))
+
+
 def link(url: str | None, content: str) -> Html:
     """Return content as a link to url, or an empty Html if that is not an http(s) URL.
 
@@ -88,8 +121,54 @@ def link(url: str | None, content: str) -> Html:
     """
     if not is_url(url):
         return Html()
-    target = {"target": "_blank", "rel": "noopener noreferrer"}
-    return element("a", {"href": url, **target}, content)
+    return element("a", {"href": url, **_NEW_PAGE}, content)
+
+
+def file_link(path: PurePath) -> Html:
+    """Return the path of a result as a link, relative to the working folder.
+
+    An object in storage, and a file outside of the working folder, which no notebook server gives
+    out, are returned as text.
+    """
+    text = _cut_middle(str(path), _MAX_PATH)  # its end has the name and the format
+    shown = element("span", {"title": str(path), "style": _NO_WRAP}, text)
+    relative = path
+    if path.is_absolute() and path.is_relative_to(here := os.getcwd()):
+        relative = path.relative_to(here)
+    if not isinstance(path, Path) or relative.is_absolute():
+        return shown
+    # With "./" before it, what a path begins with is neither a scheme nor a host.
+    href = f"./{quote(relative.as_posix(), errors='replace')}"
+    return element("a", {"href": href, **_NEW_PAGE}, shown)
+
+
+def player(path: PurePath, limit: int) -> Html:
+    """Return a local video with its controls, or a local image: the bytes themselves.
+
+    A notebook shows them wherever it is opened, and without the file.
+
+    Args:
+        path: of a result; read now.
+        limit: bytes; a larger file is left out, and so is one that cannot be read.
+
+    Returns:
+        an empty Html if it is left out, or is no video or image that browsers know.
+    """
+    kind = _PLAYED.get(path.suffix.lower())
+    if kind is None or not isinstance(path, Path):
+        return Html()
+    try:
+        if not 0 < path.stat().st_size <= limit:
+            return Html()
+        source = {"src": f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}"}
+    except (OSError, ValueError):  # it was moved, or its name holds a NUL
+        return Html()
+    # As wide for a portrait as for a landscape: a narrow video has no room for its play button.
+    size = f"height:135px;width:240px;object-fit:contain;background:{_FAINT}"
+    style = {"style": f"{size};display:block;margin:2px 0;border-radius:4px"}
+    if kind.startswith("video/"):
+        return element("video", {"controls": "", "preload": "metadata", **source, **style})
+    return Html(_opening("img", {**source, "alt": "image", **style}))
 
 
 # The reader's browser loads the picture, never this process, and sends no Referer with it.

@@ -47,7 +47,8 @@ class ImageToVideo(Request):
         aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
         duration: seconds; see ``MODELS`` for each model.
         image_url: the start frame: a URL, or a ``pathlib.Path`` that is uploaded when
-            submitted, or an earlier task that made one.
+            submitted, or the address of an object (``s3://``, ``gs://``, ``az://``), likewise, or
+            an earlier task that made one.
         end_image_url: the end frame, likewise; requires a start frame. V only.
         reference_images: up to three (V) or seven (KL) images, likewise.
         generate_audio: whether the video has sound. V only.

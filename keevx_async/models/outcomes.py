@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, cast
 
-from attrs import asdict, define, frozen
+from attrs import asdict, define, field, frozen
 
 from ..errors import (
     AuthenticationError,
@@ -20,7 +20,23 @@ from ..errors import (
     SubmissionUncertain,
     WaitTimeout,
 )
-from .html import Html, Tone, badge, card, code, joined, lines, link, shorten, side_by_side, table
+from .html import (
+    Html,
+    Tone,
+    badge,
+    card,
+    code,
+    file_link,
+    joined,
+    lines,
+    link,
+    number,
+    player,
+    short_code,
+    shorten,
+    side_by_side,
+    table,
+)
 from .request import Request
 from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
 
@@ -46,6 +62,8 @@ NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
 accepted, or with funds."""
 MAX_ROWS = 20
 """Rows of a fan-out that a notebook shows."""
+MAX_PLAYED = 4 * 2**20
+"""Bytes of the videos and images that a table holds, all together: the notebook keeps them."""
 
 
 @frozen
@@ -56,11 +74,14 @@ class Submission(Generic[R_co]):
         request: the request, as passed; local files are not replaced by their URLs.
         key: the key it was submitted under.
         task_ids: the ids of its tasks, one for each video or image.
+        reused: whether the ids are from an earlier record, of this run or another; nothing was
+            sent then.
     """
 
     request: R_co
     key: str
     task_ids: tuple[str, ...]
+    reused: bool = field(default=False, eq=False)  # the same create, whoever asks for it
 
     def __repr__(self) -> str:
         return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"
@@ -197,6 +218,10 @@ _TONES: Mapping[str, Tone] = {
 }
 
 
+# Of a thousand rows a person looks for those that need them.
+_ORDER = ("failed", "uncertain", "unfinished", "not_started", "ok")
+
+
 def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
     """Return outcomes as an HTML table, one row each.
 
@@ -204,22 +229,31 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
         outcomes: in the order of the rows.
         around: lines above the table.
     """
+    left = MAX_PLAYED
     rows: list[list[str]] = []
     for outcome in outcomes:
-        state = outcome.state
+        # Small local results are shown themselves, while there is room; a larger one by its
+        # thumbnail.
+        players: list[Html] = []
+        for path in outcome.paths:
+            if shown := player(path, left):
+                left -= path.stat().st_size
+                players.append(shown)
         # A task that has not ended has only its id; one that has leads to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
         for task_id in outcome.task_ids:
-            cell = code(task_id)
+            cell = short_code(task_id)
             if task := ended.get(task_id):
-                cell = side_by_side(thumbnail(task, 36), link(main_result(task), cell) or cell)
+                cell = link(main_result(task), cell) or cell
+                if not players:
+                    cell = side_by_side(thumbnail(task, 36), cell)
             tasks.append(cell)
-        files = [shorten(str(path)) for path in outcome.paths]
         error = shorten("" if outcome.ok else str(outcome.error), MAX_TEXT)
+        word = badge(_label(outcome.state), _TONES[outcome.state])
+        result = lines(*players, *map(file_link, outcome.paths), error)
         subject = _subject(outcome.request, 80)
-        index, word = str(outcome.index), badge(_label(state), _TONES[state])
-        rows.append([index, word, subject, lines(*tasks), lines(*files, error)])
+        rows.append([number(outcome.index), word, subject, lines(*tasks), result])
     return table(("#", "", "request", "tasks", "result"), rows, *around)
 
 
@@ -303,26 +337,27 @@ class Counts:
 
 
 def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
-    """Return the counts of a fan-out and its first outcomes as HTML.
+    """Return the counts of a fan-out and some of its outcomes as HTML, those that failed first.
 
     Args:
-        counts: of the whole fan-out.
+        counts: of the whole fan-out; only those above zero are shown.
         outcomes: those that the fan-out keeps; at most ``MAX_ROWS`` are shown, and a line says
             how many are not.
     """
-    badges: list[str] = []
     tones: dict[str, Tone] = {**_TONES, "under_way": "plain"}
-    for name, tone in tones.items():
-        number: int = getattr(counts, name)
-        if number or name != "not_started":
-            badges.append(badge(f"{number:,} {_label(name)}", tone if number else "plain"))
+    badges: list[str] = [
+        badge(f"{count:,} {_label(name)}", tone)
+        for name, tone in tones.items()
+        if (count := getattr(counts, name))
+    ]
     total = "" if counts.total is None else f"of {counts.total:,}"
-    notes: list[str] = [joined(" ", [*badges, total])]
+    notes: list[str] = [joined(" ", [*(badges or [badge("not begun", "plain")]), total])]
     kept = len(outcomes)
     if kept > MAX_ROWS:
         notes.append(
-            f"The first {MAX_ROWS} are shown, and {kept - MAX_ROWS:,} more are in outcomes."
+            f"{MAX_ROWS} are shown, failed and uncertain first; all {kept:,} are in outcomes."
         )
     if yielded := counts.ended - sum(1 for outcome in outcomes if not outcome.not_started):
         notes.append(f"{yielded:,} were handed out as they ended, and are not kept here.")
-    return outcome_table(outcomes[:MAX_ROWS], *notes)
+    first = sorted(outcomes, key=lambda outcome: _ORDER.index(outcome.state))  # stable
+    return outcome_table(first[:MAX_ROWS], *notes)

@@ -12,6 +12,7 @@ import attrs
 from ..errors import InvalidRequest, Violation
 from .advice import frame_advice, image_advice
 from .kinds import Kind
+from .object_path import ObjectPath
 from .pictures import Picture, look_at
 from .schema import of_check, of_request, pydantic_schema
 from .sources import from_json, is_null, to_json
@@ -234,24 +235,28 @@ class Request:
 
         They are uploaded when the request is submitted. Nothing is read before.
         """
-        paths: list[Path] = []
+        return tuple(Path(path) for path in self.files() if not isinstance(path, ObjectPath))
+
+    def files(self) -> list[PurePath]:
+        """Return the sources that are no URLs, in order: local paths, and objects in storage."""
+        paths: list[PurePath] = []
         for name in self.source_fields:
             value = getattr(self, name)
             if value and value.__class__ is not str:  # most are URLs
-                paths += [Path(item) for item in _as_tuple(value) if isinstance(item, PurePath)]
-        return tuple(paths)
+                paths += [item for item in _as_tuple(value) if isinstance(item, PurePath)]
+        return paths
 
-    def with_urls(self, urls: Mapping[Path, str]) -> Self:
-        """Return a copy with each local path replaced by the URL of its upload.
+    def with_urls(self, urls: Mapping[Any, str | Path]) -> Self:
+        """Return a copy with paths replaced, such as by the URLs of their uploads.
 
         Args:
-            urls: the URL of each path in ``local_files()``.
+            urls: what replaces each; a path that is not in it stays.
         """
 
         def replaced(value: object) -> object:
             if isinstance(value, tuple):
                 return tuple(map(replaced, _as_tuple(cast(object, value))))
-            return urls[Path(value)] if isinstance(value, PurePath) else value
+            return urls.get(value, value) if isinstance(value, PurePath) else value
 
         changes = {name: replaced(getattr(self, name)) for name in self.source_fields}
         return cast(Self, attrs.evolve(cast(Any, self), **changes))

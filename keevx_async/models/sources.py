@@ -16,11 +16,15 @@ from pathlib import Path, PurePath
 from typing import Protocol, SupportsIndex, cast
 from urllib.parse import quote, unquote_to_bytes
 
+from .object_path import STORAGE_SCHEMES, ObjectPath
+
 FILE_SCHEME = "file:"
 """Begins a local path in ``Request.to_dict()``."""
 TASK_SCHEME = "task:"
 """Begins a reference to a task's result in the canonical body of a request."""
 
+STORED = tuple(f"{scheme}://" for scheme in STORAGE_SCHEMES)
+"""Begins the address of an object in storage, in a request as in ``Request.to_dict()``."""
 DIGEST_SCHEME = "sha256:"
 """Begins a reference to the bytes of a local file in the canonical body of a request."""
 
@@ -193,10 +197,11 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 def as_image(value: str | Path | HasResults | None) -> str | Path | None:
     """Return the URL of the image that a task made, or the text of a URL object.
 
-    A task without an image, and anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. A task without an image, and
+    anything else, is returned unchanged.
     """
     if value is None or type(value) is str:
-        return value
+        return _stored(value) if value and value.startswith(STORED) else value
     image = _result_url(value, "image_url") if isinstance(value, HasResults) else url_text(value)
     return cast("str | Path", image)
 
@@ -204,10 +209,17 @@ def as_image(value: str | Path | HasResults | None) -> str | Path | None:
 def as_video(value: str | Path | HasResults) -> str | Path:
     """Return the URL of the video that a task made, or the text of a URL object.
 
-    A task without a video, and anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. A task without a video, and
+    anything else, is returned unchanged.
     """
+    if type(value) is str:
+        return _stored(value) if value.startswith(STORED) else value
     video = _result_url(value, "video_url") if isinstance(value, HasResults) else url_text(value)
     return cast("str | Path", video)
+
+
+def _stored(address: str) -> Path:
+    return cast(Path, ObjectPath(address))  # see as_path
 
 
 def _result_url(task: HasResults, name: str) -> str:
@@ -224,6 +236,8 @@ def to_json(value: object) -> object:
 
     ``from_json`` is the exact inverse.
     """
+    if isinstance(value, ObjectPath):
+        return str(value)
     if isinstance(value, PurePath):
         path = value.as_posix()
         # After ``//`` a URI names a host, so a path that begins so is written as a whole URI.

@@ -12,6 +12,7 @@ from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidRequest, Violation
+from .object_path import ObjectPath
 from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
@@ -163,11 +164,14 @@ def check_url(name: str, value: object) -> Violations:
 
 
 def check_source(name: str, value: object) -> Violations:
-    """Check that value is a URL or a local path.
+    """Check that value is a URL, a local path or the address of an object in storage.
 
-    The path is uploaded when the request is submitted; whether the file exists is checked then.
+    A file or object is uploaded when the request is submitted; whether it exists is checked then.
     Bytes, open files and data: URIs are refused, with a hint how to pass them.
     """
+    if isinstance(value, ObjectPath) and not (value.key and value.bucket_url[5:]):
+        message = f"must name a bucket and an object in it (got {shown(str(value))})"
+        return (Violation(name, value, "url", message),)
     if value.__class__ is not str and isinstance(value, PurePath):
         if value.as_posix().isprintable():
             return ()

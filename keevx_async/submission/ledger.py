@@ -29,7 +29,6 @@ class _Account:
         balance: what is spent and reserved.
         resent: results of creates that were sent again and may have been made before.
         is_saved: whether the journal has ``resent`` as it is.
-        has_earlier: whether earlier runs have made anything.
         waiters: creates that may fit once another ends.
         loop: the event loop that the reservations belong to.
     """
@@ -38,7 +37,6 @@ class _Account:
         self.balance = Balance()
         self.resent: Counter[UsageGroup] = Counter()
         self.is_saved = True
-        self.has_earlier = False
         self.waiters: list[asyncio.Future[None]] = []
         self.loop: asyncio.AbstractEventLoop | None = None
         self.loading = asyncio.Lock()
@@ -59,8 +57,9 @@ class _Account:
                 waiter.set_result(None)
 
 
-_accounts: MutableMapping[JournalProtocol, _Account] = WeakKeyDictionary()
-"""One for each journal: two clients that share a journal share what is spent."""
+_accounts: MutableMapping[object, _Account] = WeakKeyDictionary()
+"""One for each open journal: clients that share it, by whatever object or path, share what is
+spent."""
 
 
 class Reservation:
@@ -206,13 +205,9 @@ class Ledger:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing that is still to come can be made: then the feed of a fan-out ends.
-
-        It goes on over a journal that had creates when it was opened: what they made is still to
-        be waited for and downloaded, and costs nothing.
-        """
+        """Whether nothing that is still to come can be made: then the feed of a fan-out stops."""
         account, valuation = self._account, self._valuation
-        if account is None or valuation is None or account.has_earlier:
+        if account is None or valuation is None:
             return False
         return valuation.is_exhausted(account.balance.spent)
 
@@ -228,7 +223,7 @@ class Ledger:
         account = self._account
         if account is not None and account.loop is asyncio.get_running_loop():
             return account
-        account = _accounts.setdefault(self._journal, _Account())
+        account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:
             # While another client has creates under way the account is up to date. Otherwise the
@@ -236,7 +231,6 @@ class Ledger:
             if self._account is None and not account.balance.reserved.total():
                 account.resent = await read_resent(self._journal)
                 account.balance.spent = Counter(await self._journal.usage()) + account.resent
-                account.has_earlier = account.balance.spent.total() > 0
         self._account = account
         return account
 

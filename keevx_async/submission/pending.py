@@ -28,7 +28,6 @@ from ..errors import (
 )
 from ..http.transport import CLIENT_CLOSED
 from ..models.bounded import BoundedDict
-from ..models.encoding import canonical_body
 from ..models.request import Request
 from .shield import end_within
 from .submitter import MAX_OWNED, Planned, Submitter
@@ -127,7 +126,7 @@ class PendingCreates:
                 reason = f"after {timeout:g} s another call still has its key"
                 raise SubmissionPending(request, key or "", reason) from None
             plan = create.plan
-            if plan.request is not request and plan.body != canonical_body(request):
+            if plan.request is not request and plan.body != await self._submitter.body(request):
                 raise JournalError(
                     f"key {plan.key!r} belongs to another request: {plan.request!r}; "
                     "use another key"

@@ -13,7 +13,7 @@ from ..models.request import Request
 
 
 class Sources(Protocol):
-    """What becomes of a request's local files before the request is sent."""
+    """What becomes of a request's files, local or in storage, before the request is sent."""
 
     async def digests(self, request: Request) -> Mapping[Path, str]:
         """Return the SHA-256 of each of its local files.
@@ -25,6 +25,8 @@ class Sources(Protocol):
 
     async def prepare(self, key: str, request: Request) -> Request:
         """Return it with the URLs of its uploaded files; itself if it has none.
+
+        Objects in storage are read, and uploaded like local files.
 
         Args:
             key: names the create.

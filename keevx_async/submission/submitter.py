@@ -148,10 +148,14 @@ class Submitter:
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
-        body = canonical_body(request, digests)
+        body = await self.body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
         return Planned(request, claim.key, body, claim.entry)
+
+    async def body(self, request: Request) -> bytes:
+        """Return a request's canonical JSON, with local files by their digests."""
+        digests = await self._sources.digests(request) if request.local_files() else NO_FILES
+        return canonical_body(request, digests)
 
     async def is_recorded(self, key: str) -> bool:
         """Return whether the journal has a create."""
@@ -252,7 +256,7 @@ class Submitter:
         entry = plan.entry
         if entry is None:
             return ()
-        if entry.state is State.SUBMITTED:
+        if entry.is_submitted:
             self._claim(entry.task_ids, plan.key)
             return entry.task_ids
         if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):
@@ -263,7 +267,7 @@ class Submitter:
         self, plan: Planned, callback_url: str | None, guard: Guard | None
     ) -> tuple[str, ...]:
         request, body = plan.request, plan.body
-        if self._emit is not None or request.local_files():
+        if self._emit is not None or request.files():
             request = await self._sources.prepare(plan.key, request)
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)
@@ -350,8 +354,7 @@ class Submitter:
                 if not interruption.sent:
                     raise
                 if interruption.response is None:
-                    reason = "cancelled before the answer"
-                    raise SubmissionUncertain(request, key, reason) from None
+                    raise SubmissionUncertain(request, key, "cancelled before the answer") from None
                 response = interruption.response
             task_ids: tuple[str, ...] | None = None
             envelope = decode_envelope(response.body) if response.complete else None

@@ -105,6 +105,7 @@ class Faults:
         `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
         `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task answers 404.
         `unknown_status`: reported instead of PROCESSING.
+        `fail_message`: the `error_message` of a task that fails.
     Uploads; a callable receives the file's name
         `upload_errors`: 500 with HTML at the first upload.
     Storage; a callable receives the file's URL
@@ -142,6 +143,7 @@ class Faults:
     poll_unauthorized: Which = 0.0
     not_found_for: float = 0.0
     unknown_status: str | None = None
+    fail_message: str = "generation failed: the emulator was set to fail it"
     upload_errors: Which = 0.0
     cut_downloads: Which = 0.0
     redirect_downloads: Which = 0.0

@@ -155,7 +155,7 @@ class State:
         if status == SUCCEEDED:
             data |= self.result(task)
         elif status == FAILED:
-            data["error_message"] = "generation failed: the emulator was set to fail it"
+            data["error_message"] = self.faults.fail_message
         return data
 
     def result(self, task: EmulatedTask) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import io
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from ..errors import ConfigurationError, UploadError
 from ..models.advice import differs
@@ -143,7 +143,7 @@ def _save(image: Image, path: Path, profile: bytes | None) -> Path:
         if data.tell() <= MAX_UPLOAD:
             break
         size = round(image.width * SHRINK), round(image.height * SHRINK)
-        image = image.resize(size)  # pyright: ignore[reportUnknownMemberType] - numpy's, if it is there
+        image = cast("Image", cast(Any, image).resize(size))  # its types need numpy's
     made = path.with_name(path.name + suffix)
     made.write_bytes(data.getbuffer())
     return made

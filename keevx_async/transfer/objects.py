@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 from yarl import URL
 
-from ..errors import ConfigurationError, DownloadError
+from ..errors import ConfigurationError, DownloadError, UploadError
 from ..http.retry import Retryable
 from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath
@@ -43,6 +44,8 @@ SIGNED_FOR = timedelta(hours=1)
 """How long a signed URL is good; S3 checks it when a request begins, and not when it ends."""
 MAX_OBJECT = 5 * 2**30
 """Bytes of a single PUT. Source: Amazon S3, "Uploading objects"; the others take as many."""
+READ_AHEAD = 256 * 1024
+"""Bytes of a range. What a probe reads, the index of a video, is at its beginning or its end."""
 Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
 """Returns the session for a request to a URL, and the proxy to name in it."""
 
@@ -80,6 +83,74 @@ def object_size(path: ObjectPath) -> int | None:
         return None
     except Exception as error:  # obstore's errors have no common base but Exception
         raise DownloadError(f"cannot look for {path}: {_brief(error)}") from error
+
+
+def read_object(path: ObjectPath, folder: Path) -> Path:
+    """Copy an object into a new folder, in pieces, under its name. Blocks: call it in a thread.
+
+    Raises:
+        ConfigurationError: obstore is not installed.
+        UploadError: it is not there, or cannot be read.
+    """
+    check_storage()
+    import obstore
+
+    target = folder / path.name
+    try:
+        folder.mkdir()
+        found = obstore.get(_store(path.bucket_url), path.key)
+        with target.open("wb") as file:
+            for chunk in found.stream(min_chunk_size=CHUNK):
+                file.write(chunk)
+    except Exception as error:  # as in object_size
+        raise UploadError(f"cannot read {path}: {_brief(error)}") from error
+    return target
+
+
+def open_object(path: ObjectPath) -> io.RawIOBase:
+    """Open an object as a file to read and seek in, by ranges. Blocks on the network.
+
+    Raises:
+        DownloadError: it is not there, or storage cannot be asked; also from each read.
+    """
+    return _ObjectReader(path)
+
+
+class _ObjectReader(io.RawIOBase):
+    """What `open_object` returns: obstore's own file reads no ``bytes``, which PyAV insists on."""
+
+    def __init__(self, path: ObjectPath) -> None:
+        import obstore
+
+        self._path = path
+        with self._errors():
+            store = _store(path.bucket_url)
+            self._file = obstore.open_reader(store, path.key, buffer_size=READ_AHEAD)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        with self._errors():
+            data = bytes(self._file.read(len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @contextmanager
+    def _errors(self) -> Generator[None]:
+        try:
+            yield
+        except Exception as error:  # as in object_size
+            raise DownloadError(f"cannot read {self._path}: {_brief(error)}") from error
 
 
 class ObjectPart:

@@ -1,7 +1,8 @@
 """Whether a video is what was asked for: its duration, pixels and sound, as a player finds them.
 
 Uses PyAV (the extra ``probe``), or ``ffprobe`` where that is on the path. Both are asked for what
-the container says; no frame is decoded.
+the container says; no frame is decoded. Of an object in storage PyAV reads a few ranges; ffprobe
+would need a signed URL among its arguments, where every user of the machine sees it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import json
 import shutil
 import subprocess
 from importlib.util import find_spec
-from pathlib import Path
+from io import RawIOBase
+from pathlib import PurePath
 from typing import Any, Literal
 
 from attrs import frozen
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, DownloadError
 from ..models.image_to_video import ImageToVideo
+from ..models.object_path import ObjectPath
 from ..models.request import Request
 from ..models.rules import SIDES
+from .objects import open_object
 
 Verify = Literal["content", "probe"]
 VERIFIES = ("content", "probe")
@@ -67,21 +71,32 @@ def check_verify(verify: object) -> Verify:
     return "probe" if verify == "probe" else "content"
 
 
-def probe(path: Path) -> Played:
-    """Return what a player finds in a local video. Blocks: call it in a thread.
+def can_probe(path: PurePath) -> bool:
+    """Return whether a result can be probed where it is: an object needs PyAV."""
+    return not isinstance(path, ObjectPath) or find_spec("av") is not None
+
+
+def probe(path: PurePath) -> Played:
+    """Return what a player finds in a video. Blocks: call it in a thread.
+
+    Args:
+        path: of a file or of an object, for which ``can_probe`` is true.
 
     Raises:
         UnplayableError: it cannot be opened, or has no picture.
+        DownloadError: storage cannot be asked.
     """
-    return _by_av(path) if find_spec("av") is not None else _by_ffprobe(path)
+    if isinstance(path, ObjectPath):
+        return _by_av(open_object(path))
+    return _by_av(str(path)) if find_spec("av") is not None else _by_ffprobe(path)
 
 
-def _by_av(path: Path) -> Played:
+def _by_av(source: str | RawIOBase) -> Played:
     import av
     from av.error import FFmpegError
 
     try:
-        with av.open(str(path)) as file:
+        with av.open(source, "r") as file:
             if not file.streams.video:
                 raise UnplayableError("it has no picture")
             picture = file.streams.video[0]
@@ -91,7 +106,7 @@ def _by_av(path: Path) -> Played:
         raise UnplayableError(error.strerror or str(error)) from error
 
 
-def _by_ffprobe(path: Path) -> Played:
+def _by_ffprobe(path: PurePath) -> Played:
     command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format"]
     try:
         done = subprocess.run(  # noqa: S603 - no shell; the path cannot be an option after file:
@@ -111,11 +126,11 @@ def _by_ffprobe(path: Path) -> Played:
         raise UnplayableError(f"ffprobe: {error}") from error
 
 
-def verify_file(path: Path, request: Request) -> tuple[str, ...]:
+def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
     """Return how a downloaded video differs from what was asked for. Blocks, and raises nothing.
 
     Args:
-        path: the file.
+        path: the file, or the object.
         request: what made it; only an ``ImageToVideo`` says what its video is like.
     """
     if not isinstance(request, ImageToVideo):
@@ -124,6 +139,8 @@ def verify_file(path: Path, request: Request) -> tuple[str, ...]:
         return mismatches(probe(path), request)
     except UnplayableError as error:
         return (f"cannot be played: {error}",)
+    except DownloadError as error:  # it is there, and whole: that was proven when it was sent
+        return (f"cannot be probed: {error}",)
 
 
 def mismatches(found: Played, request: ImageToVideo) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from docs import build
 from docs.picture import PICTURE, drawn
 from docs.tables import models
 from keevx_async import MODELS, InvalidRequest, ModelRules
-from keevx_async.cli.app import app, with_stdin
+from keevx_async.cli.app import app, explicit
 from keevx_async.cli.input.csv_types import kind_of_row
 from keevx_async.cli.input.inputs import with_paths
 from keevx_async.models.registry import request_by_name
@@ -99,7 +99,7 @@ def shell(example: Example) -> None:
         program, _, rest = line.partition(" ")
         if Path(program).name == "keevx":
             words = shlex.split(rest, comments=True)
-            app.parse_args(with_stdin(words), exit_on_error=False, print_error=False)
+            app.parse_args(explicit(words), exit_on_error=False, print_error=False)
         elif program == "make":
             assert rest.split()[0] in targets, f"{example.path}:{example.line}: {line}"
 

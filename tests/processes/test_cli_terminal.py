@@ -100,4 +100,4 @@ async def test_a_dumb_terminal_is_written_to_in_lines(tmp_path: Path) -> None:
 async def test_prompts_are_not_awaited_from_a_keyboard(tmp_path: Path) -> None:
     async with terminal(100, "run", "-", cwd=tmp_path, KEEVX_API_KEY="k") as shown:
         assert await shown.end() == 2
-        assert "pipe the prompts in, or pass a file" in " ".join(shown.text.split())
+        assert "pipe the input in, or pass a file" in " ".join(shown.text.split())

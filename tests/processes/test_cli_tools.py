@@ -246,10 +246,8 @@ async def test_a_journal_tells_what_has_become_of_its_tasks(tmp_path: Path) -> N
         task = Task(task_id=ids[0], status="SUCCEEDED", video_url=URL)
         await journal.mark_downloaded(task, tmp_path / "a.mp4", 1, "digest")
     ran = await keevx("journal", "run.db", cwd=tmp_path)
-    assert (
-        ran.out
-        == "run.db: 1 submitted; 5 tasks: 1 downloaded, 2 failed, 1 in progress, 1 not downloaded\n"
-    )
+    tasks = "5 tasks: 1 downloaded, 2 failed, 1 in progress, 1 not downloaded"
+    assert ran.out == f"run.db: 1 submitted; {tasks}; spent: 5 videos, 30 s\n"
     *_, sums = objects((await keevx("journal", "run.db", "--json", cwd=tmp_path)).out)
     assert sums["tasks"] == {"home": 1, "made": 1, "failed": 2, "waiting": 1}
 

@@ -18,7 +18,7 @@ from keevx_async import Journal, JournalError
 from keevx_async.cli.output.results_file import FileLock
 from keevx_async.journal.lock import Lock
 from keevx_async.journal.protocol import Entry, State
-from tests.support.journal import kept_in, opened
+from tests.support.journal import gives_out_no_key, kept_in, opened, opened_and_closed, writing
 from tests.support.journal_faults import HOLDS, POSIX, a_program, killed, write
 
 IN_USE = "copied or moved without that file"
@@ -40,8 +40,7 @@ def test_a_journal_that_was_brought_elsewhere_without_its_log_is_refused(
     assert callable(how)
     how(path, there)
     for _ in range(2):  # looking changes nothing
-        with pytest.raises(JournalError, match=IN_USE):
-            Journal(there).attach()
+        asyncio.run(gives_out_no_key(there, IN_USE))
 
 
 def test_a_copy_taken_while_a_run_is_on_is_refused(path: Path, tmp_path: Path) -> None:
@@ -50,8 +49,7 @@ def test_a_copy_taken_while_a_run_is_on_is_refused(path: Path, tmp_path: Path) -
         process.stdout.readline()
         shutil.copy(path, tmp_path / "copy.db")
         process.communicate()
-    with pytest.raises(JournalError, match=IN_USE):
-        Journal(tmp_path / "copy.db").attach()
+    asyncio.run(gives_out_no_key(tmp_path / "copy.db", IN_USE))
 
 
 @POSIX
@@ -60,6 +58,7 @@ def test_a_copy_is_whole_with_its_log_or_after_a_clean_close(path: Path, tmp_pat
     for end in ("", "-wal"):
         shutil.copy(f"{path}{end}", f"{tmp_path / 'copy.db'}{end}")
     assert len(asyncio.run(kept_in(tmp_path / "copy.db"))) == 20
+    asyncio.run(opened_and_closed(tmp_path / "copy.db"))
     shutil.copy(tmp_path / "copy.db", tmp_path / "second.db")
     assert len(asyncio.run(kept_in(tmp_path / "second.db"))) == 20
 
@@ -78,8 +77,7 @@ def test_the_witness_of_another_journal_is_none(path: Path, tmp_path: Path) -> N
     asyncio.run(write(tmp_path / "copy.db", 1))
     killed(path)
     shutil.copy(path, tmp_path / "copy.db")
-    with pytest.raises(JournalError, match="has lost"):
-        Journal(tmp_path / "copy.db").attach()
+    asyncio.run(gives_out_no_key(tmp_path / "copy.db", "has lost"))
 
 
 @pytest.mark.parametrize("gone", ["removed", "emptied"])
@@ -98,12 +96,11 @@ def test_no_second_run_comes_in_where_the_lock_file_is_gone(path: Path, gone: st
 
 @pytest.mark.asyncio
 async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: Path) -> None:
-    async with Journal(path):
+    async with writing(path):
         for name in ("run.db", "hard.db"):
             if name == "hard.db":
                 os.link(path, path.with_name(name))
-            with pytest.raises(JournalError, match="Keevx or Journal of this one"):
-                Journal(path.with_name(name)).attach()
+            await opened_and_closed(path.with_name(name))  # shares the file
         with a_program(HOLDS, path) as process:
             told, _ = await asyncio.to_thread(process.communicate)
         assert "held" not in told.split()

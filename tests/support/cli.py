@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from keevx_async.testing import Emulator
 from tests.support.forking import can_fork, fork_server
+from tests.support.json_lines import check_json_lines
 from tests.support.signals import default_signals
 
 GOOD: dict[str, Any] = {
@@ -33,11 +34,14 @@ def written(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 class Ran:
-    """A command that has ended."""
+    """A command that has ended; what it printed as JSON is as its schema says."""
 
-    def __init__(self, code: int, out: bytes, err: bytes) -> None:
+    def __init__(self, code: int, out: bytes, err: bytes, words: Sequence[str] = ()) -> None:
         self.code, self.out, self.err = code, out.decode(), err.decode()
         assert "Traceback" not in self.err, self.err
+        own = words[: words.index("--")] if "--" in words else words
+        if "--json" in own:
+            check_json_lines(self.out)
 
 
 async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
@@ -57,13 +61,15 @@ async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subpro
 
 async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ran:
     """Run a command to its end, in a process that is forked where that makes no difference."""
+    words = [str(one) for one in arguments]
     if can_fork(env):
-        words, whole = [str(one) for one in arguments], {**os.environ, "COLUMNS": "200", **env}
-        return Ran(*await asyncio.to_thread(fork_server().run, words, given, cwd, whole))
+        whole = {**os.environ, "COLUMNS": "200", **env}
+        ran = await asyncio.to_thread(fork_server().run, words, given, cwd, whole)
+        return Ran(*ran, words)
     process = await start(*arguments, cwd=cwd, **env)
     out, err = await process.communicate(given)
     assert process.returncode is not None
-    return Ran(process.returncode, out, err)
+    return Ran(process.returncode, out, err, words)
 
 
 async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:

@@ -76,7 +76,7 @@ async def test_costs_are_told_before_and_after(tmp_path: Path) -> None:
         costs = sorted(item["cost"] for item in results(tmp_path / "o").values())
         assert costs == [0.15, 0.6, 0.6]
         shown = await keevx("journal", "run.db", "--prices", prices, cwd=tmp_path)
-        assert "made or perhaps made: 2 videos, 3 images, 12 s, cost 1.35" in shown.out
+        assert "spent: 2 videos, 3 images, 12 s, cost 1.35" in shown.out
         (total,) = lines((await keevx("journal", "run.db", "--json", cwd=tmp_path)).out)[-1:]
         assert total["made"] == {"videos": 2, "images": 3, "seconds": 12}
 

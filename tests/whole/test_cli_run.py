@@ -16,6 +16,7 @@ from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
 from tests.support.cli import GOOD, PNG, at, fed, keevx, start, written
 from tests.support.cli_run import CREATE, lines, results, takes
+from tests.support.journal import writing
 
 CSV = (
     "model,prompt,aspect_ratio,aspect_resolution,duration,image_url\n"
@@ -209,9 +210,10 @@ async def test_failed_items_are_told_again_and_made_again_on_request_only(tmp_pa
 @pytest.mark.asyncio
 async def test_failed_items_cannot_be_found_without_a_journal(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(1))
-    ran = await keevx("run", file, "--retry-failed", cwd=tmp_path, KEEVX_API_KEY="k")
+    run = ("run", file, "--retry-failed", "--no-journal")
+    ran = await keevx(*run, cwd=tmp_path, KEEVX_API_KEY="k")
     assert ran.code == 2
-    assert "--journal" in ran.err
+    assert "--retry-failed cannot be used with --no-journal" in ran.err
 
 
 @pytest.mark.asyncio
@@ -237,8 +239,8 @@ async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     async with Emulator(
         faults=Faults(refuse=1.0, refuse_status=400, refuse_code=400, once=False)
     ) as emulator:
-        none = await keevx("run", file, cwd=tmp_path, **at(emulator))
-    assert "Without --journal" in none.err
+        none = await keevx("run", file, "--no-journal", cwd=tmp_path, **at(emulator))
+    assert "With --no-journal" in none.err
     assert "the ids so far" not in none.err
 
 
@@ -305,7 +307,7 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
 async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     async with Emulator() as emulator:
-        async with Journal(tmp_path / "run.db"):
+        async with writing(tmp_path / "run.db"):
             run = ("run", file, "--journal", "run.db")
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert not emulator.requests[CREATE]

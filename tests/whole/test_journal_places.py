@@ -22,6 +22,7 @@ from keevx_async.testing import Emulator
 from keevx_async.testing.threads import serving
 from tests.support.client import a_request, keevx_of, some_requests
 from tests.support.journal import kept_in
+from tests.support.journal import writing as opened_for_writing
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is Unix's")
@@ -77,7 +78,7 @@ async def test_a_forked_child_is_told_and_the_parent_goes_on(path: Path) -> None
 @pytest.mark.asyncio
 async def test_a_forked_child_holds_no_lock_of_its_parent(path: Path) -> None:
     reading, writing = os.pipe()
-    async with Journal(path):
+    async with opened_for_writing(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             child = os.fork()
@@ -87,7 +88,7 @@ async def test_a_forked_child_holds_no_lock_of_its_parent(path: Path) -> None:
             os._exit(0)
         os.close(reading)
     try:
-        async with Journal(path):
+        async with opened_for_writing(path):
             held = in_a_child(lambda: f"{Lock(path)}")
             assert "held by another process" in held
     finally:

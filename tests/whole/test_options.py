@@ -290,10 +290,13 @@ async def test_a_function_that_fails_leaves_no_create_in_doubt(
     def key() -> str:
         raise OSError("the vault is sealed; token=secret")
 
-    async with keevx_of(emulator, api_key=key, journal=tmp_path / "run.db") as keevx:
-        with pytest.raises(ConfigurationError, match="API key raised OSError") as caught:
+    # With a journal it is called when that is opened; without one, before the first request.
+    with pytest.raises(ConfigurationError, match="API key raised OSError") as caught:
+        await keevx_of(emulator, api_key=key, journal=tmp_path / "run.db").__aenter__()
+    assert "secret" not in str(caught.value)
+    async with keevx_of(emulator, api_key=key) as keevx:
+        with pytest.raises(ConfigurationError, match="API key raised OSError"):
             await keevx.submit(a_request(), key="order-1")
-        assert "secret" not in str(caught.value)
     async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
         await keevx.submit(a_request(), key="order-1")
     assert emulator.creates.total() == 1

@@ -14,6 +14,7 @@ from keevx_async import (
 )
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator
+from tests.support.cli import PNG
 from tests.support.client import a_request, keevx_of
 
 pytestmark = pytest.mark.asyncio
@@ -113,4 +114,18 @@ async def test_generate_ends_in_time_whatever_it_does() -> None:
         with pytest.raises(WaitTimeout) as raised:
             await keevx.generate(a_request(), timeout=0.2)
         assert raised.value.pending == tuple(emulator.tasks)
+        assert emulator.requests[CREATE] == 1
+
+
+async def test_a_create_of_a_local_file_is_joined_by_its_bytes(tmp_path: Path) -> None:
+    image, twin = tmp_path / "start.png", tmp_path / "twin.png"
+    for path in (image, twin):
+        path.write_bytes(PNG)
+    async with Emulator(0.01) as emulator, keevx_of(emulator) as keevx:
+        emulator.faults.latency = 0.3
+        first = asyncio.create_task(keevx.submit(a_request(image_url=image), key="k"))
+        with pytest.raises(SubmissionPending):
+            await keevx.submit(a_request(image_url=image), key="k", timeout=0.1)
+        joined = await keevx.submit(a_request(image_url=twin), key="k")
+        assert joined.task_ids == (await first).task_ids
         assert emulator.requests[CREATE] == 1

@@ -516,5 +516,5 @@ async def test_the_command_says_once_that_a_journal_is_held(
     async with Journal(program.path):
         code, told = await command.run()
     assert code == 2
-    assert told.count("held by another process") == 1
+    assert told.count("run.db is in use on another event loop of this process") == 1
     assert CREATE not in program.asked()

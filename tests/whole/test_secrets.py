@@ -214,6 +214,6 @@ async def test_errors_survive_pickling() -> None:
         assert vars(again) == vars(error)
     assert [type(error) for error in fan.errors] == [
         errors.SubmissionUncertain,
-        errors.ServerError,
+        errors.APIError,
         errors.TaskFailed,
     ]

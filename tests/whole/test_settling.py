@@ -318,12 +318,13 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.asyncio
-async def test_one_key_for_two_creates_at_a_time_is_refused_without_a_journal() -> None:
+async def test_one_key_for_two_requests_is_refused_without_a_journal() -> None:
     async with called_back(0.3, faults=Faults(drop_after_create=1.0)) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(2), key=lambda _: "k")
         first, second = fan.outcomes
         assert first.ok
-        assert isinstance(second.error, InvalidRequest)
+        assert isinstance(second.error, JournalError)
+        assert "'k' belongs to another request" in second.error.message
         assert len(emulator.tasks) == 1
 
 

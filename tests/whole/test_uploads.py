@@ -337,7 +337,13 @@ async def test_an_upload_that_failed_is_tried_anew_by_the_next(tmp_path: Path) -
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
         host.answers = [400]
-        both = (keevx.upload(path) for _ in range(2))
+        came, go = held(host)
+        both = [asyncio.ensure_future(keevx.upload(path)) for _ in range(2)]
+        # Each reads the file in a thread of its own: without this, the refusal may come before the
+        # second has joined, which then rightly uploads the file again.
+        await came.wait()
+        await until(lambda: keevx._components().uploads.waiting == 2)
+        go.set()
         ended = await asyncio.gather(*both, return_exceptions=True)
         assert [type(one) for one in ended] == [APIError] * 2
         assert (await keevx.upload(path)).startswith("https://")

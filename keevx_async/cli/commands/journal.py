@@ -10,6 +10,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.journal.sqlite import Journal
@@ -17,11 +18,11 @@ from keevx_async.settings import Budget
 from keevx_async.submission.ledger import read_resent
 
 from ..limits import Prices, read_prices
-from ..options import Fleet, Json, PathOption
+from ..options import FLAG, Fleet, Json, PathOption
 from ..output.amounts import Amounts
 from ..output.console import OK, UNCERTAIN, print_error
 from ..output.printer import Printer
-from .worker import fleet_arguments, open_docket
+from .worker import adopting_journal, fleet_arguments, open_docket
 
 TASK_STATES = {
     "home": "downloaded",
@@ -51,14 +52,22 @@ async def journal(
         ),
     ] = None,
     failed: Annotated[
-        bool, Parameter(negative="", help="List the creates that failed, each with its last error.")
+        bool,
+        FLAG,
+        Parameter(help="List the creates that failed, each with its last error."),
+    ] = False,
+    adopt: Annotated[
+        bool,
+        FLAG,
+        Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, as after a new key."),
     ] = False,
     prices: Prices = None,
     json: Json = False,
 ) -> int:
     """Show what a journal holds, and settle its uncertain creates.
 
-    Settling comes first. The exit code is 3 as long as a create is uncertain.
+    It may be shown while a run writes it. Settling and handing over come first, and need it for
+    themselves. The exit code is 3 as long as a create is uncertain.
 
     Raises:
         ConfigurationError: there is no such journal, or a settlement is malformed.
@@ -68,6 +77,8 @@ async def journal(
     amounts = Amounts(None if prices is None else Budget(prices=read_prices(prices)))
     settlements = [parse_settlement(text) for text in settle or []]
     if docket is not None:
+        if adopt:
+            await _hand_over(adopting_journal(docket, fleet), fleet)
         async with open_docket(docket, fleet) as queue:
             for key, ids in settlements:
                 await queue.settle(key, ids)
@@ -77,12 +88,22 @@ async def journal(
             )
     if file is None or not file.is_file():
         raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
+    if adopt:
+        await _hand_over(Journal(file, adopt=True), str(file))
     async with Journal(file) as record:
+        if record.lost is not None:
+            print_error(record.lost)
         for key, ids in settlements:
             await record.settle(key, ids)
         return await print_journal(
             Printer(json), record, _records_of(record), str(file), amounts, failed=failed
         )
+
+
+async def _hand_over(journal: JournalProtocol, name: str) -> None:
+    """Let a journal belong to the host and the key that the environment names."""
+    async with Keevx(journal=journal):
+        print_error(f"{name} belongs to this host and API key now")
 
 
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
@@ -163,7 +184,7 @@ async def print_journal(
     # What a budget counts: uncertain creates may have been made.
     usage = Counter(await journal.usage()) + await read_resent(journal)
     if usage:
-        summary += f"; made or perhaps made: {amounts.to_text(usage)}"
+        summary += f"; spent: {amounts.to_text(usage)}"
     made = {"made": amounts.to_json(usage)}
     printer.print({"journal": name, **totals, "tasks": dict(tasks), **made}, f"{name}: {summary}")
     if not counts[State.UNCERTAIN]:

@@ -47,13 +47,14 @@ def check(
     """
     printer = Printer(json)
     with open_prompts(file, prompts, fields) as source:
-        warnings, survey = Warnings(source), Survey()
+        survey = Survey()
+        with Warnings(source) as warnings:
 
-        def add(job: Job) -> None:
-            warnings.add(job)
-            survey.add(job)
+            def add(job: Job) -> None:
+                warnings.add(job)
+                survey.add(job)
 
-        total, problems = find_problems(source, add)
+            total, problems = find_problems(source, add)
         # They are what was asked for, so they are results and go to standard output.
         if problems and not json:
             printer.print({}, *problem_lines(problems))

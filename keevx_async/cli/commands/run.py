@@ -14,7 +14,6 @@ from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.journal.sqlite import Journal
-from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.request import Request
 from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
@@ -26,11 +25,13 @@ from ..fields import FieldOptions
 from ..input.estimate import Estimate, estimate_prompts
 from ..input.inputs import Input, open_prompts
 from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
+from ..input.resume import begin, find_made, is_there, journal_path, local_folder, open_journal
 from ..input.selection import Selection, Survey
 from ..input.warnings import Warnings
-from ..limits import MAX_UNASKED, LimitOptions, can_ask, confirm
+from ..limits import MAX_UNASKED, LimitOptions
 from ..options import InputOptions, PromptFile, RunOptions
 from ..output.amounts import Amounts
+from ..output.confirm import can_ask, confirm
 from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
 from ..output.next_steps import next_steps
 from ..output.report import Report
@@ -53,8 +54,9 @@ def run(
 ) -> int:
     """Submit a file of prompts, wait for the results, and download them.
 
-    All lines are checked before the first is sent. With a journal, a second run resumes the first
-    and pays for nothing twice. A signal stops it with everything known saved.
+    All lines are checked before the first is sent. A journal, by default keevx.db beside the
+    results, lets a second run resume the first and pay for nothing twice. A signal stops it with
+    everything known saved.
 
     Raises:
         ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
@@ -64,35 +66,36 @@ def run(
     # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
     # 3. That the results folder is writable, and that no other run writes there.
     # 4. The key and the host, with a query that costs nothing.
-    if options.retry_failed and options.journal is None:
-        raise ConfigurationError(
-            "--retry-failed needs the journal of the earlier runs; add --journal"
-        )
+    names = OutputNames(options.out)
+    journal = journal_path(options, names.folder)
     if options.docket is not None and (
         options.journal
         or options.callbacks
         or options.on_uncertain == "resubmit"
+        or options.fresh
         or options.fuse != DEFAULT_FUSE
     ):
         raise ConfigurationError(
-            "--journal, --callbacks, --on-uncertain and --fuse cannot be used with --docket: a "
-            "fleet has its own journal; pass --on-uncertain and --fuse to its workers instead"
+            "--journal, --callbacks, --on-uncertain, --fresh and --fuse cannot be used with "
+            "--docket: a fleet has its own journal; pass --on-uncertain and --fuse to its workers "
+            "instead"
         )
+    if options.docket is not None and options.retry_failed:
+        raise ConfigurationError("--retry-failed cannot be used with --docket")
     if options.docket is not None and (limits.is_limited or limits.rate):
         raise ConfigurationError(
             "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket: "
             "pass them to the fleet's workers instead"
         )
     budget, survey = limits.budget(), Survey()
-    names = OutputNames(options.out)
     with open_prompts(file, prompts, fields) as source:
-        warnings = Warnings(source)
+        with Warnings(source, quiet=options.quiet) as warnings:
 
-        def add(job: Job) -> None:
-            warnings.add(job)
-            survey.add(job)
+            def add(job: Job) -> None:
+                warnings.add(job)
+                survey.add(job)
 
-        total, problems = find_problems(source, add)
+            total, problems = find_problems(source, add)
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
@@ -115,11 +118,13 @@ def run(
         for sentence in () if options.quiet else survey.duplicates():
             print_error(f"{source.name}: {sentence}")
         if options.dry_run:
-            return asyncio.run(_print_estimate(plan, options))
-        if not (limits.yes or asyncio.run(_is_confirmed(plan, options))):
+            return asyncio.run(_print_estimate(plan, journal, options))
+        found = asyncio.run(find_made(plan.prompts(), journal, options))
+        question = _question(plan, found)
+        if question is not None and not limits.yes and not _agrees(question, found):
             print_error("nothing was sent")
             return STOPPED
-        return asyncio.run(_run_reported(plan, names, limits, options))
+        return asyncio.run(_run_reported(plan, names, journal, found, limits, options))
 
 
 @frozen
@@ -162,46 +167,58 @@ def _check_callback(job: Job) -> str | None:
     return "callback_url: must not be set with --callbacks, which sets it for every create"
 
 
-async def _estimate(plan: Plan, options: RunOptions) -> Estimate:
-    journal = None
-    if options.journal is not None and options.journal.is_file():  # do not create one
-        journal = _open_journal(options)
-    return await estimate_prompts(plan.prompts(), journal)
-
-
-async def _print_estimate(plan: Plan, options: RunOptions) -> int:
-    estimate = await _estimate(plan, options)
+async def _print_estimate(plan: Plan, path: Path | None, options: RunOptions) -> int:
+    record = open_journal(path, options) if is_there(path) else None  # do not create one
+    estimate = await estimate_prompts(plan.prompts(), record, fresh=options.fresh)
     estimate.print(plan.source.name, Amounts(plan.budget), as_json=options.json)
     return OK
 
 
-async def _is_confirmed(plan: Plan, options: RunOptions) -> bool:
-    """Ask before many videos, where a person can be asked: those that the journal has are none."""
-    if not can_ask() or plan.survey.usage.total() <= MAX_UNASKED:
-        return True
-    usage = (await _estimate(plan, options)).usage
+def _question(plan: Plan, found: Estimate | None) -> str | None:
+    """Return what a person is asked before the run, if anything: see `_agrees`."""
+    parts: list[str] = []
+    if found is not None and found.again:
+        parts.append(f"--fresh makes and pays for {found.again:,} of {found.total:,} again")
+    # What the journal has is not made, and so is not asked about.
+    usage = plan.survey.usage if found is None else found.usage
     most = plan.budget.videos if plan.budget is not None else None
-    if min(usage.total(), usage.total() if most is None else most) <= MAX_UNASKED:
-        return True
-    limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
-    return confirm(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}. Continue?")
+    if min(usage.total(), usage.total() if most is None else most) > MAX_UNASKED:
+        limit = "" if most is None or most >= usage.total() else f", of which {most:,} at most"
+        parts.append(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}")
+    return ". ".join(parts) or None
 
 
-def _open_journal(options: RunOptions) -> Journal | None:
-    if options.journal is None:
-        return None
-    return Journal(options.journal, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
+def _agrees(question: str, found: Estimate | None) -> bool:
+    """Ask before much is made, and before anything is paid for again.
+
+    Raises:
+        ConfigurationError: nobody can be asked whether to pay again.
+    """
+    # Where nobody can be asked, a script runs the command: it means what it says, and may make
+    # many. To pay again for what was made is asked for twice, with --fresh and with --yes.
+    if can_ask():
+        return confirm(f"{question}. Continue?")
+    if found is not None and found.again:
+        raise ConfigurationError(f"{question}: add --yes to agree; nothing was sent")
+    return True
 
 
 async def _run_reported(
-    plan: Plan, names: OutputNames, limits: LimitOptions, options: RunOptions
+    plan: Plan,
+    names: OutputNames,
+    path: Path | None,
+    found: Estimate | None,
+    limits: LimitOptions,
+    options: RunOptions,
 ) -> int:
     """Open the report and the client, run the prompts, and print what to do next."""
 
     async def work() -> int:
-        prompts = plan.prompts()
-        async with _open_client(plan, limits.rate, options, report) as keevx:
+        prompts, record = plan.prompts(), open_journal(path, options)
+        async with _open_client(plan, limits.rate, record, options, report) as keevx:
             await keevx.ping()
+            if record is not None:
+                await begin(record, found, options)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,
@@ -210,11 +227,12 @@ async def _run_reported(
             )
             code = await run_prompts(fan, prompts, report, names)
         if not options.quiet:
-            journal = None if options.journal is None else shlex.quote(str(options.journal))
+            journal = None if path is None else shlex.quote(str(path))
             failed_tasks = report.failed_tasks
             if options.docket is not None:  # a fleet has its own journal, and retries no failure
                 journal, failed_tasks = fleet_arguments(options.docket, options.fleet), []
-            for text, command in next_steps(report.counters, failed_tasks, journal, names.folder):
+            steps = next_steps(report.counters, failed_tasks, report.reasons, journal, names.folder)
+            for text, command in steps:
                 ERRORS.print(text)
                 if command is not None:  # on a line of its own and never wrapped, to be copied
                     ERRORS.print(f"  {command}", soft_wrap=True)
@@ -227,9 +245,7 @@ async def _run_reported(
         else:
             print_stopping(times)
 
-    # Of results in object storage, results.jsonl is kept in the working folder.
-    folder = Path() if isinstance(names.folder, ObjectPath) else names.folder
-    with closing(Results(folder)) as results:
+    with closing(Results(local_folder(names.folder))) as results:
         report = Report(
             plan.selection.total,
             plan.source.name,
@@ -259,7 +275,7 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 
 @asynccontextmanager
 async def _open_client(
-    plan: Plan, rate: float | None, options: RunOptions, report: Report
+    plan: Plan, rate: float | None, journal: Journal | None, options: RunOptions, report: Report
 ) -> AsyncGenerator[Keevx]:
     """Open the client that sends the creates, or the one that has a fleet send them."""
     if options.docket is not None:
@@ -269,7 +285,7 @@ async def _open_client(
     async with (
         serve_callbacks(options.callbacks, options.listen) as receiver,
         Keevx(
-            journal=_open_journal(options),
+            journal=journal,
             budget=plan.budget,
             rate=rate,
             callbacks=receiver,

@@ -15,6 +15,7 @@ from keevx_async import ImageToVideo
 from keevx_async.client.fanout import FanOut
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError, InvalidRequest, SubmissionUncertain
+from keevx_async.events import Event, Submitted
 from keevx_async.models.advice import FIXED_BY_FIT
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.registry import REQUESTS
@@ -61,13 +62,18 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
                 ERRORS.print(printable(f"warning: {warning}"), style="yellow")
 
         async def work() -> int:
-            async with Keevx(journal=journal, fit=fit, retry=INTERACTIVE_RETRY) as keevx:
+            sent: list[Event] = []
+            async with Keevx(
+                journal=journal, fit=fit, retry=INTERACTIVE_RETRY, on_event=sent.append
+            ) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
                 # A create that failed has raised. One without ids is uncertain, and the message is
                 # printed already; there is nothing to wait for.
                 ids = await _submit(fan, printer, journal)
                 if not ids:
                     return UNCERTAIN
+                if not any(isinstance(event, Submitted) for event in sent):
+                    print_error(f"nothing was sent: these ids are from an earlier run ({journal})")
                 if not (wait or download):
                     return OK
                 return await wait_and_fetch(keevx, ids, printer, download)

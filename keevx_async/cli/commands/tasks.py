@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
+from collections.abc import Callable, Coroutine
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Concatenate, ParamSpec
 
 from cyclopts import Parameter
 
 from keevx_async.client.keevx import Keevx
-from keevx_async.errors import APIError, AuthenticationError, DownloadError, TaskFailed
+from keevx_async.errors import (
+    APIError,
+    AuthenticationError,
+    ConfigurationError,
+    DownloadError,
+    TaskFailed,
+)
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import NOT_GIVEN, RetryPolicy
 from keevx_async.transfer.addresses import is_url
 from keevx_async.transfer.paths import target_path
 
+from ..input.task_ids import read_task_ids
 from ..options import FLAG, Download, Json, PathOption, check_seconds
 from ..output.console import OK
 from ..output.printer import Printer, run_each
+from ..output.run_status import show_run
 
+P = ParamSpec("P")
 INTERACTIVE_RETRY = RetryPolicy(attempts=4)
 """A person waits: a host that cannot be reached is reported after seconds, not minutes."""
 
@@ -43,22 +53,69 @@ Kind = Annotated[
         validator=check_kind,
     ),
 ]
-TaskIds = Annotated[list[str], Parameter(name="ID", help="Task ids, as printed by submit.")]
 
 
-async def status(ids: TaskIds, /, *, kind: Kind = None, json: Json = False) -> int:
-    """Print the current status of tasks.
+TaskIds = Annotated[
+    list[str],
+    Parameter(
+        name="ID|FILE",
+        help="Task ids; results.jsonl, or @FILE with ids or JSON lines; - for stdin.",
+    ),
+]
 
-    Each is queried once; one that cannot be is an error of its own. The exit code is 1 if any
-    task has failed.
+
+def reading_ids(
+    command: Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]],
+) -> Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]]:
+    """Let a command have the ids that its arguments and their files name.
+
+    They are read before the event loop starts: while one runs, a read would keep it from Ctrl-C.
     """
+
+    @wraps(command)
+    def read(
+        ids: list[str] | None = None, /, *args: P.args, **options: P.kwargs
+    ) -> Coroutine[Any, Any, int]:
+        return command(read_task_ids(ids or []), *args, **options)
+
+    return read
+
+
+@reading_ids
+async def status(
+    ids: TaskIds | None = None,
+    /,
+    *,
+    journal: Annotated[
+        PathOption | None,
+        Parameter(help="Journal of a run, to show how far it is instead. Asks Keevx nothing."),
+    ] = None,
+    watch: Annotated[
+        bool, FLAG, Parameter(help="With --journal: refresh until the run ends.")
+    ] = False,
+    kind: Kind = None,
+    json: Json = False,
+) -> int:
+    """Print the current status of tasks, or of a run.
+
+    Each task is queried once; one that cannot be is an error of its own. The exit code is 1 if any
+    task has failed. A run is read from its journal, which may be in use.
+
+    Raises:
+        ConfigurationError: there are neither ids nor a journal, or both.
+    """
+    if bool(ids) == (journal is not None) or (watch and journal is None):
+        raise ConfigurationError("pass task ids, or --journal FILE, which takes --watch")
     printer = Printer(json)
+    if journal is not None:
+        return await show_run(journal, printer, watch=watch)
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
         return await run_each(
-            ids, partial(keevx.status, kind=kind), printer.print_task, as_json=json
+            ids or [], partial(keevx.status, kind=kind), printer.print_task, as_json=json
         )
 
 
+@reading_ids
 async def wait(
     ids: TaskIds,
     /,
@@ -124,17 +181,27 @@ async def wait_and_fetch(
         # wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
+    # All at once: the client has one schedule for all its waits, and bounds queries and downloads.
     return await run_each(
         task_ids,
         follow,
         lambda ended: printer.print_task(*ended),
         in_order=False,
+        at_once=max(1, len(task_ids)),
         as_json=printer.as_json,
     )
 
 
+@reading_ids
 async def download(
-    what: Annotated[list[str], Parameter(name="ID|URL", help="Task ids, or URLs of results.")],
+    what: Annotated[
+        list[str],
+        Parameter(
+            name="ID|URL|FILE",
+            help="Task ids, or URLs of results; results.jsonl, or @FILE with ids or JSON lines; - "
+            "for stdin.",
+        ),
+    ],
     /,
     *,
     out: Annotated[

@@ -26,6 +26,7 @@ from ..signals import stoppable
 if TYPE_CHECKING:
     from keevx_async.docket import KeevxDocket
     from keevx_async.docket.producer import Producer
+    from keevx_async.journal.protocol import JournalProtocol
 
 EXTRA_MODULES = ("docket", "redis")
 PROGRESS_INTERVAL = 1.0
@@ -134,6 +135,17 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
         from keevx_async.docket import KeevxDocket
     async with KeevxDocket(fleet, url) as queue:
         yield queue
+
+
+def adopting_journal(url: str, fleet: str) -> JournalProtocol:
+    """Return a fleet's journal, which is handed over to the client that opens it.
+
+    Raises:
+        ConfigurationError: the extra is missing.
+    """
+    with require_docket():
+        from keevx_async.docket import RedisJournal
+    return RedisJournal.from_url(url, fleet, adopt=True)
 
 
 @asynccontextmanager

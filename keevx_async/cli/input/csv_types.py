@@ -16,7 +16,7 @@ NUMBER = re.compile(r"(-?\d{1,9})(?:[.,]0+)?")
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 _AFTER_IMAGE_NAME = re.compile(r"(\.(?:jpe?g|png|webp|gif|bmp))[,;]", re.IGNORECASE)
-_SEPARATOR = re.compile(r"(?<!\S)[,;]|[,;](?=\s|$|https?:|file:)", re.IGNORECASE)
+_SEPARATOR = re.compile(r"(?<!\S)[,;]|[,;](?=\s|$|https?:|file:|(?:s3|gs|az)://)", re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::00)?(?:\s?([AP])\.?M\.?)?", re.IGNORECASE)
 _DAY_FRACTION = re.compile(r"0[.,]\d{4,}")
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from keevx_async.journal.protocol import State
+from keevx_async.errors import JournalError
+from keevx_async.journal.encoding import other_request_error
+from keevx_async.journal.protocol import Entry, State, next_attempt_key, stem_of
 from keevx_async.journal.sqlite import Journal
 from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
+from keevx_async.models.tasks import Task
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.transfer.images import inspect
 
@@ -25,36 +30,93 @@ Group = tuple[str, tuple[Any, ...]]
 """A kind, and the values of the fields that its duration, and perhaps its price, depend on."""
 
 
-async def estimate_prompts(prompts: Prompts, journal: Journal | None) -> Estimate:
+async def estimate_prompts(
+    prompts: Prompts, journal: Journal | None, *, fresh: bool = False
+) -> Estimate:
     """Count what a run of prompts would make.
 
-    Keys are looked up as a run looks them up, and nothing is written or sent. An item is not
-    counted among the requests if the journal has its task ids, or if its create is uncertain and
-    the journal does not resubmit those.
+    Keys are looked up as a run looks them up. Nothing is written or sent, and the journal is not
+    locked, so it may be in use. An item is not counted among the requests if the journal has its
+    task ids, or if its create is uncertain and the journal does not resubmit those.
 
     Args:
         prompts: read to their end.
         journal: opened and closed here; None where there is none yet.
+        fresh: count what was made among the requests, for it is to be made again.
+
+    Raises:
+        JournalError: the journal cannot be read, is incomplete, or a key is another request's.
     """
     estimate = Estimate()
     async with journal or nullcontext():
+        if journal is not None and journal.lost is not None:
+            raise JournalError(journal.lost)
+        find = None if journal is None else _AttemptFinder(journal)
         for request in prompts:
             key = prompts.take_job(request).key
-            state = None
-            if journal is not None:
-                digests = {path: inspect(path, limit=None).digest for path in request.local_files()}
-                body = canonical_body(request, digests)
-                claim = await journal.claim(request.kind.name, body, key)
-                # Claims without a key stay held: the next equal request must get another key.
-                if key is not None:
-                    await journal.release(claim.key, made=False)
-                # A run would not send an item again if the journal has its ids, or if its create is
-                # uncertain and stays so. Items that were refused or interrupted are sent.
-                state = claim.entry.state if claim.entry else None
-                if state is State.UNCERTAIN and journal.resubmits:
-                    state = None
-            estimate.add(request, state if state in (State.SUBMITTED, State.UNCERTAIN) else None)
+            attempts = [] if find is None else await find(request, key)
+            recorded = attempts[-1].state if attempts else None
+            if recorded is State.SUBMITTED and fresh:
+                estimate.add_again(request, attempts)
+                continue
+            estimate.add(request, recorded)
     return estimate
+
+
+class _AttemptFinder:
+    """Finds what a journal has of the items of an input, in the input's order.
+
+    Args:
+        journal: open.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._numbers: Counter[str] = Counter()
+        self._digests: dict[Path, str] = {}
+
+    async def __call__(self, request: Request, key: str | None) -> list[Entry]:
+        """Return the entries of an item that keep it from being sent; none if it would be sent.
+
+        They are its create and those under which it was resubmitted, each after the one before
+        had failed. The state of the last is SUBMITTED or UNCERTAIN.
+        """
+        for path in request.local_files():
+            if path not in self._digests:
+                self._digests[path] = inspect(path, limit=None).digest
+        body = canonical_body(request, self._digests)
+        if key is None:
+            stem = stem_of(request.kind.name, body)
+            self._numbers[stem] += 1
+            key = f"{stem}-{self._numbers[stem]}"
+        entry = await self._journal.find(key)
+        if entry is not None and (entry.kind, entry.body) != (request.kind.name, body.decode()):
+            raise other_request_error(self._journal.path, key, entry.body, body)
+        attempts: list[Entry] = []
+        failed: Task | None = None
+        # 1. An attempt that is not sent again ends the search, and the item is recorded.
+        # 2. A failed one is followed by the next, if that was made or may have been.
+        # 3. Anything else would be sent: a first create that is planned or was refused; with
+        #    --retry-failed the next attempt; with --on-uncertain resubmit one without any id.
+        while entry is not None and entry.state in (State.SUBMITTED, State.UNCERTAIN):
+            attempts.append(entry)
+            if entry.state is State.UNCERTAIN:
+                return [] if self._journal.resubmits and not entry.task_ids else attempts
+            if (failed := await self._failed_task(entry)) is None:
+                return attempts
+            later = await self._journal.find(next_attempt_key(entry.key))
+            # A later entry with another body only has a key that looks like it.
+            entry = later if later is not None and later.body == entry.body else None
+        retries = self._journal.retries
+        return [] if retries is not None and (failed is None or retries(failed)) else attempts
+
+    async def _failed_task(self, entry: Entry) -> Task | None:
+        """Return the first failed task of a create of which all tasks have ended; None for none."""
+        records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
+        ended = [record.task for record in records if record is not None and record.task.done]
+        if len(ended) < len(records):
+            return None
+        return next((task for task in ended if not task.succeeded), None)
 
 
 class Estimate:
@@ -65,6 +127,8 @@ class Estimate:
         results: videos or images they would make, by group.
         usage: the same, by what decides their price.
         recorded: items that would not be sent, by the state in which the journal has them.
+        again: items among the requests that were made before.
+        made_keys: the keys of these, with those of their later attempts.
     """
 
     def __init__(self) -> None:
@@ -72,6 +136,13 @@ class Estimate:
         self.results: Counter[Group] = Counter()
         self.usage: Counter[UsageGroup] = Counter()
         self.recorded: Counter[State] = Counter()
+        self.again: int = 0
+        self.made_keys: list[str] = []
+
+    @property
+    def total(self) -> int:
+        """How many items there are."""
+        return self.requests.total() + self.recorded.total()
 
     def add(self, request: Request, recorded: State | None) -> None:
         """Count an item.
@@ -88,6 +159,17 @@ class Estimate:
         self.requests[group] += 1
         self.results[group] += request.count
         self.usage[usage_group(request)] += request.count
+
+    def add_again(self, request: Request, attempts: Iterable[Entry]) -> None:
+        """Count an item that was made and is to be made again.
+
+        Args:
+            request: of the item.
+            attempts: what the journal has of it.
+        """
+        self.add(request, None)
+        self.again += 1
+        self.made_keys += [entry.key for entry in attempts]
 
     def to_json(self, amounts: Amounts) -> dict[str, object]:
         """Return the counts as a JSON object: the totals, then ``groups``.

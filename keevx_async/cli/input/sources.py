@@ -157,7 +157,7 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
             ) as pipe:
                 if pipe.isatty():
                     raise ConfigurationError(
-                        f"{name} is a terminal; pipe the prompts in, or pass a file"
+                        f"{name} is a terminal; pipe the input in, or pass a file"
                     )
                 _copy(pipe, path, name)
         except OSError as error:
@@ -202,5 +202,5 @@ def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
 def _cannot_buffer(name: str, error: OSError) -> ConfigurationError:
     return ConfigurationError(
         f"cannot copy {name}, which can be read only once: {error.strerror}; set TMPDIR to a "
-        "folder with free space, or save the prompts to a file and pass that"
+        "folder with free space, or save the input to a file and pass that"
     )

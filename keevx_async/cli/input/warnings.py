@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Self
 
 from attrs import evolve
+from rich.status import Status
 
 from keevx_async.models.advice import FIXED_BY_FIT
+from keevx_async.models.pictures import Picture, look_at
 
 from ..output.console import ERRORS, print_error, printable
 from .inputs import Input
 from .prompts import Job, Problem
+
+THREADS = min(4, os.cpu_count() or 1)
+"""Images that are decoded at a time. Each is in memory as a whole, up to some hundred MB."""
+MAX_AHEAD = 64
+"""Lines that may wait for their images, so that a file of any length takes bounded memory."""
 
 
 class Warnings:
@@ -19,14 +31,36 @@ class Warnings:
     A group is a field and a rule. It is shown with the message of its first line, and with the
     numbers of the others. What ``--fit`` fixes is left out.
 
+    Use it as a context manager around the reading: at its end every image has been looked at. Each
+    distinct image is decoded once, in a thread, while the reading goes on; a terminal shows
+    how far it has come.
+
     Args:
         source: the input.
+        quiet: whether a terminal shows nothing meanwhile.
     """
 
-    def __init__(self, source: Input) -> None:
+    def __init__(self, source: Input, *, quiet: bool = False) -> None:
         self._source = source
         self._first: dict[tuple[str, str], Problem] = {}
         self._more: dict[tuple[str, str], list[int]] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "keevx-images")
+        self._pictures: dict[Path, Future[Picture | None]] = {}
+        self._ahead: deque[Job] = deque()
+        # Rich writes it to terminals only.
+        self._status = None if quiet else Status("", console=ERRORS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            while kind is None and self._ahead:
+                self._judge(self._ahead.popleft())
+        finally:  # an error, or Ctrl-C: what was not begun is not waited for
+            self._threads.shutdown(cancel_futures=True)
+            if self._status is not None:
+                self._status.stop()
 
     def __iter__(self) -> Iterator[Problem]:
         for group, problem in self._first.items():
@@ -37,7 +71,20 @@ class Warnings:
 
     def add(self, job: Job) -> None:
         """Add the warnings of a line without problems; its local images are opened."""
-        for warning in job.request.warnings():
+        for path in job.request.local_files():
+            if path not in self._pictures:
+                self._pictures[path] = self._threads.submit(look_at, path)
+        self._ahead.append(job)
+        if len(self._ahead) > MAX_AHEAD or not self._pictures:
+            self._judge(self._ahead.popleft())
+
+    def _judge(self, job: Job) -> None:
+        paths = job.request.local_files()
+        if paths and self._status is not None:
+            self._status.update(f"Checking images, line {job.line:,}")
+            self._status.start()
+        pictures = {path: picture for path in paths if (picture := self._pictures[path].result())}
+        for warning in job.request.advice(pictures):
             if self._source.fit != "none" and warning.rule in FIXED_BY_FIT:
                 continue
             group = (warning.field, warning.rule)

@@ -41,7 +41,8 @@ class Amounts:
         """Return ``videos``, ``images``, ``seconds`` and, where prices are given, ``cost``."""
         amounts: dict[str, float] = {"videos": 0, "images": 0, "seconds": 0}
         for group, count in usage.items():
-            amounts[f"{result_noun(group.kind)}s"] += count
+            name = f"{result_noun(group.kind)}s"
+            amounts[name] = amounts.get(name, 0) + count
             amounts["seconds"] += count * group.duration
         if (cost := self.cost(usage)) is not None:
             amounts["cost"] = float(cost)
@@ -73,8 +74,9 @@ def format_money(value: Decimal) -> str:
 
 
 def result_noun(kind: str) -> str:
-    """Return what a kind makes: ``video`` or ``image``."""
-    return REQUESTS[kind].kind.results[0].removesuffix("_url")
+    """Return what a kind makes: ``video`` or ``image``; ``result`` for a kind that is unknown."""
+    request = REQUESTS.get(kind)
+    return "result" if request is None else request.kind.results[0].removesuffix("_url")
 
 
 def plural(count: int, noun: str) -> str:

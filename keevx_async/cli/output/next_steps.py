@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+
+from keevx_async.models.failures import UNKNOWN
 
 from ..input.sources import is_read_once
 from .console import masked
@@ -13,11 +15,16 @@ from .counters import Counters, Status
 from .results_file import NAME
 
 RETRY_FAILED = "--retry-failed"
+FRESH = "--fresh"
 ON_UNCERTAIN = "--on-uncertain"
 
 
 def next_steps(
-    counters: Counters, failed_tasks: Sequence[int], journal: str | None, folder: Path
+    counters: Counters,
+    failed_tasks: Sequence[int],
+    reasons: Mapping[str, int],
+    journal: str | None,
+    folder: Path,
 ) -> Iterator[tuple[str, str | None]]:
     """Yield each thing that can be done: a sentence, and the command for it, if one does it.
 
@@ -28,6 +35,7 @@ def next_steps(
         counters: of the run that has ended.
         failed_tasks: for each item that failed after it was paid and can be submitted again, the
             number of its tasks.
+        reasons: how many of these failed for which reason.
         journal: the arguments that name the run's journal on a command line; None without one.
         folder: where results.jsonl is.
     """
@@ -43,7 +51,7 @@ def next_steps(
     # 2. Without a journal nothing can be resumed. The ids are the only way to what was paid.
     if journal is None:
         if not_done > uncertain:
-            text = "Without --journal, running this again submits and pays for every item again."
+            text = "With --no-journal, running this again submits and pays for every item again."
             if counters.submitted:
                 text += f" {folder / NAME} has the ids so far, for keevx wait and download."
             yield text, None
@@ -55,10 +63,11 @@ def next_steps(
     if failed_tasks:
         count = sum(failed_tasks)
         tasks = f"{count:,} task{'s' * (count > 1)}"
-        yield (
-            f"Retry {len(failed_tasks):,} failed, which pays for {tasks} again:",
-            resume_command(RETRY_FAILED),
-        )
+        text = f"Retry {len(failed_tasks):,} failed, which pays for {tasks} again"
+        if reasons.keys() - {UNKNOWN}:  # which of them are worth it is a choice
+            choices = (f"={reason} for {number:,}" for reason, number in sorted(reasons.items()))
+            text += f" ({RETRY_FAILED}{', '.join(choices)})"
+        yield f"{text}:", resume_command(RETRY_FAILED)
 
 
 def resume_command(*more: str) -> str:
@@ -76,7 +85,7 @@ def resume_command(*more: str) -> str:
         name, _, value = argument.partition("=")
         if name == ON_UNCERTAIN and not value:
             next(arguments, None)  # its value is the next argument
-        elif name not in (RETRY_FAILED, ON_UNCERTAIN):
+        elif name not in (RETRY_FAILED, ON_UNCERTAIN, FRESH):
             kept.append(argument)
     command = shlex.join(["keevx", *map(masked, kept), *more])
     # The shell's redirection is no argument, and cannot be repeated from here.

@@ -18,6 +18,8 @@ from keevx_async.models.tasks import Task
 from .console import FAILED, OK, exit_code, print_error, print_error_event, printable
 
 T = TypeVar("T")
+MAX_AT_ONCE = 64
+"""Items that a command works on at a time: a file may name thousands."""
 
 
 @attrs.frozen
@@ -86,9 +88,10 @@ async def run_each(
     show: Callable[[T], int],
     *,
     in_order: bool = True,
+    at_once: int = MAX_AT_ONCE,
     as_json: bool = False,
 ) -> int:
-    """Work on all items concurrently, and return the highest exit code.
+    """Work on items concurrently, and return the highest exit code.
 
     An item that fails is printed as an error and leaves the others alone. On cancel, all work is
     cancelled and awaited.
@@ -98,13 +101,19 @@ async def run_each(
         work: the coroutine function that is called with each.
         show: prints the result of one, and returns its exit code.
         in_order: show results in the order of items, rather than as they end.
+        at_once: how many are worked on at a time.
         as_json: print errors as JSON events too.
 
     Raises:
         AuthenticationError: the key was refused, which holds for every item.
     """
-    # All are started at once: a person names few, and each mostly waits for the network.
-    tasks = [asyncio.ensure_future(work(item)) for item in dict.fromkeys(items)]
+    slots = asyncio.Semaphore(at_once)
+
+    async def work_in_slot(item: str) -> T:
+        async with slots:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(work_in_slot(item)) for item in dict.fromkeys(items)]
     code = OK
     try:
         for task in tasks if in_order else asyncio.as_completed(tasks):

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from keevx_async.errors import BudgetExceeded, TaskFailed
 from keevx_async.events import Ended, Event, Submitted
+from keevx_async.models.failures import failure_class
 from keevx_async.models.outcomes import Outcome, error_dict
 from keevx_async.models.request import Request
 from keevx_async.models.usage import Usage, UsageGroup, usage_group
@@ -61,6 +62,7 @@ class Report:
     Attributes:
         stopping: set once a signal has asked the run to stop; unfinished items are then not errors.
         failed_tasks: for each item that failed after it was paid, the number of its tasks.
+        reasons: how many of these items failed for which reason, as ``failure_class`` names it.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Report:
         self.counters = Counters(total, time.monotonic())
         self.stopping = False
         self.failed_tasks: list[int] = []
+        self.reasons: Counter[str] = Counter()
         self._name = name
         self._results = results
         self._amounts = amounts or Amounts()
@@ -111,6 +114,8 @@ class Report:
         elif isinstance(event, Ended):
             task = event.task
             error = {"error": task.error_message} if task.error_message else {}
+            if not task.succeeded:
+                error["reason"] = failure_class(task.error_message)
             self._emit("ended", task_id=task.task_id, status=task.status, **error)
 
     def add(self, outcome: Outcome[Request], job: Job) -> None:
@@ -127,6 +132,7 @@ class Report:
         self.counters.add(status, time.monotonic())
         if isinstance(outcome.error, TaskFailed):
             self.failed_tasks.append(len(outcome.task_ids))
+            self.reasons[failure_class(outcome.error.task.error_message)] += 1
         item = record(outcome, job) | self._spend(outcome)
         self._emit(EVENTS.get(status, status.value), line=job.line, **item)
         if self._results is not None:

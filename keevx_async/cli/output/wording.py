@@ -17,10 +17,6 @@ PHRASES: Mapping[str, str] = {
     "Lower the concurrency, set rate=, or give RetryPolicy a longer deadline": (
         "Lower --concurrency, or run it again later"
     ),
-    ", or by a Keevx or Journal of this one that was not closed. Close it (await keevx.close(); in "
-    "a notebook that has lost it, restart the kernel), or use another journal": (
-        ". Wait until it has ended, or use another journal"
-    ),
     "pass a local file as a pathlib.Path": "pass the path of a local file",
     "and pass its pathlib.Path": "and pass its path",
     "pass the URL that Keevx.upload() returns": "pass the URL that keevx upload prints",

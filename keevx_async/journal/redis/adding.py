@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from ..encoding import check_key, other_request_error
+from ..protocol import stem_of
 from . import encoding, scripts
 from .connection import Connection
 from .encoding import Added, Planned
@@ -32,7 +33,7 @@ class Adder:
         for kind, body, key in creates:
             if key is not None:
                 check_key(key)
-            stem, token = encoding.stem_of(kind, body), token_hex(scripts.TOKEN // 2)
+            stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
             # Numbers up to the last one of this input are taken: else the n-th of equals would
             # count through all before it.
             first = self._added.get((run, stem), 0) + 1

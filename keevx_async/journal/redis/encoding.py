@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,11 +59,6 @@ class CreateRecord:
     def done(self) -> bool:
         """Whether all of its tasks have ended; an abandoned one has not."""
         return all(record is not None and record.task.done for record in self.records)
-
-
-def stem_of(kind: str, body: bytes) -> str:
-    """Return what the keys of equal bodies begin with; the same as in a SQLite journal."""
-    return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
 
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:

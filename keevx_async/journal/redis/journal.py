@@ -7,11 +7,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import redis.asyncio
 
@@ -24,7 +24,8 @@ from . import encoding, scripts
 from .adding import Adder
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
-from .lease import LEASE, Lease
+from .lease import LEASE
+from .session import Session
 from .unwritten import Unwritten
 
 log = logging.getLogger("keevx_async.journal")
@@ -36,7 +37,7 @@ PAGE = 500
 UNREADABLE = "it could not be read"
 
 
-class RedisJournal:
+class RedisJournal(Session):
     """The durable record of what was submitted, in Redis or Valkey, for workers on many machines.
 
     Each create is worked on by one worker at a time, and each step of it is one atomic script. A
@@ -58,6 +59,8 @@ class RedisJournal:
         holder_name: names this process to others that wait for it; by default host and process id.
         unwritten: a folder of this machine for ids that Redis did not accept; they are written by
             ``write_left_ids``. None to only log them.
+        adopt: hand the journal over to the client that opens it, as after its API key was
+            rotated.
         sleep: waits for so many seconds.
 
     Raises:
@@ -74,17 +77,18 @@ class RedisJournal:
         lease: float = LEASE,
         holder_name: str = "",
         unwritten: Path | None = None,
+        adopt: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self.name: str = name
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        self.connection: Connection = Connection(redis, name, reconnect_timeout, sleep)
-        self._holder_name = holder_name or f"{socket.gethostname()}#{os.getpid()}"
-        self._duration = lease
-        self._sleep = sleep
-        self._aclose: Callable[[], Awaitable[None]] | None = None
-        self._users = 0
-        self._opened: Lease | None = None
+        super().__init__(
+            Connection(redis, name, reconnect_timeout, sleep),
+            name,
+            duration=lease,
+            holder_name=holder_name or f"{socket.gethostname()}#{os.getpid()}",
+            adopts=adopt,
+            sleep=sleep,
+        )
         self._adder = Adder(self.connection, self)
         self._unwritten = Unwritten(name, unwritten)
         self._limit: tuple[str | int, ...] = ()
@@ -97,6 +101,7 @@ class RedisJournal:
         *,
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
+        adopt: bool = False,
     ) -> Self:
         """Return a journal with a client of its own, which is closed with it.
 
@@ -105,51 +110,23 @@ class RedisJournal:
             name: what the journal's keys begin with.
             on_uncertain: as of the class.
             reconnect_timeout: seconds to wait for a Redis that is unavailable.
+            adopt: as of the class.
         """
         client = redis.asyncio.Redis.from_url(url, max_connections=CONNECTIONS)  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
-        journal = cls(client, name, on_uncertain=on_uncertain, reconnect_timeout=reconnect_timeout)
+        journal = cls(
+            client,
+            name,
+            on_uncertain=on_uncertain,
+            reconnect_timeout=reconnect_timeout,
+            adopt=adopt,
+        )
         journal._aclose = client.aclose
         return journal
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    async def __aenter__(self) -> Self:
-        self.attach()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.detach()
-
-    def attach(self) -> None:
-        """Open the journal for one more user. Redis is first contacted when it is used."""
-        if self._opened is None:
-            self._opened = Lease(
-                self.connection, self._duration, self._holder_name, repr(self), self._sleep
-            )
-        self._users += 1
-
     async def detach(self) -> None:
         """Leave the journal; the last user releases all its claims and closes it."""
-        self._users -= 1
-        if self._users == 0 and self._opened is not None:
-            lease, self._opened = self._opened, None
-            self._unwritten.flush()
-            try:
-                await lease.close()
-            finally:
-                if self._aclose is not None:
-                    await self._aclose()
-
-    @property
-    def _lease(self) -> Lease:
-        if self._opened is None:
-            raise JournalError(f"journal {self.name!r} in Redis is not open")
-        self._opened.claims.enter()
-        return self._opened
-
-    async def _run(self, purpose: str, script: scripts.Script, *values: str | float) -> Any:
-        return await self.connection.run(purpose, script, self._lease.holder, *values)
+        self._unwritten.flush()
+        await super().detach()
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create meanwhile.
@@ -163,6 +140,8 @@ class RedisJournal:
         Raises:
             JournalError: the key belongs to another request, or Redis stayed unavailable.
         """
+        # Before the claim and not within it: a claim waits for other workers after an outage.
+        await self.check_owner()
         return await self._lease.claim(kind, body, key)
 
     async def release(self, key: str, *, made: bool = True) -> None:
@@ -442,5 +421,6 @@ class RedisJournal:
 
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``; None if there is none of that name."""
-        answer = await self._run(UNREADABLE, scripts.GET_NOTE, name)
+        run, holder = self.connection.run, self._lease.holder
+        answer = await run(UNREADABLE, scripts.GET_NOTE, holder, name)
         return answer.decode() if answer else None

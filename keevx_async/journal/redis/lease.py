@@ -8,9 +8,9 @@ from contextlib import suppress
 from secrets import token_hex
 
 from ...errors import JournalError
-from ..claims import Claims
+from ..claims import Claims, Holds
 from ..encoding import check_key, other_request_error
-from ..protocol import DIED_WHILE_SENDING, Claim
+from ..protocol import DIED_WHILE_SENDING, Claim, stem_of
 from . import encoding, scripts
 from .connection import Connection, Sleep
 
@@ -46,7 +46,7 @@ class Lease:
     ) -> None:
         self.holder: str = token_hex(scripts.HOLDER // 2)
         self.terms: str = f"{max(1, round(1000 * duration))} {name}"
-        self.claims: Claims = Claims(0)
+        self.claims: Claims = Holds().join(0)
         self._connection = connection
         self._duration = duration
         self._journal = journal
@@ -81,7 +81,7 @@ class Lease:
                     raise
                 return None if isinstance(claim, str) else claim
 
-            return await self.claims.number_held(encoding.stem_of(kind, body), take)
+            return await self.claims.number_held(stem_of(kind, body), take)
         # First from the callers of this process, then from the other workers, who are asked in
         # growing pauses: Redis does not call back.
         check_key(key)

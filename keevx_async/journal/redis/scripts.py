@@ -61,6 +61,7 @@ COUNTS = _read("counts")
 USAGE = _read("usage")
 SET_NOTE = _read("set_note")
 GET_NOTE = _read("get_note")
+REPLACE_NOTE = _read("replace_note")
 
 SCHEDULE_POLLS = _read("schedule_polls", holds_paid=True)
 EXCHANGE_POLLS = _read("exchange_polls", holds_paid=True)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from keevx_async.cli.app import app, with_stdin
+from keevx_async.cli.app import app, explicit
 from keevx_async.cli.fields import CHOICES, FieldOptions
 from keevx_async.cli.registry import EXAMPLES, HELP
 from keevx_async.models.registry import REQUESTS
@@ -29,7 +29,7 @@ def help_of(*command: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize("line", LINES)
 def test_each_example_is_a_command(line: str) -> None:
     _, *words = shlex.split(line)
-    app.parse_args(with_stdin(words), exit_on_error=False, print_error=False)
+    app.parse_args(explicit(words), exit_on_error=False, print_error=False)
 
 
 def test_examples_are_of_commands() -> None:

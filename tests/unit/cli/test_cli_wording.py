@@ -19,6 +19,7 @@ PYTHON = re.compile(r"Keevx\(|\bKeevx\.\w|pathlib|RetryPolicy|api_key|\bcallback
 ELSEWHERE = {
     "__init__.py",  # names, which no message has
     "client/base.py",  # a warning of the interpreter about a client that was not closed
+    "client/stopped.py",  # what a notebook shows, and the notes of tracebacks
     "client/options.py",  # timedelta's total_seconds(): no option takes one
     "http/transport.py",  # a client that was closed: no command uses one
 }

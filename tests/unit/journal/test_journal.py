@@ -18,7 +18,7 @@ from keevx_async.journal import schema
 from keevx_async.journal.database import MAX_GAP, READ_AHEAD, ReadAhead
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import Claim, State
-from tests.support.journal import kept, kept_in, opened
+from tests.support.journal import kept, kept_in, opened, opened_and_closed
 
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
@@ -261,22 +261,23 @@ def test_a_loop_that_has_gone_harms_nobody(path: Path, monkeypatch: pytest.Monke
 def test_an_older_file_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = asyncio.run(fill(path, 3))
     more = ("ALTER TABLE entries ADD COLUMN cost REAL", "UPDATE entries SET cost = 1.5")
-    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 1: more, 2: ("SELECT 1",)})
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: more, 3: ("SELECT 1",)})
+    asyncio.run(opened_and_closed(path))
     found = asyncio.run(kept_in(path))
     assert [entry.key for entry in found] == keys
     assert {entry.state for entry in found} == {State.SUBMITTED}
     assert [entry.task_ids for entry in found] == [("i2v-0",), ("i2v-1",), ("i2v-2",)]
-    assert ask(path, "PRAGMA user_version") == [(3,)]
+    assert ask(path, "PRAGMA user_version") == [(4,)]
     assert ask(path, "SELECT DISTINCT cost FROM entries") == [(1.5,)]
     monkeypatch.undo()
-    with pytest.raises(JournalError, match=r"newer keevx_async \(version 3\); upgrade"):
+    with pytest.raises(JournalError, match=r"newer keevx_async \(version 4\); upgrade"):
         Journal(path).attach()
 
 
 def test_an_upgrade_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(fill(path, 3))
     bad = ("DELETE FROM entries", "no such word")
-    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 1: bad})
+    monkeypatch.setattr(schema, "MIGRATIONS", {**schema.MIGRATIONS, 2: bad})
     with pytest.raises(JournalError, match=r"cannot be used as a journal.*syntax error"):
         Journal(path).attach()
     monkeypatch.undo()
@@ -389,25 +390,24 @@ async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None
 
 
 @pytest.mark.asyncio
-async def test_no_journal_keeps_nothing(path: Path) -> None:
+async def test_no_journal_keeps_no_create_without_a_key(path: Path) -> None:
     journal = NullJournal()
     journal.attach()
-    assert (await journal.claim(KIND, BODY, "mine")) == Claim("mine", None)
     first, second = [(await journal.claim(KIND, BODY, None)).key for _ in range(2)]
     assert first != second
     task = Task(task_id="i2v-1", status="FAILED")
-    await journal.mark_sending("mine", KIND, BODY)
-    await journal.mark_submitted("mine", ["i2v-1"])
-    await journal.mark_uncertain("mine", "")
-    await journal.mark_refused("mine", "")
-    await journal.mark_planned("mine")
-    await journal.settle("mine", [])
-    assert await journal.add_ids("mine", ["i2v-1"], 1) is None
+    await journal.mark_sending(first, KIND, BODY)
+    await journal.mark_submitted(first, ["i2v-1"])
+    await journal.mark_uncertain(first, "")
+    await journal.mark_refused(first, "")
+    await journal.mark_planned(first)
+    await journal.settle(first, [])
+    assert await journal.add_ids(first, ["i2v-1"], 1) is None
     await journal.mark_downloaded(task, path, 1, "")
     await journal.mark_ended(task)
-    await journal.release("mine")
+    await journal.release(first)
     assert (
-        await journal.find("mine"),
+        await journal.find(first),
         await journal.find_task("i2v-1"),
         await journal.find_owner("i2v-1"),
     ) == (

@@ -57,6 +57,9 @@ class Keeper:
                 entry = Entry(name, "image_to_video", State.SUBMITTED, body.decode(), 0, "", ids)
         return Planned(request, name, body, entry)
 
+    async def body(self, request: Request) -> bytes:
+        return canonical_body(request)
+
     async def is_recorded(self, key: str) -> bool:
         return self._journal and key in self.recorded
 

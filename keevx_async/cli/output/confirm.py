@@ -1,0 +1,21 @@
+"""Asks a person before something is paid for."""
+
+from __future__ import annotations
+
+import sys
+
+from .console import ERRORS, printable
+
+
+def can_ask() -> bool:
+    """Return whether a person can be asked: standard input and standard error are a terminal."""
+    return ERRORS.is_interactive and sys.stdin is not None and sys.stdin.isatty()
+
+
+def confirm(question: str) -> bool:
+    """Ask a person; return whether they agreed. Blocks until there is an answer."""
+    try:
+        prompt = f"{printable(question)} [y/N] "
+        return ERRORS.input(prompt, markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False

@@ -1,0 +1,126 @@
+"""``keevx status --journal``: how far a run is, read from its journal while it is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
+
+from attrs import frozen
+from rich.live import Live
+from rich.text import Text
+
+from keevx_async.errors import ConfigurationError
+from keevx_async.journal.protocol import State
+from keevx_async.journal.sqlite import Journal
+
+from .console import ERRORS, FAILED, OK, UNCERTAIN, print_error
+from .printer import Printer
+
+INTERVAL = 1.0
+"""Seconds between two looks at the journal."""
+
+
+@frozen
+class RunStatus:
+    """What a journal has recorded so far.
+
+    Attributes:
+        is_live: whether a run has it open.
+        creates: by state.
+        tasks: ``downloaded``, ``succeeded`` (and not downloaded), ``failed`` and ``in progress``.
+        lost: why it is incomplete; None if it is not.
+    """
+
+    is_live: bool
+    creates: Counter[State]
+    tasks: Counter[str]
+    lost: str | None = None
+
+    @property
+    def line(self) -> str:
+        """The status as one line."""
+        sending = self.creates[State.SENDING]
+        parts = [f"{self.creates[State.SUBMITTED]:,} submitted", f"{sending:,} being sent"]
+        parts += [f"{self.tasks[name]:,} {name}" for name in ("in progress", "succeeded")]
+        parts += [f"{self.tasks['downloaded']:,} downloaded", f"{self.tasks['failed']:,} failed"]
+        parts += [
+            f"{self.creates[state]:,} {state}"
+            for state in (State.UNCERTAIN, State.REFUSED, State.PLANNED)
+            if self.creates[state]
+        ]
+        return ", ".join(parts) + ("" if self.is_live else "; no run is using it")
+
+    @property
+    def code(self) -> int:
+        """The exit code: uncertain, if any create is; failed, if any task or create is."""
+        if self.creates[State.UNCERTAIN]:
+            return UNCERTAIN
+        return FAILED if self.tasks["failed"] or self.creates[State.REFUSED] else OK
+
+
+async def read_status(path: Path) -> RunStatus:
+    """Read a journal. It takes no lock, so a run that begins or goes on is not disturbed.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    creates, tasks = Counter[State](), Counter[str]()
+    async with Journal(path) as journal:
+        async for entry in journal.entries():
+            creates[entry.state] += 1
+            for task_id in entry.task_ids:
+                record = await journal.find_task(task_id)
+                if record is None or not record.task.done:
+                    tasks["in progress"] += 1
+                elif not record.task.succeeded:
+                    tasks["failed"] += 1
+                else:
+                    tasks["downloaded" if record.path is not None else "succeeded"] += 1
+        return RunStatus(journal.is_live, creates, tasks, journal.lost)
+
+
+async def show_run(path: Path, printer: Printer, *, watch: bool) -> int:
+    """Print how far a run is; return the exit code of what is recorded.
+
+    Args:
+        path: its journal.
+        printer: gets one line, or object, per look; a live line on a terminal.
+        watch: look again until no run has the journal open. A line that says nothing new is left
+            out.
+
+    Raises:
+        ConfigurationError: there is no journal.
+    """
+    if not path.is_file():  # noqa: ASYNC240 - one look at a local file
+        raise ConfigurationError(f"no journal at {path}; pass the file that a run names")
+    live = None
+    if watch and ERRORS.is_interactive and not printer.as_json:
+        live = Live(console=ERRORS, auto_refresh=False, transient=True)
+    before = ""
+    with live or nullcontext():
+        while True:
+            status = await read_status(path)
+            is_last = not (watch and status.is_live)
+            if live is not None and not is_last:
+                live.update(Text(f"{path}: {status.line}"), refresh=True)
+            elif status.line != before or is_last:
+                fields = {
+                    "journal": path,
+                    "live": status.is_live,
+                    **{state.value: status.creates[state] for state in State},
+                    "tasks": dict(status.tasks),
+                }
+                if is_last and live is not None:
+                    live.stop()
+                printer.print(fields, f"{path}: {status.line}")
+            before = status.line
+            if is_last:
+                break
+            await asyncio.sleep(INTERVAL)
+    if status.lost is not None:
+        print_error(status.lost)
+    if status.creates[State.UNCERTAIN]:
+        print_error("list and settle the uncertain creates:", f"keevx journal {path}")
+    return status.code

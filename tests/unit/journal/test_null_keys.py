@@ -1,0 +1,103 @@
+"""A key that is named is remembered while the client lives, without a journal too."""
+
+import asyncio
+
+import pytest
+
+from keevx_async import JournalError
+from keevx_async.journal.null import NullJournal
+from keevx_async.journal.protocol import State
+
+KIND, BODY = "image_to_video", b'{"prompt":"one"}'
+pytestmark = pytest.mark.asyncio
+
+
+async def submitted(journal: NullJournal, key: str | None) -> str:
+    claim = await journal.claim(KIND, BODY, key)
+    await journal.mark_sending(claim.key, KIND, BODY)
+    await journal.mark_submitted(claim.key, ["i2v-1"])
+    await journal.release(claim.key)
+    return claim.key
+
+
+async def test_a_named_key_is_met_again() -> None:
+    journal = NullJournal()
+    await submitted(journal, "mine")
+    entry = (await journal.claim(KIND, BODY, "mine")).entry
+    assert entry is not None
+    assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1",))
+
+
+async def test_it_belongs_to_one_request() -> None:
+    journal = NullJournal()
+    await submitted(journal, "mine")
+    for _ in range(2):
+        with pytest.raises(JournalError, match="key 'mine' belongs to another request"):
+            await journal.claim(KIND, b'{"prompt":"two"}', "mine")
+
+
+async def test_a_second_caller_waits_for_the_first() -> None:
+    journal = NullJournal()
+    await journal.claim(KIND, BODY, "mine")
+    second = asyncio.create_task(journal.claim(KIND, BODY, "mine"))
+    await asyncio.sleep(0)
+    assert not second.done()
+    await journal.mark_sending("mine", KIND, BODY)
+    await journal.mark_submitted("mine", ["i2v-1"])
+    await journal.release("mine")
+    entry = (await second).entry
+    assert entry is not None
+    assert entry.task_ids == ("i2v-1",)
+
+
+async def test_an_uncertain_one_stays_so_and_a_refused_one_may_be_sent() -> None:
+    journal = NullJournal()
+    for key, state in (("a", State.UNCERTAIN), ("b", State.REFUSED), ("c", State.PLANNED)):
+        await journal.claim(KIND, BODY, key)
+        await journal.mark_sending(key, KIND, BODY)
+        if state is State.PLANNED:
+            await journal.mark_planned(key)
+        else:
+            await (journal.mark_uncertain if state is State.UNCERTAIN else journal.mark_refused)(
+                key, "why"
+            )
+        await journal.release(key, made=False)
+        entry = (await journal.claim(KIND, BODY, key)).entry
+        assert entry is not None
+        assert entry.state is state
+
+
+async def test_a_key_of_ours_that_was_submitted_is_never_sent_again() -> None:
+    journal = NullJournal()
+    key = await submitted(journal, None)
+    with pytest.raises(JournalError, match="its ids were returned to its caller"):
+        await journal.claim(KIND, BODY, key)
+
+
+async def test_what_its_loop_left_in_flight_is_uncertain() -> None:
+    journal = NullJournal()
+
+    async def begin() -> None:
+        await journal.claim(KIND, BODY, "mine")
+        await journal.mark_sending("mine", KIND, BODY)
+
+    await asyncio.to_thread(lambda: asyncio.run(begin()))
+    entry = (await journal.claim(KIND, BODY, "mine")).entry
+    assert entry is not None
+    assert entry.state is State.UNCERTAIN
+
+
+async def test_ids_that_callbacks_bring_are_kept() -> None:
+    journal = NullJournal()
+    await journal.claim(KIND, BODY, "mine")
+    await journal.mark_sending("mine", KIND, BODY)
+    await journal.mark_uncertain("mine", "lost")
+    await journal.release("mine", made=False)
+    assert await journal.add_ids("mine", ["i2v-1"], 2) is not None
+    entry = await journal.find("mine")
+    assert entry is not None
+    assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
+    await journal.add_ids("mine", ["i2v-2"], 2)
+    entry = await journal.find("mine")
+    assert entry is not None
+    assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
