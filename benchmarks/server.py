@@ -1,7 +1,7 @@
 """A small fast server that takes creates as Keevx and each peer's API does, so that the client
 is what is measured: a raw asyncio protocol, on uvloop where it is installed.
 
-    python -m benchmarks.server [--limit 0:100,20:33] [--kind sliding] [--retry-after yes]
+    python -m benchmarks.server [--limit 0:100,20:33] [--kind sliding] [--finished 20000]
 
 It prints its port, and ends when its standard input does. Beyond the APIs it answers
 ``GET /-/counts`` and ``POST /-/limit?steps=0:100&kind=bucket&retry_after=yes``, which also
@@ -25,6 +25,9 @@ from .limits import KINDS, parse_schedule
 from .shapes import ANSWERS, PREFIXES, status_answer
 
 CHUNK = b"\0" * 65536
+MP4 = b"\0\0\0\x0cftypisom"
+WEBP = b"RIFF\0\0\0\0WEBP"
+"""How a small file begins, so that it is known for what it is."""
 BIN = 0.25
 """Seconds that one entry of the counts' timeline spans."""
 
@@ -75,9 +78,17 @@ class Ledger:
 class Book:
     """Holds the ledger in use, and numbers the ids."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, finished: int = 0) -> None:
         self.ledger = ledger
         self.number = 0
+        self.finished = finished
+        self.host = b""
+
+    def status(self, target: bytes) -> bytes:
+        """Answer a status query."""
+        self.ledger.polls += 1
+        host = self.host if self.finished else b""
+        return _answer(status_answer(target.rpartition(b"/")[2], host, self.finished))
 
     def control(self, method: bytes, target: bytes) -> bytes:
         """Answer a control request."""
@@ -146,10 +157,9 @@ class Connection(asyncio.Protocol):
         if target.startswith(b"/-/"):
             return book.control(method, target)
         if target.startswith(b"/files/"):
-            return self._file(int(target.split(b"/")[2]))
+            return self._file(int(target.split(b"/")[2]), target.endswith(b".webp"))
         if method == b"GET":
-            book.ledger.polls += 1
-            return _answer(status_answer(target.rpartition(b"/")[2]))
+            return book.status(target)
         if wait := book.ledger.create(time.monotonic()):
             return book.ledger.refusal(wait)
         book.number += 1
@@ -157,9 +167,15 @@ class Connection(asyncio.Protocol):
         answer = _CREATED[prefix if prefix in PREFIXES else b"v1"]
         return answer.replace(b"%" * 32, b"%032x" % book.number)
 
-    def _file(self, size: int) -> bytes:
+    def _file(self, size: int, is_image: bool) -> bytes:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n" % (
+            b"image/webp" if is_image else b"video/mp4",
+            size,
+        )
+        if size <= len(CHUNK):
+            return head + (WEBP if is_image else MP4) + CHUNK[: size - 12]
         self._sending = asyncio.ensure_future(self._send(size))
-        return b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: %d\r\n\r\n" % size
+        return head
 
     async def _send(self, left: int) -> None:
         while left and not self._transport.is_closing():
@@ -180,7 +196,9 @@ async def serve(book: Book) -> None:
     """Serve until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(book), "127.0.0.1", 0, backlog=8192)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    port = server.sockets[0].getsockname()[1]
+    book.host = b"127.0.0.1:%d" % port
+    print(port, flush=True)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)
     await ended.wait()
@@ -191,9 +209,16 @@ def main() -> None:
     parser.add_argument("--limit", default="", metavar="SECONDS:RATE,…")
     parser.add_argument("--kind", choices=KINDS, default="sliding")
     parser.add_argument("--retry-after", action="store_true")
+    parser.add_argument(
+        "--finished",
+        type=int,
+        default=0,
+        metavar="BYTES",
+        help="every task has a video of this size at once",
+    )
     args = parser.parse_args()
     raise_file_limit()
-    book = Book(Ledger(args.limit, args.kind, args.retry_after))
+    book = Book(Ledger(args.limit, args.kind, args.retry_after), args.finished)
     try:
         import uvloop
     except ImportError:

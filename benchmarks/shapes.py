@@ -71,6 +71,18 @@ _STATUS = _body(
 )
 
 
-def status_answer(task_id: bytes) -> bytes:
-    """Return what a status query answers."""
-    return _STATUS.replace(ID.encode(), task_id)
+def status_answer(task_id: bytes, host: bytes = b"", size: int = 0) -> bytes:
+    """Return what a status query answers.
+
+    Args:
+        task_id: the task.
+        host: where its results are; without one it is under way.
+        size: bytes of its video.
+    """
+    answer = _STATUS.replace(ID.encode(), task_id)
+    if not host:
+        return answer
+    files = b"http://%b/files/%%d/%b" % (host, task_id)
+    answer = answer.replace(b"PROCESSING", b"SUCCEEDED")
+    answer = answer.replace(b'"thumbnail_url":""', b'"thumbnail_url":"%b.webp"' % (files % 2000))
+    return answer.replace(b'"video_url":""', b'"video_url":"%b.mp4"' % (files % size))

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from keevx_async.events import (
+    Downloaded,
     Ended,
     Event,
     Exchange,
@@ -45,6 +46,8 @@ def log_event(event: Event) -> None:
             log.info("paused", seconds=event.seconds)
         case Ended():
             log.info("ended", **ended(event))
+        case Downloaded():
+            log.info("downloaded", task_id=event.task_id, path=str(event.path), size=event.size)
         case Warned():
             log.warning("warned", key=event.key, warnings=list(map(str, event.warnings)))
         case Mismatched():

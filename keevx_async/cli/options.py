@@ -21,6 +21,7 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import DEFAULT_FUSE
 from keevx_async.transfer.fitting import Fit
+from keevx_async.transfer.paths import field_names
 
 from .input.formats import Format
 
@@ -106,8 +107,9 @@ Concurrency = Annotated[int, Parameter(help="Maximum number of creates in flight
 Output = Annotated[
     Destination,
     Parameter(
-        help="Folder for the results (created if missing), or a template for their names; "
-        "s3://, gs:// and az:// too."
+        help="Folder for the results (created if missing), or a template for their names, such as "
+        f"'videos/{{date}}/{{index:04d}}-{{prompt}}-{{id}}', of {field_names()}; s3://, gs:// and "
+        "az:// too."
     ),
 ]
 FitOption = Annotated[

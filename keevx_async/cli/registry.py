@@ -12,6 +12,7 @@ from cyclopts import App
 
 HELP = {
     "run:run": "Submit a file of prompts, wait for the results, and download them.",
+    "gallery:gallery": "Make index.html and results.csv again from a results.jsonl.",
     "init:init": "Write a file of prompts to begin with. It runs on the emulator as it is.",
     "journal:journal": "Show what a journal holds, and settle its uncertain creates.",
     "listen:listen": (
@@ -32,6 +33,11 @@ HELP = {
 """The summary of each command by its path below ``commands``: module, then function or app."""
 
 EXAMPLES = {
+    "gallery:gallery": """\
+Examples:
+  keevx gallery videos/
+  keevx gallery videos/results.jsonl --parquet
+""",
     "run:run": """\
 Examples:
   keevx run prompts.csv --out videos/
@@ -39,6 +45,7 @@ Examples:
     --seconds 6 --image start.png
   keevx run animals.csv --prompt "A {animal} running in the {place}"
   keevx run prompts.csv --matrix images/ --repeat 2
+  keevx run prompts.csv --out "videos/{date}/{row[scene]}-{index:04d}-{id}"
   keevx run prompts.csv --dry-run
   keevx emulator -- keevx run prompts.csv --out rehearsal/
 """,

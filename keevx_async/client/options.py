@@ -210,7 +210,7 @@ def key(value: str | None) -> str | None:
 
 def names(download: Destination | None) -> OutputNames | None:
     """Return the template of the results' paths; None if nothing is to be downloaded."""
-    return None if download is None else OutputNames(destination("download", download))
+    return None if download is None else OutputNames.of(destination("download", download))
 
 
 def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:

@@ -23,7 +23,7 @@ from ..models.tasks import Task
 from ..transfer.downloads import Downloads, GoneError
 from ..transfer.objects import object_size
 from ..transfer.parts import DownloadedFile
-from ..transfer.paths import Destination, OutputNames, result_paths, target_path
+from ..transfer.paths import Destination, OutputNames, result_paths, target_path, thumbnail_path
 from ..transfer.probe import Verify, can_probe, verify_file
 
 URL_LIFE = 7 * 24 * 3600.0
@@ -97,17 +97,36 @@ class Results:
                     existing = await asyncio.to_thread(_existing, files)
                 if len(existing) < len(files) and has_expired(record):
                     task = await self._api.status(task.task_id)
+            if names.thumbnails is not None:
+                await self._keep_thumbnail(task, names.thumbnails)
             with ExitStack() as reserved:
                 overwrite = False
+                lookalikes: Sequence[Path] = ()
                 if not existing:
                     name = names.name(task, outcome, self._names_taken)
-                    path, overwrite = reserved.enter_context(name)
-                    files = result_paths(task, path)
-                async for path in self._fetch(task, files, existing, overwrite=overwrite):
+                    named = reserved.enter_context(name)
+                    files, overwrite = result_paths(task, named.path), named.is_own
+                    # An earlier run that died may have left the file unrecorded.
+                    if record is not None:
+                        lookalikes = named.lookalikes
+                fetching = self._fetch(task, files, existing, lookalikes, overwrite=overwrite)
+                main: Path | None = None
+                async for path, fetched in fetching:
                     outcome.paths += (path,)
-                main = outcome.paths[-len(files)]
-                if self._verify == "probe" and can_probe(main):
+                    if main is None:
+                        main = path
+                        self._report(task, path, fetched, record)
+                if self._verify == "probe" and main and can_probe(main):
                     await self._probe(task, main, outcome)
+
+    async def _keep_thumbnail(self, task: Task, folder: Path) -> None:
+        """Save a video's thumbnail, named after its task, unless it is there or cannot be had."""
+        url = task.thumbnail_url
+        if not (url and task.video_url):  # an image is shown itself
+            return
+        path = thumbnail_path(task.task_id, url, folder)
+        if not _exists(path) and (data := await self._downloads.fetch_picture(url)):
+            _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
         """Add to an outcome how a file differs from what was asked for; it is kept whatever."""
@@ -125,8 +144,10 @@ class Results:
         lookalikes: Sequence[Path] = (),
         *,
         overwrite: bool,
-    ) -> AsyncGenerator[Path]:
+    ) -> AsyncGenerator[tuple[Path, DownloadedFile | None]]:
         """Yield each of a task's files once it is on disk, the main one first, and recorded.
+
+        With each comes what was downloaded; None for a file that stays as it is.
 
         Args:
             task: succeeded.
@@ -141,20 +162,17 @@ class Results:
         # 2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
         #    requested by the RetryPolicy, unless the task ended long ago for certain.
         main = next(iter(files))
-        record = await self._journal.find_task(task.task_id)
         files = dict(files)
         for name in tuple(files):
-            path = files[name]
-            if path in existing:
-                if name == main and record is not None:
-                    self._report(task, path, record.size, record.digest, record)
-            else:
+            path, fetched = files[name], None
+            if path not in existing:
                 expected = name.removesuffix("_url")
                 try:
                     fetched = await self._downloads.fetch(
                         url_of(task, name), path, overwrite=overwrite, expected=expected
                     )
                 except GoneError:
+                    record = await self._journal.find_task(task.task_id)
                     is_new = record is None or time.time() - record.at < NEW_FOR
                     task = await self._api.status(task.task_id)
                     fetched = await self._downloads.fetch(
@@ -166,34 +184,42 @@ class Results:
                     )
                 if name == main:
                     if lookalikes and (
-                        earlier := await asyncio.to_thread(_replace_twin, fetched, lookalikes)
+                        earlier := await asyncio.to_thread(
+                            _replace_twin, fetched, lookalikes, self._began_at
+                        )
                     ):
                         path = earlier
                         files.update(result_paths(task, path))
                         existing = await asyncio.to_thread(_existing, files)
-                    size, digest = fetched.size, fetched.digest
-                    await self._journal.mark_downloaded(task, path, size, digest)
-                    self._report(task, path, size, digest, record)
-            yield path
+                    await self._journal.mark_downloaded(task, path, fetched.size, fetched.digest)
+            yield path, fetched
 
     def _report(
-        self,
-        task: Task,
-        path: Path,
-        size: int | None,
-        digest: str | None,
-        record: TaskRecord | None,
+        self, task: Task, path: Path, fetched: DownloadedFile | None, record: TaskRecord | None
     ) -> None:
-        if self._emit is not None:
-            ended_at = time.time() if record is None else record.at
-            self._emit(Downloaded(task.task_id, path, size or 0, digest or "", ended_at))
+        if self._emit is None:
+            return
+        size, digest = (record and (record.size, record.digest)) or (None, None)
+        if fetched is not None:
+            size, digest = fetched.size, fetched.digest
+        ended_at = time.time() if record is None else record.at
+        self._emit(Downloaded(task.task_id, path, size or 0, digest or "", ended_at))
 
 
-def _replace_twin(fetched: DownloadedFile, lookalikes: Sequence[Path]) -> Path | None:
-    """Move a file over an earlier one with the same bytes; return its path, None without one."""
+def _replace_twin(
+    fetched: DownloadedFile, lookalikes: Sequence[Path], before: float
+) -> Path | None:
+    """Move a file over an earlier one with the same bytes; return its path, None without one.
+
+    Args:
+        fetched: the file.
+        lookalikes: those that may be earlier ones.
+        before: when an earlier one was written at the latest, in seconds since the epoch.
+    """
     for earlier in lookalikes:
         with suppress(OSError):
-            if earlier.stat().st_size == fetched.size:
+            status = earlier.stat()
+            if status.st_size == fetched.size and status.st_mtime < before:
                 with open(earlier, "rb") as file:
                     is_same = hashlib.file_digest(file, "sha256").hexdigest() == fetched.digest
                 if is_same:
@@ -221,6 +247,15 @@ def url_of(task: Task, field: str) -> str:
         what = field.removesuffix("_url")
         raise DownloadError(f"task {task.task_id} has no {what} to download: {reason}")
     return task.results[field]
+
+
+def _save(path: Path, data: bytes) -> None:
+    """Write a small file, whole or not at all. One that cannot be written is left out."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        part.write_bytes(data)
+        part.replace(path)
 
 
 def _has_size(path: Path, size: int | None) -> bool:

@@ -38,7 +38,7 @@ class Producer(Keevx):
 
         If it is cut short the fleet goes on; the same call with the same requests continues it.
         """
-        names = None if download is None else OutputNames(download)
+        names = None if download is None else OutputNames.of(download)
 
         def job_of(jobs: Jobs) -> Job:
             async def finish(outcome: Outcome[Any]) -> None:

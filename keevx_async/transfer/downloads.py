@@ -16,7 +16,7 @@ import aiohttp
 import attrs
 from attrs import frozen
 
-from ..errors import ConfigurationError, DownloadError
+from ..errors import ConfigurationError, DownloadError, KeevxError
 from ..events import Span
 from ..http.failures import translate
 from ..http.retry import Retrier, Retryable
@@ -25,13 +25,17 @@ from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
-from .media_types import check_type
+from .media_types import HEAD, check_content, check_type
 from .objects import ObjectPart
 from .parts import DownloadedFile, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
 MAX_REDIRECTS = 10
+PICTURE_TIMEOUT = 10.0
+"""Seconds for a picture that is no result."""
+MAX_PICTURE = 2**20
+"""Bytes of such a picture."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
 _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
@@ -123,6 +127,32 @@ class Downloads:
             raise DownloadError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
             del self._active[target]
+
+    async def fetch_picture(self, url: str) -> bytes | None:
+        """Return a small picture, such as a thumbnail, or None where it cannot be had at once.
+
+        It is worth one request: nothing is retried, and redirects are not followed.
+        """
+        try:
+            address = request_url(url)
+            session, proxy = await self._transport.route(address)
+            async with (
+                asyncio.timeout(PICTURE_TIMEOUT),
+                self._slots,
+                session.get(
+                    address, proxy=proxy, allow_redirects=False, raise_for_status=False
+                ) as answer,
+            ):
+                if answer.status != 200:
+                    return None
+                data = await answer.content.read(MAX_PICTURE + 1)
+                while len(data) <= MAX_PICTURE and (more := await answer.content.read(MAX_PICTURE)):
+                    data += more
+        except (KeevxError, aiohttp.ClientError, OSError, ValueError, RuntimeError):
+            return None
+        if len(data) > MAX_PICTURE or check_content(data[:HEAD], "", "image"):
+            return None
+        return data
 
     def _part(self, target: Path, url: str) -> PartFile | ObjectPart:
         if isinstance(target, ObjectPath):

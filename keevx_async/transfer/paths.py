@@ -1,19 +1,21 @@
 """Name the files of results. Values from elsewhere never lead out of the chosen folder.
 
-A name may hold a task's id, the caller's key or a URL's last part, and a template may join them:
-each value is made safe on its own, and so is every part of the path that results.
+A name may hold a task's id, a prompt, the caller's key or a URL's last part, and a template may
+join them: each value is made safe on its own, and so is every part of the path that results.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import unicodedata
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
+from datetime import date
 from itertools import chain, count
 from pathlib import Path
 from string import Formatter
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import ConfigurationError
@@ -23,58 +25,34 @@ from ..models.outcomes import Outcome
 from ..models.request import Request
 from ..models.tasks import Task
 from .addresses import file_name
+from .file_names import not_a_device, safe_name, short_id, slug
 from .objects import check_storage
 
 Destination = str | os.PathLike[str]
 
-MAX_NAME_BYTES = 150
-"""Bytes of UTF-8; file systems take 255, and a part's name is longer than its target's."""
 MAX_KEY_BYTES = 80
 """Bytes, so that an id and an index beside a key still fit into a name."""
 
-FIELDS: Mapping[str, str | int] = {"index": 0, "task_id": "i2v-0", "key": "key", "model": "V"}
+FIELDS: Mapping[str, str | int] = {
+    "index": 0,
+    "id": "i2v-ec37",
+    "task_id": "i2v-0",
+    "key": "key",
+    "model": "V",
+    "prompt": "a-golden-retriever",
+    "date": "2026-01-31",
+}
 """The fields of templates, each with a value such as it will have."""
-_DISTINGUISHING = ("index", "task_id", "key")
-_DEVICE = re.compile(
-    r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
-)
-"""Names of devices, whatever follows a dot. Source: Microsoft's "Naming Files, Paths, and
-Namespaces"; superscript digits count too."""
+ROW_FIELDS: Mapping[str, str | int] = {"line": 1, "row": "cell"}
+"""The fields of templates for results whose requests come from the rows of a file."""
+_DISTINGUISHING = {"index", "id", "task_id", "key", "prompt", "line"}
+_COLUMN = re.compile(r"row\[([^\[\]]+)\]")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,9}$")
+DEFAULT_NAME = "{task_id}"
+"""How results in a folder are named, unless a caller says otherwise."""
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _Piece = tuple[str, str | None, str | None, str | None]
 """What string.Formatter().parse yields: text, then a field, its format and its conversion."""
-
-
-def safe_name(name: str) -> str:
-    """Return a file or folder name that is safe on every system, made from any text.
-
-    It cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits of every
-    script stay, composed (NFC), and so do ``_``, ``-``, ``.`` and blanks. Runs of anything else
-    become ``_``, and so does what the names of this system's files cannot hold, as in the C
-    locale. Names that Windows keeps for devices get a ``_`` in front, on every system, for files
-    are copied. A name over ``MAX_NAME_BYTES`` loses its beginning, so that its suffix stays.
-    """
-    composed = unicodedata.normalize("NFC", name)
-    clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
-    clean = re.sub("\0+", "_", clean).strip(" .")
-    short = clean.encode()[-MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "result"
-    return _not_a_device(short)
-
-
-def _is_allowed(letter: str) -> bool:
-    if letter.isascii():
-        return letter.isalnum() or letter in "_-. "
-    if unicodedata.category(letter)[0] not in "LMN":
-        return False
-    try:
-        os.fsencode(letter)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _not_a_device(name: str) -> str:
-    return f"_{name}" if _DEVICE.match(name) else name
 
 
 def target_path(what: Task | str, destination: Destination) -> Path:
@@ -120,6 +98,12 @@ def result_paths(task: Task, target: Path) -> dict[str, Path]:
     return paths
 
 
+def thumbnail_path(task_id: str, url: str, folder: Path) -> Path:
+    """Return where a task's thumbnail is kept."""
+    suffix = Path(_remote_name(url)).suffix.lower()
+    return folder / (safe_name(task_id) + (suffix if suffix in PICTURE_SUFFIXES else ".jpg"))
+
+
 def _remote_name(url: str) -> str:
     return safe_name(unquote(file_name(url)))
 
@@ -137,25 +121,25 @@ def _is_template(text: str) -> bool:
 class Template:
     """A path with fields in it, such as ``videos/{index:05d}-{task_id}``.
 
-    Read as ``str.format`` reads it, but attributes, items, conversions and fields within fields
-    are refused: a template may come from a config file. ``{{`` and ``}}`` stand for braces.
+    Read as ``str.format`` reads it, but attributes, conversions, fields within fields and items
+    other than ``{row[column]}`` are refused: a template may come from a config file. ``{{`` and
+    ``}}`` stand for braces.
 
     Args:
-        text: the template; one that ends with a separator is a folder of ``{task_id}``.
-        fields: the fields that it may name, of `FIELDS`.
+        text: the template; one that ends with a separator is a folder.
+        fields: the fields that it may name, of `FIELDS` and `ROW_FIELDS`.
+        default: the template of names in a folder.
 
     Raises:
         ConfigurationError: it names another field, or cannot be read.
     """
 
-    def __init__(self, text: str, fields: tuple[str, ...]) -> None:
+    def __init__(self, text: str, fields: tuple[str, ...], default: str = DEFAULT_NAME) -> None:
         self._text = text
         self._fields = fields
         is_folder = text.endswith(("/", os.sep))
         try:
-            self._pieces: tuple[_Piece, ...] = tuple(
-                Formatter().parse(text + "{task_id}" * is_folder)
-            )
+            self._pieces: tuple[_Piece, ...] = tuple(Formatter().parse(text + default * is_folder))
         except ValueError as error:
             raise self._invalid(f"{error}; write {{{{ or }}}} for a brace") from None
         # Refused now rather than at the first result: unknown fields, formats that str.format would
@@ -163,14 +147,16 @@ class Template:
         for _, name, spec, conversion in self._pieces:
             if name is None:
                 continue
-            if name not in fields:
-                listed = ", ".join(f"{{{field}}}" for field in fields)
+            column = _COLUMN.fullmatch(name)
+            if name == "row" or (name if column is None else "row") not in fields:
+                listed = field_names(fields)
                 raise self._invalid(f"unknown field {{{name}}}; it must be one of {listed}")
             spec = spec or ""
             if conversion or "{" in spec or "/" in spec or "\\" in spec:
                 raise self._invalid(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
             try:
-                is_empty = not format(FIELDS[name], spec).strip(" .")
+                sample = {**FIELDS, **ROW_FIELDS}["row" if column else name]
+                is_empty = not format(sample, spec).strip(" .")
             except ValueError as error:
                 raise self._invalid(f"{{{name}:{spec}}}: {error}") from None
             if is_empty:
@@ -180,6 +166,12 @@ class Template:
     def fields(self) -> set[str]:
         """The fields that it names; empty for one with escaped braces only."""
         return {name for _, name, _, _ in self._pieces if name is not None}
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it names, as in ``{row[column]}``."""
+        matches = (_COLUMN.fullmatch(name) for name in sorted(self.fields))
+        return [match[1] for match in matches if match]
 
     @property
     def folder(self) -> Path:
@@ -208,7 +200,7 @@ class Template:
             )
         )
         # Values are safe each by itself; joined with other text they may still name a device.
-        inner = map(_not_a_device, path.parent.relative_to(self.folder).parts)
+        inner = map(not_a_device, path.parent.relative_to(self.folder).parts)
         path = self.folder.joinpath(*inner, path.name)
         literal, name, _, _ = self._pieces[-1]
         has_suffix = name is None and _SUFFIX.search(literal)
@@ -218,47 +210,98 @@ class Template:
         return ConfigurationError(f"the template {self._text!r} cannot name files: {why}")
 
 
-class OutputNames:
+class Row(NamedTuple):
+    """Where a request came from: the line of a file, and what was in its columns."""
+
+    line: int
+    cells: Mapping[str, Any]
+
+
+class OutputNames(os.PathLike[str]):
     """Names the results of a fan-out: no two alike, and none like another task's file.
 
     Args:
         destination: a folder, or a template as in `Template`; either may be in object storage.
+        default: the template of names in a folder. Object storage has ``{task_id}`` for its
+            ``{id}``.
+        has_rows: whether the requests are rows of a file, so that the template may name
+            `ROW_FIELDS`. `with_rows` then says which.
+        today: the value of ``{date}``; by default the date now.
+
+    Attributes:
+        thumbnails: a local folder that keeps the thumbnails of videos; None to keep none.
 
     Raises:
         ConfigurationError: the template cannot be read, or would name results alike; or the
             destination is a URL that nothing can be written to, or obstore is not installed.
     """
 
-    def __init__(self, destination: Destination) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        default: str = DEFAULT_NAME,
+        has_rows: bool = False,
+        today: date | None = None,
+    ) -> None:
         text = os.fspath(destination)
         in_storage = is_object(text)
         if in_storage:
             check_storage()
-        # With a separator at its end: a folder may be named like a file, "run.2026".
-        self._folder = os.path.join(text, "")
-        self._template = Template(text, tuple(FIELDS)) if _is_template(text) else None
-        if self._template and self._template.fields.isdisjoint(_DISTINGUISHING):
+            default = default.replace("{id}", "{task_id}")
+        self._destination = text
+        self.thumbnails: Path | None = None
+        self._today = (today or date.today()).isoformat()
+        self._rows: Callable[[Any], Row] | None = None
+        is_template = _is_template(text)
+        # Without a separator at its end a folder may look like a file: "run.2026". Braces in one
+        # stand for fields, so a folder's own are none.
+        folder = text if is_template else os.path.join(text, "")
+        self._template = Template(folder, (*FIELDS, *(ROW_FIELDS if has_rows else ())), default)
+        names = self._template.fields
+        if names.isdisjoint(_DISTINGUISHING) and not self.columns:
             raise ConfigurationError(
                 f"the template {text!r} names every video alike; "
                 "put {task_id}, {key} or {index} into it"
             )
         # On disk a name that is taken is numbered. Storage cannot be asked and written to in one
         # step, so there only an id makes sure that no other result is replaced.
-        if in_storage and self._template and "task_id" not in self._template.fields:
+        if in_storage and "task_id" not in names:
             raise ConfigurationError(
                 f"the template {text!r} might name two objects alike; put {{task_id}} into it"
             )
 
+    @classmethod
+    def of(cls, destination: Destination) -> OutputNames:
+        """Return the names of a destination: itself, if it is names already."""
+        return destination if isinstance(destination, OutputNames) else cls(destination)
+
+    def __fspath__(self) -> str:
+        return self._destination
+
     @property
     def folder(self) -> Path:
         """The folder in which, or below which, all results are written. It need not exist."""
-        return self._template.folder if self._template else as_path(self._folder)
+        return self._template.folder
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns that the template names, as in ``{row[column]}``."""
+        return self._template.columns
+
+    def with_rows(self, rows: Callable[[Any], Row]) -> OutputNames:
+        """Return the same names for requests that are rows of a file.
+
+        Args:
+            rows: returns a request's row, as long as its results are being named.
+        """
+        names = copy(self)
+        names._rows = rows
+        return names
 
     @contextmanager
-    def name(self, task: Task, outcome: Outcome, taken: set[str]) -> Generator[tuple[Path, bool]]:
-        """Reserve a path for a task's result, and yield it with whether a file there is its own.
-
-        A path that is not the task's own names no existing file, nor one that is reserved.
+    def name(self, task: Task, outcome: Outcome[Any], taken: set[str]) -> Generator[Named]:
+        """Reserve a path for a task's result.
 
         Args:
             task: whose result it is.
@@ -267,34 +310,75 @@ class OutputNames:
         """
         # 1. The name holds the task's id: a file there is the task's own, and may be kept or
         #    replaced.
-        # 2. It does not: a file there may be another result, that was paid for. The path is
-        #    numbered (-2, -3, ...) until neither it nor one beside it exists or is reserved.
-        if self._template is None:
-            path, has_id = target_path(task, self._folder), True
-        else:
-            key = safe_name(outcome.key).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
-            kind = outcome.request.kind.name if isinstance(outcome.request, Request) else ""
-            model = safe_name(str(getattr(outcome.request, "model", kind)))
-            values: dict[str, str | int] = {"index": outcome.index, "key": key, "model": model}
-            path, has_id = self._template.path(task, values), "task_id" in self._template.fields
-        is_own = has_id and safe_name(task.task_id) in str(path)  # a long name may have been cut
+        # 2. It does not, or only the end of it: a file there may be another result, that was paid
+        #    for. The path is numbered (-2, -3, ...) until neither it nor one beside it exists or
+        #    is reserved.
+        path = self._template.path(task, self._values(task, outcome))
+        # A long name may have been cut.
+        is_own = "task_id" in self._template.fields and safe_name(task.task_id) in str(path)
+        lookalikes: list[Path] = []
         if not is_own:
             suffixes = chain([""], (f"-{number}" for number in count(2)))
-            numbered = (path.with_stem(path.stem + suffix) for suffix in suffixes)
-            path = next(
-                candidate
-                for candidate in numbered
-                if not any(
-                    _casefolded(beside) in taken or os.path.lexists(beside)
-                    for beside in result_paths(task, candidate).values()
-                )
-            )
+            for suffix in suffixes:
+                candidate = path.with_stem(path.stem + suffix)
+                beside = result_paths(task, candidate).values()
+                exists = any(os.path.lexists(each) for each in beside)
+                if exists:
+                    lookalikes.append(candidate)
+                elif not any(_casefolded(each) in taken for each in beside):
+                    path = candidate
+                    break
         reserved = {_casefolded(beside) for beside in result_paths(task, path).values()}
         taken |= reserved
         try:
-            yield path, is_own
+            yield Named(path, is_own, lookalikes)
         finally:
             taken -= reserved
+
+    def _values(self, task: Task, outcome: Outcome[Any]) -> dict[str, str | int]:
+        """Return the values of the fields that the template names."""
+        names, request = self._template.fields, outcome.request
+        kind = request.kind.name if isinstance(request, Request) else ""
+        values: dict[str, str | int] = {"index": outcome.index, "date": self._today}
+        if "key" in names:
+            values["key"] = _cell(outcome.key)
+        if "model" in names:
+            values["model"] = safe_name(str(getattr(request, "model", kind)))
+        if "prompt" in names:
+            subject = request.subject if isinstance(request, Request) else ""
+            values["prompt"] = slug(subject, kind.replace("_", "-") or "result")
+        if "id" in names:
+            values["id"] = short_id(task.task_id)
+        if self._rows is not None and ("line" in names or self.columns):
+            row = self._rows(request)
+            values["line"] = row.line
+            for column in self.columns:
+                values[f"row[{column}]"] = _cell(str(row.cells.get(column, "")))
+        return values
+
+
+class Named(NamedTuple):
+    """A reserved path.
+
+    Attributes:
+        path: names no existing file, nor one that is reserved, unless it is the task's own.
+        is_own: whether a file there is certainly the task's own.
+        lookalikes: existing files that have the name, and are numbered on from. One of them may
+            be this very result, left by a run that died before it could record it.
+    """
+
+    path: Path
+    is_own: bool
+    lookalikes: Sequence[Path]
+
+
+def field_names(fields: Sequence[str] = (*FIELDS, *ROW_FIELDS)) -> str:
+    """Return the fields of templates as a sentence lists them: ``{index}, {id}, …``."""
+    return ", ".join("{row[column]}" if name == "row" else f"{{{name}}}" for name in fields)
+
+
+def _cell(text: str) -> str:
+    return safe_name(text).encode()[:MAX_KEY_BYTES].decode(errors="ignore")
 
 
 def _casefolded(path: Path) -> str:

@@ -49,7 +49,7 @@ async def test_a_file_is_done_by_the_fleet_and_comes_home(
     async with Emulator(seconds=0.3) as emulator:
         async with a_worker(redis_server, tmp_path, "--rate", "20", **at(emulator)):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
-            assert (ran.code, "12 of 12 done" in ran.out) == (0, True), ran.err
+            assert (ran.code, "12 of 12 done" in ran.err) == (0, True), ran.err
             again = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert (again.code, "12 of 12 done" in again.out) == (0, True), again.err
         assert set(emulator.creates.values()) == {1}
@@ -77,7 +77,7 @@ async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
         assert b"Resume without paying twice:\n  keevx run p.jsonl --docket" in wrong
         async with a_worker(redis_server, tmp_path, **at(emulator)):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
-        assert (ran.code, "8 of 8 done" in ran.out) == (0, True), ran.err
+        assert (ran.code, "8 of 8 done" in ran.err) == (0, True), ran.err
         assert set(emulator.creates.values()) == {1}
 
 
@@ -101,7 +101,7 @@ async def test_an_uncertain_create_of_a_fleet_is_told_and_settled(
             ran = await keevx(*journal, "--settle", f"mine={task_id}", cwd=tmp_path)
             assert (ran.code, "1 submitted" in ran.out) == (0, True), ran.err
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
-        assert (ran.code, "1 of 1 done" in ran.out) == (0, True), ran.err
+        assert (ran.code, "1 of 1 done" in ran.err) == (0, True), ran.err
         assert emulator.creates.total() == 1
 
 

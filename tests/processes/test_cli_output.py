@@ -31,13 +31,15 @@ async def test_a_file_that_is_no_results_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_results_of_a_template_stand_in_its_folder(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
-    run = ("run", file, "--out", "v/{index:05d}-{task_id}")
+    run = ("run", file, "--out", "v/{index:05d}-{task_id}", "--no-journal")
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         ran = await keevx(*run, cwd=tmp_path, **at(emulator))
     assert ran.code == 1
-    assert "results.jsonl are in v (" in ran.out
+    assert "results.jsonl are in v (" in ran.err
     assert f"{Path('v/results.jsonl')} has the ids so far" in ran.err
-    assert sorted(path.name[:5] for path in (tmp_path / "v").iterdir()) == ["00000", "resul"]
+    assert sorted(path.name[:5] for path in (tmp_path / "v").iterdir()) == [
+        "00000", "index", "resul", "resul", "thumb",
+    ]  # fmt: skip
     assert len(results(tmp_path / "v")) == 2
 
 
@@ -101,6 +103,7 @@ async def ended(
     file = written(folder / "p.jsonl", takes(5))
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "keevx_async.cli", "run", file, "--out", folder / "out",
+        "--no-journal",
         env={**os.environ, **at(emulator)}, stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout, stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
     )  # fmt: skip

@@ -53,7 +53,7 @@ async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path, more: list[
             os.close(reading)
             out, err = await asyncio.wait_for(process.communicate(), 120)
             assert process.returncode == 0, err
-            assert b"3 requests" in out or b"3 of 3 done" in out
+            assert b"3 requests" in out or b"3 of 3 done" in err
         assert len(emulator.tasks) == 3
 
 

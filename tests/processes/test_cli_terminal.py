@@ -29,16 +29,17 @@ async def test_progress_is_live_and_ctrl_c_keeps_what_is_known(tmp_path: Path) -
         async with terminal(100, *run, cwd=tmp_path, **at(emulator)) as shown:
             await shown.shows(r"[1-9]\d*/300 .*%.*\d/(s|min).* left")
             await shown.shows(r"[1-9]\d* submitted · \d+ waiting · [1-9]\d* done · 1 failed")
-            await shown.shows(r"p\.jsonl:3:\s+task\s+i2v-\w+\s+failed")
+            await shown.shows(r"\u2717    2  take 2  ")
             shown.press(CTRL_C)
             await shown.shows("nothing new starts")
             assert await shown.end() == 130
             last = shown.text.rpartition("nothing new starts")[2]
+            assert re.search(r"p\.jsonl:3\n", last)
             assert re.search(r"\d+ of 300 done, 1 failed, 0 uncertain", last)
             assert re.search(r"Resume without paying twice:\s+keevx run", last)
             assert "Traceback" not in shown.text
             assert "\x1b[?25h" in shown.raw.rpartition("\x1b[?25l")[2]  # the cursor is back
-            assert not re.search(r"^i2v-\w+  \S+mp4", shown.text, re.MULTILINE)  # there are many
+            assert not re.search(r"^\u2713 .*mp4", shown.text, re.MULTILINE)  # there are many
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
 
@@ -56,7 +57,7 @@ async def test_of_many_unfinished_tasks_a_handful_is_told(
         await shown.shows(f"{count} submitted")
         shown.press(CTRL_C)
         assert await shown.end() == 130
-        assert len(re.findall(r"^i2v-\w+  unfinished", shown.text, re.MULTILINE)) == told
+        assert len(re.findall(r"^~ +\d+  take \d+ ", shown.text, re.MULTILINE)) == told
         assert f"0 uncertain, {count} unfinished; files and results.jsonl are" in shown.text
         assert len(results(tmp_path / "videos")) == count
 
@@ -76,12 +77,16 @@ async def test_no_line_of_a_live_screen_is_wider_than_it(
         terminal(columns, "run", file, cwd=tmp_path, **env, **at(emulator)) as shown,
     ):
         assert await shown.end() == 0
-        live = [one for one in shown.text.splitlines() if re.search(r"\d left|submitted", one)]
+        live = [
+            one
+            for one in shown.text.splitlines()
+            if re.search(r"\d left|elapsed|submitted|^\u2713", one)
+        ]
         assert live
         assert max(map(len, live)) <= columns
         assert bool(re.search(r"\x1b\[(\d+;)*3\dm", shown.raw)) is colour
         assert "3 of 3 done" in shown.text
-        assert len(re.findall(r"^i2v-\w+  \S+mp4", shown.text, re.MULTILINE)) == 3
+        assert len(re.findall(r"^\u2713  \d  .*mp4", shown.text, re.MULTILINE)) == 3
 
 
 @pytest.mark.asyncio

@@ -305,6 +305,12 @@ def check_files(run: Bombed, count: int) -> None:
     told = [json.loads(line) for line in results.read_text().splitlines()]
     assert sorted(one["prompt"] for one in told) == sorted(entries)
     assert {one["status"] for one in told} == {"done"}
-    assert {path.stem for path in run.out.iterdir() if path != results} == ids
-    for path in run.out.glob("*.mp4"):
-        assert path.read_bytes() == run.emulator.video(path.stem)
+    files = {
+        run.out / Path(path).name: task_id
+        for one in told
+        for task_id, path in zip(one["task_ids"], one["paths"], strict=True)
+    }
+    assert set(files.values()) == ids
+    assert set(run.out.glob("*.mp4")) == set(files)
+    for path, task_id in files.items():
+        assert path.read_bytes() == run.emulator.video(task_id)

@@ -64,7 +64,15 @@ class Run:
         self.journal, self.out, self.log = folder / "run.db", folder / "out", folder / "log"
 
     async def start(self, *more: str) -> asyncio.subprocess.Process:
-        run = ("keevx_async.cli", "run", self.file, "--journal", self.journal, "--out", self.out)
+        run = (
+            "keevx_async.cli",
+            "run",
+            self.file,
+            "--journal",
+            self.journal,
+            "--out",
+            self.out / "{task_id}",
+        )
         settings = ("--quiet", "--concurrency", CONCURRENCY, *more)
         with self.log.open("ab") as log:
             return await spawn(*run, *settings, url=self.emulator.url, out=log.fileno())
@@ -159,5 +167,7 @@ def check_files(run: Run, done: set[str], lost: set[str]) -> None:
         for path in [f"{one}.png" if task.kind.name == "image_generate" else f"{one}.mp4"]
         + [f"{one}.ass"] * bool(task.body.get("enable_caption"))
     }
-    assert {path.name for path in run.out.iterdir() if path != results} == wanted
+    assert {
+        path.name for path in run.out.glob("*") if path.suffix in (".mp4", ".png", ".ass")
+    } == wanted
     assert {judged(run.emulator, run.out / name) for name in wanted} == set(made)

@@ -160,7 +160,7 @@ async def test_a_run_with_callbacks_finds_what_was_lost(tmp_path: Path) -> None:
             KEEVX_CALLBACK_SECRET=SECRET,
         )
         assert ran.code == 0, ran.err + ran.out
-        assert "20 of 20 done" in ran.out
+        assert "20 of 20 done" in ran.err
         assert set(emulator.creates.values()) == {1}
         assert emulator.strikes["drop_after_create"] > 3
     assert len(list((tmp_path / "videos").glob("*.mp4"))) == 20

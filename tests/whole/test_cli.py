@@ -20,10 +20,10 @@ async def test_the_demo_ends_with_twenty_ids_and_twenty_whole_files(tmp_path: Pa
     ran = await keevx("demo", "--out", "here", cwd=tmp_path)
     assert ran.code == 0, ran.err
     assert len(set(re.findall(r"^i2v-[0-9a-f]{32}", ran.out, re.MULTILINE))) == 20
-    files = list((tmp_path / "here").iterdir())
+    files = list((tmp_path / "here").glob("*.mp4"))
     assert len(files) == 20
     assert {file.stat().st_size for file in files} == {200_000}
-    assert "20 of 20 done" in ran.out
+    assert "20 of 20 done" in ran.err
     assert "0 of them twice" in ran.out
 
 
@@ -35,7 +35,8 @@ async def test_a_file_of_prompts_comes_home(tmp_path: Path) -> None:
     ]
     file = written(tmp_path / "prompts.jsonl", rows)
     async with Emulator(seconds=0.05) as emulator:
-        ran = await keevx("run", file, "--out", tmp_path / "out", cwd=Path("/"), **at(emulator))
+        out = tmp_path / "out" / "{task_id}"
+        ran = await keevx("run", file, "--out", out, cwd=Path("/"), **at(emulator))
         assert ran.code == 0, ran.err
         assert set(emulator.creates.values()) == {1}
         assert len(emulator.creates) == 10
@@ -150,7 +151,7 @@ async def test_the_exit_code_tells_failed_from_uncertain(
     async with Emulator(seconds=0.02, faults=faults, fail_prompts=1.0) as emulator:
         ran = await keevx("run", file, cwd=tmp_path, **at(emulator))
         assert ran.code == code
-        assert sum_ in ran.out
+        assert sum_ in ran.err
         assert set(emulator.creates.values()) == {1}
 
 

@@ -30,7 +30,7 @@ async def test_a_run_stops_at_its_budget_and_the_next_goes_on_where_it_may(tmp_p
         assert ran.code == 4
         assert "stopped with 5 of 9 not started: the budget is reached" in ran.err
         assert "(videos: 4 of 4 spent, 1 more needed)" in ran.err
-        assert "made 4 videos, 24 s; to come 5 videos, 30 s" in ran.out
+        assert "made 4 videos, 24 s; to come 5 videos, 30 s" in ran.err
         again = await keevx(*run, "--max-videos", "4", cwd=tmp_path, **env)
         assert (again.code, len(emulator.tasks)) == (4, 4)
         assert len(results(tmp_path / "o")) == 4
@@ -72,7 +72,7 @@ async def test_costs_are_told_before_and_after(tmp_path: Path) -> None:
         run = ("run", file, "--out", "o", "--journal", "run.db", "--prices", prices)
         ran = await keevx(*run, cwd=tmp_path, **at(emulator))
         assert ran.code == 0
-        assert "made 2 videos, 3 images, 12 s, cost 1.35" in ran.out
+        assert "made 2 videos, 3 images, 12 s, cost 1.35" in ran.err
         costs = sorted(item["cost"] for item in results(tmp_path / "o").values())
         assert costs == [0.15, 0.6, 0.6]
         shown = await keevx("journal", "run.db", "--prices", prices, cwd=tmp_path)

@@ -37,7 +37,7 @@ async def test_a_file_of_all_kinds_comes_home(tmp_path: Path) -> None:
     ]
     file, out = written(tmp_path / "mixed.jsonl", rows), tmp_path / "out"
     async with Emulator(seconds=0.05) as emulator:
-        ran = await keevx("run", file, "--out", out, cwd=Path("/"), **at(emulator))
+        ran = await keevx("run", file, "--out", out / "{task_id}", cwd=Path("/"), **at(emulator))
         assert ran.code == 0, ran.err
         assert set(emulator.creates.values()) == {1}
         assert len(emulator.uploads) == 1, "each distinct image once, whatever the kind"
@@ -163,7 +163,7 @@ async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
     file = written(tmp_path / "mixed.jsonl", rows)
     async with Emulator(seconds=0.05) as emulator:
         ran = await keevx("run", file, cwd=tmp_path, **at(emulator))
-    assert (ran.code, "2 of 3 done, 1 failed" in ran.out) == (1, True), ran.err
+    assert (ran.code, "2 of 3 done, 1 failed" in ran.err) == (1, True), ran.err
     assert "mixed.jsonl:3: target_languages: ('Klingon',) is not offered; choose from" in ran.err
     assert emulator.creates.total() == 2
     assert emulator.requests["GET /v1/video_translate/target_languages"] == 1

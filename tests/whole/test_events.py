@@ -16,6 +16,7 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.events import (
+    Downloaded,
     Ended,
     Event,
     Exchange,
@@ -31,7 +32,7 @@ from tests.conftest import at_once
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests
 from tests.support.ports import free_port
 
-EVERY_KIND = {Ended, Exchange, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
+EVERY_KIND = {Downloaded, Ended, Exchange, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
 
 
 class Told(list[Event]):

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import Outcome, Task
-from keevx_async.transfer.paths import MAX_NAME_BYTES, OutputNames, safe_name
+from keevx_async.transfer.file_names import MAX_NAME_BYTES, safe_name
+from keevx_async.transfer.paths import OutputNames
 from tests.support.client import a_request
 
 TASK = Task(task_id="i2v-7", status="SUCCEEDED", video_url="https://cdn.example/a/b.mp4")
@@ -69,7 +70,7 @@ def test_what_only_looks_like_a_device_stays(name: str) -> None:
     ],
 )
 def test_no_template_makes_a_device(template: str, index: int, key: str, expected: str) -> None:
-    with OutputNames(template).name(TASK, Outcome(index, a_request(), key), set()) as (path, _):
+    with OutputNames(template).name(TASK, Outcome(index, a_request(), key), set()) as (path, *_):
         assert path == Path(expected)
 
 

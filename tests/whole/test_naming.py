@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, FanOut, Outcome, Task
 from keevx_async.testing import Emulator
-from keevx_async.transfer.paths import FIELDS, OutputNames, Template, target_path
+from keevx_async.transfer.paths import (
+    FIELDS,
+    ROW_FIELDS,
+    OutputNames,
+    Template,
+    target_path,
+)
 from tests.support.client import a_request, awaited, keevx_of, some_requests, speaking
 from tests.support.media import left_in
 
@@ -26,8 +32,8 @@ def named(
     taken: set[str] | None = None,
 ) -> tuple[Path, bool]:
     outcome = Outcome(index, a_request(), key)
-    with OutputNames(template).name(task, outcome, set() if taken is None else taken) as found:
-        return found
+    with OutputNames(template).name(task, outcome, set() if taken is None else taken) as named:
+        return named.path, named.is_own
 
 
 @pytest.mark.parametrize(
@@ -76,8 +82,8 @@ def test_a_template_is_read_as_format_reads_it(template: Any, expected: str) -> 
     ("template", "said"),
     [
         (
-            "{prompt}",
-            r"unknown field \{prompt\}; it must be one of \{index\}, \{task_id\}, \{key\}",
+            "{line}",
+            r"unknown field \{line\}; it must be one of \{index\}, \{id\}, \{task_id\}, \{key\}",
         ),
         ("{}", r"unknown field \{\}"),
         ("{0}", "unknown field"),
@@ -119,7 +125,7 @@ def test_no_key_and_no_id_leaves_the_folder(key: str) -> None:
 def test_no_value_whatever_leaves_the_folder(key: str, task_id: str, template: str) -> None:
     outcome = Outcome(0, a_request(), key)
     task = Task(task_id=task_id, status="SUCCEEDED")
-    with OutputNames(f"out/{template}").name(task, outcome, set()) as (path, _):
+    with OutputNames(f"out/{template}").name(task, outcome, set()) as (path, *_):
         parts = path.parts
     assert parts[0] == "out"
     assert len(parts) == template.count("/") + 2
@@ -137,8 +143,8 @@ def test_a_name_under_way_or_of_another_file_is_not_given_again(tmp_path: Path) 
     taken: set[str] = set()
     names, outcome = OutputNames(template), Outcome(0, a_request(), "Owl")
     with (
-        names.name(TASK, outcome, taken) as (first, _),
-        names.name(TASK, outcome, taken) as (second, mine),
+        names.name(TASK, outcome, taken) as (first, *_),
+        names.name(TASK, outcome, taken) as (second, mine, _),
     ):
         assert [first.name, second.name] == ["Owl.webm", "Owl-2.webm"]
         assert not mine
@@ -168,8 +174,9 @@ def test_a_single_download_takes_a_template_of_the_id(tmp_path: Path) -> None:
 
 
 def test_every_field_has_a_value_to_try() -> None:
-    for name in FIELDS:
-        assert Template(f"{{{name}}}", tuple(FIELDS)).fields == {name}
+    fields = (*FIELDS, *ROW_FIELDS)
+    for name in (*FIELDS, "line", "row[scene]"):
+        assert Template(f"{{{name}}}", fields).fields == {name}
 
 
 @pytest.mark.asyncio
@@ -228,6 +235,28 @@ async def test_a_run_with_a_journal_finds_its_own_files_again(
         next(one for one in first if first[one] == "2.mp4"): "2-3.mp4"
     }
     assert emulator.creates.total() == 4
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_a_killed_run_could_not_record_is_found(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """The run died after the rename and before the record, for one of its two tasks."""
+    out, journal = tmp_path / "out", tmp_path / "run.db"
+    names = OutputNames(out, default="{index:04d}-{prompt}-{id}")
+    async with keevx_of(emulator, journal=journal) as keevx:
+        (outcome,) = await keevx.generate_many(some_requests(1, generate_count=2))
+    for number, task in enumerate(outcome.tasks):
+        with names.name(task, outcome, set()) as (path, *_):
+            out.mkdir(exist_ok=True)
+            path.write_bytes(b"another's" if number else emulator.video(task.task_id))
+    async with keevx_of(emulator, journal=journal) as keevx:
+        fan = await keevx.generate_many(some_requests(1, generate_count=2), download=names)
+    fan.raise_for_errors()
+    assert len(left_in(out)) == 3  # the second task's name was another's
+    for task, path in _brought(fan):
+        assert path.read_bytes() == emulator.video(task.task_id)
+        assert path.stem.endswith("-2") is (task.task_id == outcome.task_ids[1])
 
 
 def _brought(fan: FanOut) -> Iterator[tuple[Task, Path]]:

@@ -8,10 +8,10 @@ from keevx_async import ImageToVideo
 from keevx_async.client.keevx import Keevx
 from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transfer.paths import OutputNames
 
 from ..input.prompts import Prompts
 from ..options import Concurrency, Json, Output
+from ..output.names import output_names
 from ..output.printer import Printer
 from ..output.report import Report
 from ..signals import print_stopping, stoppable
@@ -29,7 +29,8 @@ async def demo(
     short. The last line has the emulator's own count of the tasks it made, and of those it made
     twice.
     """
-    names = OutputNames(out)
+    names = output_names(out)
+    names.thumbnails = None  # there is no page to show them
     report = Report(COUNT, "demo", as_json=json)
     prompts = Prompts.from_requests(
         ImageToVideo(
@@ -54,7 +55,7 @@ async def demo(
                 "demo-key", base_url=emulator.url, retry=retry, on_event=report.on_event
             ) as keevx,
         ):
-            fan = keevx.generate_many(prompts, concurrency=concurrency, download=out)
+            fan = keevx.generate_many(prompts, concurrency=concurrency, download=names)
             code = await run_prompts(fan, prompts, report, names)
             made, twice = len(emulator.tasks), sum(n > 1 for n in emulator.creates.values())
         fields = {"event": "emulator", "tasks": made, "twice": twice}

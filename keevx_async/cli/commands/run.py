@@ -33,6 +33,7 @@ from ..options import InputOptions, PromptFile, RunOptions
 from ..output.amounts import Amounts
 from ..output.confirm import can_ask, confirm
 from ..output.console import ERRORS, OK, STOPPED, USAGE, print_error, print_error_event, printable
+from ..output.names import NamedColumns, output_names
 from ..output.next_steps import next_steps
 from ..output.report import Report
 from ..output.results_file import Results
@@ -66,7 +67,7 @@ def run(
     # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
     # 3. That the results folder is writable, and that no other run writes there.
     # 4. The key and the host, with a query that costs nothing.
-    names = OutputNames(options.out)
+    names = output_names(options.out)
     journal = journal_path(options, names.folder)
     if options.docket is not None and (
         options.journal
@@ -88,14 +89,17 @@ def run(
             "pass them to the fleet's workers instead"
         )
     budget, survey = limits.budget(), Survey()
-    with open_prompts(file, prompts, fields) as source:
+    with open_prompts(file, prompts, fields, names.columns) as source:
+        named = NamedColumns(names.columns, source)
         with Warnings(source, quiet=options.quiet) as warnings:
 
             def add(job: Job) -> None:
                 warnings.add(job)
                 survey.add(job)
+                named.add(job)
 
             total, problems = find_problems(source, add)
+        problems = problems or named.problems()
         if options.callbacks is not None and not problems:
             _, problems = find_problems(source, _check_callback)
         if problems:
@@ -113,7 +117,7 @@ def run(
         selection = limits.selection(total)
         if selection.total < total:
             survey = Survey.of(selection.apply(jobs(source)))
-        plan = Plan(source, selection, survey, budget, prompts.fit)
+        plan = Plan(source, selection, survey, budget, prompts.fit, named)
         plan.check()
         for sentence in () if options.quiet else survey.duplicates():
             print_error(f"{source.name}: {sentence}")
@@ -137,6 +141,7 @@ class Plan:
         survey: what these amount to.
         budget: limits and prices; None without either.
         fit: how local images are made to fit.
+        named: the columns that names of results hold.
     """
 
     source: Input
@@ -144,6 +149,7 @@ class Plan:
     survey: Survey
     budget: Budget | None
     fit: Fit
+    named: NamedColumns
 
     def check(self) -> None:
         """Check that the budget can value every row.
@@ -222,7 +228,7 @@ async def _run_reported(
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,
-                download=options.out,
+                download=plan.named.bind(names, prompts),
                 key=prompts.key,
             )
             code = await run_prompts(fan, prompts, report, names)

@@ -68,7 +68,10 @@ class Columns:
         if similar := similar_name(name, self._names):
             return f"unknown field {shown!r}: did you mean {similar!r}?"
         known = f"known fields are {', '.join((*self.fields, *self.extra))}; " if list_known else ""
-        return f"unknown field {shown!r}: {known}remove it, or use it in --prompt as {{{shown}}}"
+        return (
+            f"unknown field {shown!r}: {known}remove it, or use it in --prompt as {{{shown}}}, or "
+            f"in --out as {{row[{shown}]}}"
+        )
 
 
 def without_aliases(

@@ -35,10 +35,12 @@ class Draft:
     Attributes:
         values: by column.
         options: the columns whose value is an option's.
+        row: the row as it was in the file, by column.
     """
 
     values: dict[str, Any]
     options: frozenset[str] = frozenset()
+    row: Mapping[str, Any] = field(factory=dict[str, Any])
 
 
 @frozen(kw_only=True)
@@ -58,12 +60,15 @@ class Defaults:
     columns: Columns = field(factory=Columns)
 
     @classmethod
-    def from_options(cls, values: Mapping[str, Any], kind: str | None) -> Defaults:
+    def from_options(
+        cls, values: Mapping[str, Any], kind: str | None, columns: Sequence[str] = ()
+    ) -> Defaults:
         """Return the defaults that the options of a command line make.
 
         Args:
             values: of the options that were passed, by field.
             kind: of ``--kind``; a dash in it counts as an underscore.
+            columns: columns that other options use.
 
         Raises:
             ConfigurationError: ``--prompt`` is malformed, there is no such kind, or the working
@@ -75,9 +80,8 @@ class Defaults:
         prompt = values.pop(PROMPT, None)
         template = None if prompt is None else PromptTemplate.parse(prompt)
         names = Columns()
-        extra = [
-            name for name in (template.columns if template else ()) if names.name(name) not in names
-        ]
+        used = (*(template.columns if template else ()), *columns)
+        extra = [name for name in dict.fromkeys(used) if names.name(name) not in names]
         return cls(
             values=with_paths(values, working_folder()) if values else values,
             kind=kind,
@@ -93,7 +97,7 @@ class Defaults:
             row[KIND] = self.kind
         kind = REQUESTS.get(kind_of_row(row.get(KIND)))
         if kind is None:  # an unknown kind is reported with the row
-            return Draft(row)
+            return Draft(dict(row), row=row)
         fields = fields_dict(cast(Any, kind))
         model = row.get(MODEL) or self.values.get(MODEL)
         values, messages = without_aliases(row, kind, model)
@@ -116,7 +120,7 @@ class Defaults:
                 options |= {PROMPT}
         for name in self.columns.extra:
             values.pop(name, None)
-        return Draft(values, options)
+        return Draft(values, options, row)
 
     def unused(self, kinds: Collection[type[Request]]) -> list[str]:
         """Return the fields that none of the kinds of a file's rows has."""
@@ -247,7 +251,7 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def open_prompts(
-    file: Path | None, options: InputOptions, fields: FieldOptions
+    file: Path | None, options: InputOptions, fields: FieldOptions, columns: Sequence[str] = ()
 ) -> Generator[Input]:
     """Open what the command line names, for the duration of the block.
 
@@ -255,13 +259,14 @@ def open_prompts(
         file: ``-`` for standard input; a folder for the images in it; None if there is a matrix.
         options: how it is read, and what it is combined with.
         fields: what the rows that leave it out get.
+        columns: columns that the names of results use, and that need not be fields.
 
     Raises:
         ConfigurationError: there is no input, a folder holds no images, an input that can be
             read only once is a terminal or cannot be copied, or ``--fit`` needs an extra that is
             not installed.
     """
-    matrix, defaults = options.matrix, Defaults.from_options(fields.passed(), options.kind)
+    matrix, defaults = options.matrix, Defaults.from_options(fields.passed(), options.kind, columns)
     fit = check_fit(options.fit)
     if file is None and not matrix:
         raise ConfigurationError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import evolve, fields_dict, frozen
+from attrs import evolve, field, fields_dict, frozen
 
 from keevx_async import ImageToVideo
 from keevx_async.errors import ConfigurationError, InvalidRequest, UploadError
@@ -17,6 +17,7 @@ from keevx_async.models.request import Request
 from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.images import sniff
 from keevx_async.transfer.media_types import CONVERTIBLE
+from keevx_async.transfer.paths import Row
 
 from ..output.wording import for_terminal
 from .csv_types import KEY, KIND, kind_of_row, ratio_from_time
@@ -41,11 +42,13 @@ class Job:
         line: its number, from 1.
         request: the request it describes.
         key: its key in the journal, if it has one.
+        row: what was in its columns.
     """
 
     line: int
     request: Request
     key: str | None = None
+    row: Mapping[str, Any] = field(factory=dict[str, Any])
 
 
 @frozen
@@ -142,6 +145,15 @@ class Prompts:
             KeyError: the request was not yielded, or its job was taken.
         """
         return self._in_progress[id(request)].key
+
+    def row(self, request: Request) -> Row:
+        """Return where a request came from.
+
+        Raises:
+            KeyError: the request was not yielded, or its job was taken.
+        """
+        job = self._in_progress[id(request)]
+        return Row(job.line, job.row)
 
     def take_job(self, request: Request) -> Job:
         """Remove and return a request's job, once the request has ended.
@@ -255,7 +267,7 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
         for path in _as_tuple(getattr(request, name))
         if isinstance(path, Path) and (problem := file_problem(path, request.kind, fit))
     )
-    return BadLine(line, missing) if missing else Job(line, request, key)
+    return BadLine(line, missing) if missing else Job(line, request, key, draft.row)
 
 
 def _missing_kind(row: Mapping[str, Any]) -> str | None:

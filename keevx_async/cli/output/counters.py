@@ -143,10 +143,8 @@ def format_rate(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 
-def format_duration(seconds: float | None) -> str:
-    """Format seconds as ``1:01`` or ``1:00:00``, and an unknown duration as ``-:--``."""
-    if seconds is None:
-        return "-:--"
+def format_duration(seconds: float) -> str:
+    """Format seconds as ``1:01`` or ``1:00:00``."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

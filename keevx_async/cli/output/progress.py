@@ -70,9 +70,17 @@ def progress_line(counters: Counters, now: float) -> str:
     ``keevx: 20/100, 40 submitted, 20 waiting, 20 done, 0 failed, 0 uncertain, 2.0/s, 0:40 left``
     """
     texts = [text for text, _ in counters.parts()]
-    left = f"{format_duration(counters.remaining(now))} left"
     rate = format_rate(counters.rate(now))
-    return ", ".join([f"keevx: {counters.ended.total():,}/{counters.total:,}", *texts, rate, left])
+    head = f"keevx: {counters.ended.total():,}/{counters.total:,}"
+    return ", ".join([head, *texts, rate, _time(counters, now)])
+
+
+def _time(counters: Counters, now: float) -> str:
+    """Return the time that is left, or the time so far before there is an estimate."""
+    left = counters.remaining(now)
+    if left is None:
+        return f"{format_duration(now - counters.started_at)} elapsed"
+    return f"{format_duration(left)} left"
 
 
 def progress_display(counters: Counters, now: float, width: int) -> Group:
@@ -85,8 +93,8 @@ def progress_display(counters: Counters, now: float, width: int) -> Group:
     if (room := width - BESIDE_BAR) >= MIN_BAR_WIDTH:
         columns.append(ProgressBar(total, ended, width=min(MAX_BAR_WIDTH, room)))
     row = Table.grid(padding=(0, 1))
-    left = f"{format_duration(counters.remaining(now))} left"
-    row.add_row(*columns, f"{ended * 100 // total}%", format_rate(counters.rate(now)), left)
+    rate = format_rate(counters.rate(now))
+    row.add_row(*columns, f"{ended * 100 // total}%", rate, _time(counters, now))
     parts = counters.parts()
     if (held := counters.held_until - now) > 0:
         parts.append((f"rate limited for {math.ceil(held)} s", "yellow"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import sys
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from keevx_async.errors import BudgetExceeded, TaskFailed
+from keevx_async.errors import BudgetExceeded, KeevxError, TaskFailed
 from keevx_async.events import Ended, Event, Submitted
 from keevx_async.models.failures import failure_class
 from keevx_async.models.outcomes import Outcome, error_dict
@@ -33,22 +36,44 @@ from .console import (
     printable,
 )
 from .counters import Counters, Status, status_of
+from .failures import Failures, reason_of
+from .items import MARKS, Item, tab_line, terminal_line
+from .names import shown_path
 from .progress import progress
-from .results_file import Results, record
+from .records import EventLog, record
+from .results_file import Results
+from .views import Views
 from .wording import for_terminal
 
 MAX_LISTED = 50
 """Items, and errors of items, that a terminal shows one by one; a larger run shows progress."""
 MAX_UNFINISHED_LISTED = 5
-"""Unfinished tasks that a terminal shows one by one; the summary has their number."""
+"""Unfinished items that a terminal shows one by one; the summary has their number."""
+VIEW_INTERVAL = 2.0
+"""Seconds between two times that the table and the page are written, at least."""
+VIEW_SHARE = 0.03
+"""Of the time, what writing them may take at most: they grow with the run."""
+EVENT_FIELDS = [
+    "line",
+    "key",
+    "kind",
+    "prompt",
+    "task_ids",
+    "status",
+    "paths",
+    "mismatches",
+    "error",
+]
+"""What an item's event says, as docs/keevx-json.schema.json has it; results.jsonl has more."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
 class Report:
     """Counts what happens in a run and prints it.
 
-    Standard output gets a line for each result, or JSON events; standard error gets progress and
-    errors. An output that cannot be written is reported once, and the run continues.
+    Standard output gets a line for each item, or JSON events; standard error gets progress, errors
+    and the summary. The table and the page beside results.jsonl are renewed meanwhile. An output
+    that cannot be written is reported once, and the run continues.
 
     Args:
         total: the number of items.
@@ -88,27 +113,64 @@ class Report:
         self._over_budget: BudgetExceeded | None = None
         self._json = as_json
         self._quiet = quiet
-        # What a terminal shows line by line:
-        # 1. Results, unless the run is large and its progress is on the same terminal.
-        # 2. Unfinished tasks and errors only up to a number, where results.jsonl has them all.
-        # A file or a pipe gets every line.
-        large, on_screen = ERRORS.is_interactive and total > MAX_LISTED, sys.stdout.isatty()
-        self._lists_results = not (as_json or quiet or (large and on_screen))
+        self._views = None if results is None else Views(results.path)
+        self._log = EventLog()
+        self._failures = Failures()
+        self._is_dirty = False
+        # What is printed of each item:
+        # 1. A terminal gets a line that fits it, unless the run is large and its progress is on the
+        #    same terminal: then only of those that failed, and of unfinished ones only a few.
+        # 2. A file or a pipe gets every item, separated by tabs.
+        # 3. Standard error gets each error with its line of the input, unless the same terminal
+        #    has just shown it. Beyond a number, results.jsonl has them.
+        self._groups_errors = not (as_json or quiet)
+        self._on_screen = sys.stdout.isatty() and not (as_json or quiet)
+        large = ERRORS.is_interactive and total > MAX_LISTED
+        self._lists_done = not (as_json or quiet or (large and self._on_screen))
+        self._prints_errors = not (self._on_screen and sys.stderr.isatty())
         self._unfinished_left = (
-            MAX_UNFINISHED_LISTED if on_screen and results is not None else sys.maxsize
+            MAX_UNFINISHED_LISTED if self._on_screen and results is not None else sys.maxsize
         )
         self._errors_left = MAX_LISTED if large and results is not None else total
+        encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+        self._ascii_only = not encoding.startswith("utf")
 
-    def live(self) -> AbstractContextManager[None]:
-        """Show progress while the block runs; nothing where the report is quiet."""
-        return nullcontext() if self._quiet else progress(ERRORS, self.counters, time.monotonic)
+    @contextmanager
+    def live(self) -> Generator[None]:
+        """Show progress while the block runs, unless the report is quiet, and renew the views."""
+        renewing = asyncio.ensure_future(self._renew_views())
+        try:
+            if self._quiet:
+                yield
+            else:
+                with progress(ERRORS, self.counters, time.monotonic):
+                    yield
+        finally:
+            renewing.cancel()
+
+    async def _renew_views(self) -> None:
+        """Write the table and the page now and then, as often as their size allows."""
+        pause = VIEW_INTERVAL
+        while self._views is not None:
+            await asyncio.sleep(pause)
+            if self._is_dirty:
+                self._is_dirty = False
+                began = time.monotonic()
+                # Cancelled, the thread goes on to its end; close() then writes after it.
+                try:
+                    await asyncio.to_thread(self._views.write, self.counters.total)
+                except OSError as error:
+                    self._stop_views(error)
+                pause = max(VIEW_INTERVAL, (time.monotonic() - began) / VIEW_SHARE)
 
     def on_event(self, event: Event) -> None:
         """Count an event of the client, and print it for a program.
 
         Of events only ``submitted`` and ``ended`` are printed.
         """
-        self.counters.on_event(event, time.monotonic())
+        now = time.monotonic()
+        self.counters.on_event(event, now)
+        self._log.on_event(event, time.time(), now)
         if isinstance(event, Submitted):
             self._emit("submitted", key=event.key, task_ids=event.task_ids)
         elif isinstance(event, Ended):
@@ -133,27 +195,68 @@ class Report:
         if isinstance(outcome.error, TaskFailed):
             self.failed_tasks.append(len(outcome.task_ids))
             self.reasons[failure_class(outcome.error.task.error_message)] += 1
-        item = record(outcome, job) | self._spend(outcome)
-        self._emit(EVENTS.get(status, status.value), line=job.line, **item)
+        facts = self._log.take(outcome)
+        row = record(outcome, job, facts, self._spend(outcome))
+        fields = {name: row[name] for name in EVENT_FIELDS}
+        if row["cost"] is not None:
+            fields["cost"] = row["cost"]
+        self._emit(EVENTS.get(status, status.value), **fields)
         if self._results is not None:
+            self._is_dirty = True
             try:
-                self._results.add(item)
+                self._results.add(row)
             except OSError as error:
                 self._stop_recording(self._results, error)
-        if self._lists_results:
-            self._list_results(outcome, status)
+        seconds = None if facts.began is None else time.monotonic() - facts.began
+        reason = "" if outcome.error is None else reason_of(outcome.error)
+        self._list_item(
+            Item(
+                status,
+                outcome.index,
+                job.line,
+                row["prompt"] or "",
+                outcome.task_ids,
+                row["paths"],
+                seconds,
+                reason,
+            )
+        )
         for mismatch in outcome.mismatches:
             ERRORS.print(Text(printable(f"{self._name}:{job.line}: {mismatch}"), "yellow"))
         # An item that was cut short because the user stopped the run is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
-            self._errors_left -= 1
-            if self._errors_left >= 0:
-                text = printable(f"{self._name}:{job.line}: {for_terminal(str(outcome.error))}")
-                ERRORS.print(Text(text, "yellow" if status is Status.UNCERTAIN else "red"))
-            elif self._errors_left == -1 and self._results is not None:
-                print_error(f"further errors are only written to {self._results.path}")
+            self._failures.add(status, job.line, outcome.error)
+            self._print_failure(status, job.line, outcome.error)
 
-    def _spend(self, outcome: Outcome[Request]) -> dict[str, float]:
+    def _list_item(self, item: Item) -> None:
+        """Print an item's line, where this run lists such items."""
+        if item.status is Status.UNFINISHED:
+            self._unfinished_left -= 1
+            if self._unfinished_left < 0:
+                return
+        if self._lists_done and not self._on_screen:
+            self._print_line(tab_line(item))
+            return
+        is_listed = self._lists_done if item.status is Status.DONE else self._errors_left > 0
+        if self._on_screen and is_listed:
+            width = shutil.get_terminal_size().columns
+            digits = len(str(max(0, self.counters.total - 1)))
+            self._print_line(terminal_line(item, width, digits, ascii_only=self._ascii_only))
+
+    def _print_failure(self, status: Status, line: int, error: Exception) -> None:
+        """Print an error with its line of the input. What to do about it comes once, at the end."""
+        self._errors_left -= 1
+        if self._errors_left >= 0:
+            if self._prints_errors:
+                message = str(error)
+                if self._groups_errors and isinstance(error, KeevxError):
+                    message = error.message
+                text = printable(f"{self._name}:{line}: {for_terminal(message)}")
+                ERRORS.print(Text(text, MARKS[status][2]))
+        elif self._errors_left == -1 and self._results is not None:
+            print_error(f"further errors are only written to {shown_path(self._results.path)}")
+
+    def _spend(self, outcome: Outcome[Request]) -> float | None:
         """Count what an item has made, or may have; return its cost, where prices are given."""
         made = 0
         if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
@@ -164,46 +267,31 @@ class Report:
             if left := self._planned - self._made:
                 self.counters.spent += f"; to come {self._amounts.to_text(left)}"
         cost = self._amounts.cost({usage_group(outcome.request): made} if made else {})
-        return {} if cost is None else {"cost": float(cost)}
-
-    def _list_results(self, outcome: Outcome[Request], status: Status) -> None:
-        """Print a line for each file, and for each task of an unfinished item without one."""
-        succeeded = [task.task_id for task in outcome.tasks if task.succeeded]
-        # One task may have several files: a video comes with its captions.
-        owners = succeeded * len(outcome.paths) if len(succeeded) == 1 else succeeded
-        for task_id, path in zip(owners, outcome.paths, strict=False):
-            self._print_line(printable(f"{task_id}  {path}"))
-        if status is not Status.UNFINISHED:
-            return
-        downloaded = succeeded[: len(outcome.paths)]
-        for task_id in outcome.task_ids:
-            if task_id not in downloaded:
-                self._unfinished_left -= 1
-                if self._unfinished_left >= 0:
-                    self._print_line(f"{printable(task_id)}  {Status.UNFINISHED}")
+        return None if cost is None else float(cost)
 
     def _stop_recording(self, results: Results, error: OSError) -> None:
         """Continue without results.jsonl: the videos matter more, and the journal has the ids."""
         print_error(f"stopped writing {results.path}: {error.strerror or error}")
         self._results = None
 
+    def _stop_views(self, error: OSError) -> None:
+        """Continue without the table and the page: keevx gallery makes them from results.jsonl."""
+        if self._views is not None:
+            print_error(f"stopped writing {self._views.page}: {error.strerror or error}")
+        self._views = None
+
     def _emit(self, event: str, **fields: object) -> None:
         if self._json:
             self._print_line(json.dumps({"event": event, **fields}))
 
-    def _print_line(self, text: str, *, wrap: bool = False) -> None:
-        """Print a line to standard output. If it is closed or full, paid work continues.
-
-        Args:
-            text: the line.
-            wrap: wrap it between words on a terminal; ids and paths are left whole, to be copied.
-        """
+    def _print_line(self, line: str | Text) -> None:
+        """Print a line to standard output. If it is closed or full, paid work continues."""
         # On the terminal of the live display, rich must print the line above it.
         if ERRORS.is_interactive and sys.stdout.isatty():
-            ERRORS.print(text, soft_wrap=not wrap)
+            ERRORS.print(line, soft_wrap=True)
             return
         try:
-            print(text, flush=True)
+            print(line, flush=True)
         except OSError as error:
             abandon(sys.stdout)
             # A reader of lines that closes the pipe has seen enough, as head has. A program that
@@ -212,7 +300,9 @@ class Report:
                 print_error(f"stopped writing standard output: {error.strerror or error}")
 
     def close(self, out: Path, stopped_by: Exception | None = None) -> int:
-        """Close results.jsonl, print the summary, and return the exit code.
+        """Close results.jsonl, renew the views, and print the summary; return the exit code.
+
+        Errors are printed before it once more, grouped by their reason.
 
         The code is the first that applies: interrupted, if a signal stopped the run; uncertain, if
         any item is; stopped, if the run stopped by itself; failed, if any item is not done; else 0.
@@ -228,6 +318,11 @@ class Report:
                 self._results.close()
             except OSError as error:
                 self._stop_recording(self._results, error)
+        if self._views is not None:
+            try:
+                self._views.write()
+            except OSError as error:
+                self._stop_views(error)
         ended, total = self.counters.ended, self.counters.total
         if self.stopping:
             code = INTERRUPTED
@@ -257,11 +352,13 @@ class Report:
             parts.append(f"{not_started} not started")
         beside = self._results is not None and self._results.path.parent == out
         files = "files and results.jsonl are" if beside else "files are"
-        summary = f"{', '.join(parts)}; {files} in {out} ({seconds:.1f} s)"
+        summary = f"{', '.join(parts)}; {files} in {shown_path(out)} ({seconds:.1f} s)"
         if self.counters.spent:
             summary += f"; {self.counters.spent}"
-        if self._json:
-            ERRORS.print(summary)
-        else:
-            self._print_line(summary, wrap=True)
+        if self._groups_errors:
+            for text, status in self._failures.lines(self._name):
+                ERRORS.print(Text(printable(text), MARKS[status][2]))
+        ERRORS.print(summary)
+        if self._views is not None and self._views.page.exists() and not self._quiet:
+            ERRORS.print(f"Look at them: {shown_path(self._views.page)}", soft_wrap=True)
         return code

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from keevx_async.errors import ConfigurationError
 from keevx_async.journal.lock import lock_file, open_binary
-from keevx_async.journal.protocol import first_attempt_key
-from keevx_async.models.outcomes import Outcome
-from keevx_async.models.request import Request
 
-from ..input.prompts import Job
-from .counters import status_of
+from .records import CARRIED
+from .views import read_item
 
 NAME = "results.jsonl"
-FIELDS = ("key", "kind", "prompt", "task_ids", "status", "paths", "mismatches", "error")
-
-
-def record(outcome: Outcome[Request], job: Job) -> dict[str, Any]:
-    """Return the fields of an item's line.
-
-    ``key`` is the one of the input, or the first that the journal assigned: an item keeps it when
-    it is submitted again, so that its new line replaces the old one.
-    """
-    error = outcome.error
-    values = (
-        job.key or first_attempt_key(outcome.key),
-        outcome.request.kind.name,
-        outcome.request.subject,
-        list(outcome.task_ids),
-        status_of(error).value,
-        list(map(str, outcome.paths)),
-        list(outcome.mismatches),
-        None if error is None else str(error),
-    )
-    return dict(zip(FIELDS, values, strict=True))
 
 
 class Results:
@@ -57,7 +33,8 @@ class Results:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        self._count = 0
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):
@@ -65,7 +42,7 @@ class Results:
             if self.path.exists():
                 with self.path.open("rb") as file:
                     first_line = file.readline()
-                if first_line.strip() and _key_of(first_line) is None:
+                if first_line.strip() and read_item(first_line) is None:
                     raise ConfigurationError(
                         f"{self.path} exists and is not a results file of keevx; "
                         "move it, or choose another --out"
@@ -88,16 +65,14 @@ class Results:
             OSError: it cannot be written.
         """
         if self._file is None:
-            self._file = self.path.open(
-                "a", encoding="utf-8", errors="backslashreplace", newline="\n"
-            )
+            self._file = self.path.open("ab")
             # A run that was killed may have left half a line: start on a line of our own.
             with self.path.open("rb") as file:
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
                     if file.read() != b"\n":
-                        self._file.write("\n")
-        self._file.write(json.dumps(item, ensure_ascii=False) + "\n")
+                        self._file.write(b"\n")
+        self._file.write(_encode(item))
         self._file.flush()
 
     def close(self) -> None:
@@ -114,25 +89,49 @@ class Results:
             if file is None:
                 return
             file.close()
-            # The file is read three times, and only keys and numbers are held: it may have as many
-            # lines as there are prompts, of all runs into this folder.
-            last = {key or number: number for number, key, _ in self._lines() if key is not None}
+            # The file is read twice, and only keys and numbers are held: it may have as many lines
+            # as there are prompts, of all runs into this folder.
+            last = {item["key"] or number: number for number, item, _ in self._lines() if item}
             kept = set(last.values())
-            if all(number in kept for number, _, _ in self._lines()):
+            if len(kept) == self._count:
                 return
             replacement = self.path.with_name(f".{NAME}.new")
             with replacement.open("wb") as new:
-                new.writelines(line for number, _, line in self._lines() if number in kept)
+                new.writelines(self._last_lines(kept))
                 new.flush()
                 os.fsync(new.fileno())
             replacement.replace(self.path)
         finally:
             self._lock.release()
 
-    def _lines(self) -> Iterator[tuple[int, str | None, bytes]]:
+    def _last_lines(self, kept: Set[int]) -> Iterator[bytes]:
+        """Yield the lines to keep, completed from those of the same tasks that they replace."""
+        earlier: dict[str, dict[str, Any]] = {}
+        for number, item, line in self._lines():
+            if item is None:
+                continue
+            if number not in kept:
+                values = {name: value for name in CARRIED if (value := item.get(name)) is not None}
+                if values:
+                    earlier[item["key"]] = {**values, "task_ids": item["task_ids"]}
+                continue
+            before = earlier.get(item["key"])
+            if before and before["task_ids"] == item["task_ids"]:
+                missing = {k: v for k, v in before.items() if item.get(k) is None}
+                line = _encode(item | missing) if missing else line
+            yield line
+
+    def _lines(self) -> Iterator[tuple[int, dict[str, Any] | None, bytes]]:
         with self.path.open("rb") as file:
-            for number, line in enumerate(file):
-                yield number, _key_of(line), line
+            self._count = 0
+            for line in file:
+                yield self._count, read_item(line), line
+                self._count += 1
+
+
+def _encode(item: dict[str, Any]) -> bytes:
+    text = json.dumps(item, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 class LockedError(Exception):
@@ -180,15 +179,3 @@ class FileLock:
 
 def _cannot_write(path: Path, reason: str) -> ConfigurationError:
     return ConfigurationError(f"cannot write {path}: {reason}; choose another --out")
-
-
-def _key_of(line: bytes) -> str | None:
-    """Return the key of a line that we wrote, or None. Old versions wrote fewer fields."""
-    try:
-        item = json.loads(line)
-    except ValueError:
-        return None
-    optional = {"cost", "kind", "mismatches"}
-    if not isinstance(item, dict) or item.keys() - optional != set(FIELDS) - optional:
-        return None
-    return str(cast(dict[str, object], item)["key"])

@@ -1,0 +1,136 @@
+"""One line for each item of a run: for a person on a terminal, or tab-separated for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from .console import printable
+from .counters import Status
+
+MARKS = {
+    Status.DONE: ("✓", "+", "green"),
+    Status.FAILED: ("✗", "x", "red"),
+    Status.UNCERTAIN: ("?", "?", "yellow"),
+    Status.UNFINISHED: ("~", "~", "yellow"),
+}
+"""How a status looks: its mark, the mark where the terminal has ASCII only, and its colour."""
+COLUMNS = ("task_ids", "status", "index", "line", "seconds", "paths", "prompt", "error")
+"""The columns of the tab-separated form."""
+MAX_PATH_WIDTH = 72
+MAX_PROMPT_WIDTH = 80
+ELAPSED_WIDTH = 6
+MIN_TIMED_WIDTH = 24
+"""Cells of file and time together, below which the time is left out."""
+GAP = "  "
+
+
+@frozen
+class Item:
+    """What a line says of an item.
+
+    Attributes:
+        status: how it ended.
+        index: its position in the input, from 0.
+        line: the line of the input that it came from.
+        prompt: what was asked for.
+        task_ids: the ids of its tasks.
+        paths: its files.
+        seconds: how long it took; None where an earlier run made it.
+        reason: why it has no result; empty where it has one.
+    """
+
+    status: Status
+    index: int
+    line: int
+    prompt: str
+    task_ids: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    seconds: float | None = None
+    reason: str = ""
+
+
+def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool = False) -> Text:
+    """Return an item as one line that fits a terminal.
+
+    ``✓  7  A golden retriever running …   videos/0007-a-golden-….mp4   1m42s``
+
+    Args:
+        item: the item.
+        width: of the terminal, in cells. A line is never wider, unless it is below 20.
+        index_width: of the longest index, so that the columns of all lines are aligned.
+        ascii_only: whether the terminal shows no other characters.
+    """
+    mark, ascii_mark, style = MARKS[item.status]
+    more = "..." if ascii_only else "…"
+    head = f"{ascii_mark if ascii_only else mark}{GAP}{item.index:>{index_width}}{GAP}"
+    # What is left is shared: the result gets somewhat more than half, and what it cannot use goes
+    # to the prompt. A reason takes the place of the file and of the time.
+    room = max(12, width - cell_len(head) - len(GAP))
+    result_width = min(room * 55 // 100, MAX_PATH_WIDTH + len(GAP) + ELAPSED_WIDTH)
+    prompt_width = min(room - result_width, MAX_PROMPT_WIDTH)
+    prompt = _fit(_one_line(item.prompt, ascii_only), prompt_width, more)
+    if item.reason:
+        result = _fit(_one_line(item.reason, ascii_only), room - prompt_width, more).rstrip()
+        return Text.assemble((head, style), prompt, GAP, (result, style), no_wrap=True)
+    has_time = result_width >= MIN_TIMED_WIDTH
+    path_width = result_width - (len(GAP) + ELAPSED_WIDTH if has_time else 0)
+    extra = f" +{len(item.paths) - 1}" if len(item.paths) > 1 else ""
+    path = printable(item.paths[0]) if item.paths else ", ".join(item.task_ids)
+    path = _fit_path(path, path_width - len(extra), more) + extra
+    elapsed = format_elapsed(item.seconds) if has_time and item.seconds is not None else ""
+    result = f"{_fit(path, path_width, more)}{GAP}{elapsed:>{ELAPSED_WIDTH}}".rstrip()
+    return Text.assemble((head, style), prompt, GAP, result, no_wrap=True)
+
+
+def tab_line(item: Item) -> str:
+    """Return an item as one line of ``COLUMNS``, separated by tabs.
+
+    A column of several ids or paths separates them by a blank. What cannot be printed is escaped,
+    tabs and line breaks included.
+    """
+    seconds = "" if item.seconds is None else f"{item.seconds:.1f}"
+    cells = (
+        " ".join(item.task_ids),
+        item.status.value,
+        str(item.index),
+        str(item.line),
+        seconds,
+        " ".join(item.paths),
+        item.prompt,
+        item.reason,
+    )
+    return "\t".join(map(printable, cells))
+
+
+def format_elapsed(seconds: float) -> str:
+    """Format a length of time: ``8s``, ``1m42s``, ``1h02m``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def _one_line(text: str, ascii_only: bool) -> str:
+    line = printable(" ".join(text.split()))
+    return line.encode("ascii", "replace").decode() if ascii_only else line
+
+
+def _fit(text: str, width: int, more: str) -> str:
+    """Return text that is exactly so many cells wide: padded, or cut."""
+    if cell_len(text) <= width:
+        return set_cell_size(text, width)
+    return set_cell_size(text, max(0, width - len(more))) + more
+
+
+def _fit_path(path: str, width: int, more: str) -> str:
+    """Return a path that is at most so wide. Cut, it keeps its beginning and its suffix."""
+    if cell_len(path) <= width:
+        return path
+    stem, dot, suffix = path.rpartition(".")
+    tail = more + dot + suffix if dot and "/" not in suffix and len(suffix) < 6 else more
+    return set_cell_size(stem or path, max(0, width - len(tail))).rstrip() + tail

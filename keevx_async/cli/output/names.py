@@ -1,0 +1,80 @@
+"""How ``keevx run`` names its results, and which columns of the input the names hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from keevx_async.models.object_path import ObjectPath
+from keevx_async.models.request import Request
+from keevx_async.transfer.paths import OutputNames, Row
+
+from ..input.inputs import Input
+from ..input.prompts import Job, Problem, Prompts
+from ..input.resume import local_folder
+
+RUN_NAME = "{index:04d}-{prompt}-{id}"
+"""Names of results in a folder: ``0007-a-golden-retriever-i2v-ec37.mp4``."""
+THUMBNAILS = "thumbnails"
+"""The folder of the thumbnails, beside results.jsonl. Each is named after its task's id."""
+
+
+def output_names(destination: Path) -> OutputNames:
+    """Return the names of the results of a run.
+
+    Raises:
+        ConfigurationError: the destination is a template that cannot name them.
+    """
+    names = OutputNames(destination, default=RUN_NAME, has_rows=True)
+    names.thumbnails = local_folder(names.folder) / THUMBNAILS
+    return names
+
+
+class NamedColumns:
+    """The columns that names of results hold, as in ``{row[scene]}``.
+
+    Args:
+        names: the columns, in any spelling.
+        source: whose columns they are.
+    """
+
+    def __init__(self, names: Sequence[str], source: Input) -> None:
+        self._source = source
+        self._columns = {name: source.defaults.columns.name(name) for name in names}
+        self._missing = dict(self._columns)
+
+    def add(self, job: Job) -> None:
+        """Look for the columns in a row. A column of empty cells only counts as missing."""
+        if self._missing:
+            self._missing = {k: v for k, v in self._missing.items() if v not in job.row}
+
+    def problems(self) -> list[Problem]:
+        """Return a problem for each column that no row has."""
+        return [
+            Problem(self._source.name, 0, f"--out: there is no column {name!r}")
+            for name in self._missing
+        ]
+
+    def bind(self, names: OutputNames, prompts: Prompts) -> OutputNames:
+        """Return the names for the requests of a run."""
+
+        def row(request: Request) -> Row:
+            line, cells = prompts.row(request)
+            return Row(line, {name: cells.get(key, "") for name, key in self._columns.items()})
+
+        return names.with_rows(row)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as all outputs of the command show it, in every run alike.
+
+    Relative to the working folder, unless the absolute path is shorter. An object's address stays.
+    """
+    if isinstance(path, ObjectPath):
+        return str(path)
+    absolute = os.path.abspath(path)
+    try:
+        return min(os.path.relpath(absolute), absolute, key=len)
+    except ValueError:  # another drive, on Windows
+        return absolute
