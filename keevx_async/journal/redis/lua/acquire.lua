@@ -18,8 +18,9 @@ local function save(turn)
   local lasts = string.format('%.0f', math.ceil(burst * interval) + 1000)
   redis.call('SET', P .. 'turn', string.format('%.3f', turn), 'PX', lasts)
 end
-if turn > now + burst * interval then -- the rate was raised: what a lower one left counts no more
-  turn = now + burst * interval
+local latest = now + burst * interval + ahead -- after a turn that was taken as early as it may be
+if turn > latest then -- the rate was raised: what a lower one left counts no more
+  turn = latest
   save(turn)
 end
 local wait = math.ceil(turn - (burst - 1) * interval - now)
