@@ -156,3 +156,22 @@ async def test_a_turn_that_is_due_soon_costs_one_round_trip(clock: FakeClock) ->
                 await one.acquire()
             assert len(counting.ran) - before == 60
             assert clock.now - began == pytest.approx((60 - 9) / 50, abs=0.05)
+
+
+@pytest.mark.asyncio
+async def test_turns_taken_ahead_at_one_moment_are_an_interval_apart(
+    journal: RedisJournal, clock: FakeClock
+) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.now += max(0.0, seconds - 0.05)  # beside it others ask
+
+    await journal.set_note(RATE, "50.0")
+    one = SharedRateLimiter(journal.connection, None, sleep=sleep, clock=clock)
+    began = clock.now
+    for _ in range(60):
+        await one.acquire()
+    assert waits[:2] == [0.02, 0.04]
+    assert clock.now - began == pytest.approx((60 - 10) / 50 - 0.05, abs=0.1)
