@@ -1,6 +1,11 @@
-"""A fleet's figures: two worker processes, a Redis of their own, the Emulator as Keevx.
+"""A fleet's figures: worker processes, a Redis of their own, the Emulator as Keevx.
 
-    python -m benchmarks.fleet [--jobs 1000] [--rate 50]
+    python -m benchmarks.fleet [throughput kills alone cost outages rate recovery] [--jobs 1000]
+
+By default all of them. ``throughput`` and ``kills``: jobs at 50/s over two workers, without and
+with four of them killed. ``alone``: creates/s of one worker without a limit, with 64 and 16 slots.
+``cost``: what a job costs Redis. ``outages``: two of 3 s, 300 jobs at 30/s. ``rate``: until a fleet
+keeps the lower ``--rate`` that one more worker brings. ``recovery``: after a worker's death.
 
 ``over ideal``: from the first create to the last, over what the rate allows. ``recovery``: from a
 worker's death until all that it held has gone on in another. ``scripts`` are round trips that run
@@ -12,10 +17,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
-import shutil
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +30,11 @@ from typing import Any
 from redis.asyncio import Redis
 
 from keevx_async.docket import KeevxDocket
+from keevx_async.docket.client import RATE
 from keevx_async.testing import Emulator
 from tests.support.crashing import request
-from tests.support.fleet import PROGRAMS, RedisServer
-from tests.support.fleet_processes import Fleet, reached
+from tests.support.fleet import RedisServer, program
+from tests.support.fleet_processes import Fleet, reached, until
 from tests.support.fleeting import FLEET
 
 REDELIVERY = 2.0
@@ -37,14 +44,13 @@ SECONDS = 3.0
 
 
 @asynccontextmanager
-async def a_fleet(folder: str) -> AsyncIterator[tuple[Fleet, Redis]]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)))
-    server = RedisServer(program, Path(folder))
+async def a_fleet(folder: str, seconds: float = SECONDS) -> AsyncIterator[tuple[Fleet, Redis]]:
+    server = RedisServer(program(), Path(folder))
     server.start()
     fleet = None
     try:
         async with (
-            Emulator(SECONDS, spread=0.2) as emulator,
+            Emulator(seconds, spread=0.2) as emulator,
             KeevxDocket(FLEET, server.url) as docket,
             Redis.from_url(server.url) as redis,
         ):
@@ -54,6 +60,24 @@ async def a_fleet(folder: str) -> AsyncIterator[tuple[Fleet, Redis]]:
         if fleet is not None:
             await fleet.stop()
         server.stop()
+
+
+async def keevx_worker(fleet: Fleet, log: Path, *options: str) -> None:
+    """Start ``keevx worker`` as users do, its log in a file; return once it works."""
+    command = ("worker", "--docket", fleet.redis.url, "--fleet", FLEET, *options)
+    environment = {"KEEVX_API_KEY": "test-key", "KEEVX_BASE_URL": fleet.emulator.url}
+    with log.open("wb") as file:
+        fleet.workers.append(
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "keevx_async.cli", *command,
+                env=os.environ | environment, stdout=file, stderr=file,
+            )
+        )  # fmt: skip
+
+    async def works() -> bool:
+        return b"working for" in await asyncio.to_thread(log.read_bytes)
+
+    await until(works, "a worker that works")
 
 
 async def counted(redis: Redis) -> tuple[int, float]:
@@ -99,15 +123,105 @@ async def throughput(jobs: int, rate: float, kills: int) -> dict[str, Any]:
             }
 
 
-async def alone(jobs: int) -> dict[str, Any]:
+async def alone(jobs: int, slots: int) -> dict[str, Any]:
     """Let one worker make as many as it can."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder) as (fleet, _):
             await fleet.docket.add_many(request(number) for number in range(jobs))
-            await fleet.start(concurrency=64)
+            await fleet.start(concurrency=slots)
             await reached(fleet.emulator, jobs)
             begun = sorted(task.created for task in fleet.emulator.tasks.values())
-            return {"creates/s of one worker": round(len(begun) / (begun[-1] - begun[0]))}
+            rate = len(begun) / (begun[-1] - begun[0])
+            return {"slots": slots, "creates/s of one worker": round(rate)}
+
+
+async def cost(jobs: int, rate: float) -> dict[str, Any]:
+    """Count what jobs cost Redis, with their waiter gone; and what one idle worker costs."""
+    with TemporaryDirectory() as folder:
+        async with a_fleet(folder, 2.0) as (fleet, redis):
+            idle, idle_cpu = await counted(redis)
+            await fleet.start(rate=rate)
+            await asyncio.sleep(10)
+            scripts, cpu = await counted(redis)
+            began = time.monotonic()
+            await fleet.docket.add_many(request(number) for number in range(jobs))
+
+            async def are_done() -> bool:
+                await asyncio.sleep(0.5)
+                return (await fleet.docket.progress())["succeeded"] == jobs
+
+            await until(are_done, "all jobs done", 600)
+            after, spent = await counted(redis)
+            lasted = (time.monotonic() - began) / 10
+            return {
+                "polls per job": round(fleet.emulator.polls.total() / jobs, 1),
+                "scripts per job": round((after - scripts) / jobs, 1),
+                "without an idle worker's": round(
+                    (after - scripts - lasted * (scripts - idle)) / jobs, 1
+                ),
+                "Redis CPU per job (ms)": round(1000 * (spent - cpu) / jobs, 2),
+                "an idle worker's scripts per second": round((scripts - idle) / 10, 1),
+                "an idle worker's Redis CPU (%)": round(10 * (cpu - idle_cpu), 2),
+            }
+
+
+async def outages(jobs: int = 300, rate: float = 30.0) -> dict[str, Any]:
+    """Kill Redis twice, for 3 s each."""
+    with TemporaryDirectory() as folder:
+        async with a_fleet(folder, 1.0) as (fleet, _):
+            logs = [Path(folder, f"worker{number}.log") for number in range(2)]
+            keys = [await fleet.docket.add(request(number)) for number in range(jobs)]
+            for log in logs:
+                await keevx_worker(fleet, log, "--rate", str(rate))
+            began = time.monotonic()
+            for part in (0.3, 0.6):
+                await reached(fleet.emulator, int(part * jobs))
+                fleet.redis.stop()
+                await asyncio.sleep(3)
+                await asyncio.to_thread(fleet.redis.start)
+            await reached(fleet.emulator, jobs)
+            made = time.monotonic()
+            came_to = await fleet.results(keys, timeout=300)
+            return {
+                "seconds": round(time.monotonic() - began, 1),
+                "until the last create": round(made - began, 1),
+                "without outages": jobs / rate,
+                "came to": dict(came_to),
+                "creates twice": sum(made > 1 for made in fleet.emulator.creates.values()),
+                "log lines": sum(len(log.read_bytes().splitlines()) for log in logs),
+            }
+
+
+async def lower_rate(high: float = 60.0, low: float = 5.0) -> dict[str, Any]:
+    """Start a worker with a lower rate; find when the fleet keeps it."""
+    with TemporaryDirectory() as folder:
+        async with a_fleet(folder) as (fleet, _):
+            await fleet.docket.add_many(request(number) for number in range(3000))
+            for number in range(2):
+                await keevx_worker(fleet, Path(folder, f"worker{number}.log"), "--rate", str(high))
+            await reached(fleet.emulator, int(2 * high))
+            log = Path(folder, "low.log")
+            starting = asyncio.create_task(keevx_worker(fleet, log, "--rate", str(low)))
+
+            async def is_set() -> bool:
+                return await fleet.docket.journal.get_note(RATE) == str(low)
+
+            await until(is_set, "the lower rate")
+            changed = time.monotonic()
+            seen: list[tuple[float, int]] = []
+            while time.monotonic() - changed < 8:
+                seen.append((time.monotonic() - changed, fleet.emulator.creates.total()))
+                await asyncio.sleep(0.05)
+            await starting
+            # Kept from when on no more than the rate and a burst of one are made until the end.
+            last, total = seen[-1]
+            kept = next(at for at, made in seen if total - made <= low * (last - at) + 1)
+            after_2 = [made for at, made in seen if at >= 2]
+            return {
+                "from and to (creates/s)": (high, low),
+                "kept after (s)": round(kept, 2),
+                "creates/s from the third second on": round((total - after_2[0]) / (last - 2), 1),
+            }
 
 
 async def recovery(redelivery: float) -> dict[str, Any]:
@@ -128,18 +242,28 @@ async def recovery(redelivery: float) -> dict[str, Any]:
             return {"redelivery": redelivery, "recovery": round(held, 1), "came to": dict(came_to)}
 
 
-async def main(jobs: int, rate: float) -> None:
-    for kills in (0, 4):
-        print(await throughput(jobs, rate, kills), flush=True)
-    print(await alone(jobs), flush=True)
-    for redelivery in (2.0, 10.0):
-        print(await recovery(redelivery), flush=True)
+SCENARIOS: dict[str, Callable[[int, float], list[Awaitable[dict[str, Any]]]]] = {
+    "throughput": lambda jobs, rate: [throughput(jobs, rate, 0)],
+    "kills": lambda jobs, rate: [throughput(jobs, rate, 4)],
+    "alone": lambda jobs, rate: [alone(jobs, slots) for slots in (64, 16)],
+    "cost": lambda jobs, rate: [cost(jobs, rate)],
+    "outages": lambda jobs, rate: [outages()],
+    "rate": lambda jobs, rate: [lower_rate()],
+    "recovery": lambda jobs, rate: [recovery(redelivery) for redelivery in (2.0, 10.0)],
+}
+
+
+async def main(names: list[str], jobs: int, rate: float) -> None:
+    for name in names or SCENARIOS:
+        for measured in SCENARIOS[name](jobs, rate):
+            print(name, await measured, flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=50.0)
     asyncio.run(main(**vars(parser.parse_args())))

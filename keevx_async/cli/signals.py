@@ -66,7 +66,9 @@ def print_stopping(times: int) -> None:
     print_error(STOPPING if times == 1 else STOPPING_NOW)
 
 
-async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T | int:
+async def stoppable(
+    work: Awaitable[T], on_signal: Callable[[int], object], *, terminated: int = INTERRUPTED
+) -> T | int:
     """Await work that signals cancel; return its result, or the exit code of an interruption.
 
     1. The first signal cancels the work; creates in flight keep their grace period.
@@ -79,13 +81,16 @@ async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T
     Args:
         work: must save everything it knows when it is cancelled.
         on_signal: called with the number of signals so far.
+        terminated: the exit code after a single SIGTERM; a service is stopped by one.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    times = 0
+    times, first = 0, signal.SIGINT
 
-    def stop() -> None:
-        nonlocal times
+    def stop(number: signal.Signals) -> None:
+        nonlocal times, first
         times += 1
+        if times == 1:
+            first = number
         if task is not None:
             task.cancel()
         if times > 1:
@@ -98,12 +103,12 @@ async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T
         _reset_handlers(loop, signal.SIG_DFL)
         loop.set_exception_handler(lambda loop, context: None)
 
-    def wake(*_: object) -> None:
-        loop.call_soon_threadsafe(stop)
+    def wake(number: int, _: object) -> None:
+        loop.call_soon_threadsafe(stop, signal.Signals(number))
 
     for number in handled_signals():
         try:
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
         except NotImplementedError:  # on Windows a signal only wakes the loop up
             signal.signal(number, wake)
     try:
@@ -111,7 +116,7 @@ async def stoppable(work: Awaitable[T], on_signal: Callable[[int], object]) -> T
     except asyncio.CancelledError:
         if not times:
             raise
-        return INTERRUPTED
+        return terminated if (times, first) == (1, signal.SIGTERM) else INTERRUPTED
     finally:
         if times > 1:
             end_by_system()

@@ -7,7 +7,7 @@ the record that decides whether a create may be sent.
 from ..journal.redis.journal import RedisJournal
 from .queue import KeevxDocket
 from .settings import WorkerSettings, worker_settings
-from .tasks import create, create_tasks, poll, poll_tasks
+from .tasks import create, create_tasks
 from .worker import KeevxWorker
 
 __all__ = [
@@ -17,7 +17,5 @@ __all__ = [
     "WorkerSettings",
     "create",
     "create_tasks",
-    "poll",
-    "poll_tasks",
     "worker_settings",
 ]

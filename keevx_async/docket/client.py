@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from attrs import evolve, frozen
+from attrs import astuple, evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.fuse import Fuse
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..errors import InvalidRequest, KeevxError, RateLimitError
+from ..errors import InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
+from ..journal.redis.polls import Polled, PollQueue
+from ..journal.redis.unwritten import default_folder
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
 from ..polling.intervals import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
 from ..settings import NotGiven, PollPolicy
+from .poller import FleetPoller
 from .rate_limit import SharedRateLimiter, Stop
-from .settings import POLLS, WorkerSettings, docket_of, fleet_of, worker_settings
+from .settings import WorkerSettings, fleet_of, worker_settings
 
 log = logging.getLogger("keevx_async.docket")
 
 RATE = "rate"
 """The journal's note that holds the fleet's rate."""
 
+STOP_TIMEOUT = 20.0
+"""Seconds that a worker which is to stop waits for an unavailable Redis."""
+
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
 """Stops the worker that these tasks run in."""
+
+
+class UnreadableRecord(JournalError):
+    """A create's record in the journal cannot be read, so nobody knows what to make."""
 
 
 def request_of(entry: Entry) -> Request:
@@ -44,8 +54,15 @@ def request_of(entry: Entry) -> Request:
 
     Raises:
         InvalidRequest: it breaks rules that whoever added it did not know.
+        UnreadableRecord: it is no request at all.
     """
-    return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
+    try:
+        return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
+    except InvalidRequest:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        reason = entry.reason or f"its record cannot be read: {type(error).__name__}: {error}"
+        raise UnreadableRecord(f"{entry.key}: {reason}") from None
 
 
 def wait_limit(kind: str, polling: PollPolicy) -> float:
@@ -80,6 +97,15 @@ class PollState:
     status: str = ""
     resultless_since: float = 0.0
 
+    def dump(self) -> str:
+        """Return the state as text, without the task id."""
+        return json.dumps(astuple(self)[1:], separators=(",", ":"))
+
+    @classmethod
+    def load(cls, task_id: str, text: str) -> PollState:
+        """Return a state from what ``dump`` returned."""
+        return cls(task_id, *json.loads(text))
+
 
 class WorkerClient(Keevx):
     """The client of one worker of a fleet.
@@ -87,7 +113,7 @@ class WorkerClient(Keevx):
     Args:
         journal: the fleet's journal.
         shared_limit: the fleet's rate limit.
-        polls: the docket on which its tasks' polls are scheduled.
+        redelivery: seconds after which a dead worker's polls go to another.
         settings: what it is set up with.
         stop: stops the worker.
     """
@@ -96,12 +122,14 @@ class WorkerClient(Keevx):
         self,
         journal: RedisJournal,
         shared_limit: SharedRateLimiter,
-        polls: Docket,
+        redelivery: float,
         settings: WorkerSettings,
         stop: Stop,
     ) -> None:
         self.journal = journal
-        self.polls = polls
+        self.polls = PollQueue(journal.connection)
+        concurrency = settings.polling.concurrency
+        self.poller = FleetPoller(self.polls, self.poll_once, concurrency, redelivery)
         self.stop = stop
         self._polling = settings.polling
         self._fuse = Fuse(settings.retry.fuse)
@@ -127,15 +155,13 @@ class WorkerClient(Keevx):
         Raises:
             InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
                 refused.
+            UnreadableRecord: it is no request.
             KeevxError: as for ``Keevx.submit``.
         """
         try:
             task_ids = (await self.submit(request_of(entry), key=entry.key)).task_ids
         except InvalidRequest as error:
-            await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
-            await self.journal.mark_sending(entry.key, entry.kind, entry.body.encode())
-            await self.journal.mark_refused(entry.key, str(error))
-            await self.journal.release(entry.key)
+            await self._refuse(entry, str(error))
             raise
         except KeevxError as error:
             if self._fuse.blown_by(error):
@@ -145,10 +171,25 @@ class WorkerClient(Keevx):
             self._fuse.accepted()
         return task_ids
 
-    async def initial_polls(
-        self, entry: Entry, task_ids: Iterable[str]
-    ) -> AsyncIterator[tuple[PollState, datetime]]:
-        """Iterate over the first poll of each of a create's tasks: its state, and when it is due.
+    async def give_up(self, entry: Entry, reason: str) -> None:
+        """End a create that cannot be made: it reads as refused, and may be added again.
+
+        Nothing changes if it may have been made.
+        """
+        log.error("%s ends as failed: %s", entry.key, reason)
+        await self._refuse(entry, reason)
+
+    async def _refuse(self, entry: Entry, reason: str) -> None:
+        claim = await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
+        try:
+            state = claim.entry.state if claim.entry is not None else State.PLANNED
+            if state in (State.PLANNED, State.REFUSED):
+                await self.journal.mark_refused(entry.key, reason)
+        finally:
+            await self.journal.release(entry.key)
+
+    async def schedule_polls(self, entry: Entry, task_ids: Iterable[str]) -> None:
+        """Schedule the first poll of each of a create's tasks.
 
         Args:
             entry: the create, as it was before it was submitted.
@@ -158,18 +199,22 @@ class WorkerClient(Keevx):
         # A create that was submitted before is as old as its intent, unless the clock that wrote
         # it was ahead of ours. Any other was just submitted.
         created_at = min(entry.at, now) if entry.state is State.SUBMITTED else now
+        intervals = await self._loaded_intervals()
+        polls: list[tuple[str, float, str]] = []
         for task_id in task_ids:
-            wait = (await self._loaded_intervals()).next(group, now - created_at)
-            due = datetime.now(UTC) + timedelta(seconds=wait)
-            yield PollState(task_id, entry.kind, group, created_at, created_at), due
+            state = PollState(task_id, entry.kind, group, created_at, created_at)
+            polls.append((task_id, intervals.next(group, now - created_at), state.dump()))
+        await self.polls.schedule(polls)
 
-    async def poll_once(self, state: PollState) -> tuple[PollState, float] | None:
-        """Poll a task; return its new state and the seconds until the next poll.
+    async def poll_once(self, task_id: str, text: str) -> Polled:
+        """Poll a task, and return what came of it.
 
-        Returns:
-            None once it has ended, which is recorded, or is abandoned.
+        Args:
+            task_id: of the task.
+            text: the poll's state.
         """
         # Clocks of two machines differ: by this machine's, it was created by now at the latest.
+        state = PollState.load(task_id, text)
         state = evolve(state, created_at=min(state.created_at, time.time()))
         min_wait, max_wait = 0.0, math.inf
         # 1. The poll failed: polled again as usual, after a rate limit no sooner than the longest
@@ -180,33 +225,31 @@ class WorkerClient(Keevx):
         # 4. It is still running: polled again as usual.
         # However it goes on, it is abandoned once it has been waited for long enough.
         try:
-            task = await self._components().api.status_once(state.task_id, kind_by_name(state.kind))
+            task = await self._components().api.status_once(task_id, kind_by_name(state.kind))
         except KeevxError as error:
-            log.debug("status of %s: %s", state.task_id, error)
+            log.debug("status of %s: %s", task_id, error)
             if isinstance(error, RateLimitError):
                 min_wait = self._polling.longest
         else:
             if task.done:
-                await self.journal.mark_ended(task)
                 low, high = state.seen_at - state.created_at, time.time() - state.created_at
                 intervals = await self._loaded_intervals()
                 intervals.observe(state.group, max(0.0, low), max(0.0, high))
-                return None
+                return Polled(task_id, None, "", task)
             now, since = time.time(), 0.0
             if task.lacks_result:
                 since = state.resultless_since or now
                 if now - since >= RESULT_GRACE:
-                    log.warning("task %s SUCCEEDED without a result; polling ends", task.task_id)
-                    await self.journal.mark_ended(task)
-                    return None
+                    log.warning("task %s SUCCEEDED without a result; polling ends", task_id)
+                    return Polled(task_id, None, "", task)
                 max_wait = RESULT_PAUSE
             state = evolve(state, seen_at=now, status=task.status, resultless_since=since)
         age = time.time() - state.created_at
         if age > wait_limit(state.kind, self._polling):
-            log.warning("task %s has not ended in %.0f s; polling ends", state.task_id, age)
-            return None
+            log.warning("task %s has not ended in %.0f s; polling ends", task_id, age)
+            return Polled(task_id, None, "", None)
         wait = (await self._loaded_intervals()).next(state.group, age)
-        return state, max(min_wait, min(max_wait, wait))
+        return Polled(task_id, max(min_wait, min(max_wait, wait)), state.dump(), None)
 
     async def _loaded_intervals(self) -> PollIntervals:
         await self._config.durations.load()
@@ -215,47 +258,85 @@ class WorkerClient(Keevx):
         return self._intervals
 
 
+current_client: ContextVar[WorkerClient] = ContextVar("current_client")
+"""The client that a ``KeevxWorker`` has opened for its tasks."""
+
+
 @asynccontextmanager
 async def worker_client(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
 ) -> AsyncGenerator[WorkerClient]:
     """Provide the client of a worker's tasks, for as long as the worker runs.
 
+    A worker of Docket's own, which has no client yet, gets one that polls in the background.
+
     Args:
         docket: whose tasks the worker runs; its name says which fleet's.
         worker: the worker.
     """
-    name = fleet_of(docket.name)
-    settings = worker_settings.get(WorkerSettings())
+    if (client := current_client.get(None)) is not None:
+        yield client
+        return
+    redelivery = worker.redelivery_timeout.total_seconds()
+    async with open_client(docket, worker.name, redelivery) as client:
+        polling = asyncio.create_task(client.poller.run())
+        try:
+            yield client
+        finally:
+            await _cancel(polling)
+
+
+@asynccontextmanager
+async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGenerator[WorkerClient]:
+    """Open a worker's client.
+
+    Args:
+        docket: the fleet's docket of creates.
+        name: of the worker.
+        redelivery: seconds after which a dead worker's work goes to another.
+    """
+    fleet, settings = fleet_of(docket.name), worker_settings.get(WorkerSettings())
     # A dead worker's leases must have ended by the time its creates are redelivered.
-    lease = min(LEASE, worker.redelivery_timeout.total_seconds() / 2)
-    async with docket.redis() as redis, docket_of(name, POLLS, docket.url) as polls:
-        raw, stop = cast(Any, redis), worker_stop.get(None) or Stop()
+    lease = min(LEASE, redelivery / 2)
+    async with docket.redis() as redis:
+        stop = worker_stop.get(None) or Stop()
         journal = RedisJournal(
-            raw,
-            name,
+            cast(Any, redis),
+            fleet,
             on_uncertain=settings.on_uncertain,
             reconnect_timeout=math.inf,
             lease=lease,
+            holder_name=name,
+            unwritten=default_folder(fleet, docket.url),
         )
-        async with journal:
-            rate = await agree_on_rate(journal, settings.rate)
-            limit = SharedRateLimiter(raw, name, rate, docket.url, stop)
-            async with WorkerClient(journal, limit, polls, settings, stop) as client:
-                yield client
+        async with journal, AsyncExitStack() as stack:
+            limit = SharedRateLimiter(journal.connection, stop)
+            limit.observe_rate(await set_rate(journal, settings.rate))
+            for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
+                stack.push_async_callback(_cancel, asyncio.create_task(work))
+            client = WorkerClient(journal, limit, redelivery, settings, stop)
+            yield await stack.enter_async_context(client)
 
 
-async def agree_on_rate(journal: RedisJournal, rate: float | None) -> float | None:
-    """Return the fleet's rate, in creates per second; None if there is none.
+async def _bound_waits(journal: RedisJournal, stop: Stop) -> None:
+    """Bound the waits for Redis once the worker is to stop: until then they have no end."""
+    await stop.event.wait()
+    journal.connection.end_within(STOP_TIMEOUT)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def set_rate(journal: RedisJournal, rate: float | None) -> str:
+    """Set the fleet's rate for all workers, and return it as text; empty if there is none.
 
     Args:
         journal: the fleet's, which holds the rate.
-        rate: the rate to set for the fleet; None to take the one that another worker set.
+        rate: creates per second; None to leave it as it is.
     """
-    current = await journal.get_note(RATE)
     if rate is None:
-        return float(current) if current else None
-    if current and float(current) != rate:
-        log.warning("the fleet's rate was %s, and now is %s; restart other workers", current, rate)
-    await journal.set_note(RATE, str(rate))
-    return rate
+        return await journal.get_note(RATE) or ""
+    await journal.set_note(RATE, repr(float(rate)))
+    return repr(float(rate))

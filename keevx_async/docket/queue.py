@@ -11,7 +11,6 @@ from itertools import islice
 from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
 
-from attrs import fields
 from docket import Disposition, Docket, Execution, TaskCall
 from redis.exceptions import RedisError
 
@@ -28,6 +27,7 @@ from ..errors import (
 from ..journal.protocol import Entry, State
 from ..journal.redis.encoding import CreateRecord, Planned
 from ..journal.redis.journal import RedisJournal
+from ..journal.redis.polls import PollQueue
 from ..models.encoding import encode_request
 from ..models.outcomes import R
 from ..models.request import Request, check_request
@@ -35,12 +35,10 @@ from ..models.tasks import Task
 from ..settings import PollPolicy
 from .client import PollState, request_of, wait_limit
 from .completion import CompletionWaiter
-from .settings import CREATES, POLLS, docket_of
+from .settings import docket_of
 from .tasks import create
 
 T = TypeVar("T")
-STATUS = [attribute.name for attribute in fields(PollState)].index("status")
-"""The position of a task's last status in the arguments of its next poll."""
 WINDOW = 1_000
 """Requests added in one round trip."""
 
@@ -52,9 +50,12 @@ class KeevxDocket:
     done, whatever becomes of the program that added it.
 
     Args:
-        name: of the fleet: of its two dockets, ``NAME-create`` and ``NAME-poll``, and its journal.
+        name: of the fleet: of its docket, ``NAME-create``, and its journal.
         url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
         polling: how long tasks are waited for.
+
+    Attributes:
+        name: of the fleet.
 
     Raises:
         ConfigurationError: Redis does not answer when it is opened.
@@ -67,9 +68,8 @@ class KeevxDocket:
         *,
         polling: PollPolicy | None = None,
     ) -> None:
-        self.creates: Docket = docket_of(name, CREATES, url)
-        self.polls: Docket = docket_of(name, POLLS, url)
-        self._name = name
+        self.creates: Docket = docket_of(name, url)
+        self.name: str = name
         self._polling = polling or PollPolicy()
         self._run = token_hex(8)
         self._stack = AsyncExitStack()
@@ -79,7 +79,6 @@ class KeevxDocket:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.creates)
-            await stack.enter_async_context(self.polls)
             redis = cast(Any, await stack.enter_async_context(self.creates.redis()))
             # An error at once if the URL is wrong. Later Redis may be unavailable for a while,
             # and is waited for.
@@ -89,8 +88,9 @@ class KeevxDocket:
                 raise ConfigurationError(
                     f"Redis does not answer: {error}; check the URL and the server"
                 ) from None
-            journal = RedisJournal(redis, self._name)
+            journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)
+            self._polls = PollQueue(journal.connection)
             self._stack = stack.pop_all()
         return self
 
@@ -212,6 +212,17 @@ class KeevxDocket:
         """
         return await self.journal.counts()
 
+    async def has_workers(self) -> bool:
+        """Return whether a worker of the fleet is alive: Docket hears of each every two seconds.
+
+        Raises:
+            JournalError: Redis cannot be used.
+        """
+        try:
+            return bool(await self.creates.workers())
+        except RedisError as error:
+            raise JournalError(f"the fleet's workers could not be read: {error}") from error
+
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record what became of an uncertain create, and go on with it.
 
@@ -239,16 +250,16 @@ class KeevxDocket:
         """
         record = await self._completion.wait(key)
         entry = record.entry
-        if entry.state is State.UNCERTAIN:
-            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason, entry.task_ids)
         if entry.state is State.REFUSED:
             raise APIError(0, None, entry.reason)
+        if entry.state is State.UNCERTAIN:
+            raise SubmissionUncertain(request_of(entry), entry.key, entry.reason, entry.task_ids)
         return record
 
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
         """Return those creates for which nothing is left to do; an error if one was never added."""
         records = await self.journal.find_records(keys)
-        unknown = f"is not a key of fleet {self._name!r}; add a request under it first"
+        unknown = f"is not a key of fleet {self.name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {
             key: JournalError(f"{key!r} {unknown}") for key in keys if key not in records
         }
@@ -275,8 +286,7 @@ class KeevxDocket:
             return False
         tasks = [each.task for each in record.records if each is not None]
         abandoned = [task.task_id for task in tasks if not task.done]
-        polls = [await self.polls.get_execution(task_id) for task_id in abandoned]
-        return not any(poll is not None for poll in polls)
+        return not any(await self._polls.find(abandoned))
 
     def _age(self, entry: Entry) -> float:
         """Return the seconds since a create was sent, never fewer than 0."""
@@ -292,11 +302,11 @@ class KeevxDocket:
         pairs = zip(record.entry.task_ids, record.records, strict=True)
         ended = {task_id: each.task for task_id, each in pairs if each and each.task.done}
         pending = [task_id for task_id in record.entry.task_ids if task_id not in ended]
-        statuses: dict[str, str] = {}
-        for task_id in pending:
-            execution = await self.polls.get_execution(task_id)
-            carried = execution.args[STATUS:] if execution is not None else ()
-            statuses[task_id] = str(carried[0]) if carried else ""
+        states = zip(pending, await self._polls.find(pending), strict=True)
+        statuses = {
+            task_id: PollState.load(task_id, state).status if state else ""
+            for task_id, state in states
+        }
         return WaitTimeout(pending, list(ended.values()), statuses)
 
 

@@ -1,4 +1,4 @@
-"""What a worker is set up with, and how a fleet's two dockets are named and connected."""
+"""What a worker is set up with, and how a fleet's docket is named and connected."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from docket import Docket
 from ..client.options import check_whole
 from ..journal.protocol import is_resubmit
 from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
-from .rate_limit import quota
+from .rate_limit import check_rate
 
-CREATES, POLLS = "-create", "-poll"
-"""How the names of the two dockets end. On a single one, polls would queue behind creates, and no
-job would end while there are creates to be made."""
+CREATES = "-create"
+"""How the name of a fleet's docket ends."""
 MAX_CONNECTIONS = 10_000
 """Connections to Redis at most; redis-py's own limit of 100 breaks a worker of concurrency 200."""
 
@@ -28,8 +27,9 @@ class WorkerSettings:
     Attributes:
         api_key: by default from ``KEEVX_API_KEY``.
         base_url: as for ``Keevx``.
-        rate: creates per second at most, of the whole fleet; defaults to the rate that another
-            worker set, else to as many as Keevx accepts.
+        rate: creates per second at most, of the whole fleet, from 0.001 to 10,000. It counts for
+            all workers at once, until another worker sets one. None keeps the rate that was set
+            last; without any, as many as Keevx accepts.
         concurrency: creates in flight at most, in this worker.
         on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
             leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
@@ -56,7 +56,7 @@ class WorkerSettings:
 
     def __attrs_post_init__(self) -> None:
         if self.rate is not None:
-            quota(self.rate)
+            check_rate(self.rate)
         check_whole("concurrency", self.concurrency)
         is_resubmit("on_uncertain", self.on_uncertain)
 
@@ -65,25 +65,21 @@ worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
 """What the tasks' clients are set up with; if it is not set, with the defaults."""
 
 
-def docket_of(name: str, suffix: str, url: str) -> Docket:
-    """Return one of a fleet's two dockets.
+def docket_of(name: str, url: str) -> Docket:
+    """Return a fleet's docket.
 
     It keeps no results: the journal is the record.
 
     Args:
         name: of the fleet.
-        suffix: CREATES or POLLS.
         url: of Redis.
     """
-    return Docket(f"{name}{suffix}", with_max_connections(url), execution_ttl=timedelta(0))
+    return Docket(f"{name}{CREATES}", with_max_connections(url), execution_ttl=timedelta(0))
 
 
 def fleet_of(docket: str) -> str:
-    """Return the name of the fleet that a docket belongs to.
-
-    Only one suffix is removed: the fleet's own name may end in ``-poll``.
-    """
-    return docket.removesuffix(CREATES if docket.endswith(CREATES) else POLLS)
+    """Return the name of the fleet that a docket belongs to."""
+    return docket.removesuffix(CREATES)
 
 
 def with_max_connections(url: str) -> str:

@@ -1,8 +1,7 @@
-"""The two tasks of the fleet, as Docket runs them.
+"""The tasks of the fleet, as Docket runs them.
 
-A project that runs Docket already registers them on dockets of its own, whose names end alike:
-``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``, and
-``poll_tasks`` on ``films-poll``.
+A project that runs Docket already registers them on a docket of its own, whose name ends alike:
+``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
-from attrs import astuple
 from docket import CurrentExecution, Execution, Perpetual, Retry, Shared
 from docket.dependencies import AdmissionBlocked
 
@@ -23,25 +21,31 @@ from ..errors import (
     ServerError,
     SubmissionUncertain,
 )
-from ..journal.protocol import State
-from .client import PollState, WorkerClient, worker_client
-from .rate_limit import Stopping
+from ..journal.protocol import Entry, State
+from .client import UnreadableRecord, WorkerClient, worker_client
 
 log = logging.getLogger("keevx_async.docket")
 
-TRANSIENT = (BudgetExceeded, ConnectionFailed, RateLimitError, ServerError)
-"""Errors after which it is certain that nothing was paid, and which may pass: a budget, too, may be
-raised, and a create under way may make nothing."""
-RETRY_DELAY = timedelta(seconds=10)
-"""Until a create is tried again that failed for longer than the retry policy retries."""
-DELAY_AFTER_ERROR = timedelta(seconds=30)
-"""Until a task is polled again whose poll raised an unexpected error."""
+BUDGET_DELAY = timedelta(seconds=30)
+"""Until a create is tried again that did not fit in the budget. Another may make nothing meanwhile,
+or the workers may be started with a larger one."""
+TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
+"""Errors after which it is certain that nothing was paid, and which may pass."""
+RECORDED = (APIError, InvalidRequest, SubmissionUncertain)
+"""Errors that the journal has recorded as a create's end, unless they are transient."""
+RETRY_DELAY, MAX_RETRY_DELAY = timedelta(seconds=10), timedelta(hours=2)
+"""Until a create is tried again that failed for longer than the retry policy retries; each delay
+is twice the one before."""
+TRIES = 20
+"""Tries of a create before it ends as failed; with these delays they take about a day."""
+KEEP_POLLING = timedelta(seconds=10)
+"""Between two runs of ``keep_polling``."""
 
 
 async def create(
     key: str,
     client: WorkerClient = Shared(worker_client),
-    retry: Retry = Retry.forever(RETRY_DELAY),
+    retry: Retry = Retry(TRIES, RETRY_DELAY),
     execution: Execution = CurrentExecution(),
 ) -> None:
     """Submit one create, and schedule the first poll of each of its tasks.
@@ -49,71 +53,63 @@ async def create(
     Args:
         key: under which the journal has it.
         client: this worker's client.
-        retry: repeats what cost nothing and may pass.
+        retry: repeats what cost nothing and may pass, up to TRIES times.
         execution: returned to the docket if it has not begun and this worker stops.
     """
     entry = await client.journal.find(key)
     if entry is None:
         log.error("%s is not in the fleet's journal; it is skipped", key)
         return
-    # 1. Nothing was paid, and it may pass: Docket tries again.
-    # 2. The worker stops before the create began: it goes back to the docket.
-    # 3. The journal has recorded the failure, or still has the create as planned, as after a
-    #    refused key or without funds. Only in the second case nobody would take it up again, and
-    #    Docket tries again.
+    # 1. It does not fit in the budget, which says nothing about it: it waits in the docket.
+    # 2. The record cannot be read: no try would change that, so it ends as failed.
+    # 3. The journal has recorded the failure: that is its end.
+    # 4. The worker stops, be it that its key, its account or too many creates were refused: what
+    #    the journal still has as planned goes back to the docket, and to another worker.
+    # 5. Anything else cost nothing, or is not known: Docket tries again, later each time. After
+    #    the last try the create ends as failed: whoever waits for it gets the error, and it may
+    #    be added again.
+    # The first and the fourth cost none of its tries.
     try:
         task_ids = await client.submit_entry(entry)
-    except TRANSIENT:
-        raise
-    except Stopping:
-        raise AdmissionBlocked(execution, "a worker that is stopping") from None
-    except (APIError, InvalidRequest, SubmissionUncertain) as error:
-        current = await client.journal.find(key)
-        if current is None or current.state is State.PLANNED:
-            raise
-        log.warning("%s: %s", key, error)
+    except BudgetExceeded:
+        reason = "a budget that is used up"
+        raise AdmissionBlocked(execution, reason, retry_delay=BUDGET_DELAY) from None
+    except UnreadableRecord as error:
+        await client.give_up(entry, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not be tried for ever
+        if isinstance(error, RECORDED) and not isinstance(error, TRANSIENT):
+            current = await client.journal.find(key)
+            if current is not None and current.state is not State.PLANNED:
+                log.warning("%s: %s", key, error)
+                return
+        if client.stop.event.is_set():
+            raise AdmissionBlocked(execution, "a worker that is stopping") from None
+        await _try_later(client, entry, retry, error)
+    else:
+        await client.schedule_polls(entry, task_ids)
+
+
+async def _try_later(client: WorkerClient, entry: Entry, retry: Retry, error: Exception) -> None:
+    """Raise the error, so that Docket tries again; end the create after its last try."""
+    if retry.attempts is not None and retry.attempt >= retry.attempts:
+        await client.give_up(entry, f"failed {retry.attempt} times, the last time with: {error}")
         return
-    async for state, due in client.initial_polls(entry, task_ids):
-        # One that is scheduled already stays as it is.
-        await client.polls.add(poll, when=due, key=state.task_id)(*astuple(state))
+    retry.delay = min(retry.delay * 2 ** (retry.attempt - 1), MAX_RETRY_DELAY)
+    raise error
 
 
-async def poll(
-    task_id: str,
-    kind: str,
-    group: str,
-    created_at: float,
-    seen_at: float,
-    status: str = "",
-    resultless_since: float = 0.0,
+async def keep_polling(
     client: WorkerClient = Shared(worker_client),
-    perpetual: Perpetual = Perpetual(DELAY_AFTER_ERROR),
+    perpetual: Perpetual = Perpetual(every=KEEP_POLLING, automatic=True),
 ) -> None:
-    """Poll one task, and schedule the next poll until it has ended.
+    """Have a worker of Docket's own poll, also where there are no creates.
 
-    Its state comes as plain values and not as a ``PollState``: that would be pickled by the name
-    of its class, and a docket may outlive a version of this package.
+    Whoever has run a task polls from then on; this is the task that is always there.
 
     Args:
-        task_id: as for ``PollState``.
-        kind: as for ``PollState``.
-        group: as for ``PollState``.
-        created_at: as for ``PollState``.
-        seen_at: as for ``PollState``.
-        status: as for ``PollState``.
-        resultless_since: as for ``PollState``.
-        client: this worker's client.
-        perpetual: schedules the next poll.
+        client: this worker's client, which polls in the background.
+        perpetual: runs it again.
     """
-    state = PollState(task_id, kind, group, created_at, seen_at, status, resultless_since)
-    following = await client.poll_once(state)
-    if following is None:
-        perpetual.cancel()
-        return
-    state, wait = following
-    perpetual.perpetuate(*astuple(state))
-    perpetual.after(timedelta(seconds=wait))
 
 
-create_tasks = [create]
-poll_tasks = [poll]
+create_tasks = [create, keep_polling]

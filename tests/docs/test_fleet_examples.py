@@ -23,7 +23,9 @@ def test_an_example_starts_a_worker_as_the_command_line_takes_it(name: str) -> N
     words = re.sub(r"[\",]", " ", found).split()
     command, given, _ = app.parse_args(words[1:], exit_on_error=False, print_error=False)
     assert command.__name__ == "worker"
-    assert given.arguments == {"docket": "redis://redis:6379/0", "rate": 50.0}
+    assert given.arguments == {
+        "docket": "redis://redis:6379/0", "rate": 50.0, "health_port": 8080,
+    }  # fmt: skip
     assert not re.search(r"KEEVX_API_KEY[:=] *[^\s#…]", text), "a key stands in an example"
 
 

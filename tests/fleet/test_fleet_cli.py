@@ -32,7 +32,7 @@ async def a_worker(redis: RedisServer, cwd: Path, *more: str, **env: str) -> Asy
         yield worker
         worker.send_signal(signal.SIGTERM)
         _, wrong = await asyncio.wait_for(worker.communicate(), 120)
-        assert (worker.returncode, b"Traceback" in wrong) == (130, False), wrong.decode()
+        assert (worker.returncode, b"Traceback" in wrong) == (0, False), wrong.decode()
     finally:
         if worker.returncode is None:
             worker.kill()
@@ -51,10 +51,10 @@ async def test_a_file_is_done_by_the_fleet_and_comes_home(
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))
             assert (ran.code, "12 of 12 done" in ran.err) == (0, True), ran.err
             again = await keevx(*run, cwd=tmp_path, **at(emulator))
-        assert (again.code, "12 of 12 done" in again.out) == (0, True), again.err
+        assert (again.code, "12 of 12 done" in again.err) == (0, True), again.err
         assert set(emulator.creates.values()) == {1}
-        files = {path.stem: path.read_bytes() for path in (tmp_path / "out").glob("*.mp4")}
-        assert files == {one: emulator.video(one) for one in emulator.tasks}
+        files = sorted(path.read_bytes() for path in (tmp_path / "out").glob("*.mp4"))
+        assert files == sorted(emulator.video(one) for one in emulator.tasks)
         assert {one["status"] for one in results(tmp_path / "out").values()} == {"done"}
 
 
@@ -72,8 +72,8 @@ async def test_a_run_that_is_ended_is_gone_on_with_and_the_fleet_does_not_wait(
             while b"fleet: 8 planned" not in await running.stderr.readline():
                 pass
         running.send_signal(signal.SIGINT)
-        out, wrong = await asyncio.wait_for(running.communicate(), 120)
-        assert (running.returncode, b"8 unfinished" in out) == (130, True), wrong.decode()
+        _, wrong = await asyncio.wait_for(running.communicate(), 120)
+        assert (running.returncode, b"8 unfinished" in wrong) == (130, True), wrong.decode()
         assert b"Resume without paying twice:\n  keevx run p.jsonl --docket" in wrong
         async with a_worker(redis_server, tmp_path, **at(emulator)):
             ran = await keevx(*run, cwd=tmp_path, **at(emulator))

@@ -27,7 +27,7 @@ from keevx_async import (
 )
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings, create
 from keevx_async.docket import completion as lookout
-from keevx_async.docket.client import agree_on_rate
+from keevx_async.docket.client import set_rate
 from keevx_async.errors import AuthenticationError, ConfigurationError
 from keevx_async.testing import Emulator, Faults
 from tests.support.crashing import request
@@ -103,7 +103,7 @@ async def test_what_a_create_came_to_is_what_get_result_raises(emulator: Emulato
         with pytest.raises(SubmissionUncertain) as uncertain:
             await docket.get_result(lost)
         assert (uncertain.value.key, uncertain.value.request) == (lost, request(0))
-        with pytest.raises(APIError, match="server busy"):
+        with pytest.raises(APIError, match="Parameter error"):
             await docket.get_result(refused)
         with pytest.raises(TaskFailed) as bad:
             await docket.get_result(failed)
@@ -340,16 +340,12 @@ async def test_what_was_given_up_is_asked_about_again_when_it_is_added_again() -
 
 
 @pytest.mark.asyncio
-async def test_a_worker_that_is_told_no_rate_keeps_the_fleets(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_worker_that_sets_no_rate_keeps_the_fleets() -> None:
     async with a_docket() as docket:
-        assert await agree_on_rate(docket.journal, None) is None
-        assert await agree_on_rate(docket.journal, 5.0) == 5.0
-        assert await agree_on_rate(docket.journal, None) == 5.0
-        assert not caplog.records
-        assert await agree_on_rate(docket.journal, 7.0) == 7.0
-        assert "the fleet's rate was 5.0, and now is 7.0" in caplog.text
+        assert await set_rate(docket.journal, None) == ""
+        assert await set_rate(docket.journal, 5.0) == "5.0"
+        assert await set_rate(docket.journal, None) == "5.0"
+        assert await set_rate(docket.journal, 7) == "7.0"
 
 
 @pytest.mark.asyncio

@@ -15,31 +15,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from docket import Docket
-
 from keevx_async import Budget, PollPolicy, RetryPolicy
-from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
+from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings
 from keevx_async.docket.rate_limit import SharedRateLimiter
 from keevx_async.http.transport import AiohttpTransport
-from tests.support.crashing import any_call, die, dying, is_create
+from keevx_async.journal.redis.polls import PollQueue
+from tests.support.crashing import any_call, dying, is_create
 
 FLEET = "films"
 POLLING = PollPolicy(shortest=0.05, longest=1.0)
-
-
-def before_the_poll() -> None:
-    """Die as the second create's first poll is to be added."""
-    owner: Any = Docket
-    real, calls = owner.add, 0
-
-    def add(self: Docket, function: Any, *args: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += function is tasks.poll
-        if calls == 2:
-            die()
-        return real(self, function, *args, **more)
-
-    owner.add = add
 
 
 POINTS: dict[str, Callable[[], None]] = {
@@ -47,7 +31,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "before the limiter": lambda: dying(SharedRateLimiter, "acquire", any_call, after=False),
     "after the intent": lambda: dying(RedisJournal, "mark_sending", any_call, after=True),
     "after the POST": lambda: dying(AiohttpTransport, "exchange", is_create, after=True),
-    "before the poll is added": before_the_poll,
+    "before the poll is added": lambda: dying(PollQueue, "schedule", any_call, after=False),
 }
 
 

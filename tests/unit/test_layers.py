@@ -44,9 +44,12 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What other wings may name of a wing: its door. A wing that is not listed is all door.
 DOORS: dict[str, set[str]] = {
     "journal": {
+        "ACQUIRE",
         "Added",
+        "Connection",
         "CreateRecord",
         "Entry",
+        "HOLD",
         "Journal",
         "JournalProtocol",
         "LEASE",
@@ -54,9 +57,14 @@ DOORS: dict[str, set[str]] = {
         "Owner",
         "OverLimit",
         "Planned",
+        "PollQueue",
+        "Polled",
         "RedisJournal",
+        "STATUS",
+        "Script",
         "State",
         "TaskRecord",
+        "default_folder",
         "first_attempt_key",
         "next_attempt_key",
         "stem_of",
@@ -192,8 +200,7 @@ FENCE: dict[str, tuple[str, ...]] = {
     "sqlite3": ("journal/",),
     "redis": ("journal/", "docket/"),
     "docket": ("docket/",),
-    "throttled": ("docket/",),
-    "opentelemetry": ("contrib/otel.py",),
+    "opentelemetry": ("contrib/otel.py", "docket/"),  # Docket's gauges are its own
     "fastapi": ("contrib/fastapi.py",),
     "PIL": ("models/pictures.py", "transfer/fitting.py"),
     "av": ("transfer/probe.py",),

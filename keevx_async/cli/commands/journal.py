@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from keevx_async.client.keevx import Keevx
 from keevx_async.errors import ConfigurationError
-from keevx_async.journal.protocol import JournalProtocol, State
+from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.journal.sqlite import Journal
 from keevx_async.settings import Budget
 from keevx_async.submission.ledger import read_resent
@@ -51,6 +51,11 @@ async def journal(
             help="KEY=ID[,ID…] or KEY=none: the tasks that an uncertain create made.",
         ),
     ] = None,
+    failed: Annotated[
+        bool,
+        FLAG,
+        Parameter(help="List the creates that failed, each with its last error."),
+    ] = False,
     adopt: Annotated[
         bool,
         FLAG,
@@ -78,7 +83,9 @@ async def journal(
             for key, ids in settlements:
                 await queue.settle(key, ids)
             name = fleet_arguments(docket, fleet)
-            return await print_journal(Printer(json), queue.journal, name, amounts)
+            return await print_journal(
+                Printer(json), queue.journal, queue.journal.records(), name, amounts, failed=failed
+            )
     if file is None or not file.is_file():
         raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
     if adopt:
@@ -88,7 +95,9 @@ async def journal(
             print_error(record.lost)
         for key, ids in settlements:
             await record.settle(key, ids)
-        return await print_journal(Printer(json), record, str(file), amounts)
+        return await print_journal(
+            Printer(json), record, _records_of(record), str(file), amounts, failed=failed
+        )
 
 
 async def _hand_over(journal: JournalProtocol, name: str) -> None:
@@ -112,8 +121,23 @@ def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     return key, () if ids == ("none",) else ids
 
 
+Record = tuple[Entry, Sequence[TaskRecord | None]]
+"""A create, and the record of each of its tasks."""
+
+
+async def _records_of(journal: Journal) -> AsyncIterator[Record]:
+    async for entry in journal.entries():
+        yield entry, [await journal.find_task(task_id) for task_id in entry.task_ids]
+
+
 async def print_journal(
-    printer: Printer, journal: JournalProtocol, name: str, amounts: Amounts
+    printer: Printer,
+    journal: JournalProtocol,
+    records: AsyncIterator[Record],
+    name: str,
+    amounts: Amounts,
+    *,
+    failed: bool = False,
 ) -> int:
     """Print every uncertain create and the totals, and return the exit code.
 
@@ -122,15 +146,16 @@ async def print_journal(
     Args:
         printer: where to.
         journal: open.
+        records: all of its creates.
         name: what names it on a command line, for the hint.
         amounts: values what it has made, or may have.
+        failed: print the creates that failed instead, in either form.
     """
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(TASK_STATES, 0))
-    async for entry in journal.entries():
+    async for entry, task_records in records:
         counts[entry.state] += 1
-        for task_id in entry.task_ids:
-            record = await journal.find_task(task_id)
+        for record in task_records:
             if record is None or not record.task.done:
                 tasks["waiting"] += 1
             elif not record.task.succeeded:
@@ -138,7 +163,8 @@ async def print_journal(
             else:
                 tasks["made" if record.path is None else "home"] += 1
         # A person can act on uncertain creates only; a program gets every create.
-        if printer.as_json or entry.state is State.UNCERTAIN:
+        shown = State.REFUSED if failed else State.UNCERTAIN
+        if entry.state is shown or (printer.as_json and not failed):
             fields = {
                 "key": entry.key,
                 "state": entry.state.value,
@@ -146,7 +172,7 @@ async def print_journal(
                 "at": datetime.fromtimestamp(entry.at, UTC).isoformat(" ", "seconds"),
                 "reason": entry.reason,
                 "kind": entry.kind,
-                "prompt": json_module.loads(entry.body).get("prompt", entry.body),
+                "prompt": _prompt_of(entry),
             }
             line = "{state}  {key}  {at}  {reason}  {prompt!r}".format_map(fields)
             printer.print(fields, line)
@@ -169,6 +195,13 @@ async def print_journal(
         f"keevx journal {name} --settle KEY=ID",
     )
     return UNCERTAIN
+
+
+def _prompt_of(entry: Entry) -> str:
+    try:
+        return str(json_module.loads(entry.body)["prompt"])
+    except (KeyError, TypeError, ValueError):  # another kind's, or a damaged record
+        return entry.body
 
 
 def _format_counts(counts: Mapping[str, int]) -> str:

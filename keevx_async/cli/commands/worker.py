@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import shlex
+import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +18,8 @@ from keevx_async.settings import DEFAULT_FUSE, RetryPolicy
 
 from ..limits import BudgetOptions
 from ..options import Fleet, OnExisting, RunFuse
-from ..output.console import INTERRUPTED, masked, print_error
+from ..output.console import INTERRUPTED, OK, masked, print_error
+from ..output.logs import OURS, LogFormat, configure_logs
 from ..output.report import Report
 from ..signals import stoppable
 
@@ -24,9 +28,11 @@ if TYPE_CHECKING:
     from keevx_async.docket.producer import Producer
     from keevx_async.journal.protocol import JournalProtocol
 
-EXTRA_MODULES = ("docket", "redis", "throttled")
+EXTRA_MODULES = ("docket", "redis")
 PROGRESS_INTERVAL = 1.0
 """Seconds between two queries of the fleet's progress."""
+NO_WORKER = 2.0
+"""Seconds without a worker before that is reported; one that starts needs a moment."""
 
 RedisUrl = Annotated[
     str,
@@ -51,15 +57,26 @@ async def worker(
         Parameter(help="What to do with creates whose worker died; they may have been paid."),
     ] = "report",
     fuse: RunFuse = DEFAULT_FUSE,
+    metrics_port: Annotated[
+        int | None, Parameter(help="Serve Prometheus metrics, of Docket and of the fleet, here.")
+    ] = None,
+    health_port: Annotated[
+        int | None, Parameter(help="Answer health checks (GET) on this port.")
+    ] = None,
+    log_format: Annotated[
+        LogFormat, Parameter(help="Log lines for people, or a JSON object per line.")
+    ] = "text",
 ) -> int:
     """Work for a fleet until Ctrl-C: submit its requests and poll its tasks.
 
     The first signal stops it once its creates are answered, the second at once. Either way the
-    fleet's journal has everything that is known. It stops by itself if its API key is refused, the
-    account has no funds, or too many creates in a row get the same refusal; no job is lost.
+    fleet's journal has everything that is known. After one SIGTERM the exit code is 0. It stops by
+    itself if its API key is refused, the account has no funds, or too many creates in a row
+    get the same refusal; no job is lost.
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
+        from keevx_async.docket.monitor import servers
     # Docket is an extra, so it is imported only where a fleet is used.
     settings = WorkerSettings(
         rate=rate,
@@ -69,17 +86,34 @@ async def worker(
         budget=limits.budget(),
     )
 
+    def announce(message: str) -> None:
+        # Whoever reads JSON gets every line as JSON.
+        if log_format == "json":
+            logging.getLogger(OURS).info("%s", message)
+        else:
+            print_error(message)
+
+    name = f"{socket.gethostname()}#{os.getpid()}"  # as Docket names a worker
+
     async def work() -> int:
-        async with open_docket(docket, fleet) as queue, KeevxWorker(queue, settings) as running:
-            print_error(f"working for {fleet}; press Ctrl-C to stop once its creates are answered")
+        configure_logs(log_format, name)
+        with servers(metrics_port, health_port):
+            return await serve()
+
+    async def serve() -> int:
+        async with (
+            open_docket(docket, fleet) as queue,
+            KeevxWorker(queue, settings, name=name) as running,
+        ):
+            announce(f"working for {fleet}; press Ctrl-C to stop once its creates are answered")
             await running.run_forever()
         return INTERRUPTED  # run_forever ends only when it is cancelled
 
     def on_signal(times: int) -> None:
         first = "stopping: creates in flight are answered first"
-        print_error(first if times == 1 else "ending at once")
+        announce(first if times == 1 else "ending at once")
 
-    return await stoppable(work(), on_signal)
+    return await stoppable(work(), on_signal, terminated=OK)
 
 
 def fleet_arguments(url: str, fleet: str) -> str:
@@ -124,7 +158,7 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
     with require_docket():
         from keevx_async.docket.producer import Producer
     async with open_docket(url, fleet) as queue, Producer(queue, on_event=report.on_event) as keevx:
-        watching = asyncio.create_task(watch_progress(queue, report))
+        watching = asyncio.create_task(watch_progress(queue, url, report))
         try:
             yield keevx
         finally:
@@ -133,17 +167,29 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
                 await watching
 
 
-async def watch_progress(docket: KeevxDocket, report: Report) -> None:
+async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
     """Put the fleet's progress into a report every second, until cancelled.
 
-    Errors of Redis are ignored here; those who wait for a result get them.
+    A fleet that has work and no worker is reported, once until it has one. Errors of Redis are
+    ignored here; those who wait for a result get them.
     """
+    loop, reported = asyncio.get_running_loop(), False
+    alive_at = loop.time()
     while True:
         with suppress(JournalError):
             counts = await docket.progress()
             report.counters.fleet = ", ".join(
                 f"{count:,} {name}" for name, count in counts.items() if count
             )
+            if await docket.has_workers() or not counts["planned"] + counts["sending"]:
+                alive_at, reported = loop.time(), False
+            elif not reported and loop.time() - alive_at >= NO_WORKER:
+                reported = True
+                print_error(
+                    f"no worker of fleet {docket.name} is running, so nothing is being made; "
+                    "start one:",
+                    f"keevx worker {fleet_arguments(url, docket.name)}",
+                )
         await asyncio.sleep(PROGRESS_INTERVAL)
 
 

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from redis.exceptions import (
-    AuthenticationError,
-    ConnectionError,
-    NoScriptError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TimeoutError,
-)
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from ...errors import ConfigurationError, JournalError
+from .refusals import Outage, refusal_of
 from .scripts import Script
 
-log = logging.getLogger("keevx_async.journal")
-
-UNAVAILABLE = (ConnectionError, TimeoutError, ReadOnlyError)
-"""What passes without help: a restart, a dropped connection, a new primary."""
 MIN_PAUSE = 0.05
 """Seconds before the first retry; each later pause is twice the one before."""
-MAX_PAUSE = 2.0
+MAX_PAUSE = 0.5
 """Seconds between two retries at most."""
+SETTLING = 1.0
+"""Seconds after an outage in which nothing is claimed: longer than any worker's pause."""
 
 Sleep = Callable[[float], Awaitable[None]]
 Value = str | int | float
@@ -52,7 +43,8 @@ class Client(Protocol):
 class Connection:
     """Runs scripts, and retries them while Redis is unavailable.
 
-    A script may run twice when its answer was lost, so each must be safe to repeat.
+    A script may run twice when its answer was lost, so each must be safe to repeat. One that
+    writes what was paid is repeated whatever Redis answers; any other, while that passes.
 
     Args:
         redis: the client; its answers must be bytes.
@@ -75,8 +67,22 @@ class Connection:
         self._name = name
         self._reconnect_timeout = reconnect_timeout
         self._sleep = sleep
+        self._outage = Outage()
+        self._last_deadline = math.inf
 
-    async def run(self, purpose: str, script: Script, holder: str, *values: Value) -> Any:
+    def end_within(self, seconds: float) -> None:
+        """Wait for an unavailable Redis no longer than so many seconds from now, in any call."""
+        self._last_deadline = asyncio.get_running_loop().time() + seconds
+
+    async def run(
+        self,
+        purpose: str,
+        script: Script,
+        holder: str,
+        *values: Value,
+        on_failure: Callable[[], object] | None = None,
+        settled_by: tuple[Script, Value] | None = None,
+    ) -> Any:
         """Run a script and return its answer.
 
         Args:
@@ -84,15 +90,27 @@ class Connection:
             script: the script.
             holder: the id of who runs it.
             values: its arguments.
+            on_failure: called once if it fails at first and is retried.
+            settled_by: a script, and its argument, by which the end of an outage is seen. Then this
+                one waits until other workers have written what they had.
 
         Raises:
             JournalError: Redis stayed unavailable, or refused.
         """
-        (answer,) = await self.run_many(purpose, script, holder, [values])
+        (answer,) = await self.run_many(
+            purpose, script, holder, [values], on_failure=on_failure, settled_by=settled_by
+        )
         return answer
 
     async def run_many(
-        self, purpose: str, script: Script, holder: str, each: Sequence[Sequence[Value]]
+        self,
+        purpose: str,
+        script: Script,
+        holder: str,
+        each: Sequence[Sequence[Value]],
+        *,
+        on_failure: Callable[[], object] | None = None,
+        settled_by: tuple[Script, Value] | None = None,
     ) -> list[Any]:
         """Run a script once for each of several sequences of values, in one round trip.
 
@@ -102,34 +120,58 @@ class Connection:
         order = f"{self._prefix}order"  # a cluster finds the node by this key
         runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
         # 1. The server does not know the script: it is loaded, and run again.
-        # 2. Redis is unavailable: retried until the deadline.
-        # 3. Anything else, a wrong password included, does not pass: it is raised.
-        deadline = asyncio.get_running_loop().time() + self._reconnect_timeout
-        pause = MIN_PAUSE
+        # 2. Redis is unavailable, or refuses what it will accept later: retried until the deadline.
+        # 3. It refuses for another reason, a wrong password included, or for one that is not
+        #    known: what was paid is written again and again until the deadline, for it would be
+        #    lost. Anything else is raised.
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._reconnect_timeout
+        pause, failed = MIN_PAUSE, False
         while True:
             try:
-                try:
-                    return await self._send(runs)
-                except ResponseError as error:
-                    # The server is new, or was restarted. A pipeline raises the plain error.
-                    if not (isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")):
-                        raise
-                    await self._redis.script_load(script.source)
-                    return await self._send(runs)
-            except RedisError as error:
-                now = asyncio.get_running_loop().time()
-                # redis-py derives AuthenticationError from ConnectionError; it does not pass.
-                passes = isinstance(error, UNAVAILABLE) and not isinstance(
-                    error, AuthenticationError
-                )
-                if not passes or now + pause > deadline:
+                if settled_by is not None:
+                    await self._settle(holder, *settled_by)
+                answers = await self._load_and_send(script, runs)
+            except (RedisError, RedisClusterException) as error:
+                now, refusal = loop.time(), refusal_of(error)
+                retried = refusal.passes or script.holds_paid
+                if not retried or now + pause > min(deadline, self._last_deadline):
                     raise JournalError(
-                        f"journal {self._name!r} in Redis: {purpose}: {error}. "
+                        f"journal {self._name!r} in Redis: {purpose}: {refusal.reason}. "
                         "Check Redis, then run again: nothing more is sent without it"
                     ) from error
-                log.warning("Redis is unavailable (%s); retrying in %.2f s", error, pause)
+                self._outage.failed(refusal.reason, now)
+                if not failed and on_failure is not None:
+                    on_failure()
+                failed = True
+            else:
+                if failed:
+                    self._outage.passed(loop.time())
+                return answers
             await self._sleep(pause)
             pause = min(2 * pause, MAX_PAUSE)
+
+    async def _settle(self, holder: str, script: Script, value: Value) -> None:
+        """Wait after an outage until every worker has had the time to write what it has."""
+        # Leases end in an outage. Without this wait a worker that lives would be taken for dead by
+        # the first claim, and what it paid for would be called uncertain until it writes the ids.
+        loop = asyncio.get_running_loop()
+        if self._outage.is_on:
+            run = (script.sha, 1, f"{self._prefix}order", self._prefix, holder, str(value))
+            await self._load_and_send(script, [run])
+            self._outage.passed(loop.time())
+        if (rest := self._outage.ended + SETTLING - loop.time()) > 0:
+            await self._sleep(rest)
+
+    async def _load_and_send(self, script: Script, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
+        try:
+            return await self._send(runs)
+        except ResponseError as error:
+            # The server is new, or was restarted. A pipeline raises the plain error.
+            if not (isinstance(error, NoScriptError) or str(error).startswith("NOSCRIPT")):
+                raise
+            await self._redis.script_load(script.source)
+            return await self._send(runs)
 
     async def _send(self, runs: Sequence[tuple[Any, ...]]) -> list[Any]:
         if len(runs) == 1:

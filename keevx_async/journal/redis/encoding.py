@@ -64,6 +64,8 @@ class CreateRecord:
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
     """Return the entry of a hash; None if there is none.
 
+    One that cannot be read is uncertain.
+
     Args:
         key: of the create.
         pairs: names and values in turn, as Lua returns a hash.
@@ -71,13 +73,23 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
             that died, and reads as ``uncertain``.
     """
     fields = {pairs[n].decode(): pairs[n + 1].decode() for n in range(0, len(pairs), 2)}
-    if "state" not in fields:
+    if not fields:
         return None
-    state, reason = State(fields["state"]), fields.get("reason", "")
+    reason, ids = fields.get("reason", ""), split_ids(fields.get("ids"))
+    kind, body = fields.get("kind", ""), fields.get("body", "")
+    # A record that somebody damaged must not keep a window of others from being read. It may have
+    # been sent: nobody knows.
+    try:
+        state = State(fields.get("state", ""))
+    except ValueError as error:
+        state, reason = State.UNCERTAIN, f"its record cannot be read: {error}"
+    try:
+        at = float(fields.get("at", ""))
+    except ValueError:
+        at = 0.0
     if state is State.SENDING and not held:
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
-    ids = split_ids(fields.get("ids"))
-    return Entry(key, fields["kind"], state, fields["body"], float(fields["at"]), reason, ids)
+    return Entry(key, kind, state, body, at, reason, ids)
 
 
 def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
@@ -142,3 +154,18 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
     return TaskRecord(
         Task(task_id=task_id, **fields), at, as_path(path) if path else None, size, digest
     )
+
+
+def counts_of(answer: tuple[int, Sequence[bytes]]) -> dict[str, int]:
+    """Return the counts per state, and of tasks, that COUNTS returned.
+
+    What dead workers were sending is moved to ``uncertain``.
+    """
+    died, pairs = answer
+    counts = dict.fromkeys([*(state.value for state in State), "succeeded", "failed"], 0)
+    for name, count in zip(pairs[::2], pairs[1::2], strict=True):
+        if name.decode() in counts:
+            counts[name.decode()] = int(count)
+    counts[State.SENDING] -= died
+    counts[State.UNCERTAIN] += died
+    return counts

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Literal, Self
@@ -15,23 +18,15 @@ import redis.asyncio
 from ...errors import JournalError
 from ...models.tasks import Task
 from ...models.usage import Usage, UsageLimit
-from ..encoding import check_key, join_ids, other_request_error, split_ids, storable
-from ..protocol import (
-    Claim,
-    Entry,
-    OverLimit,
-    State,
-    TaskRecord,
-    has_ids_reason,
-    is_resubmit,
-    stem_of,
-)
+from ..encoding import join_ids, split_ids, storable
+from ..protocol import Claim, Entry, OverLimit, State, TaskRecord, has_ids_reason, is_resubmit
 from . import encoding, scripts
 from .adding import Adder
 from .connection import Client, Connection, Sleep
 from .encoding import Added, CreateRecord, Planned
-from .lease import LEASE, Lease
+from .lease import LEASE
 from .session import Session
+from .unwritten import Unwritten
 
 log = logging.getLogger("keevx_async.journal")
 
@@ -61,6 +56,9 @@ class RedisJournal(Session):
             again; ``"resubmit"`` sends it again, though it may have been paid for.
         reconnect_timeout: seconds to wait for a Redis that is unavailable.
         lease: seconds without a heartbeat after which a worker counts as dead.
+        holder_name: names this process to others that wait for it; by default host and process id.
+        unwritten: a folder of this machine for ids that Redis did not accept; they are written by
+            ``write_left_ids``. None to only log them.
         adopt: hand the journal over to the client that opens it, as after its API key was
             rotated.
         sleep: waits for so many seconds.
@@ -77,13 +75,22 @@ class RedisJournal(Session):
         on_uncertain: Literal["report", "resubmit"] = "report",
         reconnect_timeout: float = 60.0,
         lease: float = LEASE,
+        holder_name: str = "",
+        unwritten: Path | None = None,
         adopt: bool = False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.resubmits: bool = is_resubmit("on_uncertain", on_uncertain)
-        super().__init__(Connection(redis, name, reconnect_timeout, sleep), name, lease, adopt)
-        self._sleep = sleep
-        self._adder = Adder(self._connection, self)
+        super().__init__(
+            Connection(redis, name, reconnect_timeout, sleep),
+            name,
+            duration=lease,
+            holder_name=holder_name or f"{socket.gethostname()}#{os.getpid()}",
+            adopts=adopt,
+            sleep=sleep,
+        )
+        self._adder = Adder(self.connection, self)
+        self._unwritten = Unwritten(name, unwritten)
         self._limit: tuple[str | int, ...] = ()
 
     @classmethod
@@ -116,8 +123,10 @@ class RedisJournal(Session):
         journal._aclose = client.aclose
         return journal
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
+    async def detach(self) -> None:
+        """Leave the journal; the last user releases all its claims and closes it."""
+        self._unwritten.flush()
+        await super().detach()
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create meanwhile.
@@ -131,45 +140,9 @@ class RedisJournal(Session):
         Raises:
             JournalError: the key belongs to another request, or Redis stayed unavailable.
         """
-        lease = self._lease
-        if key is None:
-
-            async def take(key: str) -> Claim | None:
-                try:
-                    return await self._claim(lease, kind, body, key, numbered=True)
-                except BaseException:
-                    lease.release(key, made=True)
-                    raise
-
-            return await lease.claims.number_held(stem_of(kind, body), take)
-        # First from the callers of this process, then from the other workers, who are asked in
-        # growing pauses: Redis does not call back.
-        check_key(key)
-        await lease.claims.hold(key)
-        pause = 0.1
-        try:
-            while (claim := await self._claim(lease, kind, body, key)) is None:
-                await self._sleep(pause)
-                pause = min(2 * pause, 0.5)
-        except BaseException:
-            lease.release(key, made=True)
-            raise
-        return claim
-
-    async def _claim(
-        self, lease: Lease, kind: str, body: bytes, key: str, *, numbered: bool = False
-    ) -> Claim | None:
-        """Claim a key in Redis; None if another worker has it, or this run has met the number."""
-        # The token distinguishes a claim repeated after a lost answer from a second one.
-        lease.start_heartbeat()
-        token = token_hex(scripts.TOKEN // 2)
-        values = (lease.ttl, key, token, kind, body.decode(), int(numbered))
-        verdict, *rest = await self._run(f"{key} could not be claimed", scripts.CLAIM, *values)
-        if verdict == b"yours":
-            return Claim(key, encoding.entry_of(key, rest[0], held=False))
-        if verdict == b"other" and not numbered:
-            raise other_request_error(self, key, rest[0].decode(), body)
-        return None
+        # Before the claim and not within it: a claim waits for other workers after an outage.
+        await self.check_owner()
+        return await self._lease.claim(kind, body, key)
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless. It ends even if cancelled.
@@ -191,7 +164,7 @@ class RedisJournal(Session):
             OverLimit: it does not fit in the limit; nothing was recorded.
         """
         purpose = f"the intent of {key} could not be written"
-        values = (self._lease.ttl, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
+        values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
         answer = await self._run(purpose, scripts.BEGIN, *values)
         if answer[0] == b"over":
             raise OverLimit(encoding.usage_of(answer[1]))
@@ -220,12 +193,34 @@ class RedisJournal(Session):
         """
         purpose = f"the ids of {key} could not be written"
         try:
-            answer = await self._run(purpose, scripts.SUBMIT, key, join_ids(task_ids))
+            answer = await self.connection.run(
+                purpose,
+                scripts.SUBMIT,
+                self._lease.holder,
+                key,
+                join_ids(task_ids),
+                on_failure=lambda: self._unwritten.add(key, task_ids),
+            )
             self._check(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
+        self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
             log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
+
+    async def write_left_ids(self) -> None:
+        """Write the ids that other workers of this machine could not write before they ended.
+
+        Raises:
+            JournalError: Redis stayed unavailable.
+        """
+        # Ids are only ever added to, so another worker may do the same, or may write its own.
+        for path, ids in self._unwritten.left_by_others():
+            for key, task_ids in ids.items():
+                await self.mark_submitted(key, task_ids)
+            log.warning("wrote the ids that an earlier worker could not: %s", ", ".join(ids))
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
@@ -362,10 +357,7 @@ class RedisJournal(Session):
         return [encoding.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task.
-
-        None as long as no end of it is recorded.
-        """
+        """Return the record of a task; None as long as no end of it is recorded."""
         return (await self._find_tasks([task_id]))[0]
 
     async def _find_tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
@@ -389,10 +381,7 @@ class RedisJournal(Session):
         }
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that a task belongs to.
-
-        None if no entry has the id.
-        """
+        """Return the key of the create that a task belongs to; None if no entry has the id."""
         answer = await self._run(UNREADABLE, scripts.FIND_OWNER, join_ids([task_id]))
         return answer.decode() if answer else None
 
@@ -408,15 +397,23 @@ class RedisJournal(Session):
                 if entry is not None and state in (None, entry.state):
                     yield entry
 
+    async def records(self) -> AsyncIterator[tuple[Entry, tuple[TaskRecord | None, ...]]]:
+        """Iterate over all creates, oldest first, each with the record of each of its tasks.
+
+        They are read a page at a time, in three round trips.
+        """
+        first = 0
+        while keys := await self._run(UNREADABLE, scripts.FIND_KEYS, first, first + PAGE - 1):
+            first += len(keys)
+            for record in (await self.find_records([key.decode() for key in keys])).values():
+                yield record.entry, record.records
+
     async def counts(self) -> dict[str, int]:
         """Return how many creates are in each state, and how many tasks succeeded and failed.
 
-        A create that a dead worker was sending counts as ``sending`` until it is claimed again.
+        What a dead worker was sending counts as ``uncertain`` as soon as its lease is over.
         """
-        pairs = await self._run(UNREADABLE, scripts.COUNTS)
-        counts = {pairs[n].decode(): int(pairs[n + 1]) for n in range(0, len(pairs), 2)}
-        names = [*(state.value for state in State), "succeeded", "failed"]
-        return {name: counts.get(name, 0) for name in names}
+        return encoding.counts_of(await self._run(UNREADABLE, scripts.COUNTS))
 
     async def set_note(self, name: str, value: str) -> None:
         """Store a small text for later runs, replacing the one before. Durable on return."""
@@ -424,6 +421,6 @@ class RedisJournal(Session):
 
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``; None if there is none of that name."""
-        run, holder = self._connection.run, self._lease.holder
+        run, holder = self.connection.run, self._lease.holder
         answer = await run(UNREADABLE, scripts.GET_NOTE, holder, name)
         return answer.decode() if answer else None

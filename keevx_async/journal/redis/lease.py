@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from secrets import token_hex
 
 from ...errors import JournalError
 from ..claims import Claims, Holds
-from . import scripts
-from .connection import Connection
+from ..encoding import check_key, other_request_error
+from ..protocol import DIED_WHILE_SENDING, Claim, stem_of
+from . import encoding, scripts
+from .connection import Connection, Sleep
 
 log = logging.getLogger("keevx_async.journal")
 
 LEASE = 10.0
 """Seconds without a heartbeat after which a worker counts as dead."""
+
+
+CLAIM_TIMEOUT = 300.0
+"""Seconds to wait for a key that another worker, which is alive, has claimed."""
 
 
 class Lease:
@@ -24,19 +31,26 @@ class Lease:
         connection: runs scripts.
         duration: seconds that the lease lasts after a heartbeat, of which there are three in
             that time.
+        name: names this process to others.
+        journal: names the journal in errors.
+        sleep: waits for so many seconds.
 
     Attributes:
         holder: the id under which Redis knows this run.
-        ttl: the duration in milliseconds, as the scripts take it.
+        terms: the duration in milliseconds and the name, as the scripts take them.
         claims: which caller of this process has which key.
     """
 
-    def __init__(self, connection: Connection, duration: float) -> None:
+    def __init__(
+        self, connection: Connection, duration: float, name: str, journal: str, sleep: Sleep
+    ) -> None:
         self.holder: str = token_hex(scripts.HOLDER // 2)
-        self.ttl: int = max(1, round(1000 * duration))
+        self.terms: str = f"{max(1, round(1000 * duration))} {name}"
         self.claims: Claims = Holds().join(0)
         self._connection = connection
         self._duration = duration
+        self._journal = journal
+        self._sleep = sleep
         self._heartbeat: asyncio.Task[None] | None = None
         self._releasing: set[asyncio.Task[None]] = set()
 
@@ -49,11 +63,76 @@ class Lease:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(self._duration / 3)
-                await self._run("the lease could not be extended", scripts.HEARTBEAT, self.ttl)
+                await self._run("the lease could not be extended", scripts.HEARTBEAT, self.terms)
 
         # A task of a loop that has stopped sends nothing: a journal may outlive its loop.
         if self._heartbeat is None or self._heartbeat.get_loop() is not asyncio.get_running_loop():
             self._heartbeat = asyncio.create_task(beat())
+
+    async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
+        """Claim a create's key; see ``RedisJournal.claim``."""
+        if key is None:
+
+            async def take(key: str) -> Claim | None:
+                try:
+                    claim = await self._claim(kind, body, key, numbered=True)
+                except BaseException:
+                    self.release(key, made=True)
+                    raise
+                return None if isinstance(claim, str) else claim
+
+            return await self.claims.number_held(stem_of(kind, body), take)
+        # First from the callers of this process, then from the other workers, who are asked in
+        # growing pauses: Redis does not call back.
+        check_key(key)
+        try:
+            async with asyncio.timeout(CLAIM_TIMEOUT):
+                await self.claims.hold(key)
+        except TimeoutError:
+            raise self._held_error(key, "another call of this process") from None
+        pause, waited = 0.1, 0.0
+        try:
+            while isinstance(claim := await self._claim(kind, body, key), str):
+                if waited == 0.0:
+                    log.info("%s is claimed by worker %s; waiting for it", key, claim)
+                if waited >= CLAIM_TIMEOUT:
+                    raise self._held_error(key, f"worker {claim}")
+                await self._sleep(pause)
+                waited += pause
+                pause = min(2 * pause, 0.5)
+        except BaseException:
+            self.release(key, made=True)
+            raise
+        return claim
+
+    def _held_error(self, key: str, holder: str) -> JournalError:
+        return JournalError(
+            f"{self._journal}: {key} has been claimed by {holder} for {CLAIM_TIMEOUT:.0f} s. "
+            "See what that is waiting for, then run again"
+        )
+
+    async def _claim(
+        self, kind: str, body: bytes, key: str, *, numbered: bool = False
+    ) -> Claim | str:
+        """Claim a key in Redis; else return who has it: a worker's name, or "" for this run."""
+        # The token distinguishes a claim repeated after a lost answer from a second one.
+        self.start_heartbeat()
+        token = token_hex(scripts.TOKEN // 2)
+        values = (self.terms, key, token, kind, body.decode(), int(numbered), DIED_WHILE_SENDING)
+        purpose = f"{key} could not be claimed"
+        answer = await self._connection.run(
+            purpose,
+            scripts.CLAIM,
+            self.holder,
+            *values,
+            settled_by=(scripts.HEARTBEAT, self.terms),
+        )
+        verdict, *rest = answer
+        if verdict == b"yours":
+            return Claim(key, encoding.entry_of(key, rest[0], held=False))
+        if verdict == b"other" and not numbered:
+            raise other_request_error(self._journal, key, rest[0].decode(), body)
+        return rest[0].decode() if verdict == b"held" else ""
 
     def release(self, key: str, *, made: bool) -> asyncio.Task[None]:
         """Begin to give up a claim; the task ends even if nobody awaits it.
@@ -64,8 +143,8 @@ class Lease:
         """
 
         async def release() -> None:
-            # Redis first: who waits for the key in this process must find it free there. If that
-            # fails, it is free for this process now, and for all others when the lease ends.
+            # Redis first: who waits for the key in this process must find it free there. It is
+            # repeated until Redis has it: as long as this process lives, nothing else frees it.
             try:
                 await self._run(f"{key} could not be released", scripts.RELEASE, key)
             finally:
@@ -84,16 +163,20 @@ class Lease:
         # The end of the lease frees whatever could not be released, for workers that wait for it.
         try:
             if self._releasing:
-                await asyncio.wait(self._releasing)
+                await asyncio.wait(self._releasing, timeout=self._duration)
+                for releasing in self._releasing:
+                    releasing.cancel()
         finally:
             heartbeat, self._heartbeat = self._heartbeat, None
             if heartbeat is not None:
                 heartbeat.cancel()
                 if heartbeat.get_loop() is asyncio.get_running_loop():
                     await asyncio.wait([heartbeat])
-                await self._run("the lease could not be ended", scripts.END_LEASE)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._duration):
+                        await self._run("the lease could not be ended", scripts.END_LEASE)
 
-    async def _run(self, purpose: str, script: scripts.Script, *values: str | int) -> None:
+    async def _run(self, purpose: str, script: scripts.Script, *values: str) -> None:
         try:
             await self._connection.run(purpose, script, self.holder, *values)
         except JournalError as error:

@@ -11,7 +11,7 @@ from attrs import astuple
 from ...errors import JournalError
 from ..owner import Owner, OwnerRecord, admit
 from . import scripts
-from .connection import Connection
+from .connection import Connection, Sleep
 from .lease import Lease
 
 OWNER = "owner"
@@ -26,19 +26,35 @@ class Session:
         connection: runs scripts.
         name: of the journal.
         duration: seconds without a heartbeat after which a worker counts as dead.
+        holder_name: names this process to others that wait for it.
         adopts: whether the journal is handed over to the client that opens it.
+        sleep: waits for so many seconds.
     """
 
-    def __init__(self, connection: Connection, name: str, duration: float, adopts: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        name: str,
+        *,
+        duration: float,
+        holder_name: str,
+        adopts: bool,
+        sleep: Sleep,
+    ) -> None:
         self.name: str = name
-        self._connection = connection
+        self.connection: Connection = connection
         self._duration = duration
+        self._holder_name = holder_name
+        self._sleep = sleep
         self._adopts = adopts
         self._owner: Owner | None = None
         self._is_owned = False
         self._aclose: Callable[[], Awaitable[None]] | None = None
         self._users = 0
         self._opened: Lease | None = None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
 
     async def __aenter__(self) -> Self:
         self.attach()
@@ -73,7 +89,9 @@ class Session:
                 )
             self._owner = owner
         if self._opened is None:
-            self._opened = Lease(self._connection, self._duration)
+            self._opened = Lease(
+                self.connection, self._duration, self._holder_name, repr(self), self._sleep
+            )
         self._users += 1
 
     async def check_owner(self) -> None:
@@ -86,7 +104,7 @@ class Session:
         # first clients at once: the script lets one of them record itself, and the other reads it.
         if self._owner is None or self._is_owned:
             return
-        purpose, run = "its owner could not be read", self._connection.run
+        purpose, run = "its owner could not be read", self.connection.run
         holder = self._lease.holder
         answer = await run(purpose, scripts.GET_NOTE, holder, OWNER)
         text = answer.decode() if answer else None
@@ -122,4 +140,4 @@ class Session:
     async def _run(self, purpose: str, script: scripts.Script, *values: str | float) -> Any:
         if self._owner is not None and not self._is_owned:
             await self.check_owner()
-        return await self._connection.run(purpose, script, self._lease.holder, *values)
+        return await self.connection.run(purpose, script, self._lease.holder, *values)

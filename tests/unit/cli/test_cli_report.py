@@ -217,9 +217,9 @@ async def test_a_fleet_that_cannot_be_watched_for_a_while_is_watched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fleet, "PROGRESS_INTERVAL", 0.0)
-    asked = Mock()
+    asked = Mock(has_workers=AsyncMock(return_value=True))
     asked.progress = AsyncMock(side_effect=[JournalError("Redis is away"), {"planned": 2}])
     report = Report(2, "prompts.jsonl", quiet=True)
     with pytest.raises(StopAsyncIteration):
-        await fleet.watch_progress(asked, report)
+        await fleet.watch_progress(asked, "redis://h", report)
     assert report.counters.fleet == "2 planned"

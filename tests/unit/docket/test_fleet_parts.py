@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
 from keevx_async.docket.completion import CompletionWaiter
-from keevx_async.docket.rate_limit import SharedRateLimiter, quota
-from keevx_async.docket.settings import CREATES, POLLS, fleet_of, with_max_connections
+from keevx_async.docket.settings import CREATES, fleet_of, with_max_connections
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.intervals import PollIntervals
@@ -25,56 +24,11 @@ from keevx_async.submission.throttle import Throttle
 from tests.conftest import FakeClock
 
 
-class FakeRedis:
-    """Knows keys that end; time comes from a clock set by hand."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        self.clock = clock
-        self.until: dict[str, float] = {}
-
-    async def exists(self, key: str) -> int:
-        return int(self.until.get(key, 0) > self.clock.now)
-
-    async def ttl(self, key: str) -> int:
-        return round(self.until[key] - self.clock.now) if await self.exists(key) else -2
-
-    async def set(self, key: str, value: bytes, *, px: int) -> None:
-        self.until[key] = self.clock.now + px / 1000
-
-
-@pytest.mark.asyncio
-async def test_a_hold_is_every_workers_and_the_longest_one_counts(clock: FakeClock) -> None:
-    redis = FakeRedis(clock)
-    one, other = (
-        SharedRateLimiter(redis, "films", None, "memory://x", sleep=clock.sleep) for _ in range(2)
-    )
-    began = clock.now
-    for seconds in (0.1, 9.0, 2.0):
-        one.throttled(seconds)
-        for _ in range(4):
-            await asyncio.sleep(0)
-    await other.acquire()
-    assert clock.now - began == pytest.approx(9.0, abs=0.1)
-    await one.acquire()
-    assert clock.now - began == pytest.approx(9.0, abs=0.1)
-
-
-@pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (1.0, 1), (0.25, 1), (2.5, 1), (33.3, 6)])
-def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(rate: float, burst: int) -> None:
-    found = quota(rate)
-    assert found.emission_interval == pytest.approx(1 / rate)
-    assert found.burst == burst
-
-
-def test_a_rate_that_cannot_be_kept_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"rate must be 0\.001 per second or more"):
-        quota(1e-6)
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("rate", 0.0), ("rate", -1.0), ("rate", float("inf")), ("rate", float("nan")),
+        ("rate", 1e-6), ("rate", 1e9),
         ("concurrency", 0), ("on_uncertain", "resend"),
     ],
 )  # fmt: skip
@@ -260,7 +214,6 @@ async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: 
     assert [str(one) for one in both] == ["Redis is away"] * 2
 
 
-@pytest.mark.parametrize("which", [CREATES, POLLS])
 @pytest.mark.parametrize("fleet", ["films", "gallup-poll", "re-create", "poll"])
-def test_a_docket_tells_its_fleet_whatever_that_is_called(fleet: str, which: str) -> None:
-    assert fleet_of(fleet + which) == fleet
+def test_a_docket_names_its_fleet_whatever_that_is_called(fleet: str) -> None:
+    assert fleet_of(fleet + CREATES) == fleet

@@ -3,6 +3,7 @@
 -- One that is being sent stays so: what its holder writes next adds to these ids. Returns {} if
 -- it does not exist, else {whether it is held, its hash as it was before}.
 
+allow_oom()
 local key, count, ids = unpack(ARGV, 3)
 local state, held = get(key, 'state'), is_held(key)
 if not state then return {} end

@@ -5,7 +5,7 @@
 -- Returns {'ok'}, {'taken'} where another has it, {'submitted'}, {'made'}: it has ids, or {'over',
 -- the usage}: it does not fit, and nothing was recorded.
 
-local ttl, key, kind, body, at = unpack(ARGV, 3)
+local lease, key, kind, body, at = unpack(ARGV, 3)
 local limits = {unpack(ARGV, 8, 10)}
 if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
@@ -39,7 +39,6 @@ if #limits > 0 and not is_counted then
   end
 end
 
-extend_lease(ttl)
 if is_doubted and not is_counted then
   use(group, results)
   set(key, 'again', claim_of(key))
@@ -51,4 +50,5 @@ if state then
 else
   put(key, 'sending', me, kind, body, at)
 end
+extend_lease(lease) -- last: a Redis that is full refuses the intent
 return {'ok'}

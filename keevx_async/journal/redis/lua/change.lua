@@ -3,6 +3,7 @@
 -- A submitted one stays submitted. One that has ids was made, whatever its holder says: it stays
 -- uncertain. Returns {'ok'}, {'missing'} or {'taken'}.
 
+allow_oom()
 local key, state, reason, ids = unpack(ARGV, 3)
 local old = get(key, 'state')
 if not old then return {'missing'} end

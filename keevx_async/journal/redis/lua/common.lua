@@ -8,13 +8,29 @@
 --   order          sorted set of the creates' keys, in the order in which they were written
 --   owners         hash: task id -> key of the create that it belongs to
 --   holders        hash: key -> who has claimed it (the holder's id, then the claim's token)
---   alive:HOLDER   exists while the holder's lease lasts; it expires
+--   alive:HOLDER   the holder's name, while its lease lasts; it expires
+--   sending        set: keys of the creates in that state, whose holders may have died
 --   tasks, files   hashes: task id -> its end, and where its result was downloaded to
 --   notes, counts  hashes: small texts; creates per state, tasks ended
+--   polls, due     hash and sorted set: task id -> its poll's state, and when that is due
+--   clock          when polls were taken last, in milliseconds
+--   held           when creates may go again after a 429, in milliseconds; it expires then
+--   turn           when the rate's next turn is due, in milliseconds; it expires later
 --   usage          hash: kind|model|resolution|duration -> results made, or perhaps made
 --   done:TOKEN     exists for ten minutes after a settlement
 
 local P, me = ARGV[1], ARGV[2]
+
+-- A script that begins with this is written even if Redis's memory is full. Redis refuses only a
+-- script whose first write needs memory (flags=allow-oom of version 7 does the same).
+local function allow_oom() redis.call('HDEL', P .. 'counts', '') end
+
+-- The server's clock in milliseconds; memory:// has none, and takes the caller's.
+local function time(clock)
+  local now = redis.pcall('TIME')
+  if now.err then return tonumber(clock) end
+  return now[1] * 1000 + now[2] / 1000
+end
 
 -- Fields of a create.
 local function get(key, name) return redis.call('HGET', P .. 'create:' .. key, name) end
@@ -23,7 +39,13 @@ local function all(key) return redis.call('HGETALL', P .. 'create:' .. key) end
 
 -- Who holds it. Ids of holders are equally long, so a claim begins with as many characters.
 local function alive(holder) return redis.call('EXISTS', P .. 'alive:' .. holder) == 1 end
-local function extend_lease(ttl) redis.call('SET', P .. 'alive:' .. me, '1', 'PX', ttl) end
+local function name_of(holder) return redis.call('GET', P .. 'alive:' .. holder) or '' end
+local function extend_lease(lease) -- its milliseconds and the holder's name
+  local ttl, name = string.match(lease, '^(%d+) (.*)$')
+  if redis.call('PEXPIRE', P .. 'alive:' .. me, ttl) == 0 then
+    redis.call('SET', P .. 'alive:' .. me, name, 'PX', ttl)
+  end
+end
 local function claim_of(key) return redis.call('HGET', P .. 'holders', key) or '' end
 local function holder_of(key) return string.sub(claim_of(key), 1, #me) end
 local function is_others(key)
@@ -60,6 +82,8 @@ local function move(key, state)
   if old == state then return end
   if old then count(old, -1) end
   count(state, 1)
+  if state == 'sending' then redis.call('SADD', P .. 'sending', key)
+  elseif old == 'sending' then redis.call('SREM', P .. 'sending', key) end
   set(key, 'state', state)
   if is_used(old) ~= is_used(state) then
     local group, results = group_of(get(key, 'kind'), get(key, 'body'))
@@ -107,5 +131,20 @@ local function add(key, ids)
     end
   end
   return new
+end
+
+-- Record a task's end. The outcome is '+' for a success, '-' for a failure, and '?' for no end: it
+-- was abandoned without a result. That never replaces an end, which another worker may have seen
+-- while a slow one gave up.
+local ENDS = {['+'] = 'succeeded', ['-'] = 'failed'}
+local function has_ended(id)
+  return ENDS[string.sub(redis.call('HGET', P .. 'tasks', id) or '', 1, 1)]
+end
+local function end_task(id, outcome, record)
+  local old = has_ended(id)
+  if old and not ENDS[outcome] then return end
+  if old then count(old, -1) end
+  if ENDS[outcome] then count(ENDS[outcome], 1) end
+  redis.call('HSET', P .. 'tasks', id, outcome .. record)
 end
 

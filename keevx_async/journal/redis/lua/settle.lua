@@ -3,6 +3,7 @@
 -- The token makes a repeated call return what the first one did. Returns {'ok'}, {'closed', its
 -- state}, or {'made', its ids}: it cannot be settled without any.
 
+allow_oom()
 local key, token, ids = unpack(ARGV, 3)
 if redis.call('EXISTS', P .. 'done:' .. token) == 1 then return {'ok'} end
 local state, old = get(key, 'state'), ids_of(key)

@@ -2,6 +2,7 @@
 --
 -- Returns {'ok', the ids that it had and the answer did not bring}, or {'missing'}.
 
+allow_oom()
 local key, ids = unpack(ARGV, 3)
 if not get(key, 'state') then return {'missing'} end
 local others = table.concat(without(ids_of(key), ids), ' ')

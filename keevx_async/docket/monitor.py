@@ -1,0 +1,200 @@
+"""How a fleet stands: gauges for its operator, and a line in the log when it stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+from attrs import evolve, frozen
+from docket import Docket
+from docket.instrumentation import healthcheck_server, metrics_server
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+from redis.exceptions import RedisError
+
+from ..errors import ConfigurationError, JournalError
+from ..journal.redis.journal import RedisJournal
+from ..journal.redis.scripts import STATUS
+
+log = logging.getLogger("keevx_async.docket")
+
+INTERVAL = 5.0
+"""Seconds between two looks at the fleet."""
+STUCK = 60.0
+"""Seconds without progress after which a fleet that has work counts as stuck."""
+
+
+@frozen
+class FleetStatus:
+    """How a fleet stands.
+
+    Attributes:
+        counts: creates per state, and tasks that succeeded and failed.
+        rate: creates per second at most; 0 without a rate.
+        held_seconds: for how long a 429 has held its creates; 0 if they are not held.
+        throttled: 429 answers so far.
+        oldest_seconds: the age of the oldest job that waits for a worker; 0 if none waits.
+    """
+
+    counts: Mapping[str, int]
+    rate: float = 0.0
+    held_seconds: float = 0.0
+    throttled: int = 0
+    oldest_seconds: float = 0.0
+
+    @property
+    def done(self) -> tuple[int, ...]:
+        """What only grows as long as the fleet works: it is equal to an earlier one's if not."""
+        names = ("submitted", "refused", "uncertain", "succeeded", "failed")
+        return tuple(self.counts[name] for name in names)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there are creates to be made."""
+        return self.counts["planned"] + self.counts["sending"] > 0
+
+
+GAUGES: Mapping[str, tuple[str, str, Callable[[FleetStatus], float]]] = {
+    "keevx_fleet_planned": ("1", "Creates to be made", lambda s: s.counts["planned"]),
+    "keevx_fleet_sending": ("1", "Creates in flight", lambda s: s.counts["sending"]),
+    "keevx_fleet_uncertain": ("1", "Creates without an answer", lambda s: s.counts["uncertain"]),
+    "keevx_fleet_refused": ("1", "Creates that failed", lambda s: s.counts["refused"]),
+    "keevx_fleet_submitted": ("1", "Creates that were made", lambda s: s.counts["submitted"]),
+    "keevx_fleet_rate": ("1/s", "Creates per second at most; 0: no limit", lambda s: s.rate),
+    "keevx_fleet_held": ("s", "How long a 429 has held the creates", lambda s: s.held_seconds),
+    "keevx_fleet_throttled": ("1", "429 answers so far", lambda s: s.throttled),
+    "keevx_fleet_oldest_job": ("s", "Age of the oldest job that waits", lambda s: s.oldest_seconds),
+}
+"""Each gauge's unit, description and value. They are the fleet's: every worker shows the same."""
+
+
+async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
+    """Return how a fleet stands.
+
+    Raises:
+        JournalError: Redis cannot be used.
+    """
+    status = FleetStatus(await journal.counts())
+    now = round(1000 * time.time())
+    throttled, rate, held = await journal.connection.run(
+        "the fleet's status could not be read", STATUS, "", now
+    )
+    with suppress(RedisError):
+        async with creates.redis() as redis:
+            raw: Any = redis
+            # Docket's stream has the jobs that are due, until they are done, oldest first.
+            oldest = await raw.xrange(creates.stream_key, count=1)
+        if oldest and status.is_waiting:
+            added = int(oldest[0][0].split(b"-")[0])
+            status = evolve(status, oldest_seconds=max(0.0, (now - added) / 1000))
+    return evolve(
+        status,
+        throttled=int(throttled or 0),
+        rate=float(rate or 0),
+        held_seconds=max(0.0, int(held) / 1000),
+    )
+
+
+class StuckDetector:
+    """Decides when a fleet that has work counts as stuck. A pure value: the clock is an argument.
+
+    Args:
+        after: seconds without progress.
+    """
+
+    def __init__(self, after: float = STUCK) -> None:
+        self._after = after
+        self._last: tuple[int, ...] = ()
+        self._since = 0.0
+        self._reported = False
+
+    def observe(self, status: FleetStatus, now: float) -> str:
+        """Return what to log about the fleet; empty if there is nothing new to say."""
+        # 1. It made progress, or has nothing to do: it is not stuck. If it was said to be, the
+        #    end of that is said too.
+        # 2. It has stood still for long enough: said once.
+        if status.done != self._last or not status.is_waiting:
+            was_reported, self._reported = self._reported, False
+            self._last, self._since = status.done, now
+            return "the fleet makes progress again" if was_reported else ""
+        if self._reported or now - self._since < self._after:
+            return ""
+        self._reported = True
+        counts = status.counts
+        cause = (
+            f"a 429 has held its creates for {status.held_seconds:.0f} s"
+            if status.held_seconds
+            else f"its rate is {status.rate:g} per second"
+            if status.rate
+            else "it has no rate"
+        )
+        return (
+            f"the fleet is stuck: nothing ended for {now - self._since:.0f} s, "
+            f"{counts['planned']:,} creates are planned and {counts['sending']:,} are being sent; "
+            f"{cause}"
+        )
+
+
+class Monitor:
+    """Watches a fleet: feeds the gauges, and logs when it is stuck.
+
+    Args:
+        journal: the fleet's.
+        creates: its docket of creates.
+        fleet: its name, the label of the gauges.
+    """
+
+    def __init__(self, journal: RedisJournal, creates: Docket, fleet: str) -> None:
+        self._journal = journal
+        self._creates = creates
+        self._fleet = fleet
+        self._status: FleetStatus | None = None
+        meter = metrics.get_meter("keevx_async")
+        for name, (unit, description, value) in GAUGES.items():
+            callback = self._callback(value)
+            meter.create_observable_gauge(name, [callback], unit=unit, description=description)
+
+    def _callback(
+        self, value: Callable[[FleetStatus], float]
+    ) -> Callable[[CallbackOptions], list[Observation]]:
+        def observe(_: CallbackOptions) -> list[Observation]:
+            if self._status is None:
+                return []
+            return [Observation(value(self._status), {"fleet": self._fleet})]
+
+        return observe
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        loop, detector = asyncio.get_running_loop(), StuckDetector()
+        while True:
+            with suppress(JournalError):  # whoever works reports that Redis is away
+                self._status = await read_status(self._journal, self._creates)
+                if message := detector.observe(self._status, loop.time()):
+                    log.warning("%s", message)
+            await asyncio.sleep(INTERVAL)
+
+
+@contextmanager
+def servers(metrics_port: int | None, health_port: int | None) -> Generator[None]:
+    """Serve Docket's metrics and its health check during the block.
+
+    Raises:
+        ConfigurationError: a port cannot be had, or what serves metrics is not installed.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(healthcheck_server(port=health_port))
+            stack.enter_context(metrics_server(port=metrics_port))
+        except ImportError:
+            raise ConfigurationError(
+                "--metrics-port needs an extra; pip install 'pydocket[metrics]'"
+            ) from None
+        except (OSError, OverflowError) as error:
+            ports = f"--metrics-port {metrics_port}, --health-port {health_port}"
+            raise ConfigurationError(f"cannot listen on a port of {ports}: {error}") from None
+        yield

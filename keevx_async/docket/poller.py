@@ -1,0 +1,101 @@
+"""The one poller of a worker: takes what is due, polls it, and writes what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from ..journal.redis.polls import Polled, PollQueue
+
+log = logging.getLogger("keevx_async.docket")
+
+TICK = 0.05
+"""Seconds in which results are collected, to be written in one script."""
+IDLE = 0.5
+"""Seconds until it looks again where nothing is due: another worker may have added polls."""
+DELAY_AFTER_ERROR = 30.0
+"""Seconds until a task is polled again whose poll raised an unexpected error."""
+
+
+class FleetPoller:
+    """Polls the tasks of a fleet, a number of them at a time, until it is cancelled.
+
+    Args:
+        queue: the fleet's polls.
+        poll: polls one task once, given its id and the poll's state.
+        concurrency: polls in flight at most.
+        hold: seconds after which a dead worker's polls go to another. A poll that takes longer is
+            made twice, which costs nothing.
+    """
+
+    def __init__(
+        self,
+        queue: PollQueue,
+        poll: Callable[[str, str], Awaitable[Polled]],
+        concurrency: int,
+        hold: float,
+    ) -> None:
+        self._queue = queue
+        self._poll = poll
+        self._concurrency = concurrency
+        self._hold = hold
+        self._active: dict[str, asyncio.Task[None]] = {}
+        self._done: list[Polled] = []
+        self._changed = asyncio.Event()
+
+    async def run(self, *, until_empty: bool = False) -> None:
+        """Poll until cancelled; then what is known is written, and the rest is for others to poll.
+
+        Args:
+            until_empty: end once no poll is scheduled.
+        """
+        try:
+            while True:
+                next_in = await self._exchange(self._concurrency - len(self._active))
+                if until_empty and not (self._active or self._done) and next_in == float("inf"):
+                    return
+                # Woken by a result, or when a poll is due. Results are then collected for a tick.
+                has_room = len(self._active) < self._concurrency
+                try:
+                    async with asyncio.timeout(min(IDLE, next_in) if has_room else IDLE):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                self._changed.clear()
+                await asyncio.sleep(TICK)
+        finally:
+            polling = set(self._active.values())
+            for task in polling:
+                task.cancel()
+            if polling:
+                await asyncio.wait(polling)
+            if self._done:
+                await self._exchange(0)
+
+    async def _exchange(self, limit: int) -> float:
+        done, self._done = self._done, []
+        try:
+            taken = await self._queue.exchange(done, limit, self._hold)
+        except BaseException:
+            self._done = done + self._done
+            raise
+        for task_id, state in taken.polls:
+            if task_id not in self._active:
+                self._active[task_id] = asyncio.create_task(self._poll_one(task_id, state))
+        return taken.next_in
+
+    async def _poll_one(self, task_id: str, state: str) -> None:
+        try:
+            # Awaited first: the list is another one once results were written meanwhile.
+            polled = await self._poll(task_id, state)
+            self._done.append(polled)
+        except asyncio.CancelledError:
+            self._done.append(Polled(task_id, 0.0, state, None))
+            raise
+        except Exception:
+            log.exception("a poll of %s failed unexpectedly", task_id)
+            self._done.append(Polled(task_id, DELAY_AFTER_ERROR, state, None))
+        finally:
+            del self._active[task_id]
+            self._changed.set()

@@ -1,0 +1,129 @@
+"""What an error of Redis means, and the log of the times in which it cannot be used.
+
+A decision about an error is a pure function of it; ``Outage`` turns the errors of many callers
+into few lines of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from typing import NamedTuple
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TimeoutError,
+    TryAgainError,
+)
+
+log = logging.getLogger("keevx_async.journal")
+
+UNAVAILABLE = (ConnectionError, TimeoutError)
+"""Redis does not answer: a restart, a dropped connection, a new primary."""
+REFUSED = {
+    "READONLY": "it is a replica; writes work once it, or another, is the primary",
+    "OOM": "its memory is full; raise maxmemory",
+    "NOREPLICAS": "too few replicas are connected; see min-replicas-to-write",
+    "MISCONF": "it cannot save to disk; see its log",
+    "BUSY": "it runs a script that does not end; see SCRIPT KILL",
+    "LOADING": "it is reading its file after a start",
+    "CLUSTERDOWN": "its cluster is down, or serves only a part of the keys",
+    "MASTERDOWN": "it is a replica that has lost its primary",
+    "TRYAGAIN": "its cluster is moving these keys",
+    "max number of clients": "it has too many clients; raise maxclients",
+}
+"""Refusals that pass once Redis, or its operator, has seen to it; and what that takes.
+
+The list of Redis's own: ``createSharedObjects`` in its ``server.c``, and ``cluster.c``. Those that
+are not here say that a command, a key or a password is wrong, which no waiting changes."""
+CLASSES: dict[type[Exception], str] = {
+    ReadOnlyError: "READONLY",
+    OutOfMemoryError: "OOM",
+    BusyLoadingError: "LOADING",
+    ClusterDownError: "CLUSTERDOWN",
+    MasterDownError: "MASTERDOWN",
+    TryAgainError: "TRYAGAIN",
+}
+"""redis-py's classes of them: it cuts the code off the text."""
+_CODE = re.compile(r"(?:^|[\s:-])(" + "|".join(map(re.escape, REFUSED)) + r")\b")
+INTERVAL = 30.0
+"""Seconds between two lines about the same outage."""
+
+
+class Refusal(NamedTuple):
+    """What an error of Redis means.
+
+    Attributes:
+        reason: the error in a few words, with what to do where that is known.
+        passes: whether the same command is likely to succeed later.
+    """
+
+    reason: str
+    passes: bool
+
+
+def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
+    """Return what an error means."""
+    # 1. Its class or its text names one of the refusals that pass. A server before version 7 puts
+    #    the code of an error in a script into the middle of the text, and a pipeline puts the
+    #    command before it.
+    # 2. Redis did not answer: it passes. redis-py derives its errors of a wrong password from
+    #    ConnectionError; those do not.
+    # 3. Anything else does not pass.
+    text = str(error)
+    code = getattr(error, "status_code", None)
+    if code not in REFUSED:
+        found = _CODE.search(text)
+        code = found[1] if found else None
+    if code is None:
+        code = CLASSES.get(type(error))
+    if code is not None:
+        return Refusal(f"{text} ({REFUSED[code]})", True)
+    is_login = isinstance(error, (AuthenticationError, AuthorizationError))
+    return Refusal(text, isinstance(error, UNAVAILABLE) and not is_login)
+
+
+class Outage:
+    """Logs an outage of Redis: one line when it begins, few while it lasts, one at its end.
+
+    Whoever retries reports each failure, and its success after a failure.
+
+    Attributes:
+        ended: when the last one ended; minus infinity if there was none.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._logged = 0.0
+        self.ended = -math.inf
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a call has failed, and none has succeeded since."""
+        return self._began is not None
+
+    def failed(self, reason: str, now: float) -> None:
+        """Report that a call failed and is retried."""
+        if self._began is None:
+            self._began = self._logged = now
+            log.warning("Redis is unavailable: %s; waiting for it", reason)
+        elif now - self._logged >= INTERVAL:
+            self._logged = now
+            lasted = now - self._began
+            log.warning("Redis has been unavailable for %.0f s: %s", lasted, reason)
+
+    def passed(self, now: float) -> None:
+        """Report that a call has succeeded which had failed before."""
+        if self._began is not None:
+            log.warning("Redis is back after %.1f s", now - self._began)
+            self._began, self.ended = None, now

@@ -1,0 +1,119 @@
+"""Task ids that Redis did not accept yet: in the log, and in a file for the next worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from typing import NamedTuple
+
+log = logging.getLogger("keevx_async.journal")
+
+BATCH = 0.5
+"""Seconds in which ids are collected for one line of the log."""
+
+
+class Left(NamedTuple):
+    """What a worker that ended could not write.
+
+    Attributes:
+        path: of its file.
+        ids: the task ids of each create, by its key.
+    """
+
+    path: Path
+    ids: dict[str, tuple[str, ...]]
+
+
+def default_folder(fleet: str, url: str) -> Path:
+    """Return where the workers of a fleet on this machine leave ids that they could not write.
+
+    Args:
+        fleet: its name.
+        url: of its Redis. Fleets of equal names on two servers do not meet; a password in the URL
+            makes no difference, for it may have been changed.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    server = url.rpartition("@")[2].partition("?")[0]
+    digest = sha256(f"{fleet} {server}".encode()).hexdigest()[:16]
+    return base / "keevx_async" / "unwritten" / digest
+
+
+class Unwritten:
+    """The ids of a worker that Redis has not accepted yet.
+
+    They are appended to a file at once, which a worker that starts later on this machine reads,
+    and logged as one line of JSON after a moment, for a person. Once all are written the file is
+    removed. Where no file can be written, the log has them all the same.
+
+    Args:
+        name: of the journal.
+        folder: of the files; None to only log.
+    """
+
+    def __init__(self, name: str, folder: Path | None) -> None:
+        self._name = name
+        self._folder = folder
+        self._path = folder and folder / f"{token_hex(6)}.jsonl"
+        self._ids: dict[str, tuple[str, ...]] = {}
+        self._unlogged: dict[str, tuple[str, ...]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, key: str, task_ids: Sequence[str]) -> None:
+        """Report that a create's ids could not be written yet."""
+        self._ids[key] = self._unlogged[key] = tuple(task_ids)
+        if self._path is not None:
+            # A plain append: it survives a kill of the process, and costs this loop microseconds.
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([key, list(task_ids)]) + "\n")
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BATCH, self.flush)
+
+    def flush(self) -> None:
+        """Log what was added since the last time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._unlogged:
+            record = {"journal": self._name, "unwritten": self._unlogged}
+            log.error("task ids are not in the journal yet: %s", json.dumps(record))
+            self._unlogged = {}
+
+    def written(self, key: str) -> None:
+        """Report that a create's ids are in the journal, whether or not they were added here."""
+        if self._ids.pop(key, None) is None or self._ids:
+            return
+        self.flush()
+        log.warning("all task ids are in the journal now")
+        if self._path is not None:
+            with suppress(OSError):
+                self._path.unlink(missing_ok=True)
+
+    def left_by_others(self) -> Iterator[Left]:
+        """Iterate over what other workers could not write on this machine.
+
+        One of them may still be at it: ids are only ever added to, so they may be written twice.
+        """
+        if self._folder is None:
+            return
+        with suppress(OSError):
+            for path in sorted(self._folder.glob("*.jsonl")):
+                if path != self._path:
+                    yield Left(path, _read(path))
+
+
+def _read(path: Path) -> dict[str, tuple[str, ...]]:
+    ids: dict[str, tuple[str, ...]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # the last line of a process that was killed
+            key, task_ids = json.loads(line)
+            ids[key] = tuple(task_ids)
+    return ids
