@@ -71,6 +71,9 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             f"{uri}&immutable=1", uri=True, isolation_level=None, check_same_thread=False
         )
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

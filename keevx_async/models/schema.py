@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -118,9 +119,10 @@ def of_request(cls: type[Any]) -> Schema:
 
 def _descriptions(cls: type[Any]) -> dict[str, str]:
     """Return what the docstring says about each field."""
-    _, _, listed = (cls.__doc__ or "").partition("Args:\n")
+    # cleandoc: Python 3.13 removes the indentation of docstrings, older ones keep it.
+    _, _, listed = cleandoc(cls.__doc__ or "").partition("Args:\n")
     listed, _, _ = listed.partition("\n\n")
-    entries = re.findall(r"^ {8}(\w+): (.+(?:\n {12}.+)*)", listed, re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
     return {name: re.sub(r"\s+", " ", words).replace("``", "`") for name, words in entries}
 
 

@@ -539,7 +539,7 @@ async def test_it_is_served_on_its_clients_loop() -> None:
     def elsewhere() -> None:
         asyncio.run(script.tell("k", "t"))
 
-    with pytest.raises(ConfigurationError, match="event loop of their client"):
+    with pytest.raises(ConfigurationError, match="their client's event loop"):
         await asyncio.to_thread(elsewhere)
     await script.settlements.close()
 
