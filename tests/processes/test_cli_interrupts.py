@@ -137,7 +137,7 @@ async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> Non
 WAITING = [
     ("wait", "i2v-0"),
     ("listen", "--public-url", "https://example.com/keevx", "--port", "0"),
-    ("emulator",),
+    ("emulator", "--port", "0"),
     ("demo",),
     ("run", "p.fifo", "--dry-run"),
     ("check", "p.fifo"),

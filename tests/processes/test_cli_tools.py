@@ -129,7 +129,7 @@ async def test_a_reader_that_leaves_ends_the_command_quietly_but_no_id_is_lost(
 
 @pytest.mark.asyncio
 async def test_the_emulator_serves_whoever_copies_its_two_lines(tmp_path: Path) -> None:
-    process = await start("emulator", "--seconds", "0", "--fail", "1", cwd=tmp_path)
+    process = await start("emulator", "--port", "0", "--seconds", "0", "--fail", "1", cwd=tmp_path)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(120):
