@@ -6,7 +6,7 @@ import time
 
 from attrs import define, field
 
-from ..journal.protocol import Entry, JournalProtocol, State
+from ..journal.protocol import Entry, JournalProtocol
 
 
 @define(eq=False)
@@ -29,7 +29,7 @@ class RecordedCreates:
 
     def meet(self, entry: Entry | None) -> bool:
         """Count the entry of an item, None for none; return whether it is sent no more."""
-        if entry is None or not self._is_recorded(entry):
+        if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return False
         self._met += self._is_earlier(entry)
         return True
@@ -38,20 +38,14 @@ class RecordedCreates:
         """Count the creates of earlier runs, the first time only: the whole journal is read."""
         if self._total is None:
             counted = 0
+            resubmits = self._journal.resubmits
             async for entry in self._journal.entries():
-                counted += self._is_recorded(entry) and self._is_earlier(entry)
+                counted += entry.is_final(resubmits=resubmits) and self._is_earlier(entry)
             self._total = counted
 
     def has_more(self) -> bool:
         """Return whether there are creates of earlier runs that were not met; as loaded."""
         return self._met < (self._total or 0)
-
-    def _is_recorded(self, entry: Entry) -> bool:
-        # As the submitter decides: with an id it is never sent again, and an uncertain create only
-        # if the user says so.
-        return bool(entry.task_ids) or (
-            entry.state is State.UNCERTAIN and not self._journal.resubmits
-        )
 
     def _is_earlier(self, entry: Entry) -> bool:
         return entry.at is not None and entry.at < self._since

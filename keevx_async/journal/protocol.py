@@ -132,6 +132,14 @@ class Entry(NamedTuple):
         """Whether it was made and its ids are recorded, so that it is never sent again."""
         return self.state is State.SUBMITTED
 
+    def is_final(self, *, resubmits: bool) -> bool:
+        """Whether it is never sent again: it has an id, or is in doubt and to be left alone.
+
+        Args:
+            resubmits: whether the journal is to resubmit uncertain creates.
+        """
+        return bool(self.task_ids) or (self.state is State.UNCERTAIN and not resubmits)
+
 
 class Claim(NamedTuple):
     """A key that belongs to one caller until it is released.

@@ -254,14 +254,12 @@ class Submitter:
         # 3. Uncertain without an id: left alone, unless the journal is to resubmit such creates.
         # 4. Anything else cost nothing and is sent.
         entry = plan.entry
-        if entry is None:
+        if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return ()
         if entry.is_submitted:
             self._claim(entry.task_ids, plan.key)
             return entry.task_ids
-        if entry.task_ids or (entry.state is State.UNCERTAIN and not self._journal.resubmits):
-            raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
-        return ()
+        raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
 
     async def _create(
         self, plan: Planned, callback_url: str | None, guard: Guard | None

@@ -101,7 +101,7 @@ class _AttemptFinder:
         while entry is not None and entry.state in (State.SUBMITTED, State.UNCERTAIN):
             attempts.append(entry)
             if entry.state is State.UNCERTAIN:
-                return [] if self._journal.resubmits and not entry.task_ids else attempts
+                return attempts if entry.is_final(resubmits=self._journal.resubmits) else []
             if (failed := await self._failed_task(entry)) is None:
                 return attempts
             later = await self._journal.find(next_attempt_key(entry.key))
