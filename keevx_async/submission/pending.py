@@ -27,6 +27,7 @@ from ..errors import (
     SubmissionUncertain,
 )
 from ..http.transport import CLIENT_CLOSED
+from ..journal.encoding import other_request_error
 from ..models.bounded import BoundedDict
 from ..models.request import Request
 from .shield import end_within
@@ -126,11 +127,10 @@ class PendingCreates:
                 reason = f"after {timeout:g} s another call still has its key"
                 raise SubmissionPending(request, key or "", reason) from None
             plan = create.plan
-            if plan.request is not request and plan.body != await self._submitter.body(request):
-                raise JournalError(
-                    f"key {plan.key!r} belongs to another request: {plan.request!r}; "
-                    "use another key"
-                )
+            if plan.request is not request:
+                body = await self._submitter.body(request)
+                if plan.body != body:
+                    raise other_request_error("this client", plan.key, plan.body.decode(), body)
             if not await self._wait(create, deadline):
                 reason = f"no answer within {timeout:g} s"
                 raise SubmissionPending(request, plan.key, reason)
