@@ -32,8 +32,6 @@ DEFAULT_PORT = 8484
 """Fixed, so that a journal of one rehearsal finds the same host in the next."""
 REFRESH_INTERVAL = 0.5
 """Seconds between two updates of the counts on a terminal."""
-NOT_FOUND = 127
-"""The exit code of a command that cannot be started, as shells return it."""
 
 _Share = Number(gte=0, lte=1)
 
