@@ -11,8 +11,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import obstore
+import pytest
+import pytest_asyncio
 from obstore.store import S3Store
 
+from keevx_async.transfer import objects
 from tests.support.ports import free_port
 
 BUCKET = "films"
@@ -75,3 +78,18 @@ async def an_object_store() -> AsyncIterator[Bucket]:
     finally:
         server.kill()
         await server.wait()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[Bucket]:
+    async with an_object_store() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def bucket(server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """The bucket, with its owner's credentials in the environment."""
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    objects._store.cache_clear()
+    return server

@@ -127,6 +127,7 @@ def is_accepted(fields: dict[str, Any]) -> bool:
     return True
 
 
+# The create page's own example, word for word.
 VENDORS_EXAMPLE = {
     "model": "V",
     "prompt": "A golden retriever running in the grass, sunny day, cinematic lighting",

@@ -2,12 +2,10 @@
 
 import gzip
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -21,23 +19,11 @@ from tests.support.client import a_request, keevx_of, some_requests
 
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
-from tests.support.object_store import BUCKET, SECRET, Bucket, an_object_store
+from tests.support.object_store import BUCKET, SECRET, Bucket, bucket, server
+
+__all__ = ["bucket", "server"]  # fixtures
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Bucket]:
-    async with an_object_store() as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def bucket(server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    objects._store.cache_clear()
-    return server
 
 
 async def test_results_go_to_the_bucket_and_are_found_again(bucket: Bucket, tmp_path: Path) -> None:

@@ -1,11 +1,9 @@
 """Images that lie in a bucket: read when they are submitted, uploaded like local ones."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from keevx_async import Journal, UploadError
 from keevx_async.events import Warned
@@ -17,24 +15,12 @@ from tests.support.client import a_request, keevx_of
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
 pytest.importorskip("PIL")
-from tests.support.object_store import BUCKET, Bucket, an_object_store
+from tests.support.object_store import BUCKET, Bucket, bucket, server
+
+__all__ = ["bucket", "server"]  # fixtures
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 START = f"s3://{BUCKET}/frames/start.png"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Bucket]:
-    async with an_object_store() as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def bucket(server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    objects._store.cache_clear()
-    return server
 
 
 @pytest.fixture

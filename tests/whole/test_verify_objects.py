@@ -1,39 +1,25 @@
 """Results in a bucket are compared with their requests too, by the ranges that a probe needs."""
 
 import shutil
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from keevx_async.models.object_path import ObjectPath
 from keevx_async.testing import Emulator
-from keevx_async.transfer import objects, probe
+from keevx_async.transfer import probe
 from tests.support.client import a_request, keevx_of
 from tests.support.probing import HAS_AV
 
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
-from tests.support.object_store import BUCKET, Bucket, an_object_store
+from tests.support.object_store import BUCKET, Bucket, bucket, server
+
+__all__ = ["bucket", "server"]  # fixtures
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(not HAS_AV, reason="needs PyAV"),
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Bucket]:
-    async with an_object_store() as bucket:
-        yield bucket
-
-
-@pytest.fixture
-def bucket(server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    objects._store.cache_clear()
-    return server
 
 
 async def outcomes_of(where: str) -> dict[str, tuple[str, ...]]:

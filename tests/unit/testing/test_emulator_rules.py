@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from keevx_async.testing.vendor_rules import PARAMETER, PROMPT_TOO_LONG, image_to_video
+from tests.support.rules import VENDORS_EXAMPLE
 
 URL = "https://example.com/a.jpg"
 COMMON: dict[str, Any] = {"prompt": "p", "aspect_ratio": "16:9", "aspect_resolution": "720p"}
@@ -13,25 +14,11 @@ MULTI = COMMON | {"model": "V", "duration": 8, "reference_images": [URL]}
 KL = COMMON | {"model": "KL", "duration": 5, "reference_images": [URL]}
 S = COMMON | {"model": "S", "duration": 4, "image_url": URL}
 
-# The create page's own example, word for word.
-EXAMPLE = {
-    "model": "V",
-    "prompt": "A golden retriever running in the grass, sunny day, cinematic lighting",
-    "aspect_ratio": "16:9",
-    "aspect_resolution": "1080p",
-    "duration": 6,
-    "image_url": "https://example.com/start_frame.jpg",
-    "reference_images": ["https://example.com/ref1.jpg", "https://example.com/ref2.jpg"],
-    "generate_audio": True,
-    "generate_count": 1,
-    "callback_url": "https://your-server.com/callback",
-}
-
 
 @pytest.mark.parametrize(
     "body",
     [
-        EXAMPLE,
+        VENDORS_EXAMPLE,
         V,
         V | {"duration": 4, "end_image_url": URL, "aspect_resolution": "4k"},
         V | {"prompt": "p" * 1000, "generate_count": 4, "aspect_ratio": "9:16"},
