@@ -36,7 +36,7 @@ class Results:
 
     Args:
         downloads: fetches one URL into one file, whole or not at all.
-        api: returns a task anew, with fresh URLs.
+        api: queries a task again, for fresh URLs.
         journal: remembers what was downloaded, and where to.
         verify: how a downloaded video is proven.
         emit: receives Downloaded and Mismatched events.

@@ -146,7 +146,7 @@ class KeevxDocket:
             rows.append(Planned(request.kind.name, encode_request(request), key))
         added = await self.journal.add_many(rows, self._run)
         # 1. Submitted before, and every task has ended: there is nothing to do.
-        # 2. Refused or uncertain before: queued anew. The worker that recorded this may not have
+        # 2. Refused or uncertain before: queued again. The worker that recorded this may not have
         #    returned yet, and then add_many() would leave its old execution in place.
         # 3. Any other: queued, unless it is queued already.
         submitted = [

@@ -90,7 +90,7 @@ class KeevxWorker:
                 minimum_check_interval=check_interval(settings.concurrency),
             )
         )
-        # Docket keeps what its tasks share in context variables, which the next worker sets anew.
+        # Docket keeps what its tasks share in context variables, which the next worker sets again.
         self._context = copy_context()
         self._context.run(worker_settings.set, settings)
         self._context.run(worker_stop.set, self._stop)

@@ -177,7 +177,7 @@ class Database(Queries):
             self._execute(RECORDED, *attrs.astuple(new))
 
     def set_aside(self, keys: Sequence[str], mark: str) -> None:
-        """Rename submitted entries, so that their requests are made anew under the old keys.
+        """Rename submitted entries, so that their requests are made again under the old keys.
 
         Their ids stay in the journal. All or none are renamed; durable on return.
 

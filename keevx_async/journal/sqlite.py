@@ -400,7 +400,7 @@ class Journal(JournalFile):
                 yield entry
 
     async def set_aside(self, keys: Sequence[str]) -> None:
-        """Have submitted creates made anew: what is submitted next under their keys is sent.
+        """Have submitted creates made again: what is submitted next under their keys is sent.
 
         Their entries stay, with their ids, each under its key with ``@`` and the time behind it.
         All or none are set aside; durable on return.

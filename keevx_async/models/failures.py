@@ -34,7 +34,7 @@ under one of these classes or one of your own: ``FAILURES["face not detected"] =
 
 
 def failure_class(error_message: str) -> str:
-    """Return the class of failure that a task's ``error_message`` tells of, or ``UNKNOWN``.
+    """Return the class of failure that a task's ``error_message`` describes, or ``UNKNOWN``.
 
     Of several phrases in it, the longest decides: it is the most specific.
     """

@@ -249,7 +249,7 @@ class Reconciler:
 
         Raises:
             KeevxError: Keevx could not be asked now, or the journal not be written. The same
-                callback may come again and is then processed anew.
+                callback may come again and is then processed again.
         """
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError("serve callbacks on their client's event loop")

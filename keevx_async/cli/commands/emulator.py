@@ -148,7 +148,7 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
 
     Args:
         server: with the port to use.
-        may_move: use a free port where that one is taken. A command that is told the address does
+        may_move: use a free port where that one is taken. A command that gets the address does
             not mind; a person who pasted it yesterday would.
     """
     try:

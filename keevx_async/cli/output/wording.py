@@ -25,7 +25,7 @@ PHRASES: Mapping[str, str] = {
     "where callbacks= is given": "with --callbacks",
     "is not expanded: call expanduser() on the path": "is not expanded here: write the full path",
 }
-"""What messages say to a program, each with what a person at a terminal is told."""
+"""What messages say to a program, each with what a terminal prints instead."""
 
 
 def for_terminal(text: str) -> str:

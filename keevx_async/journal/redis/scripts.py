@@ -13,7 +13,7 @@ from typing import NamedTuple
 HOLDER = 12
 """Characters of a holder's id; the token of a claim follows it."""
 TOKEN = 6
-"""Characters of a token, which tells a repeated call from a new one."""
+"""Characters of a token, which distinguishes a repeated call from a new one."""
 
 
 class Script(NamedTuple):
