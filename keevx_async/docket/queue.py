@@ -269,14 +269,19 @@ class KeevxDocket:
 
     async def _is_complete(self, record: CreateRecord) -> bool:
         # 1. Uncertain or refused: complete, unless it is queued. A worker may still take it up: a
-        #    dead worker's is redelivered, and a refused one may have been added again.
+        #    dead worker's is redelivered, and a refused one may have been added again. Where it is
+        #    no longer queued, a worker may have written its end since the record was read: only
+        #    what is read after that is final.
         # 2. Not submitted yet: not complete.
         # 3. All tasks have ended, or were waited for as long as their kind may take: complete.
         # 4. Each task has ended or was abandoned without a result: complete, unless one that was
         #    abandoned is to be polled again, as its create was added again.
         entry = record.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
-            return await self.creates.get_execution(entry.key) is None
+            if await self.creates.get_execution(entry.key) is not None:
+                return False
+            latest = await self.journal.find(entry.key)
+            return latest is not None and latest.state is entry.state
         if entry.state is not State.SUBMITTED:
             return False
         if self._age(entry) > wait_limit(entry.kind, self._polling) or record.done:

@@ -22,6 +22,7 @@ from keevx_async import (
     PollPolicy,
     RetryPolicy,
     SubmissionUncertain,
+    Task,
     TaskFailed,
     WaitTimeout,
 )
@@ -125,6 +126,31 @@ async def test_an_uncertain_create_is_settled_by_its_ids(emulator: Emulator) -> 
         with pytest.raises(JournalError, match="only an uncertain create can be settled"):
             await docket.settle(key, [])
         assert emulator.creates["prompt 0"] == 1
+
+
+@pytest.mark.asyncio
+async def test_what_a_worker_writes_during_the_check_is_what_get_result_returns(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.faults = Faults(drop_after_create={"prompt 0"})
+    async with a_docket() as docket:
+        key = await docket.add(request(0))
+        await work(docket, emulator)
+        (task_id,) = emulator.tasks
+        find, written = docket.creates.get_execution, asyncio.Event()
+
+        async def find_after_the_worker(name: str) -> Any:
+            if not written.is_set():  # its record was read, and said uncertain
+                written.set()
+                await docket.journal.settle(key, [task_id])
+                await docket.journal.mark_ended(
+                    Task(task_id=task_id, status="SUCCEEDED", video_url="https://example.com/0")
+                )
+            return await find(name)
+
+        monkeypatch.setattr(docket.creates, "get_execution", find_after_the_worker)
+        (task,) = await docket.get_result(key)
+        assert (written.is_set(), task.task_id, task.succeeded) == (True, task_id, True)
 
 
 @pytest.mark.asyncio
