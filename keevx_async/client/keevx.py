@@ -349,7 +349,7 @@ class Keevx(BaseClient):
     async def ping(self) -> float:
         """Check host and key, free of charge; return the seconds that it took.
 
-        It queries a task that does not exist, twice at most.
+        It queries a task that does not exist, four times at most.
 
         Raises:
             AuthenticationError: the key is refused.

@@ -11,7 +11,14 @@ from weakref import WeakSet
 
 from attrs import evolve, field, frozen
 
-from ..errors import APIError, AuthenticationError, ConnectionFailed, ResponseError
+from ..errors import (
+    APIError,
+    AuthenticationError,
+    ConnectionFailed,
+    RateLimitError,
+    ResponseError,
+    ServerError,
+)
 from ..events import Emit, Span
 from ..http.api import ApiClient, Host
 from ..http.retry import Retrier, Retryable
@@ -44,7 +51,7 @@ if TYPE_CHECKING:
 
 SHORTEST_FACTOR, LONGEST_FACTOR = 20.0, 30.0
 """By how much the shortest and the longest time between polls grow when callbacks are due."""
-CHECK_POLICY = RetryPolicy(attempts=2, first_delay=0.2)
+CHECK_POLICY = RetryPolicy(attempts=4, first_delay=0.2)
 POLLS_WITH_CALLBACKS = 1.0
 """Polls per task then, the one that a callback causes included, once durations are learned."""
 
@@ -217,7 +224,7 @@ class Components:
             return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
-        """Query a task that does not exist, in two attempts at most whatever the RetryPolicy.
+        """Query a task that does not exist, in four attempts at most whatever the RetryPolicy.
 
         Any answer of Keevx but a refused key shows that host and key are right.
 
@@ -231,7 +238,7 @@ class Components:
         async def query() -> None:
             try:
                 await self.api.status_once("i2v-" + "0" * 32)
-            except (ConnectionFailed, ResponseError) as error:
+            except (ConnectionFailed, ResponseError, RateLimitError, ServerError) as error:
                 raise Retryable(error) from error
 
         try:

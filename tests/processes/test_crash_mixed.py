@@ -83,6 +83,7 @@ class Run:
         process = await self.start()
         while process.returncode is None and self.emulator.creates.total() < fuse:  # noqa: ASYNC110 - its books ring no bell
             await asyncio.sleep(0.002)
+        assert process.returncode is None, self.log.read_text()
         process.kill()
         assert await process.wait() == -signal.SIGKILL, self.log.read_text()
 
