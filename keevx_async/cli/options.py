@@ -21,7 +21,7 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import DEFAULT_FUSE
 from keevx_async.transfer.fitting import Fit
-from keevx_async.transfer.paths import field_names
+from keevx_async.transfer.output_paths import field_names
 
 from .input.formats import Format
 

@@ -32,9 +32,9 @@ from ..errors import ConfigurationError, NotStarted
 from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import end_within
-from .feed import Feed
 from .fuse import not_started
-from .stopped import describe_fan_out, note_ids, one_line_if_stopped
+from .inputs import Feed
+from .stopped import brief_if_stopped, describe_fan_out, note_ids
 
 T = TypeVar("T")
 
@@ -217,7 +217,7 @@ class FanOut(Generic[R_co]):
         running = self._start()
         try:
             try:
-                with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                with brief_if_stopped(lambda: describe_fan_out(self.counts)):
                     await asyncio.wait({running})
             finally:
                 await self.aclose()
@@ -242,7 +242,7 @@ class FanOut(Generic[R_co]):
                 self._consumed.set()
                 self._changed.clear()
                 if not running.done():
-                    with one_line_if_stopped(lambda: describe_fan_out(self.counts)):
+                    with brief_if_stopped(lambda: describe_fan_out(self.counts)):
                         await self._changed.wait()
         finally:
             await self.aclose()
@@ -393,7 +393,7 @@ class FanOut(Generic[R_co]):
                 ends = self.stopped_by is None or self.stopping
                 if ends or self._has_more is not None:
                     self.counts.under_way -= 1
-                    self._feed.put_back(outcome)
+                    self._feed.undeliver(outcome)
                     if not ends and (task := asyncio.current_task()) and not task.uncancel():
                         return
                     raise

@@ -36,14 +36,14 @@ from ..settings import NOT_GIVEN, NotGiven
 from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import Planned, Submitter
-from ..transfer.paths import OutputNames
+from ..transfer.output_paths import OutputNames
+from .duration_store import DurationStore
 from .fanout import FollowUp, Job, Slot
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
-from .learned import DurationStore
 from .recorded import RecordedCreates
 from .results import Results, has_expired
-from .stopped import describe_waits, one_line_if_stopped
+from .stopped import brief_if_stopped, describe_waits
 
 log = logging.getLogger("keevx_async.client")
 
@@ -213,7 +213,7 @@ class Jobs:
         await self._durations.load()
         left = dict.fromkeys(pending)
         span = self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
-        with span, one_line_if_stopped(lambda: describe_waits(list(left))):
+        with span, brief_if_stopped(lambda: describe_waits(list(left))):
             async for task in self._poller.wait_many(pending, limit, done):
                 if task.done:  # else it was given up without its result: the next run asks again
                     await self._journal.mark_ended(task)
@@ -271,7 +271,7 @@ class Jobs:
                 raise
             except BudgetExceeded as error:
                 # A smaller request may still fit, and the journal may have one that comes later.
-                if self._submitter.ledger.is_exhausted:
+                if self._submitter.reservations.is_exhausted:
                     await stop(slot, error)
                 raise
             except KeevxError as error:

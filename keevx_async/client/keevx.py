@@ -36,14 +36,14 @@ from ..settings import (
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import Availability
 from ..transfer.fitting import Fit, check_fit
-from ..transfer.paths import Destination
+from ..transfer.output_paths import Destination
 from ..transfer.probe import Verify, check_verify
 from . import options
 from .base import BaseClient
+from .duration_store import DurationStore
 from .fanout import FanOut, Job
 from .jobs import Jobs, KeyOf, raise_for_failed
 from .kind_lookup import KindResolver
-from .learned import DurationStore
 from .runtime import ClientConfig
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Keevx(BaseClient):
             max_connections=options.check_whole("max_connections", max_connections),
             journal=record,
             owner=options.owner(url, secret, account, record),
-            ledger=options.ledger(budget, record),
+            reservations=options.reservations(budget, record),
             callbacks=callbacks,
             emit=emit,
             span=guarded_span(on_event),

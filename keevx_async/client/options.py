@@ -31,8 +31,8 @@ from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
 from ..models.validators import check_choice, is_int, is_url, key_of, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven
-from ..submission.ledger import Ledger
-from ..transfer.paths import Destination, OutputNames
+from ..submission.reservations import Reservations
+from ..transfer.output_paths import Destination, OutputNames
 
 if TYPE_CHECKING:
     import aiohttp
@@ -284,13 +284,13 @@ def policy(name: str, value: P | None, kind: type[P]) -> P:
     return value
 
 
-def ledger(budget: Budget | None, journal: JournalProtocol) -> Ledger:
-    """Return the ledger of a budget; None has no limit.
+def reservations(budget: Budget | None, journal: JournalProtocol) -> Reservations:
+    """Return the reservations of a budget; None has no limit.
 
     Raises:
         ConfigurationError: it is not a Budget.
     """
-    return Ledger(None if budget is None else policy("budget", budget, Budget), journal)
+    return Reservations(None if budget is None else policy("budget", budget, Budget), journal)
 
 
 def hook(name: str, value: F) -> F:

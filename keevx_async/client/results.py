@@ -15,15 +15,21 @@ from attrs import define, field
 
 from ..errors import DownloadError
 from ..events import Downloaded, Emit, Mismatched
-from ..http.api import ApiClient
+from ..http.queries import ApiClient
 from ..journal.protocol import JournalProtocol, TaskRecord
 from ..models.object_path import ObjectPath
 from ..models.outcomes import Outcome
 from ..models.tasks import URL_LIFE, Task
 from ..transfer.downloads import Downloads, GoneError
-from ..transfer.objects import object_size
-from ..transfer.parts import DownloadedFile
-from ..transfer.paths import Destination, OutputNames, result_paths, target_path, thumbnail_path
+from ..transfer.object_storage import object_size
+from ..transfer.output_paths import (
+    Destination,
+    OutputNames,
+    result_paths,
+    target_path,
+    thumbnail_path,
+)
+from ..transfer.part_files import DownloadedFile
 from ..transfer.probe import Verify, can_probe, verify_file
 
 NEW_FOR = 600.0
@@ -128,11 +134,11 @@ class Results:
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
         """Add to an outcome how a file differs from what was asked for; the file stays."""
-        found = await asyncio.to_thread(verify_file, path, outcome.request)
-        if found:
-            outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in found)
+        differences = await asyncio.to_thread(verify_file, path, outcome.request)
+        if differences:
+            outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in differences)
             if self._emit is not None:
-                self._emit(Mismatched(task.task_id, path, found))
+                self._emit(Mismatched(task.task_id, path, differences))
 
     async def _fetch(
         self,

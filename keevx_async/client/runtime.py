@@ -20,7 +20,7 @@ from ..errors import (
     ServerError,
 )
 from ..events import Emit, Span
-from ..http.api import ApiClient, Host
+from ..http.queries import ApiClient, Host
 from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
 from ..journal.owner import Owner
@@ -31,18 +31,18 @@ from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
-from ..submission.ledger import Ledger
 from ..submission.pending import PendingCreates
 from ..submission.reconciler import Reconciler
+from ..submission.reservations import Reservations
 from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.fitting import Fit
 from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
+from .duration_store import DurationStore
 from .jobs import NO_SPAN, Jobs
 from .kind_lookup import KindResolver
-from .learned import DurationStore
 from .results import Results
 from .sources import Sources
 
@@ -68,7 +68,7 @@ class ClientConfig:
         max_connections: creates in flight, at most.
         journal: the durable record.
         owner: returns the host and account that the journal is used for; None without a journal.
-        ledger: keeps the budget.
+        reservations: keep the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         span: entered around operations; None unless ``on_event`` is an ``Observer``.
@@ -89,7 +89,7 @@ class ClientConfig:
     max_connections: int
     journal: JournalProtocol
     owner: Callable[[], Owner] | None
-    ledger: Ledger
+    reservations: Reservations
     callbacks: CallbackReceiver | None
     emit: Emit | None
     span: Span | None
@@ -139,7 +139,7 @@ class Components:
         self.downloads = Downloads(transport, retrier, config.span)
         self._key, self._span = key, config.span
         self._durations, self._availability = config.durations, config.availability
-        self._ledger = config.ledger
+        self._reservations = config.reservations
         polling = config.polling if config.callbacks is None else with_callbacks(config.polling)
         self.poller = Poller(self._poll, polling, emit, config.durations.durations)
         sources = Sources(self.uploads, config.journal, emit, config.fit)
@@ -167,7 +167,7 @@ class Components:
                 journal=config.journal,
                 reconciler=self.reconciler,
                 availability=config.availability,
-                ledger=config.ledger,
+                reservations=config.reservations,
                 host=host,
                 owners=config.owners,
                 register=self.poller.register,
@@ -279,7 +279,7 @@ class Components:
         """
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
-            last_first.push_async_callback(self._ledger.save)
+            last_first.push_async_callback(self._reservations.save)
             for poller in list(self._pollers):
                 last_first.push_async_callback(poller.close)
             for transfers in list(self._transfers):

@@ -17,7 +17,7 @@ from ..models.advice import FIXED_BY_FIT
 from ..models.object_path import ObjectPath
 from ..models.request import Request
 from ..transfer.fitting import Fit
-from ..transfer.objects import read_object
+from ..transfer.object_storage import read_object
 from ..transfer.uploads import Uploads
 
 log = logging.getLogger("keevx_async.client")

@@ -14,7 +14,7 @@ MAX_NOTED_IDS = 100
 
 
 @contextmanager
-def one_line_if_stopped(describe: Callable[[], str]) -> Generator[None]:
+def brief_if_stopped(describe: Callable[[], str]) -> Generator[None]:
     """Have a notebook show one line in place of a traceback where the block is cancelled.
 
     A person who stops a cell knows where it was stopped. What they need is what was kept, and how

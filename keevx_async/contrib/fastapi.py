@@ -43,7 +43,7 @@ from ..errors import (
     SubmissionUncertain,
 )
 from ..submission.callbacks import CallbackReceiver
-from ..transfer.paths import target_path
+from ..transfer.output_paths import target_path
 
 log = logging.getLogger("keevx_async.contrib")
 

@@ -213,7 +213,7 @@ class Telemetry:
             self._on_event(event)
 
     def _spend(self, ids: int) -> None:
-        """Count what a create made or may have made, as the budget's ledger does."""
+        """Count what a create made or may have made, as the budget does."""
         request = self._submitting.get()
         if request is None:
             return

@@ -26,7 +26,7 @@ from ..journal.redis.polls import Polled, PollQueue
 from ..journal.redis.unwritten import default_folder
 from ..models.registry import REQUESTS, kind_by_name
 from ..models.request import Request
-from ..polling.intervals import PollIntervals
+from ..polling.fleet_schedule import PollIntervals
 from ..polling.poller import RESULT_GRACE, RESULT_PAUSE
 from ..settings import NotGiven, PollPolicy
 from .poller import FleetPoller

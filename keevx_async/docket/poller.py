@@ -82,10 +82,10 @@ class FleetPoller:
             raise
         for task_id, state in taken.polls:
             if task_id not in self._active:
-                self._active[task_id] = asyncio.create_task(self._poll_one(task_id, state))
+                self._active[task_id] = asyncio.create_task(self._poll_task(task_id, state))
         return taken.next_in
 
-    async def _poll_one(self, task_id: str, state: str) -> None:
+    async def _poll_task(self, task_id: str, state: str) -> None:
         try:
             # Awaited first: the list is another one once results were written meanwhile.
             polled = await self._poll(task_id, state)

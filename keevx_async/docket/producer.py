@@ -10,7 +10,7 @@ from ..client.keevx import Keevx, Requests
 from ..errors import WaitTimeout
 from ..models.outcomes import Outcome, R
 from ..settings import DEFAULT_CONCURRENCY
-from ..transfer.paths import Destination, OutputNames
+from ..transfer.output_paths import Destination, OutputNames
 from .queue import KeevxDocket
 
 

@@ -286,15 +286,15 @@ def decode_task(data: Any, kind: Kind) -> Task | None:
         kind: the task's.
     """
     try:
-        known = {name: value for name, value in data.items() if name in FIELDS}
-        task = _converter.structure(known, Task)
+        fields = {name: value for name, value in data.items() if name in FIELDS}
+        task = _converter.structure(fields, Task)
     except _UNREADABLE:
         return None
     if not (task.task_id and task.status):
         return None
     foreign = [name for name in SUFFIXES if name not in kind.results and getattr(task, name)]
     changes: dict[str, Any] = dict.fromkeys(foreign)
-    if len(known) < len(data):
+    if len(fields) < len(data):
         changes["extra"] = {name: value for name, value in data.items() if name not in FIELDS}
     return attrs.evolve(task, **changes) if changes else task
 

@@ -133,8 +133,8 @@ def file_link(path: PurePath) -> Html:
     text = _cut_middle(str(path), _MAX_PATH)  # its end has the name and the format
     shown = element("span", {"title": str(path), "style": _NO_WRAP}, text)
     relative = path
-    if path.is_absolute() and path.is_relative_to(here := os.getcwd()):
-        relative = path.relative_to(here)
+    if path.is_absolute() and path.is_relative_to(folder := os.getcwd()):
+        relative = path.relative_to(folder)
     if not isinstance(path, Path) or relative.is_absolute():
         return shown
     # With "./" before it, what a path begins with is neither a scheme nor a host.

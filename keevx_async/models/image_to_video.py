@@ -210,9 +210,9 @@ class ImageToVideo(Request):
         """Return ``aspect_ratio`` for the start and the end frame; references may have any."""
         return None if name == "reference_images" else self.aspect_ratio
 
-    def advice(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
+    def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
         """Yield what all requests warn of, then a mismatch of the frames, and mute narration."""
-        yield from Request.advice(self, pictures)
+        yield from Request.iter_warnings(self, pictures)
         yield from ends_advice(self.image_url, self.end_image_url, pictures)
         yield from narration_advice(self.prompt, self.model, self.generate_audio)
 

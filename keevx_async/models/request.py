@@ -86,9 +86,9 @@ class Request:
         ``small``, ``orientation``, ``damaged`` or ``narration``. Nothing is sent.
         """
         pictures = {path: picture for path in self.local_files() if (picture := look_at(path))}
-        return tuple(self.advice(pictures))
+        return tuple(self.iter_warnings(pictures))
 
-    def advice(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
+    def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
         """Yield the warnings, given what its local images are; those not given are not judged."""
         resolution = getattr(self, "aspect_resolution", "")
         for name in self.source_fields:

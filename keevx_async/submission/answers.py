@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InsufficientFunds, SubmissionUncertain
-from ..http.api import Host, is_html
+from ..http.queries import Host, is_html
 from ..http.retry import Retryable
 from ..http.transport import HttpRequest, HttpResponse
 from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit, retry_after

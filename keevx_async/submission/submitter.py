@@ -51,7 +51,7 @@ from ..errors import (
     request_id_of,
 )
 from ..events import Emit, Refused, Span, Submitted, Uncertain
-from ..http.api import Host
+from ..http.queries import Host
 from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
@@ -64,8 +64,8 @@ from ..models.request import Request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, read_answer
 from .availability import Availability
-from .ledger import Ledger, Reservation
 from .reconciler import Reconciler
+from .reservations import Reservation, Reservations
 from .shield import Guard, run_shielded, write_quietly, write_through
 from .sources import Sources
 from .throttle import Permit, Throttle
@@ -109,7 +109,7 @@ class Submitter:
         journal: keeps the intent and what came of it.
         reconciler: gives each create a callback URL of its own; None without a receiver.
         availability: what this edition offers.
-        ledger: keeps the budget.
+        reservations: keep the budget.
         host: who answers; named in errors.
         owners: the key of the create that each id was given to. An id that comes again for another
             key shows that a server or a gateway answered twice on one connection.
@@ -127,7 +127,7 @@ class Submitter:
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _availability: Availability = field(alias="availability")
-    ledger: Ledger
+    reservations: Reservations
     _host: Host = field(alias="host")
     _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
@@ -198,8 +198,8 @@ class Submitter:
                 if self._availability.limits:
                     self._availability.check(plan.request)
                 is_resent = plan.entry is not None and plan.entry.state is State.UNCERTAIN
-                if self.ledger.is_limited or is_resent:
-                    reservation = await self.ledger.reserve(plan.request, again=is_resent)
+                if self.reservations.is_limited or is_resent:
+                    reservation = await self.reservations.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
                 if self._reconciler is None:
                     task_ids = await self._create(plan, None, guard)
@@ -296,7 +296,7 @@ class Submitter:
             if not task_ids:
                 await self._journal.mark_sending(plan.key, plan.request.kind.name, plan.body)
         except OverLimit as error:
-            raise self.ledger.exceeded(plan.request, error.usage) from None
+            raise self.reservations.exceeded(plan.request, error.usage) from None
         except SubmissionUncertain as error:
             await self._record_uncertain(plan, error)
             raise

@@ -26,8 +26,8 @@ from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import HEAD, check_content, check_type
-from .objects import ObjectPart
-from .parts import DownloadedFile, MismatchError, PartFile
+from .object_storage import ObjectPart
+from .part_files import DownloadedFile, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32

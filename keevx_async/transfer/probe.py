@@ -22,7 +22,7 @@ from ..models.image_to_video import ImageToVideo
 from ..models.object_path import ObjectPath
 from ..models.request import Request
 from ..models.rules import SIDES
-from .objects import open_object
+from .object_storage import open_object
 
 Verify = Literal["content", "probe"]
 VERIFIES = ("content", "probe")
@@ -115,12 +115,12 @@ def _by_ffprobe(path: PurePath) -> Played:
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip().rpartition(": ")[2]
             raise UnplayableError(reason or f"ffprobe exited with status {done.returncode}")
-        found: dict[str, Any] = json.loads(done.stdout)
-        kinds = [stream["codec_type"] for stream in found["streams"]]
+        played: dict[str, Any] = json.loads(done.stdout)
+        kinds = [stream["codec_type"] for stream in played["streams"]]
         if "video" not in kinds:
             raise UnplayableError("it has no picture")
-        picture = found["streams"][kinds.index("video")]
-        seconds = float(found["format"].get("duration", 0))
+        picture = played["streams"][kinds.index("video")]
+        seconds = float(played["format"].get("duration", 0))
         return Played(picture["width"], picture["height"], seconds, "audio" in kinds)
     except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
         raise UnplayableError(f"ffprobe: {error}") from error
@@ -143,7 +143,7 @@ def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
         return (f"cannot be probed: {error}",)
 
 
-def mismatches(found: Played, request: ImageToVideo) -> tuple[str, ...]:
+def mismatches(played: Played, request: ImageToVideo) -> tuple[str, ...]:
     """Return how a video differs from its request, a sentence each.
 
     1. It is shorter or longer, by more than ``SECONDS``.
@@ -151,15 +151,15 @@ def mismatches(found: Played, request: ImageToVideo) -> tuple[str, ...]:
     3. It has no sound, and was to have some. Sound that was not asked for is no fault.
     """
     differences: list[str] = []
-    if abs(found.seconds - request.duration) > SECONDS:
-        differences.append(f"plays {found.seconds:.1f} s instead of {request.duration} s")
+    if abs(played.seconds - request.duration) > SECONDS:
+        differences.append(f"plays {played.seconds:.1f} s instead of {request.duration} s")
     if request.aspect_resolution in SIDES:
         sides = SIDES[request.aspect_resolution]
         width, height = sides if request.aspect_ratio == "16:9" else sides[::-1]
-        if max(abs(found.width / width - 1), abs(found.height / height - 1)) > PIXELS:
+        if max(abs(played.width / width - 1), abs(played.height / height - 1)) > PIXELS:
             differences.append(
-                f"is {found.width} x {found.height} pixels instead of {width} x {height}"
+                f"is {played.width} x {played.height} pixels instead of {width} x {height}"
             )
-    if request.generate_audio and not found.sound:
+    if request.generate_audio and not played.sound:
         differences.append("has no sound")
     return tuple(differences)

@@ -19,7 +19,7 @@ import aiohttp
 from attrs import define, field
 
 from ..errors import ConfigurationError, ResponseError, UploadError
-from ..http.api import ApiClient
+from ..http.queries import ApiClient
 from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
@@ -183,11 +183,11 @@ class Uploads:
             ConfigurationError: the client was closed.
         """
         made = await _gather(
-            self._fit_one(path, ratio, formats, fit) for path, ratio in ratios.items()
+            self._fit_file(path, ratio, formats, fit) for path, ratio in ratios.items()
         )
         return dict(zip(ratios, made, strict=True))
 
-    async def _fit_one(
+    async def _fit_file(
         self, path: Path, ratio: str | None, formats: Collection[str], fit: Fit
     ) -> FittedUpload:
         # 1. It was made to fit before, and the URL of that is still good.

@@ -11,7 +11,7 @@ from keevx_async import PollPolicy, TaskFailed, WaitTimeout
 from keevx_async.docket import KeevxDocket, KeevxWorker, WorkerSettings
 from keevx_async.journal.protocol import Entry, State
 from keevx_async.polling.durations import Durations
-from keevx_async.polling.intervals import PollIntervals
+from keevx_async.polling.fleet_schedule import PollIntervals
 from tests.support.crashing import request
 from tests.support.ends import Api
 from tests.support.waiting import URL

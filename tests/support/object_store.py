@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from obstore.store import S3Store
 
-from keevx_async.transfer import objects
+from keevx_async.transfer import object_storage
 from tests.support.ports import free_port
 
 BUCKET = "films"
@@ -91,5 +91,5 @@ def bucket(server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """The bucket, with its owner's credentials in the environment."""
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
-    objects._store.cache_clear()
+    object_storage._store.cache_clear()
     return server

@@ -124,7 +124,7 @@ DOORS: dict[str, set[str]] = {
         "Availability",
         "CallbackReceiver",
         "LANGUAGES",
-        "Ledger",
+        "Reservations",
         "MAX_OWNED",
         "PendingCreates",
         "Planned",
@@ -204,7 +204,7 @@ FENCE: dict[str, tuple[str, ...]] = {
     "fastapi": ("contrib/fastapi.py",),
     "PIL": ("models/pictures.py", "transfer/fitting.py"),
     "av": ("transfer/probe.py",),
-    "obstore": ("transfer/objects.py",),
+    "obstore": ("transfer/object_storage.py",),
     "pillow_heif": ("transfer/fitting.py",),
     "cyclopts": ("cli/",),
     "rich": ("cli/",),
@@ -216,7 +216,7 @@ FENCE: dict[str, tuple[str, ...]] = {
 # commands that are imported when they are called so that `keevx --help` stays quick, extras that
 # few need, and the pytest plugin, which pytest imports at every start.
 LAZY = {
-    "transfer/objects.py",
+    "transfer/object_storage.py",
     "transfer/probe.py",
     "transfer/fitting.py",
     "__init__.py",

@@ -7,7 +7,7 @@ import pytest
 
 from keevx_async import DownloadError, Task
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transfer.paths import result_paths, target_path
+from keevx_async.transfer.output_paths import result_paths, target_path
 from tests.support.client import a_request, keevx_of, speaking
 from tests.support.family import a_translation, an_image, one_of_each
 

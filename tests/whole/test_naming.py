@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, FanOut, Outcome, Task
 from keevx_async.testing import Emulator
-from keevx_async.transfer.paths import (
+from keevx_async.transfer.output_paths import (
     FIELDS,
     ROW_FIELDS,
     OutputNames,

@@ -13,7 +13,7 @@ from keevx_async import ConfigurationError, DownloadError, Journal
 from keevx_async.models import object_path
 from keevx_async.models.object_path import ObjectPath
 from keevx_async.testing import Emulator, Faults
-from keevx_async.transfer import objects
+from keevx_async.transfer import object_storage
 from tests.support.cli import at, keevx, written
 from tests.support.client import a_request, keevx_of, some_requests
 
@@ -60,7 +60,7 @@ async def test_an_object_that_was_deleted_is_sent_again(bucket: Bucket, tmp_path
             assert path.key in bucket.objects()
             import obstore
 
-            obstore.delete(objects._store(path.bucket_url), path.key)
+            obstore.delete(object_storage._store(path.bucket_url), path.key)
         assert emulator.creates.total() == 1
 
 

@@ -458,7 +458,7 @@ async def test_a_full_disk_is_a_download_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async with storing(answer()) as (storage, keevx):
-        monkeypatch.setattr("keevx_async.transfer.parts.PartFile._open", lambda *_: Full())
+        monkeypatch.setattr("keevx_async.transfer.part_files.PartFile._open", lambda *_: Full())
         with pytest.raises(DownloadError, match=r"cannot write .*No space left"):
             await keevx.download(storage.url, tmp_path)
         assert len(storage.heads) == 1

@@ -8,7 +8,7 @@ import pytest
 from keevx_async import Journal, UploadError
 from keevx_async.events import Warned
 from keevx_async.testing import Emulator
-from keevx_async.transfer import objects
+from keevx_async.transfer import object_storage
 from tests.support.cli import at, keevx, written
 from tests.support.client import a_request, keevx_of
 
@@ -31,7 +31,7 @@ def content(bucket: Bucket, tmp_path: Path) -> bytes:
 
     path = tmp_path / "start.png"
     Image.new("RGB", (1600, 1200), "teal").save(path)
-    obstore.put(objects._store(f"s3://{BUCKET}"), "frames/start.png", path.read_bytes())
+    obstore.put(object_storage._store(f"s3://{BUCKET}"), "frames/start.png", path.read_bytes())
     return path.read_bytes()
 
 

@@ -21,8 +21,8 @@ from keevx_async import (
     UploadError,
 )
 from keevx_async.client.kind_lookup import KindResolver
-from keevx_async.http.api import ApiClient
-from keevx_async.http.api import Host as ApiHost
+from keevx_async.http.queries import ApiClient
+from keevx_async.http.queries import Host as ApiHost
 from keevx_async.http.retry import Retrier
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.journal.null import NullJournal

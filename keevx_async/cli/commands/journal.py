@@ -15,7 +15,7 @@ from keevx_async.errors import ConfigurationError
 from keevx_async.journal.protocol import Entry, JournalProtocol, State, TaskRecord
 from keevx_async.journal.sqlite import Journal
 from keevx_async.settings import Budget
-from keevx_async.submission.ledger import read_resent
+from keevx_async.submission.reservations import read_resent
 
 from ..limits import Prices, read_prices
 from ..options import FLAG, Fleet, Json, PathOption

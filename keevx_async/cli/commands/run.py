@@ -19,13 +19,13 @@ from keevx_async.models.video_translate import VideoTranslate
 from keevx_async.settings import DEFAULT_FUSE, Budget, RetryPolicy
 from keevx_async.submission.budget import Valuation
 from keevx_async.transfer.fitting import Fit
-from keevx_async.transfer.paths import OutputNames
+from keevx_async.transfer.output_paths import OutputNames
 
 from ..fields import FieldOptions
 from ..input.estimate import Estimate, estimate_prompts
 from ..input.inputs import Input, open_prompts
 from ..input.prompts import Job, Prompts, find_problems, jobs, problem_lines
-from ..input.resume import begin, find_made, is_there, journal_path, local_folder, open_journal
+from ..input.resume import begin, find_made, has_journal, journal_path, local_folder, open_journal
 from ..input.selection import Selection, Survey
 from ..input.warnings import Warnings
 from ..limits import MAX_UNASKED, LimitOptions
@@ -123,12 +123,12 @@ def run(
             print_error(f"{source.name}: {sentence}")
         if options.dry_run:
             return asyncio.run(_print_estimate(plan, journal, options))
-        found = asyncio.run(find_made(plan.prompts(), journal, options))
-        question = _question(plan, found)
-        if question is not None and not limits.yes and not _agrees(question, found):
+        estimate = asyncio.run(find_made(plan.prompts(), journal, options))
+        question = _question(plan, estimate)
+        if question is not None and not limits.yes and not _agrees(question, estimate):
             print_error("nothing was sent")
             return STOPPED
-        return asyncio.run(_run_reported(plan, names, journal, found, limits, options))
+        return asyncio.run(_run_reported(plan, names, journal, estimate, limits, options))
 
 
 @frozen
@@ -174,19 +174,19 @@ def _check_callback(job: Job) -> str | None:
 
 
 async def _print_estimate(plan: Plan, path: Path | None, options: RunOptions) -> int:
-    record = open_journal(path, options) if is_there(path) else None  # do not create one
+    record = open_journal(path, options) if has_journal(path) else None  # do not create one
     estimate = await estimate_prompts(plan.prompts(), record, fresh=options.fresh)
     estimate.print(plan.source.name, Amounts(plan.budget), as_json=options.json)
     return OK
 
 
-def _question(plan: Plan, found: Estimate | None) -> str | None:
+def _question(plan: Plan, estimate: Estimate | None) -> str | None:
     """Return what a person is asked before the run, if anything: see `_agrees`."""
     parts: list[str] = []
-    if found is not None and found.again:
-        parts.append(f"--fresh makes and pays for {found.again:,} of {found.total:,} again")
+    if estimate is not None and estimate.again:
+        parts.append(f"--fresh makes and pays for {estimate.again:,} of {estimate.total:,} again")
     # What the journal has is not made, and so is not asked about.
-    usage = plan.survey.usage if found is None else found.usage
+    usage = plan.survey.usage if estimate is None else estimate.usage
     most = plan.budget.videos if plan.budget is not None else None
     if min(usage.total(), usage.total() if most is None else most) > MAX_UNASKED:
         limit = "" if most is None or most >= usage.total() else f"; the limit is {most:,}"
@@ -194,7 +194,7 @@ def _question(plan: Plan, found: Estimate | None) -> str | None:
     return ". ".join(parts) or None
 
 
-def _agrees(question: str, found: Estimate | None) -> bool:
+def _agrees(question: str, estimate: Estimate | None) -> bool:
     """Ask before much is made, and before anything is paid for again.
 
     Raises:
@@ -204,7 +204,7 @@ def _agrees(question: str, found: Estimate | None) -> bool:
     # many. To pay again for what was made is asked for twice, with --fresh and with --yes.
     if can_ask():
         return confirm(f"{question}. Continue?")
-    if found is not None and found.again:
+    if estimate is not None and estimate.again:
         raise ConfigurationError(f"{question}: add --yes to agree; nothing was sent")
     return True
 
@@ -213,7 +213,7 @@ async def _run_reported(
     plan: Plan,
     names: OutputNames,
     path: Path | None,
-    found: Estimate | None,
+    estimate: Estimate | None,
     limits: LimitOptions,
     options: RunOptions,
 ) -> int:
@@ -224,7 +224,7 @@ async def _run_reported(
         async with _open_client(plan, limits.rate, record, options, report) as keevx:
             await keevx.ping()
             if record is not None:
-                await begin(record, found, options)
+                await begin(record, estimate, options)
             fan = keevx.generate_many(
                 with_languages(keevx, prompts),
                 concurrency=options.concurrency,

@@ -23,7 +23,7 @@ from keevx_async.models.registry import REQUESTS
 from keevx_async.models.tasks import Task
 from keevx_async.settings import NOT_GIVEN, RetryPolicy
 from keevx_async.transfer.addresses import is_url
-from keevx_async.transfer.paths import target_path
+from keevx_async.transfer.output_paths import target_path
 
 from ..input.task_ids import read_task_ids
 from ..options import FLAG, Download, Json, PathOption, check_seconds

@@ -57,19 +57,21 @@ class Columns:
         """
         return text if text in self._names else self._by_spelling.get(_folded(text), text)
 
-    def unknown(self, name: str, *, list_known: bool = True) -> str:
+    def unknown(self, name: str, *, suggest_all: bool = True) -> str:
         """Return the message about a column that means nothing, with the most similar one.
 
         Args:
             name: the column.
-            list_known: where none is similar, list those that are known.
+            suggest_all: where none is similar, list all of them.
         """
         shown = name[:50]
         if similar := similar_name(name, self._names):
             return f"unknown field {shown!r}: did you mean {similar!r}?"
-        known = f"known fields are {', '.join((*self.fields, *self.extra))}; " if list_known else ""
+        fields = (
+            f"known fields are {', '.join((*self.fields, *self.extra))}; " if suggest_all else ""
+        )
         return (
-            f"unknown field {shown!r}: {known}remove it, or use it in --prompt as {{{shown}}}, or "
+            f"unknown field {shown!r}: {fields}remove it, or use it in --prompt as {{{shown}}}, or "
             f"in --out as {{row[{shown}]}}"
         )
 

@@ -72,8 +72,8 @@ def detect_format(file: IO[str], columns: Columns, *, is_text: bool) -> Format:
     file.seek(0)
     if _OBJECT.match(first) or (first.startswith(("{", "[")) and not is_text):
         return "jsonl"
-    cells = (cell for delimiter in DELIMITERS for cell in first.split(delimiter))
-    if not is_text or any(_column(columns, cell.strip('"')) in columns for cell in cells):
+    values = (value for delimiter in DELIMITERS for value in first.split(delimiter))
+    if not is_text or any(_column(columns, value.strip('"')) in columns for value in values):
         return "csv"
     return "txt"
 
@@ -312,7 +312,7 @@ def _check_header(header: Sequence[str], columns: Columns) -> Iterator[str]:
         if count > 1:
             yield f"{name}: must be one column (got {count})"
         if name not in columns:
-            yield columns.unknown(name, list_known=is_first)
+            yield columns.unknown(name, suggest_all=is_first)
             is_first = False
 
 

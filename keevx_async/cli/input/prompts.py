@@ -17,7 +17,7 @@ from keevx_async.models.request import Request
 from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.images import sniff
 from keevx_async.transfer.media_types import CONVERTIBLE
-from keevx_async.transfer.paths import Row
+from keevx_async.transfer.output_paths import Row
 
 from ..output.wording import for_terminal
 from .csv_types import KEY, KIND, kind_of_row, ratio_from_time

@@ -58,7 +58,7 @@ def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
     return Journal(path, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
 
 
-def is_there(path: Path | None) -> bool:
+def has_journal(path: Path | None) -> bool:
     """Return whether there is a journal that something was written to."""
     return path is not None and path.is_file() and path.stat().st_size > 0
 
@@ -77,36 +77,36 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
     Raises:
         JournalError: the journal cannot be read, or is incomplete.
     """
-    if not is_there(path):
+    if not has_journal(path):
         return None
     return await estimate_prompts(prompts, open_journal(path, options), fresh=options.fresh)
 
 
-async def begin(journal: Journal, found: Estimate | None, options: RunOptions) -> None:
+async def begin(journal: Journal, estimate: Estimate | None, options: RunOptions) -> None:
     """Name the journal of a run that is about to begin, and what it has of the input.
 
     With ``--fresh``, what was made is set aside, so that it is made again.
 
     Args:
         journal: open.
-        found: in it.
+        estimate: in it.
         options: of the run.
     """
     if not options.quiet:
         print_error(f"journal {journal.path}: the same command again resumes this run")
-        if text := _recorded_text(found):
+        if text := _recorded_text(estimate):
             print_error(text)
-    if found is not None and found.made_keys:
-        await journal.set_aside(found.made_keys)
+    if estimate is not None and estimate.made_keys:
+        await journal.set_aside(estimate.made_keys)
 
 
-def _recorded_text(found: Estimate | None) -> str:
+def _recorded_text(estimate: Estimate | None) -> str:
     parts: list[str] = []
-    if found is not None and (made := found.recorded[State.SUBMITTED]):
+    if estimate is not None and (made := estimate.recorded[State.SUBMITTED]):
         parts.append(
-            f"{made:,} of {found.total:,} were made by an earlier run: not made again; "
+            f"{made:,} of {estimate.total:,} were made by an earlier run: not made again; "
             "--fresh makes new ones"
         )
-    if found is not None and (uncertain := found.recorded[State.UNCERTAIN]):
+    if estimate is not None and (uncertain := estimate.recorded[State.UNCERTAIN]):
         parts.append(f"{uncertain:,} uncertain: left alone")
     return "; ".join(parts)

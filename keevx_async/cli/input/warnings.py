@@ -84,7 +84,7 @@ class Warnings:
             self._status.update(f"Checking images, line {job.line:,}")
             self._status.start()
         pictures = {path: picture for path in paths if (picture := self._pictures[path].result())}
-        for warning in job.request.advice(pictures):
+        for warning in job.request.iter_warnings(pictures):
             if self._source.fit != "none" and warning.rule in FIXED_BY_FIT:
                 continue
             group = (warning.field, warning.rule)

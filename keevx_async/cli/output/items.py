@@ -72,9 +72,9 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
     room = max(12, width - cell_len(head) - len(GAP))
     result_width = min(room * 55 // 100, MAX_PATH_WIDTH + len(GAP) + ELAPSED_WIDTH)
     prompt_width = min(room - result_width, MAX_PROMPT_WIDTH)
-    prompt = _fit(_one_line(item.prompt, ascii_only), prompt_width, more)
+    prompt = _fit(_collapse(item.prompt, ascii_only), prompt_width, more)
     if item.reason:
-        result = _fit(_one_line(item.reason, ascii_only), room - prompt_width, more).rstrip()
+        result = _fit(_collapse(item.reason, ascii_only), room - prompt_width, more).rstrip()
         return Text.assemble((head, style), prompt, GAP, (result, style), no_wrap=True)
     has_time = result_width >= MIN_TIMED_WIDTH
     path_width = result_width - (len(GAP) + ELAPSED_WIDTH if has_time else 0)
@@ -93,7 +93,7 @@ def tab_line(item: Item) -> str:
     tabs and line breaks included.
     """
     seconds = "" if item.seconds is None else f"{item.seconds:.1f}"
-    cells = (
+    columns = (
         " ".join(item.task_ids),
         item.status.value,
         str(item.index),
@@ -103,7 +103,7 @@ def tab_line(item: Item) -> str:
         item.prompt,
         item.reason,
     )
-    return "\t".join(map(printable, cells))
+    return "\t".join(map(printable, columns))
 
 
 def format_elapsed(seconds: float) -> str:
@@ -115,7 +115,7 @@ def format_elapsed(seconds: float) -> str:
     return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
-def _one_line(text: str, ascii_only: bool) -> str:
+def _collapse(text: str, ascii_only: bool) -> str:
     line = printable(" ".join(text.split()))
     return line.encode("ascii", "replace").decode() if ascii_only else line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.request import Request
-from keevx_async.transfer.paths import OutputNames, Row
+from keevx_async.transfer.output_paths import OutputNames, Row
 
 from ..input.inputs import Input
 from ..input.prompts import Job, Problem, Prompts
@@ -60,8 +60,8 @@ class NamedColumns:
         """Return the names for the requests of a run."""
 
         def row(request: Request) -> Row:
-            line, cells = prompts.row(request)
-            return Row(line, {name: cells.get(key, "") for name, key in self._columns.items()})
+            line, values = prompts.row(request)
+            return Row(line, {name: values.get(key, "") for name, key in self._columns.items()})
 
         return names.with_rows(row)
 

@@ -83,8 +83,8 @@ def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
     text = str(error)
     code = getattr(error, "status_code", None)
     if code not in REFUSED:
-        found = _CODE.search(text)
-        code = found[1] if found else None
+        match = _CODE.search(text)
+        code = match[1] if match else None
     if code is None:
         code = CLASSES.get(type(error))
     if code is not None:

@@ -8,10 +8,10 @@ import pytest
 from keevx_async import FanOut, Outcome
 from keevx_async.client.stopped import (
     MAX_NOTED_IDS,
+    brief_if_stopped,
     describe_fan_out,
     describe_waits,
     note_ids,
-    one_line_if_stopped,
 )
 from keevx_async.models.outcomes import Counts
 from tests.support.simulated import simulated
@@ -24,11 +24,11 @@ def rendered(error: BaseException) -> list[str]:
 
 
 def test_only_a_cancellation_is_shown_as_one_line() -> None:
-    with pytest.raises(asyncio.CancelledError) as stopped, one_line_if_stopped(lambda: "2 ok"):
+    with pytest.raises(asyncio.CancelledError) as stopped, brief_if_stopped(lambda: "2 ok"):
         raise asyncio.CancelledError
     assert type(stopped.value) is asyncio.CancelledError
     assert rendered(stopped.value) == ["Stopped: 2 ok"]
-    with pytest.raises(ValueError, match="bad") as failed, one_line_if_stopped(lambda: "2 ok"):
+    with pytest.raises(ValueError, match="bad") as failed, brief_if_stopped(lambda: "2 ok"):
         raise ValueError("bad")
     assert rendered(failed.value) == []
 

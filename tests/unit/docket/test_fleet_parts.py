@@ -18,7 +18,7 @@ from keevx_async.docket.completion import CompletionWaiter
 from keevx_async.docket.settings import CREATES, fleet_of, with_max_connections
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
-from keevx_async.polling.intervals import PollIntervals
+from keevx_async.polling.fleet_schedule import PollIntervals
 from keevx_async.submission.adaptive_rate import AdaptiveRate
 from keevx_async.submission.throttle import Throttle
 from tests.conftest import FakeClock

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from keevx_async import JournalError
-from keevx_async.client.learned import DURATIONS, DurationStore
+from keevx_async.client.duration_store import DURATIONS, DurationStore
 from keevx_async.journal.null import NullJournal
 from keevx_async.polling.durations import Durations
 

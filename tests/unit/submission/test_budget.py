@@ -1,4 +1,4 @@
-"""The budget: its settings, its decisions, and a ledger that never goes beyond it."""
+"""The budget: its settings, its decisions, and a reservations that never goes beyond it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from keevx_async.models.encoding import canonical_body
 from keevx_async.models.request import Request
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.submission.budget import Fit, Valuation
-from keevx_async.submission.ledger import Ledger, Reservation
+from keevx_async.submission.reservations import Reservation, Reservations
 
 FULL_HD = UsageGroup("image_to_video", "V", "1080p", 6)
 PRICES = {"V/1080p": 0.1, "V": 0.2, "image_to_video": 0.3, "image_generate": 0.05}
@@ -125,22 +125,24 @@ async def test_what_cannot_be_valued_is_refused(
     budget: Budget, request_: Request, words: str
 ) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        await Ledger(budget, NullJournal()).reserve(request_, again=False)
+        await Reservations(budget, NullJournal()).reserve(request_, again=False)
     assert words in str(caught.value)
     assert "nothing was sent" in str(caught.value)
 
 
 @pytest.mark.asyncio
 async def test_images_take_no_seconds_and_count_as_videos() -> None:
-    ledger = Ledger(Budget(seconds=6, videos=9), NullJournal())
-    await reserve(ledger, video())
-    await reserve(ledger, ImageGenerate(prompt="a dog", generate_count=8))
+    reservations = Reservations(Budget(seconds=6, videos=9), NullJournal())
+    await reserve(reservations, video())
+    await reserve(reservations, ImageGenerate(prompt="a dog", generate_count=8))
     with pytest.raises(BudgetExceeded):
-        await reserve(ledger, ImageGenerate(prompt="a dog"), kept=False)
+        await reserve(reservations, ImageGenerate(prompt="a dog"), kept=False)
 
 
-async def reserve(ledger: Ledger, request: Request, *, kept: bool = True) -> Reservation:
-    reservation = await ledger.reserve(request, again=False)
+async def reserve(
+    reservations: Reservations, request: Request, *, kept: bool = True
+) -> Reservation:
+    reservation = await reservations.reserve(request, again=False)
     assert reservation is not None
     if kept:
         reservation.keep(request.count)
@@ -150,23 +152,23 @@ async def reserve(ledger: Ledger, request: Request, *, kept: bool = True) -> Res
 
 @pytest.mark.asyncio
 async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> None:
-    ledger = Ledger(Budget(videos=5), NullJournal())
-    await reserve(ledger, video(3))
+    reservations = Reservations(Budget(videos=5), NullJournal())
+    await reserve(reservations, video(3))
     with pytest.raises(BudgetExceeded) as caught:
-        await reserve(ledger, video(3))
+        await reserve(reservations, video(3))
     assert caught.value.spent == {"videos": 3}
     assert "videos: 3 of 5 spent, 3 more needed" in str(caught.value)
     assert caught.value.needed == {"videos": 3}
-    assert not ledger.is_exhausted
-    await reserve(ledger, video(2))
-    assert ledger.is_exhausted
+    assert not reservations.is_exhausted
+    await reserve(reservations, video(2))
+    assert reservations.is_exhausted
 
 
 @pytest.mark.asyncio
 async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
-    ledger = Ledger(Budget(videos=4), NullJournal())
-    first, second = [await reserve(ledger, video(2), kept=False) for _ in range(2)]
-    waiting = [asyncio.ensure_future(reserve(ledger, video(2))) for _ in range(2)]
+    reservations = Reservations(Budget(videos=4), NullJournal())
+    first, second = [await reserve(reservations, video(2), kept=False) for _ in range(2)]
+    waiting = [asyncio.ensure_future(reserve(reservations, video(2))) for _ in range(2)]
     await asyncio.sleep(0)
     assert not any(task.done() for task in waiting)
     first.end()  # nothing was made: one of them fits
@@ -178,11 +180,11 @@ async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
 
 @pytest.mark.asyncio
 async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
-    ledger = Ledger(Budget(videos=1), NullJournal())
-    reservation = await reserve(ledger, video(), kept=False)
+    reservations = Reservations(Budget(videos=1), NullJournal())
+    reservation = await reserve(reservations, video(), kept=False)
     with reservation:
         reservation.end()  # the call was cancelled
-        waiting = asyncio.ensure_future(reserve(ledger, video()))
+        waiting = asyncio.ensure_future(reserve(reservations, video()))
         await asyncio.sleep(0)
         assert not waiting.done()
     await waiting
@@ -190,21 +192,21 @@ async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
 
 @pytest.mark.asyncio
 async def test_more_ids_than_were_asked_for_count() -> None:
-    ledger = Ledger(Budget(videos=4), NullJournal())
-    (await reserve(ledger, video(), kept=False)).keep(3)
+    reservations = Reservations(Budget(videos=4), NullJournal())
+    (await reserve(reservations, video(), kept=False)).keep(3)
     with pytest.raises(BudgetExceeded):
-        await reserve(ledger, video(2))
+        await reserve(reservations, video(2))
 
 
 def test_a_loop_that_ended_leaves_what_it_reserved_as_made() -> None:
-    ledger = Ledger(Budget(videos=2), NullJournal())
-    left = asyncio.run(reserve(ledger, video(), kept=False))
+    reservations = Reservations(Budget(videos=2), NullJournal())
+    left = asyncio.run(reserve(reservations, video(), kept=False))
 
     async def later() -> None:
-        await reserve(ledger, video())
+        await reserve(reservations, video())
         left.end()
         with pytest.raises(BudgetExceeded):
-            await reserve(ledger, video())
+            await reserve(reservations, video())
 
     asyncio.run(later())
 
@@ -239,12 +241,12 @@ async def test_earlier_runs_count_by_what_they_made_or_may_have() -> None:
             FULL_HD._replace(duration=8): 1,
             UsageGroup("image_generate"): 2,
         }
-        ledger = Ledger(Budget(videos=9), journal)
+        reservations = Reservations(Budget(videos=9), journal)
         with pytest.raises(BudgetExceeded) as caught:
-            await reserve(ledger, video(2))
+            await reserve(reservations, video(2))
         assert caught.value.spent == {"videos": 8}
-        await reserve(ledger, video())
-        assert ledger.is_exhausted
+        await reserve(reservations, video())
+        assert reservations.is_exhausted
 
 
 @pytest.mark.asyncio
@@ -253,13 +255,13 @@ async def test_one_that_is_sent_again_counts_twice_in_later_runs_too() -> None:
         request = video(2)
         await journal.mark_sending("k", request.kind.name, canonical_body(request))
         await journal.mark_uncertain("k", "lost")
-        ledger = Ledger(Budget(videos=4), journal)
-        reservation = await ledger.reserve(request, again=True)
+        reservations = Reservations(Budget(videos=4), journal)
+        reservation = await reservations.reserve(request, again=True)
         assert reservation is not None
         reservation.keep(2)
         await journal.mark_submitted("k", ["i2v-1", "i2v-2"])
         with pytest.raises(BudgetExceeded):
-            await Ledger(Budget(videos=4), _Reopened(journal)).reserve(video(), again=False)
+            await Reservations(Budget(videos=4), _Reopened(journal)).reserve(video(), again=False)
 
 
 @pytest.mark.asyncio
@@ -268,12 +270,12 @@ async def test_one_that_is_sent_again_and_refused_counts_once() -> None:
         request = video(2)
         await journal.mark_sending("k", request.kind.name, canonical_body(request))
         await journal.mark_uncertain("k", "lost")
-        ledger = Ledger(None, journal)  # without a budget now: it counts for a later run
-        reservation = await ledger.reserve(request, again=True)
+        reservations = Reservations(None, journal)  # no budget: it counts for a later run
+        reservation = await reservations.reserve(request, again=True)
         assert reservation is not None
         reservation.end()
-        await ledger.save()
-        later = Ledger(Budget(videos=4), _Reopened(journal))
+        await reservations.save()
+        later = Reservations(Budget(videos=4), _Reopened(journal))
         assert await later.reserve(video(2), again=False)
 
 
@@ -304,13 +306,13 @@ def test_never_beyond_the_budget_and_as_many_as_fit(
     refused: list[int] = []
 
     async def run() -> None:
-        ledger = Ledger(Budget(videos=limit), NullJournal())
+        reservations = Reservations(Budget(videos=limit), NullJournal())
         items = iter(zip(counts, ends, strict=False))
 
         async def worker() -> None:
             for count, end in items:
                 try:
-                    reservation = await ledger.reserve(video(count), again=False)
+                    reservation = await reservations.reserve(video(count), again=False)
                 except BudgetExceeded:
                     refused.append(count)
                     continue

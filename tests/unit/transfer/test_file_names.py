@@ -18,7 +18,7 @@ from keevx_async.transfer.file_names import (
     short_id,
     slug,
 )
-from keevx_async.transfer.paths import Named, OutputNames, Row
+from keevx_async.transfer.output_paths import Named, OutputNames, Row
 from tests.support.client import a_request
 
 NAME = "{index:04d}-{prompt}-{id}"

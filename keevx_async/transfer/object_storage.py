@@ -32,7 +32,7 @@ from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath, check_storage
 from ..settings import is_retryable_status
 from .media_types import HEAD, check_content
-from .parts import CHUNK, DownloadedFile, MismatchError, content_range, inflater_for
+from .part_files import CHUNK, DownloadedFile, MismatchError, content_range, inflater_for
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -85,9 +85,9 @@ def read_object(path: ObjectPath, folder: Path) -> Path:
     target = folder / path.name
     try:
         folder.mkdir()
-        found = obstore.get(_store(path.bucket_url), path.key)
+        result = obstore.get(_store(path.bucket_url), path.key)
         with target.open("wb") as file:
-            for chunk in found.stream(min_chunk_size=CHUNK):
+            for chunk in result.stream(min_chunk_size=CHUNK):
                 file.write(chunk)
     except Exception as error:  # as in object_size
         raise UploadError(f"cannot read {path}: {_brief(error)}") from error

@@ -42,7 +42,7 @@ class Feed:
         """Whether it has items that were put back, which are the next to be pulled."""
         return bool(self._returned)
 
-    def put_back(self, outcome: Outcome[Any]) -> None:
+    def undeliver(self, outcome: Outcome[Any]) -> None:
         """Take back an item that was not begun."""
         self._returned.append(Outcome(outcome.index, outcome.request))
 

@@ -213,7 +213,7 @@ class Row(NamedTuple):
     """Where a request came from: the line of a file, and what was in its columns."""
 
     line: int
-    cells: Mapping[str, Any]
+    values: Mapping[str, Any]
 
 
 class OutputNames(os.PathLike[str]):
@@ -352,7 +352,7 @@ class OutputNames(os.PathLike[str]):
             row = self._rows(request)
             values["line"] = row.line
             for column in self.columns:
-                values[f"row[{column}]"] = _cell(str(row.cells.get(column, "")))
+                values[f"row[{column}]"] = _cell(str(row.values.get(column, "")))
         return values
 
 

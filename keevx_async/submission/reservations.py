@@ -1,4 +1,4 @@
-"""The budget's ledger: a create reserves its share before its intent is written."""
+"""Keep a budget: a create reserves its share before its intent is written."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Reservation:
         return True
 
 
-class Ledger:
+class Reservations:
     """Keeps a client's creates within its budget, whatever their concurrency.
 
     What is spent is read from the journal once, before the first create that needs it. A journal
