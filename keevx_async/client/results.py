@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Container, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ..transfer.output_paths import (
     target_path,
     thumbnail_path,
 )
-from ..transfer.part_files import DownloadedFile
+from ..transfer.part_files import DownloadedFile, FindEarlier
 from ..transfer.probe import Verify, can_probe, verify_file
 
 NEW_FOR = 600.0
@@ -105,15 +106,15 @@ class Results:
                 await self._keep_thumbnail(task, names.thumbnails)
             with ExitStack() as reserved:
                 overwrite = False
-                lookalikes: Sequence[Path] = ()
+                find_earlier: FindEarlier | None = None
                 if not existing:
                     name = names.name(task, outcome, self._names_taken)
                     named = reserved.enter_context(name)
                     files, overwrite = result_paths(task, named.path), named.is_own
                     # An earlier run that died may have left the file unrecorded.
                     if record is not None:
-                        lookalikes = named.lookalikes
-                fetching = self._fetch(task, files, existing, lookalikes, overwrite=overwrite)
+                        find_earlier = partial(_find_twin, named.lookalikes, self._began_at)
+                fetching = self._fetch(task, files, existing, find_earlier, overwrite=overwrite)
                 main: Path | None = None
                 async for path, fetched in fetching:
                     outcome.paths += (path,)
@@ -145,7 +146,7 @@ class Results:
         task: Task,
         files: Mapping[str, Path],
         existing: Container[Path] = (),
-        lookalikes: Sequence[Path] = (),
+        find_earlier: FindEarlier | None = None,
         *,
         overwrite: bool,
     ) -> AsyncGenerator[tuple[Path, DownloadedFile | None]]:
@@ -157,8 +158,7 @@ class Results:
             task: succeeded.
             files: the files to be, by the fields of the task.
             existing: those that are on disk already, and stay.
-            lookalikes: files that may be the main one, left by a run that died before it recorded
-                it. One with the same bytes is kept in its place.
+            find_earlier: returns a file that is the main one already; it keeps its name.
             overwrite: whether to replace files that exist.
         """
         # 1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
@@ -173,7 +173,11 @@ class Results:
                 expected = name.removesuffix("_url")
                 try:
                     fetched = await self._downloads.fetch(
-                        url_of(task, name), path, overwrite=overwrite, expected=expected
+                        url_of(task, name),
+                        path,
+                        overwrite=overwrite,
+                        expected=expected,
+                        find_earlier=find_earlier if name == main else None,
                     )
                 except GoneError:
                     record = await self._journal.find_task(task.task_id)
@@ -185,14 +189,11 @@ class Results:
                         overwrite=overwrite,
                         expected=expected,
                         is_new=is_new,
+                        find_earlier=find_earlier if name == main else None,
                     )
                 if name == main:
-                    if lookalikes and (
-                        earlier := await asyncio.to_thread(
-                            _replace_twin, fetched, lookalikes, self._began_at
-                        )
-                    ):
-                        path = earlier
+                    if fetched.path != path:  # an earlier run left it
+                        path = fetched.path
                         files.update(result_paths(task, path))
                         existing = await asyncio.to_thread(_existing, files)
                     await self._journal.mark_downloaded(task, path, fetched.size, fetched.digest)
@@ -210,24 +211,22 @@ class Results:
         self._emit(Downloaded(task.task_id, path, size or 0, digest or "", ended_at))
 
 
-def _replace_twin(
-    fetched: DownloadedFile, lookalikes: Sequence[Path], before: float
-) -> Path | None:
-    """Move a file over an earlier one with the same bytes; return its path, None without one.
+def _find_twin(lookalikes: Sequence[Path], before: float, size: int, digest: str) -> Path | None:
+    """Return a file with the given bytes that an earlier run left; None without one.
 
     Args:
-        fetched: the file.
-        lookalikes: those that may be earlier ones.
-        before: when an earlier one was written at the latest, in seconds since the epoch.
+        lookalikes: those that may be it.
+        before: when it was written at the latest, in seconds since the epoch.
+        size: of its bytes.
+        digest: their SHA-256, in hexadecimal.
     """
     for earlier in lookalikes:
         with suppress(OSError):
             status = earlier.stat()
-            if status.st_size == fetched.size and status.st_mtime < before:
+            if status.st_size == size and status.st_mtime < before:
                 with open(earlier, "rb") as file:
-                    is_same = hashlib.file_digest(file, "sha256").hexdigest() == fetched.digest
-                if is_same:
-                    return fetched.path.replace(earlier)
+                    if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                        return earlier
     return None
 
 

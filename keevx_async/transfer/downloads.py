@@ -27,7 +27,7 @@ from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import HEAD, check_content, check_type
 from .object_storage import ObjectPart
-from .part_files import DownloadedFile, MismatchError, PartFile
+from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
@@ -85,6 +85,7 @@ class Downloads:
         overwrite: bool,
         expected: str | None = None,
         is_new: bool = False,
+        find_earlier: FindEarlier | None = None,
     ) -> DownloadedFile:
         """Download a URL to a file.
 
@@ -98,6 +99,8 @@ class Downloads:
             expected: ``video``, ``image`` or ``caption``; None for any of them.
             is_new: whether the result was made just now: its host may not know it yet, so 403 and
                 404 are retried by the retry policy.
+            find_earlier: returns a file that is this result already, which is replaced instead of
+                the target. It is called in a thread, once the result is whole.
 
         Raises:
             GoneError: the storage host no longer has it.
@@ -110,11 +113,13 @@ class Downloads:
             raise DownloadError(f"{target} is already being downloaded")
         result = _Result(url, expected, is_new)
         with self._span("download", target.name, None) if self._span else NO_SPAN:
-            return await self._start(result, target, overwrite)
+            return await self._start(result, target, overwrite, find_earlier)
 
-    async def _start(self, result: _Result, target: Path, overwrite: bool) -> DownloadedFile:
+    async def _start(
+        self, result: _Result, target: Path, overwrite: bool, find_earlier: FindEarlier | None
+    ) -> DownloadedFile:
         download = asyncio.ensure_future(
-            self._fetch(result, self._part(target, result.url), overwrite)
+            self._fetch(result, self._part(target, result.url), overwrite, find_earlier)
         )
         self._active[target] = download
         try:
@@ -171,13 +176,17 @@ class Downloads:
         await asyncio.gather(*self._active.values(), return_exceptions=True)
 
     async def _fetch(
-        self, result: _Result, part: PartFile | ObjectPart, overwrite: bool
+        self,
+        result: _Result,
+        part: PartFile | ObjectPart,
+        overwrite: bool,
+        find_earlier: FindEarlier | None,
     ) -> DownloadedFile:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
                 await self._retrier(lambda: self._attempt(result, part))
-                return await asyncio.to_thread(part.finish, overwrite)
+                return await asyncio.to_thread(part.finish, overwrite, find_earlier)
             except BaseException:
                 part.tidy()
                 raise

@@ -32,7 +32,14 @@ from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath, check_storage
 from ..settings import is_retryable_status
 from .media_types import HEAD, check_content
-from .part_files import CHUNK, DownloadedFile, MismatchError, content_range, inflater_for
+from .part_files import (
+    CHUNK,
+    DownloadedFile,
+    FindEarlier,
+    MismatchError,
+    content_range,
+    inflater_for,
+)
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, GCSStore, S3Store
@@ -176,8 +183,8 @@ class ObjectPart:
     def tidy(self) -> None:
         """Do nothing: a part is never kept."""
 
-    def finish(self, overwrite: bool) -> DownloadedFile:
-        """Return what was sent."""
+    def finish(self, overwrite: bool, find_earlier: FindEarlier | None = None) -> DownloadedFile:
+        """Return what was sent. An object's name has its task's id, so none is earlier."""
         assert self._file is not None  # noqa: S101 - receive comes before
         return self._file
 

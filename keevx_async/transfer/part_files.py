@@ -13,10 +13,10 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from attrs import frozen
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 CHUNK = 256 * 1024
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+
+FindEarlier: TypeAlias = Callable[[int, str], Path | None]
+"""Returns the file that has so many bytes and their SHA-256, in hexadecimal, and is this result,
+left by a run that died before it recorded it; None without one."""
 
 
 @frozen
@@ -158,8 +163,13 @@ class PartFile:
             if self._stored_tag() is None or not self._path.stat().st_size:
                 self.restart()
 
-    def finish(self, overwrite: bool) -> DownloadedFile:
+    def finish(self, overwrite: bool, find_earlier: FindEarlier | None = None) -> DownloadedFile:
         """Flush the whole part to disk, and put it under its final name.
+
+        Args:
+            overwrite: whether to replace a file that exists.
+            find_earlier: returns a file that is this result already: the part replaces it, and
+                gets no other name.
 
         Raises:
             DownloadError: a file was put there meanwhile, and must not be overwritten; the part
@@ -170,10 +180,14 @@ class PartFile:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
             size = file.tell()
-        self.prepare(overwrite)  # again: another program may be at work here
+        # Compared before the part has a name: a run that is killed here leaves no second copy.
+        target = find_earlier(size, digest) if find_earlier is not None else None
+        if target is None:
+            self.prepare(overwrite)  # again: another program may be at work here
+            target = self._target
         self._tag.unlink(missing_ok=True)
-        self._path.replace(self._target)
-        return DownloadedFile(self._target, size, digest)
+        self._path.replace(target)
+        return DownloadedFile(target, size, digest)
 
     def _open(self, start: int, tag: str) -> BinaryIO:
         """Open the part to append at start.

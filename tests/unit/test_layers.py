@@ -137,6 +137,7 @@ DOORS: dict[str, set[str]] = {
     },
     "transfer": {
         "DownloadedFile",
+        "FindEarlier",
         "Destination",
         "Downloads",
         "FORMATS",
