@@ -6,8 +6,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, cast
 
@@ -187,3 +189,31 @@ class Retrier:
 
 def _failure(state: RetryCallState) -> Retryable:
     return cast(Retryable, state.outcome and state.outcome.exception())
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
+
+    A date counts from the answer's own ``Date``, so that a wrong clock on either side neither
+    adds an hour nor skips one; without a ``Date``, from ``now``. A date that has passed is 0.
+
+    Args:
+        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
+        now: seconds since the epoch, by our own clock.
+    """
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    when = _http_date(text)
+    if when is None:
+        return None
+    sent = _http_date(headers.get("Date", ""))
+    return max(0.0, (when - (sent or datetime.fromtimestamp(now, UTC))).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

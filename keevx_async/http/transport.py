@@ -25,10 +25,10 @@ from .failures import reason_of, was_sent
 from .framing import MAX_BODY, decode_body, read_answer
 from .pool import check_borrowed, open_pool
 from .proxies import find_proxy, is_socks
-from .retry import ATTEMPT_NUMBER, correlation
+from .retry import ATTEMPT_NUMBER, correlation, retry_after
 from .socks import require_socks
 from .timeouts import ExchangeTimer
-from .verdict import TransportError, retry_after
+from .verdict import TransportError
 
 log = logging.getLogger("keevx_async.http")
 

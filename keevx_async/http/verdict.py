@@ -7,8 +7,6 @@ that no task was made. A query may always be sent again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -202,31 +200,3 @@ def api_error(
     else:
         kind = ServerError if is_transient(status, code) else APIError
     return kind(status, code, msg, body, **where)
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
-
-    A date counts from the answer's own ``Date``, so that a wrong clock on either side neither
-    adds an hour nor skips one; without a ``Date``, from ``now``. A date that has passed is 0.
-
-    Args:
-        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
-        now: seconds since the epoch, by our own clock.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    when = _http_date(text)
-    if when is None:
-        return None
-    sent = _http_date(headers.get("Date", ""))
-    return max(0.0, (when - (sent or datetime.fromtimestamp(now, UTC))).total_seconds())
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        when = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return when if when.tzinfo else when.replace(tzinfo=UTC)

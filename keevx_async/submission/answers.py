@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import InsufficientFunds, SubmissionUncertain
 from ..http.queries import Host, is_html
-from ..http.retry import Retryable
+from ..http.retry import Retryable, retry_after
 from ..http.transport import HttpRequest, HttpResponse
-from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit, retry_after
+from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit
 from ..http.wire import decode_envelope, query_path, read_contents
 from ..models.request import Request
 

@@ -19,9 +19,8 @@ from attrs import frozen
 from ..errors import ConfigurationError, DownloadError, KeevxError
 from ..events import Span
 from ..http.failures import translate
-from ..http.retry import Retrier, Retryable
+from ..http.retry import Retrier, Retryable, retry_after
 from ..http.transport import CLIENT_CLOSED, AiohttpTransport
-from ..http.verdict import retry_after
 from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query

@@ -27,8 +27,7 @@ import aiohttp
 from yarl import URL
 
 from ..errors import DownloadError, UploadError
-from ..http.retry import Retryable
-from ..http.verdict import retry_after
+from ..http.retry import Retryable, retry_after
 from ..models.object_path import ObjectPath, check_storage
 from ..settings import is_retryable_status
 from .media_types import HEAD, check_content

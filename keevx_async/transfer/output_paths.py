@@ -25,7 +25,7 @@ from ..models.outcomes import Outcome
 from ..models.request import Request
 from ..models.tasks import Task
 from .addresses import file_name
-from .file_names import not_a_device, safe_name, short_id, slug
+from .safe_names import not_a_device, safe_name, short_id, slug
 
 Destination = str | os.PathLike[str]
 

@@ -24,7 +24,6 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest
 from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
-from .file_names import safe_name
 from .fitting import Fit, fit_image
 from .images import (
     MAX_UPLOAD,
@@ -37,6 +36,7 @@ from .images import (
     require_format,
 )
 from .media_types import CONVERTIBLE, UPLOAD_FORMATS, MediaType
+from .safe_names import safe_name
 
 PARALLEL_UPLOADS = 4
 PARALLEL_FITS = 2

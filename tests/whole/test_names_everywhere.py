@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import Outcome, Task
-from keevx_async.transfer.file_names import MAX_NAME_BYTES, safe_name
 from keevx_async.transfer.output_paths import OutputNames
+from keevx_async.transfer.safe_names import MAX_NAME_BYTES, safe_name
 from tests.support.client import a_request
 
 TASK = Task(task_id="i2v-7", status="SUCCEEDED", video_url="https://cdn.example/a/b.mp4")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from keevx_async.transfer.file_names import safe_name
+from keevx_async.transfer.safe_names import safe_name
 
 from .names import THUMBNAILS
 from .records import FIELDS

@@ -21,6 +21,7 @@ from keevx_async.errors import (
     RateLimitError,
     ServerError,
 )
+from keevx_async.http.retry import retry_after
 from keevx_async.http.verdict import (
     Ids,
     TransportError,
@@ -29,7 +30,6 @@ from keevx_async.http.verdict import (
     classify,
     is_busy,
     is_rate_limit,
-    retry_after,
 )
 from keevx_async.settings import RetryPolicy
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import ConfigurationError, ImageToVideo, Outcome, Task
-from keevx_async.transfer.file_names import (
+from keevx_async.transfer.output_paths import Named, OutputNames, Row
+from keevx_async.transfer.safe_names import (
     MAX_NAME_BYTES,
     MAX_SLUG,
     MAX_SLUG_BYTES,
@@ -18,7 +19,6 @@ from keevx_async.transfer.file_names import (
     short_id,
     slug,
 )
-from keevx_async.transfer.output_paths import Named, OutputNames, Row
 from tests.support.client import a_request
 
 NAME = "{index:04d}-{prompt}-{id}"
