@@ -24,6 +24,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..events import Span
+from ..http.retry import correlation
 from ..journal.protocol import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
@@ -141,7 +142,8 @@ class Jobs:
             limit = timeout if deadline is None else max(0.0, deadline - loop.time())
             outcome.tasks = await self.wait(outcome.task_ids, limit, any_age=names is not None)
         except BaseException:
-            log.warning("a wait was interrupted; its tasks go on: %s", outcome.task_ids)
+            what = "create %s: a wait was interrupted; its tasks go on: %s"
+            log.warning(what, outcome.key, outcome.task_ids, extra=correlation(outcome.key))
             raise
         if names is not None:
             try:
@@ -399,7 +401,8 @@ class Jobs:
                 task_ids = await self._reconciler.wait(error.key, count, kind)
         except TimeoutError:
             if ids := await self._ids_so_far(error.key):
-                log.warning("callbacks reported only these tasks of %s: %s", error.key, ids)
+                what = "callbacks reported only these tasks of %s: %s"
+                log.warning(what, error.key, ids, extra=correlation(error.key))
             raise error from None
         self._kinds.remember(task_ids, kind)
         return task_ids

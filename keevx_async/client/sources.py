@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from attrs import define
 
 from ..events import Emit, Warned
+from ..http.retry import correlation
 from ..journal.protocol import JournalProtocol
 from ..models.advice import FIXED_BY_FIT
 from ..models.object_path import ObjectPath
@@ -91,6 +92,7 @@ class Sources:
             {path: ratios.get(path) for path in files}, request.kind.formats, self._fit
         )
         if sent := {str(path): each.digest for path, each in fitted.items() if each.digest}:
-            log.info("sent instead of the local images of %s: %s", key, sent)
+            what = "sent instead of the local images of %s: %s"
+            log.info(what, key, sent, extra=correlation(key))
             await self._journal.set_note(f"sent/{key}", json.dumps(sent))
         return request.with_urls({path: each.url for path, each in fitted.items()})

@@ -239,6 +239,7 @@ class ApiClient:
                 "add it to keevx_async.models.tasks.FAILED_STATUSES",
                 task.task_id,
                 task.status[:40],
+                extra={"task_id": task.task_id},
             )
         return task
 

@@ -28,22 +28,30 @@ ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", defau
 """Which attempt the running task is in. Set from the second on, so that a first costs nothing."""
 
 
-def correlation(key: str, seconds: float, status: int | None, request_id: str) -> dict[str, Any]:
+def correlation(
+    key: str, seconds: float | None = None, status: int | None = None, request_id: str = ""
+) -> dict[str, Any]:
     """Return the ``extra`` of a log line, so that all lines of one create can be found together.
 
     Args:
         key: of the create; empty for a free request.
-        seconds: since what the line is about began.
+        seconds: since what the line is about began; None where nothing was timed.
         status: the HTTP status; None without an answer.
         request_id: what the answer's headers call it.
     """
     return {
         "key": key,
         "attempt": ATTEMPT_NUMBER.get(),
-        "elapsed_ms": round(1000 * seconds, 1),
+        "elapsed_ms": None if seconds is None else round(1000 * seconds, 1),
         "status": status,
         "request_id": request_id,
     }
+
+
+def error_correlation(key: str, error: object, seconds: float | None = None) -> dict[str, Any]:
+    """Return the ``extra`` of a log line about an error, whose answer it names if it has one."""
+    status, request_id = getattr(error, "status", None), getattr(error, "request_id", "")
+    return correlation(key, seconds, status, request_id)
 
 
 class Retryable(Exception):
@@ -159,12 +167,7 @@ class Retrier:
                 number,
                 error,
                 delay,
-                extra=correlation(
-                    key,
-                    self._clock() - began,
-                    getattr(error, "status", None),
-                    getattr(error, "request_id", ""),
-                ),
+                extra=error_correlation(key, error, self._clock() - began),
             )
             if self._emit is not None:
                 self._emit(Retrying(key, number, delay, error))

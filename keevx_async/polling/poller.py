@@ -297,7 +297,8 @@ class Poller:
         # 3. The key is refused: it is refused for every task, so every wait ends.
         # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):
-            log.debug("could not poll task %s: %s", task_id, error)
+            extra = {"task_id": task_id}
+            log.debug("could not poll task %s: %s", task_id, error, extra=extra)
             if isinstance(error, RateLimitError):
                 self._schedule.slow_down(now)
             self._schedule.plan(task_id, now, answered=False)

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import InsufficientFunds, SubmissionUncertain
+from ..errors import APIError, InsufficientFunds, SubmissionUncertain, request_id_of
 from ..http.queries import Host, is_html
-from ..http.retry import Retryable, retry_after
+from ..http.retry import Retryable, correlation, error_correlation, retry_after
 from ..http.transport import HttpRequest, HttpResponse
 from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit
 from ..http.wire import decode_envelope, query_path, read_contents
@@ -27,6 +27,7 @@ async def read_answer(
     request: Request,
     key: str,
     foreign: Callable[[Sequence[str]], Mapping[str, str]],
+    seconds: float | None = None,
 ) -> tuple[str, ...]:
     """Return the ids in an answer that is not a plain success, or raise what it means.
 
@@ -40,6 +41,7 @@ async def read_answer(
         request: the request that the create is of.
         key: the create's.
         foreign: returns those of some ids that are another create's, each with its key.
+        seconds: that the answer took, for the log.
 
     Raises:
         Retryable: Keevx refused because it is busy, or because of funds that are to come. Its delay
@@ -100,7 +102,7 @@ async def read_answer(
                 ", ".join(contents.ids),
                 response.status,
                 text,
-                extra={"key": key, "status": response.status},
+                extra=correlation(key, seconds, response.status, request_id_of(response.headers)),
             )
         return contents.ids
     if verdict is Verdict.REFUSED:
@@ -140,3 +142,17 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
     url: str = body.get("callback_url") or ""
     token = url.rstrip("/").rpartition("/")[2]
     return (url, token) if token else ()
+
+
+def log_hold(key: str, refusal: APIError, seconds: float) -> None:
+    """Log that no create goes for some seconds, and whose answer has asked for that."""
+    what = "create %s: refused with HTTP %s; every create is held for %.1f s"
+    if seconds:
+        log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))
+
+
+def log_late(key: str, result: object) -> None:
+    """Log what became of a create whose caller was cancelled: its ids, or its error."""
+    if not isinstance(result, Retryable):  # it is not repeated: no task was made
+        what = "create %s ended after its caller was cancelled: %s"
+        log.warning(what, key, result, extra=error_correlation(key, result))

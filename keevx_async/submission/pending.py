@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from ..errors import (
     SubmissionPending,
     SubmissionUncertain,
 )
+from ..http.retry import error_correlation
 from ..http.transport import CLIENT_CLOSED
 from ..journal.encoding import other_request_error
 from ..models.bounded import BoundedDict
@@ -50,6 +52,7 @@ class PendingCreate:
         is_sending: whether it is in a paid step, or has its ids.
         is_ending: whether no further attempt may begin: its caller was cancelled, or the client
             closes.
+        began: when, by ``time.monotonic``.
     """
 
     plan: Planned
@@ -58,6 +61,7 @@ class PendingCreate:
     is_detached: bool = False
     is_sending: bool = False
     is_ending: bool = False
+    began: float = field(factory=time.monotonic)
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
         """Run a paid step to its end."""
@@ -210,4 +214,6 @@ class PendingCreates:
         if create.callers == 0 or create.is_ending:
             late = "its call was cancelled" if create.is_ending else "its call had timed out"
             level = logging.INFO if error is None and create.is_detached else logging.WARNING
-            log.log(level, "create %s ended after %s: %s", key, late, error or task.result())
+            result, seconds = error or task.result(), time.monotonic() - create.began
+            extra = error_correlation(key, error, seconds)
+            log.log(level, "create %s ended after %s: %s", key, late, result, extra=extra)

@@ -20,6 +20,7 @@ from ..errors import (
     SubmissionUncertain,
     Violation,
 )
+from ..http.retry import correlation, error_correlation
 from ..journal.protocol import Entry, JournalProtocol, State, partial_reason
 from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
@@ -334,7 +335,9 @@ class Reconciler:
             try:
                 await self._accept(key, create, task_id)
             except KeevxError as error:
-                log.warning("could not confirm task %s from a callback: %s", task_id, error)
+                what, extra = "create %s: ", error_correlation(key, error)
+                what += "could not confirm task %s from a callback: %s"
+                log.warning(what, key, task_id, error, extra=extra)
             finally:
                 create.checking.discard(task_id)
 
@@ -359,10 +362,12 @@ class Reconciler:
                 before = create.ids if entry is None else entry.task_ids
                 if task_id not in before and len(before) >= create.count:
                     ids = ", ".join(before)
-                    log.warning("%s was paid twice: it has %s, and now %s", key, ids, task_id)
+                    what = "%s was paid twice: it has %s, and now %s"
+                    log.warning(what, key, ids, task_id, extra=correlation(key))
                 elif entry is not None and entry.state in (State.PLANNED, State.REFUSED):
                     state = entry.state
-                    log.warning("%s is %s, but was made: it has task %s", key, state, task_id)
+                    what = "%s is %s, but was made: it has task %s"
+                    log.warning(what, key, state, task_id, extra=correlation(key))
                 if task_id not in create.ids:
                     create.ids.append(task_id)
         except BaseException:
@@ -386,7 +391,8 @@ class Reconciler:
                 if task.done:
                     self._ended[task_id] = task
                 return True
-        log.warning("a callback reported task %s, which does not belong to its create", task_id)
+        what = "create %s: a callback reported task %s, which does not belong to it"
+        log.warning(what, key, task_id, extra=correlation(key))
         create.denied.add(task_id)
         return False
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import JournalError
+from ..http.retry import correlation
 
 log = logging.getLogger("keevx_async.submission")
 
@@ -79,13 +80,14 @@ async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> 
         again.result()
 
 
-async def write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write beside an error, which is what the caller must see.
+async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, *what: *Ts) -> None:
+    """Write about the create with a key beside an error, which is what the caller must see.
 
     A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
     """
     try:
         with suppress(JournalError):
-            await write_through(write, *what)
+            await write_through(write, key, *what)
     except Exception:
-        log.exception("the journal could not be written")
+        what_failed = "create %s: the journal could not be written"
+        log.exception(what_failed, key, extra=correlation(key))

@@ -62,7 +62,7 @@ from ..models.encoding import NO_FILES, canonical_body, encode_request
 from ..models.kinds import Kind
 from ..models.request import Request
 from ..models.sources import TASK_SCHEME
-from .answers import callback_secrets, read_answer
+from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
 from .reconciler import Reconciler
 from .reservations import Reservation, Reservations
@@ -237,14 +237,14 @@ class Submitter:
         if self._shielded:
             await asyncio.wait(self._shielded, timeout=self._retrier.policy.grace)
 
-    async def _shield(self, step: Coroutine[Any, Any, T]) -> T:
+    async def _shield(self, step: Coroutine[Any, Any, T], key: str) -> T:
         if self._stopped.is_set():
             step.close()
             raise ConfigurationError(CLIENT_CLOSED)
         task = asyncio.create_task(step)
         self._shielded.add(task)
         task.add_done_callback(self._shielded.discard)
-        return await run_shielded(task, self._retrier.policy.grace, _log_late)
+        return await run_shielded(task, self._retrier.policy.grace, partial(log_late, key))
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
         """Return the ids that the journal has of a create; none where it is to be sent."""
@@ -270,13 +270,16 @@ class Submitter:
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)
         call = HttpRequest("POST", request.kind.path, body, key=plan.key)
-        return await self._retrier(self._attempt, call, plan, guard or self._shield, key=plan.key)
+        return await self._retrier(self._attempt, call, plan, guard, key=plan.key)
 
-    async def _attempt(self, call: HttpRequest, plan: Planned, guard: Guard) -> tuple[str, ...]:
+    async def _attempt(
+        self, call: HttpRequest, plan: Planned, guard: Guard | None
+    ) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
             send = self._send if plan.reservation is None else self._send_reserved
-            return await guard(send(call, plan, permit))
+            step = send(call, plan, permit)
+            return await (self._shield(step, plan.key) if guard is None else guard(step))
         finally:
             self._throttle.release(permit)
 
@@ -364,7 +367,8 @@ class Submitter:
                 # What such an answer names is looked up, not claimed: it may be another create's
                 # whose own answer is still on its way.
                 foreign = partial(self._foreign, key=key)
-                task_ids = await read_answer(call, response, self._host, request, key, foreign)
+                age = self._throttle.age(permit)
+                task_ids = await read_answer(call, response, self._host, request, key, foreign, age)
                 self._claim(task_ids, key)
             self._throttle.accepted(permit)
             wrong = len(task_ids) != request.count
@@ -385,9 +389,9 @@ class Submitter:
                 if key in self._waited_for_funds:
                     raise refusal from None
                 self._waited_for_funds.add(key)
-                self._throttle.hold(retry.delay or 0.0)
+                log_hold(key, refusal, self._throttle.hold(retry.delay or 0.0))
             elif isinstance(refusal, APIError) and is_rate_limit(refusal.status, refusal.code):
-                self._throttle.refused(permit, retry.delay or None)
+                log_hold(key, refusal, self._throttle.refused(permit, retry.delay or None))
             raise
         except SubmissionUncertain as error:
             self._claim(error.task_ids, key)
@@ -395,7 +399,8 @@ class Submitter:
         except KeevxError:
             raise
         except Exception as error:
-            log.debug("a create ended with an unexpected error", exc_info=True)
+            what, extra = "create %s ended with an unexpected error", correlation(key)
+            log.debug(what, key, exc_info=True, extra=extra)
             reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
             raise SubmissionUncertain(request, key, reason) from None
 
@@ -440,8 +445,3 @@ class Submitter:
             await write_quietly(journal.mark_refused, plan.key, str(error))
         else:
             await write_quietly(journal.mark_planned, plan.key)
-
-
-def _log_late(result: object) -> None:
-    if not isinstance(result, Retryable):
-        log.warning("a create ended after its caller was cancelled: %s", result)

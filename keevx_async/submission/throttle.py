@@ -144,8 +144,10 @@ class Throttle:
         permit.reported = True
         self._rate.accepted(self._loop.time(), permit.at)
 
-    def refused(self, permit: Permit, retry_after: float | None) -> None:
+    def refused(self, permit: Permit, retry_after: float | None) -> float:
         """Report that Keevx answered 429: every create is held, here and in other processes.
+
+        Return for how many seconds.
 
         Args:
             permit: the refused create's.
@@ -158,16 +160,19 @@ class Throttle:
             self._shared.throttled(delay)
         if self._emit is not None:
             self._emit(Paused(delay))
+        return delay
 
-    def hold(self, seconds: float) -> None:
+    def hold(self, seconds: float) -> float:
         """Hold every create for some seconds, here and in other processes; the rate stays as it is.
 
-        Longer than max_wait nothing is held: who asked for that has given up by then.
+        Return for how many. Longer than max_wait nothing is held: who asked for that has given up
+        by then.
         """
         if seconds > self._max_wait:
-            return
+            return 0.0
         self._held_until = max(self._held_until, self._loop.time() + seconds)
         if self._shared is not None:
             self._shared.throttled(seconds)
         if self._emit is not None:
             self._emit(Paused(seconds))
+        return seconds

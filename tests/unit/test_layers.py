@@ -94,6 +94,7 @@ DOORS: dict[str, set[str]] = {
         "canonical_body",
         "classify",
         "correlation",
+        "error_correlation",
         "decode_envelope",
         "decode_ids",
         "decode_upload",

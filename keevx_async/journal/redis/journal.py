@@ -206,7 +206,8 @@ class RedisJournal(Session):
             raise JournalError(error.message, task_ids) from error
         self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
-            log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
+            what = "%s was paid twice: it has %s, and now %s"
+            log.warning(what, key, others, task_ids, extra={"key": key})
 
     async def write_left_ids(self) -> None:
         """Write the ids that other workers of this machine could not write before they ended.

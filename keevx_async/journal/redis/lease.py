@@ -94,7 +94,8 @@ class Lease:
         try:
             while isinstance(claim := await self._claim(kind, body, key), str):
                 if waited == 0.0:
-                    log.info("%s is claimed by worker %s; waiting for it", key, claim)
+                    what = "%s is claimed by worker %s; waiting for it"
+                    log.info(what, key, claim, extra={"key": key})
                 if waited >= CLAIM_TIMEOUT:
                     raise self._held_error(key, f"worker {claim}")
                 await self._sleep(pause)
