@@ -262,6 +262,13 @@ class RunOptions:
         Parameter(help="Redis URL of a fleet that does the work; see keevx worker."),
     ] = None
     fleet: Fleet = "keevx"
+    record: Annotated[
+        PathOption | None,
+        Parameter(
+            help="Add every exchange with Keevx to this file, without keys and signatures, for "
+            "keevx emulator --replay."
+        ),
+    ] = None
     json: Annotated[
         bool,
         FLAG,

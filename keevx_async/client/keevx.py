@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..events import Event, guarded, guarded_span
-from ..http.transport import AiohttpTransport
 from ..journal.protocol import JournalProtocol
 from ..models.outcomes import R, Submission
 from ..models.request import Request, check_request
@@ -88,6 +87,8 @@ class Keevx(BaseClient):
             host, by ``auth=`` or netrc, is refused.
         on_event: receives events of ``keevx_async.events``; must not block. One that is an
             ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
+        record: a file to which exchanges with the API are added, without keys and signatures; the
+            Emulator replays it. Written on the event loop, so for development only.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.
@@ -112,11 +113,12 @@ class Keevx(BaseClient):
         headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         on_event: Callable[[Event], object] | None = None,
+        record: str | Path | None = None,
     ) -> None:
-        url, record = options.base_url(base_url), options.journal(journal)
+        url, kept = options.base_url(base_url), options.journal(journal)
         secret, emit = options.api_key(api_key), guarded(options.hook("on_event", on_event))
         config = ClientConfig(
-            transport=AiohttpTransport(
+            transport=options.transport_type(record)(
                 url,
                 options.api_headers(secret, headers),
                 options.timeout(timeout),
@@ -128,15 +130,15 @@ class Keevx(BaseClient):
             polling=options.policy("polling", polling, PollPolicy),
             rate=AdaptiveRate(None if rate is None else options.check_positive("rate", rate)),
             max_connections=options.check_whole("max_connections", max_connections),
-            journal=record,
-            owner=options.owner(url, secret, account, record),
-            reservations=options.reservations(budget, record),
+            journal=kept,
+            owner=options.owner(url, secret, account, kept),
+            reservations=options.reservations(budget, kept),
             callbacks=callbacks,
             emit=emit,
             span=guarded_span(on_event),
-            kinds=KindResolver(record),
+            kinds=KindResolver(kept),
             availability=Availability(options.edition_values(url)),
-            durations=DurationStore(record),
+            durations=DurationStore(kept),
             fit=check_fit(fit),
             verify=check_verify(verify),
         )

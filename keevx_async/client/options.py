@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -19,8 +20,9 @@ from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, DownloadError, InvalidRequest, Violation
 from ..http.api_key import KeySource
+from ..http.recording import Recorder, RecordingTransport
 from ..http.timeouts import exchange_timeout
-from ..http.transport import HttpRequest
+from ..http.transport import AiohttpTransport, HttpRequest
 from ..journal.null import NullJournal
 from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
@@ -201,6 +203,19 @@ def call_timeout(value: object) -> float | None:
     """Return the seconds that a call may take, None for no limit; as `wait_timeout`."""
     limit = wait_timeout(value)
     return None if isinstance(limit, NotGiven) else limit
+
+
+def transport_type(record: object) -> Callable[..., AiohttpTransport]:
+    """Return what makes the transport: one that records to a file, if there is one.
+
+    Raises:
+        ConfigurationError: it is not a path, or it cannot be written.
+    """
+    if record is None:
+        return AiohttpTransport
+    if not isinstance(record, str | os.PathLike):
+        raise ConfigurationError(f"record must be a path (got {shown(record)})")
+    return partial(RecordingTransport, Recorder(Path(record)))
 
 
 def key(value: str | None) -> str | None:

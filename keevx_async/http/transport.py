@@ -209,7 +209,7 @@ class AiohttpTransport:
             headers: sent besides this transport's; one of the same name is replaced.
             timeout: of one exchange; None for this transport's.
         """
-        other = object.__new__(AiohttpTransport)
+        other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         merged = CIMultiDict(self._headers)
         merged.update(headers)

@@ -84,6 +84,8 @@ DOORS: dict[str, set[str]] = {
         "HttpRequest",
         "HttpResponse",
         "Ids",
+        "Recorder",
+        "RecordingTransport",
         "Retrier",
         "Retryable",
         "Transport",

@@ -74,12 +74,13 @@ def run(
         or options.callbacks
         or options.on_uncertain == "resubmit"
         or options.fresh
+        or options.record
         or options.fuse != DEFAULT_FUSE
     ):
         raise ConfigurationError(
-            "--journal, --callbacks, --on-uncertain, --fresh and --fuse cannot be used with "
-            "--docket: a fleet has its own journal; pass --on-uncertain and --fuse to its workers "
-            "instead"
+            "--journal, --callbacks, --on-uncertain, --fresh, --record and --fuse cannot be used "
+            "with --docket: a fleet has its own journal; pass --on-uncertain and --fuse to its "
+            "workers instead"
         )
     if options.docket is not None and options.retry_failed:
         raise ConfigurationError("--retry-failed cannot be used with --docket")
@@ -299,6 +300,7 @@ async def _open_client(
             fit=plan.fit,
             verify="probe" if options.verify else "content",
             on_event=report.on_event,
+            record=options.record,
         ) as keevx,
     ):
         yield keevx

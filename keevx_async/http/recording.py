@@ -1,0 +1,170 @@
+"""Records exchanges to a file that may be shared: ``Keevx(record=…)``, ``keevx run --record``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import ConfigurationError, request_id_of
+from .transport import AiohttpTransport, HttpRequest, HttpResponse, interruption_of
+from .verdict import TransportError
+
+log = logging.getLogger("keevx_async.http")
+
+MAX_TEXT = 2_000
+"""Characters of an answer that is not JSON; more are dropped."""
+REMOVED = "***"
+_URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
+"""A URL: its scheme, its user, its host and path, and its query or fragment, which may sign it."""
+
+
+class Recorder:
+    """Adds a JSON line for each exchange to a file. docs/testing.md describes the lines.
+
+    What is not written: headers, and so the API key; queries, fragments and users of URLs, wherever
+    they stand; callback URLs; the content of uploads. Prompts and task ids are.
+
+    Args:
+        path: created if missing. Lines are added to what an earlier run has recorded.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            reason = f"cannot record to {path}: {error.strerror or error}"
+            raise ConfigurationError(reason) from None
+
+    def add(
+        self,
+        request: HttpRequest,
+        outcome: HttpResponse | TransportError,
+        seconds: float,
+        secrets: list[str],
+    ) -> None:
+        """Write one exchange. Never raises: a create must not fail because it is not recorded.
+
+        Args:
+            request: as it was sent.
+            outcome: the answer, or why none arrived.
+            seconds: that it took.
+            secrets: replaced wherever an answer echoes them.
+        """
+        if self._file is None:
+            return
+        try:
+            line = self._to_line(request, outcome, seconds, secrets)
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the exchange was made
+            log.warning("recording to %s ended: %s", self._path, error)
+            self.close()
+
+    def _to_line(
+        self,
+        request: HttpRequest,
+        outcome: HttpResponse | TransportError,
+        seconds: float,
+        secrets: list[str],
+    ) -> dict[str, Any]:
+        now = time.time()
+        line: dict[str, Any] = {
+            "at": round(now, 3),
+            "seconds": round(seconds, 3),
+            "method": request.method,
+            "path": request.path.partition("?")[0],
+        }
+        if isinstance(request.body, bytes):
+            body = json.loads(request.body)
+            if isinstance(body, dict):
+                body.pop("callback_url", None)
+            line["request"] = body
+        if isinstance(outcome, TransportError):
+            line |= {"sent": outcome.sent, "reason": outcome.reason}
+        else:
+            line["status"] = outcome.status
+            if (wait := outcome.retry_after(now)) is not None:
+                line["retry_after"] = round(wait, 3)
+            if request_id := request_id_of(outcome.headers):
+                line["request_id"] = request_id
+            if not outcome.complete:
+                line["reason"] = outcome.reason
+            try:
+                line["response"] = json.loads(outcome.body)
+            except (ValueError, RecursionError):
+                line["response"] = outcome.body.decode("utf-8", "replace")[:MAX_TEXT]
+        cleaned: dict[str, Any] = _clean(line, secrets)
+        return cleaned
+
+    def close(self) -> None:
+        """Close the file. A second call does nothing."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what is left to write cannot be, and was warned of
+                file.close()
+
+
+def _clean(value: Any, secrets: list[str]) -> Any:
+    """Return a JSON value without secrets, and with URLs that sign nothing."""
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, REMOVED)
+        return _URL.sub(r"\1\2", value)
+    if isinstance(value, dict):
+        return {_clean(name, secrets): _clean(each, secrets) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_clean(each, secrets) for each in value]
+    return value
+
+
+class RecordingTransport(AiohttpTransport):
+    """A transport that records its exchanges.
+
+    Args:
+        recorder: where to; transports made by ``with_options`` share it.
+        args: as for an AiohttpTransport.
+    """
+
+    def __init__(self, recorder: Recorder, *args: Any) -> None:
+        super().__init__(*args)
+        self._recorder = recorder
+
+    async def exchange(self, request: HttpRequest, /) -> HttpResponse:
+        """Send request once, and record it with what came back."""
+        began = time.monotonic()
+        try:
+            response = await super().exchange(request)
+        except TransportError as error:
+            self._record(request, error, began)
+            raise
+        except asyncio.CancelledError as error:
+            interruption = interruption_of(error)
+            if request.method != "GET" and interruption.sent:
+                lost = TransportError("cancelled before the answer", sent=True)
+                self._record(request, interruption.response or lost, began)
+            raise
+        self._record(request, response, began)
+        return response
+
+    def _record(
+        self, request: HttpRequest, outcome: HttpResponse | TransportError, began: float
+    ) -> None:
+        self._recorder.add(request, outcome, time.monotonic() - began, self.secrets())
+
+    async def close(self) -> None:
+        """Close the pool and the file, for good."""
+        try:
+            await super().close()
+        finally:
+            self._recorder.close()
