@@ -13,6 +13,7 @@ from .callbacks import Announcer
 from .endpoints import KINDS
 from .limits import retry_after
 from .records import EmulatedTask, Kind
+from .replay import Recording, ids_of
 from .responses import (
     AFTER_CREATE,
     LOSSES,
@@ -97,6 +98,10 @@ class Endpoint:
         self.state.requests[f"POST {self.kind.path}"] += 1
         raw = await request.read()
         try:
+            if (recording := self.state.recording) is not None:
+                response = self._replayed(request, raw, recording)
+                await self.state.lag()
+                return response
             loss, body = self._created(request, raw)
         except Refused as refused:
             await self.state.lag()
@@ -129,6 +134,34 @@ class Endpoint:
         self.announcer.expect(tasks, body.get("callback_url"))
         losses = (name for name in AFTER_CREATE if state.strike(name, prompt, family="loss"))
         return next(losses, None), encode(self.kind.answer(tasks))
+
+    def _replayed(
+        self, request: web.Request, raw: bytes, recording: Recording
+    ) -> web.StreamResponse:
+        """Return the answer that a create got when it was recorded, and make its tasks."""
+        # The recorded answer decides, so that neither faults nor the vendor's rules apply. A create
+        # that was not recorded is refused: it is not what the recording is about.
+        authorize(self.state, request)
+        try:
+            fields: dict[str, Any] = json.loads(raw)
+            recorded = recording.take(self.kind.path, fields)
+        except (ValueError, AttributeError):
+            raise self._invalid(raw[:1000], PARAMETER, "body is not a JSON object") from None
+        if recorded is None:
+            what = f"{recording.name} has no answer to this create, or no further one"
+            raise Refused("unrecorded", 400, PARAMETER, what)
+        if recorded.status is None:
+            return drop(request)
+        if task_ids := ids_of(recorded):
+            tasks = self.state.make(self.kind, fields, raw, task_ids)
+            self.announcer.expect(tasks, fields.get("callback_url"))
+        else:
+            self.state.refused["recorded"] += 1
+        headers = retry_after(recorded.retry_after)
+        if isinstance(recorded.body, str):
+            text, status = recorded.body, recorded.status
+            return web.Response(text=text, status=status, headers=headers, content_type="text/html")
+        return answer(json.dumps(recorded.body).encode(), recorded.status, headers)
 
     def _too_many(self, reason: str) -> Refused:
         headers = retry_after(self.state.faults.retry_after)

@@ -39,7 +39,8 @@ class Announcer:
                 self._scripted[task.task_id] = url
                 self.moved(task)
                 continue
-            timer = loop.call_at(task.ready_at + _AFTER, self._start, task, url)
+            ready_at = task.recorded[-1].at if task.recorded else task.ready_at
+            timer = loop.call_at(ready_at + _AFTER, self._start, task, url)
             self._timers[task.task_id] = timer
 
     def moved(self, task: EmulatedTask) -> None:

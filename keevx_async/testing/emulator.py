@@ -39,8 +39,16 @@ class Emulator(State):
             container.
         timelines: by prompt, the statuses of its tasks, whatever the time: each answer with a
             status moves a task on to the next, and the last stays.
+        replay: a file of ``keevx run --record``. The creates in it get the answers and the ids that
+            they got then, and their tasks the same statuses at the same times after the create;
+            any other create is refused. Results are clips of the emulator's own.
+        speed: how many times faster than recorded; 10 makes a minute six seconds.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is not a recording.
 
     Attributes:
+        recording: what ``replay`` names; None without.
         creates: paid creates by prompt.
         tasks: every task by its id.
         requests: requests by method and path, or origin.

@@ -15,6 +15,18 @@ Broken = tuple[int, str]
 """A broken rule: the vendor's code and message."""
 
 
+class Report(NamedTuple):
+    """What Keevx answered to a status query.
+
+    Attributes:
+        at: when, in seconds; in a recording, since the create.
+        data: of the answer.
+    """
+
+    at: float
+    data: dict[str, Any]
+
+
 @attrs.frozen(kw_only=True)
 class Kind:
     """One kind of job: a row of ``endpoints.KINDS``.
@@ -65,6 +77,7 @@ class EmulatedTask:
         fails: whether it ends FAILED.
         clock: the emulator's clock, in seconds.
         timeline: the statuses that are still to come, if they are scripted; the first is its own.
+        recorded: what a recording has Keevx report of it, each with when, by ``clock``.
     """
 
     task_id: str
@@ -77,6 +90,7 @@ class EmulatedTask:
     fails: bool
     clock: Callable[[], float] = attrs.field(repr=False)
     timeline: list[str] = attrs.field(factory=list[str])
+    recorded: tuple[Report, ...] = ()
 
     @property
     def body(self) -> dict[str, Any]:
@@ -95,12 +109,21 @@ class EmulatedTask:
         # Worked out at each query: thousands of tasks need no timers, a frozen clock stops all.
         if self.timeline:
             return self.timeline[0]
+        if self.recorded:
+            return str(self.report["status"])
         now = self.clock()
         if now >= self.ready_at:
             return FAILED if self.fails else SUCCEEDED
         queued_until = self.created + _QUEUED * (self.ready_at - self.created)
         queued, processing = self.kind.working
         return queued if now < queued_until else processing
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The report of a recording that holds now: the last before, or else the first."""
+        now = self.clock()
+        due = [each for each in self.recorded if each.at <= now]
+        return (due[-1] if due else self.recorded[0]).data
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,7 +18,8 @@ from multidict import CIMultiDictProxy
 
 from .faults import Faults, Which, lot, struck
 from .limits import Bucket
-from .records import FAILED, SUCCEEDED, EmulatedTask, Invalid, Kind, Upload
+from .records import FAILED, SUCCEEDED, EmulatedTask, Invalid, Kind, Report, Upload
+from .replay import Recording
 
 _MAX_RECORDED = 1000  # entries of a list; later ones are dropped
 _MAX_KEPT_BYTES = 64 * 2**20  # of uploads, which storage serves
@@ -48,6 +50,10 @@ class State:
         factory=dict[str, Sequence[str]], kw_only=True
     )
 
+    replay: str | Path | None = attrs.field(default=None, kw_only=True)
+    speed: float = attrs.field(default=1.0, kw_only=True)
+
+    recording: Recording | None = attrs.field(init=False, default=None)
     creates: Counter[str] = attrs.field(init=False, factory=Counter[str])
     tasks: dict[str, EmulatedTask] = attrs.field(init=False, factory=dict[str, EmulatedTask])
     requests: Counter[str] = attrs.field(init=False, factory=Counter[str])
@@ -76,6 +82,10 @@ class State:
 
     def __attrs_post_init__(self) -> None:
         self._random = random.Random(self.seed)
+        if not 0 < self.speed < math.inf:
+            raise ValueError(f"speed must be a number above 0 (got {self.speed!r})")
+        if self.replay is not None:
+            self.recording = Recording.read(self.replay)
 
     @property
     def url(self) -> str:
@@ -98,24 +108,33 @@ class State:
             raise RuntimeError("the emulator is not started: use `async with` or start()")
         return self._origins[name]
 
-    def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:
+    def make(
+        self,
+        kind: Kind,
+        body: Mapping[str, Any],
+        raw: bytes,
+        task_ids: Sequence[str] | None = None,
+    ) -> list[EmulatedTask]:
         """Make the tasks of one paid create, and count it.
 
         Args:
             kind: the kind of job.
             body: the valid fields of the create.
             raw: the body as received.
+            task_ids: of the tasks, as recorded; None for new ones.
         """
+        if task_ids is None:  # unique among all emulators too, as ids are in reality
+            count = body.get("generate_count", 1)
+            task_ids = [kind.prefix + uuid.uuid4().hex for _ in range(count)]
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
         tasks: list[EmulatedTask] = []
-        for _ in range(body.get("generate_count", 1)):
+        for task_id in task_ids:
             number, now = self._made[prompt], self.clock()
             self._made[prompt] += 1
             task = EmulatedTask(
-                # Unique among all emulators too, as ids are in reality.
-                task_id=kind.prefix + uuid.uuid4().hex,
+                task_id=task_id,
                 kind=kind,
                 prompt=prompt,
                 number=number,
@@ -125,10 +144,16 @@ class State:
                 fails=struck(self.fail_prompts, prompt, lambda: lot(self.seed, "fail", prompt)),
                 clock=self.clock,
                 timeline=list(self.timelines.get(prompt, ())),
+                recorded=self._recorded(task_id, now),
             )
             tasks.append(task)
             self.tasks[task.task_id] = task
         return tasks
+
+    def _recorded(self, task_id: str, now: float) -> tuple[Report, ...]:
+        """Return what a recording has Keevx report of a task that is made now."""
+        reports = () if self.recording is None else self.recording.reports.get(task_id, ())
+        return tuple(Report(now + each.at / self.speed, each.data) for each in reports)
 
     def duration(self, prompt: str, number: int) -> float:
         """Return the seconds that a task takes.
@@ -150,6 +175,10 @@ class State:
 
     def report(self, task: EmulatedTask) -> dict[str, Any]:
         """Return the data of the answer to a status query, which a callback repeats in part."""
+        if task.recorded:  # its results are served by storage, as all others are
+            urls, data = self.result(task), task.report
+            here = {name: url for name, url in urls.items() if name.endswith("_url")}
+            return data | {name: url for name, url in here.items() if data.get(name)}
         status = self.shown(task)
         data = {"task_id": task.task_id, "status": status, **task.kind.blank, "error_message": ""}
         if status == SUCCEEDED:

@@ -20,7 +20,7 @@ from rich.text import Text
 from keevx_async.errors import ConfigurationError
 from keevx_async.testing import Emulator, Faults
 
-from ..options import Json, check_seconds
+from ..options import Json, PathOption, check_seconds
 from ..output.console import ERRORS, OK, print_error
 from ..output.printer import Printer
 from ..signals import passing_signals_to
@@ -110,6 +110,17 @@ async def emulator(
             validator=Number(gte=0, lte=65535),
         ),
     ] = None,
+    replay: Annotated[
+        PathOption | None,
+        Parameter(
+            help="Answer as in this file of keevx run --record: same ids, same statuses. What is "
+            "not in it is refused."
+        ),
+    ] = None,
+    speed: Annotated[
+        float,
+        Parameter(help="With --replay: times faster than recorded.", validator=Number(gt=0)),
+    ] = 1.0,
     faults: FaultOptions = FaultOptions(),
     json: Json = False,
 ) -> int:
@@ -120,15 +131,23 @@ async def emulator(
     JSON object takes them.
 
     Raises:
-        ConfigurationError: the port cannot be used, or the command does not exist.
+        ConfigurationError: the port cannot be used, the command does not exist, or the file is not
+            a recording.
     """
-    server = Emulator(
-        seconds,
-        spread=spread,
-        fail_prompts=faults.fail,
-        port=DEFAULT_PORT if port is None else port,
-        faults=faults.to_faults(),
-    )
+    try:
+        server = Emulator(
+            seconds,
+            spread=spread,
+            fail_prompts=faults.fail,
+            port=DEFAULT_PORT if port is None else port,
+            faults=faults.to_faults(),
+            replay=replay,
+            speed=speed,
+        )
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {replay}: {error.strerror or error}") from None
+    except ValueError as error:  # of a line, which it names
+        raise ConfigurationError(str(error)) from None
     async with _started(server, may_move=bool(command) and port is None):
         variables = {"KEEVX_BASE_URL": server.url, "KEEVX_API_KEY": API_KEY}
         if command:
@@ -209,6 +228,7 @@ def describe_counts(server: Emulator) -> str:
         f"{refused['fault']:,} refused": refused["fault"],
         f"{refused['rate']:,} rate limited": refused["rate"],
         f"{refused['funds']:,} without funds": refused["funds"],
+        f"{refused['unrecorded']:,} not in the recording": refused["unrecorded"],
         f"{_number(len(server.uploads), 'upload')}": len(server.uploads),
     }
     return ", ".join([*counts, *(text for text, count in optional.items() if count)])
