@@ -213,7 +213,7 @@ def transport_type(record: object) -> Callable[..., AiohttpTransport]:
     """
     if record is None:
         return AiohttpTransport
-    if not isinstance(record, str | os.PathLike):
+    if not isinstance(record, str | Path):
         raise ConfigurationError(f"record must be a path (got {shown(record)})")
     return partial(RecordingTransport, Recorder(Path(record)))
 

@@ -9,7 +9,7 @@ import re
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from ..errors import ConfigurationError, request_id_of
 from .transport import AiohttpTransport, HttpRequest, HttpResponse, interruption_of
@@ -88,6 +88,7 @@ class Recorder:
         if isinstance(request.body, bytes):
             body = json.loads(request.body)
             if isinstance(body, dict):
+                body = {**cast("dict[str, Any]", body)}
                 body.pop("callback_url", None)
             line["request"] = body
         if isinstance(outcome, TransportError):
@@ -122,9 +123,10 @@ def _clean(value: Any, secrets: list[str]) -> Any:
             value = value.replace(secret, REMOVED)
         return _URL.sub(r"\1\2", value)
     if isinstance(value, dict):
-        return {_clean(name, secrets): _clean(each, secrets) for name, each in value.items()}
+        fields = cast("dict[str, Any]", value)
+        return {_clean(name, secrets): _clean(each, secrets) for name, each in fields.items()}
     if isinstance(value, list):
-        return [_clean(each, secrets) for each in value]
+        return [_clean(each, secrets) for each in cast("list[Any]", value)]
     return value
 
 

@@ -153,7 +153,7 @@ class Endpoint:
         if recorded.status is None:
             return drop(request)
         if task_ids := ids_of(recorded):
-            tasks = self.state.make(self.kind, fields, raw, task_ids)
+            tasks = self.state.add(self.kind, fields, raw, task_ids)
             self.announcer.expect(tasks, fields.get("callback_url"))
         else:
             self.state.refused["recorded"] += 1

@@ -113,21 +113,25 @@ def ids_of(answer: Answer) -> list[str]:
 
 
 def _ids_in(response: Any) -> list[str]:
-    data: Any = response.get("data") if isinstance(response, dict) else None
-    if isinstance(data, dict):
-        found = cast("dict[str, Any]", data).get("task_ids")
-    elif isinstance(data, list):
-        found = [each.get("task_id") for each in cast("list[Any]", data) if isinstance(each, dict)]
-    else:
-        found = None
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+    data = _data_of(response)
+    items: list[Any] = data if isinstance(data, list) else data.get("task_ids") or []
+    ids = (_fields_of(item).get("task_id", item) for item in items)
+    return [each for each in ids if isinstance(each, str)]
 
 
 def _task_in(response: Any, path: str) -> dict[str, Any] | None:
-    data: Any = response.get("data") if isinstance(response, dict) else None
-    if isinstance(data, dict) and data.get("task_id") == path.rpartition("/")[2]:
-        return cast("dict[str, Any]", data)
-    return None
+    data = _data_of(response)
+    is_task = isinstance(data, dict) and data.get("task_id") == path.rpartition("/")[2]
+    return cast("dict[str, Any]", data) if is_task else None
+
+
+def _data_of(response: Any) -> dict[str, Any] | list[Any]:
+    data = _fields_of(response).get("data")
+    return cast("list[Any]", data) if isinstance(data, list) else _fields_of(data)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _key(path: str, fields: Mapping[str, Any], *, urls: bool = True) -> str:

@@ -108,24 +108,22 @@ class State:
             raise RuntimeError("the emulator is not started: use `async with` or start()")
         return self._origins[name]
 
-    def make(
-        self,
-        kind: Kind,
-        body: Mapping[str, Any],
-        raw: bytes,
-        task_ids: Sequence[str] | None = None,
-    ) -> list[EmulatedTask]:
+    def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:
         """Make the tasks of one paid create, and count it.
 
         Args:
             kind: the kind of job.
             body: the valid fields of the create.
             raw: the body as received.
-            task_ids: of the tasks, as recorded; None for new ones.
         """
-        if task_ids is None:  # unique among all emulators too, as ids are in reality
-            count = body.get("generate_count", 1)
-            task_ids = [kind.prefix + uuid.uuid4().hex for _ in range(count)]
+        # Unique among all emulators too, as ids are in reality.
+        count = body.get("generate_count", 1)
+        return self.add(kind, body, raw, [kind.prefix + uuid.uuid4().hex for _ in range(count)])
+
+    def add(
+        self, kind: Kind, body: Mapping[str, Any], raw: bytes, task_ids: Sequence[str]
+    ) -> list[EmulatedTask]:
+        """Add the tasks of one paid create, whose ids are given; as ``make``."""
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
