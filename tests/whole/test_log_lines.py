@@ -21,8 +21,12 @@ FIELDS = {"key", "attempt", "elapsed_ms", "status", "request_id"}
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[logging.LogRecord]]:
     """All lines of the package, down to DEBUG."""
     records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    handler = Collector()
     logger = logging.getLogger("keevx_async")
     logger.addHandler(handler)
     with caplog.at_level(logging.DEBUG, "keevx_async"):
@@ -71,7 +75,8 @@ async def test_a_create_whose_account_waits_for_funds(lines: list[logging.LogRec
     "fault", ["drop_before_create", "error_after_create", "garbage_after_create", "half_answer"]
 )
 async def test_a_create_whose_answer_is_lost(lines: list[logging.LogRecord], fault: str) -> None:
-    async with a_client(Faults(**{fault: 1.0})) as (_, keevx):
+    async with a_client(Faults()) as (emulator, keevx):
+        setattr(emulator.faults, fault, 1.0)
         with pytest.raises(SubmissionUncertain):
             await keevx.submit(a_request(), key="order-1")
     check(lines, "POST /v1/image_to_video")
