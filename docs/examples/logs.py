@@ -56,10 +56,6 @@ def log_event(event: Event) -> None:
             log.warning("refused", key=event.key, error=str(event.error))
         case Uncertain():
             log.warning("uncertain", key=event.key, reason=event.reason)
-        case Warned():
-            log.warning("warned", key=event.key, warnings=[str(each) for each in event.warnings])
-        case Mismatched():
-            log.warning("mismatched", task_id=event.task_id, mismatches=event.mismatches)
         case _:
             log.debug("event", event_type=type(event).__name__)
 
