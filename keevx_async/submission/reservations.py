@@ -98,6 +98,10 @@ class Reservation:
         if self._close():
             self._account.balance.keep(self._group, self._count, max(ids, self._count))
 
+    def outlasted(self) -> None:
+        """Let the step that follows decide alone what becomes of the share."""
+        self._ended = True
+
     def end(self) -> None:
         """End the call: unless something may have been made, the share is free again."""
         self._ended = True
@@ -196,6 +200,22 @@ class Reservations:
             except BaseException:
                 reservation.end()
                 raise
+        return reservation
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether a create counts though its client has no limit: another of the journal has."""
+        return bool(_accounts) and self._journal.shared in _accounts
+
+    async def reserve_step(self, request: Request) -> Reservation | None:
+        """Reserve for one paid step of a create that no limit of its own client holds back.
+
+        Returns:
+            The share, which ends with the step; None where the journal counts by itself.
+        """
+        reservation = await self.reserve(request, again=False)
+        if reservation is not None:
+            reservation.outlasted()
         return reservation
 
     def exceeded(self, request: Request, usage: Usage) -> BudgetExceeded:

@@ -33,8 +33,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from attrs import define, field
 
@@ -277,18 +278,20 @@ class Submitter:
     ) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
-            send = self._send if plan.reservation is None else self._send_reserved
+            is_counted = plan.reservation is not None or self.reservations.is_counted
+            send = self._send_counted if is_counted else self._send
             step = send(call, plan, permit)
             return await (self._shield(step, plan.key) if guard is None else guard(step))
         finally:
             self._throttle.release(permit)
 
-    async def _send_reserved(
+    async def _send_counted(
         self, call: HttpRequest, plan: Planned, permit: Permit
     ) -> tuple[str, ...]:
         # The step may outlive the call that is cancelled: until it ends, its share is not free.
-        with cast(Reservation, plan.reservation):
-            return await self._send(call, plan, permit)
+        reservation = plan.reservation or await self.reservations.reserve_step(plan.request)
+        with reservation or nullcontext():
+            return await self._send(call, plan._replace(reservation=reservation), permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
         """Write the intent, send, and write what came of it, before anyone else knows."""
