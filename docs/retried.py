@@ -87,7 +87,7 @@ def _line(span: ReadableSpan, indent: str) -> str:
     attributes = span.attributes or {}
     milliseconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
     names = [name for name in ("keevx.key", STATUS, RESENT) if name in attributes]
-    what = [f"{name}={attributes[name]}" for name in names]
+    what = [f"{name}={attributes[name]!r}".replace("'", "") for name in names]
     if span.events:
         what.append(f"events: {', '.join(event.name for event in span.events)}")
     return f"{indent + span.name:28} {milliseconds:4.0f} ms  {' '.join(what)}"

@@ -126,7 +126,7 @@ def _clean(value: Any, secrets: list[str]) -> Any:
         fields = cast("dict[str, Any]", value)
         return {_clean(name, secrets): _clean(each, secrets) for name, each in fields.items()}
     if isinstance(value, list):
-        return [_clean(each, secrets) for each in cast("list[Any]", value)]
+        return [_clean(each, secrets) for each in cast("list[object]", value)]
     return value
 
 

@@ -114,7 +114,7 @@ def ids_of(answer: Answer) -> list[str]:
 
 def _ids_in(response: Any) -> list[str]:
     data = _data_of(response)
-    items: list[Any] = data if isinstance(data, list) else data.get("task_ids") or []
+    items: list[object] = data if isinstance(data, list) else data.get("task_ids") or []
     ids = (_fields_of(item).get("task_id", item) for item in items)
     return [each for each in ids if isinstance(each, str)]
 
@@ -125,9 +125,9 @@ def _task_in(response: Any, path: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", data) if is_task else None
 
 
-def _data_of(response: Any) -> dict[str, Any] | list[Any]:
+def _data_of(response: Any) -> dict[str, Any] | list[object]:
     data = _fields_of(response).get("data")
-    return cast("list[Any]", data) if isinstance(data, list) else _fields_of(data)
+    return cast("list[object]", data) if isinstance(data, list) else _fields_of(data)
 
 
 def _fields_of(value: Any) -> dict[str, Any]:

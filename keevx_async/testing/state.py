@@ -174,9 +174,9 @@ class State:
     def report(self, task: EmulatedTask) -> dict[str, Any]:
         """Return the data of the answer to a status query, which a callback repeats in part."""
         if task.recorded:  # its results are served by storage, as all others are
-            urls, data = self.result(task), task.report
-            here = {name: url for name, url in urls.items() if name.endswith("_url")}
-            return data | {name: url for name, url in here.items() if data.get(name)}
+            data, result = task.report, self.result(task)
+            urls = {name: url for name, url in result.items() if name.endswith("_url")}
+            return data | {name: url for name, url in urls.items() if data.get(name)}
         status = self.shown(task)
         data = {"task_id": task.task_id, "status": status, **task.kind.blank, "error_message": ""}
         if status == SUCCEEDED:
