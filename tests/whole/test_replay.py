@@ -179,6 +179,17 @@ async def test_callbacks_come_in_the_replay_too(recorded: tuple[Path, list[Task]
     assert task.task_id == seen[0].task_id
 
 
+@pytest.mark.asyncio
+async def test_a_client_with_other_options_is_recorded_too(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.jsonl"
+    async with keevx_of(emulator, record=path) as keevx:
+        await keevx.with_options(timeout=5).submit(a_request("waves"))
+    (line,) = lines_of(path)
+    assert line["request"]["prompt"] == "waves"
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
 @pytest.mark.asyncio
 async def test_a_full_disk_ends_the_recording_and_no_create(
