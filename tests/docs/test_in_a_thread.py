@@ -45,7 +45,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_each_process_and_all_of_its_threads_have_one_client(
     tmp_path: Path, used: list[str]
 ) -> None:
-    command = [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", "-c", PROGRAM, *used]
+    command = [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM, *used]
     with serving(Emulator(0.05)) as emulator:
         environment = os.environ | {
             "PYTHONPATH": f"{EXAMPLES}:{EXAMPLES.parents[1]}",
