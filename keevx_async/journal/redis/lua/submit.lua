@@ -9,4 +9,9 @@ local others = table.concat(without(ids_of(key), ids), ' ')
 add(key, ids)
 explain(key, '')
 move(key, 'submitted')
+-- A create that was begun after the fleet stopped was made: it works again.
+local stopped = string.match(redis.call('HGET', P .. 'notes', 'stopped') or '', '^%S+')
+if stopped and tonumber(get(key, 'at')) > tonumber(stopped) then
+  redis.call('HDEL', P .. 'notes', 'stopped')
+end
 return {'ok', others}
