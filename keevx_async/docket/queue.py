@@ -12,7 +12,7 @@ from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
 
 from docket import Disposition, Docket, Execution, TaskCall
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
 from ..client.fuse import not_started
 from ..client.jobs import KeyOf, raise_for_failed
@@ -26,6 +26,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..journal.protocol import Entry, State
+from ..journal.redis.credentials import PASSWORD_VARIABLE
 from ..journal.redis.encoding import CreateRecord, Planned
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.polls import PollQueue
@@ -53,7 +54,8 @@ class KeevxDocket:
 
     Args:
         name: of the fleet: of its docket, ``NAME-create``, and its journal.
-        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
+        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests. The
+            password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
         polling: how long tasks are waited for.
 
     Attributes:
@@ -87,8 +89,10 @@ class KeevxDocket:
             try:
                 await redis.exists("keevx")
             except RedisError as error:
+                is_login = isinstance(error, (AuthenticationError, AuthorizationError))
+                advice = f"its password, in {PASSWORD_VARIABLE} or in the URL" if is_login else ""
                 raise ConfigurationError(
-                    f"Redis does not answer: {error}; check the URL and the server"
+                    f"Redis does not answer: {error}; check {advice or 'the URL and the server'}"
                 ) from None
             journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)

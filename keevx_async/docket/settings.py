@@ -11,6 +11,7 @@ from docket import Docket
 
 from ..client.options import check_whole
 from ..journal.protocol import is_resubmit
+from ..journal.redis.credentials import login_of
 from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
 from .rate_limit import check_rate
 
@@ -72,9 +73,15 @@ def docket_of(name: str, url: str) -> Docket:
 
     Args:
         name: of the fleet.
-        url: of Redis.
+        url: of Redis; its password may be in KEEVX_REDIS_PASSWORD.
     """
-    return Docket(f"{name}{CREATES}", with_max_connections(url), execution_ttl=timedelta(0))
+    login = login_of(url)
+    return Docket(
+        f"{name}{CREATES}",
+        with_max_connections(login.url),
+        execution_ttl=timedelta(0),
+        credential_provider=login.provider,
+    )
 
 
 def fleet_of(docket: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +28,10 @@ from keevx_async.docket.producer import Producer
 from keevx_async.docket.stop_mark import SETTLING, StopWatch, dump_stop, load_stop
 from keevx_async.errors import APIError, AuthenticationError, ConnectionFailed
 from keevx_async.testing import Emulator
+from tests.support.cli import at, keevx, start, written
+from tests.support.cli_run import takes
 from tests.support.crashing import request
+from tests.support.fleet import RedisServer
 
 NUMBERS = count()
 POLLING = PollPolicy(shortest=0.02, longest=0.2)
@@ -126,3 +131,32 @@ async def test_over_budget_the_rest_is_not_started_and_a_larger_one_makes_it(
         async with working(docket, emulator, budget=Budget(videos=COUNT)):
             (key, *_) = [one.key for one in fan if one.not_started]
             assert await docket.get_result(key, timeout=60)
+
+
+@pytest.mark.fleet
+@pytest.mark.asyncio
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
+@pytest.mark.parametrize("seconds", [0.1, 4.0])
+async def test_a_run_ends_with_its_fleet_and_the_next_one_goes_on(
+    tmp_path: Path, redis_server: RedisServer, seconds: float
+) -> None:
+    written(tmp_path / "p.jsonl", takes(12))
+    run = ("run", "p.jsonl", "--docket", redis_server.url, "--out", "out")
+    worker = ("worker", "--docket", redis_server.url, "--concurrency", "1")
+    async with Emulator(seconds=seconds) as emulator:
+        emulator.faults.no_funds_after = 4
+        ran, stopped = await asyncio.gather(
+            keevx(*run, cwd=tmp_path, **at(emulator)), keevx(*worker, cwd=tmp_path, **at(emulator))
+        )
+        assert stopped.code != 0
+        assert (ran.code, "stopped with 8 of 12 not started" in ran.err) == (4, True), ran.err
+        assert "Add funds to your Keevx account" in ran.err
+        emulator.faults.no_funds_after = None
+        working = await start(*worker, cwd=tmp_path, **at(emulator))
+        try:
+            again = await keevx(*run, cwd=tmp_path, **at(emulator))
+            assert (again.code, "12 of 12 done" in again.err) == (0, True), again.err
+        finally:
+            working.terminate()
+            await working.communicate()
+        assert set(emulator.creates.values()) == {1}
