@@ -209,6 +209,8 @@ class RedisJournal(Session):
             self._check(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
+        if answer[0] == b"freed":
+            self._lease.given_up.add(key)
         self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
             log.warning("%s was paid twice: it has %s, and now %s", key, others, task_ids)
