@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from docket import CurrentDocket, CurrentWorker, Docket, Worker
 from ..client.fuse import Fuse
 from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
-from ..errors import InvalidRequest, JournalError, KeevxError, RateLimitError
+from ..errors import BudgetExceeded, InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.lease import LEASE
@@ -32,6 +32,7 @@ from ..settings import NotGiven, PollPolicy
 from .poller import FleetPoller
 from .rate_limit import SharedRateLimiter, Stop
 from .settings import WorkerSettings, fleet_of, worker_settings
+from .stop_mark import STOPPED, dump_stop
 
 log = logging.getLogger("keevx_async.docket")
 
@@ -40,6 +41,9 @@ RATE = "rate"
 
 STOP_TIMEOUT = 20.0
 """Seconds that a worker which is to stop waits for an unavailable Redis."""
+
+MARK_INTERVAL = 0.5
+"""Seconds between two marks of one worker that the fleet has stopped."""
 
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
 """Stops the worker that these tasks run in."""
@@ -133,6 +137,7 @@ class WorkerClient(Keevx):
         self.stop = stop
         self._polling = settings.polling
         self._fuse = Fuse(settings.retry.fuse)
+        self._marked_at = -math.inf
         super().__init__(
             settings.api_key,
             base_url=settings.base_url,
@@ -163,13 +168,27 @@ class WorkerClient(Keevx):
         except InvalidRequest as error:
             await self._refuse(entry, str(error))
             raise
+        except BudgetExceeded as error:
+            await self._mark_stopped(error)
+            raise
         except KeevxError as error:
             if self._fuse.blown_by(error):
+                await self._mark_stopped(error)
                 self.stop.call(error)
             raise
         if entry.state is not State.SUBMITTED:  # else nothing was sent
             self._fuse.accepted()
         return task_ids
+
+    async def _mark_stopped(self, error: KeevxError) -> None:
+        """Inform those who wait for the fleet that it makes nothing more."""
+        # Thousands of creates may meet the same budget at once: one mark a second is enough.
+        now = time.monotonic()
+        if now - self._marked_at < MARK_INTERVAL:
+            return
+        self._marked_at = now
+        with suppress(JournalError):
+            await self.journal.set_note(STOPPED, dump_stop(error, time.time()))
 
     async def give_up(self, entry: Entry, reason: str) -> None:
         """End a create that cannot be made: it reads as refused, and may be added again.
@@ -312,6 +331,8 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
         async with journal, AsyncExitStack() as stack:
             limit = SharedRateLimiter(journal.connection, stop)
             limit.observe_rate(await set_rate(journal, settings.rate))
+            # Whoever starts a worker has seen to what stopped the fleet; else it stops again.
+            await journal.set_note(STOPPED, "")
             for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
             client = WorkerClient(journal, limit, redelivery, settings, stop)

@@ -12,8 +12,9 @@ from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
 
 from docket import Disposition, Docket, Execution, TaskCall
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
+from ..client.fuse import not_started
 from ..client.jobs import KeyOf, raise_for_failed
 from ..errors import (
     APIError,
@@ -25,6 +26,7 @@ from ..errors import (
     WaitTimeout,
 )
 from ..journal.protocol import Entry, State
+from ..journal.redis.credentials import PASSWORD_VARIABLE
 from ..journal.redis.encoding import CreateRecord, Planned
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.polls import PollQueue
@@ -36,6 +38,7 @@ from ..settings import PollPolicy
 from .client import PollState, request_of, wait_limit
 from .completion import CompletionWaiter
 from .settings import docket_of
+from .stop_mark import STOPPED, StopWatch
 from .tasks import create
 
 T = TypeVar("T")
@@ -51,7 +54,8 @@ class KeevxDocket:
 
     Args:
         name: of the fleet: of its docket, ``NAME-create``, and its journal.
-        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests.
+        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests. The
+            password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
         polling: how long tasks are waited for.
 
     Attributes:
@@ -85,12 +89,15 @@ class KeevxDocket:
             try:
                 await redis.exists("keevx")
             except RedisError as error:
+                is_login = isinstance(error, (AuthenticationError, AuthorizationError))
+                advice = f"its password, in {PASSWORD_VARIABLE} or in the URL" if is_login else ""
                 raise ConfigurationError(
-                    f"Redis does not answer: {error}; check the URL and the server"
+                    f"Redis does not answer: {error}; check {advice or 'the URL and the server'}"
                 ) from None
             journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)
             self._polls = PollQueue(journal.connection)
+            self._stop_watch = StopWatch(await self.journal.get_note(STOPPED) or "")
             self._stack = stack.pop_all()
         return self
 
@@ -192,6 +199,8 @@ class KeevxDocket:
             TaskFailed: one ended without a result; ``tasks`` holds them all.
             SubmissionUncertain: its answer was lost, or its worker died while sending it.
             APIError: Keevx refused it.
+            NotStarted: the fleet has stopped, without funds, over its budget or because its
+                creates are refused; it makes this one once it works again.
             WaitTimeout: it had not ended in time; the fleet goes on.
             JournalError: it was never added, or Redis stayed unavailable.
         """
@@ -245,6 +254,8 @@ class KeevxDocket:
 
         Raises:
             JournalError: it was never added, or Redis stayed unavailable.
+            NotStarted: the fleet has stopped before it; the cause is its ``__cause__``.
+            WaitTimeout: the fleet has stopped, and no worker is left to poll its tasks.
             SubmissionUncertain: its answer was lost, or its worker died while sending it.
             APIError: Keevx refused it.
         """
@@ -263,9 +274,36 @@ class KeevxDocket:
         missing: dict[str, CreateRecord | Exception] = {
             key: JournalError(f"{key!r} {unknown}") for key in keys if key not in records
         }
-        return missing | {
+        complete = {
             key: record for key, record in records.items() if await self._is_complete(record)
         }
+        waiting = [record for key, record in records.items() if key not in complete]
+        return missing | complete | await self._find_stopped(waiting)
+
+    async def _find_stopped(self, waiting: Sequence[CreateRecord]) -> dict[str, Exception]:
+        """Return those creates that nobody works on, because the fleet has stopped."""
+        # 1. The fleet works: none.
+        # 2. Planned: not started. It stays in the docket, for the next workers.
+        # 3. Submitted, and no worker is left to poll its tasks: unfinished.
+        # 4. Anything else, such as a create in flight: its worker records how it ends.
+        if not waiting:
+            return {}
+        mark = await self.journal.get_note(STOPPED) or ""
+        reason = self._stop_watch.observe(mark, time.monotonic())
+        if reason is None:
+            return {}
+        stopped: dict[str, Exception] = {}
+        has_workers = await self.has_workers()
+        for record in waiting:
+            entry = record.entry
+            if entry.state is State.PLANNED:
+                stopped[entry.key] = not_started(reason)
+            elif entry.state is State.SUBMITTED and not has_workers:
+                stopped[entry.key] = await self._timeout_of(record)
+            else:
+                continue
+            stopped[entry.key].__cause__ = reason
+        return stopped
 
     async def _is_complete(self, record: CreateRecord) -> bool:
         # 1. Uncertain or refused: complete, unless it is queued. A worker may still take it up: a

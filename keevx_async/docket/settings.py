@@ -11,6 +11,7 @@ from docket import Docket
 
 from ..client.options import check_whole
 from ..journal.protocol import is_resubmit
+from ..journal.redis.credentials import login_of
 from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
 from .rate_limit import check_rate
 
@@ -72,9 +73,15 @@ def docket_of(name: str, url: str) -> Docket:
 
     Args:
         name: of the fleet.
-        url: of Redis.
+        url: of Redis; its password may be in KEEVX_REDIS_PASSWORD.
     """
-    return Docket(f"{name}{CREATES}", with_max_connections(url), execution_ttl=timedelta(0))
+    login = login_of(url)
+    return Docket(
+        f"{name}{CREATES}",
+        with_connection_options(login.url),
+        execution_ttl=timedelta(0),
+        credential_provider=login.provider,
+    )
 
 
 def fleet_of(docket: str) -> str:
@@ -82,11 +89,14 @@ def fleet_of(docket: str) -> str:
     return docket.removesuffix(CREATES)
 
 
-def with_max_connections(url: str) -> str:
-    """Return a Redis URL that allows a worker as many connections as it needs.
-
-    A URL that names a limit itself is returned as it is.
-    """
-    if url.startswith("memory:") or "max_connections=" in url:
+def with_connection_options(url: str) -> str:
+    """Return a Redis URL with what a worker's connections need, unless it says otherwise itself."""
+    # As many as it needs; and one repetition of a command whose connection was lost, for which
+    # redis-py has only this switch in a URL. After an outage each pooled connection is dead: the
+    # first command on it would end Docket's loop, and leave what it had taken to the redelivery.
+    if url.startswith("memory:"):
         return url
-    return f"{url}{'&' if '?' in url else '?'}max_connections={MAX_CONNECTIONS}"
+    for option in (f"max_connections={MAX_CONNECTIONS}", "retry_on_timeout=true"):
+        if f"{option.partition('=')[0]}=" not in url:
+            url += f"{'&' if '?' in url else '?'}{option}"
+    return url

@@ -88,6 +88,8 @@ async def test_ids_and_claims_are_written_once_redis_accepts_them(
             releasing = asyncio.create_task(journal.release("k"))
             await asyncio.wait({submitting, releasing}, timeout=0.5)
             is_refused = refusal in REFUSES_SCRIPTS
+            if refusal == "NOREPLICAS" and redis_server.major >= 7:
+                is_refused = True
             assert (submitting.done(), releasing.done()) == (not is_refused, not is_refused)
             assert is_refused == any(folder.iterdir())
         async with asyncio.timeout(20):

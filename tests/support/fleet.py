@@ -34,12 +34,19 @@ class RedisServer:
     Args:
         program: which to run.
         folder: where its file goes.
+
+    Attributes:
+        port: on loopback.
+        url: of database 0.
+        major: the first number of its version.
     """
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        self.major = int(version.stdout.partition("v=")[2].partition(".")[0])
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
@@ -49,6 +56,8 @@ class RedisServer:
             "bind": "127.0.0.1", "port": self.port, "dir": self._folder, "save": "",
             "appendonly": "yes", "appendfsync": "always", "logfile": self._folder / "log",
         }  # fmt: skip
+        if self.major >= 7:  # else its folder cannot be changed, and tests break its disk
+            settings["enable-protected-configs"] = "yes"
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
         self._process = subprocess.Popen([self._program, *words])
         self.ask("PING")

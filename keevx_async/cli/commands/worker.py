@@ -36,7 +36,10 @@ NO_WORKER = 2.0
 
 RedisUrl = Annotated[
     str,
-    Parameter(help="Redis or Valkey URL that the fleet shares, such as redis://localhost:6379/0."),
+    Parameter(
+        help="Redis or Valkey URL that the fleet shares, such as redis://localhost:6379/0; its "
+        "password may be in KEEVX_REDIS_PASSWORD."
+    ),
 ]
 
 

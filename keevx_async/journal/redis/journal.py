@@ -23,6 +23,7 @@ from ..protocol import Claim, Entry, OverLimit, State, TaskRecord, has_ids_reaso
 from . import encoding, scripts
 from .adding import Adder
 from .connection import Client, Connection, Sleep
+from .credentials import login_of
 from .encoding import Added, CreateRecord, Planned
 from .lease import LEASE
 from .session import Session
@@ -106,13 +107,17 @@ class RedisJournal(Session):
         """Return a journal with a client of its own, which is closed with it.
 
         Args:
-            url: such as ``redis://host:6379/0``; its query may hold redis-py's settings.
+            url: such as ``redis://host:6379/0``; its query may hold redis-py's settings. The
+                password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
             name: what the journal's keys begin with.
             on_uncertain: as of the class.
             reconnect_timeout: seconds to wait for a Redis that is unavailable.
             adopt: as of the class.
         """
-        client = redis.asyncio.Redis.from_url(url, max_connections=CONNECTIONS)  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
+        login = login_of(url)
+        client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
+            login.url, max_connections=CONNECTIONS, credential_provider=login.provider
+        )
         journal = cls(
             client,
             name,
@@ -204,6 +209,8 @@ class RedisJournal(Session):
             self._check(key, answer)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
+        if answer[0] == b"freed":
+            self._lease.given_up.add(key)
         self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
             what = "%s was paid twice: it has %s, and now %s"

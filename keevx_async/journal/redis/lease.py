@@ -39,6 +39,8 @@ class Lease:
         holder: the id under which Redis knows this run.
         terms: the duration in milliseconds and the name, as the scripts take them.
         claims: which caller of this process has which key.
+        given_up: keys that Redis has freed with the ids of their creates, and that callers of this
+            process have yet to release.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Lease:
         self.holder: str = token_hex(scripts.HOLDER // 2)
         self.terms: str = f"{max(1, round(1000 * duration))} {name}"
         self.claims: Claims = Holds().join(0)
+        self.given_up: set[str] = set()
         self._connection = connection
         self._duration = duration
         self._journal = journal
@@ -147,7 +150,10 @@ class Lease:
             # Redis first: who waits for the key in this process must find it free there. It is
             # repeated until Redis has it: as long as this process lives, nothing else frees it.
             try:
-                await self._run(f"{key} could not be released", scripts.RELEASE, key)
+                if key in self.given_up:
+                    self.given_up.discard(key)
+                else:
+                    await self._run(f"{key} could not be released", scripts.RELEASE, key)
             finally:
                 self.claims.release(key, made=made)
 

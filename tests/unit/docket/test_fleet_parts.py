@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from keevx_async import PollPolicy
 from keevx_async.docket import WorkerSettings
 from keevx_async.docket.completion import CompletionWaiter
-from keevx_async.docket.settings import CREATES, fleet_of, with_max_connections
+from keevx_async.docket.settings import CREATES, fleet_of, with_connection_options
 from keevx_async.errors import ConfigurationError, JournalError, RateLimitError
 from keevx_async.polling.durations import Durations
 from keevx_async.polling.fleet_schedule import PollIntervals
@@ -139,17 +139,24 @@ def test_what_one_worker_learned_another_begins_with() -> None:
     assert again.next("V", 0.0) > 5 * PollIntervals(policy, Durations(), lambda: 0.5).next("V", 0.0)
 
 
+REPEATED = "retry_on_timeout=true"
+
+
 @pytest.mark.parametrize(
     ("url", "roomier"),
     [
-        ("redis://h:1/0", "redis://h:1/0?max_connections=10000"),
-        ("rediss://h/0?ssl_ca_certs=x", "rediss://h/0?ssl_ca_certs=x&max_connections=10000"),
-        ("redis://h/0?max_connections=7", "redis://h/0?max_connections=7"),
+        ("redis://h:1/0", f"redis://h:1/0?max_connections=10000&{REPEATED}"),
+        ("rediss://h/0?db=1", f"rediss://h/0?db=1&max_connections=10000&{REPEATED}"),
+        ("redis://h/0?max_connections=7", f"redis://h/0?max_connections=7&{REPEATED}"),
+        (
+            "redis://h/0?retry_on_timeout=no",
+            "redis://h/0?retry_on_timeout=no&max_connections=10000",
+        ),
         ("memory://films", "memory://films"),
     ],
 )
 def test_a_redis_url_has_room_for_a_worker(url: str, roomier: str) -> None:
-    assert with_max_connections(url) == roomier
+    assert with_connection_options(url) == roomier
 
 
 class Book:

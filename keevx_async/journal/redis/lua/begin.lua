@@ -7,9 +7,9 @@
 
 local lease, key, kind, body, at = unpack(ARGV, 3)
 local limits = {unpack(ARGV, 8, 10)}
-if holder_of(key) ~= me then return {'taken'} end
 local state = get(key, 'state')
 if state == 'submitted' then return {'submitted'} end
+if holder_of(key) ~= me then return {'taken'} end
 if get(key, 'ids') then return {'made'} end
 
 -- One that is in doubt is sent again: it counts twice, for it may be made twice. Within one claim it

@@ -1,15 +1,18 @@
 -- Record that a create is uncertain, refused or planned. Only its holder may.
 --
--- A submitted one stays submitted. One that has ids was made, whatever its holder says: it stays
+-- A submitted one stays submitted, and takes ids from anyone, for nobody holds it. One that has ids was made, whatever its holder says: it stays
 -- uncertain. Returns {'ok'}, {'missing'} or {'taken'}.
 
 allow_oom()
 local key, state, reason, ids = unpack(ARGV, 3)
 local old = get(key, 'state')
 if not old then return {'missing'} end
+if old == 'submitted' then
+  add(key, ids)
+  return {'ok'}
+end
 if holder_of(key) ~= me then return {'taken'} end
 add(key, ids)
-if old == 'submitted' then return {'ok'} end
 if state ~= 'uncertain' and ids_of(key) ~= '' then
   state = 'uncertain'
   if reason == '' then reason = 'callbacks reported its tasks' end
