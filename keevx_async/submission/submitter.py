@@ -32,6 +32,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -58,7 +59,6 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
-from ..models.bounded import BoundedDict
 from ..models.encoding import NO_FILES, canonical_body, encode_request
 from ..models.kinds import Kind
 from ..models.request import Request
@@ -89,6 +89,7 @@ class Planned(NamedTuple):
         body: the request's canonical JSON; local files are in it by their digests.
         entry: what the journal knows of an earlier create of this key, if there was one.
         reservation: its share of the budget, once it has one; None without a budget.
+        has_files: whether it has files that are uploaded first.
     """
 
     request: Request
@@ -96,6 +97,7 @@ class Planned(NamedTuple):
     body: bytes
     entry: Entry | None
     reservation: Reservation | None = None
+    has_files: bool = False
 
 
 @define(eq=False)
@@ -130,7 +132,7 @@ class Submitter:
     _availability: Availability = field(alias="availability")
     reservations: Reservations
     _host: Host = field(alias="host")
-    _owners: BoundedDict[str, str] = field(alias="owners")
+    _owners: OrderedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
@@ -149,9 +151,10 @@ class Submitter:
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        body = await self.body(request)
+        has_files = bool(request.files())
+        body = await self.body(request) if has_files else canonical_body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
-        return Planned(request, claim.key, body, claim.entry)
+        return Planned(request, claim.key, body, claim.entry, has_files=has_files)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's canonical JSON, with local files by their digests."""
@@ -166,7 +169,9 @@ class Submitter:
         """Give up the claim of a plan that is not submitted."""
         await self._journal.release(plan.key)
 
-    async def submit(self, plan: Planned, guard: Guard | None = None) -> tuple[str, ...]:
+    def submit(
+        self, plan: Planned, guard: Guard | None = None
+    ) -> Coroutine[Any, Any, tuple[str, ...]]:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
 
         When cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to be answered,
@@ -187,8 +192,13 @@ class Submitter:
                 ``task_ids`` holds them.
         """
         if self._span is None:
-            return await self._submit(plan, guard)
-        with self._span("submit", plan.key, plan.request):
+            return self._submit(plan, guard)
+        return self._submit_in_span(plan, guard, self._span)
+
+    async def _submit_in_span(
+        self, plan: Planned, guard: Guard | None, span: Span
+    ) -> tuple[str, ...]:
+        with span("submit", plan.key, plan.request):
             return await self._submit(plan, guard)
 
     async def _submit(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
@@ -266,7 +276,7 @@ class Submitter:
         self, plan: Planned, callback_url: str | None, guard: Guard | None
     ) -> tuple[str, ...]:
         request, body = plan.request, plan.body
-        if self._emit is not None or request.files():
+        if self._emit is not None or plan.has_files:
             request = await self._sources.prepare(plan.key, request)
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)
@@ -414,6 +424,8 @@ class Submitter:
             owner = self._owners.setdefault(task_id, key)
             if owner != key:
                 foreign[task_id] = owner
+        while len(self._owners) > MAX_OWNED:
+            self._owners.popitem(last=False)
         return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
