@@ -59,9 +59,8 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
-from ..models.encoding import NO_FILES, canonical_body, encode_request
 from ..models.kinds import Kind
-from ..models.request import Request
+from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
@@ -74,6 +73,7 @@ from .throttle import Permit, Throttle
 log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
+IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """A canonical body without it holds no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
@@ -169,9 +169,7 @@ class Submitter:
         """Give up the claim of a plan that is not submitted."""
         await self._journal.release(plan.key)
 
-    def submit(
-        self, plan: Planned, guard: Guard | None = None
-    ) -> Coroutine[Any, Any, tuple[str, ...]]:
+    def submit(self, plan: Planned, guard: Guard | None = None) -> IdsToCome:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
 
         When cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to be answered,
@@ -193,11 +191,9 @@ class Submitter:
         """
         if self._span is None:
             return self._submit(plan, guard)
-        return self._submit_in_span(plan, guard, self._span)
+        return self._spanned(plan, guard, self._span)
 
-    async def _submit_in_span(
-        self, plan: Planned, guard: Guard | None, span: Span
-    ) -> tuple[str, ...]:
+    async def _spanned(self, plan: Planned, guard: Guard | None, span: Span) -> tuple[str, ...]:
         with span("submit", plan.key, plan.request):
             return await self._submit(plan, guard)
 
