@@ -97,7 +97,7 @@ class NullJournal:
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless."""
-        if key in self._named:  # no other caller can wait for a key that it was not told
+        if key in self._named:  # any other key was never held
             self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
