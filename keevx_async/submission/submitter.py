@@ -36,7 +36,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field
 
@@ -58,14 +58,15 @@ from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
-from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
+from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
+from .planned import Planned
 from .reconciler import Reconciler
-from .reservations import Reservation, Reservations
+from .reservations import Reservations
 from .shield import Guard, run_shielded, write_quietly, write_through
 from .sources import Sources
 from .throttle import Permit, Throttle
@@ -78,26 +79,6 @@ TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """A canonical body without it holds no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
 """Task ids of which a client remembers the create; the oldest are forgotten."""
-
-
-class Planned(NamedTuple):
-    """A create to be made, its key claimed.
-
-    Attributes:
-        request: what to make.
-        key: names the create, in this run and in any later one.
-        body: the request's canonical JSON; local files are in it by their digests.
-        entry: what the journal knows of an earlier create of this key, if there was one.
-        reservation: its share of the budget, once it has one; None without a budget.
-        has_files: whether it has files that are uploaded first.
-    """
-
-    request: Request
-    key: str
-    body: bytes
-    entry: Entry | None
-    reservation: Reservation | None = None
-    has_files: bool = False
 
 
 @define(eq=False)
