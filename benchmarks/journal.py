@@ -33,7 +33,7 @@ from typing import Any
 
 from keevx_async import ImageToVideo, Journal, Keevx
 from keevx_async.journal import database
-from keevx_async.models.encoding import encode_request
+from keevx_async.models.request import encode_request
 
 from .harness import ROOT, Server, interleaved, ratios, run, spread
 

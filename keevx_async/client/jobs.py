@@ -35,8 +35,9 @@ from ..models.validators import key_of
 from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.pending import PendingCreates
+from ..submission.planned import Planned
 from ..submission.reconciler import Reconciler
-from ..submission.submitter import Planned, Submitter
+from ..submission.submitter import Submitter
 from ..transfer.output_paths import OutputNames
 from .duration_store import DurationStore
 from .fanout import FollowUp, Job, Slot

@@ -30,9 +30,8 @@ from ..journal.redis.credentials import PASSWORD_VARIABLE
 from ..journal.redis.encoding import CreateRecord, Planned
 from ..journal.redis.journal import RedisJournal
 from ..journal.redis.polls import PollQueue
-from ..models.encoding import encode_request
 from ..models.outcomes import R
-from ..models.request import Request, check_request
+from ..models.request import Request, check_request, encode_request
 from ..models.tasks import Task
 from ..settings import PollPolicy
 from .client import PollState, request_of, wait_limit

@@ -18,21 +18,23 @@ RESTARTABLE = (State.PLANNED, State.REFUSED)
 """States in which it is certain that nothing was paid: the next claim may send again."""
 
 
-_fork_count = 0
+class Forks:
+    """How many forks led to this process.
 
+    Attributes:
+        count: one more than in the parent process.
+    """
 
-def fork_count() -> int:
-    """Return how many forks led to this process: one more than in its parent."""
-    return _fork_count
+    count = 0
 
-
-def _count_fork() -> None:
-    global _fork_count
-    _fork_count += 1
+    @classmethod
+    def add(cls) -> None:
+        """Count a fork, in the child."""
+        cls.count += 1
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_count_fork)
+    os.register_at_fork(after_in_child=Forks.add)
 
 
 class Holds:
@@ -52,7 +54,7 @@ class Holds:
         self._held: dict[str, Claims] = {}
         self._waiters: dict[str, asyncio.Future[None]] = {}
         self._members: list[Claims] = []
-        self._fork_count = _fork_count
+        self._fork_count = Forks.count
         self._loop: asyncio.AbstractEventLoop | None = None
         self._switch = threading.Lock()
 
@@ -67,7 +69,7 @@ class Holds:
         # 3. A loop that has stopped leaves its keys behind. They are free for the next loop, and
         #    what waits for them on the old one is woken, in case it runs again.
         loop = asyncio.get_running_loop()
-        if self._fork_count != _fork_count:
+        if self._fork_count != Forks.count:
             raise JournalError(
                 "this journal was opened before a fork; open a Journal, and a Keevx, of its own "
                 "in the process that uses it"

@@ -11,7 +11,7 @@ from secrets import token_hex
 from ..errors import JournalError
 from ..models.tasks import Task
 from ..models.usage import Usage, UsageLimit
-from .claims import Holds, fork_count
+from .claims import Forks, Holds
 from .encoding import other_request_error
 from .owner import Owner
 from .protocol import (
@@ -40,7 +40,7 @@ class NullJournal:
         self._begin()
 
     def _begin(self) -> None:
-        self._forks, self._prefix = fork_count(), token_hex(8)
+        self._forks, self._prefix = Forks.count, token_hex(8)
         self._numbers = count(1)
         self._claims = Holds().join(0)
         self._entries: dict[str, Entry] = {}
@@ -73,7 +73,7 @@ class NullJournal:
         """
         # A forked process continues its parent's numbers, so it needs a prefix of its own. What
         # its parent submitted stays its parent's.
-        if self._forks != fork_count():
+        if self._forks != Forks.count:
             self._begin()
         if key is None:
             return Claim(f"{self._prefix}-{next(self._numbers)}", None)
@@ -97,7 +97,8 @@ class NullJournal:
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim; releasing twice is harmless."""
-        self._claims.release(key, made=made)
+        if key in self._named:  # any other key was never held
+            self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Remember the create in case it is named again."""
@@ -116,8 +117,9 @@ class NullJournal:
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
         """Remember the ids of a key that was named; forget any other."""
-        self._change(key, State.SUBMITTED, "", task_ids)
-        if key not in self._named:
+        if key in self._named:
+            self._change(key, State.SUBMITTED, "", task_ids)
+        else:
             self._entries.pop(key, None)
 
     async def mark_uncertain(

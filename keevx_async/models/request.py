@@ -1,10 +1,17 @@
-"""The base of every request: validation, conversion from and to dicts, and its local files."""
+"""The base of every request: validation, its local files, and conversion to dicts and to bytes.
+
+As bytes a request is the body of a create, and the canonical body that the journal compares.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from json.encoder import encode_basestring
+from operator import attrgetter
 from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import attrs
@@ -15,7 +22,7 @@ from .kinds import Kind
 from .object_path import ObjectPath
 from .pictures import Picture, look_at
 from .schema import of_check, of_request, pydantic_schema
-from .sources import from_json, is_null, to_json
+from .sources import from_json, is_null, to_canonical, to_json
 from .validators import Check, Violations, shown
 
 if TYPE_CHECKING:
@@ -24,6 +31,14 @@ if TYPE_CHECKING:
 MIN_SIMILARITY = 0.75
 """How similar (``difflib``) an unknown field must be to one that is suggested. High enough that
 ``model`` is not taken for a misspelt ``module``."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
+NO_FILES: Mapping[Path, str] = MappingProxyType({})
+_LAYOUTS: dict[type, _Layout] = {}
+"""Of each class of requests: a getter of all fields, their defaults, and their JSON keys."""
+# Strings and integers are encoded directly, for every create has several.
+_DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
 class Request:
@@ -260,6 +275,64 @@ class Request:
 
         changes = {name: replaced(getattr(self, name)) for name in self.source_fields}
         return cast(Self, attrs.evolve(cast(Any, self), **changes))
+
+
+def encode_request(request: Request, callback_url: str | None = None) -> bytes:
+    """Return the JSON body of a create.
+
+    Args:
+        request: its fields that differ from their defaults are written.
+        callback_url: replaces the request's own, or None to keep that.
+    """
+    return _encoded(request, callback_url, None)
+
+
+def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> bytes:
+    """Return the bytes that identify a request: what each source is, not where it lies.
+
+    1. The result of a task, by the task: Keevx renews the URLs of results (they live for 7 days).
+    2. A local file, by its bytes: a file that was moved is the same image, and one that was
+       replaced under its name is another.
+
+    A journal refuses a key whose canonical body has changed.
+
+    Args:
+        request: what is identified.
+        digests: the SHA-256 of each local file, in hexadecimal.
+    """
+    return _encoded(request, None, digests)
+
+
+def _encoded(
+    request: Request, callback_url: str | None, digests: Mapping[Path, str] | None
+) -> bytes:
+    # Fields come in the order of their names and without defaults, so that equal requests have
+    # equal bytes in every version.
+    # Every create encodes its body, so what depends only on the class is worked out once.
+    cls: type = type(request)
+    if (layout := _LAYOUTS.get(cls)) is None:
+        fields = sorted(attrs.fields(cls), key=lambda each: each.name)
+        names = [each.name for each in fields]
+        keys = tuple(f'"{name}":' for name in names)
+        layout = attrgetter(*names), tuple(each.default for each in fields), keys
+        _LAYOUTS[cls] = layout
+    read, defaults, keys = layout
+    values = read(request)
+    if callback_url is not None:
+        index = keys.index('"callback_url":')
+        values = (*values[:index], callback_url, *values[index + 1 :])
+    members: list[str] = []
+    for key, default, value in zip(keys, defaults, values, strict=True):
+        # A default is left out: the vendor's default is the same, and a field that a later version
+        # adds does not change the canonical body of requests that do not use it.
+        if value is default or (default is not attrs.NOTHING and value == default):
+            continue
+        if direct := _DIRECT.get(value.__class__):
+            members.append(key + direct(value))
+        else:
+            plain = to_json(value) if digests is None else to_canonical(value, digests)
+            members.append(key + _encode(plain))
+    return f"{{{','.join(members)}}}".encode()
 
 
 def _as_tuple(value: object) -> tuple[object, ...]:

@@ -32,8 +32,9 @@ from ..http.transport import CLIENT_CLOSED
 from ..journal.encoding import other_request_error
 from ..models.bounded import BoundedDict
 from ..models.request import Request
+from .planned import Planned
 from .shield import end_within
-from .submitter import MAX_OWNED, Planned, Submitter
+from .submitter import MAX_OWNED, Submitter
 
 log = logging.getLogger("keevx_async.submission")
 

@@ -32,10 +32,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from attrs import define, field
 
@@ -57,16 +58,15 @@ from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
-from ..journal.protocol import Entry, JournalProtocol, OverLimit, State
-from ..models.bounded import BoundedDict
-from ..models.encoding import NO_FILES, canonical_body, encode_request
+from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.kinds import Kind
-from ..models.request import Request
+from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
+from .planned import Planned
 from .reconciler import Reconciler
-from .reservations import Reservation, Reservations
+from .reservations import Reservations
 from .shield import Guard, run_shielded, write_quietly, write_through
 from .sources import Sources
 from .throttle import Permit, Throttle
@@ -74,28 +74,11 @@ from .throttle import Permit, Throttle
 log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
+IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """A canonical body without it holds no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
 """Task ids of which a client remembers the create; the oldest are forgotten."""
-
-
-class Planned(NamedTuple):
-    """A create to be made, its key claimed.
-
-    Attributes:
-        request: what to make.
-        key: names the create, in this run and in any later one.
-        body: the request's canonical JSON; local files are in it by their digests.
-        entry: what the journal knows of an earlier create of this key, if there was one.
-        reservation: its share of the budget, once it has one; None without a budget.
-    """
-
-    request: Request
-    key: str
-    body: bytes
-    entry: Entry | None
-    reservation: Reservation | None = None
 
 
 @define(eq=False)
@@ -130,7 +113,7 @@ class Submitter:
     _availability: Availability = field(alias="availability")
     reservations: Reservations
     _host: Host = field(alias="host")
-    _owners: BoundedDict[str, str] = field(alias="owners")
+    _owners: OrderedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
@@ -149,9 +132,10 @@ class Submitter:
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        body = await self.body(request)
+        has_files = bool(request.files())
+        body = await self.body(request) if has_files else canonical_body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
-        return Planned(request, claim.key, body, claim.entry)
+        return Planned(request, claim.key, body, claim.entry, has_files=has_files)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's canonical JSON, with local files by their digests."""
@@ -166,7 +150,7 @@ class Submitter:
         """Give up the claim of a plan that is not submitted."""
         await self._journal.release(plan.key)
 
-    async def submit(self, plan: Planned, guard: Guard | None = None) -> tuple[str, ...]:
+    def submit(self, plan: Planned, guard: Guard | None = None) -> IdsToCome:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
 
         When cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to be answered,
@@ -187,8 +171,11 @@ class Submitter:
                 ``task_ids`` holds them.
         """
         if self._span is None:
-            return await self._submit(plan, guard)
-        with self._span("submit", plan.key, plan.request):
+            return self._submit(plan, guard)
+        return self._spanned(plan, guard, self._span)
+
+    async def _spanned(self, plan: Planned, guard: Guard | None, span: Span) -> tuple[str, ...]:
+        with span("submit", plan.key, plan.request):
             return await self._submit(plan, guard)
 
     async def _submit(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
@@ -266,7 +253,7 @@ class Submitter:
         self, plan: Planned, callback_url: str | None, guard: Guard | None
     ) -> tuple[str, ...]:
         request, body = plan.request, plan.body
-        if self._emit is not None or request.files():
+        if self._emit is not None or plan.has_files:
             request = await self._sources.prepare(plan.key, request)
         if request is not plan.request or callback_url or TASK_MARK in body:
             body = encode_request(request, callback_url)
@@ -414,6 +401,8 @@ class Submitter:
             owner = self._owners.setdefault(task_id, key)
             if owner != key:
                 foreign[task_id] = owner
+        while len(self._owners) > MAX_OWNED:
+            self._owners.popitem(last=False)
         return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from hypothesis import given
 
-from keevx_async.models.encoding import encode_request
+from keevx_async.models.request import encode_request
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.vendor_rules import LANGUAGES, image_generate, video_translate
 from tests.support.family_rules import PAGES, URL, filled

@@ -14,7 +14,7 @@ from docket import Docket
 from keevx_async import Budget, BudgetExceeded, Keevx
 from keevx_async.docket import RedisJournal
 from keevx_async.journal.protocol import OverLimit, State
-from keevx_async.models.encoding import canonical_body
+from keevx_async.models.request import canonical_body
 from keevx_async.models.usage import UsageGroup, UsageLimit
 from keevx_async.testing import Emulator, Faults
 from tests.support.budgeted import requests

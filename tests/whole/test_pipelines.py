@@ -17,7 +17,7 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
-from keevx_async.models.encoding import canonical_body, encode_request
+from keevx_async.models.request import canonical_body, encode_request
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import keevx_of
 

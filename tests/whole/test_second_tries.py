@@ -22,7 +22,7 @@ from keevx_async import (
 )
 from keevx_async.cli.input.prompts import Job, jobs
 from keevx_async.journal.protocol import State
-from keevx_async.models.encoding import encode_request
+from keevx_async.models.request import encode_request
 from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
 

@@ -16,9 +16,8 @@ from keevx_async.errors import JournalError
 from keevx_async.journal.encoding import other_request_error
 from keevx_async.journal.protocol import Entry, State, next_attempt_key, stem_of
 from keevx_async.journal.sqlite import Journal
-from keevx_async.models.encoding import canonical_body
 from keevx_async.models.registry import REQUESTS
-from keevx_async.models.request import Request
+from keevx_async.models.request import Request, canonical_body
 from keevx_async.models.tasks import Task
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.transfer.images import inspect

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from attrs import frozen
 
-from keevx_async.models.encoding import canonical_body
+from keevx_async.models.request import canonical_body
 from keevx_async.models.usage import UsageGroup, usage_group
 
 from .formats import BadLine

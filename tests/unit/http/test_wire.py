@@ -17,8 +17,8 @@ from keevx_async.http.wire import (
     decode_upload,
     query_path,
 )
-from keevx_async.models.encoding import encode_request
 from keevx_async.models.image_to_video import ImageToVideo
+from keevx_async.models.request import encode_request
 from keevx_async.models.tasks import Task
 from tests.support.requests import make
 from tests.support.rules import taken

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import event, given
 
 from keevx_async import ImageGenerate, InvalidRequest, Task, VideoTranslate
-from keevx_async.models.encoding import encode_request
 from keevx_async.models.registry import REQUESTS, kind_by_id
+from keevx_async.models.request import encode_request
 from tests.support.family_rules import KINDS, PAGES, URL, filled
 from tests.support.rules import (
     VENDORS_EXAMPLE,

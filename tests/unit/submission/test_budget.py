@@ -21,8 +21,7 @@ from keevx_async import (
     VideoTranslate,
 )
 from keevx_async.journal.null import NullJournal
-from keevx_async.models.encoding import canonical_body
-from keevx_async.models.request import Request
+from keevx_async.models.request import Request, canonical_body
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.submission.budget import Fit, Valuation
 from keevx_async.submission.reservations import Reservation, Reservations

@@ -17,11 +17,10 @@ from keevx_async.errors import (
 )
 from keevx_async.http.retry import Retryable
 from keevx_async.journal.protocol import Entry, State
-from keevx_async.models.encoding import canonical_body
-from keevx_async.models.request import Request
+from keevx_async.models.request import Request, canonical_body
 from keevx_async.submission.pending import PendingCreates
+from keevx_async.submission.planned import Planned
 from keevx_async.submission.shield import Guard
-from keevx_async.submission.submitter import Planned
 from tests.support.client import a_request
 from tests.support.simulated import simulated
 
