@@ -66,7 +66,8 @@ def run(
     # 1. That the options go together, and that the template can name the results.
     # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
     # 3. That the results folder is writable, and that no other run writes there.
-    # 4. The key and the host, with a query that costs nothing.
+    # 4. The key and the host, with a query that costs nothing, and that the journal is theirs.
+    # A person who is asked whether to pay is asked last, so that nobody agrees and is then refused.
     names = output_names(options.out)
     journal = journal_path(options, names.folder)
     if options.docket is not None and (
@@ -126,9 +127,12 @@ def run(
             return asyncio.run(_print_estimate(plan, journal, options))
         estimate = asyncio.run(find_made(plan.prompts(), journal, options))
         question = _question(plan, estimate)
-        if question is not None and not limits.yes and not _agrees(question, estimate):
-            print_error("nothing was sent")
-            return STOPPED
+        if question is not None and not limits.yes:
+            if options.docket is None:
+                asyncio.run(_check_access(journal, names, options))
+            if not _agrees(question, estimate):
+                print_error("nothing was sent")
+                return STOPPED
         return asyncio.run(_run_reported(plan, names, journal, estimate, limits, options))
 
 
@@ -193,6 +197,20 @@ def _question(plan: Plan, estimate: Estimate | None) -> str | None:
         limit = "" if most is None or most >= usage.total() else f"; the limit is {most:,}"
         parts.append(f"This makes {Amounts(plan.budget).to_text(usage)}{limit}")
     return ". ".join(parts) or None
+
+
+async def _check_access(path: Path | None, names: OutputNames, options: RunOptions) -> None:
+    """Check that folder, journal, key and host can be used; a free query is all that is sent.
+
+    Raises:
+        KeevxError: one of them cannot.
+    """
+    # What does not exist yet is nobody's, and must not exist if the answer is no.
+    if (folder := local_folder(names.folder)).exists():
+        Results(folder).close()
+    record = open_journal(path, options) if has_journal(path) else None
+    async with Keevx(journal=record) as keevx:
+        await keevx.ping()
 
 
 def _agrees(question: str, estimate: Estimate | None) -> bool:
