@@ -251,6 +251,7 @@ async def _run_reported(
                 key=prompts.key,
             )
             code = await run_prompts(fan, prompts, report, names)
+        report.print_page()
         if not options.quiet:
             journal = None if path is None else shlex.quote(str(path))
             failed_tasks = report.failed_tasks
@@ -352,5 +353,6 @@ async def run_prompts(
         # Where nothing has begun, the error is all there is to print.
         if report.counters.ended:
             report.close(names.folder)
+            report.print_page()
         raise
     return report.close(names.folder, fan.stopped_by)
