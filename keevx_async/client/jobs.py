@@ -126,6 +126,7 @@ class Jobs:
         if timeout is not None and not isinstance(timeout, NotGiven):
             deadline = loop.time() + timeout
         outcome = Outcome[Any](0, request)
+        await self.check_destination(names)
         try:
             left = None if deadline is None else deadline - loop.time()
             plan, outcome.task_ids = await self.submit(request, key, left)
@@ -152,6 +153,18 @@ class Jobs:
             except TimeoutError:
                 raise DownloadError(CUT_SHORT) from None
         return list(raise_for_failed(outcome.tasks))
+
+    async def check_destination(self, names: OutputNames | None) -> None:
+        """Check that results can be written to object storage, before anything is paid for.
+
+        Args:
+            names: where results go; None to download nothing.
+
+        Raises:
+            ConfigurationError: they cannot.
+        """
+        if names is not None:
+            await self.results.check_writable(names.folder)
 
     async def wait(
         self,
