@@ -285,7 +285,7 @@ async def try_write(folder: ObjectPath, route: Route, timeout: aiohttp.ClientTim
     # In Azure rights hold for a container, and the URL of a folder cannot always be signed.
     if str(folder).startswith("az:"):
         folder = ObjectPath(folder.bucket_url)
-    target = cast(ObjectPath, folder / WRITE_TEST)
+    target = folder / WRITE_TEST
     try:
         await _put(target, b"", 0, "", route, timeout)
     except (aiohttp.ClientError, TimeoutError) as error:
