@@ -126,7 +126,13 @@ class Jobs:
         if timeout is not None and not isinstance(timeout, NotGiven):
             deadline = loop.time() + timeout
         outcome = Outcome[Any](0, request)
-        await self.check_destination(names)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self.check_destination(names)
+        except TimeoutError:
+            raise DownloadError(
+                f"{names and names.folder} did not answer in time; nothing was sent"
+            ) from None
         try:
             left = None if deadline is None else deadline - loop.time()
             plan, outcome.task_ids = await self.submit(request, key, left)
@@ -155,14 +161,7 @@ class Jobs:
         return list(raise_for_failed(outcome.tasks))
 
     async def check_destination(self, names: OutputNames | None) -> None:
-        """Check that results can be written to object storage, before anything is paid for.
-
-        Args:
-            names: where results go; None to download nothing.
-
-        Raises:
-            ConfigurationError: they cannot.
-        """
+        """Raise ConfigurationError where results cannot be written to object storage."""
         if names is not None:
             await self.results.check_writable(names.folder)
 

@@ -7,6 +7,7 @@ Both check a request's signature from the vendor's description, and not with obs
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -35,6 +36,7 @@ class Store:
         types: the content type of each.
         blocks: of Azure, by object and id, that are no object yet.
         refuse: the status that answers every write; None to accept it.
+        silence: holds every write back until it is set; None to answer at once.
         requests: the method and path of each request.
         env: what its owner has in the environment.
     """
@@ -43,6 +45,7 @@ class Store:
     types: dict[str, str] = field(factory=dict[str, str])
     refuse: tuple[int, str] | None = None
     blocks: dict[tuple[str, str], bytes] = field(factory=dict[tuple[str, str], bytes])
+    silence: asyncio.Event | None = None
     requests: list[str] = field(factory=list[str])
     env: dict[str, str] = field(factory=dict[str, str])
 
@@ -64,6 +67,8 @@ class Store:
         self.requests.append(f"{request.method} {name}")
         if request.method == "PUT":
             data = await request.read()
+            if self.silence is not None:
+                await self.silence.wait()
             if self.refuse is not None:
                 status, code = self.refuse
                 return web.Response(status=status, text=f"<Error><Code>{code}</Code></Error>")

@@ -104,6 +104,18 @@ async def test_a_bucket_that_cannot_be_written_to_is_refused_before_it_is_paid(
         assert not emulator.creates
 
 
+async def test_a_store_that_does_not_answer_keeps_no_caller_waiting(
+    cloud: tuple[str, Store],
+) -> None:
+    scheme, store = cloud
+    store.silence = asyncio.Event()
+    async with Emulator() as emulator, keevx_of(emulator) as client:
+        with pytest.raises(DownloadError, match="did not answer in time; nothing was sent"):
+            await client.generate(a_request(), timeout=0.3, download=f"{scheme}://films/a/")
+        assert not emulator.creates
+    store.silence.set()
+
+
 async def test_the_command_refuses_it_too(cloud: tuple[str, Store], tmp_path: Path) -> None:
     scheme, store = cloud
     store.refuse = (403, "AccessDenied")
