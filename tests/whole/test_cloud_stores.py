@@ -14,6 +14,7 @@ from keevx_async.models.object_path import ObjectPath
 from keevx_async.testing import Emulator
 from tests.support.cli import at, keevx, written
 from tests.support.cli_run import takes
+from tests.support.cli_terminal import terminal
 from tests.support.client import a_request, keevx_of, some_requests
 
 pytest.importorskip("obstore")
@@ -132,6 +133,22 @@ async def test_the_command_refuses_it_too(cloud: tuple[str, Store], tmp_path: Pa
         assert ran.code == 0, ran.err
         assert emulator.creates.total() == 3
     assert len([name for name in store.objects if name.startswith("spring/")]) == 3
+
+
+async def test_a_person_is_not_asked_to_pay_for_what_the_bucket_refuses(
+    cloud: tuple[str, Store], tmp_path: Path
+) -> None:
+    scheme, store = cloud
+    store.refuse = (403, "AccessDenied")
+    file = written(tmp_path / "p.jsonl", takes(26, generate_count=4))
+    run = ("run", file, "--out", f"{scheme}://films/spring/")
+    async with (
+        Emulator() as emulator,
+        terminal(200, *run, cwd=tmp_path, **at(emulator), **store.env) as shown,
+    ):
+        assert await shown.end() == 2
+    assert "cannot write results" in shown.text
+    assert "Continue?" not in shown.text
 
 
 async def test_a_missing_credential_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

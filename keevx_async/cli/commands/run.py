@@ -211,6 +211,7 @@ async def _check_access(path: Path | None, names: OutputNames, options: RunOptio
     record = open_journal(path, options) if has_journal(path) else None
     async with Keevx(journal=record) as keevx:
         await keevx.ping()
+        await keevx.generate_many((), download=names)  # checks only that a bucket takes results
 
 
 def _agrees(question: str, estimate: Estimate | None) -> bool:
