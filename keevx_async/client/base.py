@@ -17,6 +17,7 @@ from attrs import evolve
 from ..errors import ConfigurationError
 from ..http.transport import CLIENT_CLOSED
 from ..settings import NOT_GIVEN, NotGiven, PollPolicy, RetryPolicy
+from ..transfer.fitting import Fit, check_fit
 from . import options
 from .fanout import FanOut
 from .runtime import ClientConfig, Components
@@ -52,6 +53,7 @@ class BaseClient:
         retry: RetryPolicy | None = None,
         polling: PollPolicy | None = None,
         headers: Mapping[str, str] | None = None,
+        fit: Fit | None = None,
     ) -> Self:
         """Return this client with other settings, for some of its calls.
 
@@ -63,6 +65,7 @@ class BaseClient:
             retry: when a request that may be repeated is.
             polling: how tasks are waited for.
             headers: sent along with every API call, besides this client's own.
+            fit: what happens to local images; as for ``Keevx``.
 
         Raises:
             ConfigurationError: an argument is invalid.
@@ -82,6 +85,7 @@ class BaseClient:
             polling=config.polling
             if polling is None
             else options.policy("polling", polling, PollPolicy),
+            fit=config.fit if fit is None else check_fit(fit),
         )
         return other
 

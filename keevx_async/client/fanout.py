@@ -17,15 +17,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterable,
     Awaitable,
     Callable,
     Coroutine,
     Generator,
-    Iterable,
     Iterator,
     Sequence,
 )
+from functools import partial
 from typing import Any, Generic, TypeVar, cast, overload
 
 from ..errors import ConfigurationError, NotStarted
@@ -33,7 +32,7 @@ from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import end_within
 from .fuse import not_started
-from .inputs import Feed
+from .inputs import Feed, Items
 from .stopped import brief_if_stopped, describe_fan_out, note_ids
 
 T = TypeVar("T")
@@ -123,11 +122,12 @@ class FanOut(Generic[R_co]):
 
     def __init__(
         self,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Items,
         begin: Callable[[], Job],
         *,
         concurrency: int,
         grace: float,
+        prepare: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0),  # noqa: B008
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more (got {concurrency!r})")
@@ -137,6 +137,7 @@ class FanOut(Generic[R_co]):
         self.stopped_by: Exception | None = None
         self._feed = Feed(items)
         self._begin = begin
+        self._prepare = prepare
         self._job: Job
         self._concurrency = concurrency
         self._grace = grace
@@ -330,8 +331,9 @@ class FanOut(Generic[R_co]):
         """Work off the input.
 
         Raises:
-            Exception: what the input itself raised, when all that was under way has ended.
+            Exception: what ``prepare``, or the input itself, raised; all under way has ended.
         """
+        await self._prepare()
         for _ in range(self._concurrency):
             slot = Slot(self)
             self._workers[asyncio.ensure_future(self._worker(slot))] = slot

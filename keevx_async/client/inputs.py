@@ -10,6 +10,8 @@ from typing import Any
 from ..errors import ConfigurationError
 from ..models.outcomes import Outcome
 
+Items = Iterable[Any] | AsyncIterable[Any]
+
 
 class Feed:
     """Pulls the input one item at a time, numbered; an error of the input ends it.
@@ -21,7 +23,7 @@ class Feed:
         error: what the input raised; None as long as it raised nothing.
     """
 
-    def __init__(self, items: Iterable[Any] | AsyncIterable[Any]) -> None:
+    def __init__(self, items: Items) -> None:
         self.error: Exception | None = None
         self._numbers = count()
         self._lock = asyncio.Lock()

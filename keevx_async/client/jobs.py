@@ -128,6 +128,13 @@ class Jobs:
             deadline = loop.time() + timeout
         outcome = Outcome[Any](0, request)
         try:
+            async with asyncio.timeout_at(deadline):
+                await self.check_destination(names)
+        except TimeoutError:
+            raise DownloadError(
+                f"{names and names.folder} did not answer in time; nothing was sent"
+            ) from None
+        try:
             left = None if deadline is None else deadline - loop.time()
             plan, outcome.task_ids = await self.submit(request, key, left)
             outcome.key = plan.key
@@ -153,6 +160,11 @@ class Jobs:
             except TimeoutError:
                 raise DownloadError(CUT_SHORT) from None
         return list(raise_for_failed(outcome.tasks))
+
+    async def check_destination(self, names: OutputNames | None) -> None:
+        """Raise ConfigurationError where results cannot be written to object storage."""
+        if names is not None:
+            await self.results.check_writable(names.folder)
 
     async def wait(
         self,

@@ -35,7 +35,7 @@ from ..settings import (
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import Availability
 from ..transfer.fitting import Fit, check_fit
-from ..transfer.output_paths import Destination
+from ..transfer.output_paths import Destination, OutputNames
 from ..transfer.probe import Verify, check_verify
 from . import options
 from .base import BaseClient
@@ -299,11 +299,12 @@ class Keevx(BaseClient):
             key: names each create; a function of the request.
 
         Raises:
-            ConfigurationError: the template is invalid, or as ``submit_many``.
+            ConfigurationError: the template is invalid, the bucket cannot be written to, or as
+                ``submit_many``.
         """
         options.hook("key", key)
         names = options.names(download)
-        return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency)
+        return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency, names)
 
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
         """Wait for what earlier runs submitted and did not see to its end; see FanOut.
@@ -322,7 +323,9 @@ class Keevx(BaseClient):
             async for entry in self._components().jobs.unfinished(download=names is not None):
                 yield entry
 
-        return self._fan_out(entries(), lambda jobs: jobs.resuming(names), DEFAULT_CONCURRENCY)
+        return self._fan_out(
+            entries(), lambda jobs: jobs.resuming(names), DEFAULT_CONCURRENCY, names
+        )
 
     async def request(
         self, method: str, path: str, *, json: Mapping[str, Any] | Sequence[Any] | None = None
@@ -419,14 +422,19 @@ class Keevx(BaseClient):
         return await self._components().jobs.results.download(result, target, overwrite=overwrite)
 
     def _fan_out(
-        self, requests: Requests[R], work_of: Callable[[Jobs], Job], concurrency: int
+        self,
+        requests: Requests[R],
+        work: Callable[[Jobs], Job],
+        concurrency: int,
+        names: OutputNames | None = None,
     ) -> FanOut[R]:
         options.check_iterable(requests)
         fan: FanOut[R] = FanOut(  # the journal is opened when it starts
             requests,
-            lambda: work_of(self._components().jobs),
+            lambda: work(self._components().jobs),
             concurrency=options.check_whole("concurrency", concurrency),
             grace=self._config.retry.grace,
+            prepare=lambda: self._components().jobs.check_destination(names),
         )
         self._fans.add(fan)
         return fan

@@ -57,6 +57,14 @@ class Results:
     _names_taken: set[str] = field(factory=set[str], init=False)
     _began_at: float = field(factory=time.time, init=False)
 
+    async def check_writable(self, folder: Path) -> None:
+        """Check that results can be written to a folder, where it is in object storage.
+
+        Raises:
+            ConfigurationError: they cannot.
+        """
+        await self._downloads.check_writable(folder)
+
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:

@@ -62,4 +62,4 @@ class Producer(Keevx):
 
             return add
 
-        return self._fan_out(requests, job_of, concurrency)
+        return self._fan_out(requests, job_of, concurrency, names)

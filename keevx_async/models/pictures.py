@@ -9,6 +9,7 @@ import os
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Literal
 
 from attrs import frozen
@@ -17,6 +18,7 @@ UPRIGHT, SIDEWAYS = 1, range(5, 9)
 """Values of the EXIF tag Orientation: no turn, and those by a quarter, mirrored or not."""
 _ORIENTATION = 0x0112
 _MAX_REMEMBERED = 4096
+_reading = tuple(Lock() for _ in range(64))
 _PNG, _EXIF = b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
 # Start of frame: one of these JPEG segments has the size (ITU-T T.81, table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -60,7 +62,9 @@ def look_at(path: Path) -> Picture | None:
     """
     try:
         status = os.stat(path)
-        return _look_at(path, status.st_mtime_ns, status.st_size)
+        # Of many threads that ask about one file at the same time, the first one reads it.
+        with _reading[hash(path) % len(_reading)]:
+            return _look_at(path, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError):
         return None
 

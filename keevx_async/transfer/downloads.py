@@ -25,11 +25,12 @@ from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
 from .media_types import HEAD, check_content, check_type
-from .object_storage import ObjectPart
+from .object_storage import ObjectPart, try_write
 from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
+CANNOT_WRITE = "Check the bucket's name, and that your credentials may write and sign there"
 MAX_REDIRECTS = 10
 PICTURE_TIMEOUT = 10.0
 """Seconds for a picture that is no result."""
@@ -75,6 +76,27 @@ class Downloads:
         self._slots = asyncio.Semaphore(PARALLEL_DOWNLOADS)
         self._active: dict[Path, asyncio.Future[DownloadedFile]] = {}
         self._closed = False
+        self._writable: set[Path] = set()
+
+    async def check_writable(self, folder: Path) -> None:
+        """Check, before anything is paid for, that results can be written to object storage.
+
+        Each folder is tested once. One on disk is not tested: what is downloaded there can be
+        downloaded again somewhere else.
+
+        Raises:
+            ConfigurationError: it cannot be written to. Nothing was sent to Keevx.
+        """
+        if not isinstance(folder, ObjectPath) or folder in self._writable:
+            return
+        try:
+            await self._retrier(lambda: try_write(folder, self._transport.route, self._timeout))
+        except DownloadError as error:
+            raise ConfigurationError(
+                f"cannot write results: {error.message}; nothing was sent",
+                hint=CANNOT_WRITE if error.hint == DownloadError.hint else error.hint,
+            ) from error
+        self._writable.add(folder)
 
     async def fetch(
         self,

@@ -2,7 +2,8 @@
 
 An object is sent by a single signed PUT whose length is announced: the store makes it visible once
 all of it has come, and discards it otherwise. There is no multipart upload, so that a process that
-is killed leaves no parts behind, which a bucket would keep, and charge for, unseen.
+is killed leaves no parts behind, which a bucket would keep, and charge for, unseen. The exception
+are names in Azure that a URL has to escape: see `_put_blocks`.
 
 obstore (the extra ``storage``) finds the credentials its usual way (``AWS_*``, ``GOOGLE_*`` and
 ``AZURE_*`` variables, instance roles) and signs. They are never seen here, nor in a message: a
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -21,12 +23,14 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import quote, unquote, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from ..errors import DownloadError, UploadError
+from ..http.failures import translate
 from ..http.retry import Retryable, retry_after
 from ..models.object_path import ObjectPath, check_storage
 from ..settings import is_retryable_status
@@ -51,8 +55,20 @@ MAX_OBJECT = 5 * 2**30
 """Bytes of a single PUT. Source: Amazon S3, "Uploading objects"; the others take as many."""
 READ_AHEAD = 256 * 1024
 """Bytes of a range. What a probe reads, the index of a video, is at its beginning or its end."""
+WRITE_TEST = ".keevx-write-test"
+"""The name of the empty object by which a bucket is tested before anything is paid for."""
 Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
 """Returns the session for a request to a URL, and the proxy to name in it."""
+
+
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or a role",
+    "gs": "GOOGLE_SERVICE_ACCOUNT or GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+
+
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @cache
@@ -248,53 +264,140 @@ class ObjectPart:
             if sent != total:
                 raise MismatchError(f"got {sent} of {total} bytes")
 
-        url = URL(await asyncio.to_thread(self._sign), encoded=True)
-        session, proxy = await self._route(url)
-        headers = {"Content-Length": str(total)}
-        if declared:
-            headers["Content-Type"] = declared
-        if str(self._target).startswith("az:"):
-            headers["x-ms-blob-type"] = "BlockBlob"
         try:
-            async with session.put(
-                url,
-                data=body(),
-                headers=headers,
-                timeout=self._timeout,
-                proxy=proxy,
-                allow_redirects=False,
-                raise_for_status=False,
-            ) as stored:
-                if not 200 <= stored.status < 300:
-                    raise await self._refusal(stored)
+            await _put(self._target, body(), total, declared, self._route, self._timeout)
         except (aiohttp.ClientError, TimeoutError) as error:
             # Whose fault it was cannot be seen from the error: either connection may have failed.
             reason = f"{type(error).__name__} after {sent:,} of {total:,} bytes"
             raise Retryable(DownloadError(f"{self._target}: {reason}")) from error
         self._file = DownloadedFile(cast(Path, self._target), total, digest.hexdigest())
 
-    def _sign(self) -> str:
-        import obstore
 
+async def try_write(folder: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
+    """Write an empty object into a folder, the way results are written, and delete it.
+
+    Where it may be written and not deleted, it stays: one for each folder.
+
+    Raises:
+        Retryable: storage refused it for the moment, or could not be reached.
+        DownloadError: storage refused it for good.
+    """
+    # In Azure rights hold for a container, and the URL of a folder cannot always be signed.
+    if str(folder).startswith("az:"):
+        folder = ObjectPath(folder.bucket_url)
+    target = folder / WRITE_TEST
+    try:
+        await _put(target, b"", 0, "", route, timeout)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise Retryable(DownloadError(f"{target}: {translate(error).reason}")) from error
+    with suppress(DownloadError, aiohttp.ClientError, TimeoutError):
+        url = URL(await asyncio.to_thread(_sign, target, "DELETE"), encoded=True)
+        session, proxy = await route(url)
+        async with session.delete(url, timeout=timeout, proxy=proxy, raise_for_status=False):
+            pass
+
+
+async def _put(
+    target: ObjectPath,
+    body: AsyncIterator[bytes] | bytes,
+    size: int,
+    content_type: str,
+    route: Route,
+    timeout: aiohttp.ClientTimeout,
+) -> None:
+    """Send a body of known size to an object, in one signed request."""
+    if str(target).startswith("az:") and quote(target.key) != target.key:
+        assert not isinstance(body, bytes)  # noqa: S101 - the test's name needs no escapes
+        await _put_blocks(target, body, content_type)
+        return
+    url = URL(await asyncio.to_thread(_sign, target, "PUT"), encoded=True)
+    session, proxy = await route(url)
+    headers = {"Content-Length": str(size)}
+    if content_type:
+        headers["Content-Type"] = content_type
+    if str(target).startswith("az:"):
+        headers["x-ms-blob-type"] = "BlockBlob"
+    async with session.put(
+        url,
+        data=body,
+        headers=headers,
+        timeout=timeout,
+        proxy=proxy,
+        allow_redirects=False,
+        raise_for_status=False,
+    ) as answer:
+        if not 200 <= answer.status < 300:
+            raise await _refusal(target, answer)
+
+
+async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_type: str) -> None:
+    """Send a body to an object in Azure, in blocks that become an object by the last request.
+
+    obstore signs a URL with its escapes, and Azure checks the signature without them, so a name
+    that has any is refused (seen with Azurite 3; object_store 0.14). Requests that obstore sends by
+    itself are signed in another way. Azure discards blocks of no object within a week.
+    """
+    import obstore
+
+    failures: list[Exception] = []
+
+    async def chunks() -> AsyncIterator[bytes]:
         try:
-            store = _store(self._target.bucket_url)
-            return obstore.sign(store, "PUT", self._target.key, SIGNED_FOR)
-        except Exception as error:  # as in object_size
-            raise DownloadError(
-                f"cannot sign a request for {self._target}: {_brief(error)}",
-                hint="Set the credentials that the store's own tools use, such as AWS_*",
-            ) from error
+            async for chunk in body:
+                yield chunk
+        except Exception as error:
+            failures.append(error)
+            raise
 
-    async def _refusal(self, answer: aiohttp.ClientResponse) -> Exception:
-        code = b""
-        with suppress(aiohttp.ClientError):
-            _, _, rest = (await answer.content.read(2048)).partition(b"<Code>")
-            code = rest.partition(b"</Code>")[0][:80]
-        reason = f" ({code.decode(errors='replace')})" if code else ""
-        error = DownloadError(f"{self._target}: storage answered HTTP {answer.status}{reason}")
-        if is_retryable_status(answer.status):
-            return Retryable(error, retry_after(answer.headers, time.time()) or None)
-        return error
+    try:
+        await obstore.put_async(
+            _store(target.bucket_url),
+            target.key,
+            chunks(),
+            attributes={"Content-Type": content_type} if content_type else {},
+            max_concurrency=1,
+        )
+    except Exception as error:  # as in object_size
+        # What the body raised decides whether it is sent again, and not what obstore makes of it.
+        raise (failures or [DownloadError(f"{target}: {_brief(error)}")])[0] from error
+
+
+def _sign(target: ObjectPath, method: Literal["PUT", "DELETE"]) -> str:
+    import obstore
+
+    # obstore escapes a name in the URLs of S3 and Azure, but leaves "#", "?" and "%" as they are in
+    # those of Google, where they would name another object. An escaped name stays as it is there.
+    try:
+        for name in (target.key, quote(target.key)):
+            url = obstore.sign(_store(target.bucket_url), method, name, SIGNED_FOR)
+            if _leads_to(url, target.key):
+                return url
+        raise ValueError("its name cannot be put into a URL")
+    except Exception as error:  # as in object_size
+        names = _CREDENTIALS[str(target)[:2]]
+        raise DownloadError(
+            f"cannot sign a request for {target}: {_brief(error)}",
+            hint=f"Set the credentials that the store's own tools use: {names}",
+        ) from error
+
+
+def _leads_to(url: str, key: str) -> bool:
+    """Return whether a signed URL names an object, and nothing but that."""
+    parts = urlsplit(url)
+    is_escaped = _STRAY_PERCENT.search(parts.path) is None and not parts.fragment
+    return is_escaped and unquote(parts.path).endswith(f"/{key}")
+
+
+async def _refusal(target: ObjectPath, answer: aiohttp.ClientResponse) -> Exception:
+    code = b""
+    with suppress(aiohttp.ClientError):
+        _, _, rest = (await answer.content.read(2048)).partition(b"<Code>")
+        code = rest.partition(b"</Code>")[0][:80]
+    reason = f" ({code.decode(errors='replace')})" if code else ""
+    error = DownloadError(f"{target}: storage answered HTTP {answer.status}{reason}")
+    if is_retryable_status(answer.status):
+        return Retryable(error, retry_after(answer.headers, time.time()) or None)
+    return error
 
 
 async def _chained(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

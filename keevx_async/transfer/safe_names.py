@@ -22,6 +22,9 @@ _DEVICE = re.compile(
 """Names of devices, whatever follows a dot. Source: Microsoft's "Naming Files, Paths, and
 Namespaces"; superscript digits count too."""
 
+_NOT_ALLOWED, _NOT_ALNUM = re.compile(r"[^A-Za-z0-9_\-. ]+"), re.compile(r"[^A-Za-z0-9]+")
+"""What becomes something else in a name of ASCII letters."""
+
 
 def safe_name(name: str) -> str:
     """Return a file or folder name that is safe on every system, made from any text.
@@ -32,9 +35,12 @@ def safe_name(name: str) -> str:
     locale. Names that Windows keeps for devices get a ``_`` in front, on every system, for files
     are copied. A name over ``MAX_NAME_BYTES`` loses its beginning, so that its suffix stays.
     """
-    composed = unicodedata.normalize("NFC", name)
-    clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
-    clean = re.sub("\0+", "_", clean).strip(" .")
+    if name.isascii():  # as most are; one at a time its letters take ten times as long
+        clean = _NOT_ALLOWED.sub("_", name).strip(" .")
+    else:
+        composed = unicodedata.normalize("NFC", name)
+        clean = "".join(letter if _is_allowed(letter) else "\0" for letter in composed)
+        clean = re.sub("\0+", "_", clean).strip(" .")
     short = clean.encode()[-MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "result"
     return not_a_device(short)
 
@@ -62,8 +68,13 @@ def slug(text: str, fallback: str = "result") -> str:
         fallback: returned where no letter or digit is left.
     """
     composed = unicodedata.normalize("NFC", text[: 8 * MAX_SLUG].lower())
-    allowed = (c if _is_allowed(c) and (c.isalnum() or _is_mark(c)) else " " for c in composed)
-    whole = "-".join("".join(allowed).split())
+    if composed.isascii():
+        kept = _NOT_ALNUM.sub(" ", composed)
+    else:
+        kept = "".join(
+            c if _is_allowed(c) and (c.isalnum() or _is_mark(c)) else " " for c in composed
+        )
+    whole = "-".join(kept.split())
     short = whole[:MAX_SLUG].encode()[:MAX_SLUG_BYTES].decode(errors="ignore")
     if len(short) < len(whole):
         end = len(short)

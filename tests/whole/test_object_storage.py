@@ -111,10 +111,11 @@ async def test_a_bucket_that_is_not_there_is_named_without_a_secret(
         keevx_of(emulator) as client,
     ):
         monkeypatch.setenv("AWS_ENDPOINT_URL", str(store.make_url("")).rstrip("/"))
-        fan = await client.generate_many([a_request()], download="s3://nowhere/a/")
-    (error,) = fan.errors
+        with pytest.raises(ConfigurationError) as refused:
+            await client.generate_many([a_request()], download="s3://nowhere/a/")
+        assert not emulator.creates
     ours = [record.getMessage() for record in caplog.records if "access" not in record.name]
-    text = "\n".join([str(error), *ours])
+    text = "\n".join([str(refused.value), *ours])
     assert "s3://nowhere/a/" in text
     assert "HTTP 404 (NoSuchBucket)" in text
     assert SECRET not in text

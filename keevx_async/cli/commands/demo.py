@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from keevx_async import ImageToVideo
@@ -10,10 +11,12 @@ from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
 
 from ..input.prompts import Prompts
+from ..input.resume import local_folder
 from ..options import Concurrency, Json, Output
 from ..output.names import output_names
 from ..output.printer import Printer
 from ..output.report import Report
+from ..output.results_file import Results
 from ..signals import print_stopping, stoppable
 from .run import run_prompts
 
@@ -26,12 +29,10 @@ async def demo(
     """Run 20 prompts against an embedded emulator. Needs no key, costs nothing.
 
     A fifth of the creates and polls is refused or dropped, and a fifth of the downloads is cut
-    short. The last line has the emulator's own count of the tasks it made, and of those it made
-    twice.
+    short. The last lines have the emulator's own count of the tasks it made, and of those it made
+    twice, and the page that shows the results.
     """
     names = output_names(out)
-    names.thumbnails = None  # there is no page to show them
-    report = Report(COUNT, "demo", as_json=json)
     prompts = Prompts.from_requests(
         ImageToVideo(
             model="V",
@@ -60,10 +61,13 @@ async def demo(
             made, twice = len(emulator.tasks), sum(n > 1 for n in emulator.creates.values())
         fields = {"event": "emulator", "tasks": made, "twice": twice}
         Printer(json).print(fields, f"the emulator made {made} tasks, {twice} of them twice")
+        report.print_page()
         return code
 
     def on_signal(times: int) -> None:
         report.stopping = True
         print_stopping(times)
 
-    return await stoppable(work(), on_signal)
+    with closing(Results(local_folder(names.folder))) as results:
+        report = Report(COUNT, "demo", results, as_json=json)
+        return await stoppable(work(), on_signal)

@@ -66,7 +66,8 @@ def run(
     # 1. That the options go together, and that the template can name the results.
     # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
     # 3. That the results folder is writable, and that no other run writes there.
-    # 4. The key and the host, with a query that costs nothing.
+    # 4. The key and the host, with a query that costs nothing, and that the journal is theirs.
+    # A person who is asked whether to pay is asked last, so that nobody agrees and is then refused.
     names = output_names(options.out)
     journal = journal_path(options, names.folder)
     if options.docket is not None and (
@@ -126,9 +127,12 @@ def run(
             return asyncio.run(_print_estimate(plan, journal, options))
         estimate = asyncio.run(find_made(plan.prompts(), journal, options))
         question = _question(plan, estimate)
-        if question is not None and not limits.yes and not _agrees(question, estimate):
-            print_error("nothing was sent")
-            return STOPPED
+        if question is not None and not limits.yes:
+            if options.docket is None:
+                asyncio.run(_check_access(journal, names, options))
+            if not _agrees(question, estimate):
+                print_error("nothing was sent")
+                return STOPPED
         return asyncio.run(_run_reported(plan, names, journal, estimate, limits, options))
 
 
@@ -195,6 +199,21 @@ def _question(plan: Plan, estimate: Estimate | None) -> str | None:
     return ". ".join(parts) or None
 
 
+async def _check_access(path: Path | None, names: OutputNames, options: RunOptions) -> None:
+    """Check that folder, journal, key and host can be used; a free query is all that is sent.
+
+    Raises:
+        KeevxError: one of them cannot.
+    """
+    # What does not exist yet is nobody's, and must not exist if the answer is no.
+    if (folder := local_folder(names.folder)).exists():
+        Results(folder).close()
+    record = open_journal(path, options) if has_journal(path) else None
+    async with Keevx(journal=record) as keevx:
+        await keevx.ping()
+        await keevx.generate_many((), download=names)  # checks only that a bucket takes results
+
+
 def _agrees(question: str, estimate: Estimate | None) -> bool:
     """Ask before much is made, and before anything is paid for again.
 
@@ -233,6 +252,7 @@ async def _run_reported(
                 key=prompts.key,
             )
             code = await run_prompts(fan, prompts, report, names)
+        report.print_page()
         if not options.quiet:
             journal = None if path is None else shlex.quote(str(path))
             failed_tasks = report.failed_tasks
@@ -334,5 +354,6 @@ async def run_prompts(
         # Where nothing has begun, the error is all there is to print.
         if report.counters.ended:
             report.close(names.folder)
+            report.print_page()
         raise
     return report.close(names.folder, fan.stopped_by)

@@ -359,6 +359,9 @@ class Report:
             for text, status in self._failures.lines(self._name):
                 ERRORS.print(Text(printable(text), MARKS[status][2]))
         ERRORS.print(summary)
+        return code
+
+    def print_page(self) -> None:
+        """Print where the page is, if there is one; nothing when quiet."""
         if self._views is not None and self._views.page.exists() and not self._quiet:
             ERRORS.print(f"Look at them: {shown_path(self._views.page)}", soft_wrap=True)
-        return code
