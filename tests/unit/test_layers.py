@@ -226,6 +226,7 @@ LAZY = {
     "http/socks.py",
     "models/schema.py",
     "cli/__init__.py",
+    "cli/entry.py",
     "cli/registry.py",
     "cli/commands/worker.py",
     "cli/output/views.py",
