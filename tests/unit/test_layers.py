@@ -130,6 +130,7 @@ DOORS: dict[str, set[str]] = {
         "Planned",
         "Reconciler",
         "SharedLimit",
+        "Recall",
         "Submitter",
         "Throttle",
         "Valuation",
