@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from keevx_async.cli.app import run
+from keevx_async.cli.entry import run
 
 from .common import KEY, arguments, body
 from .ours import client, requests

@@ -25,7 +25,9 @@ def main() -> None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
     try:
-        from .app import run
+        from .entry import run
+
+        code = run(sys.argv[1:])
     except SystemError:  # CPython 3.13.0 cannot import sockets in a folder that was removed
         with suppress(FileNotFoundError):
             os.getcwd()
@@ -36,4 +38,4 @@ def main() -> None:
         if error.name not in ("cyclopts", "rich"):
             raise
         sys.exit("keevx: the command line needs an extra; pip install 'keevx_async[cli]'")
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(code)

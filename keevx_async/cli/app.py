@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
@@ -12,59 +11,41 @@ from cyclopts import App, CycloptsError
 from keevx_async.errors import ConfigurationError, KeevxError
 from keevx_async.settings import VERSION
 
-from .input.sources import NO_WORKING_FOLDER, STDIN
-from .options import ALL
+from .input.sources import STDIN
+from .option_names import ALL, RETRY_FAILED
+from .os_errors import describe_os_error
 from .output.console import (
     FAILED,
     INTERRUPTED,
     OK,
     USAGE,
     exit_code,
-    finish_output,
-    prepare_streams,
     print_error,
     print_error_event,
 )
-from .output.next_steps import RETRY_FAILED
 from .registry import register
 from .signals import raising_interrupts, stoppable
 
 app = App(
     name="keevx",
-    help="""Create videos and images with Keevx. Every create is paid for at most once.
-
-    Exit codes: 0 all done; 1 something failed; 2 invalid usage, input, key, host or journal
-    (nothing was sent); 3 a create may have been paid although its answer was lost; 4 stopped before
-    all had begun; 130 interrupted.
-    """,
+    help=(
+        "Create videos and images with Keevx. Every create is paid for at most once.\n\n"
+        "Exit codes: 0 all done; 1 something failed; 2 invalid usage, input, key, host or journal "
+        "(nothing was sent); 3 a create may have been paid although its answer was lost; 4 stopped "
+        "before all had begun; 130 interrupted."
+    ),
     version=VERSION,
-    version_format="plaintext",  # Markdown would import a parser and a highlighter for a number
+    # Markdown would import a parser and a highlighter, which doubles the time that help takes.
+    help_format="plaintext",
+    version_format="plaintext",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 register(app)
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the command line; return its exit code.
-
-    Never raises for what a user or the system can cause: every such error is printed as
-    ``keevx: message``. An output that could not be written makes a success a failure.
-
-    Args:
-        arguments: without the program's name.
-    """
-    prepare_streams()
-    code = _run_command(arguments)
-    error = finish_output()
-    if error is None or code != OK:
-        return code
-    if not isinstance(error, BrokenPipeError):  # the reader has gone, as head does
-        print_error(describe_os_error(error))
-    return FAILED
-
-
-def _run_command(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str]) -> int:
+    """Parse the arguments and run their command; return its exit code. Errors are printed."""
     # A command ends in one of these ways:
     # 1. It returns its exit code, or nothing, which is 0. One that sends creates handles signals
     #    itself, prints what it knows, and returns 130.
@@ -109,24 +90,6 @@ def _run_command(arguments: Sequence[str]) -> int:
         if as_json:
             print_error_event(OSError(describe_os_error(error)), exit=FAILED)
         return FAILED
-
-
-def describe_os_error(error: OSError) -> str:
-    """Return what the system refused, with the file, and the variable that named it.
-
-    A working folder that was removed is reported as such: the system says no more than "No such
-    file or directory".
-    """
-    try:
-        os.getcwd()
-    except OSError:
-        return NO_WORKING_FOLDER
-    reason = error.strerror or str(error)
-    if error.filename is None:
-        return reason
-    variables = [name for name, value in os.environ.items() if value == str(error.filename)]
-    hint = f" (set by the environment variable {variables[0]})" if variables else ""
-    return f"{error.filename}: {reason}{hint}"
 
 
 def explicit(arguments: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from keevx_async.transfer.fitting import Fit
 from keevx_async.transfer.output_paths import field_names
 
 from .input.formats import Format
+from .option_names import ALL
 
 
 class _Converted:
@@ -135,8 +136,6 @@ RunFuse = Annotated[
         "empty account stops it at once."
     ),
 ]
-ALL = "all"
-"""What an option whose value may be left out, as in ``--retry-failed``, stands for without it."""
 
 
 def check_failure(_: object, value: str | None) -> None:

@@ -70,11 +70,8 @@ def register(app: App) -> None:
     Called once for an app.
     """
     for path, summary in HELP.items():
-        # Plain text, so that the lines of a shell stay as they are.
-        settings: dict[str, Any] = {}
-        if path in EXAMPLES:
-            settings = {"help_epilogue": EXAMPLES[path], "help_format": "plaintext"}
-        app.command(f"{__package__}.commands.{path}", help=summary, **settings)
+        epilogue = {"help_epilogue": EXAMPLES[path]} if path in EXAMPLES else {}
+        app.command(f"{__package__}.commands.{path}", help=summary, **epilogue)
     # Any: its keyword arguments are untyped.
     cast(Any, app).register_install_completion_command(
         help="Install completion for the current shell."

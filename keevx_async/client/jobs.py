@@ -36,6 +36,7 @@ from ..polling.poller import Poller
 from ..settings import NOT_GIVEN, NotGiven
 from ..submission.pending import PendingCreates
 from ..submission.planned import Planned
+from ..submission.recall import Recall
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import Submitter
 from ..transfer.output_paths import OutputNames
@@ -62,6 +63,7 @@ class Jobs:
 
     Args:
         submitter: makes creates.
+        recall: finds what earlier runs submitted; None where each create has more to do.
         creates: those among them that other calls may join.
         poller: polls tasks until they end.
         results: downloads what they made.
@@ -76,6 +78,7 @@ class Jobs:
     """
 
     _submitter: Submitter = field(alias="submitter")
+    _recall: Recall | None = field(alias="recall")
     _creates: PendingCreates = field(alias="creates")
     _poller: Poller = field(alias="poller")
     results: Results
@@ -274,6 +277,10 @@ class Jobs:
             if outcome.task_ids:  # submitted before the fan-out was stopped
                 return
             request = check_request(outcome.request)
+            if key is None and self._recall and (entry := self._recall(request)) is not None:
+                recorded.meet(entry)
+                outcome.key, outcome.task_ids = entry.key, entry.task_ids
+                return
             plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             if not recorded.meet(plan.entry) and slot.stopped_by is not None:

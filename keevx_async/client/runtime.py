@@ -32,6 +32,7 @@ from ..settings import PollPolicy, RetryPolicy
 from ..submission.adaptive_rate import AdaptiveRate
 from ..submission.availability import LANGUAGES, Availability
 from ..submission.pending import PendingCreates
+from ..submission.recall import Recall
 from ..submission.reconciler import Reconciler
 from ..submission.reservations import Reservations
 from ..submission.submitter import Submitter
@@ -196,6 +197,14 @@ class Components:
         self._transfers.update((self.uploads, self.downloads))
         self.jobs = Jobs(
             submitter=self.submitter,
+            recall=None
+            if config.span is not None or self.reconciler is not None
+            else Recall(
+                journal=config.journal,
+                owners=config.owners,
+                register=self.poller.register,
+                remember_kind=config.kinds.remember,
+            ),
             creates=self.creates,
             poller=self.poller,
             results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),

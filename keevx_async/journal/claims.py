@@ -188,7 +188,8 @@ class Claims:
 
     def meet(self, row: int, *, is_met: bool = True) -> None:
         """Record that this client has met the entry in a row, or that it is to meet it again."""
-        self._met.extend(bytes(max(0, row + 1 - len(self._met))))
+        if row >= len(self._met):
+            self._met.extend(bytes(row + 1 - len(self._met)))
         self._met[row] = is_met
 
     def _has_met(self, row: int) -> bool:
@@ -232,6 +233,24 @@ class Claims:
         if number > 1 and isinstance(claim, Claim):  # a million different bodies need no memory
             self._repeats[digest] = number
         return claim
+
+    def recall(self, digest: str, find: Find) -> Entry | None:
+        """Meet the submitted entry that ``number`` would claim, without claiming it; or None.
+
+        None leaves everything as it was: ``number`` then decides. So it does where bodies repeat,
+        or other clients use the journal.
+        """
+        key = f"{digest}-1"
+        if self._is_shared or digest in self._repeats or self._holds.holder(key) is not None:
+            return None
+        row_and_entry = find(key)
+        if row_and_entry is None:
+            return None
+        row, entry = row_and_entry
+        if self._has_met(row) or not entry.is_submitted:
+            return None
+        self.meet(row)
+        return entry
 
     def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
         # 1. Another caller of this client has the key: taken.

@@ -58,16 +58,21 @@ class ReadAhead:
 
     Args:
         fetch: returns at most so many rows after a row's number, in order.
+
+    Attributes:
+        in_step: whether the last row that was looked up had been read ahead.
     """
 
     def __init__(self, fetch: Callable[[int, int], Iterable[EntryRow]]) -> None:
         self._fetch = fetch
         self._rows: dict[str, EntryRow] = {}
         self._last = 0
+        self.in_step: bool = False
 
     def get(self, key: str) -> EntryRow | None:
         """Return a key's row if it was read ahead."""
         row = self._rows.get(key)
+        self.in_step = row is not None
         if row is not None:
             self._last = row[0]
         return row
@@ -83,6 +88,7 @@ class ReadAhead:
         self._last = row[0]
         if in_order and quiet:
             self._rows = {row[1]: row for row in self._fetch(self._last, READ_AHEAD)}
+            self.in_step = bool(self._rows)
 
     def drop(self, key: str) -> None:
         """Drop the row of a key that is about to change."""
@@ -201,6 +207,16 @@ class Database(Queries):
         """
         self._ahead.drop(row[0])
         await self.writer.write("entries", row)
+
+    @property
+    def is_read_ahead(self) -> bool:
+        """Whether the next entry that is looked up is likely to have been read already."""
+        return self._ahead.in_step
+
+    def recall(self, key: str) -> tuple[int, Entry] | None:
+        """Return what ``find`` does if it was read ahead; else None."""
+        row = self._ahead.get(key)
+        return None if row is None else (row[0], self._entry(row))
 
     def find(self, key: str) -> tuple[int, Entry] | None:
         """Return the row number and the entry of a key; None if there is none.

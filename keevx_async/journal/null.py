@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import count
 from pathlib import Path
 from secrets import token_hex
@@ -63,6 +63,10 @@ class NullJournal:
 
     async def detach(self) -> None:
         """Close nothing."""
+
+    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+        """Return None: no earlier run left anything."""
+        return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim the key passed, waiting while another caller has it, or return a new one.

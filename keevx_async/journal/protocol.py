@@ -8,7 +8,7 @@ planned ──> sending ──> submitted        then per task:  succeeded | fai
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -242,6 +242,18 @@ class JournalProtocol(Protocol):
         """Leave the journal; the last user closes it.
 
         What was recorded before is durable on return.
+        """
+        ...
+
+    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+        """Return the submitted entry that ``claim`` would meet, met and released; or None.
+
+        It neither waits nor reads the file: where it has no answer at hand, ``claim`` finds it.
+
+        Args:
+            kind: of job.
+            encode: returns the canonical JSON of the request. Not called where no entry of an
+                earlier run is at hand, so that a new create costs no more.
         """
         ...
 

@@ -98,6 +98,18 @@ class Journal(JournalFile):
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
 
+    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+        """Return the submitted entry that ``claim`` would meet, met and released; or None.
+
+        Args:
+            kind: of job.
+            encode: returns the canonical JSON of the request; not called if no entries are at hand.
+        """
+        opened = self._opened
+        if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:
+            return None
+        return self._own_claims.recall(stem_of(kind, encode()), self._file.recall)
+
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other caller submits the same create meanwhile.
 

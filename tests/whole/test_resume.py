@@ -25,7 +25,7 @@ from keevx_async import (
     SubmissionUncertain,
     TaskFailed,
 )
-from keevx_async.cli import app
+from keevx_async.cli import entry
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.records import EmulatedTask, Kind
@@ -440,7 +440,7 @@ class Command:
 
     async def __call__(self, *arguments: object) -> tuple[int, str]:
         """Run it in a loop of its own; return its exit code and what it said."""
-        code = await asyncio.to_thread(app.run, [*map(str, arguments)])
+        code = await asyncio.to_thread(entry.run, [*map(str, arguments)])
         said = self.capsys.readouterr()
         return code, said.out + said.err
 

@@ -10,13 +10,10 @@ from pathlib import Path
 from keevx_async.models.failures import UNKNOWN
 
 from ..input.sources import is_read_once
+from ..option_names import FRESH, ON_UNCERTAIN, RETRY_FAILED
 from .console import masked
 from .counters import Counters, Status
 from .results_file import NAME
-
-RETRY_FAILED = "--retry-failed"
-FRESH = "--fresh"
-ON_UNCERTAIN = "--on-uncertain"
 
 
 def next_steps(

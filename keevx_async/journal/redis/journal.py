@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -132,6 +132,10 @@ class RedisJournal(Session):
         """Leave the journal; the last user releases all its claims and closes it."""
         self._unwritten.flush()
         await super().detach()
+
+    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+        """Return None: an entry is not read without waiting."""
+        return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create meanwhile.
