@@ -10,8 +10,8 @@ from pathlib import Path
 def remove_unfinished(folder: Path) -> list[Path]:
     """Remove the data files that a process was killed over; return their paths.
 
-    Coverage writes a process's data as it ends. If it is killed meanwhile, its file is cut short, and
-    combining it with the others warns, or raises and fails the whole run.
+    Coverage writes a process's data as it ends. If it is killed meanwhile, its file is cut short,
+    and combining it with the others warns, or raises and fails the whole run.
     """
     unfinished = [path for path in folder.glob(".coverage.*") if not is_whole(path)]
     for path in unfinished:
