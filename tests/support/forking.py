@@ -27,7 +27,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keevx_async.cli
 from tests.support.signals import default_signals
@@ -136,7 +136,7 @@ class ForkedTransport(BaseSubprocessTransport):
         loop.add_reader(forked.report, self._ended)
 
     def _start(self, *_: object, **__: object) -> None:
-        self._proc = self._forked
+        self._proc = cast(Any, self._forked)
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._forked.report)

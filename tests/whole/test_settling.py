@@ -503,7 +503,7 @@ async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "t")
         script.settlements.mark_lost("k")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await script.settlements.close()
     assert script.settlements.statistics().checks == 0
 
@@ -623,7 +623,7 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         script.known = {"a", "b", "c"}
         waiting = asyncio.ensure_future(script.settlements.wait("k", 3, KIND))
         await asyncio.gather(*(script.tell("k", one) for one in sorted(script.known)))
-        assert sorted(await asyncio.wait_for(waiting, 5)) == ["a", "b", "c"]
+        assert sorted(await asyncio.wait_for(waiting, 60)) == ["a", "b", "c"]
         entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, sorted(entry.task_ids)) == (State.SUBMITTED, ["a", "b", "c"])
