@@ -7,7 +7,6 @@ PIP    := 'pip>=25.1'
 
 # The tests start hundreds of processes, which would each compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
-# Dev mode's allocator looks for faults of C code, of which we have none, at a tenth of the time.
 # Python 3.11 reads .pth files, an editable install's too, in the locale's encoding. ASCII has no word
 # for a clone's path that has an umlaut.
 ifneq ($(filter C POSIX,$(LC_ALL)),)
@@ -24,6 +23,7 @@ help:  ## list the targets
 demo: $(VENV)/.cli  ## the main job: 20 prompts to 20 files against the embedded emulator
 	$(BIN)/keevx demo $(ARGS)
 
+# Dev mode would bring an allocator that looks for faults of C code, of which we have none.
 test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors, dev mode on, branch coverage held (ARGS=-n0: one after the other, for a debugger)
 	PYTHONDEVMODE=1 PYTHONMALLOC=pymalloc $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
 

@@ -58,10 +58,16 @@ async def uncertain_in(journal: Journal) -> list[Entry]:
 LOSSES = ["drop_after_create", "error_after_create", "garbage_after_create", "half_answer"]
 
 
+# Each loss with each way of calling back, and each of both with and without a journal.
+LOST = [
+    pytest.param(loss, callbacks, (row + column) % 2 == 0)
+    for row, loss in enumerate(LOSSES)
+    for column, callbacks in enumerate([None, "twice", "delay"])
+]
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
-@pytest.mark.parametrize("callbacks", [None, "twice", "delay"])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "callbacks", "journalled"), LOST)
 async def test_forty_lost_answers_and_none_lost_or_paid_twice(
     tmp_path: Path, loss: str, callbacks: Any, journalled: bool
 ) -> None:
