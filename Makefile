@@ -23,8 +23,9 @@ help:  ## list the targets
 demo: $(VENV)/.cli  ## the main job: 20 prompts to 20 files against the embedded emulator
 	$(BIN)/keevx demo $(ARGS)
 
+# Dev mode would bring an allocator that looks for faults of C code, of which we have none.
 test: $(VENV)/.test $(VENV)/.redis  ## all tests in parallel, warnings as errors, dev mode on, branch coverage held (ARGS=-n0: one after the other, for a debugger)
-	PYTHONDEVMODE=1 $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
+	PYTHONDEVMODE=1 PYTHONMALLOC=pymalloc $(BIN)/python -m pytest -n auto --dist loadgroup --cov $(ARGS)
 
 unit: $(VENV)/.test  ## the tests that open no socket and start no process, in seconds: the inner loop
 	$(BIN)/python -m pytest -n 2 tests/unit -m "not slow" $(ARGS)

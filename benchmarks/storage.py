@@ -92,11 +92,8 @@ async def run(count: int, url: str, bucket: Bucket, folder: Path, until: int) ->
 async def main(count: int, size: int) -> None:
     """Kill the program twice, let it end, and check everything."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        async with (
-            an_object_store() as bucket,
-            Emulator(seconds=0.5, video_bytes=size) as emulator,
-        ):
+    with tempfile.TemporaryDirectory() as name, an_object_store() as bucket:
+        async with Emulator(seconds=0.5, video_bytes=size) as emulator:
             growth: list[float] = []
             for until in (count // 4, count * 3 // 5, count + 1):
                 start, peak = await run(count, emulator.url, bucket, Path(name), until)

@@ -1,9 +1,10 @@
 """What tests share: an emulator, a clock set by hand, mocks for the request layer."""
 
 import asyncio
+import gc
 import inspect
 import os
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterator
 from typing import Any, TypeVar
 from unittest.mock import Mock
 
@@ -14,6 +15,7 @@ from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
 from keevx_async.testing import Emulator
+from tests.support.coverage_data import remove_unfinished
 from tests.support.fleet import program, redis_server, redis_session
 
 __all__ = ["redis_server", "redis_session"]  # fixtures
@@ -32,11 +34,36 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that load the whole machine to one worker, to begin with."""
+    """Begin with the long tests, so that no worker is left with one when the others are done.
+
+    The tests that load the whole machine go to one worker, one after the other.
+    """
     for item in items:
         if item.get_closest_marker("alone") is not None:
             item.add_marker(pytest.mark.xdist_group("alone"))
-    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    for turn, mark in enumerate(("alone", "slow")):
+        if item.get_closest_marker(mark) is not None:
+            return turn
+    return 3 if "unit" in item.path.parts else 2
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection go through what was imported and collected: that stays anyway."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Leave out what killed processes measured, before pytest-cov combines all files."""
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        remove_unfinished(session.config.invocation_params.dir)
+    return result
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -103,9 +130,16 @@ def programs_without_debugging() -> None:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, base URL or proxy of the developer's own reaches a test."""
+    """No key, base URL, proxy or certificates of the developer's own reach a test.
+
+    Certificates that a variable names are read again for each client, which takes 20 ms.
+    """
     for name in list(os.environ):
-        if name.startswith("KEEVX_") or name.lower().endswith("_proxy"):
+        if (
+            name.startswith(("KEEVX_", "SSL_CERT_"))
+            or name == "REQUESTS_CA_BUNDLE"
+            or name.lower().endswith("_proxy")
+        ):
             monkeypatch.delenv(name)
 
 

@@ -14,6 +14,14 @@ from tests.support.probing import FFPROBE, Played, by_ffprobe, needs_a_probe, pl
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
 
+# Each resolution with each size, and each of both in both ratios.
+FILMS = [
+    (resolution, ["16:9", "9:16"][(row + column) % 2], size)
+    for row, resolution in enumerate(SIDES)
+    for column, size in enumerate([0, 20_000, 200_000])
+]
+
+
 async def file_of(caller: Caller, tmp_path: Path, field: str = "video_url", **ways: Any) -> Path:
     (task_id,) = await caller.create(**ways)
     ended = await caller.ended(task_id)
@@ -25,9 +33,7 @@ async def file_of(caller: Caller, tmp_path: Path, field: str = "video_url", **wa
 
 @needs_a_probe
 @pytest.mark.asyncio
-@pytest.mark.parametrize("size", [0, 20_000, 200_000])
-@pytest.mark.parametrize("ratio", ["16:9", "9:16"])
-@pytest.mark.parametrize("resolution", ["720p", "1080p", "4k"])
+@pytest.mark.parametrize(("resolution", "ratio", "size"), FILMS)
 async def test_a_video_plays_as_asked_for(
     tmp_path: Path, resolution: str, ratio: str, size: int
 ) -> None:

@@ -160,6 +160,17 @@ async def waits(
     else:
         while not has_a_reader(fifo):  # noqa: ASYNC110 - no bell
             await asyncio.sleep(0.01)
+        while not is_asleep(process.pid):  # noqa: ASYNC110 - no bell
+            await asyncio.sleep(0.01)
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process waits in a system call, as far as Linux tells.
+
+    A signal that comes just before a blocking read begins does not end it, in any Python program.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def has_a_reader(fifo: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async.testing import Emulator
-from tests.support.forking import can_fork, fork_server
+from tests.support.forking import can_fork, fork_server, forked_process
 from tests.support.json_lines import check_json_lines
 from tests.support.signals import default_signals
 
@@ -45,14 +45,15 @@ class Ran:
 
 
 async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
+    """Start a command, in a process that is forked where that makes no difference."""
+    words, whole = [str(one) for one in arguments], {**os.environ, "COLUMNS": "200", **env}
+    if can_fork(env):
+        return await forked_process(words, cwd, whole)
     with default_signals():
         return await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "keevx_async.cli",
-            *map(str, arguments),
+            *(sys.executable, "-m", "keevx_async.cli", *words),
             cwd=cwd,
-            env={**os.environ, "COLUMNS": "200", **env},
+            env=whole,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

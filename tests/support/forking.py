@@ -9,6 +9,7 @@ interpreter or a module reads once, as it starts, is the server's.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import gc
 import json
@@ -20,11 +21,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module, util
 from pathlib import Path
+from typing import Any, cast
 
 import keevx_async.cli
 from tests.support.signals import default_signals
@@ -63,23 +66,96 @@ class ForkServer:
     ) -> tuple[int, bytes, bytes]:
         """Run a command; return its exit code, and what it wrote. A death by signal n is -n."""
         reading, writing = os.pipe()
-        ended, ending = os.pipe()
-        request = json.dumps([list(arguments), os.fspath(cwd), env]).encode()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            descriptors = [reading, out.fileno(), err.fileno(), ending]
-            with self._lock:
-                length = len(request).to_bytes(LENGTH, "big")
-                socket.send_fds(self._socket, [length], descriptors)
-                self._socket.sendall(request)
+            report = self._send(arguments, cwd, env, [reading, out.fileno(), err.fileno()])
             os.close(reading)
-            os.close(ending)
             with suppress(BrokenPipeError), open(writing, "wb") as pipe:
                 pipe.write(given)
-            with open(ended, "rb") as report:
-                code = int(report.read())
+            with open(report, "rb") as lines:
+                _pid, code = map(int, lines)
             out.seek(0)
             err.seek(0)
             return code, out.read(), err.read()
+
+    def start(self, arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> Forked:
+        """Start a command with pipes for its standard streams."""
+        pipes = [os.pipe() for _ in range(3)]
+        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
+        report = self._send(arguments, cwd, env, theirs)
+        for descriptor in theirs:
+            os.close(descriptor)
+        return Forked(report, pipes[0][1], pipes[1][0], pipes[2][0])
+
+    def _send(
+        self, arguments: Sequence[str], cwd: Path, env: dict[str, str], streams: list[int]
+    ) -> int:
+        """Have a command forked; return what its process id is read from, and its exit code."""
+        request = json.dumps([list(arguments), os.fspath(cwd), env]).encode()
+        report, ending = os.pipe()
+        with self._lock:
+            length = len(request).to_bytes(LENGTH, "big")
+            socket.send_fds(self._socket, [length], [*streams, ending])
+            self._socket.sendall(request)
+        os.close(ending)
+        return report
+
+
+class Forked:
+    """A command's process, as asyncio uses a ``subprocess.Popen``."""
+
+    def __init__(self, report: int, stdin: int, stdout: int, stderr: int) -> None:
+        self.report = os.fdopen(report, "rb", buffering=0)
+        self.pid = int(self.report.readline())
+        # The transport closes these.
+        self.stdin = os.fdopen(stdin, "wb", buffering=0)
+        self.stdout = os.fdopen(stdout, "rb", buffering=0)
+        self.stderr = os.fdopen(stderr, "rb", buffering=0)
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            with suppress(ProcessLookupError):  # it ends just now
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkedTransport(BaseSubprocessTransport):
+    """Connects asyncio to a process that the server forked, instead of to a child of its own."""
+
+    def __init__(self, forked: Forked, protocol: Any, waiter: asyncio.Future[None]) -> None:
+        self._forked, loop, pipe = forked, asyncio.get_running_loop(), subprocess.PIPE
+        super().__init__(loop, protocol, (), False, pipe, pipe, pipe, 0, waiter)
+        loop.add_reader(forked.report, self._ended)
+
+    def _start(self, *_: object, **__: object) -> None:
+        self._proc = cast(Any, self._forked)
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._forked.report)
+        self._forked.returncode = code = int(self._forked.report.read())
+        self._forked.report.close()
+        self._process_exited(code)
+
+
+async def forked_process(
+    arguments: Sequence[str], cwd: Path, env: dict[str, str]
+) -> asyncio.subprocess.Process:
+    """Start a command as ``asyncio.create_subprocess_exec`` does, in a forked process."""
+    forked = await asyncio.to_thread(fork_server().start, arguments, cwd, env)
+    loop = asyncio.get_running_loop()
+    protocol = asyncio.subprocess.SubprocessStreamProtocol(2**16, loop)
+    connected = loop.create_future()
+    transport = ForkedTransport(forked, protocol, connected)
+    await connected
+    return asyncio.subprocess.Process(transport, protocol, loop)
 
 
 fork_server = cache(ForkServer)
@@ -100,6 +176,7 @@ def serve(requests: socket.socket) -> None:
                 become(*request, *descriptors)
                 keevx_async.cli.main()
                 return
+            os.write(descriptors[3], b"%d\n" % child)
             _, status = os.waitpid(child, 0)
             os.write(descriptors[3], b"%d" % os.waitstatus_to_exitcode(status))
             os._exit(0)

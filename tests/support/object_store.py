@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
+import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import obstore
 import pytest
-import pytest_asyncio
 from obstore.store import S3Store
 
 from keevx_async.transfer import object_storage
@@ -57,32 +57,39 @@ class Bucket:
             return count
 
 
-@asynccontextmanager
-async def an_object_store() -> AsyncIterator[Bucket]:
+@contextmanager
+def an_object_store() -> Iterator[Bucket]:
     port = free_port()
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
-            try:
-                request: Any = urllib.request.Request(f"{url}/{BUCKET}", method="PUT")  # noqa: S310
-                await asyncio.to_thread(lambda: urllib.request.urlopen(request).close())  # noqa: S310, B023
-                break
-            except (urllib.error.URLError, ConnectionError):
-                await asyncio.sleep(0.05)
+        while not is_made(f"{url}/{BUCKET}"):
+            assert process.poll() is None, "the object store ended by itself"
+            time.sleep(0.05)
         yield Bucket(url)
     finally:
-        server.kill()
-        await server.wait()
+        process.kill()
+        process.wait()
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server() -> AsyncIterator[Bucket]:
-    async with an_object_store() as bucket:
+def is_made(url: str) -> bool:
+    """Whether a bucket could be made: whether the server listens."""
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()  # noqa: S310
+    except (urllib.error.URLError, ConnectionError):
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Bucket]:
+    """One server for all tests, which one worker runs: it takes long to start."""
+    with an_object_store() as bucket:
         yield bucket
 
 

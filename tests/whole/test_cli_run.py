@@ -136,7 +136,7 @@ async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) ->
     request = ImageToVideo.from_dict({**GOOD, "prompt": "take 0"})
     twice = Prompts([Job(1, request, "a"), Job(2, attrs.evolve(request), "a~2")])
     journal = Journal(tmp_path / "run.db", on_failed="resubmit")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         estimate = await estimate_prompts(twice, journal)
     assert estimate.requests.total() == 2
 

@@ -19,11 +19,9 @@ from tests.support.client import a_request, keevx_of, some_requests
 
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
-from tests.support.object_store import BUCKET, SECRET, Bucket, bucket, server
+from tests.support.object_store import BUCKET, SECRET, Bucket
 
-__all__ = ["bucket", "server"]  # fixtures
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("object store")]
 
 
 async def test_results_go_to_the_bucket_and_are_found_again(bucket: Bucket, tmp_path: Path) -> None:

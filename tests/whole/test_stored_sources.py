@@ -15,11 +15,9 @@ from tests.support.client import a_request, keevx_of
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
 pytest.importorskip("PIL")
-from tests.support.object_store import BUCKET, Bucket, bucket, server
+from tests.support.object_store import BUCKET, Bucket
 
-__all__ = ["bucket", "server"]  # fixtures
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("object store")]
 START = f"s3://{BUCKET}/frames/start.png"
 
 

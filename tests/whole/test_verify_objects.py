@@ -12,12 +12,11 @@ from tests.support.probing import HAS_AV
 
 pytest.importorskip("moto")
 pytest.importorskip("obstore")
-from tests.support.object_store import BUCKET, Bucket, bucket, server
-
-__all__ = ["bucket", "server"]  # fixtures
+from tests.support.object_store import BUCKET, Bucket
 
 pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio,
+    pytest.mark.xdist_group("object store"),
     pytest.mark.skipif(not HAS_AV, reason="needs PyAV"),
 ]
 
