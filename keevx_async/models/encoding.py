@@ -1,7 +1,7 @@
-"""Requests as bytes: the body of a create, and the canonical body that the journal compares.
+"""Encode requests: as the body of a create, and as the canonical body that the journal compares.
 
-Fields come in the order of their names and without defaults, so that equal requests have equal
-bytes in every version.
+Fields are sorted by name and defaults are left out, so equal requests have equal bytes in every
+version.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
 NO_FILES: Mapping[Path, str] = MappingProxyType({})
 _LAYOUTS: dict[type, _Layout] = {}
-"""Of each class of requests: a getter of all fields, their defaults, and their JSON keys."""
-# Strings and integers are encoded directly, for every create has several.
+"""For each request class: a getter of all fields, their defaults, and their JSON keys."""
+# Strings and integers are encoded directly, because every create has several.
 _DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
@@ -33,23 +33,24 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the JSON body of a create.
 
     Args:
-        request: its fields that differ from their defaults are written.
-        callback_url: replaces the request's own, or None to keep that.
+        request: the request, whose non-default fields are written.
+        callback_url: replaces the request's own callback URL; None keeps it.
     """
     return _encoded(request, callback_url, to_json)
 
 
 def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> bytes:
-    """Return the bytes that identify a request: what each source is, not where it lies.
+    """Return the bytes that identify a request by the content of each source, not its location.
 
-    1. The result of a task, by the task: Keevx renews the URLs of results (they live for 7 days).
-    2. A local file, by its bytes: a file that was moved is the same image, and one that was
-       replaced under its name is another.
+    1. A task's result is identified by the task: Keevx renews the URLs of results, which are valid
+       for 7 days.
+    2. A local file is identified by its bytes: a moved file is the same image, and a file replaced
+       under the same name is another.
 
     A journal refuses a key whose canonical body has changed.
 
     Args:
-        request: what is identified.
+        request: the request to identify.
         digests: the SHA-256 of each local file, in hexadecimal.
     """
     return _encoded(request, None, partial(to_canonical, digests=digests))
@@ -58,7 +59,7 @@ def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> 
 def _encoded(
     request: Request, callback_url: str | None, convert: Callable[[object], object]
 ) -> bytes:
-    # Every create encodes its body, so what depends only on the class is worked out once.
+    # Every create encodes its body, so whatever depends only on the class is computed once.
     cls: type = type(request)
     if (layout := _LAYOUTS.get(cls)) is None:
         fields = sorted(attrs.fields(cls), key=lambda each: each.name)
@@ -73,8 +74,8 @@ def _encoded(
         values = (*values[:index], callback_url, *values[index + 1 :])
     members: list[str] = []
     for key, default, value in zip(keys, defaults, values, strict=True):
-        # A default is left out: the vendor's default is the same, and a field that a later version
-        # adds does not change the canonical body of requests that do not use it.
+        # Defaults are left out: the vendor's defaults are the same, and a field added in a later
+        # version does not change the canonical body of requests that do not use it.
         if value is default or (default is not attrs.NOTHING and value == default):
             continue
         direct = _DIRECT.get(value.__class__)
