@@ -127,7 +127,7 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
         await first.release("k")
         assert (await found(first)).state is State.SENDING
         await second.mark_submitted("k", ["i2v-1"])
-        with pytest.raises(JournalError, match="has been submitted meanwhile"):
+        with pytest.raises(JournalError, match="has been submitted in the meantime"):
             await second.mark_sending("k", KIND, BODY)
         await second.mark_planned("k")
         await second.mark_uncertain("k", "x", ["i2v-2"])
