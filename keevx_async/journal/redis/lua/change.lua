@@ -1,7 +1,7 @@
 -- Record that a create is uncertain, refused or planned. Only its holder may.
 --
--- A submitted one stays submitted. One that has ids was made, whatever its holder says: it stays
--- uncertain. Returns {'ok'}, {'missing'} or {'taken'}.
+-- A submitted create stays submitted. A create with ids was made, whatever its holder says, so it
+-- stays uncertain. Returns {'ok'}, {'missing'} or {'taken'}.
 
 allow_oom()
 local key, state, reason, ids = unpack(ARGV, 3)

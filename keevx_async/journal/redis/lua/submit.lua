@@ -1,6 +1,6 @@
--- Record a create's ids, whoever holds it now, and keep those that it has.
+-- Record a create's ids, whoever holds it now, and keep its existing ids.
 --
--- Returns {'ok', the ids that it had and the answer did not bring}, or {'missing'}.
+-- Returns {'ok', the ids that it had and the response did not contain}, or {'missing'}.
 
 allow_oom()
 local key, ids = unpack(ARGV, 3)
