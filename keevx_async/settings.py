@@ -103,14 +103,15 @@ class RetryPolicy:
     backoff with full jitter), or as long as ``Retry-After`` says.
 
     Attributes:
-        attempts: the most times that one request is sent. first_delay: the upper bound of the first
-            wait, in seconds. It doubles with each wait. max_delay: the upper bound of every wait
-            without a ``Retry-After``, in seconds. deadline: seconds from the first attempt within
-            which another may start. If a ``Retry-After`` reaches beyond the deadline, the request
-            fails at once. grace: seconds for which a cancelled create in flight may still receive
-            its response. fuse: how many refusals in a row, all with the same status and code, stop
-            a fan-out, which then reports the remaining items as not started; 0 for no limit. A
-            refused key (401, 403) and an empty account (402) stop it at once.
+        attempts: the most times that one request is sent.
+        first_delay: the upper bound of the first wait, in seconds. It doubles with each wait.
+        max_delay: the upper bound of every wait without a ``Retry-After``, in seconds.
+        deadline: seconds from the first attempt within which another may start. If a
+            ``Retry-After`` reaches beyond the deadline, the request fails at once.
+        grace: seconds for which a cancelled create in flight may still receive its response.
+        fuse: how many refusals in a row, all with the same status and code, stop a fan-out, which
+            then reports the remaining items as not started; 0 for no limit. A refused key (401,
+            403) and an empty account (402) stop it at once.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -140,16 +141,17 @@ class PollPolicy:
     """How often the status of tasks is queried, and for how long.
 
     Attributes:
-        shortest: the minimum interval between two queries about one task, in seconds. longest: the
-            maximum interval, in seconds. If it is below ``shortest``, ``longest`` wins; if
-            ``max_rate`` does not allow it, intervals become longer. concurrency: the most status
-            queries in flight at once. timeout: the most seconds that a wait takes if the call sets
-            no timeout; None for no limit. The default is 1.5 times the vendor's documented maximum
-            for the kind: 30 minutes for ``image_to_video``, 15 minutes for ``image_generate``, 3
-            hours for ``video_translate``. max_rate: the most status queries per second over all
-            tasks; None for no limit. At the limit, the intervals of all tasks grow longer.
-            polls_per_task: the average number of status queries per task, once the client has
-            learned how long tasks of its group take. A higher value notices the end sooner.
+        shortest: the minimum interval between two queries about one task, in seconds.
+        longest: the maximum interval, in seconds. If it is below ``shortest``, ``longest`` wins; if
+            ``max_rate`` does not allow it, intervals become longer.
+        concurrency: the most status queries in flight at once.
+        timeout: the most seconds that a wait takes if the call sets no timeout; None for no limit.
+            The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes for
+            ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for ``video_translate``.
+        max_rate: the most status queries per second over all tasks; None for no limit. At the
+            limit, the intervals of all tasks grow longer.
+        polls_per_task: the average number of status queries per task, once the client has learned
+            how long tasks of its group take. A higher value notices the end sooner.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.

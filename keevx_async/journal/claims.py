@@ -61,10 +61,10 @@ class Holds:
         Raises:
             JournalError: this is a forked process, or another event loop is using the journal.
         """
-        # 1. A forked process has neither the writer thread nor its own lock. # 2. Two loops running
-        #    at once, in two threads, could both get the same key. # 3. A stopped loop leaves its
-        #    keys behind. They are free for the next loop, and waiters on the old loop are woken in
-        #    case it runs again.
+        # 1. A forked process has neither the writer thread nor its own lock.
+        # 2. Two loops running at once, in two threads, could both get the same key.
+        # 3. A stopped loop leaves its keys behind. They are free for the next loop, and waiters on
+        #    the old loop are woken in case it runs again.
         loop = asyncio.get_running_loop()
         if self._fork_count != _fork_count:
             raise JournalError(
@@ -231,10 +231,11 @@ class Claims:
         return claim
 
     def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
-        # 1. Another caller of this client has the key: it is taken. # 2. Another client has it:
-        #    wait for it, since this run should find what it makes. # 3. There is no entry: the key
-        #    is free. # 4. Another client's entry that was not found yet: this is the one to find. #
-        #    5. For any other entry, the key is free only if nothing was charged.
+        # 1. Another caller of this client has the key: it is taken.
+        # 2. Another client has it: wait for it, since this run should find what it makes.
+        # 3. There is no entry: the key is free.
+        # 4. Another client's entry that was not found yet: this is the one to find.
+        # 5. For any other entry, the key is free only if nothing was charged.
         if (holder := self._holds.holder(key)) is not None:
             return None if holder is self else key
         row_and_entry = find(key)

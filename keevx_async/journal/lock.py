@@ -118,11 +118,11 @@ def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bo
     witnessed = None
     if len(content) == _SIZE and content.startswith(_MARK):
         witnessed = int.from_bytes(content[len(_MARK) :], "big")
-    # 1. The journal has fewer commits than the witness: it has lost them. # 2. It has as many, or
-    #    one more, since a run may be killed between a commit and its witness: nothing is lost. The
-    #    log may still be gone: another program that opened the journal of a killed run may have
-    #    moved it into the file. # 3. There is no witness, or it is another journal's: if a log is
-    #    missing, so is its content.
+    # 1. The journal has fewer commits than the witness: it has lost them.
+    # 2. It has as many, or one more, since a run may be killed between a commit and its witness:
+    #    nothing is lost. The log may still be gone: another program that opened the journal of a
+    #    killed run may have moved it into the file.
+    # 3. There is no witness, or it is another journal's: if a log is missing, so is its content.
     if witnessed is not None and number < witnessed:
         lost = f"has lost {witnessed - number} commits: its -wal file was truncated or removed, or"
         message = _lost(path, f"{lost} it is an old copy")

@@ -39,8 +39,9 @@ class JournalFile:
         self._is_changing = False
 
     async def __aenter__(self) -> Self:
-        # 1. It is open: there is one more user. # 2. The file exists: it is opened for reading, and
-        #    for writing on the first change. # 3. The file does not exist: it is created.
+        # 1. It is open: there is one more user.
+        # 2. The file exists: it is opened for reading, and for writing on the first change.
+        # 3. The file does not exist: it is created.
         with _users:
             if self._opened is None and self._reader is None and is_written(self.path):
                 self._reader = Reader(self.path)

@@ -54,9 +54,9 @@ def admit(
     Raises:
         JournalError: the journal belongs to another host or account.
     """
-    # 1. No owner is recorded yet: it belongs to its first client. # 2. It belongs to another owner:
-    #    refused, or handed over. # 3. It belongs to this owner: a new account name, or the
-    #    account's current key, is recorded.
+    # 1. No owner is recorded yet: it belongs to its first client.
+    # 2. It belongs to another owner: refused, or handed over.
+    # 3. It belongs to this owner: a new account name, or the account's current key, is recorded.
     if record is None:
         return OwnerRecord.of(owner)
     refusal = record.refusal(owner, journal, adopt)
@@ -100,9 +100,9 @@ class OwnerRecord:
             journal: the journal's name, for the message.
             adopt: how a person hands it over, as the end of a sentence.
         """
-        # 1. Another host: its tasks do not exist here, and may have been "made" by an emulator. #
-        #    2. Both sides have an account name: the names decide, whichever key is in use now. # 3.
-        #    Otherwise the keys decide.
+        # 1. Another host: its tasks do not exist here, and may have been "made" by an emulator.
+        # 2. Both sides have an account name: the names decide, whichever key is in use now.
+        # 3. Otherwise the keys decide.
         if self.host != owner.host:
             return (
                 f"{journal} belongs to {self.host}, not to {owner.host}; nothing was sent. Use "

@@ -166,10 +166,10 @@ class Journal(JournalFile):
         return later
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless.
+        """Give up a claim. Releasing it again has no effect.
 
         Args:
-            key: the key claimed.
+            key: the claimed key.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
         opened, claims = self._opened, self._claims

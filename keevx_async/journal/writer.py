@@ -250,9 +250,9 @@ class Writer(threading.Thread):
 
     def _try(self, rows: Sequence[str]) -> JournalError | None:
         """Commit rows; return the error if that failed."""
-        # 1. An entry has changed since it was claimed: only its create is stopped. # 2. Another
-        #    program has locked the file for longer than SQLite waits: try once more. # 3. Anything
-        #    else: no further create starts.
+        # 1. An entry has changed since it was claimed: only its create is stopped.
+        # 2. Another program has locked the file for longer than SQLite waits: try once more.
+        # 3. Anything else: no further create starts.
         commit = _encode(["notes", COMMITS, self._commits + 1])
         batch = f"[{','.join([*rows, commit])}]"
         try:

@@ -276,10 +276,10 @@ def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool
     """Return what is wrong with the choice and the number of images."""
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
-    # 1. The model has no start frame (KL): references are required, a start frame is rejected. # 2.
-    #    It requires a start frame (S): a request without one is rejected, whatever its references.
-    #    # 3. The start frame is optional (V): it, references or both are required. If both are
-    #    missing, this is reported once, as image_url.
+    # 1. The model has no start frame (KL): references are required, a start frame is rejected.
+    # 2. It requires a start frame (S): a request without one is rejected, whatever its references.
+    # 3. The start frame is optional (V): a start frame, references or both are required. If both
+    #    are missing, this is reported once, as image_url.
     if rules.start_frame == "unused":
         if starts:
             broken += _unused(request, "image_url")

@@ -80,10 +80,10 @@ def to_int(value: int) -> int:
     if value.__class__ is int:
         return value
     scalar = _scalar(value)
-    # 1. A bool is an int in Python, but "duration: true" in a file is a mistake: it stays a bool. #
-    #    2. Integers from any library have __index__, which is lossless. # 3. Other numbers are
-    #    converted if they are whole. Strings are not: the reader of a CSV file converts "6",
-    #    because it knows that every cell is text.
+    # 1. A bool is an int in Python, but "duration: true" in a file is a mistake: it stays a bool.
+    # 2. Integers from any library have __index__, which is lossless.
+    # 3. Other numbers are converted if they are whole. Strings are not: the reader of a CSV file
+    #    converts "6", because it knows that every cell is text.
     if isinstance(scalar, bool):
         return value
     try:
@@ -274,8 +274,8 @@ def from_json(value: object) -> object:
     A string that starts with ``file:`` becomes a path, and a list becomes a tuple.
     """
     # The slashes after "file:" distinguish two forms:
-    # 1. file:PATH, as written by to_json: the path itself, including any percent signs. # 2.
-    #    file:///PATH, a URI as written by Path.as_uri() (RFC 8089): %20 is a space. A URI with
+    # 1. file:PATH, as written by to_json: the path itself, including any percent signs.
+    # 2. file:///PATH, a URI as written by Path.as_uri() (RFC 8089): %20 is a space. A URI with
     #    another host is returned unchanged, and rejected by the field's check.
     if isinstance(value, str) and value[:5].lower() == FILE_SCHEME:
         path = value[len(FILE_SCHEME) :]

@@ -270,10 +270,11 @@ class Poller:
                 wait.resultless_since = now
             else:
                 is_abandoned = now - wait.resultless_since >= RESULT_GRACE
-        # 1. The task is running: plan the next poll. # 2. It SUCCEEDED, but its result is missing:
-        #    poll again soon, for RESULT_GRACE seconds. A result may lag its status, but a lost
-        #    result never arrives. # 3. It ended, or its result has been missing for too long: learn
-        #    how long it took, and pass it to its waiters.
+        # 1. The task is running: plan the next poll.
+        # 2. It SUCCEEDED, but its result is missing: poll again soon, for RESULT_GRACE seconds. A
+        #    result may lag its status, but a lost result never arrives.
+        # 3. It ended, or its result has been missing for too long: learn how long it took, and pass
+        #    it to its waiters.
         if not task.done and not is_abandoned:
             within = RESULT_PAUSE if task.lacks_result else math.inf
             self._schedule.plan(task_id, now, within=within)
@@ -294,9 +295,9 @@ class Poller:
         is_busy = type(error) is APIError and is_retryable_status(error.status)
         is_transient = is_busy or isinstance(error, TRANSIENT)
         # 1. It is temporary: a lost connection, an unreadable response, a 429, a 5xx, a busy
-        #    status. Plan the next poll, as if the task were still running. A 429 holds all polls. #
-        #    2. Not found, but the task is new or the wait has just started: the same, because not
-        #    all of Keevx may know the task yet.
+        #    status. Plan the next poll, as if the task were still running. A 429 holds all polls.
+        # 2. Not found, but the task is new or the wait has just started: the same, because not all
+        #    of Keevx may know the task yet.
         # 3. The key is refused: it is refused for every task, so every wait ends.
         # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):

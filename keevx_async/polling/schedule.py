@@ -230,11 +230,11 @@ class Schedule:
     def _next(self, entry: _Entry, since: float) -> float:
         """Return when a task that was polled at ``since`` is polled next."""
         # 1. The curve gives the interval in which one more poll is expected, with jitter so that
-        #    tasks created together are not polled together. # 2. The policy's shortest and longest
-        #    intervals bound it. # 3. If all tasks together would exceed the ceiling, each interval
-        #    is stretched along its curve by the same factor, so tasks that are likely to end keep
-        #    their priority. A full round of turns bounds the stretch, so no task waits much longer
-        #    than its share.
+        #    tasks created together are not polled together.
+        # 2. The policy's shortest and longest intervals bound it.
+        # 3. If all tasks together would exceed the ceiling, each interval is stretched along its
+        #    curve by the same factor, so tasks that are likely to end keep their priority. A full
+        #    round of turns bounds the stretch, so no task waits much longer than its share.
         age, curve = max(0.0, since - entry.created_at), entry.cohort.curve
         jitter = JITTER[0] + JITTER[1] * self._uniform()
         wait = curve.next(age, jitter) - age

@@ -112,10 +112,10 @@ class Endpoint:
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
         """Make tasks; return how the response is lost (None if it is not), and its body."""
         # 1. A wrong key, the rate limit, an invalid body, an empty account and the fault "refuse":
-        #    no task is made, and the response says so. # 2. drop_before_create: no task is made,
-        #    and there is no response. # 3. The tasks are made, and one of AFTER_CREATE may lose the
-        #    response. The client cannot tell cases 2 and 3 apart, so it must not send the create
-        #    again.
+        #    no task is made, and the response says so.
+        # 2. drop_before_create: no task is made, and there is no response.
+        # 3. The tasks are made, and one of AFTER_CREATE may lose the response. The client cannot
+        #    tell cases 2 and 3 apart, so it must not send the create again.
         state, faults = self.state, self.state.faults
         authorize(state, request)
         now, bucket = state.clock(), state.create_bucket

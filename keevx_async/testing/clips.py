@@ -31,9 +31,10 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
     """
     head, moov = _clip(width, height)
     # 1. The boxes count in units of a timescale: with fewer units per second, the same clip plays
-    #    longer without changing any sample. The movie and its tracks all change in the same way. #
-    #    2. Every reader skips a track in a box of type `free`. # 3. The tags (user data) come last
-    #    in `moov`, which itself follows the samples, so no pointer to the samples changes.
+    #    longer without changing any sample. The movie and its tracks all change in the same way.
+    # 2. Every reader skips a track in a box of type `free`.
+    # 3. The tags (user data) come last in `moov`, which itself follows the samples, so no pointer
+    #    to the samples changes.
     changed = bytearray(moov)
     for kind, start, end in _boxes(moov, 8, len(moov)):
         if kind in (b"mvhd", b"mdhd"):  # version 0: flags, two times, then the timescale

@@ -114,7 +114,7 @@ class Faults:
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
         `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).
-    `once`: False makes `refuse`, lost answers, uploads and cuts strike every time, not only once.
+    `once`: False makes `refuse`, lost responses, uploads and cuts strike every time, not only once.
 
     Raises:
         ValueError: a share is not from 0 to 1, or `callbacks` is an unknown word.

@@ -34,8 +34,8 @@ class Adder:
             if key is not None:
                 check_key(key)
             stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-            # Numbers up to this input's last one are taken. Starting after them saves the n-th of
-            # equal creates from counting through all earlier ones.
+            # Numbers up to this input's last number are taken. Starting after them saves the n-th
+            # of equal creates from counting through all earlier numbers.
             first = self._added.get((run, stem), 0) + 1
             rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
         purpose = f"{len(rows)} creates could not be added"

@@ -120,11 +120,11 @@ class Connection:
         """
         order = f"{self._prefix}order"  # a cluster finds the node by this key
         runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
-        # 1. The server does not know the script: it is loaded and run again. # 2. Redis is
-        #    unavailable, or refuses temporarily: retried until the deadline. # 3. It refuses for
-        #    another reason, such as a wrong password, or an unknown one: a record of something paid
-        #    for is retried until the deadline, because it would otherwise be lost. Anything else
-        #    raises.
+        # 1. The server does not know the script: it is loaded and run again.
+        # 2. Redis is unavailable, or refuses temporarily: retried until the deadline.
+        # 3. It refuses for another reason, such as a wrong password, or an unknown one: a record of
+        #    something paid for is retried until the deadline, because it would otherwise be lost.
+        #    Anything else raises.
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._reconnect_timeout
         pause, failed = MIN_PAUSE, False

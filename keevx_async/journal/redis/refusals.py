@@ -77,8 +77,9 @@ def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
     """Return the meaning of an error."""
     # 1. Its class or its text names a temporary refusal. Servers before version 7 put the code of
     #    an error in a script in the middle of the text, and a pipeline puts the command before it.
-    #    # 2. Redis did not respond: this is temporary. redis-py derives its wrong-password errors
-    #    from ConnectionError; those are not temporary. # 3. Anything else is permanent.
+    # 2. Redis did not respond: this is temporary. redis-py derives its wrong-password errors from
+    #    ConnectionError; those are not temporary.
+    # 3. Anything else is permanent.
     text = str(error)
     code = getattr(error, "status_code", None)
     if code not in REFUSED:
