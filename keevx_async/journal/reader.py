@@ -18,7 +18,7 @@ from .protocol import Entry
 from .schema import connect_to_read, inspect, verify
 
 BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own names
-ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
+ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - our own names
 OWNER_OF = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
 # Each body is parsed once. A row's ids are separated by single spaces.
 USAGE = """

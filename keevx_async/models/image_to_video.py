@@ -46,9 +46,9 @@ class ImageToVideo(Request):
         aspect_ratio: ``16:9`` or ``9:16``.
         aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
         duration: the length in seconds; see ``MODELS`` for each model.
-        image_url: the start frame: a URL, an earlier task that made an image, or a file that is
-            uploaded when the request is submitted: a ``pathlib.Path`` or the address of an object
-            (``s3://``, ``gs://``, ``az://``).
+        image_url: the start frame: a URL, a ``pathlib.Path`` or the address of an object
+            (``s3://``, ``gs://``, ``az://``), or an earlier task that made one. Files and objects
+            are uploaded when the request is submitted.
         end_image_url: the end frame, given like ``image_url``; requires a start frame. V only.
         reference_images: up to three (V) or seven (KL) images, each given like ``image_url``.
         generate_audio: whether the video has sound. V only.

@@ -53,11 +53,11 @@ class VideoTranslate(Request):
     Source: the vendor's skill pages, "video_translate".
 
     Args:
-        target_languages: one language, named as in ``Keevx.target_languages()``.
-        video_url: the video: a URL, a ``pathlib.Path``, which is uploaded when the request is
-            submitted, or an earlier task that made a video.
+        target_languages: one language, as ``Keevx.target_languages()`` names it.
+        video_url: the video: a URL or a ``pathlib.Path``, or an earlier task that made one. A file
+            is uploaded when the request is submitted.
         speaker_num: the number of speakers; 0 to detect it.
-        translate_audio_only: whether only the sound is changed; False also syncs the lips.
+        translate_audio_only: whether only the sound is changed; False adapts the lips too.
         enable_dynamic_duration: whether the video may become longer or shorter.
         enable_caption: whether to also make captions, as an ``.ass`` file.
         name: a name of fewer than 100 characters.
