@@ -155,7 +155,7 @@ def test_a_journal_goes_on_after_a_kill_when_its_log_is_whole_or_given_up(
     without_its_log(tmp_path / "other.db")
     (tmp_path / "other.db-lock").unlink()
     with caplog.at_level(logging.WARNING):
-        asyncio.run(gives_out_no_key(tmp_path / "other.db", "has lost the content of its -wal file"))
+        asyncio.run(gives_out_no_key(tmp_path / "other.db", "has lost the content of its -wal"))
     give_up = caplog.messages[-1].rpartition(f"run: sqlite3 {tmp_path / 'other.db'} ")[2]
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
         database.execute(give_up.strip('"'))
