@@ -116,7 +116,7 @@ class State:
             body: the valid fields of the create.
             raw: the body as received.
         """
-        # Unique among all emulators too, as ids are in reality.
+        # Unique even among emulators, as ids are in reality.
         count = body.get("generate_count", 1)
         return self.add(kind, body, raw, [kind.prefix + uuid.uuid4().hex for _ in range(count)])
 
