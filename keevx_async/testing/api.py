@@ -138,9 +138,9 @@ class Endpoint:
     def _replayed(
         self, request: web.Request, raw: bytes, recording: Recording
     ) -> web.StreamResponse:
-        """Return the answer that a create got when it was recorded, and make its tasks."""
-        # The recorded answer decides, so that neither faults nor the vendor's rules apply. A create
-        # that was not recorded is refused: it is not what the recording is about.
+        """Return the response that was recorded for a create, and make its tasks."""
+        # The recorded response decides, so neither faults nor the vendor's rules apply. A create
+        # that was not recorded is refused, because the recording does not cover it.
         authorize(self.state, request)
         try:
             fields: dict[str, Any] = json.loads(raw)

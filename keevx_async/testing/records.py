@@ -16,11 +16,11 @@ Broken = tuple[int, str]
 
 
 class Report(NamedTuple):
-    """What Keevx answered to a status query.
+    """A recorded response to a status query.
 
     Attributes:
-        at: when, in seconds; in a recording, since the create.
-        data: of the answer.
+        at: the time of the response in seconds; in a recording, since the create.
+        data: the response's data.
     """
 
     at: float
@@ -122,7 +122,7 @@ class EmulatedTask:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The report of a recording that holds now: the last before, or else the first."""
+        """The current report from a recording: the last one until now or, before any, the first."""
         now = self.clock()
         due = [each for each in self.recorded if each.at <= now]
         return (due[-1] if due else self.recorded[0]).data

@@ -123,7 +123,7 @@ class State:
     def add(
         self, kind: Kind, body: Mapping[str, Any], raw: bytes, task_ids: Sequence[str]
     ) -> list[EmulatedTask]:
-        """Add the tasks of one paid create, whose ids are given; as ``make``."""
+        """Add the tasks of one paid create with the given ids; see ``make``."""
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
@@ -149,7 +149,7 @@ class State:
         return tasks
 
     def _recorded(self, task_id: str, now: float) -> tuple[Report, ...]:
-        """Return what a recording has Keevx report of a task that is made now."""
+        """Return the recorded reports of a task made now, with their times on the clock."""
         reports = () if self.recording is None else self.recording.reports.get(task_id, ())
         return tuple(Report(now + each.at / self.speed, each.data) for each in reports)
 
