@@ -559,7 +559,7 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
-        assert "k was charged twice: it has mine, and now t" in caplog.text
+        assert "k was paid twice: it has mine, and now t" in caplog.text
         await script.settlements.close()
 
 
