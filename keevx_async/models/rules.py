@@ -19,9 +19,9 @@ Resolution: TypeAlias = Literal["720p", "1080p", "4k"]
 """The resolutions that at least one of these models supports."""
 
 ASPECT_RATIOS = ("16:9", "9:16")
+"""The values of ``aspect_ratio`` that every model accepts."""
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
-"""Pixels of each ``aspect_resolution``, the longer side first."""
-"""Values of ``aspect_ratio`` that every model accepts."""
+"""The pixels of each ``aspect_resolution``, longer side first."""
 MAX_PROMPT = 1000
 """The most characters in a prompt."""
 MAX_COUNT = 4
