@@ -273,7 +273,7 @@ def guarded_span(hook: object) -> Span | None:
         try:
             stack.enter_context(span(operation, subject, request))
         except Exception:
-            log.exception("on_event.span failed when %s started", operation)
+            log.exception("on_event.span failed when %s began", operation)
         error: BaseException | None = None
         try:
             yield
