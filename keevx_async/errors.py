@@ -1,19 +1,19 @@
-"""The error tree. Every error has a message, the facts as attributes, and a hint.
+"""The error tree. Every error carries a message, its facts as attributes, and a hint.
 
 KeevxError
 ├── InvalidRequest (also ValueError)   a request breaks the vendor's rules; nothing was sent
-├── ConfigurationError                 no key, a bad base URL: the client cannot work as set up
-├── APIError                           Keevx answered with an error
+├── ConfigurationError                 the client cannot be used: no key, a bad base URL
+├── APIError                           Keevx responded with an error
 │   ├── AuthenticationError            401, 403, or code 100002
 │   ├── InsufficientFunds              402
 │   ├── NotFoundError                  404, or code 100003
 │   ├── RateLimitError                 429
 │   └── ServerError                    5xx, or code 530003
 ├── ConnectionFailed                   no connection was made, or the connection of a GET was lost
-├── ResponseError                      the answer to a GET could not be read
-├── SubmissionUncertain                a create was sent and its answer was lost
-│   └── SubmissionPending              its answer is still awaited, longer than the call may take
-├── NotStarted                         a fan-out stopped before the item was begun
+├── ResponseError                      the response to a GET could not be read
+├── SubmissionUncertain                a create was sent and its response was lost
+│   └── SubmissionPending              its response has not arrived within the call's timeout
+├── NotStarted                         a fan-out stopped before it started the item
 │   └── BudgetExceeded                 a create does not fit in the Budget; nothing was sent
 ├── TaskFailed                         a task ended without a result
 ├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
@@ -22,8 +22,8 @@ KeevxError
 ├── JournalError                       the journal cannot be opened, read or written
 └── CallbackRejected                   a callback could not be verified
 
-Every error can be pickled and copied, and matched by position: ``case APIError(429)``. No error
-holds the API key.
+Every error can be pickled, copied and matched by position: ``case APIError(429)``. No error
+contains the API key.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 MAX_QUOTE = 300
-"""Characters that a message quotes of a text that came from Keevx."""
+"""The most characters of a text from Keevx that a message quotes."""
 MAX_IDS = 16
-"""Task ids that a message lists."""
+"""The most task ids that a message lists."""
 CREATIONS_URL = "https://www.keevx.com/main/meta/creations"
-"""Where a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
+"""The page on which a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
 
 
 def brief(text: str) -> str:
-    """Return text, cut to ``MAX_QUOTE`` characters so that a message stays readable."""
+    """Return text, cut to ``MAX_QUOTE`` characters to keep messages readable."""
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}…"
 
 
@@ -52,9 +52,9 @@ class Violation:
 
     Attributes:
         field: the name of the field; ``rows[2].prompt`` in a list of rows.
-        value: the value it had.
+        value: the field's value.
         rule: the kind of rule, such as ``range``, ``required`` or ``unknown``.
-        message: what the field must be, and what it was.
+        message: what the value must be, and what it was.
     """
 
     field: str
@@ -70,19 +70,19 @@ class Violation:
 class KeevxError(Exception):
     """The root of every error that keevx_async raises.
 
-    ``str(error)`` is the message, followed by the hint. The hint of the class is left out where
-    the message is specific and already says what to do.
+    ``str(error)`` is the message, followed by the hint. The class's hint is left out if the message
+    already says what to do.
 
     Attributes:
-        hint: what a person does next.
+        hint: what to do next.
 
     Args:
-        args: the message, or the facts that it is made from.
-        hint: replaces the hint of the class.
+        args: the message, or the facts from which it is built.
+        hint: replaces the class's hint.
     """
 
     # Exception pickles and copies by its args and attributes, so each class passes to
-    # super().__init__() exactly what its own __init__ takes.
+    # super().__init__() exactly what its own __init__ accepts.
     __match_args__: ClassVar[tuple[str, ...]] = ("message",)
     hint: str = "Read the message; it names the cause"
     _message_has_hint: ClassVar[bool] = False
@@ -98,8 +98,8 @@ class KeevxError(Exception):
         return str(self.args[0]) if self.args else ""
 
     def __str__(self) -> str:
-        # A hint for the very case is always printed. That of a class is printed where the class
-        # makes the message from facts; a message that the raiser wrote has its advice already.
+        # A hint passed to this error is always printed. A class's hint is printed if the class
+        # builds the message from facts; a message from the raiser contains its own advice.
         if self._message_has_hint and "hint" not in vars(self):
             return self.message
         return f"{self.message}. {self.hint}"
@@ -113,7 +113,7 @@ class InvalidRequest(KeevxError, ValueError):
     """
 
     __match_args__ = ("violations",)
-    hint = "Correct the fields that are named, and submit the request again"
+    hint = "Correct the named fields, then submit the request again"
     _message_has_hint = True
 
     def __init__(self, violations: Sequence[Violation]) -> None:
@@ -127,9 +127,9 @@ class InvalidRequest(KeevxError, ValueError):
 
 
 class ConfigurationError(KeevxError):
-    """The client cannot work as it was set up: no key, a bad setting, a closed client.
+    """The client cannot be used: no key, a bad setting, a closed client.
 
-    Trying again without a change fails again. Nothing was sent.
+    Retrying without a change fails again. Nothing was sent.
     """
 
     hint = "Check the arguments of Keevx(), KEEVX_API_KEY and KEEVX_BASE_URL"
@@ -145,26 +145,26 @@ REQUEST_ID_HEADERS = (
     "x-trace-id",
     "cf-ray",
 )
-"""Headers in which servers and gateways name a request, the usual first. Keevx documents none."""
+"""Headers that may contain a request's id, most common first. Keevx documents none."""
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """Return the id that an answer's headers give the request; empty where they give none."""
+    """Return the request's id from a response's headers; empty if they contain none."""
     return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
 class APIError(KeevxError):
-    """Keevx answered with an error. A create that raises this made no task.
+    """Keevx responded with an error. A create that raises this made no task.
 
     Attributes:
         status: the HTTP status.
-        code: the envelope's ``code``, or None where the answer had no envelope.
+        code: the envelope's ``code``, or None if the response had no envelope.
         msg: the envelope's ``msg``.
-        body: the first part of the answer as text.
-        headers: of the answer, by their names in lower case. Cookies are left out, and secrets
-            are masked.
-        method: of the request, such as ``POST``.
-        path: of the request, below the base URL.
+        body: the first part of the response, as text.
+        headers: the response's headers, by lower-case name. Cookies are left out, and secrets are
+            masked.
+        method: the request's method, such as ``POST``.
+        path: the request's path, below the base URL.
         attempts: how many times the request was sent.
     """
 
@@ -194,19 +194,19 @@ class APIError(KeevxError):
 
     @property
     def request_id(self) -> str:
-        """What names the request at the server, for Keevx's support; empty if nothing does."""
+        """The server's id for the request, to quote to Keevx's support; empty if it sent none."""
         return request_id_of(self.headers)
 
     @property
     def message(self) -> str:
-        """The status, the code, and what Keevx wrote."""
+        """The status, the code and Keevx's own message."""
         code = "" if self.code is None else f", code {self.code}"
         text = brief(self.msg or self.body) or "no message"
         return f"Keevx refused (HTTP {self.status}{code}): {text}"
 
 
 class AuthenticationError(APIError):
-    """The API key is missing, wrong, or not allowed to do this: 401, 403 or code 100002."""
+    """The API key is missing, wrong or not permitted: 401, 403 or code 100002."""
 
     hint = (
         "Check KEEVX_API_KEY, or the api_key given to Keevx(), and that the base URL "
@@ -218,40 +218,41 @@ class AuthenticationError(APIError):
 class InsufficientFunds(APIError):
     """The account cannot pay for the create: 402. No task was made.
 
-    A fan-out stops at the first: what it has not begun is ``NotStarted``, and a later run makes it.
+    A fan-out stops at the first such refusal. The remaining items are ``NotStarted``; a later run
+    submits them.
     """
 
-    hint = "Add funds to your Keevx account, then run it again: nothing is paid twice"
+    hint = "Add funds to your Keevx account, then run it again: nothing is charged twice"
 
 
 class NotFoundError(APIError):
-    """There is no such task, or another account made it: 404 or code 100003."""
+    """The task does not exist, or belongs to another account: 404 or code 100003."""
 
-    hint = "Check the task id, and that the key belongs to the account that made it"
+    hint = "Check the task id, and that the API key belongs to the account that created the task"
 
 
 class RateLimitError(APIError):
-    """Keevx answered 429 for longer than the ``RetryPolicy`` allows.
+    """Keevx kept responding with 429 for longer than the ``RetryPolicy`` allows.
 
-    Creates are slowed down before this is raised; it means that even a slow pace was refused.
+    Creates are slowed down before this is raised, so even a slow pace was refused.
     """
 
     hint = "Lower the concurrency, set rate=, or give RetryPolicy a longer deadline"
 
 
 class ServerError(APIError):
-    """Keevx failed on its side (5xx, code 530003) for longer than the ``RetryPolicy`` allows."""
+    """Keevx kept failing (5xx, code 530003) for longer than the ``RetryPolicy`` allows."""
 
     hint = "Try again later"
 
 
 class ConnectionFailed(KeevxError):
-    """No connection was made or, for a query, the connection was lost. Nothing was paid.
+    """No connection was made or, for a query, the connection was lost. Nothing was charged.
 
     A create whose connection is lost after it was sent raises ``SubmissionUncertain`` instead.
 
     Attributes:
-        host: the host that was tried.
+        host: the host that the client tried to reach.
         reason: why it failed.
     """
 
@@ -270,16 +271,16 @@ class ConnectionFailed(KeevxError):
 
 
 class ResponseError(KeevxError):
-    """An answer could not be read as one of Keevx's.
+    """A response could not be read as one from Keevx.
 
     Attributes:
         status: the HTTP status.
-        reason: what was wrong with the answer.
-        body: the first part of the answer as text.
+        reason: what was wrong with the response.
+        body: the first part of the response, as text.
     """
 
     __match_args__ = ("status", "reason", "body")
-    hint = "Check that the base URL (KEEVX_BASE_URL) is Keevx's"
+    hint = "Check that the base URL (KEEVX_BASE_URL) points to Keevx"
 
     def __init__(self, status: int, reason: str, body: str = "") -> None:
         super().__init__(status, reason, body)
@@ -289,25 +290,25 @@ class ResponseError(KeevxError):
 
     @property
     def message(self) -> str:
-        """The status, and what was wrong with the answer."""
-        return f"unreadable answer (HTTP {self.status}): {self.reason}"
+        """The status, and what was wrong with the response."""
+        return f"unreadable response (HTTP {self.status}): {self.reason}"
 
 
 class SubmissionUncertain(KeevxError):
-    """A create was sent and its answer was lost: it may have been made and paid.
+    """A create was sent and its response was lost: it may have been made and charged.
 
-    The client never sends it again by itself, in this run or in a later one.
+    The client never sends it again on its own, in this run or a later one.
 
     Attributes:
         request: the request that was sent.
-        key: the key it was sent under.
-        reason: what arrived instead of a readable answer.
-        task_ids: task ids in an answer that could not be trusted; often empty. They may belong to
-            this create: query their status.
+        key: the key under which it was sent.
+        reason: what arrived instead of a readable response.
+        task_ids: task ids from a response that could not be trusted; often empty. They may belong
+            to this create: query their status.
     """
 
     __match_args__ = ("request", "key", "reason", "task_ids")
-    hint = f"Look for it in your Keevx account ({CREATIONS_URL}) before you submit it again"
+    hint = f"Look for it in your Keevx account ({CREATIONS_URL}) before submitting it again"
 
     def __init__(self, request: Any, key: str, reason: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(request, key, reason, tuple(task_ids))
@@ -318,9 +319,9 @@ class SubmissionUncertain(KeevxError):
 
     @property
     def message(self) -> str:
-        """The task ids that may belong to the create, why the answer was lost, and the key.
+        """The task ids that may belong to the create, why the response was lost, and the key.
 
-        The ids come first, so that no log that cuts its lines loses them.
+        The ids come first, so a log that truncates long lines still shows them.
         """
         ids = ""
         if self.task_ids:
@@ -328,38 +329,38 @@ class SubmissionUncertain(KeevxError):
             more = ", …" if len(self.task_ids) > MAX_IDS else ""
             ids = f"task ids {listed}{more} may belong to it: "
         return (
-            f"{ids}a create was sent but its answer was lost ({self.reason}); it may have been "
-            f"paid and was not sent again (key {self.key})"
+            f"{ids}a create was sent but its response was lost ({self.reason}); it may have been "
+            f"charged and was not sent again (key {self.key})"
         )
 
 
 class SubmissionPending(SubmissionUncertain):
-    """``submit(timeout=)`` ended before the create did, which goes on in the background.
+    """``submit(timeout=)`` ended before the create did. The create continues in the background.
 
-    Its ids are recorded when they come. The same ``key``, submitted again to the same client, joins
-    the create and returns them; no second create is sent.
+    Its ids are recorded when they arrive. Submitting the same ``key`` to the same client again
+    waits for this create and returns its ids; no second create is sent.
     """
 
-    hint = "Submit it again with the same key: that waits for its ids and sends no second create"
+    hint = "Submit it again with the same key to wait for its ids; no second create is sent"
 
     @property
     def message(self) -> str:
         """Why the call ended, and the key."""
-        return f"the create goes on in the background: {self.reason} (key {self.key})"
+        return f"the create continues in the background: {self.reason} (key {self.key})"
 
 
 class NotStarted(KeevxError):
-    """A fan-out stopped before it made this item. No task was made.
+    """A fan-out stopped before it submitted this item. No task was made.
 
-    Nothing was sent for it; or it was in flight, and was refused for the reason that stopped the
-    fan-out: no funds, or a refused key.
+    Either nothing was sent for it, or it was in flight and was refused for the reason that stopped
+    the fan-out: no funds, or a refused key.
 
     Attributes:
         reason: what stopped the fan-out; ``FanOut.stopped_by`` is the error itself.
     """
 
     __match_args__ = ("reason",)
-    hint = "Remedy that, then run it again: it goes on with what was not started"
+    hint = "Fix that, then run it again: it continues with the items that were not started"
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -372,17 +373,17 @@ class NotStarted(KeevxError):
 
 
 class BudgetExceeded(NotStarted):
-    """A create does not fit in what is left of the budget. Nothing was sent.
+    """A create does not fit in the remaining budget. Nothing was sent.
 
     Attributes:
-        budget: the Budget.
-        spent: what is made, or may be, in the units that the budget limits: ``videos``,
-            ``seconds``, ``cost``.
+        budget: the ``Budget``.
+        spent: what has been made, or may have been, in the units that the budget limits:
+            ``videos``, ``seconds``, ``cost``.
         needed: what the create would add, in the same units.
     """
 
     __match_args__ = ("budget", "spent", "needed")
-    hint = "Raise the budget, or leave it out; with a journal nothing is made twice"
+    hint = "Raise the budget or remove it; with a journal, nothing is made twice"
 
     def __init__(
         self, budget: Any, spent: Mapping[str, float], needed: Mapping[str, float]
@@ -401,7 +402,7 @@ class BudgetExceeded(NotStarted):
 
     @property
     def message(self) -> str:
-        """Which units are short: what is spent of how much, and what the create needs."""
+        """Which units are exceeded: the amount spent, the limit, and what the create needs."""
         return self.reason
 
 
@@ -410,7 +411,7 @@ class TaskFailed(KeevxError):
 
     Attributes:
         task: the failed task.
-        tasks: every task of the same request, those that succeeded included.
+        tasks: every task of the same request, including those that succeeded.
     """
 
     __match_args__ = ("task", "tasks")
@@ -420,32 +421,32 @@ class TaskFailed(KeevxError):
         super().__init__(task, tuple(tasks))
         self.task = task
         self.tasks: tuple[Any, ...] = tuple(tasks) or (task,)
-        # Submitting again would pay again for a video that exists.
+        # Submitting again would pay a second time for a video that exists.
         if task.lacks_result:
-            self.hint = "It was made and paid: query its status again later, or ask Keevx about it"
+            self.hint = "It was made and charged: query its status later, or ask Keevx about it"
 
     @property
     def message(self) -> str:
         """The task's id, its status and Keevx's reason."""
         if self.task.lacks_result:
-            return f"task {self.task.task_id} is {self.task.status}, but Keevx gives no result"
+            return f"task {self.task.task_id} is {self.task.status}, but Keevx reports no result"
         reason = brief(self.task.error_message) or "no reason was given"
         status = "" if self.task.status == "FAILED" else f" ({self.task.status[:40]})"
         return f"task {self.task.task_id} failed{status}: {reason}"
 
 
 class WaitTimeout(KeevxError, TimeoutError):
-    """The wait ended before the tasks did. Keevx continues them.
+    """The wait ended before the tasks did. They keep running at Keevx.
 
     Attributes:
-        pending: ids of the tasks that had not ended.
-        done: the tasks that had.
-        statuses: the last status of each pending task, as Keevx gave it, by id. A task whose
+        pending: the ids of the tasks that had not ended.
+        done: the tasks that had ended.
+        statuses: the last status of each pending task as Keevx reported it, by id. A task whose
             status was never received is left out.
     """
 
     __match_args__ = ("pending", "done", "statuses")
-    hint = "Keevx continues them; wait for the same ids again"
+    hint = "They keep running at Keevx; wait for the same ids again"
 
     def __init__(
         self,
@@ -461,60 +462,62 @@ class WaitTimeout(KeevxError, TimeoutError):
 
     @property
     def message(self) -> str:
-        """How many tasks had not ended, and the first five with their statuses."""
+        """How many tasks had not ended, and the first five of them with their statuses."""
         listed = [
             f"{task_id} ({status[:40]})" if (status := self.statuses.get(task_id)) else task_id
             for task_id in self.pending[:5]
         ]
         more = ["…"] if len(self.pending) > 5 else []
         tasks = ", ".join([*listed, *more])
-        return f"{len(self.pending)} task(s) had not ended when the wait did: {tasks}"
+        return f"{len(self.pending)} task(s) had not ended when the wait timed out: {tasks}"
 
 
 class UploadError(KeevxError):
-    """A file cannot be uploaded: unreadable, empty, too large, of another type, or refused.
+    """A file cannot be uploaded: unreadable, empty, too large, of an unsupported type, or refused.
 
-    A file that breaks a known rule is refused before a byte is sent. Uploads are free.
+    A file that breaks a known rule is refused before any of it is sent. Uploads are free.
     """
 
-    hint = "Check the file that is named: JPEG, PNG or WebP, 20 MB at most"
+    hint = "Check the named file: it must be JPEG, PNG or WebP, and 20 MB at most"
     _message_has_hint = True
 
 
 class DownloadError(KeevxError):
-    """A result could not be downloaded whole. No file was left under its final name.
+    """A result could not be downloaded completely. No file exists under its final name.
 
-    What did arrive is kept beside it, and a second download continues there.
+    The bytes that arrived are kept beside it, and the next download resumes from them.
     """
 
-    hint = "Download the task again; the part that arrived is kept"
+    hint = "Download the task again; it resumes from the part that arrived"
     _message_has_hint = True
 
 
 class JournalError(KeevxError):
-    """The journal cannot be opened, read or written. Nothing is paid for without it.
+    """The journal cannot be opened, read or written. Nothing is paid for without one.
 
     Attributes:
-        task_ids: ids that a create had just returned when they could not be written.
+        task_ids: the ids that a create had just returned and that could not be written.
     """
 
     __match_args__ = ("message", "task_ids")
-    hint = "Make the journal's file usable, then run the same program again"
+    hint = "Make the journal's file readable and writable, then run the same program again"
     _message_has_hint = True
 
     def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(task_ids))
         self.task_ids: tuple[str, ...] = tuple(task_ids)
-        # Paid ids exist nowhere else now, so they come before any other advice.
+        # These paid-for ids exist nowhere else now, so they come before any other advice.
         if self.task_ids:
-            self.hint = f"Keep these task ids, which are not in it: {', '.join(self.task_ids)}"
+            self.hint = (
+                f"Keep these task ids, which are not in the journal: {', '.join(self.task_ids)}"
+            )
 
 
 class CallbackRejected(KeevxError):
-    """A callback was not signed with our secret, has expired, or could not be read.
+    """A callback was not signed with the client's secret, has expired, or could not be read.
 
-    Nothing was done with it, and no task changed.
+    The callback was ignored, and no task changed.
     """
 
-    hint = "Nothing to do: callbacks for this client's own creates are accepted"
+    hint = "No action is needed: callbacks for this client's own creates are accepted"
     _message_has_hint = True

@@ -1,6 +1,6 @@
 """The events that a client passes to its ``on_event`` hook, as they happen.
 
-All are frozen, and can be matched by position: ``case Submitted(key, task_ids)``.
+All are frozen and can be matched by position: ``case Submitted(key, task_ids)``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ log = logging.getLogger("keevx_async.client")
 
 @frozen
 class Event:
-    """The base of all events. Match on the subclasses; later versions may add some."""
+    """The base of all events. Match on the subclasses; later versions may add more."""
 
 
 @frozen
 class Submitted(Event):
-    """Keevx accepted a create in this run. Ids from an earlier run's journal make no event.
+    """Keevx accepted a create in this run. Ids found in a journal emit no event.
 
     Attributes:
         key: the key of the create.
@@ -41,11 +41,11 @@ class Submitted(Event):
 
 @frozen
 class Uncertain(Event):
-    """The answer to a create was lost: it may have been paid, and is not sent again.
+    """The response to a create was lost: it may have been charged, and is not sent again.
 
     Attributes:
         key: the key of the create.
-        reason: what arrived instead of an answer.
+        reason: what arrived instead of a response.
     """
 
     key: str
@@ -54,11 +54,11 @@ class Uncertain(Event):
 
 @frozen
 class Warned(Event):
-    """A create is about to be sent that is valid and probably a mistake; see Request.warnings.
+    """A create that is valid but probably a mistake is about to be sent; see ``Request.warnings``.
 
     Attributes:
         key: the key of the create.
-        warnings: each as ``Request.warnings`` returns it.
+        warnings: the warnings, as ``Request.warnings`` returns them.
     """
 
     key: str
@@ -67,11 +67,11 @@ class Warned(Event):
 
 @frozen
 class Refused(Event):
-    """A create was refused for good: it made no task, and nothing was paid.
+    """A create was refused for good: it made no task, and nothing was charged.
 
     Attributes:
         key: the key of the create.
-        error: what the caller's ``submit`` raises, or the outcome's error.
+        error: the error that the caller's ``submit`` raises, or the outcome's error.
     """
 
     key: str
@@ -80,13 +80,13 @@ class Refused(Event):
 
 @frozen
 class Retrying(Event):
-    """An attempt failed in a way that may pass; another follows.
+    """An attempt failed temporarily; another follows.
 
     Attributes:
-        key: of the create; empty for a free request, such as a status query.
-        attempt: the number of the attempt that failed, from 1.
-        delay: seconds until the next.
-        error: why it failed.
+        key: the create's key; empty for a free request, such as a status query.
+        attempt: the number of the failed attempt, from 1.
+        delay: seconds until the next attempt.
+        error: why the attempt failed.
     """
 
     key: str
@@ -97,19 +97,19 @@ class Retrying(Event):
 
 @frozen
 class Exchange(Event):
-    """One request was sent to the API, or could not be, and this is what came of it.
+    """The outcome of one request to the API, whether or not it could be sent.
 
-    A create that is retried makes one for each attempt. Downloads are not exchanges with the API.
+    A retried create emits one exchange per attempt. Downloads are not exchanges with the API.
 
     Attributes:
-        method: such as ``POST``.
-        path: below the base URL; a status query's ends with its task id.
-        status: the HTTP status; None where no answer arrived.
-        seconds: from handing it to the connection pool until its answer was read.
-        key: of the create; empty for a free request.
-        attempt: of the same request, from 1.
-        request_id: what the answer's headers call it; empty where they do not.
-        reason: why there is no whole answer; empty where there is.
+        method: the HTTP method, such as ``POST``.
+        path: the path below the base URL; a status query's path ends with its task id.
+        status: the HTTP status; None if no response arrived.
+        seconds: time from handing the request to the connection pool until its response was read.
+        key: the create's key; empty for a free request.
+        attempt: the number of the attempt at the same request, from 1.
+        request_id: the request's id from the response's headers; empty if they contain none.
+        reason: why the response is incomplete or missing; empty if it is complete.
     """
 
     method: str
@@ -124,10 +124,10 @@ class Exchange(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx answered 429, or 402 with a ``Retry-After``: all creates of the client are held back.
+    """Keevx returned 429, or 402 with a ``Retry-After``: the client holds back all creates.
 
     Attributes:
-        seconds: for how long, by what is known now. Another 429 may extend it.
+        seconds: the length of the hold as far as it is known now. Another 429 may extend it.
     """
 
     seconds: float
@@ -135,11 +135,11 @@ class Paused(Event):
 
 @frozen
 class Polled(Event):
-    """A status query was answered.
+    """A status query returned a task's status.
 
     Attributes:
-        task_id: the task.
-        status: its status, as received.
+        task_id: the task's id.
+        status: the task's status, as received.
     """
 
     task_id: str
@@ -148,10 +148,10 @@ class Polled(Event):
 
 @frozen
 class Ended(Event):
-    """A task that was waited for has ended, with a result or without.
+    """A task that the client was waiting for has ended, with or without a result.
 
     Attributes:
-        task: its last snapshot.
+        task: the task's last snapshot.
     """
 
     task: Task
@@ -159,15 +159,15 @@ class Ended(Event):
 
 @frozen
 class Downloaded(Event):
-    """The main result of a task is on disk: downloaded now, or whole since an earlier run.
+    """A task's main result is on disk, downloaded now or already complete from an earlier run.
 
     Attributes:
-        task_id: the task that made it.
-        path: the file, or the address of the object.
-        size: its bytes.
-        digest: their SHA-256, in hexadecimal.
-        ended_at: when the task was first seen to have ended, in seconds since the epoch. The URLs
-            of its results live for 7 days from then.
+        task_id: the id of the task that made it.
+        path: the path of the file, or the address of the object.
+        size: its size in bytes.
+        digest: its SHA-256 in hexadecimal.
+        ended_at: when the client first saw that the task had ended, in seconds since the epoch. The
+            URLs of its results are valid for 7 days from then.
     """
 
     task_id: str
@@ -179,12 +179,12 @@ class Downloaded(Event):
 
 @frozen
 class Mismatched(Event):
-    """A downloaded video is not what was asked for; ``verify="probe"`` found it. It is kept.
+    """``verify="probe"`` found that a downloaded video does not match its request. It is kept.
 
     Attributes:
-        task_id: the task that made it.
-        path: the file.
-        mismatches: how it differs from the request, a sentence each.
+        task_id: the id of the task that made it.
+        path: the path of the file.
+        mismatches: how the video differs from the request, one sentence per difference.
     """
 
     task_id: str
@@ -193,31 +193,31 @@ class Mismatched(Event):
 
 
 Emit = Callable[[Event], None]
-"""A guarded hook: the client calls it without looking for errors."""
+"""A guarded hook, which never raises."""
 
 
 def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
-    """Return a hook that never raises: what the caller's hook raises is logged.
+    """Return a hook that never raises: errors from the caller's hook are logged.
 
     Args:
         hook: a plain function, called on the event loop; it should return quickly.
 
     Raises:
-        ConfigurationError: hook cannot be called, or is a coroutine function, which nothing would
-            await.
+        ConfigurationError: the hook is not callable, or is a coroutine function, which would never
+            be awaited.
     """
     if hook is None:
         return None
-    # The client calls the hook between two steps of a paid create and never waits for it, so a
-    # coroutine would be created and dropped without having run.
+    # The client calls the hook between two steps of a paid create and never waits for it. A
+    # coroutine would be created and dropped without running.
     if not callable(hook) or iscoroutinefunction(hook):
         raise ConfigurationError(
             f"on_event must be a plain function (got {hook!r})",
-            hint="To handle events in a coroutine, let the function put them in a queue",
+            hint="To handle events in a coroutine, have the function put them in a queue",
         )
 
     def emit(event: Event) -> None:
-        # A mistake in a hook must cost neither an id nor a result.
+        # A bug in a hook must not lose an id or a result.
         try:
             hook(event)
         except Exception:
@@ -227,14 +227,14 @@ def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
 
 
 Operation = Literal["submit", "wait", "poll", "download"]
-"""What a client does that takes time: submit one request, wait for tasks, poll one, download one
-result."""
+"""A client operation that takes time: submit one request, wait for tasks, poll one task, or
+download one result."""
 
 
 class Observer(Protocol):
-    """An ``on_event`` hook that also follows operations, such as one that makes trace spans.
+    """An ``on_event`` hook that also follows operations, for example to create trace spans.
 
-    ``Keevx(on_event=…)`` calls ``span`` if the hook has it.
+    ``Keevx(on_event=…)`` calls ``span`` if the hook has that method.
     """
 
     def __call__(self, event: Event, /) -> object:
@@ -244,24 +244,25 @@ class Observer(Protocol):
     def span(
         self, operation: Operation, subject: str, request: Request | None, /
     ) -> AbstractContextManager[object]:
-        """Return what is entered when an operation begins, and left when it ends.
+        """Return a context manager, entered when an operation starts and exited when it ends.
 
-        It is left with the operation's error, and cannot suppress it.
+        It is exited with the operation's error, if any, and cannot suppress that error.
 
         Args:
-            operation: what begins.
-            subject: the create's key, the task's id (of a wait: the first), or the file's name.
-            request: what is submitted.
+            operation: the operation that starts.
+            subject: the create's key, the task's id (for a wait, the first one), or the file's
+                name.
+            request: the request being submitted, if any.
         """
         ...
 
 
 Span = Callable[[Operation, str, "Request | None"], AbstractContextManager[object]]
-"""A guarded ``Observer.span``: what goes wrong in it is logged."""
+"""A guarded ``Observer.span``, whose errors are logged."""
 
 
 def guarded_span(hook: object) -> Span | None:
-    """Return the ``span`` of a hook such that it never raises; None if it has none."""
+    """Return a hook's ``span`` method, guarded so that it never raises; None if it has none."""
     span: Span | None = getattr(hook, "span", None)
     if span is None or not callable(span):
         return None

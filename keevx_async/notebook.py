@@ -18,7 +18,7 @@ from .models.outcomes import Counts, Outcome
 
 try:
     from tqdm.auto import tqdm
-except ModuleNotFoundError:  # without the extra there are plain lines
+except ModuleNotFoundError:  # without the extra, plain lines are printed
     make_bar: type[tqdm[Any]] | None = None
 else:
     make_bar = tqdm
@@ -29,24 +29,25 @@ log = logging.getLogger("keevx_async.client")
 def progress(fan: FanOut, *, total: int | None = None) -> Progress:
     """Show the progress of a fan-out while it is awaited or iterated over.
 
-    With the extra ``keevx_async[notebook]`` the bar is tqdm's, a widget in notebooks. Below it, a
-    line of text says how it ended, which is still there where widgets are not kept (GitHub,
-    nbconvert, a notebook that was opened again). Without the extra, a line is written to stderr
-    every ten seconds. The display never delays or fails the fan-out.
+    With the ``notebook`` extra (``keevx_async[notebook]``), this shows a tqdm bar, which is a
+    widget in notebooks. When the fan-out ends, a line of text below the widget reports the outcome;
+    it remains even if the widget is not saved (GitHub, nbconvert, a reopened notebook). Without the
+    extra, changed counts are written to stderr every ten seconds. The display never delays or fails
+    the fan-out.
 
-    Awaiting it again after a stop shows a new bar, and goes on with what is unfinished.
+    Awaiting it again after a stop shows a new bar and continues with the unfinished items.
 
     Args:
-        fan: what ``submit_many`` or ``generate_many`` returned.
-        total: the expected number of items; by default the length of the input, if it has one.
+        fan: the fan-out that ``submit_many`` or ``generate_many`` returned.
+        total: the expected number of items; by default the length of the input, if known.
 
     Raises:
-        TypeError: fan is something else.
+        TypeError: ``fan`` is not a fan-out.
     """
     if not isinstance(cast(object, fan), FanOut):
         kind = type(fan).__name__
         raise TypeError(
-            f"progress() needs what submit_many or generate_many returns (got a {kind})"
+            f"progress() needs the fan-out that submit_many or generate_many returns (got a {kind})"
         )
     return Progress(fan, fan.counts.total if total is None else total)
 
@@ -57,7 +58,7 @@ class Progress:
     Cancelling it cancels the fan-out.
 
     Attributes:
-        fan: the fan-out; its lists stay readable after cancellation.
+        fan: the fan-out; its lists remain readable after cancellation.
     """
 
     def __init__(self, fan: FanOut, total: int | None) -> None:
@@ -76,7 +77,7 @@ class Progress:
 
 
 class _View(Protocol):
-    """Displays counts, every ``interval`` seconds."""
+    """Displays counts every ``interval`` seconds."""
 
     interval: float
 
@@ -99,15 +100,15 @@ class _Bar:
         self._text = ""
 
     def show(self, counts: Counts) -> None:
-        # tqdm draws at each call, so an unchanged bar is not drawn again.
+        # tqdm redraws at each call, so an unchanged bar is skipped.
         if self._text != (text := str(counts)):
             self._text, self._bar.n = text, counts.ended
             self._bar.set_postfix_str(text)
 
     def close(self, counts: Counts) -> None:
         self._bar.close()
-        # A notebook keeps a widget's state elsewhere than its output, or not at all. A terminal
-        # keeps the bar itself. Not on stderr, which notebooks show in red.
+        # A notebook stores a widget's state outside its output, or not at all; a terminal keeps the
+        # bar itself. Not printed to stderr, which notebooks show in red.
         if hasattr(self._bar, "container"):
             print(_describe(counts, self._total))
 
@@ -125,11 +126,11 @@ class _Lines:
             print(text, file=sys.stderr)
 
     def close(self, counts: Counts) -> None:
-        """Do nothing: the last line says how it ended."""
+        """Do nothing: the last line already shows how it ended."""
 
 
 class _Display:
-    """Shows the counts on a timer: it never delays an outcome, and its failure ends only itself."""
+    """Shows the counts on a timer. It never delays an outcome; a failure ends only the display."""
 
     def __init__(self, counts: Counts, total: int | None) -> None:
         self._counts = counts
@@ -151,8 +152,8 @@ class _Display:
             self._timer.cancel()
         self._try(self._close)
 
-    # Whatever a display raises (a closed stderr, a widget without a front end), the fan-out goes on
-    # and only the display ends.
+    # Whatever a display raises (a closed stderr, a widget without a front end), the fan-out
+    # continues and only the display ends.
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()

@@ -14,9 +14,9 @@ from .errors import ConfigurationError, brief
 
 
 class NotGiven(Enum):
-    """The type of ``NOT_GIVEN``, the default of arguments for which None means something else.
+    """The type of ``NOT_GIVEN``, the default of arguments for which None has its own meaning.
 
-    Such as ``timeout``: None means no limit, and NOT_GIVEN the policy's own.
+    For example, ``timeout=None`` means no limit, and NOT_GIVEN means the policy's timeout.
     """
 
     NOT_GIVEN = "not given"
@@ -31,29 +31,31 @@ BASE_URL = "https://api.keevx.com"
 CHINA = "https://api.keevx.cn"
 """The base URL of the China edition."""
 EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
-"""The values that an edition offers, by its base URL and by the field of a request. An edition or a
-field that is not listed offers every value. Source: the docs of the China edition."""
+"""The values that an edition accepts, by its base URL and by the request's field. An edition or
+field that is not listed accepts every value. Source: the China edition's docs."""
 DEFAULT_TIMEOUT = 60.0
-"""Seconds for one exchange: a request and its answer."""
+"""Seconds for one exchange: a request and its response."""
 DEFAULT_CONNECTIONS = 512
-"""The most connections of a client."""
+"""The most connections that a client opens."""
 DEFAULT_CONCURRENCY = 32
-"""The most items of a fan-out in flight."""
+"""The most items of a fan-out in flight at once."""
 DEFAULT_FUSE = 10
-"""Equal refusals in a row after which a fan-out stops."""
+"""How many equal refusals in a row stop a fan-out."""
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
-"""Codes in Keevx's envelope that mean "busy, try again": no task was made, and the create is sent
-again as the RetryPolicy says. Add one that Keevx sent you: ``BUSY_CODES.add(530004)``. 530003 is
-the vendor's "task creation failed, retry" (keevx-api.md, "Errors")."""
+"""Codes in Keevx's envelope that mean "busy, try again": no task was made, and the ``RetryPolicy``
+decides when the create is sent again. If Keevx sends you another such code, add it:
+``BUSY_CODES.add(530004)``. 530003 is the vendor's "task creation failed, retry" (keevx-api.md,
+"Errors")."""
 REFUSAL_CODES: Final[set[int]] = set()
-"""Codes in Keevx's envelope that mean "no task was made", besides those recognized by their form:
-six digits, or an HTTP 4xx. Any other code leaves a create uncertain. Add one only if you know that
-Keevx makes no task with it: a wrong entry can pay for a create twice."""
+"""Codes in Keevx's envelope that mean "no task was made", in addition to those recognized by their
+form: six digits, or an HTTP 4xx. Any other code leaves a create uncertain. Add a code only if you
+know that Keevx makes no task when it sends it: a wrong entry can make you pay twice for a
+create."""
 
 
 class _InvalidSetting(ConfigurationError, ValueError):
-    """A setting of a policy is out of range. Also a ValueError, as attrs validators raise it."""
+    """A policy's setting is out of range. Also a ValueError, as attrs validators raise."""
 
 
 _Validator = Callable[[Any, "Attribute[Any]", Any], None]
@@ -66,13 +68,13 @@ def _number(
     whole: bool = False,
     optional: bool = False,
 ) -> _Validator:
-    """Return a validator of numbers of any library. It refuses bools and NaN.
+    """Return a validator of numbers from any library. It rejects bools and NaN.
 
     Args:
-        minimum: the least value.
-        above: instead of minimum, a bound that is itself refused.
-        whole: whether fractions are refused.
-        optional: whether None and NOT_GIVEN pass.
+        minimum: the lowest accepted value.
+        above: an exclusive lower bound, which replaces ``minimum``.
+        whole: whether fractions are rejected.
+        optional: whether None and NOT_GIVEN are accepted.
     """
     what = "a whole number" if whole else "a number"
     what += f", {minimum:g} or more" if above is None else f" above {above:g}"
@@ -83,7 +85,7 @@ def _number(
         if optional and (value is None or value is NOT_GIVEN):
             return
         if isinstance(value, number_type) and not isinstance(value, bool):
-            # Every comparison with NaN is false, so NaN never passes.
+            # Every comparison with NaN is false, so NaN is never accepted.
             number: Any = value
             if number >= minimum if above is None else number > above:
                 return
@@ -94,22 +96,22 @@ def _number(
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How often, and for how long, a request is sent again after a failure that may pass.
+    """How often, and for how long, a request is retried after a temporary failure.
 
-    A query is sent again after every such failure, a create only if it is certain that it made no
-    task. Between two attempts the client waits a random part of a delay that doubles each time
-    (exponential backoff with full jitter), or as long as ``Retry-After`` says.
+    A query is retried after every such failure; a create only if it certainly made no task. Between
+    two attempts the client waits a random part of a delay that doubles each time (exponential
+    backoff with full jitter), or as long as ``Retry-After`` says.
 
     Attributes:
-        attempts: the most times one request is sent.
-        first_delay: seconds; the upper bound of the first wait. It doubles with each wait.
-        max_delay: seconds; the upper bound of every wait without a ``Retry-After``.
-        deadline: seconds after the first attempt in which another may begin. A ``Retry-After``
-            that reaches beyond it fails at once.
-        grace: seconds that creates in flight are given to answer when they are cancelled.
-        fuse: equal refusals in a row, each with the same status and code, after which a fan-out
-            stops and reports the rest as not started; 0 for no limit. A refused key (401, 403) and
-            an empty account (402) stop it at once.
+        attempts: the most times that one request is sent.
+        first_delay: the upper bound of the first wait, in seconds. It doubles with each wait.
+        max_delay: the upper bound of every wait without a ``Retry-After``, in seconds.
+        deadline: seconds from the first attempt within which another may start. If a
+            ``Retry-After`` reaches beyond the deadline, the request fails at once.
+        grace: seconds for which a cancelled create in flight may still receive its response.
+        fuse: how many refusals in a row, all with the same status and code, stop a fan-out, which
+            then reports the remaining items as not started; 0 for no limit. A refused key (401,
+            403) and an empty account (402) stop it at once.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -126,11 +128,11 @@ class RetryPolicy:
         """Return the seconds to wait before the next attempt.
 
         Args:
-            attempt: how many attempts were made, from 1.
-            random: returns a number in [0, 1), the share of the upper bound.
+            attempt: how many attempts have been made, from 1.
+            random: returns a number in [0, 1): the fraction of the upper bound to wait.
         """
-        # Full jitter spreads the clients of a server that failed for all of them at once (AWS
-        # Architecture Blog, "Exponential Backoff And Jitter"). 2.0**1024 would overflow.
+        # If a server fails for all of its clients at once, full jitter spreads out their retries
+        # (AWS Architecture Blog, "Exponential Backoff And Jitter"). 2.0**1024 would overflow.
         return random() * min(self.max_delay, self.first_delay * 2.0 ** min(attempt - 1, 60))
 
 
@@ -139,18 +141,17 @@ class PollPolicy:
     """How often the status of tasks is queried, and for how long.
 
     Attributes:
-        shortest: seconds; the minimum interval between two queries about one task.
-        longest: seconds; the maximum interval. If it is below ``shortest``, it wins; if
+        shortest: the minimum interval between two queries about one task, in seconds.
+        longest: the maximum interval, in seconds. If it is below ``shortest``, ``longest`` wins; if
             ``max_rate`` does not allow it, intervals become longer.
-        concurrency: the most status queries in flight.
-        timeout: seconds; the most that a wait takes if the call does not say. None for no
-            limit. Default: 1.5 times the vendor's documented maximum for the kind: 30 minutes for
-            ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for
-            ``video_translate``.
-        max_rate: the most status queries per second, over all tasks; None for no limit. At the
-            limit, the intervals of all tasks stretch.
-        polls_per_task: status queries that a task takes on average, once the client has learned
-            how long tasks of its group take. A higher value finds the end sooner.
+        concurrency: the most status queries in flight at once.
+        timeout: the most seconds that a wait takes if the call sets no timeout; None for no limit.
+            The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes for
+            ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for ``video_translate``.
+        max_rate: the most status queries per second over all tasks; None for no limit. At the
+            limit, the intervals of all tasks grow longer.
+        polls_per_task: the average number of status queries per task, once the client has learned
+            how long tasks of its group take. A higher value notices the end sooner.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -165,7 +166,8 @@ class PollPolicy:
 
 
 def _to_prices(prices: Mapping[str, float] | None) -> Mapping[str, float] | None:
-    # A copy: a budget is frozen. What is no mapping is left for the validator to name.
+    # Copied, because a budget is frozen. A value that is not a mapping is left for the validator to
+    # reject.
     return dict(prices) if isinstance(prices, Mapping) else prices
 
 
@@ -187,26 +189,26 @@ def _check_prices(_: Any, __: Attribute[Any], prices: Any) -> None:
 
 @frozen(kw_only=True)
 class Budget:
-    """The most that a client may make; with a journal, that all its runs together may make.
+    """The most that a client may make or, with a journal, that all of its runs together may make.
 
-    A create counts from before it is sent. If it made nothing (it was refused, or not sent), it
-    counts no longer; if its answer was lost, it may have been made and goes on counting. What the
-    journal already has costs nothing. A create that does not fit raises ``BudgetExceeded``, and
-    nothing is sent.
+    A create counts from just before it is sent. If it makes nothing (it is refused, or not sent),
+    it no longer counts. If its response is lost, it may have been made and keeps counting. Results
+    already in the journal cost nothing more. A create that does not fit raises ``BudgetExceeded``,
+    and nothing is sent.
 
     Attributes:
-        videos: the most results; an image of ``image_generate`` counts as one.
+        videos: the most results; an image from ``image_generate`` counts as one.
         seconds: the most seconds of video. Images have none. A translation is as long as its
             source, so ``video_translate`` is refused.
-        cost: the most money, in the currency of ``prices``, which it needs.
-        prices: money per second of video, by ``"V/1080p"`` (model and resolution), ``"V"``, or
-            the kind, ``"image_to_video"``; the most specific one holds. For ``"image_generate"``
-            it is the price of an image, for ``"video_translate"`` that of a translation. A
-            request without a price is refused where ``cost`` is given. Keevx publishes no prices.
+        cost: the most money, in the currency of ``prices``. Requires ``prices``.
+        prices: the price per second of video, by ``"V/1080p"`` (model and resolution), ``"V"``, or
+            the kind, ``"image_to_video"``; the most specific name applies. For ``"image_generate"``
+            it is the price of one image, for ``"video_translate"`` the price of one translation. If
+            ``cost`` is set, a request without a price is refused. Keevx publishes no prices.
 
     Raises:
-        ConfigurationError: nothing is limited and nothing has a price, a number is out of range,
-            or ``cost`` has no prices; also a ``ValueError``.
+        ConfigurationError: no limit and no prices are set, a number is out of range, or ``cost`` is
+            set without ``prices``; also a ``ValueError``.
     """
 
     videos: int | None = field(default=None, validator=_number(0, whole=True, optional=True))
@@ -229,7 +231,7 @@ class Budget:
 def is_retryable_status(status: int) -> bool:
     """Return whether the same GET may succeed later: 408, 425, 429, 499 or a server error.
 
-    Status queries and downloads share this list. A create never uses it: whether one may be sent
-    again is decided by ``http.verdict``.
+    Status queries and downloads share this list. Creates never use it: ``http.verdict`` decides
+    whether a create may be sent again.
     """
     return status in (408, 425, 429, 499) or status >= 500

@@ -1,1 +1,1 @@
-"""The durable record of what was submitted: in one SQLite file, or in Redis for many machines."""
+"""The durable record of submitted creates: in one SQLite file, or in Redis for many machines."""

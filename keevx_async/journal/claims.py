@@ -1,4 +1,4 @@
-"""Which caller has which key, within one process."""
+"""Track which caller has which key, within one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Find = Callable[[str], tuple[int, Entry] | None]
 Take = Callable[[str], Awaitable[Claim | None]]
 
 RESTARTABLE = (State.PLANNED, State.REFUSED)
-"""States in which it is certain that nothing was paid: the next claim may send again."""
+"""The states in which certainly nothing was charged: the next claim may send the create again."""
 
 
 class Forks:
@@ -38,14 +38,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class Holds:
-    """Which keys of a journal are claimed, by which of the clients that share it in this process.
+    """Tracks which of a journal's keys are claimed, and by which of this process's clients.
 
     Args:
-        name: of the journal, for errors.
+        name: the journal's name, for errors.
 
     Attributes:
-        intents: for each claimed key, when its last intent was written, in seconds since the
-            epoch.
+        intents: when the last intent of each claimed key was written, in seconds since the epoch.
     """
 
     def __init__(self, name: str = "this journal") -> None:
@@ -59,20 +58,20 @@ class Holds:
         self._switch = threading.Lock()
 
     def enter(self) -> None:
-        """Check that the journal may be used here: in one process, on one loop at a time.
+        """Check that the journal may be used here: by one process, on one event loop at a time.
 
         Raises:
             JournalError: this is a forked process, or another event loop is using the journal.
         """
-        # 1. A forked process has neither the writing thread nor a lock of its own.
-        # 2. Two loops that run at once, in two threads, could both be given the same key.
-        # 3. A loop that has stopped leaves its keys behind. They are free for the next loop, and
-        #    what waits for them on the old one is woken, in case it runs again.
+        # 1. A forked process has neither the writer thread nor its own lock.
+        # 2. Two loops running at once, in two threads, could both get the same key.
+        # 3. A stopped loop leaves its keys behind. They are free for the next loop, and waiters on
+        #    the old loop are woken in case it runs again.
         loop = asyncio.get_running_loop()
         if self._fork_count != Forks.count:
             raise JournalError(
-                "this journal was opened before a fork; open a Journal, and a Keevx, of its own "
-                "in the process that uses it"
+                "this journal was opened before a fork; open a new Journal and a new Keevx "
+                "in the process that uses them"
             )
         if loop is self._loop:
             return
@@ -82,18 +81,18 @@ class Holds:
                 return
             if before.is_running():
                 raise JournalError(
-                    f"{self._name} is in use on another event loop of this process, which is still "
-                    "running, as in another thread; use one Keevx, on one loop, for all that share "
-                    "a journal"
+                    f"{self._name} is in use on another event loop of this process that is still "
+                    "running, for example in another thread; use one Keevx, on one loop, for "
+                    "everything that shares a journal"
                 )
             self._loop = loop
             self._free(list(self._held))
 
     def check_loop(self) -> None:
-        """Enter, if an event loop is running; a journal may be opened without one.
+        """Call ``enter`` if an event loop is running; a journal may be opened without one.
 
         Raises:
-            JournalError: as of ``enter``.
+            JournalError: see ``enter``.
         """
         try:
             asyncio.get_running_loop()
@@ -105,7 +104,7 @@ class Holds:
         """Return the claims of one more client.
 
         Args:
-            last_row: the last row that the journal has now; 0 for a new journal.
+            last_row: the journal's current last row; 0 for a new journal.
         """
         claims = Claims(self, last_row, is_shared=bool(self._members))
         for member in self._members:
@@ -114,7 +113,7 @@ class Holds:
         return claims
 
     def leave(self, claims: Claims) -> None:
-        """Give up all that a client has claimed. It claims nothing more."""
+        """Give up all of a client's claims. The client must not claim keys afterwards."""
         self._members.remove(claims)
         self._free([key for key, holder in self._held.items() if holder is claims])
 
@@ -123,7 +122,7 @@ class Holds:
         return self._held.get(key)
 
     def take(self, key: str, claims: Claims) -> None:
-        """Give a key, which is free, to a client."""
+        """Give a free key to a client."""
         self._held[key] = claims
 
     async def wait_until_free(self, key: str) -> None:
@@ -135,7 +134,7 @@ class Holds:
             await asyncio.shield(released)
 
     def release(self, key: str) -> None:
-        """Give up a key, and wake who waits for it; releasing twice is harmless."""
+        """Give up a key and wake its waiters. Releasing it again has no effect."""
         self._free((key,))
 
     def _free(self, keys: Iterable[str]) -> None:
@@ -152,9 +151,9 @@ class Holds:
 class Claims:
     """Hands out keys to the callers of one client, each key to one caller at a time.
 
-    The same program run again asks for the same bodies in some order: the n-th of equal bodies
-    meets the n-th entry, whichever client wrote it. One byte per entry of others records whether
-    it has been met, so memory stays small for a stream of any length.
+    When a program runs again, it claims keys for the same bodies in some order: the n-th of equal
+    bodies finds the n-th entry, whichever client wrote it. One byte for each entry from others
+    records whether it has been found, so memory stays small for a stream of any length.
 
     Args:
         holds: the keys that the clients of this journal have.
@@ -175,13 +174,13 @@ class Claims:
         return self._is_shared
 
     def share(self, last_row: int) -> None:
-        """Begin to share the journal with another client of this process.
+        """Start sharing the journal with another client of this process.
 
         Args:
-            last_row: the last row that it has now.
+            last_row: the journal's current last row.
         """
-        # A client that is alone has written every row behind the ones it began with. From now on
-        # such rows may be another's, so that it records which ones it has met.
+        # A lone client has written every row after those it started with. From now on, such rows
+        # may be another client's, so it must record which ones it has found.
         if not self._is_shared:
             self._met.extend(b"\1" * (last_row + 1 - len(self._met)))
             self._is_shared = True
@@ -208,29 +207,29 @@ class Claims:
         return self._holds.holder(key) is not None
 
     def leave(self) -> None:
-        """Give up all keys. Nothing more is claimed."""
+        """Give up all keys. No keys may be claimed afterwards."""
         self._holds.leave(self)
 
     def is_old(self, row: int) -> bool:
-        """Return whether a row was written before this client began."""
+        """Return whether a row was written before this client joined."""
         return row <= self._last_row
 
     def number(self, digest: str, find: Find) -> Claim | str:
-        """Claim the first key of a body that no equal body of this client has had.
+        """Claim the first key for a body that no equal body of this client has used.
 
-        If another client has that key, it is returned instead. Wait until it is free and call
-        again, for what that client makes is met here.
+        If another client has that key, the key itself is returned. Wait until it is free and call
+        this again, because this client should find what the other one makes.
 
         Args:
-            digest: of the body, which the key begins with.
+            digest: the body's digest, with which its keys start.
             find: returns the row and the entry of a key.
         """
-        # Looked up even if the body is new to this run: an earlier one, or a key that was named,
-        # may have it. A Bloom filter of new bodies saved 3 µs of the 200 that a create takes.
+        # Looked up even if the body is new to this run: an earlier run, or a caller's own key, may
+        # have used it. A Bloom filter of new bodies saved only 3 of the 200 µs that a create takes.
         number = self._repeats.get(digest, 0) + 1
         while (claim := self._claim_unmet(f"{digest}-{number}", find)) is None:
             number += 1
-        if number > 1 and isinstance(claim, Claim):  # a million different bodies need no memory
+        if number > 1 and isinstance(claim, Claim):  # so a million different bodies need no memory
             self._repeats[digest] = number
         return claim
 
@@ -253,11 +252,11 @@ class Claims:
         return entry
 
     def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
-        # 1. Another caller of this client has the key: taken.
-        # 2. Another client has it: to be waited for, since this run is to meet what it makes.
-        # 3. No entry: free.
-        # 4. An entry of others that was not met yet: this is the one to meet.
-        # 5. Any other entry is free only if nothing was paid for it.
+        # 1. Another caller of this client has the key: it is taken.
+        # 2. Another client has it: wait for it, since this run should find what it makes.
+        # 3. There is no entry: the key is free.
+        # 4. Another client's entry that was not found yet: this is the one to find.
+        # 5. For any other entry, the key is free only if nothing was charged.
         if (holder := self._holds.holder(key)) is not None:
             return None if holder is self else key
         row_and_entry = find(key)
@@ -282,7 +281,7 @@ class Claims:
             find: returns the row and the entry of a key.
         """
         await self._holds.wait_until_free(key)
-        # Looked up before it is held: ``sending`` then reads as what it is, a dead run's.
+        # Looked up before it is held, so ``sending`` is correctly read as left by a dead run.
         row_and_entry = find(key)
         self._holds.take(key, self)
         return row_and_entry[1] if row_and_entry else None
@@ -296,14 +295,14 @@ class Claims:
         self._holds.take(key, self)
 
     async def number_held(self, stem: str, take: Take) -> Claim:
-        """Claim the first key of a stem that ``take`` gives.
+        """Claim the first key of a stem for which ``take`` returns a claim.
 
-        The key is held while ``take`` runs, so that no other caller tries it meanwhile. If
-        ``take`` raises, the key stays held: its owner knows what came of it and releases it.
+        The key is held while ``take`` runs, so no other caller tries it in the meantime. If
+        ``take`` raises, the key stays held: ``take`` knows what happened and must release it.
 
         Args:
-            stem: what keys of equal bodies begin with.
-            take: returns the claim, or None if the key is not to be had.
+            stem: the common start of the keys of equal bodies.
+            take: returns the claim, or None if the key is unavailable.
         """
         claim: Claim | None = None
         number = self._repeats.get(stem, 0)
@@ -314,21 +313,21 @@ class Claims:
                 continue
             self._holds.take(key, self)
             claim = await take(key)
-            if claim is None:  # not for this caller; one that names the key may still have it
+            if claim is None:  # not for this caller; a caller that names the key may still get it
                 self.release(key, made=True)
         if number > 1:
             self._repeats[stem] = number
         return claim
 
     def release(self, key: str, *, made: bool) -> None:
-        """Give up a key, and wake who waits for it; releasing twice is harmless.
+        """Give up a key and wake its waiters. Releasing it again has no effect.
 
         Args:
             key: the key.
             made: whether its create was made; if not, the next equal body gets the same key.
         """
-        # The numbers of this body go back to before this one, so that an equal body which is
-        # submitted next meets the same entry. Bodies seen once have no number to go back to.
+        # This body's numbers go back to before this one, so the next equal body finds the same
+        # entry. A body seen only once has no number to go back to.
         digest, _, number = key.rpartition("-")
         if not made and digest in self._repeats and number.isdecimal():
             self._repeats[digest] = min(self._repeats[digest], int(number) - 1)

@@ -1,4 +1,4 @@
-"""An open SQLite journal: its lock, its writing thread, and the connection that reads."""
+"""A SQLite journal open for writing: its lock, its writer thread, and its read connection."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MEMORY = Path(":memory:")
 """SQLite's name for a database that exists in memory only."""
 
 MAX_GAP = 64
-"""Rows between two look-ups that still count as in order: about as many as are in flight."""
+"""The most rows between two look-ups in order: about as many as there are creates in flight."""
 
 READ_AHEAD = 512
-"""Rows read at once."""
+"""How many rows are read at once."""
 
 RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
 PAID = (
@@ -48,13 +48,13 @@ RENAME = (
 
 
 class ReadAhead:
-    """Reads the rows that follow the last one, for a program run again asks in their order.
+    """Reads ahead the rows that follow, since a program that runs again looks keys up in order.
 
-    To look a key up in a large file costs ten times what the next row does. Look-ups in no order
-    rarely lie near each other, so nothing is read ahead for them.
+    Looking a key up in a large file costs ten times as much as reading the next row. Unordered
+    look-ups are rarely near each other, so nothing is read ahead for them.
 
-    Without it a run that has nothing left to do takes 16% more instructions per create
-    (``python -m benchmarks.journal readahead``).
+    Without this, a run that has nothing left to do takes 16% more instructions per create (``python
+    -m benchmarks.journal readahead``).
 
     Args:
         fetch: returns at most so many rows after a row's number, in order.
@@ -70,7 +70,7 @@ class ReadAhead:
         self.in_step: bool = False
 
     def get(self, key: str) -> EntryRow | None:
-        """Return a key's row if it was read ahead."""
+        """Return a key's row if it has been read ahead."""
         row = self._rows.get(key)
         self.in_step = row is not None
         if row is not None:
@@ -78,11 +78,11 @@ class ReadAhead:
         return row
 
     def observe(self, row: EntryRow, *, quiet: bool) -> None:
-        """Take note of a row that was looked up; read on if it followed the last one closely.
+        """Note a row that was looked up; read ahead if it closely followed the last row.
 
         Args:
             row: the row.
-            quiet: whether nothing is being written. What is read then holds until it is dropped.
+            quiet: whether nothing is being written. Rows read then are valid until dropped.
         """
         in_order = 0 < row[0] - self._last <= MAX_GAP
         self._last = row[0]
@@ -96,31 +96,31 @@ class ReadAhead:
 
 
 class Database(Queries):
-    """A journal that is open for writing, for all clients of this process that use it.
+    """A journal open for writing, shared by all of its users in this process.
 
     Args:
-        path: the file; MEMORY for none.
+        path: the file's path; MEMORY for none.
 
     Raises:
-        LostCommits: it can only be read.
-        JournalError: it cannot be used; the message says why.
+        LostCommits: the journal can only be read.
+        JournalError: the journal cannot be used; the message says why.
 
     Attributes:
         later_attempts: the keys under which failed creates were resubmitted.
-        writer: writes rows.
-        holds: which keys are claimed.
-        identity: the file's; None in memory.
-        users: how many have joined it.
+        writer: the thread that writes rows.
+        holds: the claimed keys.
+        identity: the file's identity; None in memory.
+        users: the number of users who have joined.
     """
 
     def __init__(self, path: Path) -> None:
         self._in_memory = path == MEMORY
-        # Resolved: neither a link nor a change of folder may lead elsewhere later.
+        # Resolved, so that neither a link nor a change of folder can redirect it later.
         self._path = path if self._in_memory else path.resolve()
         with ExitStack() as undo, self._translated_errors():
             lock: Lock | None = None
             if self._in_memory:
-                # A second connection would see another database: this one reads and writes.
+                # A second connection would see another database, so this one reads and writes.
                 writing = undo.enter_context(closing(connect(self._path)))
                 commits = upgrade(writing, 0)
             else:
@@ -132,7 +132,8 @@ class Database(Queries):
                 verify(writing, self._path)
                 commits = upgrade(writing, header.commits)
                 lock.committed(commits)
-            # Read once: to look for a later attempt of each entry would double a resume's cost.
+            # Read once: looking for a later attempt of each entry would double the cost of a
+            # resume.
             self.later_attempts: set[str] = {row[0] for row in writing.execute(LATER)}
             reader = writing
             if not self._in_memory:
@@ -142,15 +143,15 @@ class Database(Queries):
             self.holds: Holds = Holds(str(path))
             self.identity: Identity | None = lock.identity if lock is not None else None
             self.users: int = 0
-            # Nothing failed: from here on close() undoes what was opened.
+            # Nothing failed: from here on, close() closes what was opened.
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
 
     def close(self) -> None:
-        """Write what is left and close. Blocks until then.
+        """Write the remaining rows and close. Blocks until done.
 
-        In a forked process, which has no writing thread, it only closes its own descriptors.
+        In a forked process, which has no writer thread, this only closes the process's descriptors.
         """
         self.writer.stop()
         self._close()
@@ -160,22 +161,23 @@ class Database(Queries):
         return self.holds.join(self.select(LAST)[0])
 
     def own(self, owner: Owner, name: str, *, adopts: bool) -> None:
-        """Let an owner use the journal, and record it where that is new.
+        """Let an owner use the journal, and record the owner if it is new.
 
         Args:
-            owner: of the client that is about to use it.
-            name: of the journal, as its user wrote it.
-            adopts: whether the journal is handed over to it.
+            owner: the owner for whom a client is about to use it.
+            name: the journal's name, as its user wrote it.
+            adopts: whether the journal is handed over to this owner.
 
         Raises:
-            JournalError: it belongs to another host or account.
+            JournalError: the journal belongs to another host or account.
         """
         record = self.owner()
         adopt = f"run: keevx journal {name} --adopt"
         try:
             new = admit(record, owner, name, adopt, adopts=adopts)
         except JournalError:
-            # An owner for whom nothing was made, such as a mistyped host, has nothing to protect.
+            # If nothing was made for the recorded owner, such as a mistyped host, there is nothing
+            # to protect.
             if self.select(PAID) is not None:
                 raise
             new = admit(record, owner, name, adopt, adopts=True)
@@ -185,25 +187,25 @@ class Database(Queries):
     def set_aside(self, keys: Sequence[str], mark: str) -> None:
         """Rename submitted entries, so that their requests are made again under the old keys.
 
-        Their ids stay in the journal. All or none are renamed; durable on return.
+        Their ids stay in the journal. Either all or none are renamed; durable on return.
 
         Args:
-            keys: of the entries.
-            mark: added to each key after an ``@``.
+            keys: the entries' keys.
+            mark: the text to append to each key after an ``@``.
         """
         self._execute(RENAME, mark, json.dumps(list(keys)))
         self._ahead = ReadAhead(self._following)
 
     def _execute(self, statement: str, *values: Any) -> None:
-        """Execute one statement beside the writer. Durable on return."""
+        """Execute one statement on a separate connection. Durable on return."""
         with self._translated_errors(), self._own_connection() as connection:
             connection.execute(statement, values)
 
     async def save(self, row: Row) -> None:
-        """Write an entry's row. Durable on return, and also if cancelled.
+        """Write an entry's row. Durable on return; if cancelled, it is still written.
 
         Raises:
-            JournalError: it could not be written.
+            JournalError: the row could not be written.
         """
         self._ahead.drop(row[0])
         await self.writer.write("entries", row)
@@ -224,8 +226,8 @@ class Database(Queries):
         Raises:
             JournalError: the file cannot be read.
         """
-        # What was read ahead holds: each write of this process drops its row first, and while the
-        # journal is locked no other process writes.
+        # Rows read ahead are valid: each write of this process drops its row first, and no other
+        # process writes while the journal is locked.
         row = self._ahead.get(key)
         if row is None:
             row = self.select(BY_KEY, key)
@@ -257,17 +259,17 @@ class Database(Queries):
 
 _databases: dict[Identity, Database] = {}
 _turn = threading.Lock()
-"""Held while journals are opened and closed, which clients may do in several threads."""
+"""Held while journals are opened and closed, which may happen in several threads."""
 
 
 def join(path: Path) -> Database:
-    """Open a journal, or join it where this process has it open under whatever path.
+    """Open a journal, or join it if this process already has it open, under any path.
 
-    Each call needs one of ``leave``. ``:memory:`` is never shared.
+    Each call must be matched by one call of ``leave``. ``:memory:`` is never shared.
 
     Raises:
-        LostCommits: it can only be read.
-        JournalError: it cannot be used; the message says why.
+        LostCommits: the journal can only be read.
+        JournalError: the journal cannot be used; the message says why.
     """
     with _turn:
         database = None
@@ -287,12 +289,12 @@ def leave(database: Database) -> None:
         database.users -= 1
         if not database.users:
             if database.identity is not None:
-                _databases.pop(database.identity, None)  # gone already in a forked process
+                _databases.pop(database.identity, None)  # already removed in a forked process
             database.close()
 
 
 def _forget_inherited() -> None:
-    """A forked process has none of its parent's journals open."""
+    """Forget the parent's journals: a forked process has none of them open."""
     global _turn
     _turn = threading.Lock()
     _databases.clear()

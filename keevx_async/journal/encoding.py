@@ -1,4 +1,4 @@
-"""Between values and the rows of the SQLite file."""
+"""Convert between values and the rows of the SQLite file."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from .protocol import DIED_WHILE_SENDING, Entry, State, TaskRecord
 from .writer import Row
 
 ENTRY = "rowid, key, kind, state, body, at, reason, task_ids"
-"""The columns that ``entry_of`` takes."""
+"""The columns that ``entry_of`` expects."""
 TASK = "snapshot, at, path, size, digest"
-"""The columns that ``record_of`` takes."""
+"""The columns that ``record_of`` expects."""
 
 NEVER = -1.0
-"""Stands for the time of the last intent where none was written."""
+"""The time of the last intent if none was written."""
 
 
 def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
     """Return the row of a create that is about to be sent.
 
     Args:
-        key: of the entry.
-        kind: of job.
-        body: the canonical JSON of its request.
-        at: now, in seconds since the epoch.
+        key: the entry's key.
+        kind: the kind of job.
+        body: the request's canonical JSON.
+        at: the current time, in seconds since the epoch.
         last: the time of the last intent that the claim saw; NEVER if there was none. The row is
-            refused if the entry has another by now.
+            refused if the entry has a different intent by now.
     """
     return [key, State.SENDING, "", kind, body.decode(), at, None, last]
 
@@ -45,22 +45,22 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | Non
     """Return the row that changes an entry's state.
 
     Args:
-        key: of the entry.
+        key: the entry's key.
         state: the new state.
-        reason: why; lone surrogates in it are replaced.
-        ids: added to those that the entry has.
+        reason: the reason for the state; lone surrogates in it are replaced.
+        ids: the ids to add to the entry's ids.
     """
     return [key, state, storable(reason), None, None, None, None if ids is None else join_ids(ids)]
 
 
 def join_ids(ids: Sequence[str]) -> str:
-    """Return ids as they are stored: percent-encoded, with a space between two."""
-    # Keevx promises nothing about its ids: one may hold a space, or a character that is no text.
+    """Return ids as they are stored: percent-encoded and separated by spaces."""
+    # Keevx promises nothing about its ids: an id may contain a space, or an invalid character.
     return " ".join(quote(task_id, errors="surrogatepass") for task_id in ids)
 
 
 def split_ids(text: str | None) -> tuple[str, ...]:
-    """Return the ids that ``join_ids`` joined."""
+    """Return the ids from a string made by ``join_ids``."""
     if not text:
         return ()
     ids = text.split()
@@ -75,7 +75,7 @@ def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
     Args:
         row: the columns of ENTRY.
         held: whether a caller of this process has claimed it. If not, ``sending`` was left by a
-            run that died, and reads as ``uncertain``.
+            dead run, and reads as ``uncertain``.
     """
     _, key, kind, state, body, at, reason, ids = row
     if state == State.SENDING and not held:
@@ -84,11 +84,11 @@ def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
 
 
 def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
-    """Return a group of results and how many of them some creates made, or may have made.
+    """Return a group of results, and how many of them its creates made or may have made.
 
     Args:
-        row: the kind; the model, resolution, duration and count of the requests as a JSON array;
-            how many ids each create has; how many creates there are.
+        row: the kind; the requests' model, resolution, duration and count as a JSON array; the
+            number of ids of each create; the number of creates.
     """
     kind, settings, ids, creates = row
     model, resolution, duration, count = json.loads(settings or "[null, null, null, null]")
@@ -100,8 +100,8 @@ def end_row(task: Task, at: float | None = None) -> Row:
     """Return the row of an ended task.
 
     Args:
-        task: its snapshot.
-        at: when it was taken, in seconds since the epoch; None means now.
+        task: the task's snapshot.
+        at: when the snapshot was taken, in seconds since the epoch; None means now.
     """
     snapshot = json.dumps(attrs.asdict(task))
     return [task.task_id, snapshot, time.time() if at is None else at, None, None, None]
@@ -121,30 +121,30 @@ def record_of(row: tuple[Any, ...]) -> TaskRecord:
 
 
 def check_key(key: str) -> None:
-    """Check that a key comes back from the journal exactly as it was written.
+    """Check that a key can be read back from the journal exactly as written.
 
     Raises:
-        JournalError: it has a NUL or a lone surrogate.
+        JournalError: the key contains a NUL or a lone surrogate.
     """
     if "\0" in key or storable(key) != key:
-        raise JournalError(f"key {key!r} has characters that cannot be stored; use another")
+        raise JournalError(f"key {key!r} contains characters that cannot be stored; use another")
 
 
 def other_request_error(journal: object, key: str, existing: str, body: bytes) -> JournalError:
-    """Return the error of a key under which the journal has another request.
+    """Return the error for a key that belongs to another request.
 
     Args:
-        journal: named in it.
+        journal: the journal to name in the error.
         key: the key.
-        existing: the canonical JSON of the request that it belongs to.
-        body: that of the request which is to be submitted now.
+        existing: the canonical JSON of the request to which the key belongs.
+        body: the canonical JSON of the request to be submitted now.
     """
     return JournalError(
         f"key {key!r} belongs to another request; in {journal}: {existing}; "
-        f"now: {body.decode()}. Use a key of its own for this one"
+        f"now: {body.decode()}. Use a different key for this one"
     )
 
 
 def storable(value: str) -> str:
-    """Return text with its lone surrogates, which are not valid UTF-8, replaced by ``?``."""
+    """Return text with lone surrogates, which are not valid UTF-8, replaced by ``?``."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()

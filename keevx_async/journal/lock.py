@@ -1,4 +1,4 @@
-"""Lets one process at a time use a journal, and counts its commits beside it."""
+"""Allow one process at a time to use a journal, and count its commits in a file beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..errors import JournalError
 LOCKED_BYTE: Final = 0x4000_0800
 """The byte of the journal that is locked.
 
-It lies in the page that SQLite never stores data in, behind the 512 bytes that SQLite itself
-locks, so neither lock affects the other. Source: https://www.sqlite.org/fileformat2.html#lock_byte_page
+It lies in a page in which SQLite never stores data, after the 512 bytes that SQLite itself locks,
+so neither lock affects the other. Source: https://www.sqlite.org/fileformat2.html#lock_byte_page
 """
 
 if sys.platform == "win32":
@@ -44,8 +44,8 @@ else:
     _mark_live = lock_file
 
     def _lock_byte(file: int) -> None:
-        # On Linux the lock belongs to the open file. Elsewhere it belongs to the process, which
-        # loses it when it closes any descriptor of the journal.
+        # On Linux the lock belongs to the open file. On other systems it belongs to the process,
+        # which loses it when it closes any descriptor of the journal.
         if sys.platform == "linux":
             request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, LOCKED_BYTE, 1, 0)
             fcntl.fcntl(file, fcntl.F_OFD_SETLK, request)
@@ -54,34 +54,35 @@ else:
 
 
 def open_binary(path: Path | str) -> int:
-    """Open a file for reading and writing, creating it if need be; return its descriptor.
+    """Open a file for reading and writing, creating it if necessary; return its descriptor.
 
-    In binary mode: Windows would otherwise write each line feed as two bytes.
+    The mode is binary, because Windows would otherwise write each line feed as two bytes.
     """
     return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
 
 _MARK = b"keevx-1\n"
-"""What a witness file begins with; the eight bytes of the number follow."""
+"""The start of a witness file; the eight bytes of the number follow."""
 _SIZE = len(_MARK) + 8
 _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-"""What the system reports of a lock that another process has."""
+"""The error codes for a lock that another process holds."""
 
 Identity = tuple[int, int]
 """A file's device and inode."""
 _locks: dict[Identity, Lock] = {}
-"""The locks of this process. Opening and closing a journal that SQLite has open here would drop
-SQLite's own locks: https://www.sqlite.org/howtocorrupt.html#posix_close_bug"""
+"""The locks of this process. Opening and closing a journal that SQLite has open in this process
+would drop SQLite's own locks: https://www.sqlite.org/howtocorrupt.html#posix_close_bug"""
 _turn = threading.Lock()
 
 
 def is_live(path: Path) -> bool:
-    """Return whether a program that is alive has the journal open for writing.
+    """Return whether a live program has the journal open for writing.
 
-    For people who watch a run; it decides nothing. The lock itself is not touched, so that no run
-    that begins just now is refused.
+    Only informs people who watch a run; nothing is decided by it. It does not touch the lock
+    itself, so it never causes a starting run to be refused.
     """
-    # A mark of its own on the witness: to open and close the journal would drop SQLite's locks.
+    # A separate mark on the witness, because opening and closing the journal would drop SQLite's
+    # locks.
     if path.exists() and identity_of(path.stat()) in _locks:
         return True
     try:
@@ -98,38 +99,38 @@ def is_live(path: Path) -> bool:
 
 
 class LostCommits(JournalError):
-    """A journal has lost its log and the commits in it: it can be read, and nothing may be sent."""
+    """A journal has lost its log and the commits in it. It can be read, but nothing may be sent."""
 
 
 def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bool) -> None:
     """Check that a journal has lost no commits.
 
     Args:
-        path: the journal.
-        content: of its witness, read before the number.
-        number: how many commits the journal has recorded.
-        log_is_missing: whether a log belongs to the journal that does not exist.
+        path: the journal's path.
+        content: the content of its witness, read before the number.
+        number: the number of commits that the journal has recorded.
+        log_is_missing: whether the journal needs a log that does not exist.
 
     Raises:
-        LostCommits: it has lost some, with its log.
-        JournalError: it has lost some; its log is there, or nobody misses one.
+        LostCommits: the journal has lost commits together with its log.
+        JournalError: the journal has lost commits, but no log is missing.
     """
     witnessed = None
     if len(content) == _SIZE and content.startswith(_MARK):
         witnessed = int.from_bytes(content[len(_MARK) :], "big")
     # 1. The journal has fewer commits than the witness: it has lost them.
-    # 2. It has as many, or one more, for a run may be killed between a commit and its
-    #    witness: nothing is lost. The log may still be gone, moved into the file by another
-    #    program that opened the journal of a killed run.
-    # 3. There is no witness, or one of another journal: if a log is missing, what it held is.
+    # 2. It has as many, or one more, since a run may be killed between a commit and its witness:
+    #    nothing is lost. The log may still be gone: another program that opened the journal of a
+    #    killed run may have moved it into the file.
+    # 3. There is no witness, or it is another journal's: if a log is missing, so is its content.
     if witnessed is not None and number < witnessed:
-        lost = f"has lost {witnessed - number} commits: its -wal file was cut or removed, or"
+        lost = f"has lost {witnessed - number} commits: its -wal file was truncated or removed, or"
         message = _lost(path, f"{lost} it is an old copy")
         raise LostCommits(message) if log_is_missing else JournalError(message)
     is_complete = witnessed is not None and number - witnessed <= 1
     if log_is_missing and not is_complete:
         problem = (
-            "has lost what its -wal file held: it was copied or moved without that file, "
+            "has lost the content of its -wal file: it was copied or moved without that file, "
             "or copied while a run was using it"
         )
         raise LostCommits(_lost(path, problem))
@@ -145,21 +146,21 @@ def _lost(path: Path, problem: str) -> str:
 
 
 class Lock:
-    """Held while a journal is open; the kernel frees it when the process dies.
+    """The lock on an open journal; the kernel releases it when the process dies.
 
     The lock is on the journal itself, so nobody can remove one and keep the other. The ``-lock``
-    file beside it is only a witness: it holds the number of the last commit, written after that
-    commit. A journal with fewer commits than its witness has lost some: its log was truncated,
-    or it is an old copy. A witness that is missing or empty proves nothing.
+    file beside it is only a witness: it contains the number of the last commit, written after that
+    commit. A journal with fewer commits than its witness has lost some: its log was truncated, or
+    it is an old copy. A missing or empty witness proves nothing.
 
     Args:
-        path: the journal.
+        path: the journal's path.
 
     Attributes:
         identity: the file's device and inode, which all paths to it share.
 
     Raises:
-        JournalError: another process holds it, or the file or the folder cannot be written.
+        JournalError: another process holds the lock, or the file or its folder cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -167,12 +168,12 @@ class Lock:
         if path.is_dir():
             raise JournalError(f"{path} is a folder; name a file in it")
         self._witness = self._open(f"{path}-lock", "cannot write beside it")
-        # The witness is opened first: a folder that cannot be written to is reported as such.
+        # The witness is opened first, so that a read-only folder is reported as such.
         try:
             with _turn:
                 self._file, self.identity = self._lock_journal()
                 _locks[self.identity] = self
-            for _ in range(5):  # who looks at the mark has it for some microseconds
+            for _ in range(5):  # a reader of the mark holds it for some microseconds
                 try:
                     _mark_live(self._witness)
                     break
@@ -192,8 +193,9 @@ class Lock:
 
     def _lock_journal(self) -> tuple[int, Identity]:
         """Lock the journal; return its descriptor and its identity."""
-        # A lock of this process is looked up before the file is opened: to close it again would
-        # drop the locks that SQLite has on it. By identity, for a link names the same file.
+        # This process's locks are checked before the file is opened, because closing it again would
+        # drop SQLite's locks on it. They are checked by identity, because a link names the same
+        # file.
         if self._path.exists() and identity_of(self._path.stat()) in _locks:
             raise self._in_use()
         file = self._open(self._path, "it is a readonly database")
@@ -214,7 +216,7 @@ class Lock:
         return JournalError(
             f"{path} is held by another process. In a terminal: wait for that run, or stop it "
             f"(keevx status --journal {path} --watch shows it). In a notebook: shut down the other "
-            "kernel. On a server: give each worker process a journal of its own, or share a "
+            "kernel. On a server: give each worker process its own journal, or share a "
             "RedisJournal"
         )
 
@@ -222,11 +224,11 @@ class Lock:
         """Check that the journal has lost no commits.
 
         Args:
-            number: how many commits the journal has recorded.
-            log_is_missing: whether a log belongs to the journal that does not exist.
+            number: the number of commits that the journal has recorded.
+            log_is_missing: whether the journal needs a log that does not exist.
 
         Raises:
-            JournalError: it has lost some; see ``check_witness``.
+            JournalError: the journal has lost commits; see ``check_witness``.
         """
         os.lseek(self._witness, 0, os.SEEK_SET)
         content = os.read(self._witness, _SIZE)
@@ -235,18 +237,19 @@ class Lock:
     def committed(self, number: int) -> None:
         """Write the number of the last commit into the witness.
 
-        It is in the kernel's memory on return, so it survives the process, though not a power cut.
+        On return the number is in the kernel's memory, so it survives the process but not a power
+        cut.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the number could not be written.
         """
-        # Not mapped into memory: if someone truncates a mapped file, the next write is a SIGBUS.
+        # Not memory-mapped: if someone truncates a mapped file, the next write causes a SIGBUS.
         os.lseek(self._witness, 0, os.SEEK_SET)
         if os.write(self._witness, _MARK + number.to_bytes(8, "big")) != _SIZE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
-        """Release the lock; a second call does nothing."""
+        """Release the lock. Calling it again has no effect."""
         with _turn:
             if _locks.pop(self.identity, None) is not None:
                 os.close(self._witness)
@@ -254,12 +257,12 @@ class Lock:
 
 
 def identity_of(stat: os.stat_result) -> Identity:
-    """Return what all paths to a file have in common."""
+    """Return a file's identity, which all paths to it share."""
     return stat.st_dev, stat.st_ino
 
 
 def _drop_inherited_locks() -> None:
-    """Close the descriptors that a forked process has inherited; its parent keeps the locks."""
+    """Close the descriptors that a forked process inherited; its parent keeps the locks."""
     global _turn
     _turn = threading.Lock()
     for lock in list(_locks.values()):

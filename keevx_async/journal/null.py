@@ -1,4 +1,4 @@
-"""The journal of a client that is given none: it remembers keys that were named, in memory."""
+"""The journal of a client without a journal: it remembers named keys in memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ from .protocol import (
 
 
 class NullJournal:
-    """Gives each create a key of its own, and remembers those that the caller names.
+    """Generates a key for each create, and remembers keys that the caller names.
 
-    The same steps run as with a journal, so the create path has no branch for it. A key that is
-    named is never submitted twice while the client lives, so its entry is kept that long. Of
-    creates without a named key only those that failed are kept, since their keys may be named
-    next; memory does not grow with the others. Keys are unique across processes, forked ones
-    included.
+    It takes the same steps as other journals, so the create path needs no special case. A named key
+    is never submitted twice while the client lives, so its entry is kept that long. Of creates
+    without a named key, only failed ones are kept, since their keys may be named next; memory does
+    not grow with the others. Keys are unique across processes, including forked ones.
     """
 
     resubmits = False
@@ -48,12 +47,12 @@ class NullJournal:
 
     @property
     def shared(self) -> object:
-        """Itself: each client has its own."""
+        """The journal itself, because each client has its own."""
         return self
 
     @property
     def lost(self) -> None:
-        """Nothing is lost."""
+        """None: nothing is lost."""
 
     def attach(self, owner: Owner | None = None) -> None:
         """Open nothing."""
@@ -69,11 +68,11 @@ class NullJournal:
         return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Claim the key passed, waiting while another caller has it, or return a new one.
+        """Claim the passed key, waiting while another caller has it, or return a new key.
 
         Raises:
-            JournalError: the key belongs to another request; or it was given to a create without
-                a named key, whose ids are not kept.
+            JournalError: the key belongs to another request; or it was generated for a create
+                without a named key, whose ids are not kept.
         """
         # A forked process continues its parent's numbers, so it needs a prefix of its own. What
         # its parent submitted stays its parent's.
@@ -89,9 +88,9 @@ class NullJournal:
                 raise other_request_error("this client", key, entry.body, body)
             if entry is None and key.startswith(f"{self._prefix}-"):
                 raise JournalError(
-                    f"key {key!r} was given to a create of this client that it keeps no record "
-                    "of; its ids were returned to its caller. Name a key of your own, or keep a "
-                    "journal, to get the ids of an earlier create"
+                    f"key {key!r} was generated for a create of which this client keeps no record; "
+                    "its ids were returned to its caller. To get the ids of an earlier create, "
+                    "pass your own key or use a journal"
                 )
         except JournalError:
             self._claims.release(key, made=True)
@@ -105,7 +104,7 @@ class NullJournal:
             self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Remember the create in case it is named again."""
+        """Remember the create, in case its key is named later."""
         old = self._entries.get(key)
         ids = old.task_ids if old is not None else ()
         text = body.decode()
@@ -116,7 +115,7 @@ class NullJournal:
         return False
 
     async def usage(self) -> Usage:
-        """Return nothing: nothing is kept of earlier runs."""
+        """Return an empty mapping: nothing is kept from earlier runs."""
         return {}
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
@@ -129,7 +128,7 @@ class NullJournal:
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Remember that the answer was lost."""
+        """Remember that the response was lost."""
         self._change(key, State.UNCERTAIN, reason, task_ids or ())
 
     async def mark_refused(self, key: str, reason: str) -> None:
@@ -150,7 +149,7 @@ class NullJournal:
         """Record nothing."""
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add ids that callbacks brought of a create that is remembered; else return None."""
+        """Add ids from callbacks to a remembered create; return None if it is not remembered."""
         entry = self._read(key)
         if entry is not None and not set(task_ids) <= set(entry.task_ids):
             ids = tuple(dict.fromkeys((*entry.task_ids, *task_ids)))
@@ -167,7 +166,7 @@ class NullJournal:
         """Record nothing."""
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry of a key, if it is remembered."""
+        """Return the entry of a key; None if it is not remembered."""
         return self._read(key)
 
     def _read(self, key: str, *, is_held: bool | None = None) -> Entry | None:
@@ -178,7 +177,7 @@ class NullJournal:
             is_held = self._claims.holds(key)
         if is_held or key not in self._named:
             return entry
-        # Its event loop stopped before the answer came.
+        # Its event loop stopped before the response arrived.
         return entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)
 
     async def find_task(self, task_id: str) -> TaskRecord | None:

@@ -1,4 +1,4 @@
-"""How a SQLite journal is opened: to write it, with the clients of this process, or to read it."""
+"""Open a SQLite journal: for writing, shared by the clients of this process, or for reading."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .reader import Queries, Reader, is_written
 log = logging.getLogger("keevx_async.journal")
 
 _users = threading.RLock()
-"""Held while journals are opened and closed, which clients may do in several threads."""
+"""Held while journals are opened and closed, which may happen in several threads."""
 
 
 class JournalFile:
-    """A journal's file, and who uses it.
+    """A journal's file and its users.
 
     Args:
-        path: the file.
+        path: the file's path.
         adopts: whether the journal is handed over to the client that opens it.
     """
 
@@ -39,9 +39,9 @@ class JournalFile:
         self._is_changing = False
 
     async def __aenter__(self) -> Self:
-        # 1. It is open: one more user.
-        # 2. There is a file: it is read, and opened for writing by the first change.
-        # 3. There is none: it is created.
+        # 1. It is open: there is one more user.
+        # 2. The file exists: it is opened for reading, and for writing on the first change.
+        # 3. The file does not exist: it is created.
         with _users:
             if self._opened is None and self._reader is None and is_written(self.path):
                 self._reader = Reader(self.path)
@@ -63,23 +63,23 @@ class JournalFile:
             await self.detach()
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open the journal for one more user; the first one opens the file.
+        """Open the journal for one more user; the first user opens the file.
 
-        One whose log is missing is opened to be read, which is logged: what it has still says what
-        was made, and ``lost`` is why nothing can be recorded, and so nothing is sent.
+        A journal whose log is missing is opened read-only, and this is logged. It still shows what
+        was made. Nothing can be recorded, so nothing is sent; ``lost`` says why.
 
         Args:
-            owner: the host and account that it is used for; None to check no owner.
+            owner: the host and account for which it is used; None skips the check.
 
         Raises:
-            JournalError: it cannot be used, belongs to another host or account, or is in use on
-                another event loop; the message says why.
+            JournalError: the journal cannot be used, belongs to another host or account, or is in
+                use on another event loop; the message says why.
         """
         with _users:
             try:
                 opened = self._opened or join(self.path)
             except LostCommits as error:
-                if self._adopts:  # which is a change
+                if self._adopts:  # adopting is a change
                     raise
                 self._attach_to_read(owner, error)
                 return
@@ -106,22 +106,22 @@ class JournalFile:
             self._close_reader()
             raise
         self._users += 1
-        log.warning("the journal can only be read, and nothing is sent: %s", lost.message)
+        log.warning("the journal is read-only, so nothing is sent: %s", lost.message)
 
     def _close_reader(self) -> None:
-        """Close the file that is read, unless someone still reads it."""
+        """Close the file opened for reading, unless it still has readers."""
         needed = self._readers or (self._users and self._opened is None)
         if self._reader is not None and not needed:
             self._reader.close()
             self._reader = None
 
     async def check_owner(self) -> None:
-        """Do nothing: ``attach`` has done so."""
+        """Do nothing: ``attach`` has checked the owner."""
 
     async def detach(self) -> None:
         """Leave the journal; the last user closes the file.
 
-        What was put before is durable on return.
+        Everything recorded before is durable on return.
         """
         with _users:
             self._users -= 1
@@ -133,21 +133,21 @@ class JournalFile:
 
     @property
     def shared(self) -> object:
-        """What all that use this journal in this process have in common while it is open."""
+        """An object shared by all users of this journal in this process while it is open."""
         return self._file
 
     @property
     def lost(self) -> str | None:
-        """Why it can only be read, where it has lost what its log held; None if it has not."""
+        """Why the journal is read-only: it has lost the content of its log. None if it has not."""
         if self._opened is not None or self._reader is None or self._reader.lost is None:
             return None
         return self._reader.lost.message
 
     @property
     def is_live(self) -> bool:
-        """Whether a program that is alive, this one or another, has it open for writing.
+        """Whether a live program, this one or another, has it open for writing.
 
-        In a journal that is only read it is so as of its opening.
+        For a journal opened only for reading, this was determined when it was opened.
         """
         return self._opened is not None or (self._reader is not None and self._reader.is_live)
 

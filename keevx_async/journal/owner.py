@@ -1,4 +1,4 @@
-"""Whose a journal is: one host and one account, so that no run takes over what another paid for."""
+"""A journal's owner: one host and one account, so no run takes over what another paid for."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from attrs import evolve, field, frozen
 from ..errors import JournalError
 
 SALT = 16
-"""Bytes of a journal's salt."""
+"""The size of a journal's salt in bytes."""
 DIGEST = 4
-"""Bytes of the digest: enough to tell two keys apart, too few to confirm a guessed one."""
+"""The size of the digest in bytes: enough to tell two keys apart, too few to confirm a guessed
+key."""
 WORK = 2**12
-"""scrypt's cost: about 10 ms and 4 MB, paid once when a journal is opened."""
+"""The cost parameter of scrypt: about 10 ms and 4 MB, once whenever a journal is opened."""
 
 
 @frozen
 class Owner:
-    """Whom a client works for.
+    """The host and account for which a client works.
 
     Attributes:
         host: the normalized origin of the base URL, such as ``https://api.keevx.com``.
-        api_key: the key; only a salted digest of it is ever written.
-        account: the name passed as ``Keevx(account=…)``; None for none.
+        api_key: the API key; only a salted digest of it is ever written.
+        account: the name passed as ``Keevx(account=…)``; None if none was passed.
     """
 
     host: str
@@ -32,7 +33,7 @@ class Owner:
     account: str | None = None
 
     def sign(self, salt: str) -> str:
-        """Return the digest of the API key that a journal with this salt records."""
+        """Return the digest of the API key, as recorded by a journal with this salt."""
         digest = scrypt(self.api_key.encode(), salt=salt.encode(), n=WORK, r=8, p=1, dklen=DIGEST)
         return digest.hex()
 
@@ -40,21 +41,22 @@ class Owner:
 def admit(
     record: OwnerRecord | None, owner: Owner, journal: str, adopt: str, *, adopts: bool
 ) -> OwnerRecord | None:
-    """Let an owner use a journal; return the record to write, None where it stands.
+    """Let an owner use a journal; return the record to write, or None if it is up to date.
 
     Args:
-        record: what the journal has; None if it was never used, or by an older keevx_async only.
-        owner: of the client that is about to use it.
-        journal: what names the journal.
-        adopt: what a person does to hand it over, as the end of a sentence.
+        record: the journal's record; None if it has never been used, or only by an older
+            keevx_async.
+        owner: the owner for whom a client is about to use it.
+        journal: the journal's name, for the error.
+        adopt: how a person hands it over, as the end of a sentence.
         adopts: whether it is handed over now.
 
     Raises:
-        JournalError: it belongs to another host or account.
+        JournalError: the journal belongs to another host or account.
     """
-    # 1. Not recorded yet: it belongs to its first client.
-    # 2. Another owner's: refused, or handed over.
-    # 3. Its own: a name, or the key that an account uses by now, is added to the record.
+    # 1. No owner is recorded yet: it belongs to its first client.
+    # 2. It belongs to another owner: refused, or handed over.
+    # 3. It belongs to this owner: a new account name, or the account's current key, is recorded.
     if record is None:
         return OwnerRecord.of(owner)
     refusal = record.refusal(owner, journal, adopt)
@@ -73,10 +75,10 @@ class OwnerRecord:
     """The owner that a journal records.
 
     Attributes:
-        host: as for ``Owner``.
-        account: as for ``Owner``.
-        salt: random, of this journal alone.
-        digest: of the API key, made with the salt.
+        host: see ``Owner``.
+        account: see ``Owner``.
+        salt: a random salt, unique to this journal.
+        digest: the digest of the API key, made with the salt.
     """
 
     host: str
@@ -91,16 +93,16 @@ class OwnerRecord:
         return cls(owner.host, owner.account, salt, owner.sign(salt))
 
     def refusal(self, owner: Owner, journal: str, adopt: str) -> str | None:
-        """Return why an owner may not use the journal, and what to do; None if it is its own.
+        """Return why an owner may not use the journal, and what to do; None if it may.
 
         Args:
-            owner: of the client that is about to use it.
-            journal: what names the journal.
-            adopt: what a person does to hand it over, as the end of a sentence.
+            owner: the owner for whom a client is about to use it.
+            journal: the journal's name, for the message.
+            adopt: how a person hands it over, as the end of a sentence.
         """
-        # 1. Another host: its tasks do not exist here, and what it "made" may be an emulator's.
-        # 2. Both sides name an account: the names decide, whichever key is in use today.
-        # 3. Else the keys decide.
+        # 1. Another host: its tasks do not exist here, and may have been "made" by an emulator.
+        # 2. Both sides have an account name: the names decide, whichever key is in use now.
+        # 3. Otherwise the keys decide.
         if self.host != owner.host:
             return (
                 f"{journal} belongs to {self.host}, not to {owner.host}; nothing was sent. Use "
@@ -117,5 +119,5 @@ class OwnerRecord:
         user = "yours" if owner.account is None else f"account {owner.account!r}"
         return (
             f"{journal} belongs to {whose} of {self.host}, not to {user}; nothing was sent. Use "
-            f"another journal, or the key that it was begun with; if the key was rotated, {adopt}"
+            f"another journal, or the key that it was created with; if the key was rotated, {adopt}"
         )

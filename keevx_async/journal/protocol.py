@@ -1,9 +1,9 @@
-"""What every journal keeps: the states of a create and of its tasks, and the protocol itself.
+"""The states of creates and tasks in a journal, and the protocol that every journal follows.
 
 planned ──> sending ──> submitted        then per task:  succeeded | failed ──> downloaded
    ^            ├─────> refused
    └────────────┤
-                └─────> uncertain        ``sending`` left by a run that died reads as this
+                └─────> uncertain        ``sending`` left by a dead run reads as this
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..models.tasks import Task
 from ..models.usage import Usage, UsageLimit
 from .owner import Owner
 
-DIED_WHILE_SENDING = "the program ended before the answer came"
-"""The reason of a create that an earlier run left as ``sending``."""
+DIED_WHILE_SENDING = "the program ended before the response arrived"
+"""The reason reported for a create that an earlier run left as ``sending``."""
 
 
 def partial_reason(reported: int, count: int) -> str:
-    """Return the reason of a create that is uncertain because only some of its ids arrived."""
+    """Return the reason for a create that is uncertain because only some of its ids arrived."""
     return f"callbacks reported {reported} of its {count} tasks"
 
 
@@ -35,13 +35,13 @@ def has_ids_reason(task_ids: Sequence[str]) -> str:
 
 
 ATTEMPT_MARK = "~"
-"""Separates a key from its attempt number, once a failed create has been resubmitted."""
+"""Separates a key from its attempt number once a failed create has been resubmitted."""
 
 
 def next_attempt_key(key: str) -> str:
     """Return the key under which a failed create is resubmitted.
 
-    ``KEY`` is followed by ``KEY~2``, that by ``KEY~3``, and so on.
+    ``KEY`` is followed by ``KEY~2``, ``KEY~3``, and so on.
     """
     first, number = _split_attempt(key)
     return f"{first}{ATTEMPT_MARK}{number + 1}"
@@ -50,7 +50,7 @@ def next_attempt_key(key: str) -> str:
 def first_attempt_key(key: str) -> str:
     """Return the key that a create had before it was first resubmitted.
 
-    A key without an attempt number is returned as it is.
+    A key without an attempt number is returned unchanged.
     """
     return _split_attempt(key)[0]
 
@@ -63,11 +63,11 @@ def _split_attempt(key: str) -> tuple[str, int]:
 
 
 def stem_of(kind: str, body: bytes) -> str:
-    """Return what the keys of equal requests begin with; ``-`` and a running number follow.
+    """Return the common start of the keys of equal requests; ``-`` and a running number follow.
 
     Args:
-        kind: of job.
-        body: the canonical JSON of the request.
+        kind: the kind of job.
+        body: the request's canonical JSON.
     """
     return sha256(f"{kind}:".encode() + body).hexdigest()[:32]
 
@@ -76,11 +76,11 @@ def is_resubmit(name: str, value: str) -> bool:
     """Return whether a setting is ``"resubmit"``.
 
     Args:
-        name: of the setting, for the error.
+        name: the setting's name, for the error.
         value: ``"report"`` or ``"resubmit"``.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the value is neither.
     """
     if value not in ("report", "resubmit"):
         raise ValueError(f"{name} must be 'report' or 'resubmit' (got {value!r})")
@@ -88,15 +88,15 @@ def is_resubmit(name: str, value: str) -> bool:
 
 
 class State(StrEnum):
-    """How far a create has come.
+    """How far a create has progressed.
 
     Attributes:
-        PLANNED: nothing was sent, or it is certain that nothing was made; it may be sent.
-        SENDING: its intent is on disk and the request may be on its way. Left by a process that
-            has died, it reads as UNCERTAIN.
-        SUBMITTED: Keevx made it, and its task ids are recorded. It is never sent again.
-        REFUSED: Keevx refused it for good. Nothing was paid; the same key may be sent again.
-        UNCERTAIN: the answer was lost, so it may have been paid. It waits to be settled.
+        PLANNED: nothing was sent, or certainly nothing was made; it may be sent.
+        SENDING: its intent is on disk, and the request may be on its way. If its process has died,
+            it reads as UNCERTAIN.
+        SUBMITTED: Keevx accepted it, and its task ids are recorded. It is never sent again.
+        REFUSED: Keevx refused it for good. Nothing was charged; the same key may be sent again.
+        UNCERTAIN: the response was lost, so it may have been charged. It waits to be settled.
     """
 
     PLANNED = "planned"
@@ -107,16 +107,16 @@ class State(StrEnum):
 
 
 class Entry(NamedTuple):
-    """One create, as the journal has it.
+    """One create, as recorded in the journal.
 
     Attributes:
-        key: identifies it within the journal.
+        key: its key, which identifies it within the journal.
         kind: the kind of job.
-        state: how far it has come.
+        state: how far it has progressed.
         body: the canonical JSON of its request.
         at: when its intent was written, in seconds since the epoch.
         reason: why it was refused or is uncertain.
-        task_ids: the ids that Keevx gave it.
+        task_ids: the ids of its tasks, from Keevx.
     """
 
     key: str
@@ -129,14 +129,14 @@ class Entry(NamedTuple):
 
     @property
     def is_submitted(self) -> bool:
-        """Whether it was made and its ids are recorded, so that it is never sent again."""
+        """Whether it was made and its ids are recorded, so it is never sent again."""
         return self.state is State.SUBMITTED
 
     def is_final(self, *, resubmits: bool) -> bool:
-        """Whether it is never sent again: it has an id, or is in doubt and to be left alone.
+        """Return whether it is never sent again: it has ids, or is uncertain and not resubmitted.
 
         Args:
-            resubmits: whether the journal is to resubmit uncertain creates.
+            resubmits: whether the journal resubmits uncertain creates.
         """
         return bool(self.task_ids) or (self.state is State.UNCERTAIN and not resubmits)
 
@@ -146,7 +146,7 @@ class Claim(NamedTuple):
 
     Attributes:
         key: the key.
-        entry: what the journal had under it; None if nothing.
+        entry: the journal's entry for the key; None if it has none.
     """
 
     key: str
@@ -158,11 +158,11 @@ class TaskRecord:
     """One task that has ended.
 
     Attributes:
-        task: its last snapshot.
+        task: the task's last snapshot.
         at: when the snapshot was taken, in seconds since the epoch.
-        path: where its result was downloaded to; None if it was not.
-        size: the file's bytes.
-        digest: the file's SHA-256, in hexadecimal.
+        path: the path of its downloaded result; None if it was not downloaded.
+        size: the file's size in bytes.
+        digest: the file's SHA-256 in hexadecimal.
     """
 
     task: Task
@@ -176,7 +176,7 @@ class OverLimit(Exception):
     """A create does not fit in the journal's limit; its intent was not written.
 
     Args:
-        usage: what the journal's creates have made or may have.
+        usage: what the journal's creates have made or may have made.
     """
 
     def __init__(self, usage: Usage) -> None:
@@ -187,61 +187,61 @@ class OverLimit(Exception):
 class JournalProtocol(Protocol):
     """The durable record of creates and their tasks.
 
-    What is "durable on return" survives the death of the process; whether it survives a power
-    cut is up to the implementation. Every method may raise JournalError: the journal is closed,
-    or can be neither read nor written. After a failed write no further create may begin.
+    Whatever is "durable on return" survives the death of the process; whether it survives a power
+    cut depends on the implementation. Every method may raise ``JournalError``, if the journal is
+    closed or cannot be read or written. After a failed write, no further create may start.
     """
 
     @property
     def resubmits(self) -> bool:
         """Whether an uncertain create of an earlier run is sent again.
 
-        It may have been paid for, so by default it is only reported.
+        It may have been charged, so by default it is only reported.
         """
         ...
 
     @property
     def shared(self) -> object:
-        """What all that use this journal in this process have in common while it is open.
+        """An object shared by all users of this journal in this process while it is open.
 
-        It can be hashed and referred to weakly.
+        It is hashable and supports weak references.
         """
         ...
 
     @property
     def lost(self) -> str | None:
-        """Why it can only be read: it has lost what was recorded. None if it has not.
+        """Why the journal is read-only: it has lost recorded data. None if it has lost nothing.
 
-        Every claim then raises JournalError with this message.
+        If it is set, every claim raises ``JournalError`` with this message.
         """
         ...
 
     def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user.
 
-        Each call needs one of ``detach``.
+        Each call must be matched by one call of ``detach``.
 
         Args:
-            owner: the host and account that it is used for; None to check no owner. A journal
-                belongs to the first one.
+            owner: the host and account for which it is used; None skips the check. A journal
+                belongs to its first owner.
 
         Raises:
-            JournalError: it cannot be used, or belongs to another host or account.
+            JournalError: the journal cannot be used, or belongs to another host or account.
         """
         ...
 
     async def check_owner(self) -> None:
-        """Check whose the journal is, where ``attach`` could not do so yet.
+        """Check the journal's owner, if ``attach`` could not do so yet.
 
         Raises:
-            JournalError: it belongs to another host or account, or cannot be reached.
+            JournalError: the journal belongs to another host or account, or cannot be reached.
         """
         ...
 
     async def detach(self) -> None:
         """Leave the journal; the last user closes it.
 
-        What was recorded before is durable on return.
+        Everything recorded before is durable on return.
         """
         ...
 
@@ -258,21 +258,21 @@ class JournalProtocol(Protocol):
         ...
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Claim a key, so that no other caller submits the same create meanwhile.
+        """Claim a key, so that no other caller submits the same create in the meantime.
 
         Args:
-            kind: of job.
-            body: the canonical JSON of the request.
-            key: the key to claim, waiting while another caller has it. None: the first free key
-                of this body, so that the n-th of equal requests meets the n-th entry again.
+            kind: the kind of job.
+            body: the request's canonical JSON.
+            key: the key to claim, waiting while another caller has it. None claims the first free
+                key of this body, so the n-th of equal requests finds the n-th entry again.
         """
         ...
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless.
+        """Give up a claim. Releasing it again has no effect.
 
         Args:
-            key: the key claimed.
+            key: the claimed key.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
         ...
@@ -280,29 +280,30 @@ class JournalProtocol(Protocol):
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Record the intent to send. Durable on return.
 
-        Not one byte of a create may be sent before this has returned.
+        No byte of a create may be sent before this returns.
         """
         ...
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Take over a budget, if the journal counts by itself what its creates use.
+        """Enforce a budget, if the journal itself counts what its creates use.
 
-        A journal that several processes write does: its ``mark_sending`` then raises OverLimit
-        for a create that does not fit. What only one process writes is counted there.
+        A journal that several processes write does so: its ``mark_sending`` then raises
+        ``OverLimit`` for a create that does not fit. If only one process writes the journal, that
+        process counts.
 
         Args:
-            limit: the most that all its creates may use together; None for no limit.
+            limit: the most that all of its creates may use together; None for no limit.
 
         Returns:
-            Whether the journal counts by itself.
+            Whether the journal itself counts.
         """
         ...
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, uncertain ones included.
+        """Return what its creates have made or may have made, including uncertain ones.
 
-        A create counts for what it was to make, or for its ids where these are more. May read the
-        whole journal, in bounded memory.
+        A create counts as the results it was to make or, if it has more ids, as its ids. May read
+        the whole journal, in bounded memory.
         """
         ...
 
@@ -316,16 +317,16 @@ class JournalProtocol(Protocol):
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Record that the answer to a create was lost. Durable on return.
+        """Record that the response to a create was lost. Durable on return.
 
-        Any ids that are known are still kept; a submitted create stays submitted.
+        Any known ids are kept; a submitted create stays submitted.
         """
         ...
 
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was paid; whoever claims the key next may send it again.
+        Nothing was charged; the next claimant of the key may send it again.
         """
         ...
 
@@ -340,11 +341,12 @@ class JournalProtocol(Protocol):
         """Record what became of an uncertain create. Durable on return.
 
         Args:
-            key: of the create.
-            task_ids: its ids; empty if it was not made, and may be sent again.
+            key: the create's key.
+            task_ids: the create's task ids; empty if it was not made and may be sent again.
 
         Raises:
-            JournalError: it is not uncertain, or has ids and so cannot be settled without any.
+            JournalError: the create is not uncertain, or it has ids and so cannot be settled
+                without any.
         """
         ...
 
@@ -352,8 +354,8 @@ class JournalProtocol(Protocol):
         """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
 
         Args:
-            key: of the create.
-            task_ids: ids; those that it already has are ignored.
+            key: the create's key.
+            task_ids: the ids to add; ids that it already has are ignored.
             count: how many tasks the create was to make.
 
         Returns:
@@ -364,32 +366,32 @@ class JournalProtocol(Protocol):
     async def mark_ended(self, task: Task) -> None:
         """Record the end of a task.
 
-        Need not be durable on return: a run that has lost it asks Keevx again.
+        Need not be durable on return: a run without the record queries Keevx again.
         """
         ...
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded to. Durable on return.
+        """Record where a task's result was downloaded. Durable on return.
 
         Args:
-            task: the task, ended.
-            path: the file.
-            size: its bytes.
-            digest: its SHA-256, in hexadecimal.
+            task: the ended task.
+            path: the file's path.
+            size: the file's size in bytes.
+            digest: the file's SHA-256 in hexadecimal.
         """
         ...
 
     async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
-        ``sending`` that nobody alive holds reads as ``uncertain``.
+        An entry in state ``sending`` without a live holder reads as ``uncertain``.
         """
         ...
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return the record of a task.
 
-        None as long as no end of it is recorded.
+        None until its end is recorded.
         """
         ...
 
@@ -401,14 +403,14 @@ class JournalProtocol(Protocol):
         ...
 
     def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Iterate over the entries in one state, or over all, oldest first.
+        """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read as they are needed; the journal may be used meanwhile.
+        They are read as needed; the journal may be used in the meantime.
         """
         ...
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a small text for later runs, replacing the one before.
+        """Store a short text for later runs, replacing any previous text of that name.
 
         Need not be durable on return.
         """
@@ -417,6 +419,6 @@ class JournalProtocol(Protocol):
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``.
 
-        None if there is none of that name.
+        None if no text has that name.
         """
         ...

@@ -1,4 +1,4 @@
-"""Reads a SQLite journal: what an open one and one that is only looked at have in common."""
+"""Read a SQLite journal: the queries shared by journals open for writing and for reading."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .protocol import Entry
 from .schema import connect_to_read, inspect, verify
 
 BY_KEY = f"SELECT {ENTRY} FROM entries WHERE key = ?"  # noqa: S608 - our own names
-ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - likewise
+ALL = f"SELECT {ENTRY} FROM entries ORDER BY rowid"  # noqa: S608 - our own names
 OWNER_OF = "SELECT key FROM entries WHERE instr(' ' || task_ids || ' ', ' ' || ? || ' ')"
-# One parse of each body. The ids of a row are separated by one space each.
+# Each body is parsed once. A row's ids are separated by single spaces.
 USAGE = """
 SELECT kind, json_extract(body, '$.model', '$.aspect_resolution', '$.duration', '$.generate_count'),
     CASE WHEN ifnull(task_ids, '') = '' THEN 0
@@ -32,11 +32,11 @@ GROUP BY 1, 2, 3"""
 RECORD = "SELECT host, account, salt, digest FROM owner"
 
 EntryRow = tuple[Any, ...]
-"""The columns of ENTRY: the row's number first, then its key."""
+"""The columns of ENTRY: first the row's number, then its key."""
 
 
 def is_written(path: Path) -> bool:
-    """Return whether there is a file with anything in it, be it a journal or not."""
+    """Return whether the file exists and has any content, whether it is a journal or not."""
     try:
         if not path.stat().st_size:
             return False
@@ -52,8 +52,8 @@ class Queries:
     """The queries of a journal.
 
     Args:
-        path: the file, named in errors.
-        connection: reads it.
+        path: the file's path, for errors.
+        connection: the connection to read from.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -64,7 +64,7 @@ class Queries:
         """Return the first row of a query, or None.
 
         Raises:
-            JournalError: the file cannot be read; nothing more is sent then.
+            JournalError: the file cannot be read, so nothing more is sent.
         """
         try:  # not reading(): a context manager would cost as much as the query
             return self._reader.execute(statement, values).fetchone()
@@ -72,7 +72,7 @@ class Queries:
             raise self._unreadable(error) from error
 
     def find(self, key: str) -> tuple[int, Entry] | None:
-        """Return the row number and the entry of a key; None if there is none.
+        """Return the row number and the entry of a key; None if it has no entry.
 
         Raises:
             JournalError: the file cannot be read.
@@ -81,7 +81,7 @@ class Queries:
         return (row[0], self._entry(row)) if row is not None else None
 
     def entries(self) -> Iterator[Entry]:
-        """Iterate over all entries, oldest first, on a connection of their own.
+        """Iterate over all entries, oldest first, on a separate connection.
 
         Raises:
             JournalError: the file cannot be read.
@@ -93,7 +93,7 @@ class Queries:
     def find_owner(self, task_id: str) -> str | None:
         """Return the key of the entry that has a task id, or None. Any thread may call it.
 
-        There is no index of ids, which each create would pay for: this reads all entries.
+        Reads all entries: there is no index of ids, because it would slow down every create.
 
         Raises:
             JournalError: the file cannot be read.
@@ -116,7 +116,7 @@ class Queries:
         return counts
 
     def owner(self) -> OwnerRecord | None:
-        """Return whose the journal is; None where none is recorded, as by older versions.
+        """Return the journal's owner; None if none is recorded, as in older versions.
 
         Raises:
             JournalError: the file cannot be read.
@@ -130,11 +130,11 @@ class Queries:
         return entry_of(row, held=self._is_held(row[1]))
 
     def _is_held(self, key: str) -> bool:
-        """Return whether whoever claimed the key is alive; else ``sending`` is uncertain."""
+        """Return whether the key's claimant is alive; if not, ``sending`` means uncertain."""
         raise NotImplementedError
 
     def _own_connection(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Return a connection for a query that takes long, or runs in another thread."""
+        """Return a connection for a query that is slow or runs in another thread."""
         return closing(connect_to_read(self._path))
 
     @contextmanager
@@ -149,19 +149,19 @@ class Queries:
 
 
 class Reader(Queries):
-    """A journal that is only read. It takes no lock, and changes nothing, while a run writes it.
+    """A journal opened for reading. It takes no lock and changes nothing, even while a run writes.
 
-    One that has lost commits can be read, too: what is left of it says what was made.
+    A journal that has lost commits can also be read: the remaining entries show what was made.
 
     Args:
-        path: the file.
+        path: the file's path.
 
     Raises:
         JournalError: there is no journal, or it cannot be read; the message says why.
 
     Attributes:
-        is_live: whether a program that is alive had it open for writing when this was opened.
-        lost: says which commits are lost; None if none is.
+        is_live: whether a live program had it open for writing when this was opened.
+        lost: the error that says which commits are lost; None if none are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -169,7 +169,7 @@ class Reader(Queries):
         self.is_live: bool = is_live(path)
         self.lost: LostCommits | None = None
         try:
-            # The witness first: a run that goes on meanwhile only adds commits.
+            # The witness is read first: a run that continues in the meantime only adds commits.
             witness = b""
             with suppress(FileNotFoundError):
                 witness = Path(f"{path}-lock").read_bytes()
@@ -192,7 +192,7 @@ class Reader(Queries):
             raise
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. Calling it again has no effect."""
         self._reader.close()
 
     def _is_held(self, key: str) -> bool:

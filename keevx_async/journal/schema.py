@@ -1,4 +1,4 @@
-"""The SQLite file: how it is recognised, checked, and migrated from an older version."""
+"""The SQLite file: recognize it, check it, and migrate it from older versions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
             host TEXT NOT NULL, account TEXT, salt TEXT NOT NULL, digest TEXT NOT NULL)""",
     ),
 }
-"""For each older version, the statements that migrate it to the next; 0 is an empty file."""
+"""The statements that migrate each older version to the next; version 0 is an empty file."""
 
 COMMITS = "commits"
 """The note that counts commits."""
@@ -35,26 +35,26 @@ COMMITS = "commits"
 OPEN = "open"
 """The note that is 1 while the journal is open, then 0.
 
-The 1 is checkpointed into the file as the journal is opened, the 0 only as it is closed cleanly.
-So a file in which it is 1 is incomplete without its log (``-wal``).
+The 1 is checkpointed into the file when the journal is opened, the 0 only when it is closed
+cleanly. A file that contains a 1 is therefore incomplete without its log (``-wal``).
 """
 
 
 def version() -> int:
-    """Return the version that journals are migrated to when they are opened."""
+    """Return the version to which journals are migrated on opening."""
     return max(MIGRATIONS) + 1
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection that any thread may use, though only one at a time."""
+    """Return a connection that any thread may use, but only one thread at a time."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Return a connection that only reads. It needs no lock, and may be used while a run writes.
+    """Return a read-only connection. It needs no lock, and may be used while a run writes.
 
     Args:
-        path: absolute.
+        path: the file's absolute path.
     """
     uri = f"{path.as_uri()}?mode=ro"
     connection = sqlite3.connect(
@@ -64,8 +64,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         connection.close()
-        # In a folder that cannot be written, SQLite cannot make the files of a shared database.
-        # Where there is no log, nobody is writing, so none are needed.
+        # In a read-only folder, SQLite cannot create the files of a shared database. If there is no
+        # log, nobody is writing, so the files are not needed.
         if Path(f"{path}-wal").exists():
             raise
         connection = sqlite3.connect(
@@ -78,11 +78,11 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 class Header(NamedTuple):
-    """What a file says about itself before anything in it is changed.
+    """A file's own information, read before anything in it is changed.
 
     Attributes:
-        commits: how many commits it has recorded.
-        log_is_missing: whether a log belongs to it that does not exist.
+        commits: the number of commits that it has recorded.
+        log_is_missing: whether it needs a log that does not exist.
         is_empty: whether it has no tables yet.
     """
 
@@ -92,16 +92,16 @@ class Header(NamedTuple):
 
 
 def inspect(path: Path) -> Header:
-    """Check that the file is a journal, or empty. Changes nothing.
+    """Check that the file is a journal or is empty, without changing anything.
 
     Raises:
-        JournalError: it is another program's database, or a newer keevx_async's journal.
+        JournalError: the file is another program's database, or the journal of a newer keevx_async.
     """
     if not path.exists() or not path.stat().st_size:
         return Header(0, log_is_missing=False, is_empty=True)
     log = Path(f"{path}-wal")
-    has_log = log.exists() and log.stat().st_size > 0  # asked first: opening may make one
-    # Read-only: else, as it closes, SQLite would write what a broken log holds into the file.
+    has_log = log.exists() and log.stat().st_size > 0  # checked first: opening may create one
+    # Read-only: otherwise, on closing, SQLite would write a broken log's content into the file.
     with closing(connect_to_read(path)) as connection:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
@@ -121,7 +121,7 @@ def inspect(path: Path) -> Header:
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page: a key hidden by a damaged one would be paid for again.
+    """Read every page: a key hidden by a damaged page would be paid for again.
 
     Raises:
         JournalError: the file is damaged.
@@ -135,20 +135,20 @@ def verify(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def upgrade(connection: sqlite3.Connection, commits: int) -> int:
-    """Migrate the file and record that it is open, which also proves that it can be written.
+    """Migrate the file and record that it is open, which also proves that it is writable.
 
-    All or nothing: a migration that fails leaves the file as it was.
+    This is atomic: a failed migration leaves the file unchanged.
 
     Args:
-        connection: to the file.
-        commits: how many commits it has recorded.
+        connection: a connection to the file.
+        commits: the number of commits that the file has recorded.
 
     Returns:
-        How many commits it has recorded now.
+        The number of commits that it has recorded now.
     """
     (current,) = connection.execute("PRAGMA user_version").fetchone()
-    # WAL: reading never waits for the writer, and a commit is one fsync. FULL: that fsync is made
-    # at each commit, or a power cut could lose an intent whose create was sent.
+    # WAL: reads never wait for the writer, and a commit is one fsync. FULL: every commit is synced;
+    # otherwise a power cut could lose an intent whose create was sent.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
@@ -162,13 +162,14 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
         [(OPEN, 1), (COMMITS, commits + 1)],
     )
     connection.execute("COMMIT")
-    # Moved from the log into the file: a copy of the file alone then shows that it is incomplete.
+    # Moved from the log into the file, so that a copy of the file alone shows that it is
+    # incomplete.
     connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
     return commits + 1
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another program has locked the file, which passes.
+    """Return whether another program has locked the file, which is temporary.
 
     Source: https://www.sqlite.org/rescode.html#busy
     """

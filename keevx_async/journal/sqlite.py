@@ -1,4 +1,4 @@
-"""The journal in one SQLite file: read on the event loop, written by one thread."""
+"""The journal in one SQLite file, read on the event loop and written by one thread."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ _URL = re.compile(r"(sqlite|file):|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 class Journal(JournalFile):
-    """The durable record of what was submitted, in one SQLite file.
+    """The durable record of submitted creates, in one SQLite file.
 
-    The intent is on disk before the first byte of a create is sent, and the ids are before the
-    caller gets them. Pass it to ``Keevx(journal=…)``, which opens it. It belongs to the host and
-    the account of its first client; another is refused before anything is sent.
+    A create's intent is on disk before its first byte is sent, and its ids are on disk before the
+    caller gets them. Pass the journal to ``Keevx(journal=…)``, which opens it. It belongs to the
+    host and account of its first client; any other is refused before anything is sent.
 
-    ``async with Journal(path) as journal:`` reads it, also while a run writes it: that takes no
-    lock before something is changed, as by ``settle``. A copy that was made without its log
-    (``-wal``) can only be read: what the log held would be paid for again.
+    ``async with Journal(path) as journal:`` reads it, even while a run is writing. This takes no
+    lock until something is changed, for example by ``settle``. A copy made without its log
+    (``-wal``) can only be read: anything recorded in the log would be paid for again.
 
-    It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided
-    that the disk does what it promises. One process at a time may write it. Within a process,
-    all clients that name the same file share it, and each counts as a run of its own: the n-th of
-    equal requests is made once.
+    It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided that
+    the disk keeps its promises. Only one process at a time may write it. Within a process, all
+    clients that name the same file share it, and each counts as a separate run: the n-th of equal
+    requests is made once.
 
     Args:
-        path: the file, created if need be. While it is open, a ``-wal``, a ``-shm`` and a
-            ``-lock`` file stand beside it, and belong to it if the program was killed.
-            ``":memory:"`` keeps it in memory until it is closed.
-        on_uncertain: what to do with a create whose answer was lost in an earlier run.
-            ``"report"`` reports it again; ``"resubmit"`` sends it again, though it may have been
-            paid for.
-        adopt: hand the journal over to the client that opens it, as after its API key was
-            rotated.
-        on_failed: what to do with an earlier run's create if one of its tasks failed.
-            ``"report"`` reports it again; ``"resubmit"`` makes and pays for a new one, with all
-            of its videos, under the key ``KEY~2``, once every task of the first has ended. A
-            function resubmits only those for whose first failed task, which is the one that
-            ``TaskFailed`` names, it returns true; see ``models.failures``.
+        path: the file's path; the file is created if necessary. While it is open, ``-wal``,
+            ``-shm`` and ``-lock`` files exist beside it; if the program is killed, they still
+            belong to it. ``":memory:"`` keeps the journal in memory until it is closed.
+        on_uncertain: what to do with a create whose response was lost in an earlier run.
+            ``"report"`` reports it again; ``"resubmit"`` sends it again, although it may have been
+            charged.
+        adopt: whether to hand the journal over to the client that opens it, for example after its
+            API key was rotated.
+        on_failed: what to do with an earlier run's create if one of its tasks failed. ``"report"``
+            reports it again; ``"resubmit"`` makes and pays for a new create with all of its videos,
+            under the key ``KEY~2``, once every task of the first has ended. A function is called
+            with the first failed task, which is also the one in ``TaskFailed``; the create is
+            resubmitted if the function returns true. See ``models.failures``.
 
     Raises:
         ConfigurationError: the path is a URL, such as ``sqlite:///run.db``.
@@ -111,15 +111,15 @@ class Journal(JournalFile):
         return self._own_claims.recall(stem_of(kind, encode()), self._file.recall)
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Claim a key, so that no other caller submits the same create meanwhile.
+        """Claim a key, so that no other caller submits the same create in the meantime.
 
-        Where a failed create was resubmitted, the key of its last attempt is claimed.
+        If a failed create was resubmitted, this claims the key of its last attempt.
 
         Args:
-            kind: of job.
-            body: the canonical JSON of the request.
-            key: the key to claim, waiting while another caller has it. None: the first free key
-                of this body, so that the n-th of equal requests meets the n-th entry again.
+            kind: the kind of job.
+            body: the request's canonical JSON.
+            key: the key to claim, waiting while another caller has it. None claims the first free
+                key of this body, so the n-th of equal requests finds the n-th entry again.
 
         Raises:
             JournalError: the key belongs to another request, or cannot be stored.
@@ -132,7 +132,7 @@ class Journal(JournalFile):
                 await claims.wait_until_free(claim)
         else:
             claim = await self._claim_named(kind, body, key)
-        # From attempt to attempt, until the one that has not failed, or is to be made now.
+        # Follows the attempts to the first one that has not failed, or that is to be made now.
         while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
@@ -149,44 +149,45 @@ class Journal(JournalFile):
         return Claim(key, entry)
 
     def _later_attempt(self, file: Database, claim: Claim) -> str | None:
-        """Return the key under which a failed create was resubmitted, or is to be now."""
+        """Return the key under which a failed create was, or is now to be, resubmitted."""
         entry, retries = claim.entry, self.retries
         if entry is None or not (retries or file.later_attempts):
             return None
         later = next_attempt_key(claim.key)
         if not (retries or later in file.later_attempts):
             return None
-        # Only a create of which all tasks have ended, and one failed, has a later attempt.
+        # A create has a later attempt only if all of its tasks have ended and one has failed.
         records = [self._task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
         failed = next((task for task in ended if not task.succeeded), None)
         if len(ended) < len(records) or failed is None:
             return None
         resubmits = retries is not None and retries(failed)
-        # 1. There is one: it is followed, unless it never began and is not to begin now.
+        # 1. A later attempt exists: it is followed, unless it never started and is not to start
+        #    now.
         existing = file.find(later)
-        if existing is not None and existing[1].body == entry.body:  # else it only has that name
+        if existing is not None and existing[1].body == entry.body:  # else it only has that key
             return later if resubmits or existing[1].state not in RESTARTABLE else None
-        # 2. There is none: an entry of an earlier run is resubmitted. One of this run is not, or
-        #    a program that retries on its own would pay again and again.
+        # 2. None exists: an entry of an earlier run is resubmitted. An entry of this run is not,
+        #    because a program that retries on its own would pay again and again.
         row_and_entry = file.find(claim.key)
         is_old = row_and_entry is not None and self._own_claims.is_old(row_and_entry[0])
         if not (resubmits and is_old):
             return None
-        file.later_attempts.add(later)  # for the other clients of this process
+        file.later_attempts.add(later)  # for this process's other clients
         return later
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless.
+        """Give up a claim. Releasing it again has no effect.
 
         Args:
-            key: the key claimed.
+            key: the claimed key.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
         opened, claims = self._opened, self._claims
         if opened is None or claims is None:
             return
-        # Another client of this process may meet the entry next, or may have written it.
+        # Another client of this process may find the entry next, or may have written it.
         if claims.is_shared and (row_and_entry := opened.find(key)) is not None:
             row, entry = row_and_entry
             claims.meet(row, is_met=made or entry.state not in RESTARTABLE)
@@ -196,11 +197,12 @@ class Journal(JournalFile):
         """Record the intent to send. Durable on return.
 
         Raises:
-            JournalError: it cannot be written, or an earlier write has failed; or the entry has
+            JournalError: the intent cannot be written, an earlier write failed, or the entry has
                 changed since it was claimed: another run has it, or ids arrived for it.
         """
-        # The row says which intent its claim saw last. The writer refuses it if the entry has
-        # another by now, so of two runs that share a file in spite of its lock, one sends.
+        # The row contains the last intent that its claim saw. The writer refuses the row if the
+        # entry has a different intent by now, so if two runs share a file despite its lock, only
+        # one sends.
         file, now = self._file, time.time()
         file.writer.check()
         last = file.holds.intents.get(key)
@@ -218,8 +220,8 @@ class Journal(JournalFile):
     def _changed(self, key: str, entry: Entry | None) -> JournalError:
         state = entry.state if entry is not None else "gone"
         return JournalError(
-            f"{self.path}: {key} has become {state}: another run, or ids that arrived for it, "
-            "changed it. Nothing was sent; submit it again to get its current state"
+            f"{self.path}: {key} has become {state}: it was changed by another run, or by ids "
+            "that arrived for it. Nothing was sent; submit it again to get its current state"
         )
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
@@ -227,15 +229,15 @@ class Journal(JournalFile):
         return False
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, uncertain ones included.
+        """Return what its creates have made or may have made, including uncertain ones.
 
-        A create counts for what it was to make, or for its ids where these are more. Reads all
+        A create counts as the results it was to make or, if it has more ids, as its ids. Reads all
         entries, in a thread and in bounded memory.
         """
         return await asyncio.to_thread(self._queries.usage)
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record the task ids of a create. Durable on return, and also if cancelled.
+        """Record the task ids of a create. Durable on return; if cancelled, they are still written.
 
         Ids are only ever added, never removed.
         """
@@ -244,16 +246,16 @@ class Journal(JournalFile):
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Record that the answer to a create was lost. Durable on return.
+        """Record that the response to a create was lost. Durable on return.
 
-        Any ids that are known are still kept; a submitted create stays submitted.
+        Any known ids are kept; a submitted create stays submitted.
         """
         await self._file.save(encoding.state_row(key, State.UNCERTAIN, reason, task_ids))
 
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was paid; whoever claims the key next may send it again.
+        Nothing was charged; the next claimant of the key may send it again.
         """
         await self._file.save(encoding.state_row(key, State.REFUSED, reason))
 
@@ -265,18 +267,18 @@ class Journal(JournalFile):
         await self._file.save(encoding.state_row(key, State.PLANNED))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create. Durable on return, and also if cancelled.
+        """Record what became of an uncertain create. Durable on return; still written if cancelled.
 
-        A create of several tasks may be settled again as more of its ids become known; none is
-        ever removed. One that is in flight, or being settled, is waited for.
+        A create of several tasks may be settled again as more of its ids become known; ids are
+        never removed. If the create is in flight or being settled, this waits for it.
 
         Args:
-            key: of the create.
-            task_ids: its ids; empty if it was not made, and may be sent again.
+            key: the create's key.
+            task_ids: the create's task ids; empty if it was not made and may be sent again.
 
         Raises:
-            JournalError: it is not uncertain (another settlement may have come first), or it has
-                ids and so cannot be settled without any.
+            JournalError: the create is not uncertain (it may have been settled in the meantime), or
+                it has ids and so cannot be settled without any.
         """
 
         async def change(entry: Entry | None) -> None:
@@ -303,13 +305,13 @@ class Journal(JournalFile):
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
         """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
 
-        They outweigh what was assumed: an entry that was planned, refused or uncertain becomes
-        submitted once it has all its ids, and uncertain until then. One that is in flight, or
-        being settled, is waited for. If cancelled, they are written all the same.
+        Ids override any assumed state: a planned, refused or uncertain entry becomes submitted once
+        it has all of its ids, and is uncertain until then. If the create is in flight or being
+        settled, this waits for it. If cancelled, the ids are still written.
 
         Args:
-            key: of the create.
-            task_ids: ids; those that it already has are ignored.
+            key: the create's key.
+            task_ids: the ids to add; ids that it already has are ignored.
             count: how many tasks the create was to make.
 
         Returns:
@@ -331,10 +333,10 @@ class Journal(JournalFile):
     async def _change_alone(
         self, key: str, change: Callable[[Entry | None], Coroutine[Any, Any, T]]
     ) -> T:
-        """Read an entry and change it while no other caller may.
+        """Read an entry and change it while no other caller can.
 
-        It runs to its end even if cancelled: the key is held until what is written can be read,
-        or the next caller would decide by what no longer holds.
+        This completes even if cancelled: the key is held until the change can be read, because the
+        next caller would otherwise decide by outdated data.
         """
 
         async def hold_and_change() -> T:
@@ -354,23 +356,22 @@ class Journal(JournalFile):
     async def mark_ended(self, task: Task) -> None:
         """Record the end of a task, without waiting for the disk.
 
-        If the record is lost, a later run asks Keevx again. A journal that can only be read goes
-        without it.
+        If the record is lost, a later run queries Keevx again. A read-only journal skips it.
         """
         if self.lost is not None:
             return
         self._file.writer.put("tasks", encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded to. Durable on return.
+        """Record where a task's result was downloaded. Durable on return.
 
         Args:
-            task: the task, ended.
-            path: the file; made absolute.
-            size: its bytes.
-            digest: its SHA-256, in hexadecimal.
+            task: the ended task.
+            path: the file's path, which is stored as an absolute path.
+            size: the file's size in bytes.
+            digest: the file's SHA-256 in hexadecimal.
         """
-        # A snapshot that has not changed keeps its time: its URL expires so many days after that.
+        # An unchanged snapshot keeps its time, because its URLs expire relative to it.
         record = self._task(task.task_id)
         at = record.at if record is not None and record.task == task else None
         row = encoding.download_row(task, at, path, size, digest)
@@ -379,7 +380,7 @@ class Journal(JournalFile):
     async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
-        ``sending`` that no caller of this process holds reads as ``uncertain``.
+        An entry in state ``sending`` that no caller of this process holds reads as ``uncertain``.
         """
         row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None
@@ -387,7 +388,7 @@ class Journal(JournalFile):
     async def find_task(self, task_id: str) -> TaskRecord | None:
         """Return the record of a task.
 
-        None as long as no end of it is recorded.
+        None until its end is recorded.
         """
         return self._task(task_id)
 
@@ -403,39 +404,39 @@ class Journal(JournalFile):
         return await asyncio.to_thread(self._queries.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Iterate over the entries in one state, or over all, oldest first.
+        """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read as they are needed; the journal may be used meanwhile.
+        They are read as needed; the journal may be used in the meantime.
         """
         for entry in self._queries.entries():
             if state in (None, entry.state):
                 yield entry
 
     async def set_aside(self, keys: Sequence[str]) -> None:
-        """Have submitted creates made again: what is submitted next under their keys is sent.
+        """Set submitted creates aside, so that the next submissions under their keys are sent.
 
-        Their entries stay, with their ids, each under its key with ``@`` and the time behind it.
-        All or none are set aside; durable on return.
+        Their entries are kept with their ids, each under its key followed by ``@`` and the time.
+        Either all or none are set aside; durable on return.
 
         Args:
-            keys: of the entries; one that is not submitted stays as it is.
+            keys: the entries' keys; an entry that is not submitted is left unchanged.
 
         Raises:
-            JournalError: it cannot be written.
+            JournalError: the journal cannot be written.
         """
         self._file.set_aside(keys, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a small text for later runs, without waiting for the disk.
+        """Store a short text for later runs, without waiting for the disk.
 
-        It replaces the one before.
+        It replaces any previous text of that name.
         """
         self._file.writer.put("notes", [name, value])
 
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``.
 
-        None if there is none of that name.
+        None if no text has that name.
         """
         row = self._queries.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None

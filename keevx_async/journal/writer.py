@@ -1,9 +1,9 @@
-"""The one thread that writes, by group commit: many rows, one statement, one fsync.
+"""The single writer thread, which uses group commit: many rows, one statement, one fsync.
 
-While the event loop is busy, this thread may wait 5 ms for the interpreter's lock each time it
-has released it. So it releases it as rarely as possible: rows arrive encoded; whatever arrives
-during a commit is the next batch; a batch is a single statement; and the commit is witnessed only
-after its waiters have been woken.
+While the event loop is busy, this thread may wait 5 ms for the GIL each time it has released it. It
+therefore releases the GIL as rarely as possible: rows arrive encoded; whatever arrives during a
+commit is the next batch; a batch is a single statement; and a commit is witnessed only after its
+waiters have been woken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Item = tuple[str, Waiter | None]
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _COLUMNS = "abcdefgh"
 CLOSED = _encode(["notes", OPEN, 0])
-"""The row that is written last: the journal was closed cleanly."""
+"""The row that is written last, which marks that the journal was closed cleanly."""
 
 CHANGED = "changed"
 _IDS_COLUMN = 6
@@ -44,7 +44,7 @@ ELSE excluded.task_ids || (
     FROM json_each('["' || replace(entries.task_ids, ' ', '","') || '"]')
     WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
 END"""
-"""Ids are only ever added, in the order in which they arrived last."""
+"""Ids are only ever added, in the order of their last arrival."""
 
 _IS_REFUSED = (
     "NEW.h IS NOT NULL AND (state = 'submitted' OR ifnull(task_ids, '') <> '' "
@@ -64,8 +64,8 @@ _ENTRIES: Mapping[str, str] = {
 """How a row changes an existing entry, column by column.
 
 1. An intent is refused if the entry has changed since it was claimed: another intent was written,
-   or it has ids. Else one create could be paid twice. The last column of an intent, NULL in other
-   rows, is the time of the last intent that its claim saw.
+   or it has ids. Otherwise one create could be charged twice. The last column of an intent, NULL in
+   other rows, is the time of the last intent that its claim saw.
 2. A submitted entry stays submitted; it can only gain ids.
 """
 _TASKS: Mapping[str, str] = {
@@ -81,9 +81,9 @@ def _upsert(table: str, key: str, sets: Mapping[str, str]) -> str:
     """Return the trigger's statement that writes a row of the batch into one table.
 
     Args:
-        table: the table; rows of others are skipped.
-        key: its first column, which decides whether a row exists.
-        sets: its other columns, and what each becomes in an existing row.
+        table: the table; rows for other tables are skipped.
+        key: the table's first column, which identifies an existing row.
+        sets: the table's other columns, and the new value of each in an existing row.
     """
     columns = [key, *sets]
     values = ", ".join(f"NEW.{column}" for column in _COLUMNS[: len(columns)])
@@ -102,7 +102,8 @@ BATCH = (
     + _upsert("notes", "name", {"value": "excluded.value"})
     + " END",
 )
-"""A temporary view that a batch is inserted into; its trigger sorts the rows into their tables."""
+"""A temporary view into which batches are inserted; its trigger sorts the rows into their
+tables."""
 
 _VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(len(_COLUMNS) + 1))
 INSERT = f"INSERT INTO batch SELECT {_VALUES} FROM json_each(?)"  # noqa: S608 - our own names
@@ -111,21 +112,21 @@ INSERT = f"INSERT INTO batch SELECT {_VALUES} FROM json_each(?)"  # noqa: S608 -
 class EntryChanged(JournalError):
     """An intent was refused: its entry has changed since it was claimed.
 
-    Only that create is stopped; the journal goes on.
+    Only that create is stopped; the journal continues.
     """
 
 
 class Writer(threading.Thread):
-    """Commits rows in groups, in the order in which they were put.
+    """Commits rows in groups, in the order in which they were queued.
 
-    After a failed commit ``check`` raises, so that no further create begins; rows that hold task
-    ids are tried again later, for they must not be lost.
+    After a failed commit, ``check`` raises, so that no further create starts. Rows with task ids
+    are tried again later, because they must not be lost.
 
     Args:
-        connection: to the file; only this thread uses it from now on.
-        lock: witnesses each commit; None for a journal in memory.
-        commits: how many commits the file has recorded.
-        path: named in errors.
+        connection: a connection to the file, which only this thread uses from now on.
+        lock: the lock that witnesses each commit; None for a journal in memory.
+        commits: the number of commits that the file has recorded.
+        path: the file's path, for errors.
     """
 
     def __init__(
@@ -147,24 +148,24 @@ class Writer(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was put has been written."""
+        """Whether everything that was queued has been written."""
         return self._put == self._done
 
     def check(self) -> None:
-        """Check that everything could be written and read so far.
+        """Check that no write or read has failed so far.
 
         Raises:
-            JournalError: something could not; it names what.
+            JournalError: a write or read failed; the message says which.
         """
         if self._broken is not None:
             raise JournalError(*self._broken.args) from self._broken
 
     def fail(self, reason: str) -> JournalError:
-        """Have ``check`` raise from now on; return the error.
+        """Make ``check`` raise from now on; return the error.
 
-        The first failure is the one that ``check`` reports.
+        If there are several failures, ``check`` reports the first.
         """
-        error = JournalError(f"{reason}. Nothing more is sent; fix it and run again")
+        error = JournalError(f"{reason}. Nothing more is sent; fix the problem and run again")
         if self._broken is None:
             self._broken = error
             log.error("%s", error)
@@ -174,30 +175,31 @@ class Writer(threading.Thread):
         """Queue a row to be written. Any thread may call it.
 
         Args:
-            table: where it goes.
-            row: its values; an existing row of the same key is changed.
-            waiter: resolved on its own loop once the row is durable, or with the error.
+            table: the row's table.
+            row: the row's values; an existing row with the same key is changed.
+            waiter: a future that is resolved on its own loop once the row is durable, or with the
+                error.
         """
-        # Encoded here, so that the writing thread needs the interpreter's lock less often.
+        # Encoded here, so that the writer thread needs the GIL less often.
         item = (_encode([table, *row]), waiter)
         with self._turn:
             self._put += 1
         self._items.put(item)
 
     async def write(self, table: str, row: Row) -> None:
-        """Write a row. Durable on return; if cancelled, it is written all the same.
+        """Write a row. Durable on return; if cancelled, it is still written.
 
         Raises:
-            EntryChanged: it is an intent, and its entry has changed since it was claimed.
-            JournalError: it cannot be written.
+            EntryChanged: the row is an intent whose entry has changed since it was claimed.
+            JournalError: the row cannot be written.
         """
         waiter = asyncio.get_running_loop().create_future()
         self.put(table, row, waiter)
         await waiter
 
     def stop(self) -> None:
-        """Write what is left, then end the thread. Blocks until then."""
-        if self.is_alive():  # in a forked process it is not
+        """Write the remaining rows, then end the thread. Blocks until done."""
+        if self.is_alive():  # not in a forked process
             self._items.put(None)
             self.join()
 
@@ -205,7 +207,8 @@ class Writer(threading.Thread):
         """Commit batch after batch, until ``stop``."""
         is_last = False
         while not is_last:
-            # Everything that was put since, once there is anything. None says that no more comes.
+            # Waits for the first item, then takes all that are queued. None means that no more
+            # follow.
             batch = [self._items.get()]
             with suppress(Empty):
                 while True:
@@ -215,7 +218,7 @@ class Writer(threading.Thread):
             if items:
                 self._write(items)
             self._done += len(items)
-        # The note that it was closed cleanly comes last: whoever finds it needs no log.
+        # The note of a clean close is written last: a file that contains it needs no log.
         self._write_unwritten()
         self._write([(CLOSED, None)])
 
@@ -230,14 +233,14 @@ class Writer(threading.Thread):
         if error is None:
             self._witness()
             self._write_unwritten()
-        else:  # what holds ids was paid for; an intent that failed was never sent
+        else:  # rows with ids were paid for; a failed intent was never sent
             for row, _ in items:
                 table, *values = json.loads(row)
                 if table == "entries" and len(values) > _IDS_COLUMN and values[_IDS_COLUMN]:
                     self._unwritten.append(row)
 
     def _write_unwritten(self) -> None:
-        """Try again to write ids whose commit failed: the disk may have room by now."""
+        """Try again to write ids whose commit failed: the disk may have space by now."""
         rows, self._unwritten = self._unwritten, []
         for row in rows:
             if self._try([row]) is None:
@@ -247,9 +250,9 @@ class Writer(threading.Thread):
 
     def _try(self, rows: Sequence[str]) -> JournalError | None:
         """Commit rows; return the error if that failed."""
-        # 1. An entry has changed since it was claimed: only its own create is stopped.
-        # 2. Another program has locked the file for longer than SQLite waits: tried once more.
-        # 3. Anything else: no further create begins.
+        # 1. An entry has changed since it was claimed: only its create is stopped.
+        # 2. Another program has locked the file for longer than SQLite waits: try once more.
+        # 3. Anything else: no further create starts.
         commit = _encode(["notes", COMMITS, self._commits + 1])
         batch = f"[{','.join([*rows, commit])}]"
         try:
@@ -264,7 +267,7 @@ class Writer(threading.Thread):
             if str(error) != CHANGED:
                 return self.fail(f"{self._path} cannot be written: {error}")
             return EntryChanged(f"{self._path}: the entry has changed since it was claimed")
-        except Exception as error:  # noqa: BLE001 - were this thread to die, all would wait for ever
+        except Exception as error:  # noqa: BLE001 - if this thread died, everything would wait forever
             return self.fail(f"{self._path} cannot be written: {error}")
         return None
 
@@ -282,12 +285,12 @@ class Writer(threading.Thread):
 
 
 def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
-    """Resolve waiters, each on its own loop: one wake-up per loop, not per waiter."""
+    """Resolve waiters, each on its own loop, with one wake-up per loop instead of per waiter."""
     loops: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
     for waiter in waiters:
         loops.setdefault(waiter.get_loop(), []).append(waiter)
     for loop, group in loops.items():
-        with suppress(RuntimeError):  # it was closed: nobody waits on it any more
+        with suppress(RuntimeError):  # the loop was closed: nobody waits on it any more
             loop.call_soon_threadsafe(_resolve, group, error)
 
 

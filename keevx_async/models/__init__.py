@@ -1,4 +1,4 @@
-"""What is requested and what comes back: pure values."""
+"""Requests and their results: pure values."""
 
 from .rules import AspectRatio, Model, Resolution
 

@@ -1,6 +1,6 @@
-"""What a valid request probably does not mean: pictures and prompts that will look wrong.
+"""Likely mistakes in valid requests: images and prompts whose videos will look wrong.
 
-Nothing here is refused by Keevx, so nothing is an error: it is paid for, and disappoints.
+Keevx accepts all of these, so none is an error: the result is paid for, and disappoints.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from .pictures import UPRIGHT, Picture
 from .rules import MODELS, SIDES
 
 TOLERANCE = 0.02
-"""How far two ratios may differ: 1366 x 768 and 1920 x 1088 pass for 16:9."""
+"""How far two ratios may differ relatively: 1366 x 768 and 1920 x 1088 count as 16:9."""
 FIXED_BY_FIT = frozenset({"orientation", "ratio", "ends"})
-"""Rules that an image breaks no more once it is made to fit."""
+"""Rules that an image no longer breaks once it is made to fit."""
 _NARRATION = re.compile(r"""\bspeak\s*:?\s*["'“”„«]""", re.IGNORECASE)
 _NAMED = tuple(Fraction(text) for text in ("16/9", "9/16", "4/3", "3/4", "3/2", "2/3", "1", "21/9"))
 
 
 def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]:
-    """Yield what is odd about an image by itself.
+    """Yield warnings about an image on its own.
 
     1. Pillow cannot decode it.
-    2. Viewers turn it by its EXIF orientation, and Keevx may not.
+    2. Viewers turn it by its EXIF orientation, but Keevx may not.
     """
     if picture.flaw is not None:
         yield Violation(name, path, "damaged", f"{path} cannot be decoded: {picture.flaw}")
@@ -42,22 +42,22 @@ def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]
 def frame_advice(
     name: str, path: Path, picture: Picture, ratio: str, resolution: str
 ) -> Iterator[Violation]:
-    """Yield what is odd about an image as a frame of a video.
+    """Yield warnings about an image as a frame of a video.
 
-    1. It has another ratio than the video.
-    2. It has fewer pixels.
+    1. Its ratio differs from the video's.
+    2. It has fewer pixels than the video.
 
     Args:
-        name: the field.
-        path: the image.
-        picture: what it is.
-        ratio: of the video, such as ``16:9``.
-        resolution: of the video; its pixels are not judged if it is not in ``SIDES``.
+        name: the field's name.
+        path: the image's path.
+        picture: the image's properties.
+        ratio: the video's ratio, such as ``16:9``.
+        resolution: the video's resolution; if it is not in ``SIDES``, pixels are not compared.
     """
     across, down = map(int, ratio.split(":"))
     if differs(picture.ratio, across / down):
         message = (
-            f"{path} is {_ratio(picture)}, and aspect_ratio is {ratio}: the video may show it "
+            f"{path} is {_ratio(picture)}, but aspect_ratio is {ratio}: the video may show it "
             "cropped or distorted"
         )
         yield Violation(name, path, "ratio", message)
@@ -76,7 +76,7 @@ def frame_advice(
 def ends_advice(
     start_path: object, end_path: object, pictures: Mapping[Path, Picture]
 ) -> Iterator[Violation]:
-    """Yield that the end frame has another ratio than the start frame, if both are local.
+    """Warn if the end frame's ratio differs from the start frame's; both must be local.
 
     Source: the note on the vendor's create page.
     """
@@ -85,20 +85,20 @@ def ends_advice(
     )
     if start is not None and end is not None and differs(start.ratio, end.ratio):
         message = (
-            f"{end_path} is {_ratio(end)}, and the start frame {start_path} is {_ratio(start)}: "
+            f"{end_path} is {_ratio(end)}, but the start frame {start_path} is {_ratio(start)}: "
             "a mismatch lowers the video's quality"
         )
         yield Violation("end_image_url", end_path, "ends", message)
 
 
 def narration_advice(prompt: str, model: str, audio: bool) -> Iterator[Violation]:
-    """Yield that the prompt has narration, and the video no sound (keevx-api.md, "Narration")."""
-    # Every create is asked, so what nearly no prompt has is looked for first.
+    """Warn if the prompt has narration but the video no sound (keevx-api.md, "Narration")."""
+    # Every create runs this check, so a word that few prompts contain is looked for first.
     if not audio and "speak" in prompt.lower() and _NARRATION.search(prompt):
         rules = MODELS.get(model)
         silent = rules is not None and not rules.audio
-        fix = f"model {model} makes none" if silent else "set generate_audio to true"
-        message = f'asks for narration (Speak "…"), and the video has no sound: {fix}'
+        fix = f"model {model} does not support it" if silent else "set generate_audio to true"
+        message = f'asks for narration (Speak "…"), but the video has no sound: {fix}'
         yield Violation("prompt", prompt, "narration", message)
 
 
@@ -108,7 +108,7 @@ def differs(ratio: float, other: float) -> bool:
 
 
 def _ratio(picture: Picture) -> str:
-    """Return a ratio as people name it: the well-known one that is closest, or the pixels alone."""
+    """Return an image's pixels and, if a well-known ratio is close, that ratio's name."""
     width, height = picture.shown
     named = next((each for each in _NAMED if not differs(width / height, float(each))), None)
     return f"{width} x {height}" + (

@@ -1,4 +1,4 @@
-"""A mapping that remembers only so much: what each cache of the package is made of."""
+"""A size-limited mapping, on which the package's caches are built."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ V = TypeVar("V")
 class BoundedDict(OrderedDict[K, V]):
     """A dict that forgets its oldest entries beyond a limit.
 
-    The age of an entry is that of its key: setting a key that is present changes its value and
-    not its place. ``move_to_end`` makes an entry the newest again. Every way to add an entry
-    keeps to the limit; forgetting one takes constant time, however many there are.
+    An entry's age is that of its key: setting an existing key changes its value but not its place.
+    ``move_to_end`` makes an entry the newest again. The limit applies however an entry is added;
+    forgetting one takes constant time, regardless of size.
 
     Args:
-        limit: the most entries that are kept.
+        limit: the most entries to keep.
     """
 
     def __init__(self, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""Why tasks fail, by the words of Keevx's ``error_message``. Data, and a function to read it."""
+"""Why tasks fail, classified by the text of Keevx's ``error_message``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 MODERATION: Final = "moderation"
 """Keevx's rules forbid the prompt, an image or the result."""
 INPUT: Final = "input"
-"""The request or its files cannot be used as they are."""
+"""The request or its files cannot be used as given."""
 INTERNAL: Final = "internal"
-"""Something broke at Keevx: the same request may succeed."""
+"""Something broke at Keevx: the same request may succeed next time."""
 UNKNOWN: Final = "unknown"
-"""No phrase of the table is in the message, or there is no message."""
+"""The message contains no phrase from the table, or there is no message."""
 
 FAILURES: MutableMapping[str, str] = {
     "content policy": MODERATION,
@@ -26,17 +26,17 @@ FAILURES: MutableMapping[str, str] = {
     "server error": INTERNAL,
     "internal error": INTERNAL,
 }
-"""Phrases of an ``error_message``, each with its class of failure; case does not matter.
+"""Phrases in an ``error_message``, each with its class of failure; case does not matter.
 
 Keevx publishes no list of messages. "content policy" is known from failed tasks (keevx-api.md,
-"Found later"), and most others are the meanings of its error codes ("Errors"). Add what you see,
-under one of these classes or one of your own: ``FAILURES["face not detected"] = "input"``."""
+"Found later"); most others are the meanings of its error codes ("Errors"). Add phrases that you
+encounter, under one of these classes or your own: ``FAILURES["face not detected"] = "input"``."""
 
 
 def failure_class(error_message: str) -> str:
     """Return the class of failure that a task's ``error_message`` describes, or ``UNKNOWN``.
 
-    Of several phrases in it, the longest decides: it is the most specific.
+    If it contains several phrases, the longest decides, because it is the most specific.
     """
     text = " ".join(error_message.casefold().split())
     matches = (phrase for phrase in FAILURES if phrase.casefold() in text)
@@ -45,5 +45,5 @@ def failure_class(error_message: str) -> str:
 
 
 def failure_classes() -> tuple[str, ...]:
-    """Return every class of failure there is now, ``UNKNOWN`` the last."""
+    """Return every class of failure in ``FAILURES``, followed by ``UNKNOWN``."""
     return (*dict.fromkeys(FAILURES.values()), UNKNOWN)

@@ -1,8 +1,8 @@
-"""HTML for notebooks, and the short lines of reprs. Fetches nothing, and reads only small results.
+"""HTML for notebooks, and short texts for reprs. Fetches nothing, and reads only small results.
 
-Texts come from users and from Keevx and are not trusted: whatever is not ``Html`` is escaped
-where it is inserted, no text reaches a style, and only an http(s) URL or the relative path of a
-local file becomes a link or a picture.
+Text from users and from Keevx is not trusted: anything that is not ``Html`` is escaped on
+insertion, no text is used in a style, and only an http(s) URL or a local file's relative path
+becomes a link or a picture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 from .validators import is_url
 
 Tone = Literal["good", "bad", "unsure", "plain"]
-"""What a badge says by its colour."""
+"""The meaning of a badge's colour."""
 
 # White text is readable on each (4.5:1, WCAG 2.2, 1.4.3), whatever the theme of the notebook.
 _TONES: Final[Mapping[Tone, str]] = {
@@ -34,7 +34,7 @@ _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;over
 _NO_WRAP = "white-space:nowrap;font-variant-numeric:tabular-nums"
 _MAX_PATH = 48
 _NEW_PAGE = {"target": "_blank", "rel": "noopener noreferrer"}
-# A notebook keeps what it shows, so only formats that browsers play, and that Keevx makes.
+# A notebook stores what it shows, so only formats that browsers play and Keevx makes are embedded.
 _PLAYED: Final[Mapping[str, str]] = {
     ".mp4": "video/mp4",
     ".webm": "video/webm",
@@ -47,7 +47,7 @@ _ROOT = {"class": "tex2jax_ignore mathjax_ignore"}
 
 
 class Html(str):
-    """Text that is markup already, and is inserted without escaping."""
+    """Text that is already markup and is inserted without escaping."""
 
     __slots__ = ()
 
@@ -55,7 +55,7 @@ class Html(str):
 def strip_controls(text: str) -> str:
     """Return text without invisible characters, such as those that reverse its direction.
 
-    Line breaks and other blanks become spaces.
+    Line breaks and other whitespace become spaces.
     """
     return "".join(letter if letter.isprintable() else " " * letter.isspace() for letter in text)
 
@@ -67,7 +67,7 @@ def shorten(text: str, max_length: int = 80) -> str:
 
 
 def element(tag: str, attributes: Mapping[str, str], *children: str) -> Html:
-    """Return an element. Children that are not Html are escaped, and so are attributes."""
+    """Return an element. Attributes, and children that are not ``Html``, are escaped."""
     return Html(f"{_opening(tag, attributes)}{joined('', children)}</{tag}>")
 
 
@@ -79,7 +79,7 @@ def _opening(tag: str, attributes: Mapping[str, str]) -> str:
 
 
 def joined(between: str, pieces: Iterable[str]) -> Html:
-    """Return the pieces in a row with ``between`` in between; empty pieces are left out."""
+    """Return the pieces separated by ``between``; empty pieces are left out."""
     return Html(_markup(between).join(_markup(piece) for piece in pieces if piece))
 
 
@@ -99,7 +99,7 @@ def code(text: str) -> Html:
 
 
 def short_code(text: str, max_length: int = 16) -> Html:
-    """Return an id on one line, cut in its middle; the whole of it is in the title."""
+    """Return an id on one line, shortened in the middle; its title has the full id."""
     style = f"background:none;color:inherit;padding:0;{_NO_WRAP}"
     return element("code", {"style": style, "title": text}, _cut_middle(text, max_length))
 
@@ -115,9 +115,9 @@ def number(value: int) -> Html:
 
 
 def link(url: str | None, content: str) -> Html:
-    """Return content as a link to url, or an empty Html if that is not an http(s) URL.
+    """Return content as a link to url, or an empty ``Html`` if that is not an http(s) URL.
 
-    The link opens another page, which learns nothing of the notebook's address.
+    The link opens a new page, which does not learn the notebook's address.
     """
     if not is_url(url):
         return Html()
@@ -127,32 +127,32 @@ def link(url: str | None, content: str) -> Html:
 def file_link(path: PurePath) -> Html:
     """Return the path of a result as a link, relative to the working folder.
 
-    An object in storage, and a file outside of the working folder, which no notebook server gives
-    out, are returned as text.
+    Objects in storage, and files outside the working folder, which notebook servers do not serve,
+    are returned as text.
     """
-    text = _cut_middle(str(path), _MAX_PATH)  # its end has the name and the format
+    text = _cut_middle(str(path), _MAX_PATH)  # the end contains the name and the format
     shown = element("span", {"title": str(path), "style": _NO_WRAP}, text)
     relative = path
     if path.is_absolute() and path.is_relative_to(folder := os.getcwd()):
         relative = path.relative_to(folder)
     if not isinstance(path, Path) or relative.is_absolute():
         return shown
-    # With "./" before it, what a path begins with is neither a scheme nor a host.
+    # The prefix "./" keeps the start of a path from being read as a scheme or a host.
     href = f"./{quote(relative.as_posix(), errors='replace')}"
     return element("a", {"href": href, **_NEW_PAGE}, shown)
 
 
 def player(path: PurePath, limit: int) -> Html:
-    """Return a local video with its controls, or a local image: the bytes themselves.
+    """Return a local video with its controls, or a local image, with its bytes embedded.
 
-    A notebook shows them wherever it is opened, and without the file.
+    A notebook can show them wherever it is opened, even without the file.
 
     Args:
-        path: of a result; read now.
-        limit: bytes; a larger file is left out, and so is one that cannot be read.
+        path: the path of a result, which is read now.
+        limit: the most bytes to embed; a larger or unreadable file is left out.
 
     Returns:
-        an empty Html if it is left out, or is no video or image that browsers know.
+        An empty ``Html`` if the file is left out, or is not a video or image that browsers know.
     """
     kind = _PLAYED.get(path.suffix.lower())
     if kind is None or not isinstance(path, Path):
@@ -161,9 +161,9 @@ def player(path: PurePath, limit: int) -> Html:
         if not 0 < path.stat().st_size <= limit:
             return Html()
         source = {"src": f"data:{kind};base64,{b64encode(path.read_bytes()).decode()}"}
-    except (OSError, ValueError):  # it was moved, or its name holds a NUL
+    except (OSError, ValueError):  # it was moved, or its name contains a NUL
         return Html()
-    # As wide for a portrait as for a landscape: a narrow video has no room for its play button.
+    # Equally wide for portrait and landscape: a narrow video has no room for its play button.
     size = f"height:135px;width:240px;object-fit:contain;background:{_FAINT}"
     style = {"style": f"{size};display:block;margin:2px 0;border-radius:4px"}
     if kind.startswith("video/"):
@@ -171,13 +171,13 @@ def player(path: PurePath, limit: int) -> Html:
     return Html(_opening("img", {**source, "alt": "image", **style}))
 
 
-# The reader's browser loads the picture, never this process, and sends no Referer with it.
+# The reader's browser loads the picture, without a Referer; this process never does.
 def picture(url: str | None, height: int) -> Html:
-    """Return the picture at url, or an empty Html if that is not an http(s) URL.
+    """Return the picture at url, or an empty ``Html`` if that is not an http(s) URL.
 
     Args:
-        url: loaded by the reader's browser, and only when the picture is scrolled into view.
-        height: pixels; the width is four thirds of it.
+        url: the picture's URL; the reader's browser loads it once it is scrolled into view.
+        height: the height in pixels; the width is four thirds of it.
     """
     if not is_url(url):
         return Html()
@@ -188,7 +188,7 @@ def picture(url: str | None, height: int) -> Html:
 
 
 def lines(*lines: str) -> Html:
-    """Return the lines one below the other; empty lines are left out."""
+    """Return the lines, one below another; empty lines are left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 
@@ -200,19 +200,19 @@ def side_by_side(*pieces: str) -> Html:
 
 
 def card(*children: str) -> Html:
-    """Return the children next to each other in a frame: the root of what a notebook shows."""
+    """Return the children side by side in a frame, as the root element of a notebook's output."""
     frame = f"border:1px solid {_FAINT};border-radius:8px;padding:8px 12px;margin:2px 0"
     style = f"display:inline-flex;gap:12px;align-items:center;line-height:1.6;{frame}"
     return element("div", {**_ROOT, "style": style}, *children)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]], *around: str) -> Html:
-    """Return a table: the root of what a notebook shows.
+    """Return a table, as the root element of a notebook's output.
 
     Args:
         head: the names of the columns.
-        rows: the cells of each row; without rows only the lines are returned.
-        around: lines above the table.
+        rows: the cells of each row; without rows, only the lines are returned.
+        around: the lines above the table.
     """
     ruled = {"style": f"{_CELL};border-top:1px solid {_FAINT}"}
     top = element("tr", {}, *(element("th", {"style": _CELL}, name) for name in head))

@@ -1,4 +1,4 @@
-"""ImageGenerate: images from a prompt and references, and the rule of each field."""
+"""ImageGenerate: make images from a prompt and references; with the rule for each field."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _check_value(name: str, value: object) -> Violations:
 
 @frozen(kw_only=True)
 class ImageGenerate(Request):
-    """One image-generation job, fields named as the API names them.
+    """A request for one image-generation job. The fields are named as in the API.
 
     The accepted values of ``module``, ``image_quality`` and ``image_ratio`` are listed in
     ``keevx_async.models.rules.IMAGE_VALUES``, which you may add to.
@@ -40,14 +40,14 @@ class ImageGenerate(Request):
     Source: the vendor's skill pages, "image_generate".
 
     Args:
-        prompt: 1 to 1000 characters.
-        reference_images: up to five URLs, local paths or earlier tasks; the server would ignore
-            the others silently. Files may be JPEG, PNG, WebP, BMP or GIF.
+        prompt: a text of 1 to 1000 characters.
+        reference_images: up to five URLs, local paths or earlier tasks; the server would silently
+            ignore any more. Files may be JPEG, PNG, WebP, BMP or GIF.
         module: ``std`` or ``pro``.
-        generate_count: number of images, 1 to 8; each is a task of its own.
+        generate_count: the number of images, 1 to 8; each is its own task.
         image_quality: ``1K``, ``2K`` or ``4K``.
-        image_ratio: such as ``9:16``.
-        callback_url: URL that Keevx notifies when a task ends.
+        image_ratio: the ratio of width to height, such as ``9:16``.
+        callback_url: a URL that Keevx notifies when a task ends.
 
     Raises:
         InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.

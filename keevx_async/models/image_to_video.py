@@ -1,4 +1,4 @@
-"""ImageToVideo: frozen, validated when made against MODELS, every violation at once."""
+"""ImageToVideo: frozen, and validated against MODELS on creation, reporting every violation."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from .validators import (
 
 @frozen(kw_only=True)
 class ImageToVideo(Request):
-    """One image-to-video job, fields named as the API names them.
+    """A request for one image-to-video job. The fields are named as in the API.
 
-    ``ImageToVideo.V(...)``, ``.KL(...)`` and ``.S(...)`` take the fields of one model each, so that
-    an editor completes the allowed values and a type checker refuses the others. This constructor
-    takes any model by name and any ``str`` and ``int``: use it for values read from a file, and for
-    models that you added to ``MODELS``. The same rules are checked at run time either way.
+    ``ImageToVideo.V(...)``, ``.KL(...)`` and ``.S(...)`` each accept the fields of one model, so an
+    editor can complete the allowed values and a type checker can reject others. This constructor
+    accepts any model name, ``str`` and ``int``: use it for values read from a file, and for models
+    that you added to ``MODELS``. Both check the same rules at run time.
 
     Source: the vendor's create page, "Create Image to Video Task".
 
     Args:
         model: ``V``, ``KL`` or ``S``; see ``MODELS``.
-        prompt: 1 to 1000 characters.
+        prompt: a text of 1 to 1000 characters.
         aspect_ratio: ``16:9`` or ``9:16``.
         aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
-        duration: seconds; see ``MODELS`` for each model.
-        image_url: the start frame: a URL, or a ``pathlib.Path`` that is uploaded when
-            submitted, or the address of an object (``s3://``, ``gs://``, ``az://``), likewise, or
-            an earlier task that made one.
-        end_image_url: the end frame, likewise; requires a start frame. V only.
-        reference_images: up to three (V) or seven (KL) images, likewise.
+        duration: the length in seconds; see ``MODELS`` for each model.
+        image_url: the start frame: a URL, a ``pathlib.Path`` or the address of an object
+            (``s3://``, ``gs://``, ``az://``), or an earlier task that made one. Files and objects
+            are uploaded when the request is submitted.
+        end_image_url: the end frame, given like ``image_url``; requires a start frame. V only.
+        reference_images: up to three (V) or seven (KL) images, each given like ``image_url``.
         generate_audio: whether the video has sound. V only.
-        generate_count: number of videos, 1 to 4; each is a task of its own.
-        callback_url: URL that Keevx notifies when a task ends.
+        generate_count: the number of videos, 1 to 4; each is its own task.
+        callback_url: a URL that Keevx notifies when a task ends.
 
     Raises:
         InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
@@ -185,7 +185,7 @@ class ImageToVideo(Request):
 
     @classmethod
     def field_schemas(cls) -> dict[str, Schema]:
-        """Return the JSON Schema of each field, as wide as any model takes it."""
+        """Return the JSON Schema of each field, accepting what any of the models accepts."""
         resolutions = dict.fromkeys(each for row in MODELS.values() for each in row.resolutions)
         return {
             "model": {"type": "string", "enum": list(MODELS)},
@@ -203,29 +203,29 @@ class ImageToVideo(Request):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema, with what each row of ``MODELS`` demands."""
+        """Return the JSON Schema, including the rules in each row of ``MODELS``."""
         return super().json_schema() | {"allOf": of_models()}
 
     def frame_ratio(self, name: str) -> str | None:
-        """Return ``aspect_ratio`` for the start and the end frame; references may have any."""
+        """Return ``aspect_ratio`` for the start and end frames; references may have any ratio."""
         return None if name == "reference_images" else self.aspect_ratio
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
-        """Yield what all requests warn of, then a mismatch of the frames, and mute narration."""
+        """Yield the common warnings, then mismatched frames, then narration without sound."""
         yield from Request.iter_warnings(self, pictures)
         yield from ends_advice(self.image_url, self.end_image_url, pictures)
         yield from narration_advice(self.prompt, self.model, self.generate_audio)
 
     def violations(self) -> Violations:
-        """Return every rule that this request breaks, as the row of its model in ``MODELS`` says.
+        """Return every rule of its model's row in ``MODELS`` that this request breaks.
 
-        A model without a row is one violation; the other fields are then held to the limits that
-        all models share.
+        A model without a row is itself a violation; the other fields are then checked against the
+        limits that all models share.
         """
         rules = MODELS.get(self.model) if isinstance(self.model, str) else None
         references: object = self.reference_images
-        # An empty tuple is "no references". What is not a list counts as some, so that check_each
-        # refuses it as such, instead of a message that references are missing.
+        # An empty tuple means "no references". A value that is not a list counts as some, so
+        # check_each rejects it as such, and no message claims that references are missing.
         has_references = not isinstance(references, tuple) or bool(references)
         broken = check_prompt("prompt", self.prompt, rules.max_prompt if rules else MAX_PROMPT)
         if self.image_url is not None:
@@ -242,7 +242,7 @@ class ImageToVideo(Request):
         if self.generate_audio is not False:
             broken += check_flag("generate_audio", self.generate_audio)
         broken += check_range("generate_count", self.generate_count, 1, max_count)
-        # Without a row nothing more can be checked: the message lists the models that have one.
+        # Without a row, nothing more can be checked: the message lists the models that have a row.
         if rules is None:
             return broken + check_choice("model", self.model, tuple(MODELS))
         broken += _check_settings(self, rules, has_references)
@@ -250,7 +250,7 @@ class ImageToVideo(Request):
 
 
 def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return the settings that the model does not take."""
+    """Return the settings that the model does not accept."""
     model = request.model
     broken: Violations = ()
     if not is_choice(request.aspect_resolution, rules.resolutions):
@@ -258,8 +258,8 @@ def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bo
         broken = check_choice(
             "aspect_resolution", request.aspect_resolution, rules.resolutions, where
         )
-    # With neither a start frame nor references, only the missing image is reported, and not a
-    # duration that may be right once there is one.
+    # With neither a start frame nor references, only the missing image is reported, not a duration
+    # that may be valid once an image is added.
     starts = request.image_url is not None or not has_references
     durations = rules.durations_for(start_frame=starts)
     if not is_choice(request.duration, durations):
@@ -273,13 +273,13 @@ def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bo
 
 
 def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return what is wrong with the choice of images: which ones there are, and how many."""
+    """Return what is wrong with the choice and the number of images."""
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
-    # 1. The model has no start frame (KL): references are required, a start frame is refused.
-    # 2. It requires one (S): a request without is refused, whatever its references.
-    # 3. It can do without (V): a start frame, references or both; one of them is required.
-    # Where either would do, the missing one is reported once, as image_url.
+    # 1. The model has no start frame (KL): references are required, a start frame is rejected.
+    # 2. It requires a start frame (S): a request without one is rejected, whatever its references.
+    # 3. The start frame is optional (V): a start frame, references or both are required. If both
+    #    are missing, this is reported once, as image_url.
     if rules.start_frame == "unused":
         if starts:
             broken += _unused(request, "image_url")
@@ -291,15 +291,15 @@ def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool
     elif not starts and not has_references:
         what = "a start frame or reference_images" if rules.max_references else "a start frame"
         broken += _required(request, "image_url", what)
-    # An end frame requires a model that has one, and a start frame to lead from.
+    # An end frame requires a model that supports one, and a start frame.
     if request.end_image_url is not None:
         if not rules.end_frame:
             broken += _unused(request, "end_image_url")
         elif not starts:
             what = "a start frame, since end_image_url is given"
             broken += _required(request, "image_url", what)
-    # Too many references are a matter of their number only if the model takes any. What is not a
-    # list was refused by check_each, and is not counted.
+    # Too many references are reported by number only if the model accepts any. A value that is not
+    # a list was already rejected by check_each and is not counted.
     count = len(request.reference_images) if isinstance(request.reference_images, tuple) else 0
     if count > rules.max_references == 0:
         broken += _unused(request, "reference_images")

@@ -1,6 +1,6 @@
-"""What a kind of job is, as data.
+"""The kinds of job, as data.
 
-Each kind's request class holds its row, ``Request.kind``; ``registry`` lists the classes.
+Each kind's request class has its row as ``Request.kind``; ``registry`` lists the classes.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "image_url": ".png",
     "caption_url": ".ass",
 }
-"""The fields of a task that hold the URL of a file, the main one first, and the suffix of the
-file's name where the URL has none. Captions: keevx-api.md, "Sister endpoints"."""
+"""The fields of a task that contain the URL of a file, the main one first, and the suffix for the
+file's name if the URL has none. Captions: keevx-api.md, "Sister endpoints"."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
-"""Formats that every kind that starts from images accepts. Source: keevx-api.md, "Upload"."""
+"""The formats that every kind with image sources accepts. Source: keevx-api.md, "Upload"."""
 REFERENCE_FORMATS: Final = (*IMAGE_FORMATS, "BMP", "GIF")
-"""Formats of the references of ``image_generate``. Source: keevx-api.md, "Found later"."""
+"""The formats that ``image_generate`` accepts as references. Source: keevx-api.md, "Found
+later"."""
 VIDEO_FORMATS: Final = ("MP4", "QuickTime", "WebM", "Matroska", "AVI")
-"""Formats of videos to translate. The vendor names MP4 and publishes no list, so common formats
-are let through."""
+"""The formats of videos to translate. The vendor mentions MP4 and publishes no list, so common
+formats are accepted."""
 
 
 @frozen(kw_only=True)
 class Kind:
-    """One kind of job: the endpoint, and what is particular to it.
+    """One kind of job: its endpoint and its peculiarities.
 
     Attributes:
         name: the vendor's name; also the ``task_type`` of its callbacks.
-        path: where a POST creates; a GET on ``path/{task_id}`` queries.
-        prefix: how its task ids begin.
+        path: the path of its creates (POST); a GET on ``path/{task_id}`` queries a task.
+        prefix: the prefix of its task ids.
         results: the fields of ``SUFFIXES`` that its tasks have.
         max_seconds: how long a task may take, by the vendor's page or its suggested polling.
-        formats: names of the file formats that its sources may have (``transfer.media_types``).
-        codes: error codes of its own, each with the code of the other kinds that means the same.
+        formats: the file formats that its sources may have (see ``transfer.media_types``).
+        codes: its own error codes, each mapped to the equivalent code of the other kinds.
     """
 
     name: str

@@ -11,15 +11,15 @@ from typing import cast
 from ..errors import ConfigurationError
 
 STORAGE_SCHEMES = ("s3", "gs", "az")
-"""Amazon S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage."""
-# A drive's letter is no scheme, and "file:" has its own meaning in requests.
+"""Amazon S3 and compatible stores, Google Cloud Storage, and Azure Blob Storage."""
+# A drive letter is not a scheme, and "file:" has its own meaning in requests.
 _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]+)://", re.IGNORECASE)
 
 
 class ObjectPath(PurePosixPath):
-    """The address of an object. It names no file of this machine, and so is no ``Path``.
+    """The address of an object. It does not name a local file, so it is not a ``Path``.
 
-    ``str()`` gives the address as it was written, though a ``PurePath`` would drop a slash.
+    ``str()`` returns the address as it was written, although a ``PurePath`` would drop a slash.
     """
 
     def __str__(self) -> str:
@@ -35,7 +35,7 @@ class ObjectPath(PurePosixPath):
 
     @property
     def key(self) -> str:
-        """The object's name in its bucket."""
+        """The object's key in its bucket."""
         return "/".join(self.parts[2:])
 
 
@@ -43,7 +43,7 @@ def is_object(path: os.PathLike[str] | str) -> bool:
     """Return whether a destination is in object storage.
 
     Raises:
-        ConfigurationError: it is a URL of another scheme, or names no bucket.
+        ConfigurationError: the destination is a URL with another scheme, or has no bucket.
     """
     text = os.fspath(path)
     match = _SCHEME.match(text)
@@ -55,20 +55,21 @@ def is_object(path: os.PathLike[str] | str) -> bool:
             + ", ".join(f"{scheme}://" for scheme in STORAGE_SCHEMES)
         )
     if not re.match(r"[^/{}]+(?:/|$)", text[match.end() :]):
-        raise ConfigurationError(f"{text!r} names no bucket: write {match[1]}://bucket/folder/")
+        raise ConfigurationError(f"{text!r} has no bucket: write {match[1]}://bucket/folder/")
     return True
 
 
 def as_path(text: os.PathLike[str] | str) -> Path:
-    """Return a path, or the address of an object, as where a result is.
+    """Return a result's location: a local path, or the address of an object.
 
-    The type says ``Path`` for the many who use no storage; an address is an ``ObjectPath``.
+    Annotated as ``Path`` for the many users without object storage; an address is an
+    ``ObjectPath``.
     """
     return cast(Path, ObjectPath(text)) if is_object(text) else Path(text)
 
 
 def absolute(path: os.PathLike[str]) -> str:
-    """Return the text by which a result is found from any folder; an address is one already."""
+    """Return a result's location as text that is valid from any folder. An address is unchanged."""
     return str(path) if isinstance(path, ObjectPath) else os.path.abspath(path)
 
 
@@ -76,7 +77,7 @@ def check_storage() -> None:
     """Check that obstore is installed.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: obstore is not installed.
     """
     if find_spec("obstore") is None:
         raise ConfigurationError(

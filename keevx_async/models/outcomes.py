@@ -1,6 +1,6 @@
-"""What comes back from a create and from a fan-out, and how a notebook shows it.
+"""The results of creates and fan-outs, and how a notebook shows them.
 
-Submission is one accepted create, Outcome one item of a fan-out, Counts the sums of all items.
+Submission is one accepted create, Outcome is one item of a fan-out, and Counts has the totals.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from .request import Request
 from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
 
 # Outcome and Submission without a parameter mean those of ImageToVideo, for type checkers. At run
-# time the default is of no use, and typing_extensions need not be installed.
+# time the default has no use, and typing_extensions need not be installed.
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # typing's own has a default from Python 3.13 on
+    from typing_extensions import TypeVar  # typing's own supports defaults from Python 3.13 on
 
     from .image_to_video import ImageToVideo
 
@@ -56,14 +56,14 @@ else:
     R_co = TypeVar("R_co", bound=Request, covariant=True)
 
 RESUMABLE_ERRORS = (WaitTimeout, DownloadError)
-"""Errors of an item whose create was accepted: to resume it costs nothing."""
+"""Errors of an item whose create was accepted: resuming it is free."""
 NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
-"""Errors of an item that made no task and may be submitted again as it is: with a key that is
-accepted, or with funds."""
+"""Errors of an item that made no task and may be resubmitted unchanged, once the key is accepted or
+the account has funds."""
 MAX_ROWS = 20
-"""Rows of a fan-out that a notebook shows."""
+"""The most rows of a fan-out that a notebook shows."""
 MAX_PLAYED = 4 * 2**20
-"""Bytes of the videos and images that a table holds, all together: the notebook keeps them."""
+"""The most bytes of videos and images in one table, which the notebook stores."""
 
 
 @frozen
@@ -71,17 +71,17 @@ class Submission(Generic[R_co]):
     """One create that Keevx accepted.
 
     Attributes:
-        request: the request, as passed; local files are not replaced by their URLs.
-        key: the key it was submitted under.
+        request: the request as passed; its local files are not replaced by URLs.
+        key: the key under which it was submitted.
         task_ids: the ids of its tasks, one for each video or image.
-        reused: whether the ids are from an earlier record, of this run or another; nothing was
-            sent then.
+        reused: whether the ids come from an earlier record, made in this run or another, so that
+            nothing was sent.
     """
 
     request: R_co
     key: str
     task_ids: tuple[str, ...]
-    reused: bool = field(default=False, eq=False)  # the same create, whoever asks for it
+    reused: bool = field(default=False, eq=False)  # the same create, whichever way it was found
 
     def __repr__(self) -> str:
         return f"<Submission {_ids(self.task_ids)} of {_subject(self.request, 40)!r}>"
@@ -95,17 +95,18 @@ class Submission(Generic[R_co]):
 
 @define
 class Outcome(Generic[R_co]):
-    """The result of one item of a fan-out. An error of one item leaves the others alone.
+    """The result of one item of a fan-out. One item's error does not affect the others.
 
     Attributes:
         index: its position in the input, from 0.
-        request: the request, as passed.
-        key: the key it was submitted under; empty if it was never submitted.
-        task_ids: the ids of its tasks, also where an error came later.
-        tasks: its tasks that have ended, failed ones included.
-        paths: its downloaded files.
-        error: what stopped it, or None: a KeevxError, or what the ``key`` function raised.
-        mismatches: how its files differ from the request, as ``verify="probe"`` found.
+        request: the request as passed.
+        key: the key under which it was submitted; empty if it was never submitted.
+        task_ids: the ids of its tasks, even if an error occurred later.
+        tasks: its tasks that have ended, including failed ones.
+        paths: the paths of its downloaded files.
+        error: the error that stopped it, a ``KeevxError`` or whatever the ``key`` function raised;
+            None if there was none.
+        mismatches: how its files differ from the request, as found by ``verify="probe"``.
     """
 
     index: int
@@ -119,33 +120,33 @@ class Outcome(Generic[R_co]):
 
     @property
     def ok(self) -> bool:
-        """Whether there was no error."""
+        """Whether it ended without an error."""
         return self.error is None
 
     @property
     def uncertain(self) -> bool:
-        """Whether its create may have been paid, but the answer was lost."""
+        """Whether its create may have been charged, but the response was lost."""
         return isinstance(self.error, SubmissionUncertain)
 
     @property
     def unfinished(self) -> bool:
-        """Whether its create was accepted, and only waiting or downloading was cut short.
+        """Whether its create was accepted and only waiting or downloading was cut short.
 
-        It is paid for: run the same program again with its journal to resume it free of charge.
+        It is already paid for: run the same program again with its journal to resume it for free.
         """
         return isinstance(self.error, RESUMABLE_ERRORS)
 
     @property
     def not_started(self) -> bool:
-        """Whether the fan-out stopped before it was made; see ``NotStarted``."""
+        """Whether the fan-out stopped before submitting it; see ``NotStarted``."""
         return isinstance(self.error, NotStarted)
 
     @property
     def not_submitted(self) -> bool:
         """Whether it made no task, for a reason other than the request itself.
 
-        It was not started, or the key was refused, or there were no funds. The same request may
-        be submitted again.
+        It was not started, the API key was refused, or the account had no funds. The same request
+        may be submitted again.
         """
         return isinstance(self.error, NOT_SUBMITTED_ERRORS) and not self.task_ids
 
@@ -158,10 +159,10 @@ class Outcome(Generic[R_co]):
         return next((name for name in states if getattr(self, name)), "failed")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, ready for ``json.dumps``.
+        """Return the outcome as plain data, ready for ``json.dumps``.
 
         ``request`` and each of ``tasks`` are dicts of their fields, ``paths`` are strings, and
-        ``error`` is None or a dict with the ``type``, ``message`` and ``hint`` of the error.
+        ``error`` is None or a dict with the error's ``type``, ``message`` and ``hint``.
         """
         error = self.error
         return {
@@ -176,10 +177,10 @@ class Outcome(Generic[R_co]):
         }
 
     def to_record(self) -> dict[str, Any]:
-        """Return it as a flat dict: one row of a table, such as a ``pandas.DataFrame``.
+        """Return the outcome as a flat dict: one row of a table, such as a ``pandas.DataFrame``.
 
-        The fields of its request come first, then its own. What is a list is one text, joined by
-        spaces.
+        Its own fields come first, then those of its request. Each list is joined into one string,
+        separated by spaces.
         """
         urls = [url for task in self.tasks for url in task.results.values()]
         own = {
@@ -218,7 +219,7 @@ _TONES: Mapping[str, Tone] = {
 }
 
 
-# Of a thousand rows a person looks for those that need them.
+# Among a thousand rows, a person looks for those that need attention.
 _ORDER = ("failed", "uncertain", "unfinished", "not_started", "ok")
 
 
@@ -226,20 +227,20 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
     """Return outcomes as an HTML table, one row each.
 
     Args:
-        outcomes: in the order of the rows.
-        around: lines above the table.
+        outcomes: the outcomes, in the order of the rows.
+        around: the lines above the table.
     """
     left = MAX_PLAYED
     rows: list[list[str]] = []
     for outcome in outcomes:
-        # Small local results are shown themselves, while there is room; a larger one by its
-        # thumbnail.
+        # Small local results are embedded while there is room; larger ones are shown by their
+        # thumbnails.
         players: list[Html] = []
         for path in outcome.paths:
             if shown := player(path, left):
                 left -= path.stat().st_size
                 players.append(shown)
-        # A task that has not ended has only its id; one that has leads to its main file.
+        # A task that has not ended shows only its id; one that has ended links to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
         for task_id in outcome.task_ids:
@@ -259,7 +260,7 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
 
 def error_dict(error: Exception) -> dict[str, Any]:
     """Return an error as plain data: its ``type``, ``message`` and ``hint``."""
-    # A class that is not public is not one that a program can look for: its base is.
+    # Programs cannot refer to a private class, so its public base is reported.
     kind = next(kind for kind in type(error).__mro__ if not kind.__name__.startswith("_"))
     if isinstance(error, KeevxError):
         return {"type": kind.__name__, "message": error.message, "hint": error.hint}
@@ -267,7 +268,7 @@ def error_dict(error: Exception) -> dict[str, Any]:
 
 
 def _fields_of(request: object) -> dict[str, Any]:
-    # What is not a request failed for that reason, and is shown as it is.
+    # A value that is not a request failed for that reason, and is shown as it is.
     return request.to_dict() if isinstance(request, Request) else {"request": repr(request)}
 
 
@@ -276,7 +277,7 @@ def _label(state: str) -> str:
 
 
 def _subject(request: object, max_length: int) -> str:
-    # What is not a request failed for that reason, and is named by its type.
+    # A value that is not a request failed for that reason, and is shown by its type.
     if isinstance(request, Request):
         return shorten(request.subject, max_length)
     return shorten(type(request).__name__, max_length)
@@ -288,17 +289,19 @@ def _ids(task_ids: tuple[str, ...]) -> str:
 
 @define
 class Counts:
-    """How many items of a fan-out are in which state. An item is counted once.
+    """How many items of a fan-out are in each state. Each item is counted once.
 
     Attributes:
-        total: the length of the input, or None if it has none.
-        ok: ended without an error.
-        failed: ended with an error, and nothing more to be had.
-        uncertain: ended with a create that may have been paid, but whose answer was lost.
-        unfinished: accepted, but waiting or downloading was cut short; resuming is free.
-        under_way: begun and not ended.
-        not_started: not made when the fan-out stopped; see ``NotStarted``. Where ``total`` is
-            known these are all that were left, else only those that were pulled from the input.
+        total: the length of the input; None if it is unknown.
+        ok: items that ended without an error.
+        failed: items that ended with an error and cannot be resumed.
+        uncertain: items whose create may have been charged, but whose response was lost.
+        unfinished: items that were accepted, but whose wait or download was cut short; resuming
+            them is free.
+        under_way: items that were started and have not ended.
+        not_started: items not submitted when the fan-out stopped; see ``NotStarted``. If ``total``
+            is known, these are all of the remaining items; otherwise only those already pulled from
+            the input.
     """
 
     total: int | None = None
@@ -311,16 +314,16 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """How many items have ended, in any of the four ways."""
+        """How many items have ended: as ok, failed, uncertain or unfinished."""
         return self.ok + self.failed + self.uncertain + self.unfinished
 
     def add(self, outcome: Outcome[Request]) -> None:
-        """Count an item that was under way as ended, by its outcome."""
+        """Count an item that was under way as ended, by its outcome's state."""
         self.under_way -= 1
         self._count(outcome, 1)
 
     def remove(self, outcome: Outcome[Request]) -> None:
-        """Count an item no longer: it is begun again."""
+        """Stop counting an item that is about to be started again."""
         self._count(outcome, -1)
 
     def _count(self, outcome: Outcome[Request], change: int) -> None:
@@ -337,12 +340,12 @@ class Counts:
 
 
 def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
-    """Return the counts of a fan-out and some of its outcomes as HTML, those that failed first.
+    """Return a fan-out's counts and some of its outcomes as HTML, failed ones first.
 
     Args:
-        counts: of the whole fan-out; only those above zero are shown.
-        outcomes: those that the fan-out keeps; at most ``MAX_ROWS`` are shown, and a line says
-            how many are not.
+        counts: the counts of the whole fan-out; only those above zero are shown.
+        outcomes: the outcomes that the fan-out keeps; at most ``MAX_ROWS`` are shown. If there are
+            more, a line says so.
     """
     tones: dict[str, Tone] = {**_TONES, "under_way": "plain"}
     badges: list[str] = [
@@ -355,9 +358,9 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
     kept = len(outcomes)
     if kept > MAX_ROWS:
         notes.append(
-            f"{MAX_ROWS} are shown, failed and uncertain first; all {kept:,} are in outcomes."
+            f"Showing {MAX_ROWS}, failed and uncertain first; all {kept:,} are in outcomes."
         )
     if yielded := counts.ended - sum(1 for outcome in outcomes if not outcome.not_started):
-        notes.append(f"{yielded:,} were handed out as they ended, and are not kept here.")
+        notes.append(f"{yielded:,} were yielded as they ended and are not kept here.")
     first = sorted(outcomes, key=lambda outcome: _ORDER.index(outcome.state))  # stable
     return outcome_table(first[:MAX_ROWS], *notes)

@@ -1,4 +1,4 @@
-"""Size and orientation of a local image, read from its first bytes; with Pillow, whether it opens.
+"""Read a local image's size and orientation from its header; with Pillow, check that it decodes.
 
 Functions that take a path block on the disk.
 """
@@ -15,24 +15,24 @@ from typing import BinaryIO, Literal
 from attrs import frozen
 
 UPRIGHT, SIDEWAYS = 1, range(5, 9)
-"""Values of the EXIF tag Orientation: no turn, and those by a quarter, mirrored or not."""
+"""Values of the EXIF tag Orientation: upright, and turned by a quarter, mirrored or not."""
 _ORIENTATION = 0x0112
 _MAX_REMEMBERED = 4096
 _reading = tuple(Lock() for _ in range(64))
 _PNG, _EXIF = b"\x89PNG\r\n\x1a\n", b"Exif\0\0"
-# Start of frame: one of these JPEG segments has the size (ITU-T T.81, table B.1).
+# Start of frame: one of these JPEG segments contains the size (ITU-T T.81, table B.1).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @frozen
 class Picture:
-    """What is known of an image.
+    """What is known about an image.
 
     Attributes:
-        width: in pixels, as stored.
-        height: likewise.
-        orientation: how a viewer turns it, by EXIF: 1 to 8; 1 is not at all.
-        flaw: why Pillow could not decode it; None if it could, or is not installed.
+        width: the width in pixels, as stored.
+        height: the height in pixels, as stored.
+        orientation: the EXIF orientation, 1 to 8, by which a viewer turns it; 1 is upright.
+        flaw: why Pillow could not decode the image; None if it could, or is not installed.
     """
 
     width: int
@@ -42,23 +42,24 @@ class Picture:
 
     @property
     def shown(self) -> tuple[int, int]:
-        """Its width and height as a viewer shows it, turned by its orientation."""
+        """The width and height as a viewer shows the image, turned by its orientation."""
         if self.orientation in SIDEWAYS:
             return self.height, self.width
         return self.width, self.height
 
     @property
     def ratio(self) -> float:
-        """The width over the height, as shown."""
+        """The ratio of width to height, as shown."""
         width, height = self.shown
         return width / height
 
 
 def look_at(path: Path) -> Picture | None:
-    """Return what a local image is; None if it cannot be read, or its format is not known here.
+    """Return a local image's properties; None if it cannot be read or its format is unknown.
 
-    The formats that Keevx takes are: JPEG, PNG, WebP, BMP and GIF. Where Pillow is installed (the
-    extra ``images``), the image is decoded whole. A file that did not change is read once.
+    The known formats are those that Keevx accepts: JPEG, PNG, WebP, BMP and GIF. If Pillow is
+    installed (the ``images`` extra), the whole image is decoded. An unchanged file is read only
+    once.
     """
     try:
         status = os.stat(path)
@@ -83,33 +84,33 @@ def _flaw(path: Path) -> str | None:
 
     try:
         with Image.open(path) as image:
-            # A JPEG can be decoded at an eighth of its size: every byte is read all the same.
+            # A JPEG can be decoded at an eighth of its size; every byte is still read.
             image.draft(None, (image.width // 8, image.height // 8))
             image.load()
-    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise whatever they meet
+    except Exception as error:  # noqa: BLE001 - Pillow's decoders raise all sorts of errors
         return str(error) or type(error).__name__
     return None
 
 
 def read_header(file: BinaryIO) -> Picture | None:
-    """Return the size and orientation that an image's header has, without decoding it.
+    """Return the size and orientation from an image's header, without decoding the image.
 
     Args:
-        file: seekable.
+        file: a seekable binary file.
 
     Returns:
-        None if it is no image of a known format, or has no size.
+        None if the file is not an image of a known format, or has no size.
     """
     head = file.read(32)
     size: tuple[int, int] | None = None
     orientation = UPRIGHT
-    if len(head) < 30:  # no image is so short
+    if len(head) < 30:  # no image is this short
         return None
     if head.startswith(_PNG):  # IHDR comes first
         size = _big(head[16:20]), _big(head[20:24])
     elif head.startswith((b"GIF87a", b"GIF89a")):
         size = _little(head[6:8]), _little(head[8:10])
-    elif head.startswith(b"BM") and _little(head[14:18]) >= 40:  # a height below 0: from the top
+    elif head.startswith(b"BM") and _little(head[14:18]) >= 40:  # height < 0: top-down
         height = int.from_bytes(head[22:26], "little", signed=True)
         size = _little(head[18:22]), abs(height)
     elif head.startswith(b"RIFF") and head[8:12] == b"WEBP":
@@ -128,7 +129,7 @@ def _little(data: bytes) -> int:
 
 
 def _webp(head: bytes) -> tuple[int, int] | None:
-    """Read the first chunk of a WebP (RFC 9649): lossy, lossless or extended."""
+    """Read the size from the first chunk of a WebP (RFC 9649): lossy, lossless or extended."""
     match head[12:16]:
         case b"VP8 ":
             return _little(head[26:28]) & 0x3FFF, _little(head[28:30]) & 0x3FFF
@@ -142,7 +143,7 @@ def _webp(head: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(file: BinaryIO) -> tuple[tuple[int, int] | None, int]:
-    """Follow the segments of a JPEG to the one that has its size; its EXIF data comes before."""
+    """Follow a JPEG's segments to the one that contains its size; the EXIF data comes before it."""
     orientation, offset = UPRIGHT, 2
     while True:
         file.seek(offset)
@@ -158,7 +159,7 @@ def _jpeg(file: BinaryIO) -> tuple[tuple[int, int] | None, int]:
 
 
 def _read_orientation(tiff: bytes) -> int:
-    """Return the orientation in EXIF data: in its first directory (TIFF 6.0, section 2)."""
+    """Return the orientation from the first directory of EXIF data (TIFF 6.0, section 2)."""
     order: Literal["little", "big"] = "little" if tiff.startswith(b"II") else "big"
 
     def number(start: int, size: int) -> int:

@@ -1,4 +1,4 @@
-"""The request classes of all kinds of job, by the name and by the task ids of their kind."""
+"""The request classes of all kinds of job, looked up by the kind's name or by task id."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REQUESTS: MutableMapping[str, type[Request]] = {
 
 
 def kind_by_name(name: str) -> Kind:
-    """Return the kind of that name, such as ``image_to_video``.
+    """Return the kind with a name, such as ``image_to_video``.
 
     Raises:
         InvalidRequest: no kind has that name; the message lists those that exist.
@@ -36,7 +36,7 @@ def kind_by_name(name: str) -> Kind:
 
 
 def request_by_name(name: str) -> type[Request]:
-    """Return the request class of the kind of that name.
+    """Return the request class of the kind with a name.
 
     Raises:
         InvalidRequest: no kind has that name; the message lists those that exist.
@@ -45,11 +45,12 @@ def request_by_name(name: str) -> type[Request]:
 
 
 def kind_by_id(task_id: str) -> Kind | None:
-    """Return the kind whose prefix the id begins with, or None.
+    """Return the kind whose prefix the id starts with, or None.
 
-    None means an id of another form; its kind must come from the caller, the journal or Keevx.
+    None means that the id has another form, so its kind must come from the caller, the journal or
+    Keevx.
     """
-    # A loop rather than a dict by prefix: the prefixes have no common length.
+    # A loop rather than a dict by prefix, because the prefixes differ in length.
     for request in REQUESTS.values():
         if task_id.startswith(request.kind.prefix):
             return request.kind

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 MIN_SIMILARITY = 0.75
-"""How similar (``difflib``) an unknown field must be to one that is suggested. High enough that
+"""How similar (``difflib``) a field must be to an unknown one to be suggested. High enough that
 ``model`` is not taken for a misspelt ``module``."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -42,38 +42,38 @@ _DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
 class Request:
-    """The base of every request. Subclasses are frozen attrs classes, one for each kind of job.
+    """The base class of all requests. Its subclasses are frozen attrs classes, one per kind of job.
 
-    A request is validated when it is made, so one that exists breaks no rule. Two requests with
+    A request is validated on creation, so an existing request breaks no rule. Two requests with
     equal fields are equal.
     """
 
     __slots__ = ()
     kind: ClassVar[Kind]
-    """The endpoint, and what is particular to it."""
+    """The kind of job: its endpoint and its peculiarities."""
     source_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of the fields that take a URL or a local path."""
+    """The names of the fields that accept a URL or a local path."""
     duration_fields: ClassVar[tuple[str, ...]] = ()
-    """Names of the fields that decide how long a task takes."""
+    """The names of the fields that determine how long a task takes."""
     rules: ClassVar[Mapping[str, Check]] = {}
-    """The check of each field. A default is never checked."""
+    """The check for each field. Defaults are never checked."""
     callback_url: str | None
 
     @property
     def count(self) -> int:
-        """How many tasks it makes, and how many are paid for."""
+        """How many tasks it makes, all of which are paid for."""
         return getattr(self, "generate_count", 1)
 
     @property
     def subject(self) -> str:
-        """What a person recognizes it by: the prompt, or the name of its kind."""
+        """What a person recognizes the request by: the prompt, or the name of its kind."""
         return str(getattr(self, "prompt", self.kind.name))
 
     @property
     def group(self) -> str:
         """The name of the group of requests whose tasks are expected to take equally long.
 
-        It is made from the kind and the ``duration_fields``, such as ``image_to_video/V/720p/8``.
+        It consists of the kind and the ``duration_fields``, such as ``image_to_video/V/720p/8``.
         """
         return "/".join(
             (self.kind.name, *(str(getattr(self, name)) for name in self.duration_fields))
@@ -93,18 +93,18 @@ class Request:
         )
 
     def warnings(self) -> Violations:
-        """Return what is allowed and probably a mistake, such as a frame of another ratio.
+        """Return what is valid but probably a mistake, such as a frame of the wrong ratio.
 
-        Its local images are opened, and decoded whole where Pillow is installed (the extra
-        ``images``), so call it in a thread where that would block an event loop. An image that
-        cannot be read is left out: submitting reports it. ``rule`` of each is ``ratio``, ``ends``,
+        This opens the local images and, if Pillow is installed (the ``images`` extra), decodes them
+        completely; call it in a thread if that would block an event loop. An image that cannot be
+        read is skipped: submitting reports it. Each warning's ``rule`` is ``ratio``, ``ends``,
         ``small``, ``orientation``, ``damaged`` or ``narration``. Nothing is sent.
         """
         pictures = {path: picture for path in self.local_files() if (picture := look_at(path))}
         return tuple(self.iter_warnings(pictures))
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
-        """Yield the warnings, given what its local images are; those not given are not judged."""
+        """Yield the warnings, given its local images' properties; other images are not judged."""
         resolution = getattr(self, "aspect_resolution", "")
         for name in self.source_fields:
             for path in _as_tuple(getattr(self, name)):
@@ -115,7 +115,7 @@ class Request:
                         yield from frame_advice(name, path, picture, ratio, resolution)
 
     def frame_ratio(self, name: str) -> str | None:
-        """Return the ratio that an image in a field should have, such as ``16:9``; None for any.
+        """Return the ratio that a field's images should have, such as ``16:9``; None for any ratio.
 
         Args:
             name: one of ``source_fields``.
@@ -123,9 +123,9 @@ class Request:
         return None
 
     def frame_ratios(self) -> dict[Path, str]:
-        """Return the ratio that each local image should have; those that may have any are left out.
+        """Return the required ratio of each local image, leaving out images that may have any.
 
-        A file in two fields is held to the one that has a ratio.
+        A file that is in two fields gets the ratio of the field that has one.
         """
         return {
             path: ratio
@@ -138,7 +138,7 @@ class Request:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as the API names them, without nulls and defaults.
 
-        The result is plain JSON: a local path becomes ``file:PATH``. ``from_dict`` is the exact
+        The result is plain JSON: a local path becomes ``file:PATH``. ``from_dict`` is its exact
         inverse.
         """
         return {name: to_json(value) for name, value in self.explicit_fields()}
@@ -153,21 +153,22 @@ class Request:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build a request from what ``to_dict`` returned, or from a row of any table.
+        """Build a request from the result of ``to_dict``, or from a row of any table.
 
-        None counts as absent, and so does the NaN that pandas writes for it. A string that begins
+        None counts as absent, and so does the NaN that pandas writes for it. A string that starts
         with ``file:`` becomes a local path, which is uploaded when the request is submitted. In
-        data from a stranger that names a file of yours: check ``local_files()`` first.
+        untrusted data, such a string can name one of your files: check ``local_files()`` first.
 
         Raises:
             InvalidRequest: a field is unknown or missing, or breaks a rule; ``violations`` lists
-                every one.
+                every such field.
         """
         if not isinstance(cast(object, data), Mapping):
             message = f"must be a mapping of fields to values (got {shown(data)})"
             raise InvalidRequest([Violation("request", data, "type", message)])
-        # Three kinds of faults are reported together: unknown fields, missing fields, and rules
-        # that the other fields break. A null is left out, so that a required one is missing.
+        # Three kinds of mistakes are reported together: unknown fields, missing fields, and rules
+        # that the other fields break. A null is dropped, so a required field that is null counts as
+        # missing.
         defaults = dict(_defaults(cls))
         values = {
             name: from_json(value) if name in cls.source_fields else value
@@ -189,7 +190,8 @@ class Request:
         ]
         if not broken:
             return cls(**values)
-        # With None for what is missing, the request is made only to check the other fields.
+        # The missing fields are set to None, and the request is built only to check the other
+        # fields.
         try:
             cls(**values, **dict.fromkeys(missing))
         except InvalidRequest as error:
@@ -201,11 +203,11 @@ class Request:
         """Build a request from each row, as ``from_dict`` does.
 
         Args:
-            rows: such as ``frame.to_dict("records")`` of a pandas DataFrame.
+            rows: the rows, such as ``frame.to_dict("records")`` of a pandas DataFrame.
 
         Raises:
-            InvalidRequest: a row is invalid; ``violations`` lists every one of every row, and
-                ``rows[2].prompt`` names the field ``prompt`` of the third row.
+            InvalidRequest: a row is invalid; ``violations`` lists every broken rule of every row,
+                and ``rows[2].prompt`` names the field ``prompt`` of the third row.
         """
         broken: list[Violation] = []
         requests: list[Self] = []
@@ -214,7 +216,8 @@ class Request:
                 requests.append(cls.from_dict(row))
             except InvalidRequest as error:
                 for each in error.violations:
-                    # The message about an unknown field stands alone, so it names the row too.
+                    # The message about an unknown field is printed alone, so it must name the row
+                    # as well.
                     unknown = each.rule == "unknown"
                     message = f"rows[{number}]: {each.message}" if unknown else each.message
                     field = f"rows[{number}].{each.field}"
@@ -227,14 +230,14 @@ class Request:
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of the objects that ``from_dict`` accepts.
 
-        It follows the same fields, checks and tables, rows that you add to ``MODELS`` included. A
-        schema is for data from elsewhere, so ``file:`` paths are not in it.
+        It follows the same fields, checks and tables, including rows that you add to ``MODELS``. A
+        schema is for data from elsewhere, so it does not allow ``file:`` paths.
         """
         return of_request(cls)
 
     @classmethod
     def field_schemas(cls) -> dict[str, dict[str, Any]]:
-        """Return the JSON Schema of each field, by its name: of what its check lets through."""
+        """Return the JSON Schema of each field, by name: the values that its check accepts."""
         return {name: of_check(check) for name, check in cls.rules.items()}
 
     @classmethod
@@ -248,12 +251,12 @@ class Request:
     def local_files(self) -> tuple[Path, ...]:
         """Return the local paths among its sources, in order.
 
-        They are uploaded when the request is submitted. Nothing is read before.
+        They are uploaded when the request is submitted. Nothing is read until then.
         """
         return tuple(Path(path) for path in self.files() if not isinstance(path, ObjectPath))
 
     def files(self) -> list[PurePath]:
-        """Return the sources that are no URLs, in order: local paths, and objects in storage."""
+        """Return the sources that are not URLs, in order: local paths and objects in storage."""
         paths: list[PurePath] = []
         for name in self.source_fields:
             value = getattr(self, name)
@@ -262,10 +265,10 @@ class Request:
         return paths
 
     def with_urls(self, urls: Mapping[Any, str | Path]) -> Self:
-        """Return a copy with paths replaced, such as by the URLs of their uploads.
+        """Return a copy with paths replaced, for example by the URLs of their uploads.
 
         Args:
-            urls: what replaces each; a path that is not in it stays.
+            urls: the replacement for each path; a path without one is kept.
         """
 
         def replaced(value: object) -> object:
@@ -349,21 +352,21 @@ def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
 
 
 def _unknown_field(name: str, value: object, fields: Iterable[str]) -> Violation:
-    """Return the violation of a field that does not exist, with the most similar one that does."""
+    """Return the violation for an unknown field, suggesting the most similar known field."""
     similar = similar_name(name, fields)
-    hint = f"did you mean {similar!r}?" if similar else f"known are {', '.join(fields)}"
+    hint = f"did you mean {similar!r}?" if similar else f"the fields are {', '.join(fields)}"
     return Violation(name, value, "unknown", f"unknown field {name!r}: {hint}")
 
 
 def similar_name(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of names that is most similar to a name, or None if none is similar."""
+    """Return the most similar of several names, or None if none is similar enough."""
     by_spelling = {_normalized(each): each for each in names}
     similar = get_close_matches(_normalized(name), by_spelling, n=1, cutoff=MIN_SIMILARITY)
     return by_spelling[similar[0]] if similar else None
 
 
 def _normalized(name: str) -> str:
-    """Return a name without what spellings differ in: ``imageUrl`` equals ``Image URL``."""
+    """Return a name without case and separators, so ``imageUrl`` equals ``Image URL``."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 
@@ -371,9 +374,9 @@ def check_request(value: object) -> Request:
     """Return value if it is a request.
 
     Raises:
-        InvalidRequest: it is something else.
+        InvalidRequest: value is not a request.
     """
     if not isinstance(value, Request):
-        message = f"must be a request (got {shown(value)}): make an ImageToVideo, for example"
+        message = f"must be a request, such as an ImageToVideo (got {shown(value)})"
         raise InvalidRequest([Violation("request", value, "type", message)])
     return value

@@ -1,7 +1,7 @@
-"""The limits of each model, as data. Validation, the command line, docs and tests read it.
+"""The limits of each model, as data for validation, the command line, the docs and the tests.
 
-Source of every row: the vendor's create page, "Create Image to Video Task",
-"Detailed Model Parameter Rules"; KL's count of references: the China edition's page.
+Source of every row: the vendor's create page, "Create Image to Video Task", "Detailed Model
+Parameter Rules". KL's number of references comes from the China edition's page.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 Model: TypeAlias = Literal["V", "KL", "S"]
-"""The models that this version knows, for annotations. ``MODELS`` may have more."""
+"""The models known to this version, for annotations. ``MODELS`` may contain more."""
 AspectRatio: TypeAlias = Literal["16:9", "9:16"]
 """The aspect ratios of these models."""
 Resolution: TypeAlias = Literal["720p", "1080p", "4k"]
-"""The resolutions that any of these models has."""
+"""The resolutions that at least one of these models supports."""
 
 ASPECT_RATIOS = ("16:9", "9:16")
+"""The values of ``aspect_ratio`` that every model accepts."""
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
-"""Pixels of each ``aspect_resolution``, the longer side first."""
-"""Values of ``aspect_ratio`` that every model accepts."""
+"""The pixels of each ``aspect_resolution``, longer side first."""
 MAX_PROMPT = 1000
-"""Characters of a prompt."""
+"""The most characters in a prompt."""
 MAX_COUNT = 4
-"""Videos of one request."""
+"""The most videos in one request."""
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -34,16 +34,17 @@ class ModelRules:
 
     Attributes:
         resolutions: accepted values of ``aspect_resolution``.
-        durations: accepted seconds; with references alone, see ``reference_durations``.
+        durations: accepted durations in seconds; for references alone, see ``reference_durations``.
         start_frame: whether ``image_url`` is required, optional or unused.
         end_frame: whether ``end_image_url`` may accompany a start frame.
-        max_references: the most ``reference_images``; 0 where they are unused. They are required
-            where the start frame is unused; where it is optional, one of the two is required.
-        reference_durations: accepted seconds with references alone; None for ``durations``.
+        max_references: the most ``reference_images``; 0 if they are unused. If the start frame is
+            unused, references are required; if it is optional, one of the two is required.
+        reference_durations: accepted durations in seconds with references alone; None if they are
+            the same as ``durations``.
         audio: whether ``generate_audio`` may be true.
         aspect_ratios: accepted values of ``aspect_ratio``.
-        max_prompt: the most characters of ``prompt``.
-        max_count: the most videos of one request.
+        max_prompt: the most characters in ``prompt``.
+        max_count: the most videos in one request.
         summary: the vendor's description.
     """
 
@@ -60,7 +61,7 @@ class ModelRules:
     summary: str = ""
 
     def durations_for(self, *, start_frame: bool) -> tuple[int, ...]:
-        """Return the accepted seconds with a start frame, or with references alone."""
+        """Return the accepted durations in seconds, with a start frame or with references alone."""
         if start_frame or self.reference_durations is None:
             return self.durations
         return self.reference_durations
@@ -91,14 +92,15 @@ MODELS: MutableMapping[str, ModelRules] = {
         summary="single start frame",
     ),
 }
-"""The limits of each model by its name. Add a row for a model that is newer than this package."""
+"""The limits of each model, by name. To use a model newer than this package, add a row for it."""
 
 IMAGE_VALUES: MutableMapping[str, tuple[str, ...]] = {
     "module": ("std", "pro"),
     "image_quality": ("1K", "2K", "4K"),
     "image_ratio": ("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
 }
-"""Accepted values of fields of ``ImageGenerate``. Add a value that is newer than this package.
+"""The accepted values of some ``ImageGenerate`` fields. To use a value newer than this package, add
+it.
 
 Source: the vendor's skill pages, "image_generate".
 """

@@ -1,4 +1,4 @@
-"""JSON Schema of requests, and how pydantic validates one: from the fields and their checks."""
+"""The JSON Schema and pydantic schema of requests, derived from their fields and checks."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ Schema = dict[str, Any]
 
 _SCHEME = "[hH][tT][tT][pP][sS]?:/"
 _PORT = "(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-# What validators.is_url matches, in the dialect that JSON Schema shares with Python (ECMA 262): no
-# flags, and an end that a line break cannot stand behind. Several URLs in one string are refused.
+# The pattern of validators.is_url, in the dialect that JSON Schema (ECMA 262) shares with Python:
+# no flags, and no trailing line break allowed. Several URLs in one string are rejected.
 _URL = (
     rf"^(?!.*[,;]{_SCHEME}){_SCHEME}/(?:[^\s/?#@\\]*@)?"
     rf"(?:\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)(?::{_PORT})?(?:[/?#]\S*)?$(?!\n)"
@@ -46,7 +46,7 @@ def url() -> Schema:
 
 
 def text(max_length: int, **_: Any) -> Schema:
-    """Return the schema of a text that is not blank."""
+    """Return the schema of a non-blank string."""
     return {"type": "string", "minLength": 1, "maxLength": max_length, "pattern": r"\S"}
 
 
@@ -77,7 +77,7 @@ _BY_CHECK: Mapping[Callable[..., Any], Callable[..., Schema]] = {
 
 
 def of_check(check: Check) -> Schema:
-    """Return the schema of what a check lets through."""
+    """Return the schema of the values that a check accepts."""
     if isinstance(check, partial):
         return _BY_CHECK[check.func](**check.keywords)
     return _BY_CHECK[check]()
@@ -87,7 +87,7 @@ def of_request(cls: type[Any]) -> Schema:
     """Return the schema of the JSON objects that ``cls.from_dict`` accepts.
 
     Raises:
-        KeyError: a check of its fields has no schema yet.
+        KeyError: the check of one of its fields has no schema yet.
     """
     properties: dict[str, Schema] = {}
     required: list[str] = []
@@ -118,8 +118,8 @@ def of_request(cls: type[Any]) -> Schema:
 
 
 def _descriptions(cls: type[Any]) -> dict[str, str]:
-    """Return what the docstring says about each field."""
-    # cleandoc: Python 3.13 removes the indentation of docstrings, older ones keep it.
+    """Return the class docstring's description of each field."""
+    # cleandoc is needed because only Python 3.13 and later remove the indentation of docstrings.
     _, _, listed = cleandoc(cls.__doc__ or "").partition("Args:\n")
     listed, _, _ = listed.partition("\n\n")
     entries = re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", listed, re.MULTILINE)
@@ -138,7 +138,7 @@ _HAS_REFERENCES: Schema = {
 
 
 def of_models() -> list[Schema]:
-    """Return what each row of ``MODELS`` demands of the other fields, for ``allOf``."""
+    """Return what each row of ``MODELS`` requires of the other fields, for ``allOf``."""
     return [
         {
             "if": {"required": ["model"], "properties": {"model": {"const": name}}},
@@ -185,10 +185,10 @@ def _duration(rules: ModelRules) -> Schema:
 
 
 def pydantic_schema(cls: type[Any]) -> CoreSchema:
-    """Return how pydantic validates and writes a field of this type.
+    """Return the schema by which pydantic validates and serializes a field of this type.
 
-    A mapping is validated by ``from_dict``, and every broken rule is in the error's ``ctx``. It may
-    not name a file of this machine: it came from elsewhere. A request is taken as it is.
+    A mapping is validated by ``from_dict``, and the error's ``ctx`` lists every broken rule. It
+    must not name a local file, because it came from elsewhere. A request is accepted as it is.
     """
     from pydantic_core import PydanticCustomError, core_schema
 
@@ -198,7 +198,7 @@ def pydantic_schema(cls: type[Any]) -> CoreSchema:
         try:
             request = cls.from_dict(cast("Mapping[str, Any]", value))
             if request.local_files():
-                message = f"must be URLs: {FILE_SCHEME} names a file of this machine"
+                message = f"must be URLs: {FILE_SCHEME} refers to a file on this machine"
                 fields = ", ".join(cls.source_fields)
                 raise InvalidRequest([Violation(fields, None, "url", message)])
         except InvalidRequest as error:

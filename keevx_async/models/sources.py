@@ -1,8 +1,8 @@
-"""Converters of the values that a request is made from: URLs, files, results, numbers, lists.
+"""Converters for the values passed to a request: URLs, files, results, numbers, lists.
 
-Callers hold values of many libraries: numpy's numbers, rows of pandas, pydantic's URLs. A
-converter turns each into the built-in type that it stands for. A value that stands for none is
-returned unchanged, so that the check of the field can refuse it and quote what was passed.
+Callers pass values from many libraries: numpy numbers, pandas rows, pydantic URLs. A converter
+turns each into the built-in type that it represents. Any other value is returned unchanged, so the
+field's check can reject it and quote what was passed.
 """
 
 from __future__ import annotations
@@ -19,50 +19,51 @@ from urllib.parse import quote, unquote_to_bytes
 from .object_path import STORAGE_SCHEMES, ObjectPath
 
 FILE_SCHEME = "file:"
-"""Begins a local path in ``Request.to_dict()``."""
+"""The prefix of a local path in ``Request.to_dict()``."""
 TASK_SCHEME = "task:"
-"""Begins a reference to a task's result in the canonical body of a request."""
+"""The prefix of a reference to a task's result, in a request's canonical body."""
 
 STORED = tuple(f"{scheme}://" for scheme in STORAGE_SCHEMES)
-"""Begins the address of an object in storage, in a request as in ``Request.to_dict()``."""
+"""The prefixes of the address of an object in storage, both in a request and in
+``Request.to_dict()``."""
 DIGEST_SCHEME = "sha256:"
-"""Begins a reference to the bytes of a local file in the canonical body of a request."""
+"""The prefix of a reference to a local file's bytes, in a request's canonical body."""
 
 if sys.platform == "win32":
-    from urllib.request import url2pathname  # elsewhere not needed, and it imports sockets
+    from urllib.request import url2pathname  # not needed elsewhere, and it imports sockets
 
 
 class HasResults:
     """The results of an earlier job, which a later request may use as a source.
 
-    ``Task`` is one. A request takes it wherever a URL is taken.
+    ``Task`` is the implementation. A request accepts it wherever it accepts a URL.
     """
 
     __slots__ = ()
     task_id: str
 
     def result_url(self, name: str) -> str | None:
-        """Return the URL in the field of that name, or None until the job has succeeded."""
+        """Return the URL in the named field, or None until the job has succeeded."""
         raise NotImplementedError
 
 
 class ResultUrl(str):
     """A URL that remembers which task made it.
 
-    Keevx renews the URLs of results, so that two URLs may mean the same file; the task stays.
+    Keevx renews the URLs of results, so two URLs may refer to the same file. The task is stable.
 
     Attributes:
-        task_id: the task that made it.
+        task_id: the id of the task that made the result.
     """
 
     task_id: str
 
 
 class ImageList(Protocol):
-    """A list or a tuple of URLs, paths and tasks, for type checkers. A single URL is refused.
+    """A list or tuple of URLs, paths and tasks, for type checkers, which reject a single URL.
 
-    A ``str`` is a sequence of strings too, but its ``__contains__`` accepts only strings, which
-    is what tells the two apart.
+    A ``str`` is also a sequence of strings, but its ``__contains__`` accepts only strings. That
+    distinguishes the two.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
@@ -71,18 +72,18 @@ class ImageList(Protocol):
 
 
 def to_int(value: int) -> int:
-    """Return the integer that a value stands for, or the value itself.
+    """Return the integer that a value represents, or the value itself.
 
-    Integers of any library count (``operator.index``), and so do floats and decimals without a
-    fraction, as spreadsheets and pandas write them. A bool is not an integer here.
+    Integers from any library count (``operator.index``), and so do floats and decimals without a
+    fraction, as spreadsheets and pandas write them. A bool does not count.
     """
     if value.__class__ is int:
         return value
     scalar = _scalar(value)
-    # 1. A bool is an int to Python, but "duration: true" in a file is a mistake: unchanged.
-    # 2. Integers of any library have __index__, which never loses anything.
-    # 3. Other numbers pass if they are whole. Strings do not: "6" in a CSV file is converted by
-    #    the reader of the file, which knows that every cell is text.
+    # 1. A bool is an int in Python, but "duration: true" in a file is a mistake: it stays a bool.
+    # 2. Integers from any library have __index__, which is lossless.
+    # 3. Other numbers are converted if they are whole. Strings are not: the reader of a CSV file
+    #    converts "6", because it knows that every cell is text.
     if isinstance(scalar, bool):
         return value
     try:
@@ -99,13 +100,13 @@ def to_int(value: int) -> int:
 
 
 def to_bool(value: bool) -> bool:
-    """Return the bool that a value stands for, such as ``numpy.True_``, or the value itself."""
+    """Return the bool that a value represents, such as ``numpy.True_``, or the value itself."""
     scalar: object = value if value.__class__ is bool else _scalar(value)
     return scalar if isinstance(scalar, bool) else value
 
 
 def _scalar(value: object) -> object:
-    """Return what a scalar of numpy or its like holds: it has no dimensions, and ``item()``."""
+    """Return the value in a numpy-like scalar: one with no dimensions and an ``item()``."""
     if getattr(value, "ndim", None) == 0 and callable(item := getattr(value, "item", None)):
         return item()
     return value
@@ -114,7 +115,7 @@ def _scalar(value: object) -> object:
 def to_text(value: str) -> str:
     """Return a ``str`` subclass (an enum member, ``numpy.str_``) as a plain ``str``.
 
-    A ``ResultUrl`` stays one: it knows its task.
+    A ``ResultUrl`` is returned unchanged, because it knows its task.
     """
     if value.__class__ is str:
         return value
@@ -124,57 +125,57 @@ def to_text(value: str) -> str:
 
 
 def to_url(value: str | None) -> str | None:
-    """Return the text of a URL object (pydantic's, yarl's, httpx's), anything else unchanged."""
+    """Return a URL object (pydantic, yarl, httpx) as text; anything else is returned unchanged."""
     return value if value is None or value.__class__ is str else cast("str", url_text(value))
 
 
 def url_text(value: object) -> object:
-    """Return the text of a URL object or a string, anything else unchanged.
+    """Return the text of a URL object or a string; anything else is returned unchanged.
 
-    A URL object is any value whose ``str()`` begins with ``http://`` or ``https://``; bytes, paths
-    and tasks are never one.
+    A URL object is any value whose ``str()`` starts with ``http://`` or ``https://``, except bytes,
+    paths and tasks.
     """
     if isinstance(value, str):
         return to_text(value)
     if isinstance(value, bytes | PurePath | HasResults):
         return value
-    # No library's class is named here, so that none has to be installed or imported.
+    # No library's class is named here, so no library must be installed or imported.
     text = str(value)
     return text if text[:8].lower().startswith(("http://", "https://")) else value
 
 
 def to_secret(value: object) -> object:
-    """Return the value inside a pydantic ``SecretStr`` or its like, anything else unchanged."""
+    """Return the value inside a ``SecretStr`` or similar; anything else is returned unchanged."""
     reveal = getattr(value, "get_secret_value", None)
     return reveal() if callable(reveal) else value
 
 
 def is_null(value: object) -> bool:
-    """Return whether a value means "absent": None, or pandas' NaN, NA or NaT."""
+    """Return whether a value means "absent": None, or the NaN, NA or NaT of pandas."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, float) and value != value  # NaN, and nothing else
+    return isinstance(value, float) and value != value  # true only for NaN
 
 
 def to_items(value: object) -> tuple[object, ...] | None:
-    """Return the items of a list, tuple, array, Series or another iterable, or None.
+    """Return the items of a list, tuple, array, Series or other iterable; None for other values.
 
-    A string is not a list of its letters, nor a mapping one of its keys. A set is refused because
-    the order of images matters.
+    A string is not a list of its letters, and a mapping is not a list of its keys. A set is
+    rejected because the order of images matters.
     """
     if value.__class__ in (tuple, list):
         return tuple(cast("Iterable[object]", value))
-    # These can be iterated over, but what comes out is not what was meant.
+    # These are iterable, but their items are not what was meant.
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
         return None
     try:
         return tuple(cast("Iterable[object]", value))
-    except TypeError:  # not an iterable, or an array of no dimensions
+    except TypeError:  # not iterable, or a zero-dimensional array
         return None
 
 
 def as_tuple(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Return a list of strings as a tuple, anything else unchanged."""
+    """Return a list of strings as a tuple; anything else is returned unchanged."""
     items = to_items(value)
     if items is None:
         return cast("tuple[str, ...]", value)
@@ -182,9 +183,9 @@ def as_tuple(value: list[str] | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def as_images(value: ImageList) -> tuple[str | Path, ...]:
-    """Return a list of sources as a tuple of URLs and paths, anything else unchanged.
+    """Return a list of sources as a tuple of URLs and paths; anything else is returned unchanged.
 
-    Each item is converted as ``as_image`` does.
+    Each item is converted by ``as_image``.
     """
     items = to_items(value)
     if items is None:
@@ -234,13 +235,14 @@ def _result_url(task: HasResults, name: str) -> str:
 def to_json(value: object) -> object:
     """Return a field's value as plain JSON: a path as ``file:PATH``, a tuple as a list.
 
-    ``from_json`` is the exact inverse.
+    ``from_json`` is its exact inverse.
     """
     if isinstance(value, ObjectPath):
         return str(value)
     if isinstance(value, PurePath):
         path = value.as_posix()
-        # After ``//`` a URI names a host, so a path that begins so is written as a whole URI.
+        # In a URI, ``//`` introduces a host, so a path that starts with it is written as a full
+        # URI.
         return FILE_SCHEME + (f"//{quote(path)}" if path.startswith("//") else path)
     if isinstance(value, tuple):
         return [to_json(item) for item in cast(tuple[object, ...], value)]
@@ -248,15 +250,15 @@ def to_json(value: object) -> object:
 
 
 def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
-    """Return a field's value as the journal knows it.
+    """Return a field's value as the journal identifies it.
 
-    A task's result is ``task:ID``, a local file ``sha256:DIGEST``.
+    A task's result becomes ``task:ID``, and a local file becomes ``sha256:DIGEST``.
 
     Args:
-        value: the field's.
-        digests: of the local files; one that is not in it stays ``file:PATH``.
+        value: the field's value.
+        digests: the digests of local files; a file without one becomes ``file:PATH``.
     """
-    # The URL of a result is renewed every 7 days; the task that made it stays the same.
+    # The URL of a result is valid for 7 days and then renewed; its task stays the same.
     if isinstance(value, ResultUrl):
         return TASK_SCHEME + value.task_id
     if isinstance(value, tuple):
@@ -267,14 +269,14 @@ def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
 
 
 def from_json(value: object) -> object:
-    """Return the field's value that ``to_json`` was called with.
+    """Return the field's value from which ``to_json`` made a JSON value.
 
-    A string that begins with ``file:`` becomes a path, a list becomes a tuple.
+    A string that starts with ``file:`` becomes a path, and a list becomes a tuple.
     """
-    # The slashes after "file:" tell two forms apart:
-    # 1. file:PATH, as to_json writes it: the path itself, percent signs included.
-    # 2. file:///PATH, a URI as Path.as_uri() writes it (RFC 8089): %20 is a blank. A URI that names
-    #    another host is returned unchanged, and refused by the check of its field.
+    # The slashes after "file:" distinguish two forms:
+    # 1. file:PATH, as written by to_json: the path itself, including any percent signs.
+    # 2. file:///PATH, a URI as written by Path.as_uri() (RFC 8089): %20 is a space. A URI with
+    #    another host is returned unchanged, and rejected by the field's check.
     if isinstance(value, str) and value[:5].lower() == FILE_SCHEME:
         path = value[len(FILE_SCHEME) :]
         if not path.startswith("//"):
@@ -282,7 +284,8 @@ def from_json(value: object) -> object:
         host, slash, rest = path[2:].partition("/")
         if host.lower() not in ("", "localhost"):
             return value
-        # url2pathname knows drives; elsewhere it would read the path's beginning as a host.
+        # url2pathname handles drives; on other systems it would take the start of the path for a
+        # host.
         if sys.platform == "win32":
             return Path(url2pathname(slash + rest))
         return Path(os.fsdecode(unquote_to_bytes(slash + rest)))

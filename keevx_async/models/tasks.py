@@ -1,4 +1,4 @@
-"""What a status query or a callback returns: the snapshot of a task."""
+"""The snapshot of a task, from a status query or a callback."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .kinds import SUFFIXES
 from .sources import HasResults
 
 SUCCEEDED = "SUCCEEDED"
-"""The status of a task that ended well; its result may follow a moment later."""
+"""The status of a task that succeeded; its result may follow a moment later."""
 FAILED = "FAILED"
 """The status of a task that ended without a result."""
 FAILED_STATUSES: MutableSet[str] = {
@@ -24,42 +24,42 @@ FAILED_STATUSES: MutableSet[str] = {
     "ABORTED",
     "ERROR",
 }
-"""The statuses that end a task without a result. Add one that is newer than this package:
+"""The statuses that end a task without a result. Add statuses newer than this package:
 ``FAILED_STATUSES.add("BLOCKED")``. Only FAILED is documented (keevx-api.md, "Query")."""
 RUNNING_STATUSES: frozenset[str] = frozenset({"PENDING", "PROCESSING", "GENERATING"})
 """The documented statuses of a task that has not ended (keevx-api.md, "Query")."""
 URL_LIFE = 7 * 24 * 3600.0
-"""Seconds; keevx-api.md, "Query": result URLs live for 7 days."""
+"""Seconds for which result URLs are valid: 7 days (keevx-api.md, "Query")."""
 MAIN_RESULTS = ("video_url", "image_url")
-"""A task that has succeeded has one of these fields: captions alone are not a result."""
+"""A succeeded task has at least one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""Characters of a prompt or a reason that a notebook shows."""
+"""The most characters of a prompt or a reason that a notebook shows."""
 
 
 @frozen(kw_only=True)
 class Task(HasResults):
     """A snapshot of one task, from a status query or a callback. It never changes.
 
-    An unknown status is kept as received, and the task counts as not done. So does SUCCEEDED
-    without the URL of a video or an image: the result may follow.
+    An unknown status is kept as received, and the task counts as not done. A task that has
+    SUCCEEDED without the URL of a video or an image also counts as not done: the result may follow.
 
     Source: the vendor's query page.
 
     Attributes:
-        task_id: the vendor's id.
-        status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or
-            another word, as received.
-        video_url: URL of the video, valid for 7 days.
-        thumbnail_url: URL of its thumbnail.
-        error_message: why it failed; empty otherwise.
-        duration: length of the video in seconds.
-        width: pixels.
-        height: pixels.
-        image_url: URL of the image, valid for 7 days; ``image_generate`` only.
-        caption_url: URL of the captions, if the request enabled them; ``video_translate`` only.
+        task_id: the vendor's id for the task.
+        status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or another
+            word, as received.
+        video_url: the URL of the video, valid for 7 days.
+        thumbnail_url: the URL of the result's thumbnail.
+        error_message: why the task failed; empty otherwise.
+        duration: the length of the video in seconds.
+        width: the video's width in pixels.
+        height: the video's height in pixels.
+        image_url: the URL of the image, valid for 7 days; ``image_generate`` only.
+        caption_url: the URL of the captions, if the request enabled them; ``video_translate`` only.
         language: the target language; ``video_translate`` only.
-        name: the name in the request; ``video_translate`` only.
-        extra: the fields that this version has no name for, as Keevx sent them.
+        name: the name from the request; ``video_translate`` only.
+        extra: the fields that this version does not know, as Keevx sent them.
     """
 
     task_id: str
@@ -76,9 +76,9 @@ class Task(HasResults):
     name: str | None = None
     extra: Mapping[str, Any] = field(factory=dict[str, Any], hash=False)
 
-    # A status ends a task in one of two ways: it is in FAILED_STATUSES, or it is SUCCEEDED and a
-    # result is there. Every other status means "not yet", also one that we do not know: a task that
-    # is waited for too long costs a timeout, one that is given up too early costs its video.
+    # A status ends a task in one of two ways: it is in FAILED_STATUSES, or it is SUCCEEDED and
+    # there is a result. Every other status, even an unknown one, means "not yet": waiting too long
+    # for a task costs a timeout, but giving up too early costs its video.
     @property
     def succeeded(self) -> bool:
         """Whether the task ended with a video or an image."""
@@ -88,25 +88,25 @@ class Task(HasResults):
     def lacks_result(self) -> bool:
         """Whether the status is SUCCEEDED but there is no result yet.
 
-        Keevx may add it shortly after; a wait continues for some minutes before it gives up.
+        Keevx may add it shortly afterwards; a wait continues for some minutes before it gives up.
         """
         return self.status == SUCCEEDED and not self.succeeded
 
     @property
     def done(self) -> bool:
-        """Whether the task has ended, with a result or without."""
+        """Whether the task has ended, with or without a result."""
         return self.succeeded or self.status in FAILED_STATUSES
 
     @property
     def results(self) -> dict[str, str]:
-        """The URLs of its files by field, the main one first; empty until it has succeeded."""
+        """The URLs of its files by field, main file first; empty until the task has succeeded."""
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as Keevx names them, those of ``extra`` among them, without nulls.
+        """Return the fields as Keevx names them, including ``extra``, without nulls.
 
-        It is plain JSON, and equals what Keevx sent, but for fields that were null or unreadable.
+        The result is plain JSON. It equals what Keevx sent, except for null or unreadable fields.
         """
         fields = {name: getattr(self, name) for name in FIELDS}
         return {
@@ -115,7 +115,7 @@ class Task(HasResults):
         }
 
     def result_url(self, name: str) -> str | None:
-        """Return the URL in the field of that name, or None until the task has succeeded."""
+        """Return the URL in the named field, or None until the task has succeeded."""
         return getattr(self, name) if self.succeeded else None
 
     def __repr__(self) -> str:
@@ -139,7 +139,7 @@ class Task(HasResults):
 
 
 FIELDS = tuple(each.name for each in fields(Task) if each.name != "extra")
-"""The names of the fields that a task has in Keevx's answers."""
+"""The names of a task's fields in Keevx's responses."""
 
 
 def thumbnail(task: Task, height: int) -> Html:
@@ -154,5 +154,5 @@ def main_result(task: Task) -> str | None:
 
 
 def reason(text: object) -> str:
-    """Return what a repr ends with: a colon and the text, or nothing for an empty text."""
+    """Return the end of a repr: a colon and the text, or nothing if the text is empty."""
     return f": {shorten(str(text))}" if text else ""

@@ -1,4 +1,4 @@
-"""What creates use of a budget: results, by what decides their length and their price."""
+"""How much of a budget creates use: their results, grouped by what determines length and price."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .request import Request
 
 
 class UsageGroup(NamedTuple):
-    """Results of one group have the same length and the same price.
+    """A group of results with the same length and the same price.
 
     Attributes:
         kind: the name of the kind of job.
         model: the model; empty for kinds without models.
-        resolution: the ``aspect_resolution``; empty likewise.
-        duration: seconds of each result; 0 where it has none, or none that is known.
+        resolution: the ``aspect_resolution``; empty for kinds without one.
+        duration: the length of each result in seconds; 0 if it has none, or an unknown one.
     """
 
     kind: str
@@ -25,17 +25,18 @@ class UsageGroup(NamedTuple):
 
 
 Usage = Mapping[UsageGroup, int]
-"""Results that were made, or may have been, by their group."""
+"""How many results were made, or may have been, by group."""
 
 
 class UsageLimit(NamedTuple):
-    """The most that all creates of a journal may use together, in whole numbers.
+    """The most that all of a journal's creates may use together, in whole numbers.
 
     Attributes:
-        videos: results; None for no limit.
-        seconds: of all results; None for no limit.
-        cost: in the smallest unit of money that the prices need; None for no limit.
-        prices: in the same unit, by ``model/resolution``, model or kind, most specific first.
+        videos: the most results; None for no limit.
+        seconds: the most seconds over all results; None for no limit.
+        cost: the most money, in the smallest unit that the prices need; None for no limit.
+        prices: the prices in the same unit, by ``model/resolution``, model or kind, most specific
+            first.
     """
 
     videos: int | None

@@ -1,7 +1,7 @@
-"""The checks that the rules of requests are made of.
+"""The checks of which the rules of requests consist.
 
-A check takes the name of a field and its value, and returns a ``Violation`` for each broken rule.
-It raises nothing and changes nothing.
+A check takes a field's name and value, and returns a ``Violation`` for each broken rule. It raises
+nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from .object_path import ObjectPath
 from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
-"""Characters of a create's key: it is kept in the journal and printed in errors."""
+"""The most characters in a create's key. It is stored in the journal and printed in errors."""
 MAX_ID = 1_000
-"""Characters of a task id that a caller passes; Keevx's own are much shorter."""
+"""The most characters in a task id from a caller; Keevx's own ids are much shorter."""
 MAX_SHOWN = 200
-"""Characters of a value that a message quotes: one may hold a whole image as a data: URI."""
+"""The most characters of a value that a message quotes: a data: URI may contain a whole image."""
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
     re.IGNORECASE,
 )
-# One URL after another: a cell with several URLs that was not split would be paid for as one.
+# Several URLs in a row: an unsplit cell with several URLs would be paid for as one.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
 
 _CHOICE_TYPES = (str, int)
 
 Violations = tuple[Violation, ...]
-"""What a check returns. Almost always empty, and then it must cost next to nothing."""
+"""A check's return value. It is almost always empty, so that case must cost next to nothing."""
 Check = Callable[[str, Any], Violations]
-"""Takes the name of a field and its value. A request has one for each of its fields."""
+"""Takes a field's name and value. A request class has one check for each field."""
 
 
 def is_url(value: object) -> TypeGuard[str]:
     """Return whether value is an absolute http(s) URL with a host.
 
-    Spaces, control characters and ports above 65535 are refused. User names are allowed.
+    Spaces, control characters and ports above 65535 are rejected. User names are allowed.
     """
     if not isinstance(value, str) or not value.isprintable():
         return False
@@ -49,12 +49,12 @@ def is_url(value: object) -> TypeGuard[str]:
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Return whether value is an integer. A bool is not, although Python counts it as one."""
+    """Return whether value is an integer. A bool does not count, although Python makes it one."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(value: str) -> bool:
-    """Return whether a string can be encoded as UTF-8: a lone surrogate cannot."""
+    """Return whether a string can be encoded as UTF-8; lone surrogates cannot be."""
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
@@ -65,7 +65,7 @@ def shown(value: object) -> str:
 
 
 def is_choice(value: object, allowed: tuple[Any, ...]) -> bool:
-    """Return whether value is one of the allowed strings or integers; True is not 1, nor 6.0 6."""
+    """Return whether value is an allowed string or integer; True is not 1, and 6.0 is not 6."""
     return value.__class__ in _CHOICE_TYPES and value in allowed
 
 
@@ -73,10 +73,10 @@ def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str 
     """Check that value is one of the allowed values, and of the same type.
 
     Args:
-        name: the field.
-        value: its value.
-        allowed: every value that passes.
-        where: ends the list in the message, such as " for model V".
+        name: the field's name.
+        value: the field's value.
+        allowed: the values that pass.
+        where: text to append to the list in the message, such as " for model V".
     """
     if is_choice(value, allowed):
         return ()
@@ -96,7 +96,7 @@ def check_range(name: str, value: object, minimum: int, maximum: int) -> Violati
 
 
 def check_minimum(name: str, value: object, minimum: int) -> Violations:
-    """Check that value is an integer, minimum or more."""
+    """Check that value is an integer not below minimum."""
     if is_int(value) and value >= minimum:
         return ()
     hint = _unquote_hint(value, lambda number: check_minimum(name, number, minimum))
@@ -105,7 +105,7 @@ def check_minimum(name: str, value: object, minimum: int) -> Violations:
 
 
 def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
-    """Return a hint if value is a string of the very number that would pass, else nothing."""
+    """Return a hint if value is a string whose number would pass; else an empty string."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
@@ -124,8 +124,8 @@ def check_text(
     Args:
         name: the field.
         value: its value.
-        max_length: in characters, as Python counts them.
-        blank: the message about a blank string.
+        max_length: the most characters, as Python counts them.
+        blank: the message for a blank string.
     """
     if not isinstance(value, str):
         return (Violation(name, value, "type", f"must be a string (got {shown(value)})"),)
@@ -143,10 +143,10 @@ def check_text(
 def check_url(name: str, value: object) -> Violations:
     """Check that value is one absolute http(s) URL.
 
-    A list, and several URLs in one string, get a message of their own: each is a common mistake
-    of a spreadsheet.
+    A list, and several URLs in one string, each get their own message: they are common mistakes in
+    spreadsheets.
     """
-    # The regular expression is slow, so it runs only where a separator could be.
+    # The regular expression is slow, so it runs only if the URL contains a possible separator.
     if is_url(value):
         if not ("," in value or ";" in value) or not _SEVERAL_URLS.search(value):
             return ()
@@ -166,8 +166,8 @@ def check_url(name: str, value: object) -> Violations:
 def check_source(name: str, value: object) -> Violations:
     """Check that value is a URL, a local path or the address of an object in storage.
 
-    A file or object is uploaded when the request is submitted; whether it exists is checked then.
-    Bytes, open files and data: URIs are refused, with a hint how to pass them.
+    A file or object is uploaded when the request is submitted; only then is it checked to exist.
+    Bytes, open files and data: URIs are rejected, with a hint on how to pass them.
     """
     if isinstance(value, ObjectPath) and not (value.key and value.bucket_url[5:]):
         message = f"must name a bucket and an object in it (got {shown(str(value))})"
@@ -177,8 +177,8 @@ def check_source(name: str, value: object) -> Violations:
             return ()
         message = f"must be a path of printable characters (got {shown(value)}); rename the file"
         return (Violation(name, value, "text", message),)
-    # What is neither a path nor a URL gets a hint by what it looks like: bytes and open files are
-    # uploaded by a call of their own, a data: URI holds a file, any other string may be a path.
+    # A value that is neither a path nor a URL gets a hint by its form: bytes and open files are
+    # uploaded by a separate call, a data: URI contains a file, and any other string may be a path.
     broken = check_url(name, value)
     if not broken:
         return ()
@@ -193,7 +193,7 @@ def check_source(name: str, value: object) -> Violations:
 
 
 def check_flag(name: str, value: object) -> Violations:
-    """Check that value is True or False; 1 and 0 are refused."""
+    """Check that value is True or False; 1 and 0 are rejected."""
     if isinstance(value, bool):
         return ()
     return (Violation(name, value, "type", f"must be true or false (got {shown(value)})"),)
@@ -203,10 +203,10 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
     """Check every item of a list, and their number.
 
     Args:
-        name: the field; the second item is reported as ``name[1]``.
-        value: a tuple, as the converters of requests make from any list.
-        check: applied to each item.
-        max_items: the most items, or None for no limit.
+        name: the field's name; the second item is reported as ``name[1]``.
+        value: the field's value: a tuple, which the requests' converters make from any list.
+        check: the check for each item.
+        max_items: the most items; None for no limit.
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "type", not_a_list(value)),)
@@ -223,17 +223,17 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
 
 
 def not_a_list(value: object, what: str = "a list") -> str:
-    """Return the message about a value that should be a list; a string gets an example."""
+    """Return the message for a value that should be a list; for a string, with an example."""
     if isinstance(value, str):
         return f"must be {what} (got the string {shown(value)}): write [{shown(value)}]"
     return f"must be {what} (got {shown(value)})"
 
 
 def key_of(value: object) -> str | None:
-    """Return the key that a caller passes for a create, or None to have one generated.
+    """Return the key that a caller passed for a create, or None to generate one.
 
     Raises:
-        InvalidRequest: it is not a string, is blank, or has more than ``MAX_KEY`` characters.
+        InvalidRequest: the key is not a string, is blank, or has more than ``MAX_KEY`` characters.
     """
     broken = () if value is None else check_text("key", value, max_length=MAX_KEY)
     if broken:
@@ -245,11 +245,12 @@ def task_id_of(name: str, value: object) -> str:
     """Return value if it can be the id of a task.
 
     Args:
-        name: the argument, as the message names it.
-        value: what the caller passed. A ``Task`` or ``Submission`` is refused with a hint.
+        name: the argument's name, for the message.
+        value: the value that the caller passed. A ``Task`` or ``Submission`` is rejected with a
+            hint.
 
     Raises:
-        InvalidRequest: it cannot.
+        InvalidRequest: value cannot be a task's id.
     """
     broken = check_text(name, value, max_length=MAX_ID)
     if not broken:
@@ -266,10 +267,10 @@ def task_ids_of(value: object) -> tuple[str, ...]:
     """Return the task ids in a list, a set or another iterable.
 
     Raises:
-        InvalidRequest: it is not one, or an item is not an id. A single id is refused: its letters
-            are not ids.
+        InvalidRequest: value is not an iterable, or an item is not an id. A single id is rejected,
+            because its letters are not ids.
     """
-    unordered = issubclass(type(value), set | frozenset)  # to_items refuses those
+    unordered = issubclass(type(value), set | frozenset)  # to_items rejects these
     items = tuple(cast("set[object]", value)) if unordered else to_items(value)
     if items is None:
         message = not_a_list(value, "a list of task ids")

@@ -1,4 +1,4 @@
-"""VideoTranslate: a video dubbed in another language, and the rule of each field."""
+"""VideoTranslate: dub a video in another language; with the rule for each field."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .validators import (
 )
 
 MAX_LANGUAGE = 100
-"""Characters of a language's name."""
+"""The most characters in a language's name."""
 
 
 def _check_language(name: str, value: object) -> Violations:
-    """Check that there is exactly one language, although the API takes a list.
+    """Check that there is exactly one language, although the API accepts a list.
 
-    The vendor's page shows several in one create, its skill pages allow one, so one is safe
+    The vendor's page shows several in one create, but its skill pages allow one, so one is safe
     (keevx-api.md, "Found later").
     """
     if not isinstance(value, tuple):
@@ -48,20 +48,20 @@ def _check_language(name: str, value: object) -> Violations:
 
 @frozen(kw_only=True)
 class VideoTranslate(Request):
-    """One translation of a video, fields named as the API names them.
+    """A request to translate one video. The fields are named as in the API.
 
     Source: the vendor's skill pages, "video_translate".
 
     Args:
         target_languages: one language, as ``Keevx.target_languages()`` names it.
-        video_url: the video: a URL, or a ``pathlib.Path`` that is uploaded when
-            submitted, or an earlier task that made one.
-        speaker_num: number of speakers; 0 to have them detected.
-        translate_audio_only: whether only the sound changes; False adapts the lips too.
+        video_url: the video: a URL or a ``pathlib.Path``, or an earlier task that made one. A file
+            is uploaded when the request is submitted.
+        speaker_num: the number of speakers; 0 to detect it.
+        translate_audio_only: whether only the sound is changed; False adapts the lips too.
         enable_dynamic_duration: whether the video may become longer or shorter.
-        enable_caption: whether captions are made too, as an ``.ass`` file.
-        name: fewer than 100 characters.
-        callback_url: URL that Keevx notifies when the task ends.
+        enable_caption: whether to also make captions, as an ``.ass`` file.
+        name: a name of fewer than 100 characters.
+        callback_url: a URL that Keevx notifies when the task ends.
 
     Raises:
         InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.
@@ -98,7 +98,7 @@ class VideoTranslate(Request):
 
     @classmethod
     def field_schemas(cls) -> dict[str, Schema]:
-        """Return the JSON Schema of each field; there is exactly one language."""
+        """Return the JSON Schema of each field; exactly one language is allowed."""
         checked = {name: check for name, check in cls.rules.items() if name != "target_languages"}
         languages = {"type": "array", "items": text(MAX_LANGUAGE), "minItems": 1, "maxItems": 1}
         schemas = {name: of_check(check) for name, check in checked.items()}
@@ -106,7 +106,7 @@ class VideoTranslate(Request):
 
     @property
     def subject(self) -> str:
-        """The language, and the name of the video or its URL."""
+        """The language, followed by the video's name or URL."""
         return f"{self.target_languages[0]}: {self.name or self.video_url}"
 
     @classmethod
@@ -114,8 +114,8 @@ class VideoTranslate(Request):
         """Return a request for each language.
 
         Args:
-            languages: a language that is listed twice makes one request.
-            fields: the other fields, the same in every request.
+            languages: the languages; a repeated language makes only one request.
+            fields: the other fields, which are the same in every request.
 
         Raises:
             InvalidRequest: a field breaks a rule; ``violations`` lists every broken rule.

@@ -1,1 +1,1 @@
-"""When to ask about a task, learned from how long tasks take."""
+"""When to poll a task, learned from how long tasks take."""

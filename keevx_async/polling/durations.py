@@ -1,8 +1,8 @@
-"""Learn how long tasks take, as they end. Pure: ages and times come in as arguments.
+"""Learn how long tasks take, as they end. Pure: ages and times are arguments.
 
-Tasks are learned by group: those whose requests should take alike (kind, model, resolution,
-duration, audio). A `Group` is the record of what was observed, which is kept between runs; a
-`LearnedCurve` is that record in use, and says when to poll next.
+Durations are learned by group: requests with the same kind, model, resolution, duration and audio
+should take equally long. A `Group` is the record of what was observed, which is kept between runs.
+A `LearnedCurve` applies that record to decide when to poll next.
 """
 
 from __future__ import annotations
@@ -16,31 +16,32 @@ from .intensity import Intensity
 from .life_table import BINS, STEP, Estimate, bin_of, life_table, smooth
 
 MEMORY: Final = 75.0
-"""Tasks created after which an observation counts e times less: twice as many count in effect."""
+"""The number of new tasks after which an observation's weight falls by a factor of e; in effect,
+twice as many tasks count."""
 CROWD_PART: Final = 1 / 8
-"""Part of the running tasks that is a lower bound twice: of the memory, so that a batch is not
-forgotten midway, and of the answers between two curves, so that a batch costs little per poll."""
+"""This part of the running tasks is a lower bound for two things: for the memory, so a batch is not
+forgotten midway, and for the responses between two curves, so a batch costs little per poll."""
 PRIOR_WEIGHT: Final = 0.05
-"""Probability of an end where the estimate does not expect one."""
+"""The probability of an end at an age at which the estimate expects none."""
 MAX_RATIO: Final = 20.0
-"""An end that may be anywhere below an age is spread over ages down to this fraction of it."""
+"""An end that may lie anywhere below an age is spread over ages down to the age divided by this."""
 MAX_GROUPS: Final = 256
 COHORT: Final = 0.25
-"""Seconds: tasks created this close together are counted as one cohort."""
+"""Tasks created within this many seconds are counted as one cohort."""
 FIRST_UPDATE: Final = 20.0
 MAX_UPDATE: Final = 160.0
 UPDATE_GROWTH: Final = 1.25
-"""Answers after which a curve is made again: few at first, more each time."""
+"""The number of responses after which a curve is recomputed: few at first, more each time."""
 NEWS_PER_END: Final = 8
-"""What an end counts for, where an answer that a task still runs counts for one."""
+"""How much an end counts, relative to a response that says a task is still running."""
 
 
 class Group:
     """The observed durations of one group: a weighted life table over log time.
 
-    Newer tasks weigh more, by the order of their creation, so that a change at Keevx is learned
-    within 100 to 200 tasks. Hazards are ratios, so what old tasks showed about an age stays until
-    newer ones have reached it.
+    Newer tasks, by order of creation, weigh more, so a change at Keevx is learned within 100 to 200
+    tasks. Hazards are ratios, so the evidence of old tasks about an age remains until newer tasks
+    have reached that age.
     """
 
     __slots__ = ("_base", "_clock", "_density", "_ends", "_squares")
@@ -56,7 +57,7 @@ class Group:
         """Return the log weight of a new task, which makes all earlier observations count less.
 
         Args:
-            running: tasks of the group that run now; the more, the slower the old ones fade.
+            running: the number of the group's running tasks; the more, the slower old tasks fade.
         """
         self._clock += 1.0 / max(MEMORY, running * CROWD_PART)
         if self._clock - self._base > 50.0:  # before the exponentials overflow
@@ -66,14 +67,14 @@ class Group:
     def observe(self, log_weight: float, low: float, high: float) -> None:
         """Record a task that ended between two ages, in seconds; equal ages are exact.
 
-        Its weight is spread over the bins between them in proportion to the last estimate (one
-        step of expectation maximisation), and a little evenly, so that an estimate which is wrong
-        can be corrected.
+        Its weight is spread over the bins between them in proportion to the last estimate (one step
+        of expectation maximisation). A small part is spread evenly, so a wrong estimate can be
+        corrected.
 
         Args:
-            log_weight: of ``next_weight``, when the task was created.
-            low: age at which it still ran.
-            high: age by which it had ended.
+            log_weight: the result of ``next_weight`` when the task was created.
+            low: the age at which the task was still running.
+            high: the age by which it had ended.
         """
         weight = math.exp(log_weight - self._base)
         last = bin_of(high)
@@ -87,10 +88,11 @@ class Group:
             self._squares[k] += weight * weight * share
 
     def estimate(self, running: Iterable[tuple[float, float, int]]) -> Estimate:
-        """Return the distribution that the ended and the running tasks show together.
+        """Return the distribution implied by the ended and the running tasks together.
 
         Args:
-            running: age in seconds, log weight, and number of tasks not known to have ended.
+            running: the age in seconds, the log weight and the number of tasks not known to have
+                ended, per cohort.
         """
         leaving, squares, withdrawn = self._ends.copy(), self._squares.copy(), [0.0] * BINS
         for age, log_weight, count in running:
@@ -108,20 +110,20 @@ class Group:
         return Estimate(self._density, survival, support)
 
     def _rescale(self) -> None:
-        """Let weights count from now: the newest is 1."""
+        """Rescale the weights so that the newest is 1."""
         factor = math.exp(self._base - self._clock)
         self._base = self._clock
         self._ends = [value * factor for value in self._ends]
         self._squares = [value * factor * factor for value in self._squares]
 
     def dump(self) -> list[list[float]]:
-        """Return what was observed, as rows of bin, weight and squared weight, fit for JSON."""
+        """Return the observations as JSON-compatible rows of bin, weight and squared weight."""
         self._rescale()
         rows = zip(range(BINS), self._ends, self._squares, strict=True)
         return [[k, weight, square] for k, weight, square in rows if weight > 0.0 and square > 0.0]
 
     def load(self, rows: object) -> None:
-        """Take in what ``dump`` returned. Any other row is left out: the record may be damaged."""
+        """Load the result of ``dump``. Invalid rows are skipped: the record may be damaged."""
         for row in _as_list(rows):
             match _as_list(row):
                 case [int(k), float(weight), float(square)]:
@@ -135,15 +137,15 @@ class Group:
 class Durations:
     """What was learned about every group.
 
-    It outlives schedules, and programs where it is kept in the journal. At most ``MAX_GROUPS`` are
-    remembered; the one that was not used for longest makes room.
+    It outlives schedules and, if the journal stores it, programs. At most ``MAX_GROUPS`` are
+    remembered; the least recently used group is dropped.
     """
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, Group] = {}
 
     def group(self, name: Hashable) -> Group:
-        """Return a group, a new and empty one if the name is new."""
+        """Return the group with a name, creating an empty group if the name is new."""
         group = self._groups.pop(name, None) or Group()
         self._groups[name] = group
         if len(self._groups) > MAX_GROUPS:
@@ -151,15 +153,15 @@ class Durations:
         return group
 
     def dump(self) -> dict[str, Any]:
-        """Return all groups whose name is a string, fit for JSON and for ``load``."""
+        """Return all groups whose name is a string, as JSON-compatible data for ``load``."""
         groups = {name: group for name, group in self._groups.items() if isinstance(name, str)}
         return {"step": STEP, "groups": {name: group.dump() for name, group in groups.items()}}
 
     def load(self, data: object) -> None:
-        """Take in what ``dump`` returned, on top of what is known.
+        """Load the result of ``dump``, in addition to what is known.
 
-        Data of another kind, or with bins of another width, are ignored without an error:
-        learning from scratch costs a few polls.
+        Other data, or data with bins of another width, is ignored without an error: learning from
+        scratch costs only a few polls.
         """
         record = _as_dict(data)
         groups = _as_dict(record.get("groups")) if record.get("step") == STEP else {}
@@ -169,7 +171,7 @@ class Durations:
 
 
 class Cohort:
-    """Tasks of one group that were created within the same moment, and still run."""
+    """The running tasks of one group that were created at about the same time."""
 
     __slots__ = ("count", "created_at", "curve", "key", "weight")
 
@@ -182,14 +184,14 @@ class Cohort:
 
 
 class LearnedCurve:
-    """When to poll the tasks of one group, learned from those that ended and those that run.
+    """When to poll the tasks of one group, learned from its ended and running tasks.
 
-    `observe` takes every answer and `next` gives every interval. Between them the curve is made
-    again once enough answers have come in, which takes about 1 ms.
+    `observe` receives every response, and `next` returns every interval. The curve is recomputed
+    once enough responses have arrived, which takes about 1 ms.
 
     Args:
-        group: the record; None learns nothing and polls by age alone.
-        intensity: the law, within a policy's bounds.
+        group: the group's record; None learns nothing and polls by age alone.
+        intensity: the square-root law, within a policy's bounds.
     """
 
     __slots__ = ("_cohorts", "_curve", "_group", "_intensity", "_news", "_update_at", "count")
@@ -202,10 +204,10 @@ class LearnedCurve:
         self._update_at = FIRST_UPDATE
         self._curve = intensity.curve(group.estimate(())) if group else intensity.prior()
         self.count = 0
-        """Tasks that run."""
+        """The number of running tasks."""
 
     def add(self, created_at: float) -> Cohort:
-        """Count in a task, and return its cohort."""
+        """Add a task, and return its cohort."""
         key = int(created_at / COHORT)
         cohort = self._cohorts.get(key)
         weight = self._group.next_weight(self.count) if self._group else 0.0
@@ -216,19 +218,19 @@ class LearnedCurve:
         return cohort
 
     def remove(self, cohort: Cohort) -> None:
-        """Count out a task of a cohort, whether it ended or is no longer waited for."""
+        """Remove a task from its cohort, whether it ended or is no longer waited for."""
         self.count -= 1
         cohort.count -= 1
         if not cohort.count:
             del self._cohorts[cohort.key]
 
     def observe(self, cohort: Cohort, now: float, ended: tuple[float, float] | None = None) -> None:
-        """Learn from the answer about a task.
+        """Learn from a response about a task.
 
         Args:
-            cohort: the task's; if it ended, it must have been removed.
-            now: the time, on the clock of ``add``.
-            ended: two ages in seconds between which it ended, or None if it still runs.
+            cohort: the task's cohort; a task that ended must already have been removed from it.
+            now: the current time, on the clock of ``add``.
+            ended: the two ages in seconds between which it ended; None if it is still running.
         """
         if ended is not None and self._group is not None:
             self._group.observe(cohort.weight, *ended)
@@ -242,11 +244,12 @@ class LearnedCurve:
             self._curve = self._intensity.curve(self._group.estimate(running))
 
     def next(self, age: float, polls: float = 1.0) -> float:
-        """Return the age, in seconds, at which a task polled at ``age`` is to be polled next.
+        """Return the age, in seconds, at which to poll a task next that was polled at ``age``.
 
         Args:
-            age: at the last poll, or 0.
-            polls: expected polls until then; other values than 1 jitter or stretch the interval.
+            age: the age at the last poll, or 0.
+            polls: the expected number of polls until then; values other than 1 jitter or stretch
+                the interval.
         """
         return self._curve.after(age, polls)
 

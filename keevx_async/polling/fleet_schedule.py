@@ -1,8 +1,7 @@
-"""Decide how long to wait between polls when each may be another worker's. Pure: ages come in.
+"""Decide how long to wait between polls that different workers may make. Pure: ages are arguments.
 
 `Schedule` knows all tasks of its process and when each is due. Workers of a fleet share no such
-list: each asks for the next interval of the one task it holds, and hands the task back to the
-queue.
+list: each computes the next interval for the one task it has, and returns the task to the queue.
 """
 
 from __future__ import annotations
@@ -16,17 +15,18 @@ from .durations import Durations
 from .intensity import JITTER, Curve, Intensity
 
 ENDS_PER_UPDATE = 8
-"""Ends of a group between two curves; the first end makes one at once."""
+"""How many ends of a group pass between two curves; the first end makes a curve at once."""
 
 
 class PollIntervals:
-    """Intervals between polls, learned from the ends of tasks alone.
+    """Intervals between polls, learned only from the tasks that have ended.
 
-    Which tasks still run is not known to one worker, so a burst of quick ends is taken as it is.
+    A single worker does not know which tasks are still running, so it cannot correct for a burst of
+    quick ends.
 
     Args:
         policy: the bounds and the effort; its ``max_rate`` is not applied here.
-        durations: what is known of durations, and where what is learned goes.
+        durations: the durations known so far, to which new ones are added.
         uniform: returns a number in [0, 1) for the jitter.
     """
 
@@ -48,8 +48,9 @@ class PollIntervals:
         """Return the seconds until the next poll of a task.
 
         Args:
-            group: tasks of one group are expected to take equally long.
-            age: seconds since it was created; below 0 where clocks differ, which counts as 0.
+            group: the task's group. Tasks of one group are expected to take equally long.
+            age: seconds since the task was created. If clocks differ it may be negative, which
+                counts as 0.
         """
         age = max(0.0, age)
         curve = self._curves.get(group)
@@ -63,9 +64,9 @@ class PollIntervals:
         """Learn from a task that ended between two ages.
 
         Args:
-            group: the task's.
-            low: seconds at which it still ran.
-            high: seconds at which it had ended.
+            group: the task's group.
+            low: the age in seconds at which it was still running.
+            high: the age in seconds by which it had ended.
         """
         durations = self._durations.group(group)
         durations.observe(durations.next_weight(0), low, high)

@@ -1,13 +1,13 @@
 """Turn a distribution of durations into polls per second, by the square-root law. Pure.
 
-Let f be the density of durations, S their survival and h = f / S the hazard: how likely a task that
-still runs is to end now. Polling with intensity u(t) costs N = ∫ u S dt polls per task, and an end
-is noticed half an interval late on average, L = ∫ f / (2u) dt. L is least for a given N where
+Let f be the density of durations, S their survival and h = f / S the hazard: how likely a running
+task is to end now. Polling with intensity u(t) costs N = ∫ u S dt polls per task, and an end is
+noticed half an interval late on average, L = ∫ f / (2u) dt. For a given N, L is least if
 
     u(t) ∝ √h(t)
 
-so polls are rare while nothing can be ready, and dense where ends cluster (docs/design.md, "When to
-poll: the square-root law", derives it).
+so polls are rare while nothing can be ready, and dense where ends cluster (derived in
+docs/design.md, "When to poll: the square-root law").
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from ..settings import PollPolicy
 from .life_table import BINS, EDGES, MIDDLES, WIDTHS, Estimate, bin_of
 
 JITTER: Final = (0.8, 0.4)
-"""Smallest factor on an interval, and the spread above it."""
+"""The smallest factor on an interval, and the spread above it."""
 MIN_RATE: Final = 1e-9
-"""Polls per second below which no policy goes."""
+"""The lowest poll rate of any policy, in polls per second."""
 PRIOR_GROWTH: Final = 0.2
-"""Interval as a part of the age while nothing is known, at 8 polls per task."""
+"""The interval as a fraction of the age while nothing is known, at 8 polls per task."""
 TRUSTED_SUPPORT: Final = 1.0
-"""Tasks observed through an age at which the learned rate and the prior weigh the same."""
+"""How many tasks must be observed through an age for the learned rate to weigh as much as the
+prior."""
 
 
 class Curve:
     """The integral of an intensity: the expected number of polls up to each age, and its inverse.
 
     Args:
-        intensity: polls per second in each bin, all above 0.
+        intensity: the polls per second in each bin, all above 0.
     """
 
     __slots__ = ("_rates", "_sums")
@@ -45,9 +46,9 @@ class Curve:
         self._sums = list(accumulate(parts, initial=intensity[0] * EDGES[0]))
 
     def after(self, age: float, polls: float) -> float:
-        """Return the age in seconds by which ``polls`` more are expected than by ``age``.
+        """Return the age in seconds by which ``polls`` more polls are expected than by ``age``.
 
-        Ages beyond the grid continue at the rate of its last bin.
+        Beyond the grid, the rate of the last bin applies.
         """
         k = bin_of(age)
         target = self._sums[k] + (age - EDGES[k]) * self._rates[k] + polls
@@ -59,31 +60,31 @@ class Intensity:
     """The square-root law within a policy's bounds.
 
     1. The law gives a shape, √h.
-    2. The shape is scaled so that a task takes the policy's number of polls, bounds included.
-    3. Where few tasks were observed, the result is blended with the prior: an interval that grows
-       with the age, which needs to know nothing of the durations.
-    4. Both bounds hold at every age: the floor, so that a straggler is never forgotten, and the
+    2. The shape is scaled so that a task takes the policy's number of polls, including the bounds.
+    3. At ages at which few tasks were observed, the result is blended with the prior: an interval
+       that grows with the age and needs no knowledge of durations.
+    4. Both bounds apply at every age: the minimum rate, so a straggler is never forgotten, and the
        policy's shortest interval.
 
     Args:
-        min_rate: polls per second at any age, at the least.
-        max_rate: polls per second at any age, at the most.
-        polls: polls that a task takes on average, the one that finds its end included.
+        min_rate: the lowest rate at any age, in polls per second.
+        max_rate: the highest rate at any age, in polls per second.
+        polls: the average number of polls per task, including the one that finds its end.
     """
 
     def __init__(self, min_rate: float, max_rate: float, polls: float) -> None:
         self._min_rate = min_rate
         self._max_rate = max_rate
-        self._polls = polls - 0.5  # the last interval is cut by the end, in its middle on average
+        self._polls = polls - 0.5  # the end cuts the last interval, on average in its middle
         growth = PRIOR_GROWTH * 8.0 / polls
         self._prior = [self._bounded(1.0 / (growth * age)) for age in MIDDLES]
         self._prior_curve = Curve(self._prior)
 
     @classmethod
     def of(cls, policy: PollPolicy) -> Intensity:
-        """Return the intensity for a policy: jitter keeps its shortest and longest interval.
+        """Return a policy's intensity. Its shortest and longest intervals hold despite jitter.
 
-        Where the two are at odds, the longest holds.
+        If the two conflict, the longest interval wins.
         """
         max_rate = JITTER[0] / min(policy.shortest, policy.longest)
         min_rate = min(max_rate, max(MIN_RATE, sum(JITTER) / policy.longest))
@@ -94,7 +95,7 @@ class Intensity:
         return self._prior_curve
 
     def curve(self, estimate: Estimate) -> Curve:
-        """Return the curve for what is known, which may be nothing."""
+        """Return the curve for an estimate, which may be empty."""
         shape = [
             math.sqrt(mass / (width * max(left + 0.5 * mass, 1e-9))) if mass else 0.0
             for mass, left, width in zip(estimate.density, estimate.survival, WIDTHS, strict=True)
@@ -113,8 +114,8 @@ class Intensity:
     def _scale(self, shape: list[float], estimate: Estimate) -> float:
         """Return the factor at which the shape, within its bounds, costs the policy's polls.
 
-        The cost rises with the factor, so halving an interval finds it. Ages that hardly a task
-        was observed through are left out: there, the prior decides.
+        The cost rises with the factor, so bisection finds it. Ages through which hardly any task
+        was observed are left out, because the prior decides there.
         """
         target = self._polls * sum(estimate.density)
         parts = [

@@ -1,7 +1,7 @@
-"""Poll tasks when they are due: one heap and one timer for any number of them.
+"""Poll tasks when they are due, with one heap and one timer for any number of tasks.
 
-`Schedule` decides, `Poller` waits: it holds the loop's timer, sends the queries and hands each end
-to those who wait for it. It knows nothing of HTTP; the status query is a callable.
+`Schedule` decides, and `Poller` waits: it owns the loop's timer, sends the queries and passes each
+end to its waiters. It knows nothing about HTTP; the status query is a callable.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ log = logging.getLogger("keevx_async.polling")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
 NEW_WAIT_GRACE = 10.0
-"""Seconds from the start of a wait in which "not found" is polled again."""
+"""Seconds from the start of a wait during which "not found" is polled again."""
 NEW_TASK_GRACE = 60.0
-"""Seconds from a task's creation in which it may not be found yet."""
+"""Seconds from a task's creation during which Keevx may not find it yet."""
 RESULT_GRACE = 300.0
-"""Seconds for which a task that SUCCEEDED without a result is polled before it is given up."""
+"""Seconds for which a task that SUCCEEDED without a result is polled before the wait gives up."""
 RESULT_PAUSE = 10.0
-"""Longest interval between those polls. The policy's shortest holds all the same, but one that
-leaves the end to callbacks must not make this an hour."""
+"""The longest interval between those polls. The policy's shortest interval still applies, but a
+policy that relies on callbacks must not stretch this to an hour."""
 MAX_REGISTERED = 10_000
-"""Tasks remembered until they are waited for; the oldest are forgotten, and then have no age."""
+"""The most tasks remembered until they are waited for; the oldest are forgotten and then have no
+known age."""
 MAX_HINTS = 10_000
-"""Callbacks remembered for waits that have not begun; the oldest are forgotten."""
+"""The most callbacks remembered for waits that have not started; the oldest are forgotten."""
 
 End = Task | Exception
 Listener = Callable[[str, End], None]
 
 
 class PollerStatistics(NamedTuple):
-    """What a poller keeps now: tasks waited for, and status queries in flight."""
+    """A poller's current load: tasks waited for, and status queries in flight."""
 
     waiting: int
     in_flight: int
 
 
 class _Wait:
-    """One task that is waited for: who listens, and what is known of it on the loop's clock."""
+    """A task that is waited for: its listeners, its status, and its times on the loop's clock."""
 
     __slots__ = ("listeners", "new_until", "resultless_since", "since", "status")
 
@@ -73,14 +74,14 @@ class _Wait:
 
 
 class Poller:
-    """Waits for tasks on one event loop. A task that two wait for is polled once.
+    """Waits for tasks on one event loop. A task with several waiters is polled once.
 
     Args:
-        fetch_status: one status query. An error of a passing kind is polled again, any other ends
-            the wait.
+        fetch_status: sends one status query. After a temporary error the task is polled again; any
+            other error ends the wait.
         policy: the bounds and the effort.
-        emit: receives `Polled` for each answer and `Ended` for each end.
-        durations: what is known of durations, and where what is learned goes.
+        emit: receives `Polled` for each response and `Ended` for each end.
+        durations: the durations known so far, to which new ones are added.
     """
 
     def __init__(
@@ -94,7 +95,8 @@ class Poller:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        # Two dicts of plain values: a tuple for each task would be traced by the garbage collector.
+        # Two dicts of plain values, because the garbage collector would trace a tuple for each
+        # task.
         self._created_at: OrderedDict[str, float] = OrderedDict()
         self._requests: dict[str, Request] = {}
         self._waits: dict[str, _Wait] = {}
@@ -106,21 +108,22 @@ class Poller:
     async def wait_many(
         self, task_ids: Iterable[str], timeout: float | None, done: Sequence[Task] = ()
     ) -> AsyncGenerator[Task]:
-        """Yield each task as it ends, in the order of their ends.
+        """Yield each task as it ends, in the order in which tasks end.
 
-        A task that SUCCEEDED without a result is polled for ``RESULT_GRACE`` seconds more, then
-        yielded as it is: not done. Closing the generator stops the polls that nobody else waits
-        for; a query in flight is completed and its answer ignored.
+        A task that SUCCEEDED without a result is polled for another ``RESULT_GRACE`` seconds, then
+        yielded as it is: not done. Closing the generator stops polling tasks without other waiters;
+        a query in flight is completed and its response ignored.
 
         Args:
-            task_ids: the tasks; a repeated id is yielded once.
-            timeout: seconds for all of them together, or None.
-            done: tasks that ended before, for `WaitTimeout` to report.
+            task_ids: the ids of the tasks; a repeated id is yielded once.
+            timeout: the most seconds to wait for all of them together; None for no limit.
+            done: tasks that ended earlier, for `WaitTimeout` to report.
 
         Raises:
-            WaitTimeout: with what is pending, the last status of each, and what has ended.
-            KeevxError: a task can no longer be polled, such as one that Keevx does not find;
-                raised once the others have ended. A refused key ends all at once.
+            WaitTimeout: the time ran out. Contains the pending ids, their last statuses, and the
+                tasks that have ended.
+            KeevxError: a task can no longer be polled, for example because Keevx does not find it;
+                raised once the other tasks have ended. A refused key ends all waits at once.
             ConfigurationError: the client was closed.
         """
         pending = dict.fromkeys(task_ids)
@@ -173,14 +176,15 @@ class Poller:
         await asyncio.gather(*self._polls, return_exceptions=True)
 
     def register(self, task_id: str, request: Request, age: float) -> None:
-        """Remember what a task was made from, and when, until it is waited for.
+        """Remember a task's request and age until the task is waited for.
 
-        Without this a task is polled at once, and nothing is learned from it.
+        Without this, a task is polled at once, and nothing is learned from it.
 
         Args:
-            task_id: the task's.
-            request: tasks of requests of one group are expected to take equally long.
-            age: seconds since it was created; below 0 where clocks differ, which counts as 0.
+            task_id: the task's id.
+            request: the request that made the task, whose group tells how long it may take.
+            age: seconds since the task was created. If clocks differ it may be negative, which
+                counts as 0.
         """
         self._created_at[task_id] = self._loop.time() - max(0.0, age)
         self._requests[task_id] = request
@@ -190,8 +194,8 @@ class Poller:
     def wake(self, task_id: str) -> None:
         """Poll a task at once, or as soon as it is waited for: a callback reported its end.
 
-        The callback is a hint, not proof: only the poll ends the wait. The time of the first hint
-        is taken for the time of the end when durations are learned.
+        The callback is a hint, not proof: only a poll ends the wait. When durations are learned,
+        the time of the first hint counts as the time of the end.
         """
         now = self._loop.time()
         self._callback_hints.setdefault(task_id, now)
@@ -202,7 +206,7 @@ class Poller:
             self._set_timer()
 
     def statistics(self) -> PollerStatistics:
-        """Return what is kept now. After the last wait has ended, both numbers return to 0."""
+        """Return the current load. Once the last wait has ended, both numbers return to 0."""
         return PollerStatistics(len(self._waits), len(self._polls))
 
     def _add(self, task_id: str, listener: Listener) -> None:
@@ -224,7 +228,7 @@ class Poller:
         return wait.listeners if wait is not None else []
 
     def _set_timer(self) -> None:
-        """Aim the one timer at the next poll; none while as many are in flight as may be."""
+        """Set the timer for the next poll, unless the most queries allowed are in flight."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -236,7 +240,7 @@ class Poller:
         def on_done(poll: asyncio.Task[None]) -> None:
             self._polls.discard(poll)
             if not poll.cancelled():
-                poll.result()  # a bug in here must not pass in silence
+                poll.result()  # a bug in this module must not pass silently
                 self._set_timer()
 
         free = self._policy.concurrency - len(self._polls)
@@ -247,7 +251,7 @@ class Poller:
         self._set_timer()
 
     async def _poll(self, task_id: str) -> None:
-        """Ask for a status once, and act on the answer."""
+        """Query a task's status once, and act on the response."""
         try:
             task = await self._fetch_status(task_id)
         except Exception as error:  # noqa: BLE001 - an unexpected error must end the wait, not hang it
@@ -258,7 +262,7 @@ class Poller:
         now = self._loop.time()
         hint = self._callback_hints.pop(task_id, None)
         is_abandoned = False
-        if (wait := self._waits.get(task_id)) is not None:  # None: all who waited have left
+        if (wait := self._waits.get(task_id)) is not None:  # None: no one is waiting any more
             wait.status = task.status
             if not task.lacks_result:
                 wait.resultless_since = None
@@ -266,11 +270,11 @@ class Poller:
                 wait.resultless_since = now
             else:
                 is_abandoned = now - wait.resultless_since >= RESULT_GRACE
-        # 1. The task runs: plan the next poll.
-        # 2. It SUCCEEDED, but its result is missing: plan one soon, for RESULT_GRACE seconds.
-        #    A result may lag its status, but one that is lost never comes.
-        # 3. It ended, or its result has been missing for too long: learn how long it took, and
-        #    hand it to those who wait.
+        # 1. The task is running: plan the next poll.
+        # 2. It SUCCEEDED, but its result is missing: poll again soon, for RESULT_GRACE seconds. A
+        #    result may lag its status, but a lost result never arrives.
+        # 3. It ended, or its result has been missing for too long: learn how long it took, and pass
+        #    it to its waiters.
         if not task.done and not is_abandoned:
             within = RESULT_PAUSE if task.lacks_result else math.inf
             self._schedule.plan(task_id, now, within=within)
@@ -287,13 +291,13 @@ class Poller:
         may_appear = wait is not None and (
             now - wait.since < NEW_WAIT_GRACE or now < wait.new_until
         )
-        # A subclass of APIError concerns the task or the key, whatever status it came with.
+        # A subclass of APIError concerns the task or the key, whatever its status.
         is_busy = type(error) is APIError and is_retryable_status(error.status)
         is_transient = is_busy or isinstance(error, TRANSIENT)
-        # 1. It may pass: a lost connection, an unreadable answer, a 429, a 5xx, a busy status. Plan
-        #    the next poll, as if the task were still running. A 429 holds all polls.
-        # 2. Not found, but the task is new or the wait has just begun: the same, for Keevx may not
-        #    know it yet everywhere.
+        # 1. It is temporary: a lost connection, an unreadable response, a 429, a 5xx, a busy
+        #    status. Plan the next poll, as if the task were still running. A 429 holds all polls.
+        # 2. Not found, but the task is new or the wait has just started: the same, because not all
+        #    of Keevx may know the task yet.
         # 3. The key is refused: it is refused for every task, so every wait ends.
         # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):
@@ -314,9 +318,9 @@ class Poller:
 
 
 def _first_error(lost: Mapping[str, Exception]) -> Exception | None:
-    """Return the first error, with a note that names every task whose wait failed."""
+    """Return the first error, with a note that lists every task whose wait failed."""
     error = next(iter(lost.values()), None)
-    # A refused key is one error, raised in many waits: a note would name tasks of the others.
+    # A refused key is a single error raised in many waits: a note would list tasks of other waits.
     if error is not None and not isinstance(error, AuthenticationError):
         error.add_note(f"could not wait for: {', '.join(lost)}")
     return error

@@ -1,15 +1,15 @@
-"""Decide when each task is next polled. A pure state machine: time comes in as an argument.
+"""Decide when each task is polled next. A pure state machine: time is an argument.
 
 A task passes through three phases.
 
-1. Waiting: it is in the heap, due at a time that its group's `LearnedCurve` gave.
-2. In flight: `due` took it off the heap and its status is being queried. Until `plan`, `ended`
-   or `drop` reports the result, it is not due again.
-3. Poll again: it was woken while in flight, so its next poll is at once and not by the curve.
+1. Waiting: it is in the heap, due at a time computed from its group's `LearnedCurve`.
+2. In flight: `due` took it off the heap and its status is being queried. It is not due again until
+   `plan`, `ended` or `drop` reports the result.
+3. Poll again: it was woken while in flight, so it is polled again at once, regardless of the curve.
 
-Three bounds hold in every phase: no task is polled more often than ``shortest`` allows or, the
-ceiling and a 429 aside, more rarely than ``longest``; all polls together keep ``max_rate``, which
-stretches everyone's interval rather than starving one task; and a 429 holds all of them.
+Three bounds apply in every phase. No task is polled more often than ``shortest`` allows or, the
+ceiling and 429s aside, less often than ``longest`` requires. All polls together respect
+``max_rate``, which stretches every interval instead of starving one task. A 429 holds all polls.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .durations import MAX_GROUPS, Cohort, Durations, LearnedCurve
 from .intensity import JITTER, Intensity
 
 HEADROOM: Final = 0.9
-"""Part of the ceiling that is planned for, so that queues stay short."""
+"""The part of the ceiling that is planned for, which keeps queues short."""
 FIRST_HOLD: Final = 1.0
 MAX_HOLD: Final = 30.0
-"""Seconds after a 429 that names none; a hold doubles while 429s go on."""
+"""Seconds of a hold after a 429 without a delay; the hold doubles while 429s continue."""
 IN_FLIGHT: Final = math.inf
 POLL_AGAIN: Final = -math.inf
 """Due times of tasks that are not in the heap."""
 
 
 class ScheduleStatistics(NamedTuple):
-    """The size of a schedule: tasks, groups with a curve, and entries of the heap, stale or not."""
+    """A schedule's size: tasks, groups with a curve, and heap entries, including stale ones."""
 
     tasks: int
     groups: int
@@ -43,7 +43,7 @@ class ScheduleStatistics(NamedTuple):
 
 
 class _Entry:
-    """One task: its cohort, its times, and the rate at which it would be polled."""
+    """One task: its cohort, its times, and its planned poll rate."""
 
     __slots__ = ("cohort", "created_at", "due", "last_seen", "rate")
 
@@ -58,12 +58,12 @@ class _Entry:
 class Schedule:
     """The polls of one event loop.
 
-    Not for several threads. A call for a task that is not scheduled does nothing, so that answers
-    which come after `drop` are harmless.
+    Not thread-safe. A call for a task that is not scheduled has no effect, so responses that arrive
+    after `drop` are harmless.
 
     Args:
         policy: the bounds and the effort.
-        durations: what is known of durations, and where what is learned goes.
+        durations: the durations known so far, to which new ones are added.
         uniform: returns a number in [0, 1) for the jitter.
     """
 
@@ -82,7 +82,7 @@ class Schedule:
         self._ageless = LearnedCurve(None, self._intensity)
         self._entries: dict[str, _Entry] = {}
         self._heap: list[tuple[float, str]] = []
-        self._wanted = 0.0  # polls per second, were there no ceiling
+        self._wanted = 0.0  # polls per second if there were no ceiling
         self._free_at = -math.inf
         self._held_until = -math.inf
         self._shift = 0.0  # seconds that the heap's clock stood still
@@ -92,18 +92,18 @@ class Schedule:
         return len(self._entries)
 
     def statistics(self) -> ScheduleStatistics:
-        """Return how much is kept: each number stays in proportion to the tasks that wait."""
+        """Return the schedule's size, which stays in proportion to the number of waiting tasks."""
         return ScheduleStatistics(len(self._entries), len(self._curves), len(self._heap))
 
     def add(self, task_id: str, group: Hashable, created_at: float | None, now: float) -> None:
-        """Begin to schedule a task.
+        """Start scheduling a task.
 
         Args:
-            task_id: the vendor's id; one that is scheduled already is left as it is.
-            group: tasks of one group are expected to take equally long.
-            created_at: at the latest now. None if it is not known: the task is then polled at once
-                and nothing is learned from it.
-            now: the time.
+            task_id: the vendor's id; a task that is already scheduled is left unchanged.
+            group: the task's group. Tasks of one group are expected to take equally long.
+            created_at: when the task was created, no later than ``now``. None if it is unknown: the
+                task is then polled at once, and nothing is learned from it.
+            now: the current time.
         """
         if task_id in self._entries:
             return
@@ -112,7 +112,7 @@ class Schedule:
         elif (learned := self._curves.get(group)) is not None:
             curve = learned
         else:
-            if len(self._curves) >= MAX_GROUPS:  # groups without a task are kept in Durations
+            if len(self._curves) >= MAX_GROUPS:  # Durations keeps the groups without tasks
                 self._curves = {name: c for name, c in self._curves.items() if c.count}
             curve = LearnedCurve(self._durations.group(group), self._intensity)
             self._curves[group] = curve
@@ -124,7 +124,7 @@ class Schedule:
         self._set(task_id, entry, when)
 
     def drop(self, task_id: str) -> None:
-        """Forget a task, learning nothing."""
+        """Forget a task without learning from it."""
         entry = self._entries.pop(task_id, None)
         if entry is not None:
             self._wanted = self._wanted - entry.rate if self._entries else 0.0
@@ -135,9 +135,9 @@ class Schedule:
         """Forget a task that has ended, and learn how long it took.
 
         Args:
-            task_id: its id.
-            now: when the answer came; the task ended between the last poll before it and now.
-            exact: when it ended, if a callback reported that.
+            task_id: the task's id.
+            now: when the response arrived; the task ended between the previous poll and ``now``.
+            exact: when the task ended, if a callback reported that.
         """
         entry = self._entries.get(task_id)
         if entry is None:
@@ -150,14 +150,14 @@ class Schedule:
     def plan(
         self, task_id: str, now: float, *, answered: bool = True, within: float = math.inf
     ) -> None:
-        """Set when a task that still runs is polled next.
+        """Set when a task that is still running is polled next.
 
         Args:
-            task_id: its id.
-            now: the time.
-            answered: whether a poll has just reported that it runs; False if the poll failed,
-                which is no information about its age.
-            within: upper bound in seconds; ``shortest`` holds all the same.
+            task_id: the task's id.
+            now: the current time.
+            answered: whether a poll has just reported that the task is running; False if the poll
+                failed, which tells nothing about the task.
+            within: the upper bound of the interval in seconds; ``shortest`` still applies.
         """
         entry = self._entries.get(task_id)
         if entry is None:
@@ -169,7 +169,7 @@ class Schedule:
         self._set(task_id, entry, min(when, now + max(self._shortest, within)))
 
     def wake(self, task_id: str, now: float) -> None:
-        """Make a task due at once, ``shortest`` kept; one that is in flight is polled once more."""
+        """Make a task due at once, within ``shortest``; a task in flight is polled once more."""
         entry = self._entries.get(task_id)
         if entry is None:
             return
@@ -179,15 +179,16 @@ class Schedule:
             self._set(task_id, entry, self._earliest(entry, now))
 
     def slow_down(self, now: float, seconds: float | None = None) -> None:
-        """Hold all polls after a 429; their distances from each other are kept.
+        """Hold all polls after a 429, keeping their distances from each other.
 
         Args:
-            now: the time.
-            seconds: the hold. None takes one of our own: 1 s, doubled while 429s go on, at most
-                30 s; during a hold it does nothing, for those polls went out before it.
+            now: the current time.
+            seconds: the length of the hold. None selects a default: 1 s, doubled while 429s
+                continue, up to 30 s. During a hold, None has no effect, because those polls were
+                sent before it.
         """
-        # The heap's clock stands still during a hold, so that what was due within it does not
-        # come all at once when it ends.
+        # The heap's clock stands still during a hold; otherwise all polls due within the hold would
+        # be sent at once when it ends.
         if now < self._held_until and seconds is None:
             return
         if now > self._held_until + 2.0 * self._hold:
@@ -198,9 +199,9 @@ class Schedule:
         self._held_until = max(self._held_until, until)
 
     def due(self, now: float, most: int) -> list[str]:
-        """Take off at most ``most`` tasks whose time has come, those due for longest first.
+        """Remove and return up to ``most`` tasks that are due, the longest overdue first.
 
-        Each is in flight from then on. A ``max_rate`` lets one go at a time.
+        Each is then in flight. With a ``max_rate``, one task is returned at a time.
         """
         task_ids: list[str] = []
         while len(task_ids) < most:
@@ -215,7 +216,7 @@ class Schedule:
         return task_ids
 
     def next_at(self) -> float | None:
-        """Return when `due` will next return a task, or None if none waits."""
+        """Return when `due` will next return a task, or None if no task is waiting."""
         while self._heap and not self._is_current(self._heap[0]):
             heapq.heappop(self._heap)
         if not self._heap:
@@ -228,12 +229,12 @@ class Schedule:
 
     def _next(self, entry: _Entry, since: float) -> float:
         """Return when a task that was polled at ``since`` is polled next."""
-        # 1. The curve gives the interval until one more poll is expected, jittered so that tasks
-        #    which were created together are not polled together.
-        # 2. The policy's shortest and longest interval bound it.
-        # 3. If all tasks together want more than the ceiling, each interval is stretched along its
-        #    curve by the same factor: tasks that are likely to end keep their preference. A full
-        #    round of turns bounds that, so no task waits much longer than its share.
+        # 1. The curve gives the interval in which one more poll is expected, with jitter so that
+        #    tasks created together are not polled together.
+        # 2. The policy's shortest and longest intervals bound it.
+        # 3. If all tasks together would exceed the ceiling, each interval is stretched along its
+        #    curve by the same factor, so tasks that are likely to end keep their priority. A full
+        #    round of turns bounds the stretch, so no task waits much longer than its share.
         age, curve = max(0.0, since - entry.created_at), entry.cohort.curve
         jitter = JITTER[0] + JITTER[1] * self._uniform()
         wait = curve.next(age, jitter) - age
@@ -255,12 +256,12 @@ class Schedule:
         self._compact()
 
     def _is_current(self, item: tuple[float, str]) -> bool:
-        """Whether an item of the heap is a task's own time, and not one that was replaced."""
+        """Return whether a heap item is a task's current due time, not a replaced one."""
         entry = self._entries.get(item[1])
         return entry is not None and entry.due == item[0]
 
     def _compact(self) -> None:
-        """Keep the heap at no more than twice what it must hold: replaced times stay in it."""
+        """Keep the heap at about twice the number of tasks at most; replaced times remain in it."""
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [item for item in self._heap if self._is_current(item)]
             heapq.heapify(self._heap)

@@ -1,7 +1,7 @@
 """An in-process Keevx API for tests and demonstrations: no key, no money, no network.
 
-Names are loaded when they are first used: pytest imports this package at every start, for the
-plugin, and must not pay for aiohttp.
+Names are loaded on first use: pytest imports this package at every start, for the plugin, and
+should not have to load aiohttp.
 """
 
 from importlib import import_module

@@ -37,14 +37,14 @@ NO_FUNDS = 402
 def application(state: State, announcer: Announcer) -> web.Application:
     """Return the API as an aiohttp application.
 
-    A row of ``KINDS`` becomes three routes: create, status, and each of its lists. Every answer has
-    an ``X-Request-Id``, as gateways add one.
+    Each row of ``KINDS`` becomes the routes for its creates, status queries and lists. Every
+    response has an ``X-Request-Id``, as added by gateways.
     """
     app = web.Application()
     for kind in KINDS:
         endpoint = Endpoint(state, announcer, kind)
         app.router.add_post(kind.path, endpoint.create)
-        for name in kind.lists:  # before the ids: any word might be one
+        for name in kind.lists:  # before the ids, because any word might be an id
             app.router.add_get(f"{kind.path}/{name}", endpoint.list, allow_head=False)
         app.router.add_get(kind.path + "/{task_id}", endpoint.status, allow_head=False)
     app.router.add_post(UPLOAD_PATH, Uploads(state, authorize).upload)
@@ -59,10 +59,10 @@ def application(state: State, announcer: Announcer) -> web.Application:
 
 
 def authorize(state: State, request: web.Request) -> None:
-    """Check the key of a request; without ``api_key``, the emulator accepts any.
+    """Check a request's key; without ``api_key``, the emulator accepts any key.
 
     Raises:
-        Refused: 401, the key is missing or wrong.
+        Refused: with 401, if the key is missing or wrong.
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     valid = token == state.api_key if state.api_key is not None else token.strip() != ""
@@ -77,7 +77,7 @@ class Elsewhere:
     state: State
 
     async def unknown(self, request: web.Request) -> web.StreamResponse:
-        """Answer 404 in the envelope, and count the request as "elsewhere"."""
+        """Return 404 in the envelope, and count the request as "elsewhere"."""
         self.state.requests["elsewhere"] += 1
         return refusal(self.state, Refused("path", 404, 404, f"no such path: {request.path}"))
 
@@ -91,9 +91,9 @@ class Endpoint:
     kind: Kind
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """POST: make tasks or refuse the create, then send the answer or lose it.
+        """POST: make tasks or refuse the create, then send the response or lose it.
 
-        The tasks exist before the answer is lost, as they do at the vendor's.
+        The tasks exist before the response is lost, as they do at the vendor.
         """
         self.state.requests[f"POST {self.kind.path}"] += 1
         raw = await request.read()
@@ -110,12 +110,12 @@ class Endpoint:
         return await LOSSES[loss](request, self.state, body) if loss else answer(body)
 
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
-        """Make tasks; return how the answer is lost (None if it is not), and its body."""
+        """Make tasks; return how the response is lost (None if it is not), and its body."""
         # 1. A wrong key, the rate limit, an invalid body, an empty account and the fault "refuse":
-        #    no task is made, and the answer says so.
-        # 2. drop_before_create: no task is made, and there is no answer.
-        # 3. The tasks are made, and one of AFTER_CREATE may lose the answer. The client cannot
-        #    tell cases 2 and 3 apart, which is why it must not send the create again.
+        #    no task is made, and the response says so.
+        # 2. drop_before_create: no task is made, and there is no response.
+        # 3. The tasks are made, and one of AFTER_CREATE may lose the response. The client cannot
+        #    tell cases 2 and 3 apart, so it must not send the create again.
         state, faults = self.state, self.state.faults
         authorize(state, request)
         now, bucket = state.clock(), state.create_bucket
@@ -138,9 +138,9 @@ class Endpoint:
     def _replayed(
         self, request: web.Request, raw: bytes, recording: Recording
     ) -> web.StreamResponse:
-        """Return the answer that a create got when it was recorded, and make its tasks."""
-        # The recorded answer decides, so that neither faults nor the vendor's rules apply. A create
-        # that was not recorded is refused: it is not what the recording is about.
+        """Return the response that was recorded for a create, and make its tasks."""
+        # The recorded response decides, so neither faults nor the vendor's rules apply. A create
+        # that was not recorded is refused, because the recording does not cover it.
         authorize(self.state, request)
         try:
             fields: dict[str, Any] = json.loads(raw)
@@ -186,7 +186,7 @@ class Endpoint:
         return Refused("invalid", 400, code, message)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """GET: a list that is the same for every account, such as target languages."""
+        """GET: a list that is the same for all accounts, such as the target languages."""
         self.state.requests[f"GET {request.path}"] += 1
         await self.state.lag()
         try:
@@ -197,12 +197,12 @@ class Endpoint:
         return answer({"code": 0, "msg": "success", "data": items})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """GET: the status of a task and its result, or one of the faults of queries."""
+        """GET: a task's status and result, subject to the query faults."""
         task_id = request.match_info["task_id"]
         self.state.requests[f"GET {self.kind.path}"] += 1
         self.state.polls[task_id] += 1
         await self.state.lag()
-        # One fault at most per query: a query that is dropped cannot answer 500 as well.
+        # At most one fault per query: a dropped query cannot also return 500.
         if self.state.chance("drop_polls", task_id):
             return drop(request)
         if self.state.chance("poll_errors", task_id):
@@ -220,12 +220,12 @@ class Endpoint:
             return refusal(self.state, refused)
 
     def _visible(self, request: web.Request, task_id: str) -> EmulatedTask:
-        """Return a task that this query may see; another kind's path does not see it."""
+        """Return the task if this query can see it; another kind's path cannot."""
         state, faults, now = self.state, self.state.faults, self.state.clock()
         authorize(state, request)
         if state.chance("poll_unauthorized", task_id):
             raise Refused("auth", 401, INVALID_TOKEN, "invalid token")
-        # A query that is refused for its rate does not learn whether the task exists.
+        # A query refused by the rate limit does not reveal whether the task exists.
         rate, burst = faults.poll_rate, faults.poll_burst
         if rate is not None and not state.poll_bucket.take(now, rate, burst):
             raise self._too_many("poll_rate")

@@ -1,4 +1,4 @@
-"""Callbacks: one POST for each task that ends, to the ``callback_url`` of its create."""
+"""Callbacks: one POST per ended task, to the ``callback_url`` of its create."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .records import EmulatedTask
 from .state import State
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
-_AFTER = 0.001  # s: a timer may fire a tick early, before the task has ended
+_AFTER = 0.001  # seconds; a timer may fire a tick early, before the task has ended
 
 
 @attrs.define(eq=False)
 class Announcer:
-    """Sends callbacks when their tasks end. Those not sent when it is closed are dropped."""
+    """Sends callbacks when their tasks end. Callbacks not sent before it is closed are dropped."""
 
     state: State
     _session: aiohttp.ClientSession = attrs.field(
@@ -44,7 +44,7 @@ class Announcer:
             self._timers[task.task_id] = timer
 
     def moved(self, task: EmulatedTask) -> None:
-        """Send the callback of a task with a timeline, once that has come to its last status."""
+        """Send the callback of a task with a timeline, once that has reached its last status."""
         if len(task.timeline) == 1 and (url := self._scripted.pop(task.task_id, None)):
             self._start(task, url)
 
@@ -55,11 +55,12 @@ class Announcer:
         sending.add_done_callback(self._sending.discard)
 
     async def _send(self, task: EmulatedTask, url: str) -> None:
-        """Send a task's callback, as the fault ``callbacks`` says; count what became of it.
+        """Send a task's callback, subject to the fault ``callbacks``, and count the outcome.
 
         The body is documented on the create page, section "Callback Notification".
         """
-        # The fault is read now, not when the task was made: a test may change it in between.
+        # The fault is read now, not when the task was made, because a test may change it in
+        # between.
         fault = self.state.faults.callbacks
         if fault == "drop":
             self.state.callbacks["dropped"] += 1
@@ -79,8 +80,9 @@ class Announcer:
             self.state.callbacks[outcome] += 1
 
     async def close(self) -> None:
-        """Cancel every callback that was not sent, and wait until none is in flight."""
-        # Timers first: one that fired during the gather would start a task that nobody awaits.
+        """Cancel every callback that was not sent, and wait until none are in flight."""
+        # Timers first, because a timer firing during the gather would start a task that nobody
+        # awaits.
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -1,7 +1,7 @@
-"""Videos and stills that open in any player: small, made from a task's settings.
+"""Small videos and stills that open in any player, made from a task's settings.
 
-``media/`` holds a clip of four seconds for each size in pixels, with a silent sound track;
-``media/make.sh`` made them. What a task asks for is set in the clip's boxes as it is served, so no
+``media/`` contains a clip of four seconds for each size in pixels, with a silent sound track, made
+by ``media/make.sh``. The task's settings are written into the clip's boxes when it is served, so no
 encoder is needed. Boxes and fields: ISO/IEC 14496-12; PNG 3rd edition; WebP Lossless, RFC 9649.
 """
 
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 _MEDIA = Path(__file__).parent / "media"
-_SECONDS = 4  # of each clip
+_SECONDS = 4  # the length of each clip
 _PARENTS = {b"moov", b"trak", b"mdia"}
 Colour = tuple[int, int, int]
 
@@ -22,19 +22,19 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
     """Return an MP4 of one of the sizes in ``media/``.
 
     Args:
-        width: in pixels.
-        height: in pixels.
+        width: the width in pixels.
+        height: the height in pixels.
         seconds: how long it plays.
         sound: whether it has a sound track.
-        title: what a player shows as its title.
-        comment: written beside the title.
+        title: the title that a player shows.
+        comment: the comment beside the title.
     """
     head, moov = _clip(width, height)
-    # 1. The boxes count in units of a timescale: with fewer units to a second, the same clip plays
-    #    for longer, and no sample has to be touched. Movie and tracks change alike.
-    # 2. A track in a box of the type `free` is skipped by every reader.
-    # 3. The tags (user data) come last in `moov`, which itself follows the samples: nothing that
-    #    points at those moves.
+    # 1. The boxes count in units of a timescale: with fewer units per second, the same clip plays
+    #    longer without changing any sample. The movie and its tracks all change in the same way.
+    # 2. Every reader skips a track in a box of type `free`.
+    # 3. The tags (user data) come last in `moov`, which itself follows the samples, so no pointer
+    #    to the samples changes.
     changed = bytearray(moov)
     for kind, start, end in _boxes(moov, 8, len(moov)):
         if kind in (b"mvhd", b"mdhd"):  # version 0: flags, two times, then the timescale
@@ -58,7 +58,7 @@ def _clip(width: int, height: int) -> tuple[bytes, bytes]:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the type of each box, and where its data starts and ends; then those inside it."""
+    """Yield each box's type, and where its data starts and ends, then the boxes inside it."""
     while start < end:
         length, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
         yield kind, start + 8, start + length
@@ -99,7 +99,7 @@ def _rows(width: int, height: int) -> bytes:
     stride = (width + 7) // 8
     ones = (1 << 8 * stride) - 1
     inside = ((1 << width - 2 * border) - 1) << border + 8 * stride - width
-    edge = b"\0" + ones.to_bytes(stride, "big")  # each row begins with its filter: none
+    edge = b"\0" + ones.to_bytes(stride, "big")  # each row starts with its filter: none
     row = b"\0" + (ones & ~inside).to_bytes(stride, "big")
     return zlib.compress(edge * border + row * (height - 2 * border) + edge * border)
 
@@ -108,7 +108,7 @@ def webp(width: int, height: int, colour: Colour) -> bytes:
     """Return a lossless WebP of one colour."""
     red, green, blue = colour
     # No transform, no colour cache, no meta codes; then five codes (green, red, blue, alpha,
-    # distance) of one symbol each, so that a pixel takes no bits at all.
+    # distance) with one symbol each, so a pixel takes no bits at all.
     fields = [(0x2F, 8), (width - 1, 14), (height - 1, 14), (0, 1), (0, 3), (0, 1), (0, 1), (0, 1)]
     for symbol in (green, red, blue, 0xFF):
         fields += [(1, 1), (0, 1), (1, 1), (symbol, 8)]
@@ -123,7 +123,7 @@ def webp(width: int, height: int, colour: Colour) -> bytes:
 
 
 def ass(title: str, text: str, seconds: int) -> str:
-    """Return captions in ASS: one line that is shown for all of the seconds."""
+    """Return captions in ASS: one line that is shown for the whole duration."""
     end = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.00"
     return f"""[Script Info]
 Title: {title}

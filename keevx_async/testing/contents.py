@@ -1,4 +1,4 @@
-"""What storage serves: files that are computed from the task, so that none is kept."""
+"""The files that storage serves, which are computed from the task instead of being stored."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .records import EmulatedTask
 from .vendor_rules import SIDES
 
 BLOCK = 2**16
-"""Bytes that are computed at a time."""
+"""How many bytes are computed at a time."""
 SECONDS = 4
-"""How long a video is that was asked for without a duration, such as a translation."""
+"""The length in seconds of a video requested without a duration, such as a translation."""
 _SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}  # the longer side of an image
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\s*", re.ASCII)
 
@@ -26,10 +26,10 @@ class Content:
     """A file to serve.
 
     Attributes:
-        size: in bytes.
-        etag: the ETag header, which is the same at every request.
+        size: the file's size in bytes.
+        etag: the ETag header, which is the same for every request.
         media_type: the Content-Type header.
-        block: returns the block of that number, from 0.
+        block: returns a block by its number, from 0.
     """
 
     size: int
@@ -38,7 +38,7 @@ class Content:
     block: Callable[[int], bytes]
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from start up to, but without, stop, at most a block at a time."""
+        """Yield the bytes from start up to, but excluding, stop, at most a block at a time."""
         while start < stop:
             number, offset = divmod(start, BLOCK)
             chunk = self.block(number)[offset : offset + stop - start]
@@ -47,10 +47,10 @@ class Content:
 
 
 def video(task: EmulatedTask, size: int) -> Content:
-    """Return the video of a task: a clip of what it asked for, its prompt as the title.
+    """Return a task's video: a clip with the requested properties and the prompt as its title.
 
-    A box of noise that players skip brings it to its size in bytes. A size that is too small for
-    the clip is exceeded.
+    A box of noise, which players skip, pads it to its size in bytes. If the size is too small for
+    the clip, the file is larger.
     """
     width, height = frame_size(task.body)
     head = clip(
@@ -67,8 +67,8 @@ def video(task: EmulatedTask, size: int) -> Content:
     # A length of 1 means that the length follows, in eight bytes: enough for any size.
     head += b"\0\0\0\1free" + (noise + 16).to_bytes(8, "big")
 
-    # Each block is computed from its number alone, so that a Range in the middle costs no more
-    # than its own length.
+    # Each block is computed from its number alone, so a Range in the middle costs only its own
+    # length.
     def block(number: int) -> bytes:
         length = min(BLOCK, size - number * BLOCK)
         noise = shake_128(f"{task.task_id}/{number}".encode()).digest(length)
@@ -79,9 +79,9 @@ def video(task: EmulatedTask, size: int) -> Content:
 
 
 def image(task: EmulatedTask, size: int) -> Content:
-    """Return the image of a task: a PNG in the ratio it asked for, in a colour of its own.
+    """Return a task's image: a PNG with the requested ratio, in the task's colour.
 
-    A chunk of noise brings it to its size in bytes, as a video's box does.
+    A chunk of noise pads it to its size in bytes, as in a video.
     """
     across, down = map(int, task.body.get("image_ratio", "9:16").split(":"))
     side = _SIDES[task.body.get("image_quality", "2K")]
@@ -93,21 +93,21 @@ def image(task: EmulatedTask, size: int) -> Content:
 
 
 def captions(task: EmulatedTask, size: int) -> Content:
-    """Return the captions of a task, an ``.ass`` file; its size does not depend on ``size``."""
+    """Return a task's captions, an ``.ass`` file; ``size`` has no effect."""
     text = ass(task.task_id, "keevx emulator", SECONDS)
     return held(text.encode(), f"{task.task_id}.ass", "text/x-ssa")
 
 
 def thumbnail(task: EmulatedTask) -> Content:
-    """Return the thumbnail of a task: a WebP of a video's ratio, in the task's colour."""
+    """Return a task's thumbnail: a WebP with the ratio of its video, in the task's colour."""
     width, height = frame_size(task.body)
     return held(webp(width // 4, height // 4, _colour(task)), task.task_id, "image/webp")
 
 
 def frame_size(body: Mapping[str, Any]) -> tuple[int, int]:
-    """Return the width and height of the video that a create asks for.
+    """Return the width and height of the video that a create requests.
 
-    What names no resolution, such as a translation, makes 1280x720.
+    A create without a resolution, such as a translation, makes 1280x720.
     """
     wide, narrow = SIDES[body.get("aspect_resolution", "720p")]
     return (narrow, wide) if body.get("aspect_ratio") == "9:16" else (wide, narrow)
@@ -123,11 +123,11 @@ MAKERS: Mapping[str, Callable[[EmulatedTask, int], Content]] = {
     "images": image,
     "captions": captions,
 }
-"""The folders of storage, each with what makes the file of a task, of a size in bytes."""
+"""The folders of storage, each with the function that makes a task's file of a size in bytes."""
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:
-    """Return content that is held in memory; its name is the ETag."""
+    """Return content that is in memory; its name is the ETag."""
 
     def block(number: int) -> bytes:
         return content[number * BLOCK : (number + 1) * BLOCK]
@@ -138,7 +138,7 @@ def held(content: bytes, name: str, media_type: str) -> Content:
 def span(header: str | None, size: int) -> tuple[int, int] | None:
     """Return the half-open span that a Range header requests, or None for the whole file.
 
-    One range only. Everything else is ignored, as a server may (RFC 9110, 14.2).
+    Only a single range is supported. Anything else is ignored, as a server may (RFC 9110, 14.2).
 
     Raises:
         ValueError: the range cannot be satisfied.

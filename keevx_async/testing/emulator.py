@@ -1,4 +1,4 @@
-"""The Emulator: starts and stops the servers of the API and its storage."""
+"""The Emulator, which starts and stops the servers of the API and its storage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .callbacks import Announcer
 from .contents import video
 from .state import State
 
-_SHUTDOWN = 0.05  # s: how long handlers in flight may take to finish
+_SHUTDOWN = 0.05  # seconds that handlers in flight may take to finish
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to connect, not to bind
 
 
@@ -23,44 +23,44 @@ class Emulator(State):
     """A Keevx API on real sockets, in this process: ``async with Emulator() as emulator:``.
 
     Point a client at it with ``Keevx("any-key", base_url=emulator.url)``. A stopped emulator may be
-    started again: it keeps its addresses, its tasks and its counts.
+    started again: it keeps its addresses, tasks and counts.
 
     Args:
         seconds: the median time that a task takes.
-        spread: sigma of the lognormal distribution of those times; 0 for equal times.
-        host: the address that it listens on.
-        port: the port of the API; 0 for a free one.
-        api_key: the only key it accepts, or None to accept any.
-        seed: of every random choice; equal seeds choose the same prompts.
-        video_bytes: the size of a video or an image, which plays or opens; more where that
-            takes more, 6 to 15 kB for a video.
+        spread: the sigma of the lognormal distribution of those times; 0 for equal times.
+        host: the address on which it listens.
+        port: the API's port; 0 for a free port.
+        api_key: the only key that it accepts; None to accept any key.
+        seed: the seed of every random choice; equal seeds select the same prompts.
+        video_bytes: the size of a video or an image, which plays or opens. The file is larger if
+            that requires more, 6 to 15 kB for a video.
         faults: what goes wrong; may be changed while it runs.
-        fail_prompts: the prompts whose tasks end FAILED: a share from 0 to 1, a callable or a
+        fail_prompts: the prompts whose tasks end as FAILED: a share from 0 to 1, a callable or a
             container.
-        timelines: by prompt, the statuses of its tasks, whatever the time: each answer with a
-            status moves a task on to the next, and the last stays.
-        replay: a file of ``keevx run --record``. The creates in it get the answers and the ids that
-            they got then, and their tasks the same statuses at the same times after the create;
-            any other create is refused. Results are clips of the emulator's own.
-        speed: how many times faster than recorded; 10 makes a minute six seconds.
+        timelines: scripted statuses of tasks, by prompt, regardless of the time. Each response with
+            a status moves the task to its next status; the last status is kept.
+        replay: a file made by ``keevx run --record``. The creates in it get the recorded responses
+            and ids, and their tasks get the recorded statuses at the same times after the create;
+            any other create is refused. Results are the emulator's own clips.
+        speed: how many times faster than recorded; 10 shortens a minute to six seconds.
 
     Raises:
         OSError, ValueError: the file cannot be read, or is not a recording.
 
     Attributes:
-        recording: what ``replay`` names; None without.
-        creates: paid creates by prompt.
-        tasks: every task by its id.
-        requests: requests by method and path, or origin.
-        refused: refused requests by reason.
-        polls: status queries by task id.
+        recording: the recording that ``replay`` names; None without one.
+        creates: the number of paid creates, by prompt.
+        tasks: every task, by id.
+        requests: the number of requests, by method and path or origin.
+        refused: the number of refused requests, by reason.
+        polls: the number of status queries, by task id.
         strikes: how often each fault struck.
-        callbacks: callbacks by what became of them.
-        unknown_fields: fields of creates that the kind does not have.
-        invalid: bodies that were refused as invalid, and why.
-        uploads: uploads by URL.
-        storage_headers: headers of the requests that reached storage.
-        storage_authorizations: those among them that must not be there.
+        callbacks: the number of callbacks, by outcome.
+        unknown_fields: the fields in creates that the kind does not have, counted.
+        invalid: the bodies that were refused as invalid, with reasons.
+        uploads: every upload, by URL.
+        storage_headers: the headers of the requests that reached storage.
+        storage_authorizations: any ``Authorization`` headers among them, which must not be sent.
     """
 
     _runners: list[web.AppRunner] = attrs.field(init=False, factory=list[web.AppRunner])
@@ -84,15 +84,15 @@ class Emulator(State):
         await self.stop()
 
     async def start(self) -> None:
-        """Start serving. Does nothing if it already serves.
+        """Start serving. Calling it again while it serves has no effect.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         if self._announcer is not None:
             return
         self._loop = loop = asyncio.get_running_loop()
-        # The method is looked up at each call, because a test that freezes time replaces it.
+        # The method is looked up at each call, because tests that freeze time replace it.
         self.clock = lambda: loop.time()
         self.closing = asyncio.Event()
         self._announcer = Announcer(self)
@@ -100,7 +100,7 @@ class Emulator(State):
             await self._serve("api", api.application(self, self._announcer), self.port)
             await self._serve("storage", storage.application(self), 0)
             await self._serve("mirror", storage.application(self, mirror=True), 0)
-        except BaseException:  # also when start() is cancelled: no port stays open
+        except BaseException:  # even if start() is cancelled, no port stays open
             await self.stop()
             raise
 
@@ -108,7 +108,7 @@ class Emulator(State):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
         self._runners.append(runner)
         await runner.setup()
-        # A started emulator keeps its ports, so that a restart is the same server to its clients.
+        # An emulator keeps its ports, so after a restart it is the same server to its clients.
         await web.TCPSite(runner, self.host, self._ports.get(name, port)).start()
         host: str
         host, self._ports[name] = runner.addresses[0][:2]
@@ -119,18 +119,17 @@ class Emulator(State):
     async def stop(self) -> None:
         """Stop serving: drop open connections and callbacks that were not sent.
 
-        Does nothing if it already stopped.
-
+        Calling it again has no effect.
 
         Raises:
-            RuntimeError: it serves on another event loop that is running.
+            RuntimeError: the emulator serves on another event loop that is running.
         """
         if self._loop is not asyncio.get_running_loop() and self._loop and self._loop.is_running():
             raise RuntimeError(
                 "this emulator serves on another event loop, as the fixture keevx_emulator's does; "
                 "to stop one in a test, use `async with Emulator()` there"
             )
-        # Taken first, so that a second stop() during the first finds nothing to do.
+        # Taken first, so a second stop() during the first finds nothing to do.
         runners, self._runners = self._runners, []
         announcer, self._announcer = self._announcer, None
         self.closing.set()
@@ -139,6 +138,6 @@ class Emulator(State):
         await asyncio.gather(*(runner.cleanup() for runner in runners))
 
     def video(self, task_id: str) -> bytes:
-        """Return the whole video that storage serves for a task."""
+        """Return the complete video that storage serves for a task."""
         content = video(self.tasks[task_id], self.video_bytes)
         return b"".join(content.read(0, content.size))

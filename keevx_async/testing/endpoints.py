@@ -1,4 +1,4 @@
-"""The kinds of job that the Emulator serves: one row each, and the fields of a result."""
+"""The kinds of job that the Emulator serves, one row each, and the fields of their results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .records import EmulatedTask, Kind
 
 
 def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
-    """Return the fields of a video that has succeeded, its pixels by resolution and ratio."""
+    """Return a finished video's fields, with its pixels derived from resolution and ratio."""
     body = task.body
     width, height = frame_size(body)
     return {
@@ -23,7 +23,7 @@ def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
 
 
 def image_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
-    """Return the fields of an image that has succeeded."""
+    """Return a finished image's fields."""
     return {
         "image_url": f"{storage_url}/images/{task.task_id}/image_0.png",
         "thumbnail_url": f"{storage_url}/thumbs/{task.task_id}.webp",
@@ -31,7 +31,7 @@ def image_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
 
 
 def translation_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
-    """Return the name, the language, the video and, if the create enabled them, the captions."""
+    """Return a finished translation's fields, including captions if the create enabled them."""
     body = task.body
     fields = {"name": body.get("name") or "", "language": body["target_languages"][0]}
     fields["video_url"] = f"{storage_url}/videos/{task.task_id}/sample_0.mp4"

@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 Which: TypeAlias = float | Callable[[str], bool] | Container[str]
-"""What a fault strikes: a share from 0 to 1, a predicate, or a container of subjects."""
+"""The subjects that a fault strikes: a share from 0 to 1, a predicate, or a container of
+subjects."""
 
 CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
 """What happens to every callback: it is lost, sent twice, or sent late."""
@@ -24,13 +25,13 @@ REFUSALS: dict[int, tuple[int, str]] = {
     413: (100004, "image size exceeded"),
     429: (429, "too many requests"),
 }
-"""The code and message that go with an HTTP status (keevx-api.md, "Errors")."""
+"""The code and message that accompany an HTTP status (keevx-api.md, "Errors")."""
 
 
 def lot(seed: int, *words: str) -> float:
-    """Return a number in [0, 1) that depends only on the arguments: the same in every run."""
+    """Return a number in [0, 1) that depends only on the arguments and is the same in every run."""
     text = "\x1f".join((str(seed), *words))
-    # JSON may carry a lone surrogate in a prompt.
+    # In JSON, a prompt may contain a lone surrogate.
     digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
     return int.from_bytes(digest, "big") / 2**48
 
@@ -39,11 +40,11 @@ def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
     """Return whether a fault strikes a subject.
 
     Args:
-        which: what it strikes.
+        which: the subjects that it strikes.
         subject: a prompt, a task id, a file name or a URL.
         draw: returns a number in [0, 1); called only for a share between 0 and 1.
     """
-    # 0 and 1 need no draw, so that switching a fault on or off does not shift later draws.
+    # 0 and 1 need no draw, so switching a fault on or off does not shift later draws.
     if isinstance(which, (int, float)):
         return which >= 1 or (which > 0 and draw() < which)
     if callable(which):
@@ -68,7 +69,7 @@ def _validate(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """Return the fields with a validator for each ``Which`` and ``CallbackFault``.
 
-    attrs runs it also when a field is set later.
+    attrs also runs it when a field is set later.
     """
     return [
         field.evolve(validator=_validate if str(field.type) in ("Which", "CallbackFault") else None)
@@ -80,31 +81,31 @@ def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.A
 class Faults:
     """What goes wrong in the Emulator. Everything is off by default and may be set at any time.
 
-    A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is chosen by a
-    hash of seed and prompt: the same prompts in every run.
+    A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is selected by a
+    hash of seed and prompt, so it is the same in every run.
 
-    Every answer of the API
-        `latency`: seconds before each answer, a number or a (low, high) range.
-    Creates that are refused, no task made
+    Every response of the API
+        `latency`: seconds before each response, a number or a (low, high) range.
+    Creates that are refused and make no task
         `refuse`: prompts refused at their first create, with `refuse_status` (HTTP). The envelope
-        has `refuse_code` and `refuse_message`, by default what Keevx sends with that status.
-        `rate`: creates accepted per second, the others are answered 429; `burst` is the capacity
-        of the bucket, by default a tenth of the rate and at least 1.
-        `no_funds_after`: creates that the account can pay for, the others are answered 402.
+        has `refuse_code` and `refuse_message`, by default those that Keevx sends with that status.
+        `rate`: creates accepted per second; others get a 429. `burst` is the capacity of the
+        bucket, by default a tenth of the rate, but at least 1.
+        `no_funds_after`: how many creates the account can pay for; others get a 402.
         `retry_after`: the header of a 429 or 402, in seconds, or "date" for an HTTP date; None for
         none.
-    Creates whose answer is lost; a prompt is struck by at most one of these
+    Creates whose response is lost; a prompt is struck by at most one of these
         `drop_before_create`: no task, connection dropped.
         `drop_after_create`: task made, connection dropped.
-        `error_after_create`: task made, answered 502 with HTML.
-        `silent_after_create`: task made, never answered.
-        `garbage_after_create`: task made, answered 200 with a body that cannot be read.
-        `half_answer`: task made, connection dropped in the middle of the answer's body.
-    Status queries; a share is drawn again at each query, a callable receives the task id
+        `error_after_create`: task made, 502 with HTML.
+        `silent_after_create`: task made, no response.
+        `garbage_after_create`: task made, 200 with an unreadable body.
+        `half_answer`: task made, connection dropped in the middle of the response's body.
+    Status queries; a share is drawn again at each query, and a callable receives the task id
         `poll_rate`, `poll_burst`: like `rate` and `burst`; `retry_after` applies to them too.
         `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
-        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task answers 404.
-        `unknown_status`: reported instead of PROCESSING.
+        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task's query returns 404.
+        `unknown_status`: the status to report instead of PROCESSING.
         `fail_message`: the `error_message` of a task that fails.
     Uploads; a callable receives the file's name
         `upload_errors`: 500 with HTML at the first upload.
@@ -113,11 +114,11 @@ class Faults:
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
         `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).
-    `once`: False makes `refuse`, lost answers, uploads and cuts strike every time, not only once.
+    `once`: False makes `refuse`, lost responses, uploads and cuts strike every time, not only once.
 
     Raises:
-        ValueError: a share is not from 0 to 1, or `callbacks` is another word.
-        TypeError: a `Which` is neither of the three.
+        ValueError: a share is not from 0 to 1, or `callbacks` is an unknown word.
+        TypeError: a `Which` is not a share, a callable or a container.
     """
 
     latency: float | tuple[float, float] = 0.0
@@ -154,7 +155,8 @@ class Faults:
 
     def refusal(self) -> tuple[int, str]:
         """Return the code and the message of `refuse`."""
-        # Keevx refuses with 200 as well as with 500; then only the envelope's code tells why.
+        # Keevx refuses with 200 as well as with 500; in both cases only the envelope's code says
+        # why.
         status = self.refuse_status
         code, message = REFUSALS.get(
             status, (status, "refused") if 400 <= status < 500 else (530003, "server busy")

@@ -1,4 +1,4 @@
-"""The rate limit, whose values a client has to discover, and the header of its refusals."""
+"""The rate limit, whose values clients must discover, and the ``Retry-After`` header."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 
 @attrs.define
 class Bucket:
-    """A token bucket. Rate and capacity are arguments of each draw, so both may change."""
+    """A token bucket. Rate and capacity are passed to each draw, so both may change."""
 
     level: float = math.inf
     stamp: float = 0.0
@@ -21,13 +21,13 @@ class Bucket:
         """Take a token if there is one, and return whether there was.
 
         Args:
-            now: seconds, of any clock.
-            rate: tokens per second.
-            burst: the capacity; None for a tenth of the rate, at least 1.
+            now: the current time in seconds, on any clock.
+            rate: the number of tokens per second.
+            burst: the capacity; None for a tenth of the rate, but at least 1.
         """
         capacity = max(1.0, rate / 10) if burst is None else burst
-        # Tokens for the time since the last draw; a full bucket overflows. The first draw of a new
-        # bucket, whose level is infinite, finds it full.
+        # Adds the tokens for the time since the last draw; a full bucket overflows. A new bucket's
+        # level is infinite, so its first draw finds it full.
         self.level = min(capacity, self.level + (now - self.stamp) * rate)
         self.stamp = now
         passes = self.level >= 1
@@ -36,10 +36,10 @@ class Bucket:
 
 
 def retry_after(form: float | Literal["date"] | None) -> dict[str, str]:
-    """Return the Retry-After header: in seconds, as an HTTP date, or none."""
+    """Return the Retry-After header, in seconds or as an HTTP date; empty if ``form`` is None."""
     if form is None:
         return {}
     if form == "date":
-        # A date has whole seconds: two ahead is at least one second from now.
+        # A date has whole seconds, so two seconds ahead is at least one second from now.
         return {"Retry-After": formatdate(time.time() + 2, usegmt=True)}
     return {"Retry-After": f"{form:g}"}

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture ``keevx_emulator``, wherever keevx_async is installed."""
+"""The pytest plugin: provides the fixture ``keevx_emulator`` if keevx_async is installed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def keevx_emulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """A running Emulator whose tasks end after 0.05 seconds; a new one for each test.
 
-    It serves from a thread, so that every kind of test may use it: synchronous ones, those of
-    pytest-asyncio in either mode, and anyio's. While it runs, ``Keevx()`` without arguments
-    connects to it, in child processes too: ``KEEVX_BASE_URL`` and ``KEEVX_API_KEY`` are set.
+    It serves from a thread, so every kind of test can use it: synchronous tests, pytest-asyncio
+    tests in either mode, and anyio tests. While it runs, ``KEEVX_BASE_URL`` and ``KEEVX_API_KEY``
+    are set, so ``Keevx()`` without arguments connects to it, even in child processes.
     """
-    # Imported here because it loads aiohttp, which few pytest runs need.
+    # Imported here because this loads aiohttp, which few pytest runs need.
     from .emulator import Emulator
     from .threads import serving
 

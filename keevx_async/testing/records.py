@@ -16,11 +16,11 @@ Broken = tuple[int, str]
 
 
 class Report(NamedTuple):
-    """What Keevx answered to a status query.
+    """A recorded response to a status query.
 
     Attributes:
-        at: when, in seconds; in a recording, since the create.
-        data: of the answer.
+        at: the time of the response in seconds; in a recording, since the create.
+        data: the response's data.
     """
 
     at: float
@@ -33,17 +33,18 @@ class Kind:
 
     Attributes:
         name: the vendor's name; also the ``task_type`` of its callbacks.
-        path: where a POST creates; a GET on ``path/{task_id}`` queries.
-        prefix: how its task ids begin.
+        path: the path of its creates (POST); a GET on ``path/{task_id}`` queries a task.
+        prefix: the prefix of its task ids.
         rules: returns the first rule that a body breaks, or None.
         fields: every field that a body may have.
-        blank: the fields of a result until the task has succeeded.
-        result: returns those fields once it has, given the URL of storage.
-        announced: the fields of a result that a callback repeats.
-        subject: what a create is about: what faults strike, and ``creates`` counts.
+        blank: the result's fields until the task has succeeded.
+        result: returns the result's fields once the task has succeeded, given the storage URL.
+        announced: the result's fields that a callback repeats.
+        subject: returns a create's subject, by which faults select creates and ``creates`` counts
+            them.
         working: the first and the second status of a task that has not ended.
-        answer: the data of the answer to a create.
-        lists: the last part of a path, and the list that a GET there answers.
+        answer: returns the data of the response to a create.
+        lists: the lists returned by a GET, by the last part of their path.
     """
 
     name: str
@@ -67,17 +68,17 @@ class EmulatedTask:
     """One task. Its status follows from the clock, so no timer has to advance it.
 
     Attributes:
-        task_id: unique, also among emulators.
+        task_id: the task's id, which is unique even among emulators.
         kind: the kind of job.
         prompt: the subject of its create.
-        number: its position among the tasks of that subject, from 0.
-        raw: the body of the create; unparsed, which takes a third of the memory.
-        created: when it was made, by ``clock``.
-        ready_at: when it ends.
-        fails: whether it ends FAILED.
+        number: its position among the tasks with that subject, from 0.
+        raw: the create's body, unparsed to save two thirds of the memory.
+        created: when the task was made, by ``clock``.
+        ready_at: when the task ends, by ``clock``.
+        fails: whether the task ends as FAILED.
         clock: the emulator's clock, in seconds.
-        timeline: the statuses that are still to come, if they are scripted; the first is its own.
-        recorded: what a recording has Keevx report of it, each with when, by ``clock``.
+        timeline: the remaining statuses, if they are scripted; the first is the current status.
+        recorded: the recorded reports of its status, each with its time, by ``clock``.
     """
 
     task_id: str
@@ -100,13 +101,14 @@ class EmulatedTask:
 
     @property
     def lot(self) -> str:
-        """The name by which faults choose the task: the same in every run, unlike its id."""
+        """The name by which faults select the task. Unlike its id, it is the same in every run."""
         return f"{self.prompt}#{self.number}"
 
     @property
     def status(self) -> str:
-        """The status now: queued for a fifth of its duration, then working, then ended."""
-        # Worked out at each query: thousands of tasks need no timers, a frozen clock stops all.
+        """The current status: queued for a fifth of its duration, then working, then ended."""
+        # Computed at each query, so thousands of tasks need no timers, and a frozen clock stops
+        # them all.
         if self.timeline:
             return self.timeline[0]
         if self.recorded:
@@ -120,7 +122,7 @@ class EmulatedTask:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The report of a recording that holds now: the last before, or else the first."""
+        """The current report from a recording: the last one until now or, before any, the first."""
         now = self.clock()
         due = [each for each in self.recorded if each.at <= now]
         return (due[-1] if due else self.recorded[0]).data
@@ -131,12 +133,12 @@ class Upload:
     """One accepted upload.
 
     Attributes:
-        url: where storage serves it.
-        file_id: the vendor's id of it.
+        url: the URL at which storage serves it.
+        file_id: the vendor's id for it.
         name: the file name that was sent.
-        size: in bytes.
-        digest: SHA-256 of the content, in hex.
-        content_type: the media type, by the first bytes of the content.
+        size: the content's size in bytes.
+        digest: the content's SHA-256 in hexadecimal.
+        content_type: the media type, detected from the first bytes of the content.
     """
 
     url: str
@@ -148,7 +150,7 @@ class Upload:
 
 
 class Invalid(NamedTuple):
-    """One body that was refused as invalid, and why: ``body, reason``."""
+    """A body that was refused as invalid, and the reason: ``body, reason``."""
 
     body: Any
     reason: str

@@ -1,6 +1,6 @@
-"""A recorded run, to be served again: ``Emulator(replay=…)``.
+"""A recorded run that the Emulator serves again: ``Emulator(replay=…)``.
 
-docs/testing.md describes the lines of the file, which ``keevx run --record`` writes.
+``keevx run --record`` writes the file; docs/testing.md describes its lines.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _SIGNED = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\
 
 
 class Answer(NamedTuple):
-    """What Keevx answered to a create.
+    """A recorded response to a create.
 
     Attributes:
-        status: the HTTP status; None where no answer arrived, or only a part of one.
-        body: the answer.
-        retry_after: of its header, in seconds; None without.
+        status: the HTTP status; None if no response arrived, or only part of one.
+        body: the response's body.
+        retry_after: its ``Retry-After`` in seconds; None if it had none.
     """
 
     status: int | None
@@ -35,11 +35,11 @@ class Answer(NamedTuple):
 
 @attrs.frozen
 class Recording:
-    """The exchanges of a run, by what they were about.
+    """The exchanges of a run, grouped by create and task.
 
     Attributes:
-        name: of the file.
-        reports: of each task, in their order.
+        name: the file's name.
+        reports: the reports of each task, in order.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Recording:
         """Return the recording in a file.
 
         Raises:
-            OSError: it cannot be read.
-            ValueError: a line is not that of a recording; the message names it.
+            OSError: the file cannot be read.
+            ValueError: a line does not belong to a recording; the message names the line.
         """
         lines: list[dict[str, Any]] = []
         with Path(path).open(encoding="utf-8") as file:
@@ -70,7 +70,7 @@ class Recording:
 
     @classmethod
     def of(cls, name: str, lines: Iterable[Mapping[str, Any]]) -> Recording:
-        """Return the recording that these lines are."""
+        """Return the recording with these lines."""
         exact, similar = defaultdict[str, deque[int]](deque), defaultdict[str, deque[int]](deque)
         answers, began = dict[int, Answer](), dict[str, float]()
         reports = defaultdict[str, list[Report]](list)
@@ -78,7 +78,7 @@ class Recording:
             body, response = line.get("request"), line.get("response")
             if line["method"] == "POST" and isinstance(body, dict):
                 fields = cast("dict[str, Any]", body)
-                # An answer that was cut off, but could be read, counts as a whole one.
+                # A response that was cut off but is readable counts as complete.
                 whole = "status" in line and ("reason" not in line or isinstance(response, dict))
                 status = line["status"] if whole else None
                 answers[number] = Answer(status, response, line.get("retry_after"))
@@ -93,10 +93,10 @@ class Recording:
         return cls(name, dict(reports), dict(exact), dict(similar), answers)
 
     def take(self, path: str, fields: Mapping[str, Any]) -> Answer | None:
-        """Return the next recorded answer to a create; None if there is none left.
+        """Return the next recorded response to a create; None if none is left.
 
-        A create is recognized by its path and body, but for its callback URL. Where no body is
-        equal, URLs are left out: files that are uploaded have other URLs now.
+        A create is recognized by its path and its body, except the callback URL. If no body is
+        equal, bodies are compared without URLs, because uploaded files now have other URLs.
         """
         exact = self._exact.get(_key(path, fields), deque())
         similar = self._similar.get(_key(path, fields, urls=False), deque())
@@ -108,7 +108,7 @@ class Recording:
 
 
 def ids_of(answer: Answer) -> list[str]:
-    """Return the ids of the tasks that a create has made."""
+    """Return the ids of the tasks that a create made."""
     return _ids_in(answer.body) if answer.status is not None else []
 
 
@@ -135,7 +135,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 
 def _key(path: str, fields: Mapping[str, Any], *, urls: bool = True) -> str:
-    """Return what a create is recognized by."""
+    """Return the key by which a create is recognized."""
     body: dict[str, Any] = {}
     for name, value in fields.items():
         text = _SIGNED.sub(r"\1\2", value) if isinstance(value, str) else value

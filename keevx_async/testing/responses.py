@@ -1,4 +1,4 @@
-"""Answers of the Emulator, and the ways in which an answer is lost."""
+"""The Emulator's responses, and the ways in which a response is lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 from .state import State
 
 Loss: TypeAlias = Callable[[web.Request, State, bytes], Awaitable[web.StreamResponse]]
-"""Loses an answer; called with the body that should have been sent."""
+"""Loses a response; called with the body that should have been sent."""
 
 _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -23,11 +23,11 @@ class Refused(Exception):
     """A request is refused in the API's envelope.
 
     Attributes:
-        reason: the key of ``Emulator.refused`` under which it is counted.
+        reason: the key in ``Emulator.refused`` under which it is counted.
         status: the HTTP status.
         code: the envelope's code.
         message: the envelope's message.
-        headers: of the answer.
+        headers: the response's headers.
     """
 
     reason: str
@@ -38,14 +38,14 @@ class Refused(Exception):
 
 
 def encode(data: object) -> bytes:
-    """Return data in the envelope of success, as JSON."""
+    """Return data in the success envelope, as JSON."""
     return _DUMPS({"code": 0, "msg": "ok", "data": data}).encode()
 
 
 def answer(
     body: bytes | Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """Return a JSON answer; a body of bytes is sent as it is."""
+    """Return a JSON response; a body of bytes is sent unchanged."""
     raw = body if isinstance(body, bytes) else _DUMPS(body).encode()
     return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
 
@@ -58,45 +58,45 @@ def refusal(state: State, refused: Refused) -> web.Response:
 
 
 def html(status: int) -> web.Response:
-    """Return the HTML page of a gateway, which has no envelope."""
+    """Return a gateway's HTML page, which has no envelope."""
     page = f"<html><head><title>{status}</title></head><body><h1>Gateway</h1></body></html>"
     return web.Response(text=page, status=status, content_type="text/html")
 
 
 async def flush(request: web.Request) -> None:
-    """Wait until the kernel has everything that was written; abort() would discard the rest."""
-    # The only event that asyncio has for this is pause_writing, which aiohttp uses itself.
+    """Wait until the kernel has everything that was written, because abort() discards the rest."""
+    # asyncio's only event for this is pause_writing, which aiohttp itself uses.
     while (transport := request.transport) and transport.get_write_buffer_size():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
 def drop(request: web.Request) -> web.Response:
-    """Drop the connection. The response that is returned is never sent."""
-    # abort() sends a reset or closes at once, as a connection that was lost; close() would first
-    # send what is buffered.
+    """Drop the connection. The returned response is never sent."""
+    # abort() sends a reset or closes at once, like a lost connection; close() would first send any
+    # buffered data.
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
 
 
 async def dropped(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Drop the connection without an answer."""
+    """Drop the connection without a response."""
     return drop(request)
 
 
 async def bad_gateway(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Answer 502 with HTML."""
+    """Return 502 with HTML."""
     return html(502)
 
 
 async def silent(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Send no answer until the emulator stops, then drop the connection."""
+    """Send no response until the emulator stops, then drop the connection."""
     await state.closing.wait()
     return drop(request)
 
 
 async def garbage(request: web.Request, state: State, body: bytes) -> web.StreamResponse:
-    """Answer 200 with a body that is neither UTF-8 nor JSON."""
+    """Return 200 with a body that is neither UTF-8 nor JSON."""
     return answer(b'\xff\xfe{"code":0,"data":{"task_ids":["i2v-')
 
 
@@ -122,6 +122,6 @@ LOSSES: Mapping[str, Loss] = {
     "garbage_after_create": garbage,
     "half_answer": half,
 }
-"""The faults that lose an answer, by name."""
+"""The faults that lose a response, by name."""
 AFTER_CREATE = tuple(LOSSES)[1:]
-"""Those among them after which the task exists."""
+"""The faults among them after which the task exists."""

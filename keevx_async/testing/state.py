@@ -21,8 +21,8 @@ from .limits import Bucket
 from .records import FAILED, SUCCEEDED, EmulatedTask, Invalid, Kind, Report, Upload
 from .replay import Recording
 
-_MAX_RECORDED = 1000  # entries of a list; later ones are dropped
-_MAX_KEPT_BYTES = 64 * 2**20  # of uploads, which storage serves
+_MAX_RECORDED = 1000  # entries of a list; later entries are dropped
+_MAX_KEPT_BYTES = 64 * 2**20  # bytes of uploads, which storage serves
 
 
 def _no_faults_if_none(faults: Faults | None) -> Faults:
@@ -35,7 +35,7 @@ def _nothing_if_none(which: Which | None) -> Which:
 
 @attrs.define(eq=False, repr=False)
 class State:
-    """The settings, then the records. ``Emulator`` documents both."""
+    """The settings, followed by the records. ``Emulator`` documents both."""
 
     seconds: float = 0.2
     spread: float = attrs.field(default=0.0, kw_only=True)
@@ -99,11 +99,11 @@ class State:
 
     @property
     def mirror_url(self) -> str:
-        """The URL to which redirected downloads lead."""
+        """The URL to which downloads are redirected."""
         return self._origin("mirror")
 
     def _origin(self, name: str) -> str:
-        # With an empty URL, a client would use its default: the real, paid API.
+        # With an empty URL, a client would use its default, which is the real, paid API.
         if name not in self._origins:
             raise RuntimeError("the emulator is not started: use `async with` or start()")
         return self._origins[name]
@@ -116,14 +116,14 @@ class State:
             body: the valid fields of the create.
             raw: the body as received.
         """
-        # Unique among all emulators too, as ids are in reality.
+        # Unique even among emulators, as ids are in reality.
         count = body.get("generate_count", 1)
         return self.add(kind, body, raw, [kind.prefix + uuid.uuid4().hex for _ in range(count)])
 
     def add(
         self, kind: Kind, body: Mapping[str, Any], raw: bytes, task_ids: Sequence[str]
     ) -> list[EmulatedTask]:
-        """Add the tasks of one paid create, whose ids are given; as ``make``."""
+        """Add the tasks of one paid create with the given ids; see ``make``."""
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
@@ -149,15 +149,15 @@ class State:
         return tasks
 
     def _recorded(self, task_id: str, now: float) -> tuple[Report, ...]:
-        """Return what a recording has Keevx report of a task that is made now."""
+        """Return the recorded reports of a task made now, with their times on the clock."""
         reports = () if self.recording is None else self.recording.reports.get(task_id, ())
         return tuple(Report(now + each.at / self.speed, each.data) for each in reports)
 
     def duration(self, prompt: str, number: int) -> float:
         """Return the seconds that a task takes.
 
-        They are lognormal (Box and Muller) and depend only on the seed and the arguments, not on
-        the order in which tasks are made.
+        The times are lognormal (Box and Muller). They depend only on the seed and the arguments,
+        not on the order in which tasks are made.
         """
         if not self.spread:
             return self.seconds
@@ -172,8 +172,8 @@ class State:
         return self.faults.unknown_status or status if status == processing else status
 
     def report(self, task: EmulatedTask) -> dict[str, Any]:
-        """Return the data of the answer to a status query, which a callback repeats in part."""
-        if task.recorded:  # its results are served by storage, as all others are
+        """Return the data of the response to a status query, which a callback repeats in part."""
+        if task.recorded:  # its results are served by storage, like all others
             data, result = task.report, self.result(task)
             urls = {name: url for name, url in result.items() if name.endswith("_url")}
             return data | {name: url for name, url in urls.items() if data.get(name)}
@@ -192,16 +192,16 @@ class State:
     def strike(self, fault: str, subject: str, *, family: str, key: str | None = None) -> bool:
         """Return whether a fault strikes a subject, and record it.
 
-        A subject is struck once in a family of faults, unless ``Faults.once`` is False.
+        A subject is struck once per family of faults, unless ``Faults.once`` is False.
 
         Args:
             fault: the name of the setting in ``Faults``.
-            subject: what a callable or a container is asked about.
-            family: the name of the faults of which one strikes.
-            key: what a share is drawn for, if not the subject: the same in every run.
+            subject: the subject that is passed to a callable or looked up in a container.
+            family: the name of a group of faults, of which only one strikes.
+            key: the name for which a share is drawn, if not the subject; the same in every run.
         """
         which: Which = getattr(self.faults, fault)
-        if isinstance(which, float) and which == 0.0:  # off, as nearly always: no draw, no record
+        if isinstance(which, float) and which == 0.0:  # off, as nearly always: no draw or record
             return False
         name = subject if key is None else key
         if self.faults.once and (family, name) in self._struck:
@@ -213,10 +213,10 @@ class State:
         return True
 
     def holds(self, fault: str, subject: str, *, key: str) -> bool:
-        """Return whether a permanent fault applies to a subject; the answer never changes."""
+        """Return whether a permanent fault applies to a subject; the result never changes."""
         which: Which = getattr(self.faults, fault)
         holds = struck(which, subject, lambda: lot(self.seed, fault, key))
-        self.strikes.update([fault] * holds)  # without an entry for a fault that never struck
+        self.strikes.update([fault] * holds)  # no entry for a fault that never struck
         return holds
 
     def chance(self, fault: str, subject: str) -> bool:
@@ -250,11 +250,11 @@ class State:
             self.storage_authorizations.append(headers["Authorization"])
 
     def keep(self, name: str, content: bytes, content_type: str) -> Upload:
-        """Record an upload, and keep its content while there is room for it."""
+        """Record an upload, and keep its content while there is room."""
         file_id = uuid.uuid4().hex
         extension = content_type.partition("/")[2]
-        # The record is kept for good, since tests count uploads; the content only within a limit,
-        # since a long run uploads gigabytes.
+        # The record is kept permanently, since tests count uploads. Content is kept only up to a
+        # limit, since a long run uploads gigabytes.
         upload = Upload(
             url=f"{self.storage_url}/uploads/{file_id}.{extension}",
             file_id=file_id,

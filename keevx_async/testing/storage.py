@@ -1,4 +1,4 @@
-"""The storage origin: results, thumbnails and uploads, with Range. It requires no key."""
+"""The storage origin: results, thumbnails and uploads, with Range support. It needs no key."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .responses import drop, flush
 from .state import State
 
 MIRROR = "/mirror"
-"""Where paths begin on the mirror."""
+"""The prefix of paths on the mirror."""
 
 
 def application(state: State, *, mirror: bool = False) -> web.Application:
     """Return storage as an aiohttp application.
 
     Args:
-        state: the emulator's.
-        mirror: whether it is the target of redirects, which serves results only.
+        state: the emulator's state.
+        mirror: whether this is the target of redirects, which serves only results.
     """
     app, shelf = web.Application(), Shelf(state, mirror)
     prefix = MIRROR if mirror else ""
@@ -46,12 +46,12 @@ class Shelf:
         self.state.saw(request.headers)
 
     async def nothing(self, request: web.Request) -> web.StreamResponse:
-        """GET of any other path: 404, as object stores answer it."""
+        """GET any other path: 404, as object stores respond."""
         self._count(request)
         return _error(404, "NoSuchKey")
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
-        """GET of a task's thumbnail, once the task has succeeded."""
+        """GET a task's thumbnail, once the task has succeeded."""
         self._count(request)
         task = self._ended(request)
         if task is None:
@@ -59,7 +59,7 @@ class Shelf:
         return await _serve(request, thumbnail(task), cut=False)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """GET of an uploaded file, as long as its content is kept."""
+        """GET an uploaded file, as long as its content is kept."""
         self._count(request)
         url = self.state.storage_url + request.path
         content, upload = self.state.content(url), self.state.uploads.get(url)
@@ -68,7 +68,7 @@ class Shelf:
         return await _serve(request, held(content, upload.digest, upload.content_type), cut=False)
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """GET of a file that a task made, or one of the faults of storage."""
+        """GET a file that a task made, subject to the storage faults."""
         self._count(request)
         task, path = self._ended(request), request.path.removeprefix(MIRROR)
         url = self.state.storage_url + path
@@ -77,7 +77,7 @@ class Shelf:
         shelf = path.split("/")[1]
         lot = task.lot if shelf == "videos" else f"{task.lot}/{shelf}"  # per file
         # An expired URL leads nowhere, not even to the mirror. The mirror itself always serves, so
-        # that a redirect ends there; only a cut applies to both.
+        # redirects end there; only cuts apply to both.
         if not self.mirror and self.state.holds("expired", url, key=lot):
             return _error(403, "ExpiredToken")
         if not self.mirror and self.state.holds("redirect_downloads", url, key=lot):
@@ -92,15 +92,15 @@ class Shelf:
 
 
 def _error(status: int, code: str) -> web.Response:
-    """Return an error as object stores do: XML, without the API's envelope."""
+    """Return an error in the form of object stores: XML, without the API's envelope."""
     text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code></Error>"
     return web.Response(text=text, status=status, content_type="application/xml")
 
 
 async def _serve(request: web.Request, content: Content, *, cut: bool) -> web.StreamResponse:
-    """Answer with the content, or the requested part of it; with ``cut``, only half of that."""
+    """Respond with the content or the requested part of it; with ``cut``, only half of that."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Type": content.media_type}
-    # A part is of use only if the client's earlier part is of the same file (RFC 9110, 13.1.5).
+    # A part is useful only if the client's earlier part is of the same file (RFC 9110, 13.1.5).
     same = request.headers.get("If-Range", content.etag) == content.etag
     try:
         part = span(request.headers.get("Range") if same else None, content.size)

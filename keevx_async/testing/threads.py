@@ -1,4 +1,4 @@
-"""An Emulator in a thread, for programs without an event loop, or with one of their own."""
+"""An Emulator in a thread, for programs without an event loop, or with their own."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .emulator import Emulator
 
 @contextmanager
 def serving(emulator: Emulator) -> Generator[Emulator]:
-    """Serve an emulator from a thread, with an event loop of its own, while the block runs.
+    """Serve an emulator from a thread with its own event loop while the block runs.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="keevx_emulator", daemon=True)
     thread.start()
 
-    # The emulator belongs to the loop of its thread; every call from here is sent there.
+    # The emulator belongs to its thread's loop, so every call from here is sent to that loop.
     def run(step: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, loop).result()
 

@@ -1,4 +1,4 @@
-"""The upload endpoint, which has an envelope of its own."""
+"""The upload endpoint, which has its own envelope."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .state import State
 from .vendor_rules import PARAMETER
 
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
-# The vendor's skill pages say 20 MB; taken generously, as 20 MiB. The codes are from there too.
+# The vendor's skill pages say 20 MB, read generously as 20 MiB. The codes are also from there.
 MAX_BYTES = 20 * 2**20
 TOO_LARGE, UNSUPPORTED = 100004, 100007
 
@@ -21,7 +21,7 @@ TOO_LARGE, UNSUPPORTED = 100004, 100007
 class Uploads:
     """The handler of uploads: one image in the multipart field ``file``.
 
-    The whole body is read even if it is refused, so that the client receives the answer.
+    The whole body is read even if it is refused, so that the client receives the response.
     """
 
     state: State
@@ -34,7 +34,8 @@ class Uploads:
             self.authorize(self.state, request)
             name, content = await self._file(request)
             content_type = self._type(content)
-        # A wrong key is refused in the API's usual envelope, everything else in that of uploads.
+        # A wrong key is refused in the API's usual envelope, everything else in the upload
+        # envelope.
         except Refused as refused:
             await self.state.lag()
             if refused.reason == "auth":
@@ -76,7 +77,7 @@ class Uploads:
         return files[0]
 
     def _type(self, content: bytes) -> str:
-        """Return the media type, by the first bytes of the content."""
+        """Return the media type, detected from the first bytes of the content."""
         if content.startswith(b"\xff\xd8\xff"):
             return "image/jpeg"
         if content.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -1,8 +1,8 @@
 """The vendor's pages as rules, written independently of the SDK's own validation.
 
 Source of each rule: https://docs.keevx.com, "Create Image to Video Task", unless it says otherwise.
-"Not used in model X" is taken strictly: a field that X does not use is refused, so that a test
-notices a client that sends it.
+"Not used in model X" is taken strictly: a field that X does not use is refused, so tests notice
+clients that send it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IMAGE_TO_VIDEO_FIELDS = frozenset(
 def image_to_video(body: Mapping[str, Any]) -> Broken | None:
     """Return the first rule of the create page that the body breaks, or None.
 
-    Rules that hold for every model come first; those of a model assume that they are kept.
+    The rules for all models come first; the rules of each model assume that those are kept.
     """
     prompt = body.get("prompt")
     if isinstance(prompt, str) and len(prompt) > 1000:
@@ -48,7 +48,7 @@ def _broken(message: str | None) -> Broken | None:
 
 
 def _form(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong whatever the model."""
+    """Yield what is wrong regardless of the model."""
     if not isinstance(body.get("prompt"), str) or not body["prompt"]:
         yield "prompt cannot be empty"
     if not _among(body.get("model"), DURATIONS):
@@ -92,7 +92,7 @@ def _model(body: Mapping[str, Any]) -> Iterator[str]:
     if model == "V" and not (start or references):
         yield "image_url or reference_images is required for model V"
     # The page's own example has a start frame, two references and 6 seconds, so only references
-    # alone make it the multi-image mode, which always lasts 8 seconds.
+    # alone select the multi-image mode, which always lasts 8 seconds.
     allowed = (8,) if model == "V" and not start else DURATIONS[model]
     duration = body.get("duration")
     if isinstance(duration, bool) or not isinstance(duration, int) or duration not in allowed:
@@ -117,10 +117,10 @@ _VALIDATION = 100002  # of image_generate alone: "validation failed"
 
 
 def image_generate(body: Mapping[str, Any]) -> Broken | None:
-    """Return the first rule that the body of an image_generate breaks, or None.
+    """Return the first rule that an image_generate body breaks, or None.
 
-    The server ignores references after the fifth. Here they are refused, so that a test notices a
-    client that loses some.
+    The server ignores references after the fifth. Here they are refused, so tests notice clients
+    that lose some.
     """
     message = next(_image(body), None)
     return (_VALIDATION, f"Validation failed: {message}") if message else None
@@ -141,7 +141,7 @@ def _image(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def video_translate(body: Mapping[str, Any]) -> Broken | None:
-    """Return the first rule that the body of a video_translate breaks, or None."""
+    """Return the first rule that a video_translate body breaks, or None."""
     return _broken(next(_translation(body), None))
 
 

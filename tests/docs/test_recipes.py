@@ -91,7 +91,7 @@ async def test_a_bad_order_is_answered_with_what_to_fix(emulator: Emulator, tmp_
         assert [one[0] for one in answers] == [502, 500, 422, 422, 404]
         assert "of someone else" not in repr(taken)
         assert "duration" in repr(invalid[1]["detail"])
-        assert "names a file of this machine" in repr(local[1]["detail"])
+        assert "refers to a file on this machine" in repr(local[1]["detail"])
     assert emulator.creates == {"of someone else": 1}
 
 

@@ -35,7 +35,7 @@ async def test_a_result_that_never_comes_is_given_up_and_asked_about_when_added_
     async with TestServer(api.app) as server, KeevxDocket("ends", "memory://ends-1") as docket:
         key = await docket.add(request(0), key="k")
         await work(docket, server)
-        with pytest.raises(TaskFailed, match="gives no result"):
+        with pytest.raises(TaskFailed, match="reports no result"):
             await docket.get_result(key)
         counts = await docket.progress()
         assert (counts["succeeded"], counts["failed"]) == (0, 0), "it is no end"

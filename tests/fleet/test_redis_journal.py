@@ -127,7 +127,7 @@ async def test_who_was_thought_dead_sends_nothing_more(memory: Counting) -> None
         await first.release("k")
         assert (await found(first)).state is State.SENDING
         await second.mark_submitted("k", ["i2v-1"])
-        with pytest.raises(JournalError, match="has been submitted meanwhile"):
+        with pytest.raises(JournalError, match="has been submitted in the meantime"):
             await second.mark_sending("k", KIND, BODY)
         await second.mark_planned("k")
         await second.mark_uncertain("k", "x", ["i2v-2"])
@@ -145,10 +145,10 @@ async def test_ids_of_who_was_thought_dead_are_kept(
         await begun(second)  # told to send again what is uncertain
         await first.mark_submitted("k", ["i2v-1"])
         assert (await found(second)).state is State.SUBMITTED
-        assert "paid twice" not in caplog.text
+        assert "charged twice" not in caplog.text
         await second.mark_submitted("k", ["i2v-2"])
         assert (await found(second)).task_ids == ("i2v-1", "i2v-2")
-        assert "k was paid twice" in caplog.text
+        assert "k was charged twice" in caplog.text
         assert [await second.find_owner(f"i2v-{n}") for n in (1, 2, 3)] == ["k", "k", None]
         with pytest.raises(JournalError, match="has Redis lost data") as caught:
             await second.mark_submitted("never begun", ["i2v-3"])

@@ -155,7 +155,7 @@ def test_a_journal_goes_on_after_a_kill_when_its_log_is_whole_or_given_up(
     without_its_log(tmp_path / "other.db")
     (tmp_path / "other.db-lock").unlink()
     with caplog.at_level(logging.WARNING):
-        asyncio.run(gives_out_no_key(tmp_path / "other.db", "has lost what its -wal file held"))
+        asyncio.run(gives_out_no_key(tmp_path / "other.db", "has lost the content of its -wal"))
     give_up = caplog.messages[-1].rpartition(f"run: sqlite3 {tmp_path / 'other.db'} ")[2]
     with closing(sqlite3.connect(tmp_path / "other.db")) as database:
         database.execute(give_up.strip('"'))
@@ -289,7 +289,7 @@ async def test_a_disk_that_fills_up_on_the_way(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with Emulator(faults=Faults(latency=(0.0, 0.02))) as emulator:
         result = await on_a_disk_of(2_000_000, emulator, path)
-        assert "Nothing more is sent; fix it" in result["errors"][0]
+        assert "Nothing more is sent; fix the problem" in result["errors"][0]
         made = len(emulator.tasks)
         assert 100 < made < 3000
         assert len(result["errors"]) + made >= 3000

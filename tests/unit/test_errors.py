@@ -187,7 +187,7 @@ def test_the_message_teaches_what_to_do_next(kind: type[KeevxError]) -> None:
         (APIError(502, None, "", "<html>Bad Gateway"), ["502", "<html>Bad Gateway"]),
         (APIError(400), ["400", "no message"]),
         (ConnectionFailed("api.keevx.com", "DNS"), ["api.keevx.com", "DNS"]),
-        (SubmissionUncertain(REQUEST, "key-1", "HTTP 500"), ["key-1", "HTTP 500", "paid"]),
+        (SubmissionUncertain(REQUEST, "key-1", "HTTP 500"), ["key-1", "HTTP 500", "charged"]),
         (JournalError("in use; close it"), ["in use; close it"]),
         (JournalError("full", ["i2v-8", "i2v-9"]), ["full", "i2v-8, i2v-9"]),
         (TaskFailed(FAILED), ["i2v-1", "blurred"]),

@@ -121,7 +121,7 @@ async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
         assert said in told
     assert any(line.startswith("p.jsonl:5: target_languages: ") for line in told)
     assert any(
-        line.startswith("p.jsonl:6: unknown field 'model': known are prompt") for line in told
+        line.startswith("p.jsonl:6: unknown field 'model': the fields are prompt") for line in told
     )
 
 

@@ -34,7 +34,7 @@ async def test_submit_has_an_option_with_help_for_each_field(tmp_path: Path) -> 
         option = f"--{field.name.replace('_', '-')} "
         assert option in listed
         assert (option in usage) == (field.default is attrs.NOTHING)
-    assert "a URL, or a local file that is uploaded" in ran.out
+    assert "a URL, a local file or the address" in " ".join(ran.out.replace("│", "").split())
     assert "``" not in ran.out
 
 

@@ -265,7 +265,7 @@ async def test_a_refused_key(emulator: Emulator) -> None:
 async def test_what_is_no_request_is_refused_before_anything_is_sent(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         for verb in (keevx.submit, keevx.generate):
-            with pytest.raises(InvalidRequest, match="make an ImageToVideo"):
+            with pytest.raises(InvalidRequest, match="such as an ImageToVideo"):
                 await verb({"model": "V"})  # type: ignore[arg-type, type-var]
     assert not emulator.requests
 

@@ -96,7 +96,7 @@ async def test_a_result_that_never_comes_is_given_up_after_minutes() -> None:
     task = await end_of(watcher(server), "a", None)
     assert not task.done
     assert 100.0 + RESULT_GRACE <= clock() <= 100.0 + RESULT_GRACE + 60.0
-    with pytest.raises(TaskFailed, match=r"a is SUCCEEDED, but Keevx gives no result"):
+    with pytest.raises(TaskFailed, match=r"a is SUCCEEDED, but Keevx reports no result"):
         raise_for_failed((task,))
 
 

@@ -156,7 +156,7 @@ async def asynchronous(_: Event) -> None: ...
 @pytest.mark.parametrize(
     ("hook", "advice"),
     [
-        (asynchronous, r"must be a plain function .*let the function put them in a queue"),
+        (asynchronous, r"must be a plain function .*have the function put them in a queue"),
         ("print", "must be a function"),
     ],
 )

@@ -41,7 +41,7 @@ async def test_it_is_opened_to_be_read(tmp_path: Path, caplog: pytest.LogCapture
                 assert len([task async for task in client.wait_many(ids)]) == 2
         (record,) = caplog.records
         assert record.name == "keevx_async.journal"
-        assert f"{copy} has lost what its -wal file held" in record.getMessage()
+        assert f"{copy} has lost the content of its -wal file" in record.getMessage()
         async with Journal(copy) as journal:
             assert [entry.state for entry in await entries_of(journal)] == [State.SUBMITTED] * 2
         assert copy.read_bytes() == before
@@ -51,7 +51,7 @@ async def test_nothing_is_sent(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         copy, _ = await copied(emulator, tmp_path)
         before, made = copy.read_bytes(), emulator.creates.copy()
-        said = "has lost what its -wal file held"
+        said = "has lost the content of its -wal file"
         async with keevx_of(emulator, journal=copy) as client:
             for _ in range(2):
                 with pytest.raises(JournalError, match=said):
@@ -106,12 +106,12 @@ async def test_the_commands_show_it_and_run_nothing(tmp_path: Path) -> None:
         for more in ((), ("--dry-run",), ("--fresh", "--yes")):
             ran = await keevx("run", file, "--journal", copy, *more, cwd=tmp_path, **at(emulator))
             assert ran.code == 2
-            assert "has lost what its -wal file held" in ran.err
+            assert "has lost the content of its -wal file" in ran.err
             assert ran.err.count("\n") == 1
         for show in (("journal", copy), ("status", "--journal", copy)):
             shown = await keevx(*show, "--json", cwd=tmp_path, **at(emulator))
             assert shown.code == 0
             assert json.loads(shown.out.splitlines()[-1])["submitted"] == 2
-            assert "has lost what its -wal file held" in shown.err
+            assert "has lost the content of its -wal file" in shown.err
             assert shown.err.count("\n") == 1
         assert emulator.creates == made

@@ -138,7 +138,7 @@ class JournalMachine(RuleBasedStateMachine):
         is_held = key in self.held and not (self.shared and key in self.left)
         if known is None or known.state is not State.SENDING or is_held:
             return known
-        return Known(known.body, State.UNCERTAIN, "the program ended before the answer came")
+        return Known(known.body, State.UNCERTAIN, "the program ended before the response arrived")
 
     def same(self, entry: Entry | None, known: Known | None) -> None:
         if known is None or entry is None:

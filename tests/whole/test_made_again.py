@@ -112,7 +112,7 @@ async def test_a_remake_whose_answer_is_lost_is_uncertain_as_any_other(runs: Run
     runs.emulator.faults.drop_after_create = {BAD}
     for on_failed in ("resubmit", "resubmit", "report"):
         told = await runs.run(REQUESTS, on_failed)
-        assert "may have been paid" in str(told[1].error)
+        assert "may have been charged" in str(told[1].error)
     assert runs.emulator.creates[BAD] == 2
 
 

@@ -402,7 +402,7 @@ async def test_ids_that_cannot_be_written_are_told(
     assert isinstance(error, JournalError)
     assert error.task_ids == tuple(program.emulator.tasks)
     assert (
-        f"the disk is full. Keep these task ids, which are not in it: {error.task_ids[0]}"
+        f"the disk is full. Keep these task ids, which are not in the journal: {error.task_ids[0]}"
         in str(error)
     )
     (last,) = await program.submit([a_request("one")])

@@ -144,4 +144,4 @@ async def test_a_submit_that_ends_uncertain_after_a_timeout_says_so(
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await keevx.submit(DOG)
-    assert "may have been paid" in caplog.text
+    assert "may have been charged" in caplog.text

@@ -74,7 +74,7 @@ async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fau
     settings = timeout_for(fault, 1.0)
     async with Emulator(faults=lost(fault)) as emulator, keevx_of(emulator, **settings) as keevx:
         request = a_request("one")
-        with pytest.raises(SubmissionUncertain, match="may have been paid") as caught:
+        with pytest.raises(SubmissionUncertain, match="may have been charged") as caught:
             await keevx.submit(request, key="mine")
         assert caught.value.request is request
         assert caught.value.key == "mine"

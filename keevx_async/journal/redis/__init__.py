@@ -1,1 +1,1 @@
-"""The durable record in Redis, for many machines."""
+"""The durable record of creates in Redis, shared by many machines."""

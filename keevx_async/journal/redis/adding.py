@@ -1,4 +1,4 @@
-"""Adds planned creates to the journal, many in one round trip."""
+"""Add planned creates to the journal, many in one round trip."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .encoding import Added, Planned
 
 
 class Adder:
-    """Adds planned creates, and remembers how many equal bodies each input has had.
+    """Adds planned creates, and remembers how many equal bodies each input contained.
 
     Args:
         connection: runs scripts.
-        journal: names the journal in errors.
+        journal: the journal to name in errors.
     """
 
     def __init__(self, connection: Connection, journal: object) -> None:
@@ -27,15 +27,15 @@ class Adder:
         self._added: dict[tuple[str, str], int] = {}
 
     async def add_many(self, holder: str, creates: Sequence[Planned], run: str) -> list[Added]:
-        """Record that creates are to be made; see ``RedisJournal.add_many``."""
+        """Record creates that are to be made; see ``RedisJournal.add_many``."""
         rows: list[tuple[str | float, ...]] = []
         now = f"{time.time():.3f}"
         for kind, body, key in creates:
             if key is not None:
                 check_key(key)
             stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-            # Numbers up to the last one of this input are taken: else the n-th of equals would
-            # count through all before it.
+            # Numbers up to this input's last number are taken. Starting after them saves the n-th
+            # of equal creates from counting through all earlier numbers.
             first = self._added.get((run, stem), 0) + 1
             rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
         purpose = f"{len(rows)} creates could not be added"

@@ -1,4 +1,4 @@
-"""Runs scripts on a Redis that may be unavailable for a while."""
+"""Run scripts on a Redis that may be temporarily unavailable."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .refusals import Outage, refusal_of
 from .scripts import Script
 
 MIN_PAUSE = 0.05
-"""Seconds before the first retry; each later pause is twice the one before."""
+"""Seconds before the first retry; each later pause is twice the previous pause."""
 MAX_PAUSE = 0.5
-"""Seconds between two retries at most."""
+"""The most seconds between two retries."""
 SETTLING = 1.0
-"""Seconds after an outage in which nothing is claimed: longer than any worker's pause."""
+"""Seconds after an outage during which nothing is claimed: longer than any worker's pause."""
 
 Sleep = Callable[[float], Awaitable[None]]
 Value = str | int | float
 
 
 class Client(Protocol):
-    """What a client must provide, as ``redis.asyncio.Redis`` and ``docket.redis()`` do."""
+    """The interface of a client, as provided by ``redis.asyncio.Redis`` and ``docket.redis()``."""
 
     def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]:
         """Run a script that the server has loaded."""
@@ -43,14 +43,15 @@ class Client(Protocol):
 class Connection:
     """Runs scripts, and retries them while Redis is unavailable.
 
-    A script may run twice when its answer was lost, so each must be safe to repeat. One that
-    writes what was paid is repeated whatever Redis answers; any other, while that passes.
+    A script may run twice if its reply is lost, so each must be safe to repeat. A script that
+    records something paid for is repeated after any error; any other script, only after a temporary
+    error.
 
     Args:
-        redis: the client; its answers must be bytes.
-        name: of the journal; all keys begin with it.
-        reconnect_timeout: seconds to wait for a Redis that is unavailable.
-        sleep: waits for so many seconds.
+        redis: the client; it must return bytes.
+        name: the journal's name, with which all keys start.
+        reconnect_timeout: seconds to wait for an unavailable Redis.
+        sleep: waits for a number of seconds.
 
     Raises:
         ConfigurationError: the name or the client cannot be used.
@@ -58,10 +59,10 @@ class Connection:
 
     def __init__(self, redis: Client, name: str, reconnect_timeout: float, sleep: Sleep) -> None:
         if not name or set(name) & set("{}"):
-            raise ConfigurationError(f"the journal's name must be without braces (got {name!r})")
+            raise ConfigurationError(f"the journal needs a name without braces (got {name!r})")
         pool = getattr(redis, "connection_pool", None)
         if pool is not None and pool.connection_kwargs.get("decode_responses"):
-            raise ConfigurationError("make the Redis client without decode_responses=True")
+            raise ConfigurationError("create the Redis client without decode_responses=True")
         self._redis = redis
         self._prefix = f"{{{name}}}:"
         self._name = name
@@ -71,7 +72,7 @@ class Connection:
         self._last_deadline = math.inf
 
     def end_within(self, seconds: float) -> None:
-        """Wait for an unavailable Redis no longer than so many seconds from now, in any call."""
+        """Stop waiting for an unavailable Redis, in any call, a number of seconds from now."""
         self._last_deadline = asyncio.get_running_loop().time() + seconds
 
     async def run(
@@ -83,16 +84,16 @@ class Connection:
         on_failure: Callable[[], object] | None = None,
         settled_by: tuple[Script, Value] | None = None,
     ) -> Any:
-        """Run a script and return its answer.
+        """Run a script and return its reply.
 
         Args:
-            purpose: what the error says could not be done.
+            purpose: what could not be done, for the error.
             script: the script.
-            holder: the id of who runs it.
-            values: its arguments.
-            on_failure: called once if it fails at first and is retried.
-            settled_by: a script, and its argument, by which the end of an outage is seen. Then this
-                one waits until other workers have written what they had.
+            holder: the id of the holder that runs it.
+            values: the script's arguments.
+            on_failure: called once if the script fails at first and is retried.
+            settled_by: a script, with its argument, that detects the end of an outage. The main
+                script then waits until other workers have written what they had.
 
         Raises:
             JournalError: Redis stayed unavailable, or refused.
@@ -119,11 +120,11 @@ class Connection:
         """
         order = f"{self._prefix}order"  # a cluster finds the node by this key
         runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
-        # 1. The server does not know the script: it is loaded, and run again.
-        # 2. Redis is unavailable, or refuses what it will accept later: retried until the deadline.
-        # 3. It refuses for another reason, a wrong password included, or for one that is not
-        #    known: what was paid is written again and again until the deadline, for it would be
-        #    lost. Anything else is raised.
+        # 1. The server does not know the script: it is loaded and run again.
+        # 2. Redis is unavailable, or refuses temporarily: retried until the deadline.
+        # 3. It refuses for another reason, such as a wrong password, or an unknown one: a record of
+        #    something paid for is retried until the deadline, because it would otherwise be lost.
+        #    Anything else raises.
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._reconnect_timeout
         pause, failed = MIN_PAUSE, False
@@ -152,9 +153,9 @@ class Connection:
             pause = min(2 * pause, MAX_PAUSE)
 
     async def _settle(self, holder: str, script: Script, value: Value) -> None:
-        """Wait after an outage until every worker has had the time to write what it has."""
-        # Leases end in an outage. Without this wait a worker that lives would be taken for dead by
-        # the first claim, and what it paid for would be called uncertain until it writes the ids.
+        """Wait after an outage until every worker has had time to write what it has."""
+        # Leases expire during an outage. Without this wait, the first claim would take a live
+        # worker for dead, and its paid creates would be uncertain until it writes their ids.
         loop = asyncio.get_running_loop()
         if self._outage.is_on:
             run = (script.sha, 1, f"{self._prefix}order", self._prefix, holder, str(value))

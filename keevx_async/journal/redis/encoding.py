@@ -1,4 +1,4 @@
-"""Between values and what Redis stores of them."""
+"""Convert between values and what Redis stores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Planned(NamedTuple):
     """A create to be added.
 
     Attributes:
-        kind: of job.
-        body: the canonical JSON of its request.
-        key: its key; None to number it among equal bodies.
+        kind: the kind of job.
+        body: the request's canonical JSON.
+        key: the create's key; None to number it among equal bodies.
     """
 
     kind: str
@@ -35,8 +35,8 @@ class Added(NamedTuple):
     """A create that was added.
 
     Attributes:
-        key: its key.
-        entry: what the journal had under it before; None if nothing.
+        key: the create's key.
+        entry: the journal's earlier entry for the key; None if it had none.
     """
 
     key: str
@@ -49,7 +49,8 @@ class CreateRecord:
 
     Attributes:
         entry: the create.
-        records: of each task, in the order of its ids; None where no end is recorded.
+        records: the record of each task, in the order of the ids; None for a task without a
+            recorded end.
     """
 
     entry: Entry
@@ -57,28 +58,28 @@ class CreateRecord:
 
     @property
     def done(self) -> bool:
-        """Whether all of its tasks have ended; an abandoned one has not."""
+        """Whether all of its tasks have ended; an abandoned task has not."""
         return all(record is not None and record.task.done for record in self.records)
 
 
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
-    """Return the entry of a hash; None if there is none.
+    """Return the entry from a hash; None if the hash is empty.
 
-    One that cannot be read is uncertain.
+    An unreadable entry is uncertain.
 
     Args:
-        key: of the create.
-        pairs: names and values in turn, as Lua returns a hash.
-        held: whether a worker that is alive has claimed it. If not, ``sending`` was left by one
-            that died, and reads as ``uncertain``.
+        key: the create's key.
+        pairs: alternating names and values, as Lua returns a hash.
+        held: whether a live worker has claimed it. If not, ``sending`` was left by a dead worker,
+            and reads as ``uncertain``.
     """
     fields = {pairs[n].decode(): pairs[n + 1].decode() for n in range(0, len(pairs), 2)}
     if not fields:
         return None
     reason, ids = fields.get("reason", ""), split_ids(fields.get("ids"))
     kind, body = fields.get("kind", ""), fields.get("body", "")
-    # A record that somebody damaged must not keep a window of others from being read. It may have
-    # been sent: nobody knows.
+    # A damaged record must not prevent others in its window from being read. It may or may not have
+    # been sent.
     try:
         state = State(fields.get("state", ""))
     except ValueError as error:
@@ -93,7 +94,7 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
 
 
 def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
-    """Return results by their group, from names and values in turn, as Lua returns a hash."""
+    """Return results by group, from alternating names and values, as Lua returns a hash."""
     usage: dict[UsageGroup, int] = {}
     for n in range(0, len(pairs), 2):
         kind, _, rest = pairs[n].decode().partition("|")
@@ -103,7 +104,7 @@ def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
 
 
 def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
-    """Return the arguments that name a limit to the script; none for no limit."""
+    """Return the script's arguments for a limit; empty for no limit."""
     if limit is None:
         return ()
     limits = (limit.videos, limit.seconds, limit.cost)
@@ -112,14 +113,14 @@ def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
-    """Return a task's id, its outcome and its record, without the fields at their defaults.
+    """Return a task's id, its outcome and its record, without fields at their defaults.
 
-    The outcome is ``+`` for a success, ``-`` for a failure and ``?`` for a task that was
-    abandoned without a result, which has not ended.
+    The outcome is ``+`` for a success, ``-`` for a failure and ``?`` for a task that was abandoned
+    without a result, which has not ended.
 
     Args:
-        task: its last snapshot.
-        at: when that was taken, in seconds since the epoch; None means now.
+        task: the task's last snapshot.
+        at: when the snapshot was taken, in seconds since the epoch; None means now.
     """
 
     # Redis keeps every record in memory, and most fields of a task are at their defaults.
@@ -143,9 +144,9 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
     """Return a task's record.
 
     Args:
-        task_id: of the task.
-        end: its outcome and record, as ``end_of`` makes them; None if no end is recorded.
-        file: the record of its file, as ``file_of`` makes it; None if it was not downloaded.
+        task_id: the task's id.
+        end: its outcome and record, as made by ``end_of``; None if no end is recorded.
+        file: its file's record, as made by ``file_of``; None if it was not downloaded.
     """
     if end is None:
         return None
@@ -157,9 +158,9 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
 
 
 def counts_of(answer: tuple[int, Sequence[bytes]]) -> dict[str, int]:
-    """Return the counts per state, and of tasks, that COUNTS returned.
+    """Return the counts per state and of tasks, from the reply of COUNTS.
 
-    What dead workers were sending is moved to ``uncertain``.
+    Creates that dead workers were sending are moved to ``uncertain``.
     """
     died, pairs = answer
     counts = dict.fromkeys([*(state.value for state in State), "succeeded", "failed"], 0)

@@ -1,4 +1,4 @@
-"""The journal that many machines share: in Redis, or Valkey."""
+"""The journal that many machines share, in Redis or Valkey."""
 
 from __future__ import annotations
 
@@ -32,40 +32,41 @@ from .unwritten import Unwritten
 log = logging.getLogger("keevx_async.journal")
 
 CONNECTIONS = 1000
-"""redis-py's own limit of 100 breaks a worker that does 200 jobs at a time."""
+"""redis-py's default limit of 100 breaks a worker that runs 200 jobs at a time."""
 PAGE = 500
-"""Keys read in one round trip when all are read."""
+"""How many keys are read in one round trip when all are read."""
 UNREADABLE = "it could not be read"
 
 
 class RedisJournal(Session):
-    """The durable record of what was submitted, in Redis or Valkey, for workers on many machines.
+    """The durable record of submitted creates in Redis or Valkey, for workers on many machines.
 
-    Each create is worked on by one worker at a time, and each step of it is one atomic script. A
-    worker that dies loses its claims within seconds; what it was sending then reads as uncertain.
-    What is durable is durable as the server's append-only file promises: ``appendonly yes`` and
-    ``appendfsync always``, or a power cut may lose the last second's ids.
+    Only one worker at a time works on a create, and each step is one atomic script. A worker that
+    dies loses its claims within seconds; creates that it was sending then read as uncertain.
+    Durability is that of the server's append-only file: set ``appendonly yes`` and ``appendfsync
+    always``, or a power cut may lose the last second's ids.
 
-    While Redis is unavailable everything waits for it; nothing is sent without its intent
+    While Redis is unavailable, everything waits for it; nothing is sent until its intent is
     recorded.
 
     Args:
-        redis: an asyncio client, which the caller closes: ``redis.asyncio.Redis``, or what
-            ``docket.redis()`` yields. Its answers must be bytes.
-        name: what the journal's keys begin with.
-        on_uncertain: what to do with a create whose answer was lost. ``"report"`` reports it
-            again; ``"resubmit"`` sends it again, though it may have been paid for.
-        reconnect_timeout: seconds to wait for a Redis that is unavailable.
+        redis: an asyncio client, which the caller closes: a ``redis.asyncio.Redis``, or the client
+            that ``docket.redis()`` yields. It must return bytes.
+        name: the journal's name, with which its keys start.
+        on_uncertain: what to do with a create whose response was lost. ``"report"`` reports it
+            again; ``"resubmit"`` sends it again, although it may have been charged.
+        reconnect_timeout: seconds to wait for an unavailable Redis.
         lease: seconds without a heartbeat after which a worker counts as dead.
-        holder_name: names this process to others that wait for it; by default host and process id.
-        unwritten: a folder of this machine for ids that Redis did not accept; they are written by
-            ``write_left_ids``. None to only log them.
-        adopt: hand the journal over to the client that opens it, as after its API key was
-            rotated.
-        sleep: waits for so many seconds.
+        holder_name: this process's name, as shown to others that wait for it; by default the host
+            and process id.
+        unwritten: a folder on this machine for ids that Redis did not accept, which
+            ``write_left_ids`` writes later; None to only log them.
+        adopt: whether to hand the journal over to the client that opens it, for example after its
+            API key was rotated.
+        sleep: waits for a number of seconds.
 
     Raises:
-        ConfigurationError: the name has braces, or the client decodes answers.
+        ConfigurationError: the name is empty or contains braces, or the client decodes responses.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class RedisJournal(Session):
         reconnect_timeout: float = 60.0,
         adopt: bool = False,
     ) -> Self:
-        """Return a journal with a client of its own, which is closed with it.
+        """Return a journal with its own client, which is closed with the journal.
 
         Args:
             url: such as ``redis://host:6379/0``; its query may hold redis-py's settings. The
@@ -138,26 +139,26 @@ class RedisJournal(Session):
         return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Claim a key, so that no other worker submits the same create meanwhile.
+        """Claim a key, so that no other worker submits the same create in the meantime.
 
         Args:
-            kind: of job.
-            body: the canonical JSON of the request.
-            key: the key to claim, waiting while another worker has it. None: the first free key
-                of this body, so that the n-th of equal requests meets the n-th entry again.
+            kind: the kind of job.
+            body: the request's canonical JSON.
+            key: the key to claim, waiting while another worker has it. None claims the first free
+                key of this body, so the n-th of equal requests finds the n-th entry again.
 
         Raises:
             JournalError: the key belongs to another request, or Redis stayed unavailable.
         """
-        # Before the claim and not within it: a claim waits for other workers after an outage.
+        # Before the claim, not within it, because a claim waits for other workers after an outage.
         await self.check_owner()
         return await self._lease.claim(kind, body, key)
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless. It ends even if cancelled.
+        """Give up a claim. Releasing it again has no effect. It completes even if cancelled.
 
         Args:
-            key: the key claimed.
+            key: the claimed key.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
         if self._opened is not None:
@@ -166,11 +167,11 @@ class RedisJournal(Session):
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Record the intent to send. Durable on return.
 
-        It extends the lease: the answer has the whole of it to arrive in.
+        This extends the lease, so the response has the full lease in which to arrive.
 
         Raises:
-            JournalError: it cannot be written, or another worker has claimed the key.
-            OverLimit: it does not fit in the limit; nothing was recorded.
+            JournalError: the intent cannot be written, or another worker has claimed the key.
+            OverLimit: the create does not fit in the limit; nothing was recorded.
         """
         purpose = f"the intent of {key} could not be written"
         values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
@@ -183,22 +184,23 @@ class RedisJournal(Session):
         """Keep all creates within a limit from now on, counted in Redis for all workers.
 
         Returns:
-            True: it counts by itself.
+            True: the journal itself counts.
         """
         self._limit = encoding.limit_of(limit)
         return True
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, uncertain ones included."""
+        """Return what its creates have made or may have made, including uncertain ones."""
         return encoding.usage_of(await self._run(UNREADABLE, scripts.USAGE))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record the task ids of a create, whoever holds it by now. Durable on return.
+        """Record the task ids of a create, whoever holds it now. Durable on return.
 
-        Ids are only added to; others that it had were paid for too, and are logged.
+        Ids are only ever added. Any other ids that the create had were also paid for, and are
+        logged.
 
         Raises:
-            JournalError: they cannot be written; its ``task_ids`` are these.
+            JournalError: the ids cannot be written; the error's ``task_ids`` contains them.
         """
         purpose = f"the ids of {key} could not be written"
         try:
@@ -217,7 +219,7 @@ class RedisJournal(Session):
             self._lease.given_up.add(key)
         self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
-            what = "%s was paid twice: it has %s, and now %s"
+            what = "%s was charged twice: it has %s, and now %s"
             log.warning(what, key, others, task_ids, extra={"key": key})
 
     async def write_left_ids(self) -> None:
@@ -226,27 +228,27 @@ class RedisJournal(Session):
         Raises:
             JournalError: Redis stayed unavailable.
         """
-        # Ids are only ever added to, so another worker may do the same, or may write its own.
+        # Ids are only ever added, so other workers may do the same, or write their own.
         for path, ids in self._unwritten.left_by_others():
             for key, task_ids in ids.items():
                 await self.mark_submitted(key, task_ids)
-            log.warning("wrote the ids that an earlier worker could not: %s", ", ".join(ids))
+            log.warning("wrote the ids that an earlier worker could not write: %s", ", ".join(ids))
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Record that the answer to a create was lost. Durable on return.
+        """Record that the response to a create was lost. Durable on return.
 
-        Any ids that are known are still kept; a submitted create stays submitted.
+        Any known ids are kept; a submitted create stays submitted.
         """
         await self._change(key, State.UNCERTAIN, reason, task_ids)
 
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was paid; whoever claims the key next may send it again.
+        Nothing was charged; the next claimant of the key may send it again.
         """
         await self._change(key, State.REFUSED, reason)
 
@@ -260,26 +262,26 @@ class RedisJournal(Session):
     async def _change(
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        purpose = f"that {key} is {state} could not be written"
+        purpose = f"the state of {key}, {state}, could not be written"
         values = (key, state.value, storable(reason), join_ids(task_ids or ()))
         self._check(key, await self._run(purpose, scripts.CHANGE, *values))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record what became of an uncertain create. Durable on return.
 
-        A create of several tasks may be settled again as more of its ids become known; none is
-        ever removed.
+        A create of several tasks may be settled again as more of its ids become known; ids are
+        never removed.
 
         Args:
-            key: of the create.
-            task_ids: its ids; empty if it was not made, and may be sent again.
+            key: the create's key.
+            task_ids: the create's task ids; empty if it was not made and may be sent again.
 
         Raises:
-            JournalError: it is not uncertain (another settlement may have come first), or it has
-                ids and so cannot be settled without any.
+            JournalError: the create is not uncertain (it may have been settled in the meantime), or
+                it has ids and so cannot be settled without any.
         """
         token, ids = token_hex(scripts.TOKEN), join_ids(task_ids)
-        purpose = f"what became of {key} could not be written"
+        purpose = f"the settlement of {key} could not be written"
         verdict, *rest = await self._run(purpose, scripts.SETTLE, key, token, ids)
         if verdict == b"made":
             raise JournalError(f"{self!r}: {key} {has_ids_reason(split_ids(rest[0].decode()))}")
@@ -292,13 +294,13 @@ class RedisJournal(Session):
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
         """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
 
-        They outweigh what was assumed: an entry that was planned, refused or uncertain becomes
-        submitted once it has all its ids, and uncertain until then. One that a worker is sending
-        keeps them beside what its answer brings.
+        Ids override any assumed state: a planned, refused or uncertain entry becomes submitted once
+        it has all of its ids, and is uncertain until then. If a worker is sending the create, it
+        keeps these ids in addition to those in its response.
 
         Args:
-            key: of the create.
-            task_ids: ids; those that it already has are ignored.
+            key: the create's key.
+            task_ids: the ids to add; ids that it already has are ignored.
             count: how many tasks the create was to make.
 
         Returns:
@@ -318,48 +320,48 @@ class RedisJournal(Session):
         await self._run(purpose, scripts.END_TASK, *encoding.end_of(task), "")
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded to. Durable on return.
+        """Record where a task's result was downloaded. Durable on return.
 
         Args:
-            task: the task, ended.
-            path: the file; made absolute.
-            size: its bytes.
-            digest: its SHA-256, in hexadecimal.
+            task: the ended task.
+            path: the file's path, which is stored as an absolute path.
+            size: the file's size in bytes.
+            digest: the file's SHA-256 in hexadecimal.
         """
         record = await self.find_task(task.task_id)
         at = record.at if record is not None and record.task == task else None
-        purpose = f"where {task.task_id} was downloaded to could not be written"
+        purpose = f"the download path of {task.task_id} could not be written"
         file = encoding.file_of(path, size, digest)
         await self._run(purpose, scripts.END_TASK, *encoding.end_of(task, at), file)
 
     async def add_many(self, creates: Sequence[Planned], run: str) -> list[Added]:
-        """Record that creates are to be made, in one round trip. Durable on return.
+        """Record creates that are to be made, in one round trip. Durable on return.
 
-        Existing creates stay as they are, except that a refused one is to be made again.
+        Existing creates are left unchanged, except that a refused create is to be made again.
 
         Args:
-            creates: what to make.
-            run: identifies one input. Within it, each of several equal bodies is a create of its
-                own; what an earlier input added is met again by its number.
+            creates: the creates to record.
+            run: the id of one input. Within an input, each of several equal bodies is a separate
+                create; across inputs, the n-th of equal bodies finds the n-th create again.
 
         Returns:
-            What was added, in the same order.
+            The added creates, in the same order.
 
         Raises:
-            JournalError: a key belongs to another request (the others are added), or Redis
+            JournalError: a key belongs to another request (the other creates are added), or Redis
                 stayed unavailable.
         """
         return await self._adder.add_many(self._lease.holder, creates, run)
 
     def _check(self, key: str, answer: Sequence[bytes]) -> None:
-        """Raise JournalError if a script refused to do its work."""
+        """Raise JournalError if a script refused."""
         if answer[0] in scripts.REFUSALS:
             raise JournalError(f"{self!r}: {scripts.REFUSALS[answer[0]].format(key)}")
 
     async def find(self, key: str) -> Entry | None:
         """Return the entry of a key; None if there is none.
 
-        ``sending`` that no worker alive holds reads as ``uncertain``.
+        An entry in state ``sending`` that no live worker holds reads as ``uncertain``.
         """
         return (await self._find([key]))[0]
 
@@ -369,7 +371,7 @@ class RedisJournal(Session):
         return [encoding.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task; None as long as no end of it is recorded."""
+        """Return the record of a task; None until its end is recorded."""
         return (await self._find_tasks([task_id]))[0]
 
     async def _find_tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
@@ -382,7 +384,8 @@ class RedisJournal(Session):
         """Return creates and the records of their tasks, in two round trips.
 
         Args:
-            keys: a thousand at most; those that are not in the journal are left out.
+            keys: the creates' keys, at most a thousand; keys that are not in the journal are left
+                out.
         """
         entries = [entry for entry in await self._find(keys) if entry is not None]
         task_ids = [task_id for entry in entries for task_id in entry.task_ids]
@@ -393,14 +396,14 @@ class RedisJournal(Session):
         }
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that a task belongs to; None if no entry has the id."""
+        """Return the key of the create to which a task belongs; None if no entry has the id."""
         answer = await self._run(UNREADABLE, scripts.FIND_OWNER, join_ids([task_id]))
         return answer.decode() if answer else None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Iterate over the entries in one state, or over all, oldest first.
+        """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read a page at a time; the journal may be used meanwhile.
+        They are read a page at a time; the journal may be used in the meantime.
         """
         first = 0
         while keys := await self._run(UNREADABLE, scripts.FIND_KEYS, first, first + PAGE - 1):
@@ -423,16 +426,16 @@ class RedisJournal(Session):
     async def counts(self) -> dict[str, int]:
         """Return how many creates are in each state, and how many tasks succeeded and failed.
 
-        What a dead worker was sending counts as ``uncertain`` as soon as its lease is over.
+        Creates that a dead worker was sending count as ``uncertain`` once its lease has expired.
         """
         return encoding.counts_of(await self._run(UNREADABLE, scripts.COUNTS))
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a small text for later runs, replacing the one before. Durable on return."""
+        """Store a short text for later runs, replacing any of that name. Durable on return."""
         await self._run(f"the note {name} could not be written", scripts.SET_NOTE, name, value)
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text stored by ``set_note``; None if there is none of that name."""
+        """Return a text stored by ``set_note``; None if no text has that name."""
         run, holder = self.connection.run, self._lease.holder
         answer = await run(UNREADABLE, scripts.GET_NOTE, holder, name)
         return answer.decode() if answer else None

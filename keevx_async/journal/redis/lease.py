@@ -1,4 +1,4 @@
-"""What one process has claimed of a shared journal, and the heartbeat that keeps it."""
+"""A process's claims on a shared journal, and the heartbeat that keeps them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEASE = 10.0
 
 
 CLAIM_TIMEOUT = 300.0
-"""Seconds to wait for a key that another worker, which is alive, has claimed."""
+"""Seconds to wait for a key that another live worker has claimed."""
 
 
 class Lease:
@@ -29,15 +29,15 @@ class Lease:
 
     Args:
         connection: runs scripts.
-        duration: seconds that the lease lasts after a heartbeat, of which there are three in
+        duration: seconds for which the lease lasts after a heartbeat; three heartbeats are sent in
             that time.
-        name: names this process to others.
-        journal: names the journal in errors.
-        sleep: waits for so many seconds.
+        name: this process's name, as shown to others.
+        journal: the journal's name, for errors.
+        sleep: waits for a number of seconds.
 
     Attributes:
         holder: the id under which Redis knows this run.
-        terms: the duration in milliseconds and the name, as the scripts take them.
+        terms: the duration in milliseconds and the name, in the form that scripts expect.
         claims: which caller of this process has which key.
         given_up: keys that Redis has freed with the ids of their creates, and that callers of this
             process have yet to release.
@@ -58,9 +58,9 @@ class Lease:
         self._releasing: set[asyncio.Task[None]] = set()
 
     def start_heartbeat(self) -> None:
-        """Send heartbeats from now on; a second call does nothing.
+        """Send heartbeats from now on. Calling it again has no effect.
 
-        One that fails is logged: the next may succeed before the lease ends.
+        A failed heartbeat is logged: the next may succeed before the lease ends.
         """
 
         async def beat() -> None:
@@ -68,7 +68,7 @@ class Lease:
                 await asyncio.sleep(self._duration / 3)
                 await self._run("the lease could not be extended", scripts.HEARTBEAT, self.terms)
 
-        # A task of a loop that has stopped sends nothing: a journal may outlive its loop.
+        # A task on a stopped loop sends nothing, and a journal may outlive its loop.
         if self._heartbeat is None or self._heartbeat.get_loop() is not asyncio.get_running_loop():
             self._heartbeat = asyncio.create_task(beat())
 
@@ -85,8 +85,8 @@ class Lease:
                 return None if isinstance(claim, str) else claim
 
             return await self.claims.number_held(stem_of(kind, body), take)
-        # First from the callers of this process, then from the other workers, who are asked in
-        # growing pauses: Redis does not call back.
+        # First claimed among this process's callers, then among workers. The latter is polled with
+        # growing pauses, because Redis does not call back.
         check_key(key)
         try:
             async with asyncio.timeout(CLAIM_TIMEOUT):
@@ -112,14 +112,14 @@ class Lease:
     def _held_error(self, key: str, holder: str) -> JournalError:
         return JournalError(
             f"{self._journal}: {key} has been claimed by {holder} for {CLAIM_TIMEOUT:.0f} s. "
-            "See what that is waiting for, then run again"
+            "Find out what it is waiting for, then run again"
         )
 
     async def _claim(
         self, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | str:
-        """Claim a key in Redis; else return who has it: a worker's name, or "" for this run."""
-        # The token distinguishes a claim repeated after a lost answer from a second one.
+        """Claim a key in Redis, or return its holder: a worker's name, or "" for this run."""
+        # The token distinguishes a claim repeated after a lost reply from a second claim.
         self.start_heartbeat()
         token = token_hex(scripts.TOKEN // 2)
         values = (self.terms, key, token, kind, body.decode(), int(numbered), DIED_WHILE_SENDING)
@@ -139,16 +139,16 @@ class Lease:
         return rest[0].decode() if verdict == b"held" else ""
 
     def release(self, key: str, *, made: bool) -> asyncio.Task[None]:
-        """Begin to give up a claim; the task ends even if nobody awaits it.
+        """Start giving up a claim; the task completes even if nobody awaits it.
 
         Args:
-            key: the key claimed.
+            key: the claimed key.
             made: whether the create was made; if not, the next equal body gets the same key.
         """
 
         async def release() -> None:
-            # Redis first: who waits for the key in this process must find it free there. It is
-            # repeated until Redis has it: as long as this process lives, nothing else frees it.
+            # Redis first, because waiters in this process must find the key free there. Repeated
+            # until it succeeds, because nothing else frees the key while this process lives.
             try:
                 if key in self.given_up:
                     self.given_up.discard(key)
@@ -163,11 +163,12 @@ class Lease:
         return releasing
 
     async def close(self) -> None:
-        """Release everything and end the lease, also if cancelled while keys are being released.
+        """Release everything and end the lease, even if cancelled while keys are being released.
 
-        If Redis cannot be reached, the lease ends by itself.
+        If Redis cannot be reached, the lease expires on its own.
         """
-        # The end of the lease frees whatever could not be released, for workers that wait for it.
+        # Ending the lease frees any keys that could not be released, for workers that wait for
+        # them.
         try:
             if self._releasing:
                 await asyncio.wait(self._releasing, timeout=self._duration)

@@ -1,4 +1,4 @@
-"""When each task of a fleet is polled next: a sorted set in Redis that all workers take from."""
+"""When each task of a fleet is polled next: a sorted set in Redis, shared by all workers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from .encoding import end_of
 
 
 class Polled(NamedTuple):
-    """What a poll came to.
+    """The outcome of a poll.
 
     Attributes:
-        task_id: of the task.
+        task_id: the task's id.
         wait: seconds until the next poll; None if there is none.
-        state: of the next poll.
-        end: the task's last snapshot, to be recorded; None while it goes on, or if it is abandoned.
+        state: the state of the next poll.
+        end: the task's last snapshot, to be recorded; None while it is running, or if it is
+            abandoned.
     """
 
     task_id: str
@@ -31,10 +32,10 @@ class Polled(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Polls that are now this worker's.
+    """Polls that this worker has taken.
 
     Attributes:
-        polls: the id and the state of each.
+        polls: the task id and the state of each poll.
         next_in: seconds until the next poll is due; infinite if none is scheduled.
     """
 
@@ -43,11 +44,11 @@ class Taken(NamedTuple):
 
 
 class PollQueue:
-    """The polls of a fleet. Each is one worker's at a time, for as long as the hold lasts.
+    """The polls of a fleet. Each belongs to one worker at a time, until its hold ends.
 
     Args:
         connection: runs scripts.
-        clock: seconds since the epoch; used only where Redis has no clock, in ``memory://``.
+        clock: returns seconds since the epoch; used only with ``memory://``, which has no clock.
     """
 
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:
@@ -55,10 +56,10 @@ class PollQueue:
         self._clock = clock
 
     async def schedule(self, polls: Iterable[tuple[str, float, str]]) -> None:
-        """Schedule first polls. One that is scheduled already stays as it is.
+        """Schedule first polls. A poll that is already scheduled is left unchanged.
 
         Args:
-            polls: for each its task id, the seconds until it is due, and its state.
+            polls: the task id, the seconds until due, and the state of each poll.
         """
         values: list[str | int] = []
         for task_id, wait, state in polls:
@@ -67,12 +68,12 @@ class PollQueue:
         await self._connection.run(purpose, scripts.SCHEDULE_POLLS, "", self._now(), *values)
 
     async def exchange(self, done: Iterable[Polled], limit: int, hold: float) -> Taken:
-        """Write what polls came to, and take polls that are due, in one round trip.
+        """Write the outcomes of polls, and take polls that are due, in one round trip.
 
         Args:
-            done: the results.
-            limit: how many to take at most.
-            hold: seconds after which one that was taken is due again: its worker has died.
+            done: the outcomes of polls.
+            limit: the most polls to take.
+            hold: seconds after which a taken poll is due again, in case its worker has died.
         """
         values: list[str | int] = []
         for task_id, wait, state, end in done:
@@ -92,7 +93,7 @@ class PollQueue:
         return Taken(polls, next_in / 1000 if next_in >= 0 else math.inf)
 
     async def find(self, task_ids: Sequence[str]) -> list[str | None]:
-        """Return the state of each task's next poll; None where none is scheduled."""
+        """Return the state of each task's next poll; None if none is scheduled."""
         ids = [join_ids([task_id]) for task_id in task_ids]
         purpose = "polls could not be read"
         states = await self._connection.run(purpose, scripts.FIND_POLLS, "", *ids)

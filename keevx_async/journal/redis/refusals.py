@@ -1,7 +1,7 @@
-"""What an error of Redis means, and the log of the times in which it cannot be used.
+"""The meaning of Redis errors, and a log of outages.
 
-A decision about an error is a pure function of it; ``Outage`` turns the errors of many callers
-into few lines of the log.
+The meaning of an error is a pure function of it; ``Outage`` condenses the errors of many callers
+into a few log lines.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from redis.exceptions import (
 log = logging.getLogger("keevx_async.journal")
 
 UNAVAILABLE = (ConnectionError, TimeoutError)
-"""Redis does not answer: a restart, a dropped connection, a new primary."""
+"""Redis does not respond: a restart, a dropped connection, a new primary."""
 REFUSED = {
-    "READONLY": "it is a replica; writes work once it, or another, is the primary",
+    "READONLY": "it is a replica; writes work again once a primary is available",
     "OOM": "its memory is full; raise maxmemory",
     "NOREPLICAS": "too few replicas are connected; see min-replicas-to-write",
     "MISCONF": "it cannot save to disk; see its log",
-    "BUSY": "it runs a script that does not end; see SCRIPT KILL",
-    "LOADING": "it is reading its file after a start",
-    "CLUSTERDOWN": "its cluster is down, or serves only a part of the keys",
+    "BUSY": "it is running a script that does not end; see SCRIPT KILL",
+    "LOADING": "it is still loading its data after a start",
+    "CLUSTERDOWN": "its cluster is down, or serves only some of the keys",
     "MASTERDOWN": "it is a replica that has lost its primary",
     "TRYAGAIN": "its cluster is moving these keys",
     "max number of clients": "it has too many clients; raise maxclients",
 }
-"""Refusals that pass once Redis, or its operator, has seen to it; and what that takes.
+"""Refusals that are temporary, each with its cause or remedy.
 
-The list of Redis's own: ``createSharedObjects`` in its ``server.c``, and ``cluster.c``. Those that
-are not here say that a command, a key or a password is wrong, which no waiting changes."""
+Redis's own list is in ``createSharedObjects`` in its ``server.c``, and in ``cluster.c``. The
+refusals that are not here mean that a command, a key or a password is wrong, which waiting does not
+fix."""
 CLASSES: dict[type[Exception], str] = {
     ReadOnlyError: "READONLY",
     OutOfMemoryError: "OOM",
@@ -54,17 +55,17 @@ CLASSES: dict[type[Exception], str] = {
     MasterDownError: "MASTERDOWN",
     TryAgainError: "TRYAGAIN",
 }
-"""redis-py's classes of them: it cuts the code off the text."""
+"""redis-py's classes for these refusals, since it removes the code from the text."""
 _CODE = re.compile(r"(?:^|[\s:-])(" + "|".join(map(re.escape, REFUSED)) + r")\b")
 INTERVAL = 30.0
-"""Seconds between two lines about the same outage."""
+"""Seconds between two log lines about the same outage."""
 
 
 class Refusal(NamedTuple):
-    """What an error of Redis means.
+    """The meaning of a Redis error.
 
     Attributes:
-        reason: the error in a few words, with what to do where that is known.
+        reason: the error in a few words, with what to do if that is known.
         passes: whether the same command is likely to succeed later.
     """
 
@@ -73,13 +74,12 @@ class Refusal(NamedTuple):
 
 
 def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
-    """Return what an error means."""
-    # 1. Its class or its text names one of the refusals that pass. A server before version 7 puts
-    #    the code of an error in a script into the middle of the text, and a pipeline puts the
-    #    command before it.
-    # 2. Redis did not answer: it passes. redis-py derives its errors of a wrong password from
-    #    ConnectionError; those do not.
-    # 3. Anything else does not pass.
+    """Return the meaning of an error."""
+    # 1. Its class or its text names a temporary refusal. Servers before version 7 put the code of
+    #    an error in a script in the middle of the text, and a pipeline puts the command before it.
+    # 2. Redis did not respond: this is temporary. redis-py derives its wrong-password errors from
+    #    ConnectionError; those are not temporary.
+    # 3. Anything else is permanent.
     text = str(error)
     code = getattr(error, "status_code", None)
     if code not in REFUSED:
@@ -94,12 +94,12 @@ def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
 
 
 class Outage:
-    """Logs an outage of Redis: one line when it begins, few while it lasts, one at its end.
+    """Logs an outage of Redis: one line when it starts, a few while it lasts, one when it ends.
 
-    Whoever retries reports each failure, and its success after a failure.
+    Callers that retry report each failure, and a success after a failure.
 
     Attributes:
-        ended: when the last one ended; minus infinity if there was none.
+        ended: when the last outage ended; minus infinity if there was none.
     """
 
     def __init__(self) -> None:
@@ -123,7 +123,7 @@ class Outage:
             log.warning("Redis has been unavailable for %.0f s: %s", lasted, reason)
 
     def passed(self, now: float) -> None:
-        """Report that a call has succeeded which had failed before."""
+        """Report that a call succeeded after having failed."""
         if self._began is not None:
             log.warning("Redis is back after %.1f s", now - self._began)
             self._began, self.ended = None, now

@@ -1,7 +1,7 @@
 """The Lua scripts of the journal in Redis: each transition is one atomic step on the server.
 
-They are files in ``lua/``; ``common.lua`` says how they are called and what they store. Each says
-in its first lines what it does and returns.
+They are files in ``lua/``; ``common.lua`` describes how they are called and what they store. The
+first lines of each script describe what it does and returns.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from importlib.resources import files
 from typing import NamedTuple
 
 HOLDER = 12
-"""Characters of a holder's id; the token of a claim follows it."""
+"""The number of characters in a holder's id; the claim's token follows it."""
 TOKEN = 6
-"""Characters of a token, which distinguishes a repeated call from a new one."""
+"""The number of characters in a token, which distinguishes a repeated call from a new call."""
 
 
 class Script(NamedTuple):
-    """A script as the server has it.
+    """A script, as stored on the server.
 
     Attributes:
-        source: its text, with ``common.lua`` in front.
-        sha: the SHA-1 by which the server knows it.
-        holds_paid: whether it writes what was paid, or gives a create back. It is repeated until
-            it is written, whatever Redis answers.
+        source: the script's text, preceded by ``common.lua``.
+        sha: the SHA-1 by which the server identifies it.
+        holds_paid: whether it records something paid for, or releases a create. It is then repeated
+            until it succeeds, whatever error Redis returns.
     """
 
     source: str
@@ -73,8 +73,8 @@ STATUS = _read("status")
 
 REFUSALS = {
     b"taken": "another worker has taken {}, or it was never claimed; claim it again",
-    b"submitted": "{} has been submitted meanwhile; claim it again to get its ids",
-    b"made": "{} has ids meanwhile, so it was made; claim it again to get them",
-    b"missing": "{} is not in it: has Redis lost data?",
+    b"submitted": "{} has been submitted in the meantime; claim it again to get its ids",
+    b"made": "{} now has ids, so it was made; claim it again to get them",
+    b"missing": "{} is not in the journal: has Redis lost data?",
 }
-"""Why a script that changes a create has changed nothing, by the first word of its answer."""
+"""Why a script that changes a create changed nothing, by the first word of its reply."""

@@ -1,4 +1,4 @@
-"""How a journal in Redis is opened, by whom, and left."""
+"""Open and leave a journal in Redis, and check its owner."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .connection import Connection, Sleep
 from .lease import Lease
 
 OWNER = "owner"
-"""The note that holds whose the journal is."""
+"""The note that contains the journal's owner."""
 ADOPT = "run: keevx journal --docket URL --adopt"
 
 
 class Session:
-    """The users of a journal, its lease while there are any, and its owner.
+    """A journal's users, its owner, and its lease while it has users.
 
     Args:
         connection: runs scripts.
-        name: of the journal.
+        name: the journal's name.
         duration: seconds without a heartbeat after which a worker counts as dead.
-        holder_name: names this process to others that wait for it.
+        holder_name: this process's name, as shown to others that wait for it.
         adopts: whether the journal is handed over to the client that opens it.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Session:
 
     @property
     def shared(self) -> object:
-        """Itself: what is shared is in Redis."""
+        """The journal itself, because shared data is in Redis."""
         return self
 
     @property
     def lost(self) -> None:
-        """What Redis may have lost is not known here."""
+        """None: whether Redis has lost data is unknown here."""
 
     def attach(self, owner: Owner | None = None) -> None:
         """Open the journal for one more user. Redis is first contacted when it is used.
 
         Args:
-            owner: the host and account that it is used for; None to check no owner.
+            owner: the host and account for which it is used; None skips the check.
 
         Raises:
             JournalError: this object is open for another host or account.
@@ -84,8 +84,8 @@ class Session:
         if owner is not None:
             if self._owner not in (None, owner):
                 raise JournalError(
-                    f"journal {self.name!r} in Redis is open for another host or account; make a "
-                    "RedisJournal, with a name of its own, for each"
+                    f"journal {self.name!r} in Redis is open for another host or account; use a "
+                    "RedisJournal with its own name for each"
                 )
             self._owner = owner
         if self._opened is None:
@@ -95,13 +95,14 @@ class Session:
         self._users += 1
 
     async def check_owner(self) -> None:
-        """Check whose the journal is; it belongs to the first host and account that use it.
+        """Check the journal's owner: the first host and account that used it.
 
         Raises:
-            JournalError: it belongs to another, or Redis stayed unavailable.
+            JournalError: the journal belongs to another owner, or Redis stayed unavailable.
         """
-        # Before each step, as soon as the owner is known: Redis is contacted by the first one. Two
-        # first clients at once: the script lets one of them record itself, and the other reads it.
+        # Runs before each step once the owner is known, so the first step contacts Redis. If two
+        # first clients race, the script lets one of them record itself, and the other reads that
+        # record.
         if self._owner is None or self._is_owned:
             return
         purpose, run = "its owner could not be read", self.connection.run

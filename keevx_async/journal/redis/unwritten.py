@@ -1,4 +1,4 @@
-"""Task ids that Redis did not accept yet: in the log, and in a file for the next worker."""
+"""Task ids that Redis has not accepted yet: kept in the log, and in a file for the next worker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import NamedTuple
 log = logging.getLogger("keevx_async.journal")
 
 BATCH = 0.5
-"""Seconds in which ids are collected for one line of the log."""
+"""Seconds for which ids are collected for one line of the log."""
 
 
 class Left(NamedTuple):
-    """What a worker that ended could not write.
+    """The ids that an ended worker could not write.
 
     Attributes:
-        path: of its file.
-        ids: the task ids of each create, by its key.
+        path: the path of its file.
+        ids: the task ids of each create, by key.
     """
 
     path: Path
@@ -32,12 +32,12 @@ class Left(NamedTuple):
 
 
 def default_folder(fleet: str, url: str) -> Path:
-    """Return where the workers of a fleet on this machine leave ids that they could not write.
+    """Return the folder in which a fleet's workers on this machine leave ids they could not write.
 
     Args:
-        fleet: its name.
-        url: of its Redis. Fleets of equal names on two servers do not meet; a password in the URL
-            makes no difference, for it may have been changed.
+        fleet: the fleet's name.
+        url: the URL of its Redis. Fleets with the same name on different servers use different
+            folders; the password in the URL is ignored, because it may have changed.
     """
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     server = url.rpartition("@")[2].partition("?")[0]
@@ -48,13 +48,13 @@ def default_folder(fleet: str, url: str) -> Path:
 class Unwritten:
     """The ids of a worker that Redis has not accepted yet.
 
-    They are appended to a file at once, which a worker that starts later on this machine reads,
-    and logged as one line of JSON after a moment, for a person. Once all are written the file is
-    removed. Where no file can be written, the log has them all the same.
+    They are appended at once to a file, which the next worker to start on this machine reads, and
+    soon afterwards logged as one line of JSON for a person. Once all are written, the file is
+    removed. If no file can be written, they are still logged.
 
     Args:
-        name: of the journal.
-        folder: of the files; None to only log.
+        name: the journal's name.
+        folder: the folder of the files; None to only log.
     """
 
     def __init__(self, name: str, folder: Path | None) -> None:
@@ -66,7 +66,7 @@ class Unwritten:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, key: str, task_ids: Sequence[str]) -> None:
-        """Report that a create's ids could not be written yet."""
+        """Add a create's ids, which could not be written yet."""
         self._ids[key] = self._unlogged[key] = tuple(task_ids)
         if self._path is not None:
             # A plain append: it survives a kill of the process, and costs this loop microseconds.
@@ -78,7 +78,7 @@ class Unwritten:
             self._timer = asyncio.get_running_loop().call_later(BATCH, self.flush)
 
     def flush(self) -> None:
-        """Log what was added since the last time."""
+        """Log the ids that were added since the last call."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -88,7 +88,7 @@ class Unwritten:
             self._unlogged = {}
 
     def written(self, key: str) -> None:
-        """Report that a create's ids are in the journal, whether or not they were added here."""
+        """Remove a create's ids, which are now in the journal. They may never have been added."""
         if self._ids.pop(key, None) is None or self._ids:
             return
         self.flush()
@@ -98,9 +98,10 @@ class Unwritten:
                 self._path.unlink(missing_ok=True)
 
     def left_by_others(self) -> Iterator[Left]:
-        """Iterate over what other workers could not write on this machine.
+        """Iterate over the ids that other workers on this machine could not write.
 
-        One of them may still be at it: ids are only ever added to, so they may be written twice.
+        Such a worker may still be trying; writing ids twice is harmless, because ids are only ever
+        added.
         """
         if self._folder is None:
             return

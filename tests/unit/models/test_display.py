@@ -291,7 +291,7 @@ async def ended(count: int) -> FanOut:
 async def test_a_fan_out_is_a_table_of_some_outcomes_with_counts() -> None:
     shown = seen(await ended(1_000))
     assert [one.name for one in shown.elements].count("tr") == 1 + MAX_ROWS
-    for words in ("800 ok", "100 failed", "100 uncertain", "of 1,000", "20 are shown"):
+    for words in ("800 ok", "100 failed", "100 uncertain", "of 1,000", "Showing 20"):
         assert words in shown.text
     assert "under way" not in shown.text
 
@@ -300,7 +300,7 @@ async def test_a_fan_out_is_a_table_of_some_outcomes_with_counts() -> None:
 async def test_a_small_fan_out_is_shown_whole() -> None:
     shown = seen(await ended(3))
     assert [one.name for one in shown.elements].count("tr") == 1 + 3
-    assert "are shown" not in shown.text
+    assert "Showing" not in shown.text
 
 
 @simulated
@@ -311,6 +311,6 @@ async def test_what_was_handed_out_is_counted_too() -> None:
     assert [one.index async for one in fan] == list(range(30))
     shown = seen(fan)
     assert "30 ok" in shown.text
-    assert "30 were handed out" in shown.text
+    assert "30 were yielded" in shown.text
     assert not re.search(r"\bof \d", shown.text), "an iterator does not say how long it is"
     assert "table" not in [one.name for one in shown.elements]

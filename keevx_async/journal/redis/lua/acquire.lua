@@ -1,10 +1,10 @@
 -- Take a turn of the fleet's rate, unless its creates are held.
 --
--- The rate is the note of that name, in creates per second. Turns are counted by GCRA: "turn" is
--- when the next one is due if all before it are taken evenly, and as many as the burst may be
--- taken ahead. Times are milliseconds of the server's clock. A turn that is due within so many as
--- the third argument is taken, and waited for; else nothing is. Returns {milliseconds to wait, the
--- rate or '', whether creates are held, whether a turn was taken}.
+-- The rate is in the note "rate", in creates per second. Turns are counted by GCRA: "turn" is when
+-- the next turn is due if all earlier turns are taken evenly; as many turns as the burst may be
+-- taken ahead. Times are milliseconds of the server's clock. A turn that is due within the third
+-- argument's milliseconds is taken, for the caller to wait for; otherwise none is taken. Returns
+-- {milliseconds to wait, the rate or '', whether creates are held, whether a turn was taken}.
 
 local clock, burst_share, ahead = unpack(ARGV, 3)
 local now, held = time(clock), tonumber(redis.call('GET', P .. 'held') or '0')

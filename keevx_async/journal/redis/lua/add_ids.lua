@@ -1,7 +1,7 @@
 -- Add ids that Keevx confirmed, whatever the create's state.
 --
--- One that is being sent stays so: what its holder writes next adds to these ids. Returns {} if
--- it does not exist, else {whether it is held, its hash as it was before}.
+-- A create that is being sent keeps its state: its holder's next write adds to these ids. Returns
+-- {} if it does not exist, else {whether it is held, its hash as it was before}.
 
 allow_oom()
 local key, count, ids = unpack(ARGV, 3)

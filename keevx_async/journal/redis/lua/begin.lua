@@ -1,9 +1,10 @@
--- Record the intent to send a create, if it is still its holder's, and extend the lease.
+-- Record the intent to send a create, if the caller still holds it, and extend the lease.
 --
--- With limits it must fit in them, beside all that is made or may be: three limits ('' for none), of
--- results, seconds and cost; then names of prices and prices in turn, most specific name first.
--- Returns {'ok'}, {'taken'} where another has it, {'submitted'}, {'made'}: it has ids, or {'over',
--- the usage}: it does not fit, and nothing was recorded.
+-- If there are limits, the create must fit in them together with everything that was made or may
+-- have been made. The arguments are three limits ('' for none), of results, seconds and cost; then
+-- alternating names and prices, most specific name first. Returns {'ok'}; {'taken'} if another
+-- holder has it; {'submitted'}; {'made'} if it has ids; or {'over', the usage} if it does not fit,
+-- in which case nothing was recorded.
 
 local lease, key, kind, body, at = unpack(ARGV, 3)
 local limits = {unpack(ARGV, 8, 10)}
@@ -12,8 +13,8 @@ if state == 'submitted' then return {'submitted'} end
 if holder_of(key) ~= me then return {'taken'} end
 if get(key, 'ids') then return {'made'} end
 
--- One that is in doubt is sent again: it counts twice, for it may be made twice. Within one claim it
--- counts once more only, for its attempts are repeated after a certain refusal alone.
+-- A create in doubt that is sent again counts twice, because it may be made twice. Within one claim
+-- it counts only once more, because attempts are repeated only after a certain refusal.
 local group, results = group_of(kind, body)
 local is_doubted = state == 'sending' or state == 'uncertain'
 local is_counted = is_doubted and get(key, 'again') == claim_of(key)
@@ -50,5 +51,5 @@ if state then
 else
   put(key, 'sending', me, kind, body, at)
 end
-extend_lease(lease) -- last: a Redis that is full refuses the intent
+extend_lease(lease) -- last, because a full Redis refuses the intent
 return {'ok'}

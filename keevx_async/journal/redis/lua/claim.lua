@@ -1,8 +1,8 @@
 -- Claim a create, and extend the lease.
 --
--- Returns {'yours', its hash}, {'other', the body it belongs to}, {'held', the holder's name} where
--- another that is alive has it, or {'had'}: the key is a number, and this run has submitted it
--- already. What a dead holder was sending is uncertain from here on.
+-- Returns {'yours', its hash}; {'other', the body it belongs to}; {'held', the holder's name} if
+-- another live holder has it; or {'had'} if the key is numbered and this run has already submitted
+-- it. A create that a dead holder was sending is uncertain from here on.
 
 local lease, key, token, kind, body, numbered, died = unpack(ARGV, 3)
 local its_kind = get(key, 'kind')

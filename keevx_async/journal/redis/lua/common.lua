@@ -1,43 +1,43 @@
--- What every script begins with. ARGV[1] is the prefix of all keys, ARGV[2] who runs the script;
--- a script's own arguments begin at ARGV[3].
+-- The common start of every script. ARGV[1] is the prefix of all keys, and ARGV[2] is the holder
+-- that runs the script; a script's own arguments start at ARGV[3].
 --
--- Each script is one atomic step, and may be run again with the same arguments when its answer
--- was lost. They keep to the commands that Docket's memory:// knows. All keys share a hash tag:
+-- Each script is one atomic step, and may be run again with the same arguments if its reply was
+-- lost. Scripts use only the commands that Docket's memory:// supports. All keys share a hash tag:
 --
---   create:KEY     hash: kind, state, body, at, run; reason and ids where there are any
+--   create:KEY     hash: kind, state, body, at, run; reason and ids, if any
 --   order          sorted set of the creates' keys, in the order in which they were written
---   owners         hash: task id -> key of the create that it belongs to
---   holders        hash: key -> who has claimed it (the holder's id, then the claim's token)
+--   owners         hash: task id -> key of the create to which it belongs
+--   holders        hash: key -> its claimant (the holder's id, then the claim's token)
 --   alive:HOLDER   the holder's name, while its lease lasts; it expires
 --   sending        set: keys of the creates in that state, whose holders may have died
---   tasks, files   hashes: task id -> its end, and where its result was downloaded to
---   notes, counts  hashes: small texts; creates per state, tasks ended
---   polls, due     hash and sorted set: task id -> its poll's state, and when that is due
---   clock          when polls were taken last, in milliseconds
---   held           when creates may go again after a 429, in milliseconds; it expires then
+--   tasks, files   hashes: task id -> its end, and the path of its downloaded result
+--   notes, counts  hashes: short texts; creates per state, tasks ended
+--   polls, due     hash and sorted set: task id -> its poll's state, and when the poll is due
+--   clock          when polls were last taken, in milliseconds
+--   held           when creates may be sent again after a 429, in milliseconds; it expires then
 --   turn           when the rate's next turn is due, in milliseconds; it expires later
 --   usage          hash: kind|model|resolution|duration -> results made, or perhaps made
 --   done:TOKEN     exists for ten minutes after a settlement
 
 local P, me = ARGV[1], ARGV[2]
 
--- A script that begins with this is written even if Redis's memory is full. Redis refuses only a
--- script whose first write needs memory (flags=allow-oom of version 7 does the same).
+-- A script that starts with this can write even if Redis's memory is full, because Redis refuses
+-- only scripts whose first write needs memory (flags=allow-oom in version 7 does the same).
 local function allow_oom() redis.call('HDEL', P .. 'counts', '') end
 
--- The server's clock in milliseconds; memory:// has none, and takes the caller's.
+-- The server's clock in milliseconds; memory:// has no clock and uses the caller's.
 local function time(clock)
   local now = redis.pcall('TIME')
   if now.err then return tonumber(clock) end
   return now[1] * 1000 + now[2] / 1000
 end
 
--- Fields of a create.
+-- A create's fields.
 local function get(key, name) return redis.call('HGET', P .. 'create:' .. key, name) end
 local function set(key, ...) redis.call('HSET', P .. 'create:' .. key, ...) end
 local function all(key) return redis.call('HGETALL', P .. 'create:' .. key) end
 
--- Who holds it. Ids of holders are equally long, so a claim begins with as many characters.
+-- Its holder. All holder ids have the same length, so a claim starts with that many characters.
 local function alive(holder) return redis.call('EXISTS', P .. 'alive:' .. holder) == 1 end
 local function name_of(holder) return redis.call('GET', P .. 'alive:' .. holder) or '' end
 local function extend_lease(lease) -- its milliseconds and the holder's name
@@ -54,8 +54,8 @@ local function is_others(key)
 end
 local function is_held(key) return holder_of(key) == me or is_others(key) end
 
--- What it uses of a budget. Its body is compact JSON, in which a quote within a text is escaped:
--- a name in quotes with a colon is a field. Returns its group, and how many results it makes.
+-- Its use of a budget. Its body is compact JSON, in which quotes within strings are escaped, so a
+-- quoted name followed by a colon is a field. Returns its group, and how many results it makes.
 local function group_of(kind, body)
   local model = string.match(body, '"model":"([^"]*)"') or ''
   local resolution = string.match(body, '"aspect_resolution":"([^"]*)"') or ''
@@ -74,8 +74,8 @@ local function use(group, by)
   if by ~= 0 then redis.call('HINCRBY', P .. 'usage', group, by) end
 end
 
--- Its state. The counts and the usage follow each change, so that nobody has to count. A create
--- counts for the results that it was to make, or for its ids where these are more.
+-- Its state. The counts and the usage are updated with each change, so nobody has to count. A
+-- create counts as the results it was to make or, if it has more ids, as its ids.
 local function count(name, by) redis.call('HINCRBY', P .. 'counts', name, by) end
 local function move(key, state)
   local old = get(key, 'state')
@@ -101,7 +101,7 @@ local function explain(key, reason)
   else set(key, 'reason', reason) end
 end
 
--- Its ids, separated by spaces. They are only ever added to.
+-- Its ids, separated by spaces. Ids are only ever added.
 local function has(ids, id) return string.find(' ' .. ids .. ' ', ' ' .. id .. ' ', 1, true) end
 local function ids_of(key) return get(key, 'ids') or '' end
 local function without(ids, others)
@@ -133,9 +133,9 @@ local function add(key, ids)
   return new
 end
 
--- Record a task's end. The outcome is '+' for a success, '-' for a failure, and '?' for no end: it
--- was abandoned without a result. That never replaces an end, which another worker may have seen
--- while a slow one gave up.
+-- Record a task's end. The outcome is '+' for a success, '-' for a failure, and '?' if the task was
+-- abandoned without a result. '?' never replaces an end, which another worker may have seen while a
+-- slow worker gave up.
 local ENDS = {['+'] = 'succeeded', ['-'] = 'failed'}
 local function has_ended(id)
   return ENDS[string.sub(redis.call('HGET', P .. 'tasks', id) or '', 1, 1)]

@@ -1,5 +1,5 @@
--- Return the number of creates per state and of tasks ended, names and numbers in turn, after the
--- number of creates that dead holders were sending.
+-- Return the number of creates that dead holders were sending, then alternating names and numbers:
+-- of creates per state, and of tasks ended.
 
 local died = 0
 for _, key in ipairs(redis.call('SMEMBERS', P .. 'sending')) do

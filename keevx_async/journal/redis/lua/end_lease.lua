@@ -1,4 +1,4 @@
--- End the holder's lease: all that it has claimed is free at once.
+-- End the holder's lease, which frees all of its claims at once.
 
 redis.call('DEL', P .. 'alive:' .. me)
 return 1

@@ -1,4 +1,4 @@
--- Record a task's end, and where its result was downloaded to; an older path is kept.
+-- Record a task's end, and the path of its downloaded result; an older path is kept.
 
 allow_oom()
 local id, outcome, record, file = unpack(ARGV, 3)

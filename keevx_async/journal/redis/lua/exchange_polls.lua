@@ -1,12 +1,12 @@
--- Write what some polls came to, and take as many that are due.
+-- Write the outcomes of some polls, and take polls that are due.
 --
--- For each poll: the task's id, the milliseconds until the next poll or '' if there is none, its
--- state, and the outcome and record of the task's end or ''. One that is taken is due again after
--- the hold, in case its worker dies. Returns {each that was taken: {id, state}, the milliseconds
--- until the next is due, or -1 if none is scheduled}.
+-- The arguments for each poll are the task's id, the milliseconds until the next poll or '' if
+-- there is none, its state, and the outcome and record of the task's end or ''. A taken poll is due
+-- again after the hold, in case its worker dies. Returns {the taken polls as {id, state}, the
+-- milliseconds until the next poll is due, or -1 if none is scheduled}.
 --
--- If the server's clock was set back, or a replica with another clock took over, all polls are due
--- as much earlier: they would stand still until it has caught up.
+-- If the server's clock was set back, or a replica with a slower clock took over, all polls are
+-- moved earlier by the difference; otherwise they would stand still until the clock caught up.
 
 local CLOCK_TOLERANCE = 2000 -- milliseconds
 
@@ -30,7 +30,7 @@ while ARGV[n] do
   local id, wait, state, outcome, record = unpack(ARGV, n, n + 4)
   if outcome ~= '' then end_task(id, outcome, record) end
   if wait == '' then remove(id)
-  elseif redis.call('HEXISTS', P .. 'polls', id) == 1 then -- else another worker saw its end
+  elseif redis.call('HEXISTS', P .. 'polls', id) == 1 then -- otherwise another worker saw its end
     redis.call('HSET', P .. 'polls', id, state)
     put(id, wait)
   end

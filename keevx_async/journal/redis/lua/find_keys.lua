@@ -1,3 +1,3 @@
--- Return the keys from one place in the order of writing to another, both included.
+-- Return the keys between two positions in the order of writing, both inclusive.
 
 return redis.call('ZRANGE', P .. 'order', ARGV[3], ARGV[4])

@@ -1,3 +1,3 @@
--- Return the key of the create that a task id belongs to.
+-- Return the key of the create to which a task id belongs.
 
 return redis.call('HGET', P .. 'owners', ARGV[3])

@@ -1,4 +1,4 @@
--- Return, for each task id, its end and where its result was downloaded to.
+-- Return, for each task id, its end and the path of its downloaded result.
 
 local answers = {}
 for n = 3, #ARGV do

@@ -1,4 +1,4 @@
--- Extend the holder's lease: its milliseconds, and the holder's name.
+-- Extend the holder's lease. The argument is its milliseconds and the holder's name.
 
 extend_lease(ARGV[3])
 return 1

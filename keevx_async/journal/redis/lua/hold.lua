@@ -1,4 +1,4 @@
--- Hold the creates of the fleet for some milliseconds, unless they are held for longer already.
+-- Hold the fleet's creates for some milliseconds, unless they are already held for longer.
 --
 -- Returns 1 if they were not held before.
 

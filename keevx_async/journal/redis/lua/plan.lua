@@ -1,9 +1,9 @@
--- Record a create as planned: under a name, or as the first of its equals that this run has not
--- planned yet. The token makes a repeated call return what the first one did.
+-- Record a create as planned: under a name, or as the first of equal creates that this run has not
+-- planned yet. The token makes a repeated call return the same as the first call.
 --
--- A refused one is planned again, or whoever waits for it would get the old refusal. Returns
--- {'new', key}, {'existing', key, whether it is held, its hash}, or {'other', the body that the
--- name belongs to}.
+-- A refused create is planned again; otherwise its waiters would get the old refusal. Returns
+-- {'new', key}, {'existing', key, whether it is held, its hash}, or {'other', the body to which the
+-- name belongs}.
 
 local token, kind, body, at, run, named, stem, n = unpack(ARGV, 3)
 local function is_other(key) return get(key, 'kind') ~= kind or get(key, 'body') ~= body end

@@ -1,6 +1,6 @@
--- Store a small text under a name, if the one there is still the one expected; '' for none.
+-- Store a short text under a name, if the current text is still as expected; '' means none.
 --
--- Returns the text that is there now.
+-- Returns the current text.
 
 local name, text, expected = unpack(ARGV, 3)
 local old = redis.call('HGET', P .. 'notes', name)

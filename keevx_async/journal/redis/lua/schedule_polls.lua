@@ -1,7 +1,8 @@
--- Schedule the first poll of each of some tasks. One that is scheduled already stays as it is, and
--- one that has ended is not polled again: its create was redelivered.
+-- Schedule the first polls of some tasks. A poll that is already scheduled is left unchanged, and
+-- an ended task is not polled again, since its create was redelivered.
 --
--- For each task: its id, the milliseconds until it is polled, and the poll's state.
+-- The arguments for each task are its id, the milliseconds until it is polled, and the poll's
+-- state.
 
 allow_oom()
 local now, n = time(ARGV[3]), 4

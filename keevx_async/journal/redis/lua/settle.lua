@@ -1,7 +1,7 @@
--- Record what became of an uncertain create; ids that it has stay.
+-- Record what became of an uncertain create; its existing ids are kept.
 --
--- The token makes a repeated call return what the first one did. Returns {'ok'}, {'closed', its
--- state}, or {'made', its ids}: it cannot be settled without any.
+-- The token makes a repeated call return the same as the first call. Returns {'ok'}, {'closed', its
+-- state}, or {'made', its ids} if it has ids and so cannot be settled without any.
 
 allow_oom()
 local key, token, ids = unpack(ARGV, 3)

@@ -1,3 +1,3 @@
--- Return the results that were made, or may have been, by their group.
+-- Return the results that were made, or may have been made, by group.
 
 return redis.call('HGETALL', P .. 'usage')
