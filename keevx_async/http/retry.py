@@ -1,4 +1,4 @@
-"""Repeats attempts that failed for a moment, as the policy allows. Only this file uses tenacity."""
+"""Retries transient failures, as the policy allows. Only this file imports tenacity."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
-"""Which attempt the running task is in. Set from the second on, so that a first costs nothing."""
+"""The running task's attempt number. Set from the second attempt on; the first costs nothing."""
 
 
 def correlation(key: str, seconds: float, status: int | None, request_id: str) -> dict[str, Any]:
-    """Return the ``extra`` of a log line, so that all lines of one create can be found together.
+    """Return the ``extra`` of a log record, which lets you find all records of one create.
 
     Args:
-        key: of the create; empty for a free request.
-        seconds: since what the line is about began.
-        status: the HTTP status; None without an answer.
-        request_id: what the answer's headers call it.
+        key: the create's key; empty for a free request.
+        seconds: seconds since the logged operation started.
+        status: the HTTP status; None without a response.
+        request_id: the request id in the response's headers.
     """
     return {
         "key": key,
@@ -50,9 +50,9 @@ class Retryable(Exception):
     """Raised by an attempt that may be repeated.
 
     Attributes:
-        error: what to raise if it is not repeated.
-        delay: seconds to wait before the next attempt, as the server asked; 0 where something
-            else paces attempts; None to leave it to the policy.
+        error: the error to raise if the attempt is not repeated.
+        delay: seconds to wait before the next attempt, as the server asked; 0 if something else
+            paces the attempts; None to leave it to the policy.
     """
 
     def __init__(self, error: KeevxError, delay: float | None = None) -> None:
@@ -62,18 +62,18 @@ class Retryable(Exception):
 
 
 class Retrier:
-    """Repeats attempts under one policy. One instance serves any number of calls at once.
+    """Retries attempts under one policy. One instance serves any number of concurrent calls.
 
     Args:
-        policy: how many attempts, and for how long.
+        policy: how many attempts to make, and for how long.
         sleep: waits for the given seconds; tests pass their own.
-        clock: returns the time in seconds; likewise.
+        clock: returns the time in seconds; tests pass their own.
         uniform: returns a number in [0, 1) for the jitter.
-        emit: receives a ``Retrying`` event before each repetition.
-        key: renews an API key that was refused; None where it is fixed.
+        emit: receives a ``Retrying`` event before each retry.
+        key: renews an API key that was refused; None if the key is fixed.
 
     Attributes:
-        policy: as given.
+        policy: the argument.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class Retrier:
     ) -> T:
         """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
 
-        A cancellation ends it at once, between attempts too.
+        A cancellation ends it at once, even between attempts.
 
         Args:
             attempt: called with args each time.
             args: the attempt's arguments.
-            key: of the create that it belongs to; empty for a free request.
+            key: the key of the create it belongs to; empty for a free request.
 
         Raises:
-            KeevxError: the last ``Retryable.error``, or whatever else attempt raised.
+            KeevxError: the last ``Retryable.error``, or any other error that attempt raised.
         """
         began = self._clock()
         call = attempt if self._key is None else partial(self._key.retry_refused, attempt)
@@ -119,11 +119,11 @@ class Retrier:
     async def _repeat(
         self, attempt: Callable[[], Awaitable[T]], first: Retryable, began: float, key: str
     ) -> T:
-        # Entered only after a failure, so that a first success pays nothing for tenacity. The
-        # failure is tenacity's first attempt. Another follows unless
-        # 1. as many were made as the policy allows, or
+        # Entered only after a failure, so that tenacity costs nothing if the first attempt
+        # succeeds. The failure counts as tenacity's first attempt. Another attempt follows unless
+        # 1. the policy's number of attempts has been made, or
         # 2. its wait would end after the deadline.
-        # The wait is the server's, where it named one, else the policy's.
+        # The wait is the one that the server asked for, if any, otherwise the policy's.
         pending: list[Retryable] = [first]
         number, before = 0, ATTEMPT_NUMBER.set(1)
 
