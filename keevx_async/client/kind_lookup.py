@@ -68,8 +68,7 @@ class KindResolver:
         key = await self._journal.find_owner(task_id)
         entry = await self._journal.find(key) if key is not None else None
         if entry is None:
-            kinds = ", ".join(REQUESTS)
-            message = f"the kind of {task_id!r} is unknown; pass kind=, one of {kinds}"
+            message = f"{task_id!r} has an unknown kind; pass kind=, one of {', '.join(REQUESTS)}"
             raise InvalidRequest([Violation("task_id", task_id, "kind", message)])
         kind = kind_by_name(entry.kind)
         self.remember([task_id], kind)
