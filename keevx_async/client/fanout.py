@@ -75,7 +75,7 @@ class Slot:
             self.busy = False
             retries = self.stopped_by is not None and isinstance(error, Retryable)
             if (self._fan.stopping or retries) and (task := asyncio.current_task()):
-                task.cancel()  # no retry: end at the next wait
+                task.cancel()  # do not retry: end at the next wait
             raise
 
     def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
@@ -159,7 +159,7 @@ class FanOut(Generic[R_co]):
 
     @property
     def errors(self) -> list[Exception]:
-        """The errors of ``outcomes``, one for each item that failed."""
+        """The errors in ``outcomes``, one for each item that failed."""
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]
 
     def raise_for_errors(self) -> None:
@@ -192,7 +192,7 @@ class FanOut(Generic[R_co]):
 
     def __iter__(self) -> Iterator[Outcome[R_co]]:
         if self._running is None:
-            # A forgotten `async` would otherwise look like an empty input.
+            # Otherwise a forgotten `async` would look like an empty input.
             raise RuntimeError("this FanOut has not started: await it, or use 'async for'")
         return iter(tuple(self.outcomes))
 

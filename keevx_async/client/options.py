@@ -65,7 +65,7 @@ def base_url(value: object) -> str:
     if not is_url(url) or "?" in url or "#" in url or "@" in url:
         quoted = re.sub(r"//[^/@]*@", "//***@", shown(url))
         raise ConfigurationError(
-            f"the base URL must be like {BASE_URL} (got {quoted}): "
+            f"the base URL must look like {BASE_URL} (got {quoted}): "
             "check base_url= or KEEVX_BASE_URL"
         )
     return url
@@ -175,7 +175,7 @@ def timeout(value: object) -> aiohttp.ClientTimeout:
 
 def _is_wait(value: object) -> bool:
     number = _number(value)
-    return number is not None and number >= 0  # NaN is neither
+    return number is not None and number >= 0  # false for NaN
 
 
 def wait_timeout(value: object) -> float | NotGiven | None:
@@ -383,12 +383,12 @@ def check_iterable(requests: object) -> None:
     kind = type(requests)
     if issubclass(kind, Request | Mapping | str | bytes):
         raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got one "
-            f"{kind.__name__}): pass [request] for a single one"
+            f"requests must be a list or other iterable of requests (got a single "
+            f"{kind.__name__}): pass [request] for a single request"
         )
     if not isinstance(requests, Iterable | AsyncIterable):
         raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got {shown(requests)})"
+            f"requests must be a list or other iterable of requests (got {shown(requests)})"
         )
 
 

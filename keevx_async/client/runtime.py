@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # imports aiohttp.web, which few need
 
 SHORTEST_FACTOR, LONGEST_FACTOR = 20.0, 30.0
-"""By how much the shortest and the longest time between polls grow when callbacks are due."""
+"""Factors for the shortest and longest time between polls when callbacks are expected."""
 CHECK_POLICY = RetryPolicy(attempts=4, first_delay=0.2)
 POLLS_WITH_CALLBACKS = 1.0
 """Polls per task in that case, once durations are learned; counts the poll after a callback."""

@@ -59,8 +59,8 @@ class KeySource:
                 if inspect.iscoroutine(value):
                     value.close()
                 raise ConfigurationError(
-                    "the function that returns the API key is async, and a journal is opened for a "
-                    "key: open the client with 'async with'"
+                    "the function that returns the API key is async, and the journal needs the key "
+                    "when it is opened: open the client with 'async with'"
                 )
             self._keep(value)
         return self.keys[-1]
@@ -73,7 +73,7 @@ class KeySource:
                 new key is refused too.
             ConfigurationError: the function failed or did not return a key.
         """
-        version = self.version or 1  # the first attempt may be what fetches the first key
+        version = self.version or 1  # the first attempt may fetch the first key
         try:
             return await attempt(*args)
         except AuthenticationError:

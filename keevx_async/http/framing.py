@@ -60,7 +60,7 @@ def read_answer(raw: bytes) -> RawAnswer | None:
         status = int(line[1])
         if status >= 200 or status == _SWITCHED:
             break
-        start = end.end()  # an interim answer, such as 100 or 103
+        start = end.end()  # an interim response, such as 100 or 103
     fields = (field.partition(b":") for field in raw[line.end() : end.start()].split(b"\n"))
     headers = tuple(
         (name.strip().decode("latin-1"), value.strip().decode("utf-8", "surrogateescape"))

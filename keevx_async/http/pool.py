@@ -120,7 +120,7 @@ def _session(
         timeout=timeout,
         max_line_size=MAX_HEADER_SIZE,
         max_field_size=MAX_HEADER_SIZE,
-        max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty one
+        max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty line
         headers=headers,
         trace_configs=borrowed.trace_configs if borrowed else None,
         # The only user settings that aiohttp does not expose.

@@ -125,7 +125,7 @@ class Host:
         if location.endswith(request.path):
             fix = f"; it leads to {location.removesuffix(request.path)}"
         elif base.endswith("/v1"):
-            fix = f"; leave out the /v1: {base.removesuffix('/v1')}"
+            fix = f"; remove the /v1: {base.removesuffix('/v1')}"
         key = " and the API key" if response.status in (401, 403) else ""
         text = self.quote(response.body)
         return ConfigurationError(
@@ -355,7 +355,7 @@ class ApiClient:
                 what = "a web page" if is_html(response) else "no envelope"
                 where = "" if host.is_keevx else f" at the base URL {host.base_url}"
                 text = host.quote(response.body)
-                return Retryable(ResponseError(status, f"it holds {what}{where}", text), delay)
+                return Retryable(ResponseError(status, f"it contains {what}{where}", text), delay)
         error = host.refusal(request, response, envelope, codes)
         passes = is_transient(status, error.code) or is_retryable_status(status)
         return Retryable(error, delay) if passes else error

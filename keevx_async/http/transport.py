@@ -347,7 +347,7 @@ class AiohttpTransport:
                     answer.close()
         except asyncio.CancelledError as error:
             if attempt.once:
-                partial = _salvage(attempt, "cancelled before its end")
+                partial = _salvage(attempt, "cancelled before it was complete")
                 error.args = (Interruption(was_sent(error, attempt), partial),)
             raise
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange

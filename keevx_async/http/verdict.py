@@ -147,7 +147,7 @@ def is_busy(status: int, code: int | None) -> bool:
 
 
 def is_transient(status: int, code: int | None) -> bool:
-    """Return whether the same query may succeed later; never asked about a create.
+    """Return whether the same query may succeed later; not for creates.
 
     Args:
         status: the HTTP status.

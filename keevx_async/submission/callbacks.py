@@ -86,7 +86,7 @@ class CallbackReceiver:
         key = key.encode() if isinstance(key, str) else key
         if not isinstance(key, bytes) or len(key) < MIN_SECRET:
             raise ConfigurationError(
-                f"the callback secret must have at least {MIN_SECRET} bytes; "
+                f"the callback secret must be at least {MIN_SECRET} bytes long; "
                 "create one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         self.public_url: str = url.rstrip("/")
@@ -169,7 +169,7 @@ class CallbackReceiver:
             raw = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:
             raw = b""
-        if _text(raw) != token:  # base64 has several spellings for some bytes; only ours is valid
+        if _text(raw) != token:  # base64 can encode some bytes in several ways; accept only ours
             raw = b""
         mac, payload = raw[:_MAC], raw[_MAC:]
         genuine = hmac.compare_digest(mac, self._sign(payload))
@@ -213,7 +213,7 @@ class CallbackReceiver:
                 await send({"type": "websocket.close", "code": 1000})
                 return
             if scope["type"] != "http":  # how ASGI apps signal that they do not support lifespan
-                raise ValueError(f"callbacks are accepted over http only, not {scope['type']}")
+                raise ValueError(f"callbacks are accepted only over http, not {scope['type']}")
             status = 405
             if scope["method"] == "POST":
                 token = str(scope["path"]).rstrip("/").rpartition("/")[2]

@@ -70,7 +70,7 @@ class PendingCreate:
         except BaseException:
             self.is_sending = False
             if self.is_ending:
-                self.task.cancel()  # no retry: end at the next wait
+                self.task.cancel()  # do not retry: end at the next wait
             raise
 
     async def end(self, grace: float) -> None:
@@ -208,6 +208,6 @@ class PendingCreates:
         if made and create.is_detached:
             self._ended[key] = create
         if create.callers == 0 or create.is_ending:
-            late = "its call was cancelled" if create.is_ending else "its call had timed out"
+            late = "its call was cancelled" if create.is_ending else "its call timed out"
             level = logging.INFO if error is None and create.is_detached else logging.WARNING
             log.log(level, "create %s ended after %s: %s", key, late, error or task.result())

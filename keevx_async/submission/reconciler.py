@@ -362,7 +362,7 @@ class Reconciler:
                     log.warning("%s was charged twice: it has %s, and now %s", key, ids, task_id)
                 elif entry is not None and entry.state in (State.PLANNED, State.REFUSED):
                     state = entry.state
-                    log.warning("%s is %s, but was made: it has task %s", key, state, task_id)
+                    log.warning("%s is %s, but it was made: it has task %s", key, state, task_id)
                 if task_id not in create.ids:
                     create.ids.append(task_id)
         except BaseException:

@@ -126,7 +126,7 @@ class Reservation:
         """Close it and wake the waiting creates; return whether it was open."""
         was_open, self._is_open = self._is_open, False
         if not was_open or self._loop is not self._account.loop:
-            return False  # its loop was left behind: what it reserved counts as made
+            return False  # its loop was left behind: the reservation counts as spent
         self._account.wake()
         return True
 
@@ -192,7 +192,7 @@ class Reservations:
             account.resent[group] += count
             account.is_saved = False
             try:
-                await self.save()  # before the intent, which comes after it in the journal
+                await self.save()  # before the intent is written
             except BaseException:
                 reservation.end()
                 raise

@@ -72,7 +72,7 @@ async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> 
     try:
         await write(*what)
     except asyncio.CancelledError:
-        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
+        again = asyncio.ensure_future(write(*what))  # the same row; it ends once the row is durable
         while not again.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({again})
@@ -88,4 +88,4 @@ async def write_quietly(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> 
         with suppress(JournalError):
             await write_through(write, *what)
     except Exception:
-        log.exception("the journal could not be written")
+        log.exception("could not write the journal")

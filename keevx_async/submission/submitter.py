@@ -325,7 +325,7 @@ class Submitter:
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
-            reason = f"the journal could not be written: {type(error).__name__}: {error}"
+            reason = f"could not write the journal: {type(error).__name__}: {error}"
             raise JournalError(reason, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))

@@ -13,7 +13,7 @@ from .adaptive_rate import AdaptiveRate
 
 
 class Permit:
-    """The right to send one create: when it was granted, and whether its outcome was reported."""
+    """Permission to send one create: when it was granted, and whether its outcome was reported."""
 
     __slots__ = ("at", "reported")
 

@@ -107,7 +107,7 @@ def test_a_public_url_that_cannot_be(url: Any) -> None:
 
 @pytest.mark.parametrize("secret", ["", "fifteen letters", b"", None, 7])
 def test_a_secret_that_cannot_be(secret: Any) -> None:
-    with pytest.raises(ConfigurationError, match="secret must have at least 16") as caught:
+    with pytest.raises(ConfigurationError, match="secret must be at least 16") as caught:
         a_receiver(secret=secret)
     assert not secret or str(secret) not in str(caught.value)
 

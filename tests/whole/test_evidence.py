@@ -160,7 +160,7 @@ async def test_a_callback_of_what_counts_as_not_made_is_written_down(
     assert (await entry_of(journal)).task_ids == ("i2v-1",)
     await script.tell("k", "i2v-2")
     assert (await entry_of(journal)).state is State.SUBMITTED
-    assert f"k is {state}, but was made: it has task i2v-1" in caplog.text
+    assert f"k is {state}, but it was made: it has task i2v-1" in caplog.text
     await script.settlements.close()
 
 
