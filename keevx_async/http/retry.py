@@ -192,13 +192,13 @@ def _failure(state: RetryCallState) -> Retryable:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
+    """Return the seconds that a response asks to wait (RFC 9110, 10.2.3); None if it does not.
 
-    A date counts from the answer's own ``Date``, so that a wrong clock on either side neither
-    adds an hour nor skips one; without a ``Date``, from ``now``. A date that has passed is 0.
+    A date is compared with the response's own ``Date``, so a wrong clock on either side does not
+    change the wait; without a ``Date``, with ``now``. A date that has passed counts as 0.
 
     Args:
-        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
+        headers: the response's headers; ``Retry-After`` is seconds or an HTTP date.
         now: seconds since the epoch, by our own clock.
     """
     text = headers.get("Retry-After", "").strip()
