@@ -102,7 +102,7 @@ class FanOut(Generic[R_co]):
     """The outcomes of many items.
 
     Await it to get all of them, or iterate over it with ``async for`` to get each as it ends and
-    to keep only those in flight in memory. One bad item does not affect the others.
+    keep only the items in flight in memory. One bad item does not affect the others.
 
     If it is cancelled or left early, nothing new starts. Paid steps get ``RetryPolicy.grace``
     seconds to end, and the outcomes remain readable. Await it or iterate over it again to resume:

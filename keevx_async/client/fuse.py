@@ -25,7 +25,7 @@ class Fuse:
     """Decides whether creates are being refused for a reason that they all share.
 
     Creates may end in a different order than they were sent, so "in a row" refers to the order in
-    which they end, each after its last retry. Creates that were never sent do not count.
+    which they end, each after its last retry.
 
     Args:
         limit: how many identical refusals in a row blow the fuse; 0 for no limit. An error in

@@ -272,8 +272,8 @@ class Keevx(BaseClient):
 
         Raises:
             TaskFailed: a task ended without a result; ``tasks`` has all of them.
-            SubmissionPending, WaitTimeout, DownloadError: the timeout passed during the submit,
-                the wait or the download.
+            SubmissionPending, WaitTimeout: the timeout passed during the submit or the wait.
+            DownloadError: the timeout passed during the download, or a download failed.
             KeevxError: as for ``submit``.
         """
         jobs, limit = self._components().jobs, options.wait_timeout(timeout)
@@ -381,7 +381,7 @@ class Keevx(BaseClient):
     ) -> str:
         """Upload an image or a video and return its URL. Uploads are free, and are retried.
 
-        A file with the same bytes as one uploaded within the last hour is not sent again.
+        A file with the same bytes as one that this client uploaded within the hour is not resent.
 
         Args:
             source: a path, which is streamed; the bytes; or a binary file, read from its current
@@ -412,7 +412,7 @@ class Keevx(BaseClient):
             overwrite: whether to replace an existing file.
 
         Raises:
-            DownloadError: the result could not be downloaded or written, or is not a result.
+            DownloadError: it could not be downloaded or written, or the response is not a result.
             ConfigurationError: the environment names a proxy that cannot be used.
             KeevxError: the URL of an expired result could not be renewed.
         """

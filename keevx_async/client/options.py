@@ -217,7 +217,7 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
     """Return the journal, not yet opened.
 
     Args:
-        value: a path, a Journal, or None for a NullJournal, which stores nothing.
+        value: a path, a Journal, or None for a NullJournal, which stores nothing on disk.
 
     Raises:
         ConfigurationError: it is something else.

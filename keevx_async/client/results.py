@@ -150,7 +150,7 @@ class Results:
         *,
         overwrite: bool,
     ) -> AsyncGenerator[tuple[Path, DownloadedFile | None]]:
-        """Yield each of a task's files once it is on disk, the main file first, once recorded.
+        """Yield each of a task's files once it is on disk, the main file first and once recorded.
 
         Each comes with its DownloadedFile, or None for an existing file that is kept.
 
