@@ -381,7 +381,7 @@ class Keevx(BaseClient):
     ) -> str:
         """Upload an image or a video and return its URL. Uploads are free, and are retried.
 
-        A file with the same bytes as one that this client uploaded within the hour is not resent.
+        A file whose bytes this client has uploaded in the last hour is not sent again.
 
         Args:
             source: a path, which is streamed; the bytes; or a binary file, read from its current

@@ -57,7 +57,7 @@ class Attempt(Deadline):
         once: whether the request must not be sent twice, and so needs a safe connection.
 
     Attributes:
-        once: the argument.
+        once: whether the request must not be sent twice.
         connecting: whether a connector has started looking for a connection.
         tap: the connection that took the request; None until then.
     """
@@ -88,7 +88,7 @@ class Tap(asyncio.BufferedProtocol):
         transport: the connection's transport.
 
     Attributes:
-        handler: the argument.
+        handler: aiohttp's protocol.
         received: the bytes received since the last request, up to a limit; None if not recorded.
         reused: whether the connection carried an exchange before this one.
         idle_since: when its last exchange ended, in the loop's time; None during an exchange and

@@ -54,8 +54,8 @@ class Host:
         secrets: returns values that must not be quoted from a response.
 
     Attributes:
-        name: the argument.
-        base_url: the argument.
+        name: the host's name.
+        base_url: the base URL, or the name if none was given.
         is_keevx: whether the host has sent this client a response in Keevx's envelope.
     """
 

@@ -73,7 +73,7 @@ class Retrier:
         key: renews an API key that was refused; None if the key is fixed.
 
     Attributes:
-        policy: the argument.
+        policy: the retry policy.
     """
 
     def __init__(

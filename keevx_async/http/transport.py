@@ -158,7 +158,7 @@ class AiohttpTransport:
     Attributes:
         host: the API's host, with its port.
         base_url: the base URL without a trailing slash.
-        timeout: the argument.
+        timeout: the timeout of one exchange.
 
     Raises:
         ConfigurationError: the session has a header that cannot be sent, or its own credentials;

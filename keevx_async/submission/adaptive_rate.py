@@ -65,7 +65,7 @@ class ThrottleSample:
         refused: when the creates were sent that were in flight together and refused; at least one.
 
     Attributes:
-        accepted: the argument, sorted.
+        accepted: when the accepted creates were sent, sorted.
         refused: when the first refused create was sent.
         before: the times in ``accepted`` that are not after ``refused``.
         last_second: how many of ``before`` are in the last second before ``refused``.
