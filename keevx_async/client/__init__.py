@@ -1,1 +1,1 @@
-"""Keevx: composes the wings, for one job or many."""
+"""The client: runs one job or many, using the other packages."""

@@ -1,4 +1,4 @@
-"""The life of a client: it opens on an event loop, is closed at the end, and lends its parts."""
+"""A client's lifecycle: it opens on an event loop, is closed at the end, and shares its parts."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class BaseClient:
-    """What a client is beside its verbs.
+    """The lifecycle of a client, without its verbs.
 
     Args:
-        config: what it is configured with.
+        config: the client's configuration.
     """
 
     def __init__(self, config: ClientConfig) -> None:
@@ -43,7 +43,7 @@ class BaseClient:
 
     @property
     def base_url(self) -> str:
-        """The base URL of the API, without a slash at its end."""
+        """The base URL of the API, without a trailing slash."""
         return self._config.transport.base_url
 
     def with_options(
@@ -55,14 +55,14 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         fit: Fit | None = None,
     ) -> Self:
-        """Return this client with other settings, for some of its calls.
+        """Return a client with other settings that shares everything else with this one.
 
-        Both have the same connections, journal, limiter and budget, and close together: to close
-        either closes both. It is cheap; what is not named stays as it is here.
+        Both use the same connections, journal, limiter and budget; closing either closes both.
+        It is cheap to call. Settings that you do not pass are inherited.
 
         Args:
             timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-            retry: when a request that may be repeated is.
+            retry: when, and how often, a request is sent again.
             polling: how tasks are waited for.
             headers: sent along with every API call, besides this client's own.
             fit: what happens to local images; as for ``Keevx``.
@@ -95,7 +95,7 @@ class BaseClient:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; make one where it is used"
+            "a Keevx holds the API key and cannot be pickled; create one where it is used"
         )
 
     def __del__(self) -> None:
@@ -130,19 +130,19 @@ class BaseClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections, once the creates in flight were answered.
+        """Close the client, after waiting for the creates in flight.
 
-        No other create begins. Fan-outs stop; single creates get ``RetryPolicy.grace`` seconds.
-        If cancelled, it still closes everything, but stops waiting for creates in flight.
-        A second call does nothing.
+        No new create starts. Creates in flight get ``RetryPolicy.grace`` seconds to receive their
+        response, and fan-outs stop. If cancelled, it still closes everything, but stops waiting
+        for creates in flight. Calling it again has no effect.
         """
         if self._origin is not None:
             await self._origin.close()
             return
         self._closed = True
         components = self._runtime
-        # Whatever is cancelled or fails on the way, everything is closed, the journal last: the
-        # creates that are waited for still write to it.
+        # Everything is closed, whatever is cancelled or fails on the way. The journal comes last:
+        # creates that are still being waited for write to it.
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._detach_journal)
             last_first.push_async_callback(self._config.transport.close)
@@ -162,7 +162,7 @@ class BaseClient:
             await self._config.journal.detach()
 
     def _components(self) -> Components:
-        """Return the components on the running event loop, opened if need be."""
+        """Return the components on the running event loop, opening them if necessary."""
         if self._origin is not None:
             shared = self._origin._components()
             if self._runtime is None or self._runtime.shared is not shared:
@@ -173,10 +173,10 @@ class BaseClient:
         components = self._runtime
         if components is not None and components.loop is asyncio.get_running_loop():
             return components
-        # 1. None yet: the journal is opened with them.
-        # 2. They are on another loop, which is running: refused, for two loops cannot share a pool.
-        # 3. They are on a loop that has ended, or that a fork left behind: new ones are made, and
-        #    the old ones receive no more callbacks.
+        # 1. There are none yet: open the journal with them.
+        # 2. They are on another running loop: refuse, since two loops cannot share a pool.
+        # 3. They are on a loop that has ended, or that a fork left behind: make new ones. The old
+        #    ones receive no more callbacks.
         with self._opening:
             before = self._runtime
             if before is None:

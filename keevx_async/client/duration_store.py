@@ -1,4 +1,4 @@
-"""What is learned of how long tasks take, kept in the journal between runs."""
+"""What has been learned about how long tasks take, kept in the journal between runs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DURATIONS = "durations"
 
 @define(eq=False)
 class DurationStore:
-    """The durations that polling learns from: those of earlier runs, and of this one.
+    """The durations that polling learns from, in earlier runs and in this one.
 
-    It never fails: a journal that cannot be read or written costs only what it would have taught.
+    It never fails: if the journal cannot be read or written, only the learned durations are lost.
     It outlives an event loop.
 
     Args:
-        journal: keeps the durations between runs.
+        journal: stores the durations between runs.
 
     Attributes:
-        durations: what is learned so far; empty until `load`.
+        durations: what has been learned so far; empty until `load`.
     """
 
     _journal: JournalProtocol
@@ -34,10 +34,10 @@ class DurationStore:
     _loaded: bool = field(default=False, init=False)
 
     async def load(self) -> None:
-        """Take in what earlier runs learned; call it before a task is scheduled.
+        """Load what earlier runs learned; call it before a task is scheduled.
 
-        Once is enough: later calls return at once. A note that cannot be read is tried again by
-        the next call, and is not overwritten by `save` until then.
+        Once is enough: later calls return immediately. If the note cannot be read, the next call
+        tries again, and until then `save` does not overwrite it.
         """
         if self._loaded:
             return
@@ -45,14 +45,14 @@ class DurationStore:
             note = await self._journal.get_note(DURATIONS)
             try:
                 learned: object = json.loads(note or "{}")
-            except ValueError:  # a note that is damaged teaches nothing
+            except ValueError:  # a damaged note teaches nothing
                 learned = {}
-            if not self._loaded:  # else another call did so meanwhile, and more was learned since
+            if not self._loaded:  # else another call loaded it, and more was learned since
                 self._loaded = True
                 self.durations.load(learned)
 
     async def save(self) -> None:
-        """Keep what was learned for the next run."""
+        """Save what was learned for the next run."""
         if self._loaded:
             with suppress(JournalError):
                 await self._journal.set_note(DURATIONS, json.dumps(self.durations.dump()))

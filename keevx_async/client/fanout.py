@@ -1,15 +1,15 @@
-"""Many items at once: bounded, fed lazily, safe to cancel. Knows nothing of Keevx.
+"""Runs many items at once: bounded, fed lazily, safe to cancel. Knows nothing about Keevx.
 
 An item has a slot from before it is pulled until its job returns. A job may leave a follow-up (a
-wait, a download) that goes on without the slot, so that few creates are in flight and many tasks
-are waited for.
+wait, a download) that runs without the slot, so a few creates can be in flight while many tasks
+are being waited for.
 
 A fan-out ends early in one of two ways:
-1. Its feed is stopped, by a job that has a reason (`Slot.stop`): no account could pay for the rest,
-   or the budget is used up. Nothing more is begun; what was begun goes on to its end. The rest is
-   pulled only as long as it may hold what an earlier run has paid for.
-2. It is cancelled, or closed: paid steps get their grace, and everything else ends at once.
-In both cases what is unfinished is kept, and awaiting the fan-out again goes on with it.
+1. A job stops its feed (`Slot.stop`), for instance because the account has no funds or the budget
+   is used up. Nothing new starts; what has started runs to its end. The rest of the input is pulled
+   only while it may contain items that an earlier run has paid for.
+2. It is cancelled or closed. Paid steps get their grace, and everything else ends at once.
+In both cases unfinished items are kept, and awaiting the fan-out again resumes them.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ from .stopped import brief_if_stopped, describe_fan_out, note_ids
 T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
-"""Follow-ups at a time, so that a stream of any length takes bounded memory."""
+"""The most follow-ups at a time, so that a stream of any length uses bounded memory."""
 YIELD_EVERY = 64
-"""Items after which a worker lets other tasks run, though its items never wait."""
+"""A worker yields to other tasks after this many items, even if its items never wait."""
 
 FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
-"""Goes on with an outcome once its job has returned."""
+"""Continues with an outcome after its job has returned."""
 
 
 class Slot:
-    """One worker's slot: the guard of its paid steps, and the way to stop the feed.
+    """One worker's slot: it guards the worker's paid steps, and can stop the feed.
 
-    A busy worker is not cancelled. After a step that succeeded it stays busy until its outcome has
-    what the step returned: releasing a key may wait, and a cancellation there would lose ids that
-    are paid.
+    A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
+    result is in the outcome: releasing a key may wait, and a cancellation there would lose ids
+    that have been paid for.
     """
 
     __slots__ = ("_fan", "busy", "pulls")
@@ -62,11 +62,11 @@ class Slot:
 
     @property
     def stopped_by(self) -> Exception | None:
-        """Why the feed was stopped: this slot's job begins nothing any more."""
+        """Why the feed was stopped, after which this slot's job must not start anything."""
         return self._fan.stopped_by
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a paid step to its end and return what it returns, or raise what it raises."""
+        """Run a paid step to its end; return its result, or raise its error."""
         self.busy = True
         try:
             return await step
@@ -74,50 +74,50 @@ class Slot:
             self.busy = False
             retries = self.stopped_by is not None and isinstance(error, Retryable)
             if (self._fan.stopping or retries) and (task := asyncio.current_task()):
-                task.cancel()  # no retry: end at the next wait
+                task.cancel()  # do not retry: end at the next wait
             raise
 
     def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
-        """Stop the feed: no item begins, and nothing more is pulled, unless ``has_more``.
+        """Stop the feed: no item starts, and nothing more is pulled, except while ``has_more()``.
 
-        1. Items in a paid step go on, and so do waits and downloads.
-        2. Items that were pulled and have sent nothing end as ``NotStarted``, with this reason.
-        3. The item of this slot goes on: its job decides how it ends.
+        1. Items in a paid step continue, as do waits and downloads.
+        2. Items that were pulled but have sent nothing end as ``NotStarted``, with this reason.
+        3. This slot's own item continues; its job decides how it ends.
 
         Args:
-            reason: becomes ``FanOut.stopped_by``. A second one changes nothing.
-            has_more: while it returns true, items go on being pulled. Their job sends nothing: it
-                follows what an earlier run made, and raises ``NotStarted`` for the others.
+            reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
+            has_more: while it returns true, items are still pulled. Their job sends nothing: it
+                follows up what an earlier run made, and raises ``NotStarted`` for the rest.
         """
         self._fan.stop_feed(reason, has_more)
 
 
 Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None]]
-"""Works on one item: it fills in the outcome, and runs each paid step in the slot. An outcome that
+"""Processes one item: it fills in the outcome, and runs each paid step in the slot. An outcome that
 has task ids comes from an earlier run of the same fan-out: only its follow-up is left to do."""
 
 
 class FanOut(Generic[R_co]):
     """The outcomes of many items.
 
-    Await it for all of them, or iterate over it with ``async for`` to receive each as it ends and
-    to hold only what is in flight. One bad item leaves the others alone.
+    Await it to get all of them, or iterate over it with ``async for`` to get each as it ends and
+    keep only the items in flight in memory. One bad item does not affect the others.
 
-    If cancelled or left early, it starts nothing new; paid steps get ``RetryPolicy.grace`` seconds
-    to end, and its outcomes stay readable. Awaited or iterated over again after that, it goes on
-    with what is unfinished: items that had not begun, waits and downloads that were cut short. A
-    complete one is returned at once.
+    If it is cancelled or left early, nothing new starts. Paid steps get ``RetryPolicy.grace``
+    seconds to end, and the outcomes remain readable. Await it or iterate over it again to resume:
+    it starts the remaining items, and continues waits and downloads that were interrupted. A
+    complete fan-out returns immediately.
 
-    ``len(fan)``, ``for outcome in fan`` and ``fan[0]`` are of ``outcomes``: what has ended so far.
+    ``len(fan)``, ``for outcome in fan`` and ``fan[0]`` refer to ``outcomes``.
 
     Attributes:
-        outcomes: what has ended, in input order once complete; when iterated over, what has not
-            been yielded yet.
-        counts: how many items ended in which way, those yielded included.
-        stopping: whether it starts nothing new.
-        stopped_by: why its feed was stopped before the end of the input, such as an
-            ``InsufficientFunds``; None if it was not. What had been submitted went on to its end,
-            the rest is ``counts.not_started``.
+        outcomes: the outcomes so far, in input order once complete; under ``async for``, those not
+            yet yielded.
+        counts: how many items ended in which way, including those already yielded.
+        stopping: whether it was cancelled or closed and starts nothing new.
+        stopped_by: why its feed was stopped before the end of the input, such as
+            ``InsufficientFunds``; None if it was not. Submitted items still ran to their end; the
+            rest are ``counts.not_started``.
     """
 
     def __init__(
@@ -149,25 +149,25 @@ class FanOut(Generic[R_co]):
         self._running: asyncio.Future[None] | None = None
         self._closing = False
         self._has_more: Callable[[], bool] | None = None
-        # Items that a stop kept from being submitted. They are kept here too, because they may have
-        # been yielded; each worker leaves one at most, unless the rest is still pulled.
+        # Items that were not submitted because of a stop. They are also kept here, because they may
+        # have been yielded; each worker leaves at most one, unless the rest is still pulled.
         self._not_submitted: list[Outcome[Any]] = []
 
     @property
     def task_ids(self) -> list[str]:
-        """The task ids of ``outcomes``, flat: several for a request with several results."""
+        """The task ids of ``outcomes``, as a flat list; a request may have several."""
         return [task_id for outcome in self.outcomes for task_id in outcome.task_ids]
 
     @property
     def errors(self) -> list[Exception]:
-        """The errors of ``outcomes``, one for each item that failed."""
+        """The errors in ``outcomes``, one for each item that failed."""
         return [outcome.error for outcome in self.outcomes if outcome.error is not None]
 
     def raise_for_errors(self) -> None:
-        """Raise what failed, once all items have ended.
+        """Raise the errors of the items that failed. Call it once all items have ended.
 
         Raises:
-            ExceptionGroup: of ``errors``, if there are any.
+            ExceptionGroup: contains ``errors``, if there are any.
         """
         if errors := self.errors:
             failed = sum(1 for error in errors if not isinstance(error, NotStarted))
@@ -179,8 +179,9 @@ class FanOut(Generic[R_co]):
     def to_records(self) -> list[dict[str, Any]]:
         """Return ``outcomes`` as flat dicts, for a table: ``pandas.DataFrame(fan.to_records())``.
 
-        Each has the fields of its request, then of the outcome: ``index``, ``key``, ``state``,
-        ``task_ids``, ``paths`` and ``urls`` (joined by spaces) and ``error`` (a text, or None).
+        Each has the fields of its request, followed by those of the outcome: ``index``, ``key``,
+        ``state``, ``task_ids``, ``paths`` and ``urls`` (joined by spaces), and ``error`` (the
+        message, or None).
         """
         return [outcome.to_record() for outcome in self.outcomes]
 
@@ -188,12 +189,12 @@ class FanOut(Generic[R_co]):
         return len(self.outcomes)
 
     def __bool__(self) -> bool:
-        return True  # as an object, not as a list: one that has not begun is no false value
+        return True  # unlike a list, it is true even before it has any outcomes
 
     def __iter__(self) -> Iterator[Outcome[R_co]]:
         if self._running is None:
-            # A forgotten `async` would otherwise look like an empty input.
-            raise RuntimeError("this FanOut has not begun: await it, or use 'async for'")
+            # Otherwise a forgotten `async` would look like an empty input.
+            raise RuntimeError("this FanOut has not started: await it, or use 'async for'")
         return iter(tuple(self.outcomes))
 
     @overload
@@ -230,7 +231,7 @@ class FanOut(Generic[R_co]):
         return self
 
     async def __aiter__(self) -> AsyncGenerator[Outcome[R_co]]:
-        if self._is_complete():  # as after `await`: nothing is taken out of the list
+        if self._is_complete():  # as after `await`: the list is left unchanged
             for outcome in self:
                 yield outcome
             return
@@ -250,15 +251,15 @@ class FanOut(Generic[R_co]):
         _raise_for(running)
 
     async def aclose(self) -> None:
-        """Stop: nothing new starts, and paid steps get their grace to end.
+        """Stop: nothing new starts, and paid steps get their grace period to end.
 
-        Cancelled meanwhile it cuts the grace short. Before the start, after the end, and the second
-        time nothing happens; a second caller waits along with the first.
+        If cancelled, it cuts the grace period short. It has no effect before the start or after the
+        end; a second caller waits together with the first.
         """
         running = self._running
         if running is None or running.done():
             return
-        if not self._closing:  # a second caller joins the first: it must not end the grace
+        if not self._closing:  # a second caller must not end the first one's grace
             self._closing = running.cancel()
         try:
             await asyncio.wait({running})
@@ -292,15 +293,15 @@ class FanOut(Generic[R_co]):
         return self._running
 
     def _resume(self) -> None:
-        """Set up a run: the first, or one that goes on with what an earlier one left unfinished."""
+        """Set up a run: the first, or one that resumes what an earlier run left unfinished."""
         unfinished = [outcome for outcome in self.outcomes if outcome.unfinished]
         again = [*self._not_submitted, *unfinished]
         for outcome in again:
             self.counts.remove(outcome)
         indices = {outcome.index for outcome in again}
         self.outcomes = [outcome for outcome in self.outcomes if outcome.index not in indices]
-        # Blank outcomes, as those before may have been handed out. One with ids keeps them: its
-        # create is paid, and only its follow-up is left.
+        # Use blank outcomes, since the old ones may have been handed out. One with ids keeps them:
+        # its create was paid for, and only its follow-up is left.
         self._feed.resume(
             Outcome(each.index, each.request, each.key, each.task_ids)
             if each.task_ids
@@ -316,9 +317,9 @@ class FanOut(Generic[R_co]):
         self._changed = asyncio.Event()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Begin nothing more; as for ``Slot.stop``, which a job calls."""
-        # Cancelled are the workers that upload, or wait for a permit or a retry; and those that
-        # pull, where nothing more is pulled. The caller's own job ends by itself.
+        """Start nothing more; as for ``Slot.stop``, which a job calls."""
+        # Cancel the workers that are uploading or waiting for a permit or a retry, and those that
+        # are pulling, if nothing more is to be pulled. The calling job ends on its own.
         if self.stopping or self.stopped_by is not None:
             return
         self.stopped_by, self._has_more = reason, has_more
@@ -328,7 +329,7 @@ class FanOut(Generic[R_co]):
                 task.cancel()
 
     async def _run(self) -> None:
-        """Work off the input.
+        """Process the input.
 
         Raises:
             Exception: what ``prepare``, or the input itself, raised; all under way has ended.
@@ -342,8 +343,8 @@ class FanOut(Generic[R_co]):
             while self._followers:
                 await asyncio.wait(self._followers)
         except asyncio.CancelledError:
-            # Workers between paid steps, and follow-ups, are cancelled at once; workers in a paid
-            # step get the grace, and are cancelled after it.
+            # Cancel follow-ups and workers between paid steps at once. Workers in a paid step get
+            # the grace period first.
             self.stopping = True
             idle = [task for task, slot in self._workers.items() if not slot.busy]
             for task in (*idle, *self._followers):
@@ -351,13 +352,13 @@ class FanOut(Generic[R_co]):
             await end_within({*self._workers, *self._followers}, self._grace)
             raise
         if self.stopped_by is not None and self.counts.total is not None:
-            # Not one by one: the rest of the input is not pulled.
+            # Computed, not counted: the rest of the input is not pulled.
             self.counts.not_started = self.counts.total - self.counts.ended
         if self._feed.error is not None:
             raise self._feed.error
         for worker in self._workers:
             if self.stopped_by is None or not worker.cancelled():
-                worker.result()  # a worker that died must not pass for one that reached the end
+                worker.result()  # a worker that died must not look like one that finished
 
     async def _worker(self, slot: Slot) -> None:
         try:
@@ -376,14 +377,14 @@ class FanOut(Generic[R_co]):
 
     async def _run_item(self, outcome: Outcome[Any], slot: Slot) -> None:
         """Run one item's job, and start its follow-up."""
-        # 1. Cancelled: what was begun is recorded as it stands. What had not begun leaves no
-        #    outcome if the fan-out was cancelled; the feed has it again.
-        # 2. The feed was stopped before it began: it is recorded as not started. Where the feed is
-        #    still pulled, it goes back, and its job decides: an earlier run may have made it.
-        # 3. It was in flight then, and was refused for the same reason, which is not its own:
-        #    likewise. The first to be refused stands for all.
-        # 4. Failed, or done without a follow-up: it is recorded, and waits for the consumer.
-        # 5. A follow-up goes on in a task of its own, unless the fan-out stops.
+        # 1. Cancelled: an item that had started is recorded as it is. One that had not started
+        #    leaves no outcome if the fan-out was cancelled; it goes back to the feed.
+        # 2. The feed was stopped before the item started: record it as not started. If the feed is
+        #    still pulled, put it back and let its job decide: an earlier run may have made it.
+        # 3. The item was in flight then, and was refused for the same reason: record it as not
+        #    started. Only the first refusal is reported.
+        # 4. Failed, or done without a follow-up: record it, and wait for the consumer.
+        # 5. A follow-up runs in its own task, unless the fan-out is stopping.
         follow: FollowUp | None = None
         self.counts.under_way += 1
         try:
@@ -402,7 +403,7 @@ class FanOut(Generic[R_co]):
                 outcome.error = not_started(cast(Exception, self.stopped_by))
             self._record(outcome)
             raise
-        except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
+        except Exception as error:  # noqa: BLE001 - one bad item does not affect the others
             outcome.error, reason = error, self.stopped_by
             same = type(error) is type(reason) and error is not reason
             if reason is not None and same and outcome.not_submitted:
@@ -423,7 +424,7 @@ class FanOut(Generic[R_co]):
     async def _follow(self, follow: FollowUp, outcome: Outcome[Any]) -> None:
         try:
             await follow(outcome)
-        except Exception as error:  # noqa: BLE001 - one bad item leaves the others alone
+        except Exception as error:  # noqa: BLE001 - one bad item does not affect the others
             outcome.error = error
         if self._consumed is not None:
             await self._wait_for_consumer(self._consumed)
@@ -436,7 +437,7 @@ class FanOut(Generic[R_co]):
         self._changed.set()
 
     async def _wait_for_consumer(self, consumed: asyncio.Event) -> None:
-        """Wait until who iterates has caught up."""
+        """Wait until the consumer has caught up."""
         if len(self.outcomes) >= self._concurrency and not self.stopping:
             consumed.clear()
             await consumed.wait()
@@ -445,6 +446,6 @@ class FanOut(Generic[R_co]):
 def _raise_for(running: asyncio.Future[None]) -> None:
     if running.cancelled():
         raise ConfigurationError(
-            "closed before every item had ended; outcomes holds those that had"
+            "closed before every item had ended; those that did are in outcomes"
         )
     running.result()

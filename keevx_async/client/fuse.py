@@ -1,4 +1,4 @@
-"""Decides when a run of creates should stop, because the rest would be refused too."""
+"""Decides when to stop a run of creates because the rest would be refused too."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..errors import (
 )
 
 CERTAIN = (AuthenticationError, InsufficientFunds, ConfigurationError)
-"""Refusals of the key, the account or the client's setup: they hold for every other create too."""
+"""Refusals of the key, the account or the client's setup: every other create would fail too."""
 UNREACHABLE = (AuthenticationError, ConfigurationError, ConnectionFailed)
 """Refusals after which a status query would fail too."""
 
 
 @define(eq=False)
 class Fuse:
-    """Decides when the creates of one run are refused for a reason that all of them share.
+    """Decides whether creates are being refused for a reason that they all share.
 
-    Creates end in another order than they were sent in, so "in a row" is the order in which they
-    ended, each after its last retry. A create that nothing was sent for does not count.
+    Creates may end in a different order than they were sent, so "in a row" refers to the order in
+    which they end, each after its last retry.
 
     Args:
-        limit: equal refusals in a row that blow the fuse; 0 for no limit. One of ``CERTAIN`` blows
-            it at once.
+        limit: how many identical refusals in a row blow the fuse; 0 for no limit. An error in
+            ``CERTAIN`` blows it at once.
     """
 
     _limit: int = field(alias="limit")
@@ -41,12 +41,12 @@ class Fuse:
         self._last, self._count = None, 0
 
     def blown_by(self, error: KeevxError) -> bool:
-        """Report how a create failed; return whether the run is to stop.
+        """Report how a create failed; return whether the run should stop.
 
-        1. The key, the account or the setup was refused: at once.
-        2. Any other refusal, or no connection: once as many in a row as the limit were equal, of
-           the same class, status and code.
-        3. Anything else, such as a broken request or a lost answer, says nothing about the rest.
+        1. The key, the account or the setup was refused: stop at once.
+        2. Any other refusal, or no connection: stop after ``limit`` identical failures in a row,
+           with the same class, status and code.
+        3. Anything else, such as an invalid request or a lost response, does not count.
         """
         if isinstance(error, CERTAIN):
             return True
@@ -62,5 +62,5 @@ class Fuse:
 
 
 def not_started(reason: Exception) -> NotStarted:
-    """Return the error of an item that was not made because the run was stopped."""
+    """Return the error for an item that was not made because the run was stopped."""
     return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))

@@ -1,4 +1,4 @@
-"""The input of a fan-out: pulled one item at a time, and continued after a stop."""
+"""The input of a fan-out: pulled one item at a time, and resumed after a stop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Items = Iterable[Any] | AsyncIterable[Any]
 
 
 class Feed:
-    """Pulls the input one item at a time, numbered; an error of the input ends it.
+    """Pulls and numbers the input's items, one at a time. An error in the input ends it.
 
     Args:
-        items: pulled lazily.
+        items: the input, consumed lazily.
 
     Attributes:
-        error: what the input raised; None as long as it raised nothing.
+        error: what the input raised; None if it has raised nothing.
     """
 
     def __init__(self, items: Items) -> None:
@@ -34,18 +34,18 @@ class Feed:
         self._returned: list[Outcome[Any]] = []
 
     def resume(self, unfinished: Iterable[Outcome[Any]]) -> None:
-        """Go on, perhaps on another event loop, with these outcomes before anything is pulled."""
+        """Resume, perhaps on another event loop; these outcomes come before any new item."""
         self._lock = asyncio.Lock()
         self._returned += unfinished
         self._returned.sort(key=lambda outcome: outcome.index, reverse=True)
 
     @property
     def has_returned(self) -> bool:
-        """Whether it has items that were put back, which are the next to be pulled."""
+        """Whether items were put back; they are the next to be pulled."""
         return bool(self._returned)
 
     def undeliver(self, outcome: Outcome[Any]) -> None:
-        """Take back an item that was not begun."""
+        """Put back an item that was not started."""
         self._returned.append(Outcome(outcome.index, outcome.request))
 
     async def pull(self) -> Outcome[Any] | None:
@@ -71,16 +71,16 @@ class Feed:
         async with self._lock:  # an async generator refuses two pulls at once
             if self._ended:
                 raise StopAsyncIteration
-            # A generator that is cancelled while it waits for its next item has ended, and would
-            # pass for one that reached its end: what it had left would be missing in silence.
+            # A generator that is cancelled while it waits for its next item has ended. It would
+            # look as if it had reached its end, and its remaining items would be silently lost.
             interrupted, self._interrupted = self._interrupted, True
             try:
                 item = await anext(items)
             except StopAsyncIteration:
                 if interrupted:
                     raise ConfigurationError(
-                        "the input was interrupted while it waited for its next item, and cannot "
-                        "go on; pass it to a new call, with a journal so that nothing is paid twice"
+                        "the input was interrupted while waiting for its next item, and cannot be "
+                        "resumed; pass it to a new call, with a journal to avoid paying twice"
                     ) from None
                 raise
             self._interrupted = False

@@ -1,4 +1,4 @@
-"""Whole jobs: what a fan-out does with each item, and the waits that single verbs share."""
+"""Whole jobs: how a fan-out processes each item, and the waits that single calls share."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ log = logging.getLogger("keevx_async.client")
 
 KeyOf = Callable[[R], str | None]
 WAIT_FACTOR = 1.5
-"""Default wait: this factor times the vendor's documented maximum for the kind."""
+"""The default wait is this factor times the vendor's documented maximum for the kind."""
 NO_SPAN = nullcontext()
-CUT_SHORT = "interrupted; download the task again: what has arrived is kept"
+CUT_SHORT = "interrupted; download the task again: the bytes received so far are kept"
 
 
 @define(eq=False)
@@ -66,12 +66,12 @@ class Jobs:
         recall: finds what earlier runs submitted; None where each create has more to do.
         creates: those among them that other calls may join.
         poller: polls tasks until they end.
-        results: downloads what they made.
-        journal: the record of this run and of earlier ones.
+        results: downloads their results.
+        journal: the record of this run and of earlier runs.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
         kinds: resolves the kind of a task.
         durations: how long tasks take; loaded before the first wait.
-        timeout: seconds that a job's wait takes at most; None for no limit; by default what its
+        timeout: the maximum seconds of a job's wait; None for no limit; by default, as long as its
             kind may need.
         fuse: ``RetryPolicy.fuse``.
         span: entered around each wait that has to poll.
@@ -97,8 +97,8 @@ class Jobs:
 
         Args:
             request: what to make.
-            key: names the create; with it, or a timeout, other calls may join the create.
-            timeout: seconds after which the call ends, though not the create; None for no limit.
+            key: names the create; with a key or a timeout, other calls may join the create.
+            timeout: seconds after which the call ends, but not the create; None for no limit.
 
         Raises:
             KeevxError: as for ``Keevx.submit``.
@@ -120,7 +120,7 @@ class Jobs:
         Args:
             request: what to make.
             key: as for ``submit``.
-            timeout: seconds for all of it; None for no limit; by default what the wait may need.
+            timeout: seconds for the whole call; None for no limit; by default as for ``wait_many``.
             names: where results go; None to download nothing.
 
         Raises:
@@ -176,7 +176,7 @@ class Jobs:
         *,
         any_age: bool = False,
     ) -> tuple[Task, ...]:
-        """Return every task, ended, in the order of its ids.
+        """Wait for tasks and return them in the order of their ids.
 
         Args:
             task_ids: from one submission.
@@ -184,7 +184,7 @@ class Jobs:
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
-            WaitTimeout: some had not ended in time.
+            WaitTimeout: some tasks did not end in time.
         """
         order = tuple(task_ids)
         coming = self.wait_many(order, timeout, any_age=any_age)
@@ -200,16 +200,17 @@ class Jobs:
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends.
 
-        A task whose end is in the journal is yielded at once, and costs no query, unless its URL
+        A task whose end is in the journal is yielded at once and costs no query, unless its URL
         is needed and has expired.
 
         Args:
-            task_ids: from any submissions.
-            timeout: seconds for all; None for no limit; by default what their kinds may need.
+            task_ids: task ids from any submissions.
+            timeout: seconds for all of them; None for no limit; by default, as long as their kinds
+                may need.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
-            WaitTimeout: some had not ended in time.
+            WaitTimeout: some tasks did not end in time.
         """
         pending: list[str] = []
         done: list[Task] = []
@@ -224,7 +225,7 @@ class Jobs:
             else:
                 done.append(record.task)
                 yield record.task
-        # The default depends on the kinds of what is still pending, so it is chosen only now.
+        # The default depends on the kinds of the pending tasks, so it is chosen only now.
         limit = timeout
         if isinstance(limit, NotGiven):
             limit = self.default_timeout(map(self._kinds.lookup, pending))
@@ -233,16 +234,16 @@ class Jobs:
         span = self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
         with span, brief_if_stopped(lambda: describe_waits(list(left))):
             async for task in self._poller.wait_many(pending, limit, done):
-                if task.done:  # else it was given up without its result: the next run asks again
+                if task.done:  # else it was given up without a result: the next run queries again
                     await self._journal.mark_ended(task)
                 left.pop(task.task_id, None)
                 yield task
 
     def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
-        """Return the seconds that tasks are waited for where the call does not say.
+        """Return the default timeout, in seconds, for a wait for tasks of these kinds.
 
         Args:
-            kinds: the tasks'; None for one that is not resolved, which may be of any kind.
+            kinds: the kind of each task; None if it is unknown and may be any kind.
         """
         if not isinstance(self._timeout, NotGiven):
             return self._timeout
@@ -251,22 +252,22 @@ class Jobs:
         return WAIT_FACTOR * max(seconds, default=0)
 
     def submitting(self, key: KeyOf[Any] | None) -> Job:
-        """Return the job of ``submit_many``: it submits, and leaves no follow-up.
+        """Return the job of ``submit_many``, which submits and leaves no follow-up.
 
         It stops the feed when its fuse is blown.
 
         Args:
-            key: names each create; a function of the request.
+            key: a function that returns the key for each request's create.
 
         Raises:
-            JournalError: the journal can only be read.
+            JournalError: the journal is read-only.
         """
         if self._journal.lost is not None:
             raise JournalError(self._journal.lost)
         fuse, recorded = Fuse(self._fuse), RecordedCreates(self._journal)
 
         async def stop(slot: Slot, reason: KeevxError) -> None:
-            # What earlier runs made is still delivered, unless nothing could be asked about it.
+            # Deliver what earlier runs made, unless their tasks could not be queried.
             if isinstance(reason, UNREACHABLE):
                 slot.stop(reason)
                 return
@@ -292,7 +293,7 @@ class Jobs:
                 outcome.task_ids = error.task_ids
                 raise
             except BudgetExceeded as error:
-                # A smaller request may still fit, and the journal may have one that comes later.
+                # A smaller request may still fit, and the journal may have a later request.
                 if self._submitter.reservations.is_exhausted:
                     await stop(slot, error)
                 raise
@@ -308,24 +309,24 @@ class Jobs:
     def generating(self, key: KeyOf[Any] | None, names: OutputNames | None) -> Job:
         """Return the job of ``generate_many``. Its follow-up waits and downloads, without a slot.
 
-        1. Submitted: the follow-up finishes the outcome.
-        2. Uncertain: it first waits for callbacks to bring the ids.
+        1. Submitted: the follow-up waits for the tasks and downloads the results.
+        2. Uncertain: it first waits for callbacks to report the ids.
 
         Args:
-            key: names each create; a function of the request.
+            key: a function that returns the key for each request's create.
             names: where results go; None to download nothing.
         """
         return self._followed(self.submitting(key), names)
 
     def resuming(self, names: OutputNames | None) -> Job:
-        """Return the job of ``follow_unfinished``, whose items are entries of the journal.
+        """Return the job of ``follow_unfinished``, whose items are journal entries.
 
         Args:
             names: as for ``generating``.
         """
 
         async def take_up(outcome: Outcome[Any], slot: Slot) -> None:
-            if outcome.task_ids:  # taken up before the fan-out was stopped
+            if outcome.task_ids:  # resumed before the fan-out was stopped
                 return
             entry: Entry = outcome.request
             request = outcome.request = recorded_request(entry)
@@ -341,10 +342,10 @@ class Jobs:
     async def unfinished(self, *, download: bool) -> AsyncGenerator[Entry]:
         """Yield the creates of earlier runs whose tasks have not ended.
 
-        Uncertain creates are among them. What this run submits meanwhile is not.
+        Uncertain creates are included. Creates that this run submits in the meantime are not.
 
         Args:
-            download: whether also those whose results are not downloaded.
+            download: whether to include creates whose results are not downloaded yet.
         """
         now = time.time()
         async for entry in self._journal.entries():
@@ -360,7 +361,7 @@ class Jobs:
                 yield entry
 
     def _followed(self, submit: Job, names: OutputNames | None) -> Job:
-        """Return a job that submits, and whose follow-up waits for the tasks and downloads."""
+        """Return a job that submits, with a follow-up that waits for the tasks and downloads."""
 
         async def follow(outcome: Outcome[Any]) -> None:
             await self.finish(outcome, names)
@@ -371,7 +372,7 @@ class Jobs:
                 outcome.task_ids = await self.settle(uncertain)
             finally:
                 outcome.task_ids = outcome.task_ids or await self._ids_so_far(uncertain.key)
-            outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
+            outcome.error = WaitTimeout(outcome.task_ids)  # stands if the wait is interrupted
             await follow(outcome)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
@@ -380,7 +381,7 @@ class Jobs:
             except SubmissionUncertain as error:
                 outcome.error = error
                 return settle_and_follow
-            outcome.error = WaitTimeout(outcome.task_ids)  # holds if the wait is cut short
+            outcome.error = WaitTimeout(outcome.task_ids)  # stands if the wait is interrupted
             return follow
 
         return work
@@ -388,16 +389,16 @@ class Jobs:
     async def finish(self, outcome: Outcome[Any], names: OutputNames | None) -> None:
         """Wait for the tasks of an outcome that has their ids, and download the results.
 
-        Cancelled at any point, the outcome holds what is certain by then.
+        If cancelled at any point, the outcome contains what is certain by then.
 
         Raises:
-            TaskFailed: one ended without a result. The results of the others are on disk.
-            WaitTimeout: one had not ended in time.
+            TaskFailed: a task ended without a result. The results of the others are on disk.
+            WaitTimeout: a task did not end in time.
             DownloadError: a result could not be downloaded.
         """
         outcome.tasks = await self.wait(outcome.task_ids, any_age=names is not None)
         if names is not None:
-            outcome.error = DownloadError(CUT_SHORT)  # holds if the download is cut short
+            outcome.error = DownloadError(CUT_SHORT)  # stands if the download is interrupted
             await self.results.download_all(outcome, names)
         outcome.error = None
         raise_for_failed(outcome.tasks)
@@ -405,10 +406,10 @@ class Jobs:
     async def settle(self, error: SubmissionUncertain) -> tuple[str, ...]:
         """Return the ids of an uncertain create, once callbacks have reported all of them.
 
-        It waits as long as its tasks may take, counted from when its intent was written.
+        It waits as long as its tasks may take, counted from when the intent was written.
 
         Raises:
-            SubmissionUncertain: they did not come in time, or there is no receiver.
+            SubmissionUncertain: the ids did not arrive in time, or there is no receiver.
         """
         if self._reconciler is None:
             raise error
@@ -435,7 +436,7 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return tasks if all of them succeeded.
 
     Raises:
-        TaskFailed: one did not; it holds the first such task, and all of them.
+        TaskFailed: a task failed; the error has the first failed task, and all of them.
     """
     for task in tasks:
         if not task.succeeded:
@@ -444,10 +445,10 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
 
 
 def recorded_request(entry: Entry) -> Request:
-    """Return the request of a create in the journal, as it was when it was submitted.
+    """Return the request of a create in the journal, as it was submitted.
 
-    It is not checked again: rules may have changed since, and a local file or a task's result is
-    recorded by what identifies it, not by its URL.
+    It is not checked again: the rules may have changed since, and a local file or a task's result
+    is recorded by what identifies it, not by its URL.
     """
     kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
     request = object.__new__(kind)

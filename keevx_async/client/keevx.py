@@ -1,4 +1,4 @@
-"""Keevx, the client: its life, and its verbs, which its components carry out."""
+"""The Keevx client: its lifecycle and its verbs, which delegate to its components."""
 
 from __future__ import annotations
 
@@ -56,29 +56,31 @@ Requests = Iterable[R] | AsyncIterable[R]
 
 
 class Keevx(BaseClient):
-    """An asynchronous client of the Keevx API.
+    """An asynchronous client for the Keevx API.
 
-    ``async with Keevx() as keevx:`` opens the journal and the connection pool, and closes them at
-    the end. Without ``async with`` the first verb opens them; call ``await keevx.close()`` at the
-    end. A client that outlives its event loop opens new ones on the next.
+    ``async with Keevx() as keevx:`` opens the journal and the connection pool, and closes them on
+    exit. Without ``async with``, the first call opens them; call ``await keevx.close()`` when you
+    are done. A client that outlives its event loop opens new ones on the next loop.
 
     Args:
-        api_key: the bearer token, or a function, plain or async, that returns it; by default from
+        api_key: the bearer token, or a function, sync or async, that returns it; by default from
             ``KEEVX_API_KEY``. The function is called before the first request (with a journal,
-            when that is opened), and again when the key is refused: if it then returns another, the
-            request is sent once more.
+            when the journal is opened), and again when the key is refused: if it then returns a
+            different key, the request is sent once more.
         base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
-            edition is ``settings.CHINA``; what it does not list is refused before it is sent.
+            edition is ``settings.CHINA``; values that it does not offer are refused unsent.
         account: names the account in the journal; by default a salted digest of the key does.
-        journal: the file, or Journal, of one host and account: what it has is not submitted twice.
-        budget: the most that may be made; with a journal, by all runs that use it.
+        journal: a path or a Journal, for one host and account: its creates are not sent again.
+        budget: limits what may be made; with a journal, by all runs that use it.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
         retry: when, and how often, a request is sent again.
         polling: how tasks are waited for.
-        rate: creates per second, at most; by default as many as Keevx accepts.
-        fit: what happens to local images (extra ``images``): with ``crop`` or ``pad`` they are sent
-            upright, as JPEG or PNG, in 20 MB, and frames in the request's ratio; see docs/media.md.
-        verify: ``probe`` compares each downloaded video with its request (extra ``probe``).
+        rate: the maximum number of creates per second; by default as many as Keevx accepts.
+        fit: how local images are adapted (needs the ``images`` extra): ``crop`` and ``pad`` send
+            them upright, as JPEG or PNG, within 20 MB, and frames in the request's aspect ratio;
+            see docs/media.md.
+        verify: ``probe`` compares each downloaded video with its request (needs the ``probe``
+            extra).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: creates in flight, at most.
         headers: sent along with every API call.
@@ -147,22 +149,24 @@ class Keevx(BaseClient):
     async def submit(
         self, request: R, *, key: str | None = None, timeout: float | None = None
     ) -> Submission[R]:
-        """Submit one request. At most one paid create is sent.
+        """Submit one request. Sends at most one paid create.
 
-        When cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to be answered. What a
-        journal has, or this client has for a ``key``, is not sent again: its ids are ``reused``.
+        If the call is cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to receive
+        its response. A create that the journal has, or that this client made with the same ``key``,
+        is not sent again: the submission has its ids and is marked ``reused``.
 
         Args:
             request: what to make.
-            key: names the create; by default a digest of the request and a running number. A
-                create with the same key that is under way is joined.
-            timeout: seconds for this call. The create goes on, and ``close`` waits for it.
+            key: names the create; by default, a digest of the request and a running number. If a
+                create with this key is under way, the call joins it.
+            timeout: seconds for this call. The create itself continues; ``close`` waits for it.
 
         Raises:
-            BudgetExceeded: it does not fit in the budget; nothing was sent.
-            SubmissionPending: the timeout has passed. The same key joins the create.
-            SubmissionUncertain: it was sent and its answer was lost. It is not sent again.
-            APIError, ConnectionFailed: Keevx refused it, or could not be reached.
+            BudgetExceeded: the request does not fit in the budget; nothing was sent.
+            SubmissionPending: the timeout passed. Submit with the same key to join the create.
+            SubmissionUncertain: the create was sent, but its response was lost. It is not sent
+                again.
+            APIError, ConnectionFailed: Keevx refused the request, or could not be reached.
         """
         jobs = self._components().jobs
         key = None if key is None else options.key(key)
@@ -178,30 +182,30 @@ class Keevx(BaseClient):
         concurrency: int = DEFAULT_CONCURRENCY,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Submit many requests; see FanOut. Nothing starts before it is awaited or iterated over.
+        """Submit many requests; see FanOut. Nothing starts until it is awaited or iterated over.
 
         Args:
-            requests: any iterable or async iterable, pulled lazily.
-            concurrency: creates under way, at most.
-            key: names each create; a function of the request.
+            requests: any iterable or async iterable, consumed lazily.
+            concurrency: the maximum number of creates under way.
+            key: a function that returns the key for each request's create.
 
         Raises:
-            ConfigurationError: an argument is invalid, such as a request that is not in a list.
+            ConfigurationError: an argument is invalid, such as a single request instead of a list.
         """
         options.hook("key", key)
         return self._fan_out(requests, lambda jobs: jobs.submitting(key), concurrency)
 
     async def status(self, task_id: str, *, kind: str | None = None) -> Task:
-        """Query one task. It is free, and retried by the RetryPolicy.
+        """Query one task. The query is free, and is retried under the RetryPolicy.
 
         Args:
-            task_id: of any kind of job.
-            kind: such as ``image_to_video``; needed only where neither its submission, nor the
-                id's prefix, nor the journal names it.
+            task_id: the task's id.
+            kind: the task's kind, such as ``image_to_video``; needed only if this client did not
+                submit it and neither the id's prefix nor the journal shows its kind.
 
         Raises:
-            InvalidRequest, NotFoundError: its kind is unknown, or there is no such task.
-            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
+            InvalidRequest, NotFoundError: the task's kind is unknown, or there is no such task.
+            APIError, ConnectionFailed: Keevx refused the query, or could not be reached.
         """
         components = self._components()
         (task_id,) = components.kinds.remember_as([task_id_of("task_id", task_id)], kind)
@@ -217,13 +221,13 @@ class Keevx(BaseClient):
         """Wait until a task has ended. Cancelling the wait does not stop the task.
 
         Args:
-            task_id: from a submission.
+            task_id: the task's id.
             timeout: seconds; None for no limit; by default ``PollPolicy.timeout``.
             kind: as for ``status``.
 
         Raises:
-            TaskFailed: it ended without a result.
-            WaitTimeout: it had not ended in time.
+            TaskFailed: the task ended without a result.
+            WaitTimeout: the task did not end in time.
         """
         ended = self.wait_many([task_id_of("task_id", task_id)], timeout=timeout, kind=kind)
         return raise_for_failed(tuple([task async for task in ended]))[0]
@@ -235,17 +239,17 @@ class Keevx(BaseClient):
         timeout: float | NotGiven | None = NOT_GIVEN,
         kind: str | None = None,
     ) -> AsyncGenerator[Task]:
-        """Yield tasks as they end, failed ones included. One scheduler polls for all waits.
+        """Yield tasks as they end, including failed tasks. One scheduler polls for all waits.
 
         Args:
-            task_ids: from any submissions, of any kinds.
-            timeout: seconds for all of them; as for ``wait``.
-            kind: of all of them; as for ``status``.
+            task_ids: task ids from any submissions, of any kinds.
+            timeout: seconds for all of them together; as for ``wait``.
+            kind: the kind of all of them; as for ``status``.
 
         Raises:
             InvalidRequest: task_ids is not a list of ids, such as a single id.
-            WaitTimeout: some had not ended in time.
-            KeevxError: Keevx no longer answers about one; raised when the others have ended.
+            WaitTimeout: some tasks did not end in time.
+            KeevxError: a task can no longer be queried; raised once the others have ended.
         """
         components, limit = self._components(), options.wait_timeout(timeout)
         ids = components.kinds.remember_as(task_ids_of(task_ids), kind)
@@ -262,18 +266,19 @@ class Keevx(BaseClient):
     ) -> list[Task]:
         """Submit one request, wait for all of its tasks, and download the results.
 
-        An uncertain create is waited for as well where ``callbacks=`` may still bring its ids.
+        With ``callbacks=``, it also waits for an uncertain create whose ids may still arrive.
 
         Args:
             request: what to make.
             key: names the create; as for ``submit``.
-            timeout: seconds for all of it; None for no limit; by default as for ``wait``.
-            download: as for ``generate_many``.
+            timeout: seconds for the whole call; None for no limit; by default as for ``wait``.
+            download: where to save the results; as for ``generate_many``.
 
         Raises:
-            TaskFailed: one ended without a result; ``tasks`` holds them all.
-            SubmissionPending, WaitTimeout, DownloadError: too slow, in one of the three steps.
-            KeevxError: as ``submit``.
+            TaskFailed: a task ended without a result; ``tasks`` has all of them.
+            SubmissionPending, WaitTimeout: the timeout passed during the submit or the wait.
+            DownloadError: the timeout passed during the download, or a download failed.
+            KeevxError: as for ``submit``.
         """
         jobs, limit = self._components().jobs, options.wait_timeout(timeout)
         names = options.names(download)
@@ -290,13 +295,13 @@ class Keevx(BaseClient):
         """Submit many requests, wait for their tasks, and download the results; see FanOut.
 
         Args:
-            requests: any iterable or async iterable, pulled lazily.
-            concurrency: creates under way, at most; waiting and downloading do not count.
-            download: a folder (or ``s3://``, ``gs://``, ``az://``), or a template of paths such as
-                ``videos/{index:05d}-{task_id}``, made of ``index`` (in the input), ``task_id``,
-                ``key`` and ``model``. A path without a suffix gets the result's; the second of
-                two equal paths gets ``-2``. Braces are written ``{{`` and ``}}``.
-            key: names each create; a function of the request.
+            requests: any iterable or async iterable, consumed lazily.
+            concurrency: the maximum number of creates under way; waits and downloads do not count.
+            download: a folder (or ``s3://``, ``gs://``, ``az://``), or a path template such as
+                ``videos/{index:05d}-{task_id}``, with the fields ``index`` (in the input),
+                ``task_id``, ``key`` and ``model``. A path without a suffix gets the result's; if
+                two paths are equal, the second gets ``-2``. Write braces as ``{{`` and ``}}``.
+            key: a function that returns the key for each request's create.
 
         Raises:
             ConfigurationError: the template is invalid, the bucket cannot be written to, or as
@@ -307,15 +312,15 @@ class Keevx(BaseClient):
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency, names)
 
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
-        """Wait for what earlier runs submitted and did not see to its end; see FanOut.
+        """Wait for tasks that earlier runs submitted but did not see to the end; see FanOut.
 
-        Call it at the start of a service: it takes up what the journal knows, and submits nothing.
-        Creates whose answer was lost are among the outcomes, as ``SubmissionUncertain``, once no
-        callback can settle them any more. Their requests are as recorded. A create that was not
-        sent yet has no outcome: whoever asked for it asks again, with the same key.
+        Call it when a service starts: it resumes what the journal has recorded, and submits
+        nothing. Creates whose response was lost are among the outcomes, as ``SubmissionUncertain``,
+        once no callback can settle them any more. The requests are those in the journal. A create
+        that was never sent has no outcome: submit it again with the same key.
 
         Args:
-            download: as of ``generate_many``; None to download nothing.
+            download: where to save the results, as for ``generate_many``; None to download nothing.
         """
         names = options.names(download)
 
@@ -330,36 +335,36 @@ class Keevx(BaseClient):
     async def request(
         self, method: str, path: str, *, json: Mapping[str, Any] | Sequence[Any] | None = None
     ) -> Any:
-        """Send a request to an endpoint of Keevx that this version does not know.
+        """Send a request to a Keevx endpoint that this version does not know.
 
-        A GET is repeated by the RetryPolicy. Anything else is sent once, for it may be paid; it is
-        neither recorded in the journal nor held back by the limiter.
+        A GET is retried under the RetryPolicy. Any other request is sent once, since it may be
+        charged; it is neither recorded in the journal nor delayed by the limiter.
 
         Args:
             method: ``GET``, ``POST``, ``PUT``, ``PATCH`` or ``DELETE``.
-            path: below the base URL, such as ``/v1/account?detail=1``, percent-encoded.
+            path: the path below the base URL, percent-encoded, such as ``/v1/account?detail=1``.
             json: the body.
 
         Returns:
-            The ``data`` of the answer's envelope; ``result`` where it has that instead.
+            The ``data`` of the response's envelope, or its ``result`` if it has no ``data``.
 
         Raises:
-            InvalidRequest: the method, path or body cannot be sent, or it is a create that
-                ``submit`` makes. Nothing was sent.
-            APIError: Keevx refused it.
-            ConnectionFailed: nothing was sent, or a GET was not answered.
-            SubmissionUncertain: anything but a GET was sent, and its answer was lost.
+            InvalidRequest: the method, path or body cannot be sent, or the request is a create,
+                which must go through ``submit``. Nothing was sent.
+            APIError: Keevx refused the request.
+            ConnectionFailed: nothing was sent, or a GET received no response.
+            SubmissionUncertain: the request, not a GET, was sent, but its response was lost.
         """
         call = options.api_request(method, path, json)
         return await self._components().api.request(call)
 
     async def ping(self) -> float:
-        """Check host and key, free of charge; return the seconds that it took.
+        """Check the host and the key, free of charge; return the seconds it took.
 
-        It queries a task that does not exist, four times at most.
+        It queries a task that does not exist, at most four times.
 
         Raises:
-            AuthenticationError: the key is refused.
+            AuthenticationError: Keevx refused the key.
             ConfigurationError: the host at the base URL is not Keevx.
             ServerError: something in front of Keevx failed.
             ConnectionFailed: Keevx could not be reached.
@@ -369,51 +374,52 @@ class Keevx(BaseClient):
         return time.monotonic() - began
 
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated to; queried once an hour.
+        """Return the languages that a video can be translated into. The list is cached for an hour.
 
-        For that hour a VideoTranslate to another one is refused before it is paid for.
+        During that hour, a VideoTranslate into any other language is refused before it is sent.
 
         Raises:
-            APIError, ConnectionFailed: Keevx refused to answer, or could not be reached.
+            APIError, ConnectionFailed: Keevx refused the query, or could not be reached.
         """
         return await self._components().target_languages()
 
     async def upload(
         self, source: Destination | bytes | BinaryIO, *, filename: str | None = None
     ) -> str:
-        """Upload an image or a video and return its URL. It is free, and retried.
+        """Upload an image or a video and return its URL. Uploads are free, and are retried.
 
-        A file whose bytes this client has uploaded within the hour is not sent again.
+        A file whose bytes this client has uploaded in the last hour is not sent again.
 
         Args:
-            source: a path, which is streamed; the bytes; or a binary file, read from where it
-                stands. JPEG, PNG, WebP, BMP and GIF images of 20 MB at most, and videos.
-            filename: sent to Keevx; by default the path's name, with the suffix of its type.
+            source: a path, which is streamed; the bytes; or a binary file, read from its current
+                position. JPEG, PNG, WebP, BMP and GIF images of at most 20 MB, and videos.
+            filename: the name to send; by default the path's name, with the suffix of its type.
 
         Raises:
-            UploadError: it cannot be read, is too large, empty, cut short or of another type.
-                Nothing was sent.
+            UploadError: the file cannot be read, or is too large, empty, truncated or of another
+                type. Nothing was sent.
         """
         return await self._components().uploads.upload(source, filename)
 
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool = False
     ) -> Path:
-        """Download a result, with its captions beside it. Each file is whole or does not exist.
+        """Download a result, and its captions next to it. A partial file never gets the final name.
 
-        A response must be a video, an image or captions by its declared type and first bytes, else
-        it is requested again by the RetryPolicy, as after every passing error (408, 425, 429, 5xx;
-        403 and 404 of a task that has just ended). An expired URL is renewed once. An interrupted
-        download is resumed, by a later call too. The API key is never sent to these hosts.
+        A response must be a video, an image or captions, by its declared type and first bytes. If
+        not, it is requested again under the RetryPolicy, as after every transient error (408, 425,
+        429, 5xx; 403 and 404 for a task that has just ended). An expired URL is renewed once. An
+        interrupted download is resumed, even by a later call. The API key is never sent to these
+        hosts.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.
-            destination: a file, a folder, or an address in object storage; for a task also a
+            destination: a file, a folder, or an address in object storage; for a task, also a
                 template such as ``videos/{task_id}``.
             overwrite: whether to replace an existing file.
 
         Raises:
-            DownloadError: it could not be downloaded, is not a result, or cannot be written.
+            DownloadError: it could not be downloaded or written, or the response is not a result.
             ConfigurationError: the environment names a proxy that cannot be used.
             KeevxError: the URL of an expired result could not be renewed.
         """
@@ -441,11 +447,11 @@ class Keevx(BaseClient):
 
 
 async def unfinished_ids(keevx: Keevx, *, download: bool) -> AsyncGenerator[tuple[str, ...]]:
-    """Yield the task ids of each create that ``follow_unfinished`` would take up.
+    """Yield the task ids of each create that ``follow_unfinished`` would resume.
 
     Args:
         keevx: an open client.
-        download: whether also those whose results are not downloaded.
+        download: whether to include creates whose results are not downloaded yet.
     """
     jobs = keevx._components().jobs  # pyright: ignore[reportPrivateUsage] - beside it
     async for entry in jobs.unfinished(download=download):

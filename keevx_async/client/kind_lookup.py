@@ -1,4 +1,4 @@
-"""Which kind of job a task is of: that decides where its status is queried."""
+"""Resolves the kind of a task, which decides where its status is queried."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
 MAX_REMEMBERED = 100_000
-"""Ids remembered whose prefix does not name their kind; the oldest are forgotten."""
+"""The most ids to remember whose prefix does not show their kind; the oldest are forgotten."""
 
 
 class KindResolver:
-    """Resolves the kind of a task, from the first of three that names it.
+    """Resolves the kind of a task, from the first source that has it.
 
-    1. what was remembered: its submission, or a caller's ``kind=``;
+    1. what was remembered from its submission, or from a caller's ``kind=``;
     2. the prefix of its id;
     3. the journal's record of its create.
 
     It outlives an event loop.
 
     Args:
-        journal: knows the kind of each create that it holds.
+        journal: records the kind of each create.
     """
 
     def __init__(self, journal: JournalProtocol) -> None:
@@ -32,9 +32,9 @@ class KindResolver:
         self._remembered: BoundedDict[str, Kind] = BoundedDict(MAX_REMEMBERED)
 
     def remember(self, task_ids: Iterable[str], kind: Kind) -> None:
-        """Remember the kind of tasks, unless the prefix of their ids names it.
+        """Remember the kind of tasks, unless the prefix of their ids shows it.
 
-        It replaces what was remembered of them, which a caller may have given by mistake.
+        It replaces the kind remembered so far, which a caller may have given by mistake.
         """
         for task_id in task_ids:
             if kind_by_id(task_id) is kind:
@@ -43,7 +43,7 @@ class KindResolver:
                 self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
-        """Return the ids; remember their kind if the caller names it.
+        """Return the ids, and remember their kind if the caller names it.
 
         Raises:
             InvalidRequest: there is no such kind.
@@ -54,21 +54,21 @@ class KindResolver:
         return ids
 
     def lookup(self, task_id: str) -> Kind | None:
-        """Return the kind that was remembered or that the prefix names; reads no journal."""
+        """Return the kind that was remembered or that the prefix shows, without the journal."""
         return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:
-        """Return the kind of a task. For an id without a usual prefix it reads the whole journal.
+        """Return the kind of a task. For an id without a known prefix, it reads the whole journal.
 
         Raises:
-            InvalidRequest: nothing names its kind.
+            InvalidRequest: the task's kind is unknown.
         """
         if (kind := self.lookup(task_id)) is not None:
             return kind
         key = await self._journal.find_owner(task_id)
         entry = await self._journal.find(key) if key is not None else None
         if entry is None:
-            message = f"{task_id!r} has no known kind; pass kind=, one of {', '.join(REQUESTS)}"
+            message = f"{task_id!r} has an unknown kind; pass kind=, one of {', '.join(REQUESTS)}"
             raise InvalidRequest([Violation("task_id", task_id, "kind", message)])
         kind = kind_by_name(entry.kind)
         self.remember([task_id], kind)

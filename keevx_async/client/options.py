@@ -1,6 +1,6 @@
-"""The arguments of a client, checked once: each function returns what the client works with.
+"""Checks the client's arguments: each function returns the value that the client works with.
 
-Every one raises ConfigurationError, which names the argument and what it must be.
+Each raises ConfigurationError, which names the argument and what it must be.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"/[!#-;=?-\[\]_a-z~]*")
-"""A path and a query, of characters that a URL may hold."""
+"""A path and a query, made of characters that are valid in a URL."""
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
-"""Headers that describe what is sent, or carry the key: a second one would contradict ours."""
+"""Headers that describe the request or carry the key: a duplicate would contradict ours."""
 
 
 def base_url(value: object) -> str:
@@ -59,34 +59,34 @@ def base_url(value: object) -> str:
         value: a string, or a URL object of pydantic, yarl or httpx.
 
     Raises:
-        ConfigurationError: it is not an http(s) URL, or it has a query, a fragment or a user. A
-            password in it is not quoted.
+        ConfigurationError: it is not an http(s) URL, or it has a query, a fragment or a user. The
+            message does not show a password.
     """
     url = url_text(value) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
     url = url.strip() if isinstance(url, str) else url
     if not is_url(url) or "?" in url or "#" in url or "@" in url:
         quoted = re.sub(r"//[^/@]*@", "//***@", shown(url))
         raise ConfigurationError(
-            f"the base URL must be like {BASE_URL} (got {quoted}): "
+            f"the base URL must look like {BASE_URL} (got {quoted}): "
             "check base_url= or KEEVX_BASE_URL"
         )
     return url
 
 
 def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the values that the edition at a base URL lists, by field; empty for no limits."""
+    """Return the values that the edition at a base URL offers, by field; empty for no limits."""
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
 def api_key(value: object) -> str | KeySource:
-    """Return the API key, or what returns it where it is a function.
+    """Return the API key, or a KeySource if a function provides it.
 
     Args:
-        value: a string, a SecretStr of pydantic, or a function that returns one or an awaitable
-            of one; None for ``KEEVX_API_KEY``.
+        value: a string, a pydantic SecretStr, or a function that returns either or an awaitable of
+            either; None for ``KEEVX_API_KEY``.
 
     Raises:
-        ConfigurationError: there is no key, or it cannot be one. It is never quoted.
+        ConfigurationError: there is no key, or it is not valid. The message never shows it.
     """
     if callable(value):
         return KeySource(cast("Callable[[], object]", value), _checked_key)
@@ -96,25 +96,25 @@ def api_key(value: object) -> str | KeySource:
 
 def _checked_key(value: object) -> str:
     secret = to_secret(value)
-    if secret is not None and not isinstance(secret, str):  # never quoted: it may be the key
+    if secret is not None and not isinstance(secret, str):  # never shown: it may be the key
         raise ConfigurationError(f"api_key must be a string (got a {type(secret).__name__})")
     key = (secret or "").strip()
     if not key:
         raise ConfigurationError("no API key: set KEEVX_API_KEY, or pass Keevx(api_key=…)")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ConfigurationError("the API key contains characters that no key has; copy it again")
+        raise ConfigurationError("the API key contains invalid characters; copy it again")
     return key
 
 
 def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
-    """Return the headers of every API call, the key among them unless a function returns it.
+    """Return the headers for every API call, including the key unless a function returns it.
 
     Args:
         key: from ``api_key``.
-        extra: more headers. Those that the client sets itself are dropped.
+        extra: additional headers. Those that the client sets itself are dropped.
 
     Raises:
-        ConfigurationError: a header cannot be sent. No value is quoted, for it may be a secret.
+        ConfigurationError: a header cannot be sent. The message shows no value: it may be secret.
     """
     headers = extra_headers(extra)
     if not any(name.lower() == "user-agent" for name in headers):
@@ -123,17 +123,17 @@ def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
 
 
 def extra_headers(extra: object) -> dict[str, str]:
-    """Return headers of the caller's that can be sent. Those that the client sets are dropped.
+    """Return the caller's headers, without those that the client sets itself.
 
     Raises:
-        ConfigurationError: a header cannot be sent. No value is quoted, for it may be a secret.
+        ConfigurationError: a header cannot be sent. The message shows no value: it may be secret.
     """
     by_name = {name.lower(): (name, value) for name, value in _extra_headers(extra)}
     return {name: value for lower, (name, value) in by_name.items() if lower not in _OURS}
 
 
 def _extra_headers(value: object) -> Iterator[tuple[str, str]]:
-    """Yield headers that can be sent. Their values may be secrets, and are never quoted."""
+    """Yield valid headers. Their values may be secrets, so messages never show them."""
     if value is None:
         return
     if not isinstance(value, Mapping):
@@ -161,7 +161,7 @@ def timeout(value: object) -> aiohttp.ClientTimeout:
         value: seconds, or an ``aiohttp.ClientTimeout``.
 
     Raises:
-        ConfigurationError: a part of it is not a number of seconds.
+        ConfigurationError: one of its values is not a number of seconds.
     """
     if not (hasattr(value, "sock_connect") and hasattr(value, "total")):
         return exchange_timeout(check_positive("timeout", value))
@@ -177,14 +177,14 @@ def timeout(value: object) -> aiohttp.ClientTimeout:
 
 def _is_wait(value: object) -> bool:
     number = _number(value)
-    return number is not None and number >= 0  # NaN is neither
+    return number is not None and number >= 0  # false for NaN
 
 
 def wait_timeout(value: object) -> float | NotGiven | None:
-    """Return the seconds of a wait.
+    """Return the timeout of a wait, in seconds.
 
     Args:
-        value: a number of any library, None for no limit, or NOT_GIVEN.
+        value: a number of any library's type, None for no limit, or NOT_GIVEN.
 
     Raises:
         ConfigurationError: it is something else, such as a timedelta.
@@ -200,7 +200,7 @@ def wait_timeout(value: object) -> float | NotGiven | None:
 
 
 def call_timeout(value: object) -> float | None:
-    """Return the seconds that a call may take, None for no limit; as `wait_timeout`."""
+    """Return the timeout of a call, in seconds; None for no limit. Checked as by `wait_timeout`."""
     limit = wait_timeout(value)
     return None if isinstance(limit, NotGiven) else limit
 
@@ -219,20 +219,20 @@ def transport_type(record: object) -> Callable[..., AiohttpTransport]:
 
 
 def key(value: str | None) -> str | None:
-    """Return the key of a create, if one was given."""
+    """Return a create's key, checked; None if none was given."""
     return None if value is None else key_of(value)
 
 
 def names(download: Destination | None) -> OutputNames | None:
-    """Return the template of the results' paths; None if nothing is to be downloaded."""
+    """Return the template for the results' paths; None to download nothing."""
     return None if download is None else OutputNames.of(destination("download", download))
 
 
 def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
-    """Return the journal, which is opened later.
+    """Return the journal, not yet opened.
 
     Args:
-        value: a path, a Journal, or None for a NullJournal, which keeps nothing.
+        value: a path, a Journal, or None for a NullJournal, which stores nothing on disk.
 
     Raises:
         ConfigurationError: it is something else.
@@ -249,24 +249,24 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
 def owner(
     url: str, key: str | KeySource, account: object, journal: JournalProtocol
 ) -> Callable[[], Owner] | None:
-    """Return what returns the host and the account that a client works for; None without a journal.
+    """Return a function that returns the client's host and account; None without a journal.
 
-    It is called when the journal is opened: a function for the key is not called before that.
+    It is called when the journal is opened. A function that provides the key is not called earlier.
 
     Args:
         url: the base URL.
         key: from ``api_key``.
         account: a name, or None.
-        journal: the client's.
+        journal: the client's journal.
 
     Raises:
-        ConfigurationError: the name is not a string, or empty.
+        ConfigurationError: the name is empty or not a string.
     """
     if not (account is None or (isinstance(account, str) and account.strip())):
-        raise ConfigurationError(f"account must be a name that is not empty (got {shown(account)})")
+        raise ConfigurationError(f"account must be a non-empty string (got {shown(account)})")
     if isinstance(journal, NullJournal):
         return None
-    # The origin, normalized: a trailing slash or a default port makes no other host.
+    # The origin, normalized: a trailing slash or a default port does not make it another host.
     parts = urlsplit(url)
     scheme, host, port = parts.scheme.lower(), parts.hostname or "", parts.port
     host = f"[{host}]" if ":" in host else host
@@ -278,7 +278,7 @@ def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None
     """Return a borrowed session, or None.
 
     Raises:
-        ConfigurationError: it is no session, such as the class itself.
+        ConfigurationError: it is not a session, such as the class itself.
     """
     usable = hasattr(value, "request") and hasattr(value, "closed")
     if value is None or (usable and not isinstance(value, type)):
@@ -287,10 +287,10 @@ def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None
 
 
 def policy(name: str, value: P | None, kind: type[P]) -> P:
-    """Return a policy; for None, one with the defaults.
+    """Return a policy, or a default one for None.
 
     Raises:
-        ConfigurationError: it is not of that kind.
+        ConfigurationError: it is not an instance of the class.
     """
     if value is None:
         return kind()
@@ -300,7 +300,7 @@ def policy(name: str, value: P | None, kind: type[P]) -> P:
 
 
 def reservations(budget: Budget | None, journal: JournalProtocol) -> Reservations:
-    """Return the reservations of a budget; None has no limit.
+    """Return the reservations for a budget; None for no limit.
 
     Raises:
         ConfigurationError: it is not a Budget.
@@ -309,7 +309,7 @@ def reservations(budget: Budget | None, journal: JournalProtocol) -> Reservation
 
 
 def hook(name: str, value: F) -> F:
-    """Return a function of the caller's, or None.
+    """Return the caller's function, or None.
 
     Raises:
         ConfigurationError: it cannot be called.
@@ -320,7 +320,7 @@ def hook(name: str, value: F) -> F:
 
 
 def destination(name: str, value: object) -> str | os.PathLike[str]:
-    """Return the path that results go to: a string or a ``pathlib.Path``.
+    """Return the path for results: a string or a ``pathlib.Path``.
 
     Raises:
         ConfigurationError: it is something else, such as bytes.
@@ -334,11 +334,11 @@ def destination(name: str, value: object) -> str | os.PathLike[str]:
 
 
 def result(name: str, value: object) -> Task | str:
-    """Return what can be downloaded: a task, or a URL as a string.
+    """Return what is to be downloaded: a task, or a URL as a string.
 
     Args:
-        name: the argument's.
-        value: a task, a string, or a URL object of another library.
+        name: the argument's name.
+        value: a task, a string, or another library's URL object.
 
     Raises:
         DownloadError: it is something else, such as a list of tasks.
@@ -350,7 +350,7 @@ def result(name: str, value: object) -> Task | str:
 
 
 def check_positive(name: str, value: object) -> float:
-    """Return value as a number above 0; any numeric type.
+    """Return value as a number above 0. Any numeric type is accepted.
 
     Raises:
         ConfigurationError: it is something else, such as infinity or a timedelta.
@@ -364,7 +364,7 @@ def check_positive(name: str, value: object) -> float:
 
 
 def _number(value: object) -> float | None:
-    """Return a value of any library's type as a number; a bool is not a number."""
+    """Return a value of any library's numeric type as a number; a bool is not a number."""
     number = to_int(cast(int, value))
     if is_int(number):
         return number
@@ -377,7 +377,7 @@ def _in_seconds(value: object) -> str:
 
 
 def check_whole(name: str, value: object) -> int:
-    """Return value as a whole number, 1 or more, of any library's type.
+    """Return value as an int of 1 or more. Any library's integer type is accepted.
 
     Raises:
         ConfigurationError: it is something else.
@@ -389,38 +389,38 @@ def check_whole(name: str, value: object) -> int:
 
 
 def check_iterable(requests: object) -> None:
-    """Refuse what cannot be a list of requests.
+    """Check that an argument can be a list of requests.
 
     Raises:
-        ConfigurationError: it cannot be iterated over, or it is a single request, a string or a
-            mapping, whose items are no requests.
+        ConfigurationError: it cannot be iterated over, or is a single request, a string or a
+            mapping, whose items are not requests.
     """
     kind = type(requests)
     if issubclass(kind, Request | Mapping | str | bytes):
         raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got one "
-            f"{kind.__name__}): pass [request] for a single one"
+            f"requests must be a list or other iterable of requests (got a single "
+            f"{kind.__name__}): pass [request] for a single request"
         )
     if not isinstance(requests, Iterable | AsyncIterable):
         raise ConfigurationError(
-            f"requests must be a list, or another iterable, of requests (got {shown(requests)})"
+            f"requests must be a list or other iterable of requests (got {shown(requests)})"
         )
 
 
 def api_request(method: object, path: object, body: object) -> HttpRequest:
-    """Return a request to an endpoint that has no verb.
+    """Return a request to an endpoint that the client has no method for.
 
     Raises:
-        InvalidRequest: it cannot be sent, or it is a create, which must be recorded.
+        InvalidRequest: it cannot be sent, or is a create, which must be recorded.
     """
     broken = check_choice("method", method, METHODS)
     if not isinstance(path, str) or not _PATH.fullmatch(path):
-        message = f"must begin with a slash, and be percent-encoded (got {shown(path)})"
+        message = f"must begin with a slash and be percent-encoded (got {shown(path)})"
         broken += (Violation("path", path, "url", message),)
     elif method != "GET" and path.partition("?")[0].rstrip("/") in (
         each.kind.path for each in REQUESTS.values()
     ):
-        message = "is paid, and must be recorded: use submit()"
+        message = "makes a paid create, which must be recorded: use submit()"
         broken += (Violation("path", path, "allowed", message),)
     content = None
     if body is not None:

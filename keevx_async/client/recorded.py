@@ -1,4 +1,4 @@
-"""What earlier runs have made, which a run that makes nothing more still delivers."""
+"""Creates of earlier runs, which a run still delivers after it can make no more."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..journal.protocol import Entry, JournalProtocol
 class RecordedCreates:
     """The creates of earlier runs in a journal, and how many of them this run has met.
 
-    When no more can be made, it decides how far the input is still worth reading: what was paid is
-    waited for and downloaded, or reported as uncertain, and costs nothing. An endless input ends
-    once all of them were met.
+    When nothing more can be made, it decides how far the input is still worth reading. Creates that
+    were already charged are waited for and downloaded, or reported as uncertain, at no cost. Even
+    an endless input ends once all of them have been met.
 
     Args:
-        journal: the record of this run and of earlier ones.
-        since: when this run began, in seconds since the epoch.
+        journal: the record of this run and of earlier runs.
+        since: when this run started, in seconds since the epoch.
     """
 
     _journal: JournalProtocol = field(alias="journal")
@@ -28,14 +28,14 @@ class RecordedCreates:
     _total: int | None = field(default=None, init=False)
 
     def meet(self, entry: Entry | None) -> bool:
-        """Count the entry of an item, None for none; return whether it is sent no more."""
+        """Count an item's entry, if any; return whether its create must not be sent again."""
         if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return False
         self._met += self._is_earlier(entry)
         return True
 
     async def load(self) -> None:
-        """Count the creates of earlier runs, the first time only: the whole journal is read."""
+        """Count the creates of earlier runs by reading the whole journal, once only."""
         if self._total is None:
             counted = 0
             resubmits = self._journal.resubmits
@@ -44,7 +44,7 @@ class RecordedCreates:
             self._total = counted
 
     def has_more(self) -> bool:
-        """Return whether there are creates of earlier runs that were not met; as loaded."""
+        """Return whether any creates of earlier runs have not been met, of those loaded."""
         return self._met < (self._total or 0)
 
     def _is_earlier(self, entry: Entry) -> bool:

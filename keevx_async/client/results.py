@@ -1,4 +1,4 @@
-"""Results on their way to disk: which file each gets, and what the journal records of it."""
+"""Downloads results: chooses each result's file, and records it in the journal."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from ..transfer.part_files import DownloadedFile, FindEarlier
 from ..transfer.probe import Verify, can_probe, verify_file
 
 NEW_FOR = 600.0
-"""Seconds after a task's end in which its storage host may not have the result yet."""
+"""Seconds after a task's end during which its storage host may not have the result yet."""
 
 
 @define(eq=False)
 class Results:
-    """Downloads results: plans the files of a task, fetches each, and records the main one.
+    """Downloads results: plans a task's files, fetches each, and records the main file.
 
     Args:
-        downloads: fetches one URL into one file, whole or not at all.
-        api: queries a task again, for fresh URLs.
-        journal: remembers what was downloaded, and where to.
-        verify: how a downloaded video is proven.
+        downloads: fetches one URL into one file, completely or not at all.
+        api: queries a task again to get fresh URLs.
+        journal: records what was downloaded, and where.
+        verify: how downloaded videos are verified.
         emit: receives Downloaded and Mismatched events.
     """
 
@@ -68,7 +68,7 @@ class Results:
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:
-        """Download a result, and the files that belong to it; return the main one's path.
+        """Download a result and the files that belong to it; return the main file's path.
 
         Raises:
             DownloadError: a file exists and overwrite is false, or a download failed.
@@ -86,21 +86,21 @@ class Results:
     async def download_all(self, outcome: Outcome[Any], names: OutputNames) -> None:
         """Download the results of an outcome's tasks; ``outcome.paths`` grows file by file.
 
-        What an earlier run downloaded and is still whole stays as it is. No two tasks of a client
-        get the same file name.
+        Files that an earlier run downloaded are left unchanged if they are still complete. No two
+        tasks of a client get the same file name.
 
         Raises:
-            DownloadError: a download failed. Files before it are kept and recorded.
+            DownloadError: a download failed. Files completed before it are kept and recorded.
         """
         for task in outcome.tasks:
             if not task.succeeded:
                 continue
             # Plan the files, then fetch each and record the main one:
-            # 1. An earlier run downloaded the main file, which is still whole: it stays, and so
-            #    does every other file that exists. Only those that are missing are fetched.
-            # 2. Otherwise the task gets names of its own. A file that has one of them is replaced
-            #    only if it is the task's own.
-            # A URL that has certainly expired is renewed first: that is free.
+            # 1. An earlier run downloaded the main file, which is still complete: keep it and every
+            #    other existing file. Fetch only the missing ones.
+            # 2. Otherwise the task gets its own file names. An existing file with such a name is
+            #    replaced only if it belongs to this task.
+            # A URL that has certainly expired is renewed first, which is free.
             record = await self._journal.find_task(task.task_id)
             files: Mapping[str, Path] = {}
             existing: Sequence[Path] = ()
@@ -133,16 +133,16 @@ class Results:
                     await self._probe(task, main, outcome)
 
     async def _keep_thumbnail(self, task: Task, folder: Path) -> None:
-        """Save a video's thumbnail, named after its task, unless it is there or cannot be had."""
+        """Save a video's thumbnail under its task's id, unless it exists or cannot be fetched."""
         url = task.thumbnail_url
-        if not (url and task.video_url):  # an image is shown itself
+        if not (url and task.video_url):  # an image needs no thumbnail
             return
         path = thumbnail_path(task.task_id, url, folder)
         if not _exists(path) and (data := await self._downloads.fetch_picture(url)):
             _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
-        """Add to an outcome how a file differs from what was asked for; the file stays."""
+        """Record in an outcome how a file differs from its request; the file is kept."""
         differences = await asyncio.to_thread(verify_file, path, outcome.request)
         if differences:
             outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in differences)
@@ -158,21 +158,21 @@ class Results:
         *,
         overwrite: bool,
     ) -> AsyncGenerator[tuple[Path, DownloadedFile | None]]:
-        """Yield each of a task's files once it is on disk, the main one first, and recorded.
+        """Yield each of a task's files once it is on disk, the main file first and once recorded.
 
-        With each comes what was downloaded; None for a file that stays as it is.
+        Each comes with its DownloadedFile, or None for an existing file that is kept.
 
         Args:
-            task: succeeded.
-            files: the files to be, by the fields of the task.
-            existing: those that are on disk already, and stay.
-            find_earlier: returns a file that is the main one already; it keeps its name.
-            overwrite: whether to replace files that exist.
+            task: a task that succeeded.
+            files: the target paths, by the task's fields.
+            existing: paths that are already on disk and are kept.
+            find_earlier: finds a file with the same bytes as the main one; it keeps its name.
+            overwrite: whether to replace existing files.
         """
-        # 1. The URL that the task has is requested. Where it is gone, it may have expired, so Keevx
-        #    is asked for another, once: that is free, and quicker than to wait.
-        # 2. A host may answer 403 or 404 to what was made a moment ago. So the second URL is
-        #    requested by the RetryPolicy, unless the task ended long ago for certain.
+        # 1. Request the task's URL. If it is gone, it may have expired, so query Keevx once for a
+        #    new one: that is free, and faster than waiting.
+        # 2. A host may return 403 or 404 for a result made a moment ago. So the second URL is
+        #    requested under the RetryPolicy, unless the task certainly ended long ago.
         main = next(iter(files))
         files = dict(files)
         for name in tuple(files):
@@ -220,13 +220,13 @@ class Results:
 
 
 def _find_twin(lookalikes: Sequence[Path], before: float, size: int, digest: str) -> Path | None:
-    """Return a file with the given bytes that an earlier run left; None without one.
+    """Return a file with the given bytes that an earlier run left; None if there is none.
 
     Args:
-        lookalikes: those that may be it.
-        before: when it was written at the latest, in seconds since the epoch.
-        size: of its bytes.
-        digest: their SHA-256, in hexadecimal.
+        lookalikes: files to compare.
+        before: the file must be older than this, in seconds since the epoch.
+        size: the file's size in bytes.
+        digest: the file's SHA-256, in hexadecimal.
     """
     for earlier in lookalikes:
         with suppress(OSError):
@@ -239,7 +239,7 @@ def _find_twin(lookalikes: Sequence[Path], before: float, size: int, digest: str
 
 
 def has_expired(record: TaskRecord) -> bool:
-    """Return whether the URLs of a task's results are past their 7 days."""
+    """Return whether the URLs of a task's results have expired, after 7 days."""
     return record.task.succeeded and time.time() - record.at > URL_LIFE
 
 
@@ -247,11 +247,11 @@ def url_of(task: Task, field: str) -> str:
     """Return the URL of a task's result.
 
     Args:
-        task: ended.
-        field: which of its results, such as ``video_url``.
+        task: a task that has ended.
+        field: the result's field, such as ``video_url``.
 
     Raises:
-        DownloadError: it has none.
+        DownloadError: the task has no such result.
     """
     if field not in task.results:
         reason = task.error_message or f"its status is {task.status}"
@@ -261,7 +261,7 @@ def url_of(task: Task, field: str) -> str:
 
 
 def _save(path: Path, data: bytes) -> None:
-    """Write a small file, whole or not at all. One that cannot be written is left out."""
+    """Write a small file, completely or not at all. Errors are ignored."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")

@@ -1,4 +1,4 @@
-"""What a client is made of on one event loop."""
+"""The components of a client on one event loop."""
 
 from __future__ import annotations
 
@@ -48,38 +48,38 @@ from .results import Results
 from .sources import Sources
 
 if TYPE_CHECKING:
-    from ..submission.callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
+    from ..submission.callbacks import CallbackReceiver  # imports aiohttp.web, which few need
 
 SHORTEST_FACTOR, LONGEST_FACTOR = 20.0, 30.0
-"""By how much the shortest and the longest time between polls grow when callbacks are due."""
+"""Factors for the shortest and longest time between polls when callbacks are expected."""
 CHECK_POLICY = RetryPolicy(attempts=4, first_delay=0.2)
 POLLS_WITH_CALLBACKS = 1.0
-"""Polls per task then, the one that a callback causes included, once durations are learned."""
+"""Polls per task in that case, once durations are learned; counts the poll after a callback."""
 
 
 @frozen(kw_only=True)
 class ClientConfig:
-    """What a client is configured with, and what it keeps when its event loop changes.
+    """A client's configuration, and the state it keeps when its event loop changes.
 
     Attributes:
         transport: sends requests; opens a connection pool on each loop.
         retry: when, and how often, a request is sent again.
         polling: when tasks are polled.
-        rate: paces creates; what it measured holds on another loop too.
-        max_connections: creates in flight, at most.
+        rate: paces creates; its measurements are kept across loops.
+        max_connections: the maximum number of creates in flight.
         journal: the durable record.
         owner: returns the host and account that the journal is used for; None without a journal.
-        reservations: keep the budget.
+        reservations: enforce the budget.
         callbacks: signs callback URLs and receives callbacks; None for polling alone.
         emit: receives events; None without ``on_event``.
         span: entered around operations; None unless ``on_event`` is an ``Observer``.
         kinds: resolves the kind of a task.
-        fit: how local images are made to fit.
-        verify: how downloaded videos are proven.
+        fit: how local images are adapted.
+        verify: how downloaded videos are verified.
         availability: what the edition offers.
-        durations: how long tasks take, as far as it is learned.
-        uploaded: files that were uploaded within the hour.
-        owners: the create that each task id was given to.
+        durations: how long tasks take, as learned so far.
+        uploaded: files that were uploaded within the last hour.
+        owners: the key of the create that each task id belongs to.
         shared_limit: a rate limit shared with other processes.
     """
 
@@ -108,21 +108,22 @@ class Components:
     """The components of a client on the running event loop.
 
     Args:
-        config: what they share.
-        shared: the components of the client that ``with_options`` was called on; None for its own.
+        config: the client's configuration.
+        shared: the components of the client that ``with_options`` was called on; None if this
+            client is not derived from another.
 
     Attributes:
         loop: the event loop that they belong to.
-        process: the id of the process that made them.
-        host: what answers.
-        api: queries that cost nothing.
-        uploads: files on their way up.
+        process: the id of the process that created them.
+        host: the host at the base URL.
+        api: sends free queries.
+        uploads: uploads files.
         poller: polls tasks until they end.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
         submitter: makes creates.
-        creates: those among them that other calls may join.
-        downloads: results on their way down.
-        jobs: whole jobs, made of these.
+        creates: creates that other calls may join.
+        downloads: downloads results.
+        jobs: runs whole jobs, using the components above.
         kinds: resolves the kind of a task.
     """
 
@@ -145,8 +146,8 @@ class Components:
         self.poller = Poller(self._poll, polling, emit, config.durations.durations)
         sources = Sources(self.uploads, config.journal, emit, config.fit)
         if shared is None:
-            # Held weakly: clients of with_options() come and go, one for each call perhaps. What
-            # is under way keeps itself alive.
+            # Weak references: with_options() may create a client per call. Pollers and transfers
+            # keep themselves alive while work is under way.
             self._pollers: WeakSet[Poller] = WeakSet()
             self._transfers: WeakSet[Uploads | Downloads] = WeakSet()
             self.reconciler = (
@@ -178,7 +179,7 @@ class Components:
             )
             self.creates = PendingCreates(self.submitter, config.retry.grace)
         else:
-            # What was learned of the host holds for both, as do permits, claims and callbacks.
+            # Both clients share what was learned about the host, and permits, claims and callbacks.
             host.is_keevx = shared.host.is_keevx
             self._pollers, self._transfers = shared._pollers, shared._transfers
             self.reconciler = shared.reconciler
@@ -218,12 +219,12 @@ class Components:
         )
 
     def _wake(self, task_id: str) -> None:
-        """Have a task polled at once by whoever waits for it."""
+        """Poll a task at once, if anyone is waiting for it."""
         for poller in list(self._pollers):
             poller.wake(task_id)
 
     async def _poll(self, task_id: str) -> Task:
-        """Query a task, unless the reconciler just did because of a callback."""
+        """Query a task, unless the reconciler just did so because of a callback."""
         ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
         if ended is not None:
             return ended
@@ -233,13 +234,13 @@ class Components:
             return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
-        """Query a task that does not exist, in four attempts at most whatever the RetryPolicy.
+        """Query a task that does not exist, in at most four attempts whatever the RetryPolicy says.
 
-        Any answer of Keevx but a refused key shows that host and key are right.
+        Any response from Keevx except a refused key shows that the host and the key are right.
 
         Raises:
-            AuthenticationError: the key is refused.
-            ServerError: something in front of Keevx failed, and Keevx has not answered yet.
+            AuthenticationError: Keevx refused the key.
+            ServerError: something in front of Keevx failed, and Keevx has not responded yet.
             ConfigurationError: the host at the base URL is not Keevx.
             ConnectionFailed: Keevx could not be reached.
         """
@@ -259,31 +260,31 @@ class Components:
                 raise
 
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated to; they are kept for an hour."""
+        """Return the languages that a video can be translated into, cached for an hour."""
         if (languages := self._availability.values(LANGUAGES)) is None:
             languages = await self.api.target_languages()
             self._availability.remember(LANGUAGES, languages)
         return languages
 
     def stop(self) -> None:
-        """Let no single create be sent from now on."""
+        """Stop sending single creates."""
         self.submitter.stop()
         self.creates.stop()
 
     async def drain(self) -> None:
-        """End single creates: those in flight get ``RetryPolicy.grace`` seconds to be answered."""
-        if self.loop is asyncio.get_running_loop():  # else the loop has ended, and they with it
+        """End single creates. Those in flight get ``RetryPolicy.grace`` seconds for a response."""
+        if self.loop is asyncio.get_running_loop():  # else the loop has ended, and so have they
             await asyncio.gather(self.submitter.drain(), self.creates.drain())
 
     def detach(self) -> None:
-        """Receive no more callbacks: the event loop is left behind."""
+        """Stop receiving callbacks: the event loop is left behind."""
         if self.reconciler is not None:
             self.reconciler.detach()
 
     async def close(self) -> None:
         """Stop every poll, upload, download and callback, then save what was learned.
 
-        All of this happens even where it is cancelled. Creates under way are not waited for:
+        All of this happens even if it is cancelled. It does not wait for creates under way;
         `Submitter.drain` does that.
         """
         async with AsyncExitStack() as last_first:
@@ -298,7 +299,7 @@ class Components:
 
 
 def with_callbacks(policy: PollPolicy) -> PollPolicy:
-    """Return the policy for tasks whose callbacks are due: it polls for those that never come."""
+    """Return the policy to use with callbacks: it polls rarely, for those that never arrive."""
     return evolve(
         policy,
         shortest=SHORTEST_FACTOR * policy.shortest,

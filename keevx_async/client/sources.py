@@ -1,4 +1,4 @@
-"""Local files of requests: known by their bytes, warned of, made to fit, and uploaded."""
+"""The local files of requests: hashed, checked for likely mistakes, fitted and uploaded."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Sources:
     """Prepares the local files of requests.
 
     Args:
-        uploads: brings files to URLs.
-        journal: records what was sent instead of an image that did not fit.
+        uploads: uploads files and returns their URLs.
+        journal: records what was sent in place of an image that did not fit.
         emit: receives Warned events.
-        fit: how images are made to fit.
+        fit: how images are adapted.
     """
 
     _uploads: Uploads
@@ -41,25 +41,24 @@ class Sources:
     _fit: Fit
 
     async def digests(self, request: Request) -> Mapping[Path, str]:
-        """Return the SHA-256 of each of a request's local files, by which the journal knows them.
+        """Return the SHA-256 of each local file of a request, which identifies it in the journal.
 
-        They are of the files as they are on disk, so that ``fit`` makes no other request.
+        The files are hashed as they are on disk, so the digest does not depend on ``fit``.
 
         Raises:
-            UploadError: one cannot be read, or is nothing that Keevx would take.
+            UploadError: a file cannot be read, or is not in a format that Keevx accepts.
         """
         files = request.local_files()
         return await self._uploads.digests(files, request.kind.formats, self._fit) if files else {}
 
     async def prepare(self, key: str, request: Request) -> Request:
-        """Return a request whose files are uploaded; warn of what is probably a mistake.
+        """Upload a request's files and return the request with their URLs; warn of likely mistakes.
 
-        An object in storage is copied to a folder that is removed at the end, and is then treated
-        like a local file.
+        An object in storage is copied to a temporary folder and then treated like a local file.
 
         Args:
-            key: names the create.
-            request: nothing of it was sent yet.
+            key: the create's key.
+            request: the request, none of which has been sent yet.
 
         Raises:
             UploadError: a file cannot be read or uploaded.
@@ -70,14 +69,14 @@ class Sources:
         with TemporaryDirectory(prefix="keevx-", ignore_cleanup_errors=True) as name:
             copies: dict[ObjectPath, Path] = {}
             for number, path in enumerate(stored):
-                folder = Path(name, str(number))  # two of them may have one name
+                folder = Path(name, str(number))  # two objects may have the same name
                 copies[path] = await asyncio.to_thread(read_object, path, folder)
             return await self._prepare(key, request.with_urls(copies))
 
     async def _prepare(self, key: str, request: Request) -> Request:
         files = request.local_files()
         if self._emit is not None:
-            # Without files nothing is read: only the prompt is judged.
+            # Without files, only the prompt is checked and nothing is read.
             warnings = await asyncio.to_thread(request.warnings) if files else request.warnings()
             if self._fit != "none":
                 warnings = tuple(each for each in warnings if each.rule not in FIXED_BY_FIT)

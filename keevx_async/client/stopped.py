@@ -1,4 +1,4 @@
-"""What a person reads who stops a cell of a notebook, and what an error's note says of task ids."""
+"""The text shown when a notebook cell is stopped, and the note that lists an error's task ids."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, cast
 from ..models.outcomes import Counts
 
 MAX_NOTED_IDS = 100
-"""Ids that an error's note lists: a note is for reading, and all of them are in ``task_ids``."""
+"""The most ids that an error's note lists; all of them are in ``task_ids``."""
 
 
 @contextmanager
 def brief_if_stopped(describe: Callable[[], str]) -> Generator[None]:
-    """Have a notebook show one line in place of a traceback where the block is cancelled.
+    """Make a notebook show one line instead of a traceback when the block is cancelled.
 
-    A person who stops a cell knows where it was stopped. What they need is what was kept, and how
-    to go on; a traceback through asyncio buries that. ``CancelledError`` itself passes unchanged:
-    the line is an attribute that only IPython looks for (``_render_traceback_``).
+    People who stop a cell know where they stopped it. They need to know what was kept and how to
+    continue, and a traceback through asyncio buries that. ``CancelledError`` itself is still
+    raised: the line is an attribute that only IPython looks for (``_render_traceback_``).
 
     Args:
-        describe: returns what follows "Stopped:"; called when the line is shown, once everything
-            that was under way has ended.
+        describe: returns the text after "Stopped:"; called when the line is shown, once everything
+            under way has ended.
     """
     try:
         yield
@@ -33,30 +33,30 @@ def brief_if_stopped(describe: Callable[[], str]) -> Generator[None]:
 
 
 def describe_fan_out(counts: Counts) -> str:
-    """Return how far a fan-out came, and how to go on with it."""
+    """Return how far a fan-out got, and how to resume it."""
     total = "" if counts.total is None else f", of {counts.total:,}"
     return (
-        f"{counts}{total}. Await the fan-out again to go on; its outcomes and task_ids hold what "
-        "has come."
+        f"{counts}{total}. Await the fan-out again to resume; its outcomes and task_ids have "
+        "everything so far."
     )
 
 
 def describe_waits(task_ids: Sequence[str]) -> str:
-    """Return which tasks were still waited for: Keevx goes on with them."""
-    number = "1 task goes on" if len(task_ids) == 1 else f"{len(task_ids):,} tasks go on"
-    return f"{number} at Keevx. Wait again to go on, free of charge: {_some(task_ids)}"
+    """Return which tasks were still pending; they keep running at Keevx."""
+    number = "1 task keeps" if len(task_ids) == 1 else f"{len(task_ids):,} tasks keep"
+    return f"{number} running at Keevx. Wait again to continue, free of charge: {_some(task_ids)}"
 
 
 def note_ids(error: BaseException, task_ids: Sequence[str]) -> None:
-    """Add the task ids that were received to an error, unless it has a note already.
+    """Add a note with the task ids received so far to an error, unless it already has a note.
 
-    Whoever catches it may have no other way to them: a fan-out that has no name is gone.
+    The caller may have no other way to get them: a fan-out without a name is gone.
     """
     if not task_ids or getattr(error, "__notes__", None):
         return
     rest = "; all are in the fan-out's task_ids" if len(task_ids) > MAX_NOTED_IDS else ""
     listed = _some(task_ids, MAX_NOTED_IDS)
-    error.add_note(f"{len(task_ids):,} task ids were received by then: {listed}{rest}")
+    error.add_note(f"{len(task_ids):,} task ids had been received: {listed}{rest}")
 
 
 def _some(task_ids: Sequence[str], most: int = 3) -> str:

@@ -1,1 +1,1 @@
-"""One exchange: bytes, verdict, retry."""
+"""One HTTP exchange: bytes, verdict, retry."""

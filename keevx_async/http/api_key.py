@@ -1,4 +1,4 @@
-"""An API key that a function returns, so that it can be rotated without a restart."""
+"""An API key that a function provides, so it can be rotated without a restart."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MAX_KEPT = 3
-"""Keys that are masked in errors: an answer may still quote the one before."""
+"""Keys that are masked in errors: a response may still quote an earlier key."""
 
 
 class KeySource:
-    """Calls a function for the API key: before the first request, and after a key was refused.
+    """Calls a function for the API key, before the first request and after a key is refused.
 
     Args:
         function: returns the key, or an awaitable of it.
-        check: returns what the function returned as a key.
+        check: validates what the function returned, and returns it as a key.
 
     Attributes:
-        version: grows with each new key.
-        keys: the last keys, the current one last; empty before the first request.
+        version: increases with each new key.
+        keys: recent keys, the current one last; empty before the first request.
     """
 
     def __init__(self, function: Callable[[], object], check: Callable[[object], str]) -> None:
@@ -41,17 +41,17 @@ class KeySource:
         """Return the key to send.
 
         Raises:
-            ConfigurationError: the function failed, or returned no key. Nothing was sent.
+            ConfigurationError: the function failed or did not return a key. Nothing was sent.
         """
         if not self.keys:
             await self._renew(0)
         return self.keys[-1]
 
     def first(self) -> str:
-        """Return the key to send, where nothing can be awaited.
+        """Return the key to send, without awaiting anything.
 
         Raises:
-            ConfigurationError: it was not fetched yet and the function is async, or it failed.
+            ConfigurationError: the function failed; or it is async and has not been called yet.
         """
         if not self.keys:
             value = self._call()
@@ -59,21 +59,21 @@ class KeySource:
                 if inspect.iscoroutine(value):
                     value.close()
                 raise ConfigurationError(
-                    "the function that returns the API key is async, and a journal is opened for a "
-                    "key: open the client with 'async with'"
+                    "the function that returns the API key is async, and the journal needs the key "
+                    "when it is opened: open the client with 'async with'"
                 )
             self._keep(value)
         return self.keys[-1]
 
     async def retry_refused(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Return what attempt returns; if its key is refused and there is a newer one, call again.
+        """Return what attempt returns; if its key is refused and there is a newer key, call again.
 
         Raises:
-            AuthenticationError: the key is refused, and the function returns the same, or the new
-                one is refused too.
-            ConfigurationError: the function failed, or returned no key.
+            AuthenticationError: the key is refused, and the function returns the same key, or the
+                new key is refused too.
+            ConfigurationError: the function failed or did not return a key.
         """
-        version = self.version or 1  # the first attempt may be what fetches the first key
+        version = self.version or 1  # the first attempt may fetch the first key
         try:
             return await attempt(*args)
         except AuthenticationError:
@@ -82,7 +82,7 @@ class KeySource:
         return await attempt(*args)
 
     async def _renew(self, version: int) -> bool:
-        """Call the function, unless another caller did since that version; return what is new."""
+        """Call the function, unless another caller has since; return whether the key is new."""
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         async with lock:
             if self.version > version:
@@ -102,7 +102,7 @@ class KeySource:
             raise _failed(error) from error
 
     def _keep(self, value: object) -> bool:
-        """Keep what the function returned; return whether it is a new key."""
+        """Store the key that the function returned; return whether it is new."""
         key = self._check(value)
         if self.keys and key == self.keys[-1]:
             return False

@@ -19,12 +19,12 @@ def tls_context(environment: Mapping[str, str]) -> ssl.SSLContext | bool:
 
     1. SSL_CERT_FILE or SSL_CERT_DIR is set: they replace the system's store, alone or together.
     2. REQUESTS_CA_BUNDLE is set: its file or folder replaces the system's store.
-    3. Windows and macOS, with truststore installed: the system's store through truststore.
-    4. Otherwise the store that Python finds. On Linux it is the system's, and truststore would
-       read it again for each connection, which takes 30 ms.
+    3. Windows and macOS, with truststore installed: use the system's store, through truststore.
+    4. Otherwise: use the store that Python finds. On Linux that is the system's store, which
+       truststore would read again for each connection, taking 30 ms.
 
     Args:
-        environment: the environment's variables.
+        environment: the environment variables.
 
     Raises:
         ConfigurationError: a variable names a file or folder without readable certificates.
@@ -54,7 +54,7 @@ def _context(variable: str, file: str | None, folder: str | None) -> ssl.SSLCont
     except (OSError, ValueError) as error:
         named = file if file and variable != "SSL_CERT_DIR" else folder
         raise ConfigurationError(
-            f"{variable} names {named!r}, which holds no readable certificates "
+            f"{variable} names {named!r}, which has no readable certificates "
             f"({getattr(error, 'strerror', None) or error}); "
-            "it must name a PEM file (SSL_CERT_DIR: a folder of them) or be unset"
+            "it must name a PEM file (for SSL_CERT_DIR, a folder of them) or be unset"
         ) from error

@@ -1,11 +1,11 @@
-"""Which connection an exchange goes out on, and what arrived on it.
+"""Chooses the connection for an exchange, and records what arrives on it.
 
-aiohttp hands out any kept connection, and only an exception's type says what became of a request.
-A paid create needs more: a connection that will not be closed under it, no answer left over from
-an earlier exchange, whether any connection took the request, and every byte that came back.
+aiohttp hands out any kept-alive connection, and only an exception's type tells what became of a
+request. A paid create needs more: a connection that will not be closed under it, no response left
+over from an earlier exchange, whether any connection took the request, and every byte received.
 
-``CheckedConnector`` stands in front of any aiohttp connector, ours or a borrowed one, and a
-``Tap`` between each connection and aiohttp's own protocol. Both rest on what aiohttp and asyncio
+``CheckedConnector`` wraps any aiohttp connector, ours or a borrowed session's. A ``Tap`` sits
+between each connection and aiohttp's own protocol. Both use only what aiohttp and asyncio
 document: ``BaseConnector.connect``, ``Connection.protocol``, ``.transport`` and ``.close``, and
 ``transport.set_protocol``.
 """
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 MAX_IDLE = 2.0
-"""Seconds. uvicorn and Node close kept connections after 5, some proxies after 2."""
+"""Seconds. uvicorn and Node close idle connections after 5, some proxies after 2."""
 PROBE = 0.05
-"""Seconds for which a host's first kept connection must stay open to show that it keeps any."""
+"""Seconds for which a host's first idle connection must stay open to show that it keeps any."""
 DISTRUST = 60.0
-"""Seconds for which creates take new connections only, after a kept one was lost."""
+"""Seconds for which creates use only new connections after a kept-alive one was lost."""
 
-_MAX_RECORDED = MAX_BODY + 2**18  # the header block and the chunks' sizes come on top
-_ANSWER_BUFFER = 2**13  # one for each connection; a larger answer takes several reads
+_MAX_RECORDED = MAX_BODY + 2**18  # plus the header block and the chunk sizes
+_ANSWER_BUFFER = 2**13  # one per connection; a larger response takes several reads
 _DOWNLOAD_BUFFER = 2**18
 _KEEP_ALIVE = re.compile(r"timeout\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 _CHUNKED = re.compile(rb"(?i)\ntransfer-encoding:[^\n]*chunked")
@@ -50,16 +50,16 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Attempt(Deadline):
-    """One exchange: its deadline, and how far it has come.
+    """One exchange: its deadline, and how far it has got.
 
     Args:
         timer: as for ``Deadline``.
-        once: the request must not be sent twice, so only a safe connection may carry it.
+        once: whether the request must not be sent twice, and so needs a safe connection.
 
     Attributes:
-        once: as given.
-        connecting: a connector has begun to look for a connection.
-        tap: the connection that took the request; None until one has.
+        once: whether the request must not be sent twice.
+        connecting: whether a connector has started looking for a connection.
+        tap: the connection that took the request; None until then.
     """
 
     __slots__ = ("connecting", "once", "tap")
@@ -73,24 +73,25 @@ class Attempt(Deadline):
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("keevx_async_attempt", default=None)
-"""The exchange of the running task. None for downloads, which may use any connection."""
+"""The running task's exchange. None for downloads, which may use any connection."""
 
 
 class Tap(asyncio.BufferedProtocol):
-    """Passes a transport's events on to aiohttp's protocol and keeps what arrived.
+    """Passes a transport's events on to aiohttp's protocol, and records the bytes received.
 
-    It is a buffered protocol because asyncio otherwise allocates 256 KiB for each read, of which an
-    answer needs less than one: a quarter of a create's CPU time where malloc maps and unmaps that.
+    It is a buffered protocol because asyncio otherwise allocates 256 KiB for each read, and a
+    response needs less than 1 KiB. If malloc maps and unmaps that memory each time, it takes a
+    quarter of a create's CPU time.
 
     Args:
         handler: aiohttp's protocol.
-        transport: the connection's.
+        transport: the connection's transport.
 
     Attributes:
-        handler: as given.
-        received: what arrived since the last request, up to a bound; None while unrecorded.
-        reused: the connection has carried an exchange before this one.
-        idle_since: when its last exchange ended, in the loop's time; None during an exchange, and
+        handler: aiohttp's protocol.
+        received: the bytes received since the last request, up to a limit; None if not recorded.
+        reused: whether the connection carried an exchange before this one.
+        idle_since: when its last exchange ended, in the loop's time; None during an exchange and
             on a new connection.
     """
 
@@ -118,9 +119,9 @@ class Tap(asyncio.BufferedProtocol):
         self._size = 0
 
     def begin(self) -> None:
-        """Begin an exchange: record what arrives from now on.
+        """Start an exchange: record what arrives from now on.
 
-        A second call begins a new record.
+        Calling it again starts a new record.
         """
         self.reused = self.idle_since is not None
         self.idle_since = None
@@ -128,13 +129,13 @@ class Tap(asyncio.BufferedProtocol):
         self._size = 0
 
     def finish(self, body: bytes, now: float) -> None:
-        """End an exchange whose whole answer has arrived, so that the connection counts as idle.
+        """End an exchange whose whole response has arrived; the connection is idle from now on.
 
-        Bytes that came after the answer stay in ``received``, as if they had come while idle:
-        the connection then carries nothing more.
+        Bytes received after the response are kept in ``received``, as if they had arrived while
+        the connection was idle. It is then not used again.
 
         Args:
-            body: the answer's, as it was sent.
+            body: the response's body, as it was sent.
             now: the loop's time.
         """
         received = self.received or [b""]
@@ -144,25 +145,25 @@ class Tap(asyncio.BufferedProtocol):
         self.idle_since = now
 
     def is_open(self) -> bool:
-        """Return whether the idle connection is open and nothing lies unread in its socket.
+        """Return whether the idle connection is open and its socket has no unread bytes.
 
-        It reads nothing, and does not wait.
+        It reads nothing and does not wait.
         """
         return not (self._transport.is_closing() or self._unread(0))
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return what the transport reads into: small for an answer, large for a download."""
+        """Return the buffer to read into: small for a response, large for a download."""
         size = _ANSWER_BUFFER if self.received is not None else _DOWNLOAD_BUFFER
         if len(self._buffer) != size:
             self._buffer = memoryview(bytearray(size))
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Record and pass on; what passes ``_MAX_RECORDED`` is passed on unrecorded.
+        """Record the bytes and pass them on; beyond ``_MAX_RECORDED`` they are only passed on.
 
-        aiohttp refuses an answer with both chunks and a length and closes the connection, although
-        chunks take precedence (RFC 9112, 6.3). What had not arrived by then, ids included, would
-        be lost, so the length is dropped from the header block that aiohttp sees.
+        aiohttp refuses a response with both chunks and a length and closes the connection, although
+        chunks take precedence (RFC 9112, 6.3). Bytes that had not arrived by then, ids included,
+        would be lost. So the length is removed from the header block that aiohttp sees.
         """
         data = bytes(self._buffer[:nbytes])
         received = self.received
@@ -179,24 +180,24 @@ class Tap(asyncio.BufferedProtocol):
         self._pass_on(data)
 
     def eof_received(self) -> None:
-        """Pass on; the transport then closes itself."""
+        """Pass the event on; the transport then closes itself."""
         self.handler.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass on."""
+        """Pass the event on."""
         self.handler.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass on."""
+        """Pass the event on."""
         self.handler.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass on."""
+        """Pass the event on."""
         self.handler.resume_writing()
 
 
 def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
-    """Return a poll of a transport's socket: truthy if it holds bytes, an end or an error."""
+    """Return a poll of a transport's socket: truthy if it has bytes, an end or an error."""
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:  # closed, which the transport reports itself
@@ -209,14 +210,14 @@ def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
 
 
 class CheckedConnector(aiohttp.BaseConnector):
-    """Hands out connections of another connector that are safe for the exchange under way.
+    """Hands out another connector's connections, if they are safe for the exchange under way.
 
-    A request that must not be sent twice goes out on a connection that is new; or that has been
+    A request that must not be sent twice goes out on a new connection, or on one that has been
     idle for less than two seconds (or half of the host's ``Keep-Alive: timeout=``, if that is
     less), is open, and has received nothing while idle. Any other connection is closed.
 
     Args:
-        inner: where connections come from and go back to; it is never closed here.
+        inner: the connector that owns the connections; it is never closed here.
     """
 
     def __init__(self, inner: aiohttp.BaseConnector) -> None:
@@ -237,7 +238,7 @@ class CheckedConnector(aiohttp.BaseConnector):
     ) -> Connection:
         """Return a connection that is safe for the exchange under way.
 
-        Outside an exchange, as for a download, any connection is; nothing is then recorded.
+        Outside an exchange, as for a download, any connection is safe and nothing is recorded.
         """
         attempt = ATTEMPT.get()
         if attempt is None:
@@ -265,10 +266,10 @@ class CheckedConnector(aiohttp.BaseConnector):
         return connection
 
     async def _probe(self, tap: Tap, idle_since: float) -> None:
-        """Learn from a kept connection whether this host keeps connections at all.
+        """Learn from an idle connection whether this host keeps connections open at all.
 
-        Some hosts close after each answer without announcing it, and the end arrives a moment
-        later. That moment is awaited on the first connection that is to be used again.
+        Some hosts close after each response without announcing it, and the end arrives a moment
+        later. Before the first connection is reused, wait for that moment.
         """
         now = self._loop.time()
         if now - idle_since < self._max_idle and now >= self._distrusted_until:
@@ -279,11 +280,11 @@ class CheckedConnector(aiohttp.BaseConnector):
 
     def _is_safe(self, tap: Tap, idle_since: float, once: bool) -> bool:
         # The first case that applies decides:
-        # 1. Bytes came while the connection was idle: no, they would be taken for the answer.
-        # 2. The request may be sent twice: yes, for aiohttp found the connection open.
-        # 3. It was unrecorded, idle for too long, or a kept one was lost a moment ago: no.
-        # 4. It was closed within the time for which it should have been kept: no.
-        # 5. Else yes, once the host has shown that it keeps connections.
+        # 1. Bytes arrived while the connection was idle: no, they would be read as the response.
+        # 2. The request may be sent twice: yes, since aiohttp found the connection open.
+        # 3. It was unrecorded or idle for too long, or another was lost a moment ago: no.
+        # 4. It was closed before the end of the time for which it should stay open: no.
+        # 5. Otherwise yes, once the host has shown that it keeps connections open.
         now, received = self._loop.time(), tap.received
         if received or (received is None and tap.handler.should_close):
             self.distrust(now)
@@ -298,7 +299,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         return self._keeps
 
     def distrust(self, now: float) -> None:
-        """Take only new connections for a minute, since a kept one was lost.
+        """Use only new connections for a minute, since a kept-alive one was lost.
 
         Args:
             now: the loop's time.
@@ -307,17 +308,17 @@ class CheckedConnector(aiohttp.BaseConnector):
         self._distrusted_until = now + DISTRUST
 
     def observe_keep_alive(self, value: str) -> None:
-        """Take an answer's ``Keep-Alive`` header into account: half of its timeout is safe.
+        """Apply a response's ``Keep-Alive`` header: half of its timeout is safe.
 
         Args:
-            value: the header's; without ``timeout=`` it changes nothing.
+            value: the header's value; without ``timeout=`` it has no effect.
         """
         if match := _KEEP_ALIVE.search(value):
             self._max_idle = min(MAX_IDLE, int(match[1]) / 2)
 
 
 class NoCookies(aiohttp.DummyCookieJar):
-    """Keeps no cookies, and unlike aiohttp's makes no empty jar for each request."""
+    """Stores no cookies and, unlike aiohttp's dummy jar, creates nothing per request."""
 
     _EMPTY: SimpleCookie = SimpleCookie()
 
@@ -327,7 +328,7 @@ class NoCookies(aiohttp.DummyCookieJar):
 
 
 def _tap_of(connection: Connection) -> Tap:
-    """Return a connection's tap, inserted if the connection is new or not yet tapped."""
+    """Return a connection's tap, inserting one if it has none yet."""
     handler = connection.protocol
     transport = None if handler is None else handler.transport
     if handler is None or transport is None:

@@ -1,7 +1,7 @@
-"""Reads an HTTP answer leniently from its raw bytes. Pure: no socket, no clock.
+"""Parses an HTTP response leniently from its raw bytes. Pure: no socket, no clock.
 
-An answer to a paid create may hold task ids even where its framing is malformed or broke off,
-and a strict parser drops it whole. This reads what arrived and reports whether it is complete.
+A response to a paid create may contain task ids even if its framing is malformed or breaks off. A
+strict parser drops such a response; this one reads what arrived and reports whether it is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 MAX_BODY = 2**20
-"""Bytes of a decoded body that are read. Envelopes of this API are a few KB."""
+"""The most bytes of a decoded body that are read. This API's envelopes are a few KB."""
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -21,17 +21,17 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHED = 101
 _SLICE = 1024
-"""Bytes that are inflated at a time."""
+"""Bytes to inflate at a time."""
 
 
 class RawAnswer(NamedTuple):
-    """An answer as it was sent.
+    """A response as it was sent.
 
     Attributes:
         status: the HTTP status.
-        headers: names and values in order, repeated ones included.
-        body: without its chunks' framing, still content-encoded.
-        complete: False where the framing does not show that the whole body is there.
+        headers: names and values in order, including repeated headers.
+        body: the body without chunk framing, still content-encoded.
+        complete: False if the framing does not show that the whole body arrived.
     """
 
     status: int
@@ -41,11 +41,11 @@ class RawAnswer(NamedTuple):
 
 
 def read_answer(raw: bytes) -> RawAnswer | None:
-    """Return the first final answer in raw; None if no final answer's header block has ended.
+    """Return the first final response in raw; None if no final response's header block is complete.
 
-    Interim answers (1xx but 101) are skipped. With both headers present, ``Transfer-Encoding``
-    takes precedence over ``Content-Length`` (RFC 9112, 6.3). It never raises: what cannot be
-    parsed as framing is part of the body.
+    Interim responses (1xx except 101) are skipped. If both headers are present,
+    ``Transfer-Encoding`` takes precedence over ``Content-Length`` (RFC 9112, 6.3). It never raises:
+    bytes that cannot be parsed as framing are part of the body.
 
     Args:
         raw: everything that arrived on the connection since the request.
@@ -53,14 +53,14 @@ def read_answer(raw: bytes) -> RawAnswer | None:
     start = 0
     while True:
         line = _STATUS_LINE.search(raw, start)
-        # From the status line's own line break on, since there may be no header at all.
+        # Start at the status line's own line break, since there may be no headers.
         end = line and _HEAD_END.search(raw, line.end() - 2)
         if not line or not end:
             return None
         status = int(line[1])
         if status >= 200 or status == _SWITCHED:
             break
-        start = end.end()  # an interim answer, such as 100 or 103
+        start = end.end()  # an interim response, such as 100 or 103
     fields = (field.partition(b":") for field in raw[line.end() : end.start()].split(b"\n"))
     headers = tuple(
         (name.strip().decode("latin-1"), value.strip().decode("utf-8", "surrogateescape"))
@@ -68,7 +68,7 @@ def read_answer(raw: bytes) -> RawAnswer | None:
         if colon and name.strip()
     )
     body, complete = _body(status, headers, raw[end.end() :])
-    # Bytes before the answer belong to something else, so the answer may as well.
+    # If bytes before the response belong to something else, so may the response.
     return RawAnswer(status, headers, body, complete and not raw[start : line.start()].strip())
 
 
@@ -78,10 +78,10 @@ def _values(headers: tuple[tuple[str, str], ...], wanted: str) -> list[str]:
 
 def _body(status: int, headers: tuple[tuple[str, str], ...], rest: bytes) -> tuple[bytes, bool]:
     # The body, and whether it is complete; the first case that applies decides:
-    # 1. The status has no body.
-    # 2. It is chunked, and begins with a chunk: up to its last chunk.
-    # 3. It has one length: so many bytes.
-    # 4. Neither, or neither can be parsed: everything, and whether more was to come is unknown.
+    # 1. The status does not allow a body: it is empty.
+    # 2. It is chunked, and starts with a chunk: everything up to the last chunk.
+    # 3. It has a single length: that many bytes.
+    # 4. Neither, or neither can be parsed: everything. Whether more was to follow is unknown.
     if status in _WITHOUT_BODY or status == _SWITCHED:
         return b"", True
     if "chunked" in ",".join(_values(headers, "transfer-encoding")).lower():
@@ -95,7 +95,7 @@ def _body(status: int, headers: tuple[tuple[str, str], ...], rest: bytes) -> tup
 
 
 def _join_chunks(rest: bytes) -> tuple[bytes, bool] | None:
-    """Return a body's chunks and whether the last is among them; None if there is no chunk."""
+    """Return a body's chunks and whether the last has arrived; None if there is no chunk."""
     chunks: list[bytes] = []
     at = 0
     while line := _CHUNK_SIZE.match(rest, at):
@@ -107,18 +107,18 @@ def _join_chunks(rest: bytes) -> tuple[bytes, bool] | None:
         at += len(rest[at : at + 2]) - len(rest[at : at + 2].lstrip(b"\r\n"))
     if not chunks:
         return None
-    left = rest[at:]  # more of the body, unless it is the beginning of the next chunk's size
+    left = rest[at:]  # more of the body, unless it is the start of the next chunk's size
     return b"".join(chunks) + (b"" if _PARTIAL_SIZE.fullmatch(left) else left), False
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
-    """Return a decoded body, cut to ``MAX_BODY`` bytes, and what is wrong with it, or "".
+    """Return a decoded body, truncated to ``MAX_BODY`` bytes, and what is wrong with it, or "".
 
-    What can be inflated of a broken body is returned; a body that is not encoded as its header
-    says is returned as it arrived. It never raises.
+    If a body is broken, the part that can be inflated is returned. If it is not encoded as its
+    header says, it is returned as it arrived. It never raises.
 
     Args:
-        body: as it was sent.
+        body: the body as it was sent.
         content_encoding: the header's value; "" if there was none.
     """
     codings = [coding.strip().lower() for coding in content_encoding.split(",")]
@@ -138,13 +138,13 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
 def _inflate(body: bytes, coding: str) -> tuple[bytes, bool]:
     """Return a gzip or deflate body, inflated as far as possible, and whether it is complete."""
     formats = [zlib.MAX_WBITS | 32]  # with a header, gzip's or zlib's
-    # "deflate" has zlib's header (RFC 9110, 8.4.1.2), but some servers leave it out. Nothing then
-    # marks the format, and JSON that is not encoded at all would inflate to garbage.
+    # "deflate" has zlib's header (RFC 9110, 8.4.1.2), but some servers omit it. Then nothing marks
+    # the format, and JSON that is not encoded at all would inflate to garbage.
     if coding == "deflate" and not body.lstrip().startswith(b"{"):
         formats.append(-zlib.MAX_WBITS)
     for bits in formats:
         inflated, ended, failed = _inflate_in_steps(body, bits, _SLICE)
-        if failed:  # zlib drops what the failing slice held, so that is read byte by byte
+        if failed:  # zlib drops the output of the failing slice, so read it byte by byte
             inflated, ended, _ = _inflate_in_steps(body, bits, 1)
         if inflated or ended:
             return inflated, ended or len(inflated) > MAX_BODY
@@ -152,7 +152,7 @@ def _inflate(body: bytes, coding: str) -> tuple[bytes, bool]:
 
 
 def _inflate_in_steps(body: bytes, bits: int, step: int) -> tuple[bytes, bool, bool]:
-    # Never more than MAX_BODY + 1 bytes are inflated, however far a small body would expand.
+    # At most MAX_BODY + 1 bytes are inflated, however far a small body would expand.
     inflater, parts, size = zlib.decompressobj(bits), list[bytes](), 0
     try:
         for at in range(0, len(body), step):

@@ -1,4 +1,4 @@
-"""Opens the aiohttp session for exchanges, over a connector of ours or a borrowed session's."""
+"""Opens the aiohttp session for exchanges, over our own connector or a borrowed session's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..errors import ConfigurationError
 from .connections import CheckedConnector, NoCookies
 from .socks import socks_connector
 
-# aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject an
-# answer that holds paid ids.
+# aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject a
+# response with ids that were paid for.
 MAX_HEADER_SIZE = 2**16
-"""Bytes of one header of an answer, and of its status line."""
+"""The most bytes of one response header, and of the status line."""
 MAX_HEADERS = 1_000
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -27,19 +27,19 @@ _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
 
 
 def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
-    """Check that requests through a borrowed session can be sent, and with our API key.
+    """Check that requests through a borrowed session can be sent, and carry our API key.
 
     Args:
-        session: the user's.
-        host: of the API, without its port.
+        session: the user's session.
+        host: the API's host, without a port.
 
     Raises:
-        ConfigurationError: a header of the session cannot be sent, or the session or netrc has
-            credentials that would replace the API key.
+        ConfigurationError: one of the session's headers cannot be sent, or the session or netrc
+            has credentials that would replace the API key.
     """
     for name, value in session.headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ConfigurationError(f"session=: {name!r} is not a header name")
+            raise ConfigurationError(f"session=: {name!r} is not a valid header name")
         try:
             bad = _FORBIDDEN_IN_VALUE.search(value) is not None
             value.encode()
@@ -47,13 +47,13 @@ def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
             bad = True
         if bad:
             raise ConfigurationError(
-                f"session=: the value of the header {name} must be a string without line breaks"
+                f"session=: the value of header {name} must be a string without line breaks"
             )
 
     if getattr(session, "auth", None) is not None:
         raise ConfigurationError(
-            "the session given as session= has auth=, which would replace the API key: "
-            "give a session without it"
+            "the session passed as session= has auth=, which would replace the API key: "
+            "pass a session without it"
         )
     if not session.trust_env:
         return
@@ -61,10 +61,10 @@ def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
         path = os.environ.get("NETRC") or Path.home() / ("_netrc" if os.name == "nt" else ".netrc")
         login = netrc.netrc(path).authenticators(host)
     except (OSError, RuntimeError, ValueError, netrc.NetrcParseError):
-        return  # there is no readable netrc: aiohttp takes no login from it either
+        return  # no readable netrc: aiohttp uses no login from it either
     if login is not None:
         raise ConfigurationError(
-            "the session given as session= has trust_env=True, and netrc holds a login for "
+            "the session passed as session= has trust_env=True, and netrc has a login for "
             f"{host}, which would replace the API key: remove one of them"
         )
 
@@ -75,16 +75,16 @@ async def open_pool(
     tls: ssl.SSLContext | bool,
     socks: str | None,
 ) -> AsyncGenerator[aiohttp.ClientSession]:
-    """Yield a session that closes with the generator; a borrowed one's connector stays open.
+    """Yield a session that closes with the generator; a borrowed connector is left open.
 
-    It is a generator because an event loop that ends closes those it still has
-    (``shutdown_asyncgens``): a client that outlives its loop leaves no socket behind.
+    It is a generator because an event loop closes its remaining async generators when it ends
+    (``shutdown_asyncgens``), so a client that outlives its loop leaves no socket behind.
 
     Args:
-        timeout: of its requests.
+        timeout: the timeout of its requests.
         borrowed: the user's session, whose connector is used.
-        tls: what TLS trusts; unused with a borrowed session.
-        socks: the SOCKS proxy for all hosts, if any; likewise.
+        tls: the TLS context; not used with a borrowed session.
+        socks: the SOCKS proxy for all hosts, if any; not used with a borrowed session.
     """
     if borrowed is not None:
         connector = borrowed.connector
@@ -108,8 +108,8 @@ def _session(
     connector: aiohttp.BaseConnector,
     borrowed: aiohttp.ClientSession | None,
 ) -> aiohttp.ClientSession:
-    """Return a session of ours, with those settings of a borrowed one that change no answer."""
-    # API calls have the API key in a login's place, and downloads, which go to other hosts, none.
+    """Return our own session, with a borrowed one's settings that do not affect responses."""
+    # API calls carry the API key instead of a login; downloads, from other hosts, carry neither.
     headers = CIMultiDict(borrowed.headers if borrowed else {})
     headers.popall("Authorization", None)
     headers["Accept-Encoding"] = "gzip, deflate"  # framing.py decodes nothing else
@@ -120,10 +120,10 @@ def _session(
         timeout=timeout,
         max_line_size=MAX_HEADER_SIZE,
         max_field_size=MAX_HEADER_SIZE,
-        max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty one
+        max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty line
         headers=headers,
         trace_configs=borrowed.trace_configs if borrowed else None,
-        # The only setting of users that aiohttp exposes nowhere.
+        # The only user settings that aiohttp does not expose.
         proxy=getattr(borrowed, "_default_proxy", None),
         proxy_auth=getattr(borrowed, "_default_proxy_auth", None),
     )

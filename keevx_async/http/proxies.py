@@ -1,4 +1,4 @@
-"""Chooses the proxy for an origin. Pure: the environment's settings are an argument."""
+"""Chooses the proxy for an origin. Pure: the environment is passed as an argument."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def find_proxy(origin: str, settings: Mapping[str, str]) -> str | None:
 
     1. This machine (``localhost``, ``*.localhost``, loopback addresses): no proxy.
     2. A host that NO_PROXY matches: no proxy.
-    3. The scheme has a proxy of its own (HTTP_PROXY or HTTPS_PROXY): that one.
-    4. ALL_PROXY is set: that one.
+    3. The scheme has its own proxy (HTTP_PROXY or HTTPS_PROXY): that proxy.
+    4. ALL_PROXY is set: that proxy.
     5. Otherwise: no proxy.
 
     Args:
         origin: such as ``https://storage.example:8443``.
-        settings: as ``urllib.request.getproxies()`` returns them: proxies by ``http``, ``https``
+        settings: as returned by ``urllib.request.getproxies()``: proxies under ``http``, ``https``
             and ``all``, and NO_PROXY under ``no``.
 
     Raises:
-        ConfigurationError: the setting that applies is not the URL of a proxy.
+        ConfigurationError: the setting that applies is not a proxy URL.
     """
     parts = urlsplit(origin)
     host, scheme = _normalize(parts.hostname or ""), parts.scheme
@@ -55,20 +55,20 @@ def is_excluded(host: str, port: int | None, no_proxy: str) -> bool:
     Entries are separated by commas or spaces. An entry is ``*`` for every host; a domain, which
     includes its subdomains (``example.com``, ``.example.com`` and ``*.example.com`` are the
     same); an address; or a range of addresses such as ``10.0.0.0/8``. A domain or an address
-    may end with a port, and then matches that port only. Names are not resolved, so addresses
+    may end with a port, and then matches only that port. Names are not resolved, so addresses
     and ranges match only hosts that are written as addresses.
 
     Args:
         host: a name or an address, without brackets.
-        port: of the connection.
-        no_proxy: the setting.
+        port: the connection's port.
+        no_proxy: the value of NO_PROXY.
     """
     host = _normalize(host)
     return any(_matches(entry, host, port) for entry in re.split(r"[,\s]+", no_proxy) if entry)
 
 
 def is_socks(proxy: str | None) -> bool:
-    """Return whether a proxy speaks SOCKS, by its URL's scheme.
+    """Return whether a proxy URL's scheme is a SOCKS scheme.
 
     False for None, a direct connection.
     """
@@ -82,10 +82,10 @@ def _matches(entry: str, host: str, port: int | None) -> bool:
     if "/" in entry:
         try:
             return address is not None and address in ipaddress.ip_network(entry, strict=False)
-        except ValueError:  # not a range: ignored, as other programs do
+        except ValueError:  # not a range: ignore it, as other programs do
             return False
-    # "host:port", "[address]:port", a host without a port, or a bare IPv6 address, whose several
-    # colons do not match.
+    # "host:port", "[address]:port", a host without a port, or a bare IPv6 address, which has
+    # several colons and does not match.
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(\d+))?", entry)
     name = match[1].strip("[]") if match else entry
     if match and match[2] and int(match[2]) != port:
@@ -106,7 +106,7 @@ def _address(host: str) -> _Address | None:
 
 
 def _normalize(host: str) -> str:
-    """Return a host in the form in which hosts are compared: lower case, no final dot, IDNA."""
+    """Return a host in a form for comparison: lower case, no trailing dot, IDNA."""
     bare = host.lower().removesuffix(".")
     try:
         return bare if bare.isascii() else bare.encode("idna").decode()
@@ -115,7 +115,7 @@ def _normalize(host: str) -> str:
 
 
 def _check_proxy(proxy: str, setting: str) -> str:
-    """Return a proxy's URL; without a scheme it is an HTTP proxy, as in curl."""
+    """Return a proxy's URL; without a scheme, it is an HTTP proxy, as in curl."""
     url = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(url)
@@ -128,6 +128,6 @@ def _check_proxy(proxy: str, setting: str) -> str:
     if scheme not in _SCHEMES:
         raise ConfigurationError(
             f"{setting} has the unsupported scheme {scheme!r}; "
-            f"supported are {', '.join(sorted(_SCHEMES))}"
+            f"use one of {', '.join(sorted(_SCHEMES))}"
         )
     return url

@@ -1,4 +1,4 @@
-"""Free calls: what costs nothing at Keevx and may be sent as often as needed."""
+"""Free calls, which cost nothing at Keevx and may be sent as often as needed."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ from .wire import (
 log = logging.getLogger("keevx_async.http")
 
 _GATEWAY_STATUSES = frozenset({408, 413, 425, 429, 499})
-"""Statuses that a gateway in front of Keevx may give: they do not identify what is behind it."""
+"""Statuses that a gateway in front of Keevx may return: they do not identify the host."""
 _WITHOUT_OUR_PATHS = frozenset({404, 405, 410})
 """Statuses of a host that does not serve our paths."""
 _EXPECTED_STATUSES = FAILED_STATUSES | RUNNING_STATUSES | {SUCCEEDED}
 MAX_WARNED_STATUSES = 100
-"""Unknown task statuses that are warned of: a server may invent one for each answer."""
+"""The most unknown task statuses to warn about: a server may invent one for each response."""
 
 
 class Host:
-    """The host at the base URL: Keevx, as far as its answers show, or something else.
+    """The host at the base URL: Keevx, as far as its responses show, or something else.
 
     Args:
-        transport: sends the request that identifies it.
-        name: the host, named in errors.
-        base_url: named where the host turns out not to be Keevx; defaults to the name.
-        secrets: returns what must not be quoted from an answer.
+        transport: sends the request that identifies the host.
+        name: the host's name, for error messages.
+        base_url: the base URL, for error messages if the host is not Keevx; by default the name.
+        secrets: returns values that must not be quoted from a response.
 
     Attributes:
-        name: as given.
-        base_url: as given.
-        is_keevx: whether it has answered this client in Keevx's envelope.
+        name: the host's name.
+        base_url: the base URL, or the name if none was given.
+        is_keevx: whether the host has sent this client a response in Keevx's envelope.
     """
 
     def __init__(
@@ -75,22 +75,22 @@ class Host:
         self._is_foreign = False
 
     def quote(self, answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-        """Return the first part of an answer as errors quote it: short, and without secrets.
+        """Return the first part of a response for use in errors: short, and without secrets.
 
         Args:
-            answer: a body, or a text from it.
-            secrets: masked in addition to the client's own.
+            answer: a body, or text from it.
+            secrets: values to mask in addition to the client's own secrets.
         """
         return quotable(answer, (*self._secrets(), *secrets))
 
     async def is_foreign(self, path: str) -> bool:
-        """Return whether the host is certainly not Keevx; sends one free request to find out.
+        """Return whether the host is certainly not Keevx, using one free request to find out.
 
-        False where it answers as Keevx does, and where its answer leaves that open: there is
-        none, or it is a gateway's. Once the host is identified, nothing more is sent.
+        False if it responds as Keevx does, or if that remains unclear: there is no response, or
+        it is a gateway's. Once the host is identified, nothing more is sent.
 
         Args:
-            path: of a status query.
+            path: the path of a status query.
         """
         async with self._identifying:
             if self.is_keevx or self._is_foreign:
@@ -106,9 +106,9 @@ class Host:
             return self._is_foreign
 
     def wrong(self, request: HttpRequest, response: HttpResponse) -> ConfigurationError:
-        """Return the error for an answer that Keevx would not give.
+        """Return the error for a response that Keevx would not send.
 
-        It names the base URL, quotes the answer, and where the answer shows one, the fix.
+        It names the base URL, quotes the response and, if the response shows one, gives the fix.
         """
         base, location = self.base_url, response.headers.get("Location", "")
         try:
@@ -118,20 +118,20 @@ class Host:
         else:  # without credentials and query
             netloc = parts.netloc.rpartition("@")[2]
             location = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
-        what = f"a redirect to {location}" if location else "an answer that is not Keevx's"
+        what = f"a redirect to {location}" if location else "a response that is not from Keevx"
         if is_html(response):
             what = "a web page"
         fix = ""
         if location.endswith(request.path):
             fix = f"; it leads to {location.removesuffix(request.path)}"
         elif base.endswith("/v1"):
-            fix = f"; leave out the /v1: {base.removesuffix('/v1')}"
+            fix = f"; remove the /v1: {base.removesuffix('/v1')}"
         key = " and the API key" if response.status in (401, 403) else ""
         text = self.quote(response.body)
         return ConfigurationError(
-            f"the base URL {base} is not Keevx's: {request.method} {request.path} got HTTP "
+            f"the base URL {base} does not lead to Keevx: {request.method} {request.path} got HTTP "
             f"{response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
-            + (f". The answer was: {text!r}" if text else "")
+            + (f". The response was: {text!r}" if text else "")
         )
 
     def refusal(
@@ -142,12 +142,12 @@ class Host:
         codes: Mapping[int, int] = NO_CODES,
         secrets: Iterable[str] = (),
     ) -> APIError:
-        """Return the error for an answer that refuses a request.
+        """Return the error for a response that refuses a request.
 
         Args:
-            request: what was sent.
-            response: the answer, quoted in the error.
-            envelope: Keevx's, if the answer has one.
+            request: the request that was sent.
+            response: the response, quoted in the error.
+            envelope: Keevx's envelope, if the response has one.
             codes: as for ``api_error``.
             secrets: as for ``quote``.
         """
@@ -172,18 +172,18 @@ class Host:
 
 
 def is_html(response: HttpResponse) -> bool:
-    """Return whether an answer declares itself to be a web page, by its ``Content-Type``."""
+    """Return whether a response is a web page, according to its ``Content-Type``."""
     return "html" in response.headers.get("Content-Type", "").lower()
 
 
 class ApiClient:
-    """Sends queries to Keevx and decodes the answers.
+    """Sends queries to Keevx and decodes the responses.
 
     Args:
         transport: sends one request.
-        retrier: repeats what failed for a moment.
-        host: what answers; named in errors.
-        resolve_kind: returns a task's kind, which has the path of its queries.
+        retrier: retries transient failures.
+        host: the host at the base URL; named in errors.
+        resolve_kind: returns a task's kind, which has the path for its queries.
     """
 
     def __init__(
@@ -200,22 +200,22 @@ class ApiClient:
         self._warned: set[str] = set()
 
     async def status(self, task_id: str, kind: Kind | None = None) -> Task:
-        """Return a task's snapshot, and retry as the policy allows.
+        """Return a snapshot of a task, retrying as the policy allows.
 
         Args:
-            task_id: of the task.
-            kind: the task's, where the caller has it.
+            task_id: the task's id.
+            kind: the task's kind, if the caller knows it.
 
         Raises:
-            KeevxError: Keevx refused the query, or none of the attempts succeeded.
+            KeevxError: Keevx refused the query, or no attempt succeeded.
         """
         return await self._retrier(self._status, task_id, kind)
 
     async def status_once(self, task_id: str, kind: Kind | None = None) -> Task:
-        """Return a task's snapshot from a single attempt: the schedule plans the next.
+        """Return a snapshot of a task from a single attempt; the poll schedule plans the next.
 
         Raises:
-            KeevxError: the attempt failed, whether or not another might succeed.
+            KeevxError: the attempt failed, whether or not another one might succeed.
         """
         try:
             return await self._status(task_id, kind)
@@ -229,14 +229,14 @@ class ApiClient:
         task, status = decode_task(envelope.data, kind), response.status
         if task is None or task.task_id != task_id:
             content = "no task" if task is None else f"task {task.task_id}"
-            message = f"the answer to a query for {task_id} holds {content}"
+            message = f"the response to a query for {task_id} contains {content}"
             raise Retryable(ResponseError(status, message))
         unexpected = task.status not in _EXPECTED_STATUSES and task.status not in self._warned
         if unexpected and len(self._warned) < MAX_WARNED_STATUSES:
             self._warned.add(task.status)
             log.warning(
-                "task %s has the unknown status %r, which counts as not ended; if it ends a task, "
-                "add it to keevx_async.models.tasks.FAILED_STATUSES",
+                "task %s has the unknown status %r, which counts as still running; if it ends a "
+                "task, add it to keevx_async.models.tasks.FAILED_STATUSES",
                 task.task_id,
                 task.status[:40],
                 extra={"task_id": task.task_id},
@@ -244,38 +244,40 @@ class ApiClient:
         return task
 
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated to, and retry as the policy allows.
+        """Return the languages that a video can be translated into, retrying as the policy allows.
 
         Raises:
-            KeevxError: Keevx refused the query, or none of the attempts succeeded.
+            KeevxError: Keevx refused the query, or no attempt succeeded.
         """
 
         async def attempt() -> tuple[str, ...]:
             response, envelope = await self.get(HttpRequest("GET", LANGUAGES_PATH))
             languages = decode_languages(envelope.data)
             if languages is None:
-                raise Retryable(ResponseError(response.status, "the answer holds no languages"))
+                raise Retryable(ResponseError(response.status, "the response has no languages"))
             return languages
 
         return await self._retrier(attempt)
 
     async def request(self, request: HttpRequest) -> Any:
-        """Return the data in the answer to a request that no other method makes.
+        """Send a request that no other method makes, and return the data in its response.
 
-        A GET is retried as the policy allows. Anything else is sent once, for it may be paid.
+        A GET is retried as the policy allows. Any other request is sent once, since it may be
+        charged.
 
         Raises:
-            KeevxError: Keevx refused it, or its answer is missing or unreadable.
+            KeevxError: Keevx refused the request, or its response is missing or unreadable.
         """
         send = self.get if request.method == "GET" else self._send_once
         _, envelope = await self._retrier(send, request)
         return envelope.result if envelope.data is None else envelope.data
 
     async def _send_once(self, request: HttpRequest) -> tuple[HttpResponse, Envelope]:
-        # What became of it decides, as it does for a create:
-        # 1. Not sent: it may be repeated. Sent and not answered: uncertain.
-        # 2. A success: its envelope. A refusal, or a host that is not Keevx: nothing was done.
-        # 3. Any other answer: uncertain.
+        # As for a create, what became of the request decides:
+        # 1. Not sent: it may be repeated. Sent without a response: uncertain.
+        # 2. A success: return its envelope. A refusal, or a host that is not Keevx: nothing was
+        #    done.
+        # 3. Any other response: uncertain.
         name = f"{request.method} {request.path}"
         try:
             response = await self._transport.exchange(request)
@@ -306,15 +308,15 @@ class ApiClient:
     async def get(
         self, request: HttpRequest, codes: Mapping[int, int] = NO_CODES
     ) -> tuple[HttpResponse, Envelope]:
-        """Return the answer to a free request and its envelope, from a single attempt.
+        """Send a free request once; return the response and its envelope.
 
         Args:
-            request: what is sent.
+            request: the request to send.
             codes: as for ``api_error``.
 
         Raises:
-            Retryable: another attempt may succeed.
-            KeevxError: it would not.
+            Retryable: the attempt failed, but another one may succeed.
+            KeevxError: the attempt failed, and another one would too.
         """
         try:
             response = await self._transport.exchange(request)
@@ -337,12 +339,13 @@ class ApiClient:
         envelope: Envelope | None,
         codes: Mapping[int, int],
     ) -> Retryable | KeevxError:
-        # What a whole answer that is no success means; the first case that applies decides:
-        # 1. No envelope, a redirect or an unknown path, and the host has never answered as Keevx
-        #    does: the base URL is wrong, and another attempt is of no use.
-        # 2. No envelope, and the status is no error: another attempt, for a page under 2xx may be
-        #    a proxy's and gone the next time.
-        # 3. A refusal: final, unless its status or code says that it passes.
+        # What a complete response means if it is not a success; the first case that applies
+        # decides:
+        # 1. No envelope, a redirect or an unknown path, and the host has never responded as Keevx
+        #    does: the base URL is wrong, and another attempt would not help.
+        # 2. No envelope, and the status is not an error: try again, since a 2xx page may come from
+        #    a proxy and be gone the next time.
+        # 3. A refusal: final, unless its status or code shows that it is transient.
         host, status = self._host, response.status
         delay = response.retry_after(time.time()) or None
         if envelope is None:
@@ -353,7 +356,7 @@ class ApiClient:
                 what = "a web page" if is_html(response) else "no envelope"
                 where = "" if host.is_keevx else f" at the base URL {host.base_url}"
                 text = host.quote(response.body)
-                return Retryable(ResponseError(status, f"it holds {what}{where}", text), delay)
+                return Retryable(ResponseError(status, f"it contains {what}{where}", text), delay)
         error = host.refusal(request, response, envelope, codes)
         passes = is_transient(status, error.code) or is_retryable_status(status)
         return Retryable(error, delay) if passes else error

@@ -1,4 +1,4 @@
-"""Repeats attempts that failed for a moment, as the policy allows. Only this file uses tenacity."""
+"""Retries transient failures, as the policy allows. Only this file imports tenacity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
-"""Which attempt the running task is in. Set from the second on, so that a first costs nothing."""
+"""The running task's attempt number. Set from the second attempt on; the first costs nothing."""
 
 
 def correlation(
@@ -58,9 +58,9 @@ class Retryable(Exception):
     """Raised by an attempt that may be repeated.
 
     Attributes:
-        error: what to raise if it is not repeated.
-        delay: seconds to wait before the next attempt, as the server asked; 0 where something
-            else paces attempts; None to leave it to the policy.
+        error: the error to raise if the attempt is not repeated.
+        delay: seconds to wait before the next attempt, as the server asked; 0 if something else
+            paces the attempts; None to leave it to the policy.
     """
 
     def __init__(self, error: KeevxError, delay: float | None = None) -> None:
@@ -70,18 +70,18 @@ class Retryable(Exception):
 
 
 class Retrier:
-    """Repeats attempts under one policy. One instance serves any number of calls at once.
+    """Retries attempts under one policy. One instance serves any number of concurrent calls.
 
     Args:
-        policy: how many attempts, and for how long.
+        policy: how many attempts to make, and for how long.
         sleep: waits for the given seconds; tests pass their own.
-        clock: returns the time in seconds; likewise.
+        clock: returns the time in seconds; tests pass their own.
         uniform: returns a number in [0, 1) for the jitter.
-        emit: receives a ``Retrying`` event before each repetition.
-        key: renews an API key that was refused; None where it is fixed.
+        emit: receives a ``Retrying`` event before each retry.
+        key: renews an API key that was refused; None if the key is fixed.
 
     Attributes:
-        policy: as given.
+        policy: the retry policy.
     """
 
     def __init__(
@@ -106,15 +106,15 @@ class Retrier:
     ) -> T:
         """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
 
-        A cancellation ends it at once, between attempts too.
+        A cancellation ends it at once, even between attempts.
 
         Args:
             attempt: called with args each time.
             args: the attempt's arguments.
-            key: of the create that it belongs to; empty for a free request.
+            key: the key of the create it belongs to; empty for a free request.
 
         Raises:
-            KeevxError: the last ``Retryable.error``, or whatever else attempt raised.
+            KeevxError: the last ``Retryable.error``, or any other error that attempt raised.
         """
         began = self._clock()
         call = attempt if self._key is None else partial(self._key.retry_refused, attempt)
@@ -127,11 +127,11 @@ class Retrier:
     async def _repeat(
         self, attempt: Callable[[], Awaitable[T]], first: Retryable, began: float, key: str
     ) -> T:
-        # Entered only after a failure, so that a first success pays nothing for tenacity. The
-        # failure is tenacity's first attempt. Another follows unless
-        # 1. as many were made as the policy allows, or
+        # Entered only after a failure, so that tenacity costs nothing if the first attempt
+        # succeeds. The failure counts as tenacity's first attempt. Another attempt follows unless
+        # 1. the policy's number of attempts has been made, or
         # 2. its wait would end after the deadline.
-        # The wait is the server's, where it named one, else the policy's.
+        # The wait is the one that the server asked for, if any, otherwise the policy's.
         pending: list[Retryable] = [first]
         number, before = 0, ATTEMPT_NUMBER.set(1)
 
@@ -195,13 +195,13 @@ def _failure(state: RetryCallState) -> Retryable:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that an answer asks to wait (RFC 9110, 10.2.3); None if it does not.
+    """Return the seconds that a response asks to wait (RFC 9110, 10.2.3); None if it does not.
 
-    A date counts from the answer's own ``Date``, so that a wrong clock on either side neither
-    adds an hour nor skips one; without a ``Date``, from ``now``. A date that has passed is 0.
+    A date is compared with the response's own ``Date``, so a wrong clock on either side does not
+    change the wait; without a ``Date``, with ``now``. A date that has passed counts as 0.
 
     Args:
-        headers: the answer's; ``Retry-After`` is seconds or an HTTP date.
+        headers: the response's headers; ``Retry-After`` is seconds or an HTTP date.
         now: seconds since the epoch, by our own clock.
     """
     text = headers.get("Retry-After", "").strip()

@@ -14,23 +14,23 @@ DEFAULT_PORT = 1080
 
 
 def require_socks() -> None:
-    """Check that SOCKS proxies can be used; nothing is imported yet.
+    """Check that SOCKS proxies can be used, without importing anything.
 
     Raises:
-        ConfigurationError: the extra is not installed.
+        ConfigurationError: the ``socks`` extra is not installed.
     """
     if find_spec("aiohttp_socks") is None:
         raise ConfigurationError(
-            "a SOCKS proxy is set (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY), which needs the extra "
-            'socks: pip install "keevx_async[socks]", or exclude the host with NO_PROXY'
+            "a SOCKS proxy is set (HTTP_PROXY, HTTPS_PROXY or ALL_PROXY), which needs the socks "
+            'extra: pip install "keevx_async[socks]", or exclude the host with NO_PROXY'
         )
 
 
 def socks_connector(proxy: str, **options: Any) -> aiohttp.TCPConnector:
     """Return a connector that reaches every host through a SOCKS proxy.
 
-    With ``socks5`` (or ``socks``), ``socks5h`` and ``socks4a`` the proxy resolves names;
-    ``socks4`` cannot, so names are resolved here. A failure of the proxy is raised as
+    With ``socks5`` (or ``socks``), ``socks5h`` and ``socks4a``, the proxy resolves names.
+    ``socks4`` cannot, so names are resolved locally. If the proxy fails, the connector raises
     ``aiohttp.ClientProxyConnectionError``, which means that nothing was sent.
 
     Args:

@@ -1,12 +1,12 @@
-"""Ends exchanges whose time is up, with one timer for all of them.
+"""Ends exchanges that have timed out, using one timer for all of them.
 
 ``asyncio.timeout`` and aiohttp's ``total`` set and cancel a timer per exchange, which takes a
-tenth of the exchange's time. All exchanges of a client have the same number of seconds, so they
-end in the order in which they began, and a timer for the first is enough.
+tenth of the exchange's time. All exchanges of a client have the same timeout, so they expire in
+the order in which they started, and one timer for the first is enough.
 
-The event loop may have been blocked: the program computed, or its input blocked. Time is then up
-for exchanges whose answers lie unread in their sockets, so a timer that fires late gives each of
-them some more time, once.
+The event loop may have been blocked, by a computation or by the input. Exchanges then time out
+while their responses are unread in their sockets. So if the timer fires late, each of them gets
+some extra time, once.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from types import TracebackType
 import aiohttp
 
 MAX_CONNECT = 10.0
-"""Seconds. Half of the timeout, if that is less."""
+"""Seconds; half of the timeout if that is less."""
 MAX_DELAY = 0.05
 """Seconds by which the timer may fire late before the event loop counts as blocked."""
 MIN_GRACE = 0.25
-"""Seconds, at least, that an exchange then has to read what has arrived."""
+"""The fewest seconds that an exchange then gets to read what has arrived."""
 
 
 def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
-    """Return the timeout of one exchange of so many seconds.
+    """Return the aiohttp timeout for one exchange.
 
     Connecting has its own, shorter limit: a connect that times out has certainly sent nothing,
-    while an exchange that times out may have.
+    but an exchange that times out may have.
     """
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
 
@@ -37,11 +37,11 @@ class ExchangeTimer:
     """The timer of all exchanges on the running event loop.
 
     Args:
-        seconds: for each exchange; None or 0 for no limit, as in aiohttp.
+        seconds: the timeout of each exchange; None or 0 for no limit, as in aiohttp.
 
     Attributes:
-        under_way: when the time of each is up, in the loop's time, first to end first.
-        due: those whose time is up and that are about to be ended.
+        under_way: when each exchange expires, in the loop's time, earliest first.
+        due: exchanges that have expired and are about to be ended.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -54,7 +54,7 @@ class ExchangeTimer:
     def start(self, when: float) -> None:
         """Set the timer to fire at ``when``, in the loop's time.
 
-        Called only while no timer is set; one that is set fires earlier.
+        Call it only if no timer is set; an existing timer fires earlier.
         """
         self.handle = self.loop.call_at(when, self._on_timer)
 
@@ -71,11 +71,11 @@ class ExchangeTimer:
             late = max(late, now - when)
         if not due:
             return
-        # 1. The timer is on time: what is due ends in the loop's next round, so that an answer
-        #    which arrived at the same moment still counts.
-        # 2. It is late, for the loop was blocked: due exchanges get back as long as it was late,
-        #    but never more than they have anyway, or a machine that slept for an hour would
-        #    wait for another.
+        # 1. The timer is on time: end the due exchanges in the loop's next iteration, so that a
+        #    response which arrived at the same moment still counts.
+        # 2. It is late, since the loop was blocked: give due exchanges as much time as it was late,
+        #    but at most their timeout. Otherwise a machine that slept for an hour would wait for
+        #    another hour.
         assert self.seconds is not None  # noqa: S101 - for type checkers
         grace = min(max(late, MIN_GRACE), self.seconds) if late > MAX_DELAY else 0.0
         self.due |= due
@@ -87,12 +87,13 @@ class ExchangeTimer:
 
 
 class Deadline:
-    """Ends what its block awaits with ``TimeoutError``, as ``asyncio.timeout`` does.
+    """Times out its block with ``TimeoutError``, as ``asyncio.timeout`` does.
 
-    A cancellation from elsewhere stays one, even at the same moment. It is entered once.
+    A cancellation from elsewhere is still raised as one, even at the same moment. A Deadline can
+    be entered only once.
 
     Args:
-        timer: says how many seconds the block has.
+        timer: the timer, which has the block's timeout.
     """
 
     __slots__ = ("_cancelling", "_expired", "_task", "_timer")
@@ -125,7 +126,7 @@ class Deadline:
     ) -> None:
         if self._timer.under_way.pop(self, None) is None:
             self._timer.due.discard(self)
-        # Ends as the block did unless it was cancelled here, and by nobody else as well.
+        # Leave the block's own outcome alone, unless only this deadline cancelled it.
         if not self._expired or self._task.uncancel() > self._cancelling:
             return
         if kind is asyncio.CancelledError:

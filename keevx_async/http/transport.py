@@ -1,4 +1,4 @@
-"""One exchange over aiohttp: what was sent, and all that came back. Nothing is sent twice here."""
+"""One exchange over aiohttp: what was sent and everything received. Never sends anything twice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .verdict import TransportError
 
 log = logging.getLogger("keevx_async.http")
 
-CLIENT_CLOSED = "this client was closed; make a new Keevx()"
+CLIENT_CLOSED = "this client is closed; create a new Keevx()"
 
 MIN_SECRET = 8  # characters; a shorter header value is not a key
 _KEEP_ALIVE = istr("Keep-Alive")
@@ -44,11 +44,11 @@ class HttpRequest(NamedTuple):
     """One request to the API.
 
     Attributes:
-        method: such as ``POST``. Anything but a GET goes out on a safe connection only.
-        path: below the base URL, already percent-encoded.
+        method: such as ``POST``. Anything but a GET goes out only on a safe connection.
+        path: the path below the base URL, already percent-encoded.
         body: JSON, or a form.
-        allowance: seconds on top of the timeout, for a large body.
-        key: of the create that it makes; empty for a free request.
+        allowance: seconds added to the timeout, for a large body.
+        key: the key of the create that it makes; empty for a free request.
     """
 
     method: str
@@ -59,15 +59,15 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """One answer, whole or what arrived of it.
+    """One response, complete or partial.
 
     Attributes:
         status: the HTTP status.
-        headers: looked up without regard to case.
-        body: decoded, at most 1 MiB.
-        complete: False where the body ended before its framing said so: the connection broke,
-            the framing was malformed, time ran out, or it was longer than 1 MiB. ``body`` then
-            holds what had arrived.
+        headers: the headers; names are case-insensitive.
+        body: the decoded body, at most 1 MiB.
+        complete: False if the body is not complete: the connection broke, the framing or encoding
+            was malformed, time ran out, or it was longer than 1 MiB. ``body`` then contains what
+            had arrived.
         reason: why it is not complete, without URL query, key or body.
     """
 
@@ -80,7 +80,7 @@ class HttpResponse(NamedTuple):
     def retry_after(self, now: float) -> float | None:
         """Return the seconds that the server asks to wait; None without a valid ``Retry-After``.
 
-        0 for a date that has passed.
+        A date that has passed counts as 0.
 
         Args:
             now: seconds since the epoch, by our own clock.
@@ -89,23 +89,23 @@ class HttpResponse(NamedTuple):
 
 
 class Transport(Protocol):
-    """Sends one request and returns its answer. The seam that tests script."""
+    """Sends one request and returns its response. Tests replace it with a script."""
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
-        """Send request once and return the answer, complete or not.
+        """Send a request once and return the response, complete or not.
 
         Raises:
-            TransportError: no answer arrived. Its ``sent`` is False only where nothing was sent.
+            TransportError: no response arrived. Its ``sent`` is False only if nothing was sent.
         """
         ...
 
 
 class Interruption(NamedTuple):
-    """The first argument of a ``CancelledError`` that leaves an exchange other than a GET.
+    """The first argument of the ``CancelledError`` of an exchange, unless that is a GET.
 
     Attributes:
-        sent: False only where no connection had taken the request.
-        response: what had arrived of an answer, if anything.
+        sent: False only if no connection had taken the request.
+        response: the part of the response that had arrived, if any.
     """
 
     sent: bool
@@ -113,29 +113,29 @@ class Interruption(NamedTuple):
 
 
 def interruption_of(error: asyncio.CancelledError) -> Interruption:
-    """Return how far a cancelled exchange had come.
+    """Return how far a cancelled exchange had got.
 
-    A ``CancelledError`` without an ``Interruption`` counts as sent and unanswered.
+    A ``CancelledError`` without an ``Interruption`` counts as sent, without a response.
     """
     interruption = next((arg for arg in error.args if isinstance(arg, Interruption)), None)
     return interruption or Interruption(sent=True, response=None)
 
 
 class _LoopState(NamedTuple):
-    """What is used on one event loop."""
+    """A transport's resources on one event loop."""
 
     loop: asyncio.AbstractEventLoop
     session: aiohttp.ClientSession
     connector: CheckedConnector
     timer: ExchangeTimer
     pool: AsyncGenerator[aiohttp.ClientSession]
-    # Sessions for hosts behind another SOCKS proxy than the API's, by that proxy.
+    # Sessions for hosts that use a different SOCKS proxy than the API, by that proxy.
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
 
 
 @define
 class _Shared:
-    """What a transport and those made from it with other options have in common."""
+    """State shared by a transport and those derived from it with other options."""
 
     state: _LoopState | None = None
     closed: bool = False
@@ -145,24 +145,24 @@ class AiohttpTransport:
     """Sends requests through a connection pool, which it opens on each event loop that uses it.
 
     Args:
-        base_url: of the API.
+        base_url: the API's base URL.
         headers: sent with every API call, never to another host.
-        timeout: of one exchange.
-        session: a borrowed session, never closed. Its connector, headers, proxy and trace
-            configs are used, and with ``trust_env`` the environment's proxies. Nothing else of
-            it is: not its middlewares, cookies, timeouts or ``raise_for_status``, for they could
-            change what an answer means, or send a paid request twice.
-        key: returns the API key where a function does; None where it is among the headers.
+        timeout: the timeout of one exchange.
+        session: a borrowed session, never closed. Its connector, headers, proxy and trace configs
+            are used and, with ``trust_env``, the environment's proxies. Its middlewares, cookies,
+            timeouts and ``raise_for_status`` are not: they could change what a response means, or
+            send a paid request twice.
+        key: provides the API key if a function returns it; None if it is among the headers.
         emit: receives an Exchange event for each exchange.
 
     Attributes:
-        host: of the API, with its port.
-        base_url: without a slash at the end.
-        timeout: as given.
+        host: the API's host, with its port.
+        base_url: the base URL without a trailing slash.
+        timeout: the timeout of one exchange.
 
     Raises:
-        ConfigurationError: the session has a header that cannot be sent, or credentials of its
-            own; or the environment names a proxy or certificates that cannot be used.
+        ConfigurationError: the session has a header that cannot be sent, or its own credentials;
+            or the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(
@@ -195,19 +195,19 @@ class AiohttpTransport:
         self.timeout = timeout
         self._headers = CIMultiDict(headers)
         self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
-        # What aiohttp still watches: the whole exchange is ended by our own timer.
+        # aiohttp's part: our own timer limits the whole exchange.
         self._phase_timeout = attrs.evolve(timeout, total=None)
 
     def with_options(
         self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None
     ) -> AiohttpTransport:
-        """Return a transport over the same connections that sends more headers, or waits longer.
+        """Return a transport with other headers or timeout, over the same connections.
 
-        It is closed with this one.
+        It is closed together with this one.
 
         Args:
-            headers: sent besides this transport's; one of the same name is replaced.
-            timeout: of one exchange; None for this transport's.
+            headers: added to this transport's headers; those of the same name are replaced.
+            timeout: the timeout of one exchange; None to keep this transport's.
         """
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -221,9 +221,9 @@ class AiohttpTransport:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
 
     def secrets(self) -> list[str]:
-        """Return what must not be quoted from an answer, which may echo our request's headers.
+        """Return values that must not be quoted from a response, which may echo our headers.
 
-        The API key, and the values of extra headers that are long enough to be one.
+        They are the API key, and the values of extra headers that are long enough to be a key.
         """
         key = self._headers.get("Authorization", "").removeprefix("Bearer ")
         others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
@@ -239,7 +239,7 @@ class AiohttpTransport:
         return (self._ready() or await self._open()).session
 
     def _ready(self) -> _LoopState | None:
-        # Its session is closed with its connector only: nobody else has it.
+        # The session is closed only through its connector: nobody else has it.
         state, borrowed = self._shared.state, self._borrowed
         if state is None or state.loop is not asyncio.get_running_loop():
             return None
@@ -252,10 +252,10 @@ class AiohttpTransport:
             raise ConfigurationError(CLIENT_CLOSED)
         loop, borrowed = asyncio.get_running_loop(), self._borrowed
         if borrowed is not None and borrowed.closed:
-            raise ConfigurationError("the session given as session= is closed; give an open one")
+            raise ConfigurationError("the session passed as session= is closed; pass an open one")
         if borrowed is not None and getattr(borrowed, "_loop", loop) is not loop:
             raise ConfigurationError(
-                "the session given as session= belongs to another event loop; "
+                "the session passed as session= belongs to another event loop; "
                 "create it on the loop that uses it"
             )
         pool = open_pool(self.timeout, borrowed, self._tls, self._api_socks)
@@ -267,7 +267,7 @@ class AiohttpTransport:
         return state
 
     async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
-        """Return the session for a request to url, and the HTTP proxy to name in the request.
+        """Return the session for a request to url, and the HTTP proxy to use for it.
 
         Raises:
             ConfigurationError: as for ``session`` and ``proxy``.
@@ -283,13 +283,13 @@ class AiohttpTransport:
         return state.detours[socks][0], http
 
     def proxy(self, url: URL) -> str | None:
-        """Return the proxy that the environment names for url's origin; None for a direct way.
+        """Return the environment's proxy for url's origin; None for a direct connection.
 
-        The environment is read once for each origin.
+        The environment is read once per origin.
 
         Raises:
-            ConfigurationError: the setting is not a proxy's URL, or it is a SOCKS proxy and the
-                extra ``socks`` is not installed.
+            ConfigurationError: the setting is not a proxy URL, or it is a SOCKS proxy and the
+                ``socks`` extra is not installed.
         """
         origin = str(url.origin())
         return self._proxies[origin] if origin in self._proxies else self._find_proxy(origin)
@@ -304,12 +304,12 @@ class AiohttpTransport:
         return proxy
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
-        """Send request once and return the answer, or what arrived of it.
+        """Send a request once and return the response, or the part of it that arrived.
 
         Raises:
-            TransportError: no answer arrived.
-            ConfigurationError: aiohttp cannot send it; nothing was sent.
-            CancelledError: with an ``Interruption``, unless the request is a GET.
+            TransportError: no response arrived.
+            ConfigurationError: aiohttp cannot send the request; nothing was sent.
+            CancelledError: has an ``Interruption``, unless the request is a GET.
         """
         method, path, body, allowance, _ = request
         state = self._ready() or await self._open()
@@ -325,7 +325,7 @@ class AiohttpTransport:
         observed = self._emit is not None or log.isEnabledFor(logging.DEBUG)
         began = state.loop.time()
         try:
-            url = self._create_urls.get(path)  # a handful; a query's path has its task's id
+            url = self._create_urls.get(path)  # only a few; a query's path contains its task's id
             if url is None:
                 url = URL(self.base_url + path, encoded=True)
                 if method == "POST":
@@ -343,11 +343,11 @@ class AiohttpTransport:
                 )
                 content = answer.content
                 sent_body = content.read_nowait() if content.is_eof() else await _read(answer)
-                if not answer.closed:  # too long, or it wants to speak another protocol
+                if not answer.closed:  # the body is too long, or it is a protocol upgrade
                     answer.close()
         except asyncio.CancelledError as error:
             if attempt.once:
-                partial = _salvage(attempt, "cancelled before its end")
+                partial = _salvage(attempt, "cancelled before it was complete")
                 error.args = (Interruption(was_sent(error, attempt), partial),)
             raise
         except Exception as error:  # noqa: BLE001 - nothing raw leaves an exchange
@@ -364,7 +364,7 @@ class AiohttpTransport:
             return response
         finally:
             ATTEMPT.set(None)
-        # Raised out here without a cause: some of aiohttp's errors hold the request's headers.
+        # Raised here, without a cause: some aiohttp errors contain the request's headers.
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
             state.connector.distrust(state.loop.time())
@@ -394,11 +394,11 @@ class AiohttpTransport:
     def _failure(
         self, error: Exception, attempt: Attempt
     ) -> HttpResponse | TransportError | ConfigurationError:
-        # What an exception of aiohttp's comes to:
-        # 1. It may have been sent, and an answer arrived, whole or not: that answer.
-        # 2. It may have been sent, and none arrived: a TransportError that says so.
-        # 3. aiohttp refused its arguments: the caller must change them.
-        # 4. It was not sent: a TransportError that says so.
+        # What an aiohttp exception results in:
+        # 1. The request may have been sent, and a response arrived, complete or not: the response.
+        # 2. It may have been sent, and no response arrived: a TransportError with sent=True.
+        # 3. aiohttp refused its arguments: a ConfigurationError, since the caller must change them.
+        # 4. It was not sent: a TransportError with sent=False.
         sent, reason = was_sent(error, attempt), reason_of(error)
         if sent:
             return _salvage(attempt, reason) or TransportError(reason, sent=True)
@@ -408,18 +408,18 @@ class AiohttpTransport:
         return TransportError(reason, sent=False)
 
     async def close(self) -> None:
-        """Close the pool, for good. A borrowed session stays open."""
+        """Close the pool permanently. A borrowed session is left open."""
         self._shared.closed = True
         state, self._shared.state = self._shared.state, None
         if state is None or state.loop is not asyncio.get_running_loop():
-            return  # what is under way in a borrowed session still meets its deadline
+            return  # exchanges in a borrowed session still meet their deadlines
         await state.pool.aclose()
         for _, pool in state.detours.values():
             await pool.aclose()
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """Return a body to its end, or until it is too long."""
+    """Read a body to its end, or until it is too long."""
     parts, size = list[bytes](), 0
     try:
         while size <= MAX_BODY and (part := await answer.content.readany()):
@@ -440,7 +440,7 @@ def _response(status: int, headers: Mapping[str, str], body: bytes, reason: str)
 
 
 def _salvage(attempt: Attempt, reason: str) -> HttpResponse | None:
-    """Return what arrived of an answer that aiohttp gave up, read from its raw bytes."""
+    """Return the part that arrived of a response that aiohttp gave up on, from its raw bytes."""
     tap = attempt.tap
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
     if answer is None:

@@ -1,6 +1,6 @@
-"""What became of a request, and what that allows. Pure: no clock, no socket, no sleep.
+"""What became of a request, and whether it may be sent again. Pure: no clock, socket or sleep.
 
-A create is paid and has no idempotency key, so it may be sent again only when it is certain
+A create is charged and has no idempotency key, so it may be sent again only if it is certain
 that no task was made. A query may always be sent again.
 """
 
@@ -21,40 +21,40 @@ from ..errors import (
 from ..settings import BUSY_CODES, REFUSAL_CODES
 
 NO_CODES: Mapping[int, int] = {}
-"""For a kind without codes of its own."""
+"""For a kind without its own codes."""
 
 
 class Verdict(Enum):
-    """What became of a create, and so whether it may be sent again."""
+    """What became of a create, which decides whether it may be sent again."""
 
     ACCEPTED = "accepted"
     """Its tasks exist and their ids were read. It is never sent again."""
     NOT_SENT = "not sent"
-    """No connection took it, so no task was made. It may be sent again."""
+    """No connection took the request, so no task was made. It may be sent again."""
     REFUSED = "refused"
-    """Keevx answered that no task was made. It may be sent again if Keevx was busy."""
+    """Keevx reported that no task was made. It may be sent again if Keevx was busy."""
     WRONG_HOST = "wrong host"
-    """Something other than Keevx answered, so no task was made. The base URL must be fixed."""
+    """The host is not Keevx, so no task was made. The base URL must be corrected."""
     UNKNOWN = "unknown"
-    """Tasks may exist, and be paid for. Only its user may send it again."""
+    """Tasks may exist and have been charged. It is sent again only if the user asks for that."""
 
 
 class Ids(Enum):
-    """Which task ids the answer to a create holds."""
+    """Which task ids a create's response contains."""
 
     NONE = "none"
-    """None."""
+    """No ids."""
     READ = "read"
-    """All in their documented place, and readable."""
+    """All ids are in their documented place, and readable."""
     DOUBTFUL = "doubtful"
-    """Some elsewhere in the answer, only partly readable, or already another create's."""
+    """Some ids are elsewhere in the response, only partly readable, or another create's."""
 
 
 class TransportError(Exception):
-    """An exchange that ended without an answer.
+    """An exchange that ended without a response.
 
     Attributes:
-        sent: False only where it is certain that Keevx never saw the request.
+        sent: False only if it is certain that Keevx never saw the request.
         reason: the error's type and text, without URL query, key or body.
     """
 
@@ -65,14 +65,14 @@ class TransportError(Exception):
 
     @property
     def verdict(self) -> Verdict:
-        """What this means for a create: ``NOT_SENT`` or ``UNKNOWN``."""
+        """The verdict on a create that ended this way: ``NOT_SENT`` or ``UNKNOWN``."""
         return Verdict.UNKNOWN if self.sent else Verdict.NOT_SENT
 
 
-# Envelope codes after which a query may succeed later: an HTTP status that a gateway repeats
-# inside the envelope.
+# Envelope codes after which a query may succeed later: HTTP statuses that a gateway repeats inside
+# the envelope.
 _GATEWAY_CODES = frozenset({500, 502, 504, *range(520, 530)})
-# Statuses that a proxy may give after it has passed the request on: it stopped waiting, or
+# Statuses that a proxy may return after it has passed the request on: it stopped waiting, or
 # assumes that the client did.
 _PROXY_STOPPED_WAITING = frozenset({408, 499})
 
@@ -87,15 +87,15 @@ def classify(
     html: bool = False,
     is_keevx: bool = True,
 ) -> Verdict:
-    """Return the verdict on an answered create.
+    """Return the verdict on a create that received a response.
 
     The first case that applies decides:
 
-    1. Task ids that can be read: accepted, whatever the status, the code and the framing say.
-       Doubtful ids: unknown, for something was made, and perhaps for this create.
-    2. Without ids, an answer that was cut off: unknown. Only a complete refusal is believed.
-    3. The envelope's code 0 without ids: unknown. It claims that something was made.
-    4. HTTP 429: refused. It is given before a request is worked on.
+    1. Readable task ids: accepted, whatever the status, the code and the framing say. Doubtful
+       ids: unknown, since something was made, perhaps for this create.
+    2. No ids, and the response was cut off: unknown. Only a complete refusal is believed.
+    3. Envelope code 0 without ids: unknown. It claims that something was made.
+    4. HTTP 429: refused. It is sent before a request is processed.
     5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
        gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
        Keevx broke after the request had gone out (Envoy: "connection termination").
@@ -103,19 +103,19 @@ def classify(
        4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that stopped waiting.
     7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. A gateway writes it, and
        does not know what happened behind it.
-    8. Without an envelope, a 3xx, a 4xx or an HTML page (no 5xx) from a host that has not answered
-       this client in Keevx's envelope: wrong host. Nothing there makes tasks.
-    9. Everything else: unknown. A page under 403, 404 or 409 may come from a filter that replaced
-       the answer to a create that was made; a 5xx leaves open what happened.
+    8. No envelope, and a 3xx, a 4xx or an HTML page (not a 5xx) from a host that has never sent
+       this client Keevx's envelope: wrong host. Nothing there makes tasks.
+    9. Everything else: unknown. A 403, 404 or 409 page may come from a filter that replaced the
+       response to a create that was made; a 5xx does not tell what happened.
 
     Args:
         status: the HTTP status.
-        code: the code of Keevx's envelope, read strictly; None where there was no envelope.
-        ids: which task ids the answer holds, read leniently.
-        complete: whether the whole answer arrived.
+        code: the code of Keevx's envelope, read strictly; None without an envelope.
+        ids: which task ids the response contains, read leniently.
+        complete: whether the whole response arrived.
         retry_after: whether it has a valid ``Retry-After``.
-        html: whether it declares itself to be a page.
-        is_keevx: whether its host has answered this client in Keevx's envelope.
+        html: whether its ``Content-Type`` is HTML.
+        is_keevx: whether the host has sent this client a response in Keevx's envelope.
     """
     if ids is not Ids.NONE:  # 1
         return Verdict.ACCEPTED if ids is Ids.READ else Verdict.UNKNOWN
@@ -141,27 +141,27 @@ def is_busy(status: int, code: int | None) -> bool:
 
     Args:
         status: the HTTP status.
-        code: the envelope's code, None where there was no envelope.
+        code: the envelope's code; None without an envelope.
     """
     return status in (429, 503) or code in BUSY_CODES
 
 
 def is_transient(status: int, code: int | None) -> bool:
-    """Return whether the same query may succeed later; never asked about a create.
+    """Return whether the same query may succeed later; not for creates.
 
     Args:
         status: the HTTP status.
-        code: the envelope's code, None where there was no envelope.
+        code: the envelope's code; None without an envelope.
     """
     return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
 
 
 def is_rate_limit(status: int, code: int | None) -> bool:
-    """Return whether an answer tells the whole client to slow down: 429, as status or code.
+    """Return whether a response tells the whole client to slow down: a 429, as status or code.
 
     Args:
         status: the HTTP status.
-        code: the envelope's code, None where there was no envelope.
+        code: the envelope's code; None without an envelope.
     """
     return 429 in (status, code)
 
@@ -174,19 +174,19 @@ def api_error(
     codes: Mapping[int, int] = NO_CODES,
     **where: Any,
 ) -> APIError:
-    """Return the error for a refusal, of the class that its status or code calls for.
+    """Return the error for a refusal; its class depends on the status and the code.
 
-    Keevx gives 100002 for a bad key and 100003 for an unknown task ("Error codes" of its API
-    reference); kinds with codes of their own map them to these. It documents no code for an empty
-    account, so that is 402 (RFC 9110, 15.5.3), as status or as code.
+    Keevx returns 100002 for a bad key and 100003 for an unknown task ("Error codes" in its API
+    reference); kinds with their own codes map them to these. It documents no code for an empty
+    account, so a 402 (RFC 9110, 15.5.3), as status or code, means that.
 
     Args:
         status: the HTTP status.
-        code: the envelope's code, None where there was no envelope.
-        msg: what the envelope says.
-        body: the first part of the answer.
-        codes: the codes of its kind, each with the common code that means the same.
-        where: ``headers``, ``method`` and ``path`` of the error.
+        code: the envelope's code; None without an envelope.
+        msg: the envelope's message.
+        body: the first part of the response.
+        codes: the kind's own codes, each mapped to the common code that means the same.
+        where: the error's ``headers``, ``method`` and ``path``.
     """
     meaning = code if code is None else codes.get(code, code)
     if status in (401, 403) or meaning == 100002:

@@ -1,4 +1,4 @@
-"""Decodes answers: bytes to envelopes, task ids and tasks. Pure: no I/O, no clock."""
+"""Decodes responses: bytes to envelopes, task ids and tasks. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _parse = json.JSONDecoder().raw_decode
 _parse_leniently = json.JSONDecoder(strict=False).raw_decode  # accepts raw line breaks in strings
 
 MAX_QUOTED = 300
-"""Characters of an answer's text that an error, a log line or the journal quotes at most."""
+"""The most characters of a response that an error, a log line or the journal quotes."""
 MAX_ID_LENGTH = 256
 """Characters; a longer string is not a task id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""Characters; a shorter beginning of a secret reveals too little to be masked."""
+"""Characters; a shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (
@@ -39,20 +39,20 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Without a mark. Latin-1 reads all bytes, so it comes last; GBK before it, since the second byte
-# of its characters may be a backslash.
+# To try without a mark. Latin-1 accepts any bytes, so it comes last; GBK comes before it, since the
+# second byte of its characters may be a backslash.
 _ENCODINGS = ("utf-8", "gb18030", "latin-1")
 _URL_QUERY = re.compile(r"""(https?://[^\s"'<>?]+)\?[^\s"'<>]+""")
 
 
 class Envelope(NamedTuple):
-    """The object that wraps every answer of Keevx.
+    """The object that wraps every response from Keevx.
 
     Attributes:
         code: 0 for success, anything else for a refusal.
-        msg: what is wrong, "" where nothing is.
+        msg: what is wrong; "" if nothing is.
         data: the payload.
-        result: the payload of an upload, whose envelope has it under this name.
+        result: the payload of an upload, whose envelope uses this name.
     """
 
     code: int
@@ -65,8 +65,8 @@ def _number(value: Any, _: type) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-# A field that is missing, null or of an unexpected type must never cost a paid result: what is
-# read strictly (code, ids, status) is checked below, and anything else of another type is absent.
+# A field that is missing, null or of an unexpected type must never cost a paid result. The code,
+# ids and status are read strictly, below; any other field of an unexpected type counts as absent.
 _converter = Converter(detailed_validation=False)
 _converter.register_structure_hook(str, lambda value, _: value if isinstance(value, str) else "")
 for _type in (int | None, float | None):
@@ -81,20 +81,21 @@ def query_path(kind: Kind, task_id: str) -> str:
     """Return the path of a task's status query, with the id percent-encoded.
 
     Args:
-        kind: the task's.
+        kind: the task's kind.
         task_id: any string without lone surrogates.
     """
     return f"{kind.path}/{quote(task_id, safe='')}"
 
 
 def decode_envelope(body: bytes) -> Envelope | None:
-    """Return an answer's envelope, read strictly; None if it has none.
+    """Return a response's envelope, read strictly; None if it has none.
 
-    A refusal counts as Keevx's own only if it has ``msg`` (an upload's: a ``message`` object).
-    A gateway's ``{"code": 504, "message": "timeout"}`` does not know what happened behind it.
+    A refusal counts as Keevx's own only if it has ``msg`` (for an upload, a ``message`` object).
+    A gateway that sends ``{"code": 504, "message": "timeout"}`` does not know what happened behind
+    it.
 
     Args:
-        body: UTF-8 JSON with nothing but white space around it.
+        body: UTF-8 JSON, with nothing but white space around it.
     """
     try:
         text = body.decode().strip(" \t\r\n")
@@ -116,14 +117,14 @@ def decode_envelope(body: bytes) -> Envelope | None:
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
-    """Return the task ids in the answer to a create; None if they cannot be read.
+    """Return the task ids in the response to a create; None if they cannot be read.
 
-    They come as ``{"task_ids": [ID, …]}`` or as ``[{"task_id": ID, …}, …]``. Either is read for
-    every kind, since ids that are not read are paid for and lost. An id that comes twice is
+    Their form is ``{"task_ids": [ID, …]}`` or ``[{"task_id": ID, …}, …]``. Both are read for
+    every kind, since ids that are missed have been paid for and are lost. A repeated id is
     returned once.
 
     Args:
-        data: of the envelope.
+        data: the envelope's data.
     """
     listed = data.__class__ is list
     ids = _strings(
@@ -140,12 +141,12 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
 
 
 class Contents(NamedTuple):
-    """What the answer to a create holds, read as leniently as possible.
+    """The contents of the response to a create, read as leniently as possible.
 
     Attributes:
-        ids: task ids in their documented place, all of them readable; else empty.
-        traces: what looks like a task id elsewhere, if there are no ids.
-        code: the value under ``code``, of any type.
+        ids: the task ids in their documented place, if all of them are readable; otherwise empty.
+        traces: strings elsewhere that look like task ids, if ``ids`` is empty.
+        code: the value of ``code``, of any type.
     """
 
     ids: tuple[str, ...]
@@ -154,21 +155,21 @@ class Contents(NamedTuple):
 
 
 def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Contents:
-    """Find the task ids in the answer to a create, whatever else is odd about it.
+    """Find the task ids in the response to a create, however malformed it is.
 
-    A byte-order mark, an encoding other than UTF-8, raw control characters in a string, bytes
-    before or after the JSON, and an object that is cut off do no harm. Ids that this misses are
-    paid for and lost; an answer in which it finds some is never taken for a refusal.
+    It copes with a byte-order mark, an encoding other than UTF-8, raw control characters in a
+    string, bytes before or after the JSON, and a truncated object. Ids that it misses have been
+    paid for and are lost; a response with ids is never treated as a refusal.
 
     Args:
-        body: the answer, perhaps only its beginning.
-        prefix: how the task ids of the kind begin.
-        charset: of the answer's ``Content-Type``.
+        body: the response's body, perhaps only its beginning.
+        prefix: the prefix of the kind's task ids.
+        charset: the charset of the response's ``Content-Type``.
     """
     text = ""
     value: dict[str, Any] | None = None
     for text in _decode(body, charset):
-        try:  # the first object knows where it ends, so what follows it does no harm
+        try:  # the first object marks its own end, so what follows it does not matter
             first, _ = _parse_leniently(text, max(0, text.find("{")))
         except (ValueError, RecursionError):
             continue
@@ -179,8 +180,8 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
     if ids is not None:
         return Contents(ids, (), value.get("code") if value is not None else None)
     # Traces of ids, in two steps:
-    # 1. Whatever stands under "task_id" or "task_ids", however deep.
-    # 2. Unless Keevx's envelope could be read: every string that begins as this kind's ids do.
+    # 1. Any value of "task_id" or "task_ids", at any depth.
+    # 2. Unless Keevx's envelope could be read: every string with the prefix of this kind's ids.
     traces: list[str] = []
     pending: list[Any] = [value]
     while pending:
@@ -206,10 +207,10 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
 
 
 def _decode(body: bytes, charset: str | None) -> Iterator[str]:
-    """Yield what an answer's bytes may mean as text, the likeliest first."""
-    # 1. A byte-order mark decides; the answer's own charset is then ignored.
-    # 2. One zero byte among the first two is UTF-16 without a mark.
-    # 3. UTF-8, then what the answer declares, then the encodings that its text may be in.
+    """Yield the possible texts of a response's bytes, the likeliest first."""
+    # 1. With a byte-order mark: its encoding first; the declared charset is ignored.
+    # 2. With one zero byte among the first two: UTF-16 without a mark first.
+    # 3. Otherwise: UTF-8, then the declared charset, then other likely encodings.
     encodings: tuple[str, ...] = _ENCODINGS
     start = body[:2]
     for mark, encoding in _BYTE_ORDER_MARKS:
@@ -224,7 +225,7 @@ def _decode(body: bytes, charset: str | None) -> Iterator[str]:
     for encoding in encodings:
         try:
             yield body.decode(encoding)
-        except (ValueError, LookupError):  # LookupError: the server's name for it is unknown
+        except (ValueError, LookupError):  # LookupError: an unknown charset name
             continue
 
 
@@ -233,20 +234,21 @@ def _printable(text: str) -> str:
 
 
 def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-    """Return the first part of an answer's text, fit for errors, logs and the journal.
+    """Return the first part of a response's text, safe for errors, logs and the journal.
 
-    An answer may echo our request, so secrets, and the queries of URLs, which may be signed, are
-    masked before the text is cut. Lone surrogates become escapes, so that it can be written.
+    A response may echo our request. So secrets are masked before the text is cut, and so are the
+    queries of URLs, which may be signed. Lone surrogates are escaped so that the text can be
+    encoded.
 
     Args:
-        answer: its body, or a text from it.
-        secrets: what must not be shown.
+        answer: the response's body, or text from it.
+        secrets: values that must not be shown.
     """
     text = next(_decode(answer, None), "") if isinstance(answer, bytes) else answer
     text = text.replace("\\/", "/").removesuffix("\\")  # JSON may escape a slash
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)
-        # An answer may break off in the middle of a secret, whose beginning is then at the end.
+        # A response may break off in the middle of a secret, and so end with the start of it.
         for length in range(len(secret) - 1, _MIN_PREFIX - 1, -1):
             if text.endswith(secret[:length]):
                 text = text[:-length] + _MASK
@@ -257,16 +259,16 @@ def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
 
 
 def decode_languages(data: Any) -> tuple[str, ...] | None:
-    """Return the languages that a video can be translated to; None if they cannot be read.
+    """Return the languages that a video can be translated into; None if they cannot be read.
 
     Args:
-        data: of the envelope, a list of names.
+        data: the envelope's data, a list of names.
     """
     return _strings(data)
 
 
 def _strings(data: Any) -> tuple[str, ...] | None:
-    """Return a list of strings; None if it is anything else, is empty, or holds an empty one."""
+    """Return a list of strings; None if it is anything else, is empty or has an empty string."""
     if data.__class__ is not list or not data:
         return None
     for item in data:
@@ -276,14 +278,14 @@ def _strings(data: Any) -> tuple[str, ...] | None:
 
 
 def decode_task(data: Any, kind: Kind) -> Task | None:
-    """Return the task in the answer to a query; None if it has no readable id and status.
+    """Return the task in the response to a query; None if it has no readable id and status.
 
-    A URL in a field that is not among its kind's results is dropped: it may be an input's. Fields
-    that a Task has no name for are kept in ``extra``, where there are any.
+    A URL in a field that is not one of its kind's results is dropped: it may be an input. Fields
+    that Task does not define are kept in ``extra``.
 
     Args:
-        data: of the envelope.
-        kind: the task's.
+        data: the envelope's data.
+        kind: the task's kind.
     """
     try:
         fields = {name: value for name, value in data.items() if name in FIELDS}
@@ -300,7 +302,7 @@ def decode_task(data: Any, kind: Kind) -> Task | None:
 
 
 def decode_upload(data: Any) -> str | None:
-    """Return the URL in the answer to an upload; None if it cannot be read.
+    """Return the URL in the response to an upload; None if it cannot be read.
 
     Args:
         data: the envelope's ``result``.

@@ -1,1 +1,1 @@
-"""A paid create, at most once."""
+"""Sends each paid create at most once."""

@@ -1,12 +1,13 @@
-"""When the next create may go. A pure state machine: time comes in as an argument.
+"""Decides when the next create may go. A pure state machine: time is passed as an argument.
 
-Keevx publishes no rate limit, so it is measured. Four phases:
+Keevx publishes no rate limit, so this measures it. There are four phases:
 
-1. Slow start: a window of creates in flight widens until the first 429. There is no rate yet.
-2. Hold: a 429 holds every create. What was accepted and refused until then measures the limit.
-3. Search: after a hold that measured nothing, the rate doubles every 0.17 s until the next 429.
-4. Plateau and probe: the rate stays a little below the measured limit for some seconds, then grows,
-   slowly at first and ever faster, to find whether the limit has risen. A probe ends with a 429.
+1. Slow start: a window limits the creates in flight, and widens until the first 429. There is no
+   rate yet.
+2. Hold: a 429 holds every create. The creates accepted and refused until then measure the limit.
+3. Search: if the hold measured nothing, the rate then doubles every 0.17 s until the next 429.
+4. Plateau and probe: the rate stays a little below the measured limit for some seconds. Then it
+   grows, slowly at first and then faster, to see if the limit has risen. A probe ends with a 429.
 """
 
 from __future__ import annotations
@@ -19,57 +20,57 @@ from collections.abc import Callable
 # Slow start
 FIRST_WINDOW = 7.0  # creates in flight at first: few enough if all but one were refused
 DOUBLING = 12  # creates in flight: up to here the window doubles with each round trip
-OPENING = 0.34  # beyond, each accepted create opens it by so much: a 429 finds fewer in flight
+OPENING = 0.34  # beyond that, how much each accepted create widens it: fewer meet a 429
 WIDE = 1_000  # creates in flight: slow start is over
-TICK = 0.001  # s: timers are no finer, and shorter gaps are not kept
+TICK = 0.001  # s: the resolution of timers; shorter gaps are not kept
 # Holds
-FIRST_HOLD = 0.1  # s: after a 429 that names none; doubles while the create after it is refused
-WINDOW_HOLD = 1.0  # s: and up to here while a 429 comes soon after: most windows are a second
-MAX_HOLD = 30.0  # s: of our own; also the longest that an answer is waited for
+FIRST_HOLD = 0.1  # s: after a 429 without Retry-After; doubles while the next one is refused
+WINDOW_HOLD = 1.0  # s: the most, if another 429 follows soon: most windows are a second
+MAX_HOLD = 30.0  # s: the longest hold of our own, and the longest wait for a response
 # Late timers
-CATCH_UP = 0.25  # of the burst that was accepted: so many creates may go at once after a delay
+CATCH_UP = 0.25  # the share of an accepted burst that may go at once after a delay
 MAX_SLACK = 0.05  # s
 # Search and probe: how fast the rate grows
-SEARCH_START = 40.0  # creates/s: where a search begins that knows nothing better
-SEARCH_GAIN = 4.0  # /s: doubles in 0.17 s, and from create to create by 4% at 100/s
+SEARCH_START = 40.0  # creates/s: where a search starts by default
+SEARCH_GAIN = 4.0  # /s: doubles in 0.17 s; 4% from create to create at 100/s
 PROBE_GAIN = 0.3  # a probe of y seconds multiplies by e^(0.3 y^3): by 1.04 in 0.5 s, by 11 in 2 s
-CREATE_GAIN = 0.14  # e^0.14 the most per accepted create: low limits too are met slowly
-ROUND_TRIP_GAIN = 0.4  # e^0.4 the most per round trip: what goes before the 429 comes is refused
+CREATE_GAIN = 0.14  # at most e^0.14 per accepted create: low limits are approached slowly too
+ROUND_TRIP_GAIN = 0.4  # at most e^0.4 per round trip: creates sent before the 429 are refused
 MIN_RATE, MAX_RATE = 1 / MAX_HOLD, 100_000.0  # creates/s: never stuck, never infinite
-IDLE = 0.01  # s: a create that comes so late was not waiting for the rate, which then stays
+IDLE = 0.01  # s: a create this late was not waiting for the rate, so the rate is kept
 # Plateau
-MARGIN = 0.02  # so far below the measured limit, for that errs as much
-PLATEAU_HOLDS = 22.0  # so many times the hold: probes then cost 4.5% of the time
-PLATEAU_ROUND_TRIPS = 60.0  # so many round trips: probes then cost 1.5% of the requests
+MARGIN = 0.02  # how far below the measured limit: the error of the measurement
+PLATEAU_HOLDS = 22.0  # this many times the hold: probes then cost 4.5% of the time
+PLATEAU_ROUND_TRIPS = 60.0  # this many round trips: probes then cost 1.5% of the requests
 MIN_PLATEAU = 4.0  # s
-FALLEN = 0.8  # below so much of its peak a limit is likely to return: half a plateau
-FADING = 0.9  # of the peak, with each probe
+FALLEN = 0.8  # below this share of its peak, a limit is likely to return: halve the plateau
+FADING = 0.9  # the share of the peak that is kept with each probe
 # Too high: a 429 soon after a hold
-SETTLED = 3.0  # s: what "soon" is
+SETTLED = 3.0  # s: how soon "soon" is
 CUT, MIN_LEFT = 0.97, 0.7  # the limit is multiplied by CUT for each in a row, down to MIN_LEFT
 # Measuring
 MIN_SAMPLE = 5  # creates: fewer measure nothing
-FLIGHT_TIME = 0.1  # s: creates in flight sent within less measure a burst, not a rate
-STRETCH = 1.25  # a bucket is believed up to so much above what a flight or a second shows
-MEMORY, BURST_MEMORY = 2_000, 400  # creates that are looked back on
-RANGE, HALVINGS = 1e5, 14  # a limit is sought within so much below the rate, to 0.1%
+FLIGHT_TIME = 0.1  # s: creates in flight sent within less time measure a burst, not a rate
+STRETCH = 1.25  # how far a bucket's rate may exceed what a flight or a second shows
+MEMORY, BURST_MEMORY = 2_000, 400  # creates to remember
+RANGE, HALVINGS = 1e5, 14  # bisection: down to this fraction of the rate, to within 0.1%
 NEAR = 1e-6
 
 
 class ThrottleSample:
-    """What one 429 measures: when the creates since the last one were sent.
+    """What one 429 measures: when the creates since the previous 429 were sent.
 
     Args:
-        accepted: when those were sent that were accepted, in any order; seconds of any clock.
-        refused: when those were sent that were refused while in flight together; at least one.
+        accepted: when the accepted creates were sent, in any order, in seconds of any clock.
+        refused: when the creates were sent that were in flight together and refused; at least one.
 
     Attributes:
-        accepted: sorted.
-        refused: the first refused create.
-        before: the accepted ones that were sent before it.
-        last_second: how many of these were sent in the second before it.
+        accepted: when the accepted creates were sent, sorted.
+        refused: when the first refused create was sent.
+        before: the times in ``accepted`` that are not after ``refused``.
+        last_second: how many of ``before`` are in the last second before ``refused``.
         sustained_rate: creates per second that the exhausted limit still let through; 0 if hardly
-            any, None if too few creates, or too close together, measure one.
+            any; None if the creates are too few, or too close together, to measure it.
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
@@ -86,15 +87,15 @@ class ThrottleSample:
 
     @property
     def spans_a_second(self) -> bool:
-        """Whether creates were accepted for longer than the second of `last_second`."""
+        """Whether creates were accepted for longer than the last second before the refusal."""
         return bool(self.before) and self.before[0] < self.refused - 1
 
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return the capacity of a token bucket of this rate that explains the sample.
+        """Return the bounds of the capacity of a token bucket of this rate, from the sample.
 
         Returns:
-            The least that it holds, for all accepted creates passed, and what it holds less than,
-            for one was refused.
+            The least capacity, since every accepted create passed, and an upper bound that it is
+            below, since one create was refused.
         """
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1
@@ -103,10 +104,10 @@ class ThrottleSample:
 
 
 def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float, float]:
-    """Fill a bucket by 1 at each time of sent while it drains at this rate.
+    """Add 1 to a bucket at each time in ``sent``, while it drains at this rate.
 
     Returns:
-        Its level, the highest that it had, and the time of the last.
+        Its level, its highest level, and the last time in ``sent``.
     """
     highest = 0.0
     for at in sent:
@@ -122,9 +123,9 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
     """Return the rate of a token bucket, full before either sample, that explains both 429s.
 
     Args:
-        first: the reference.
+        first: the sample to compare with.
         second: the newer sample.
-        max_rate: creates per second that the result does not exceed.
+        max_rate: the highest rate to return, in creates per second.
     """
 
     def too_deep(rate: float) -> bool:
@@ -136,13 +137,13 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
     high = _highest(
         lambda rate: second.capacity(rate)[1] > first.capacity(rate)[0] + NEAR, max_rate
     )
-    strict = first.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: then none may be
+    strict = first.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: allow none
     low = max(0.9 * high, _highest(bursts if strict else too_deep, max_rate))
     return min(high, (low + high) / 2)
 
 
 def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
-    """Return the highest rate up to max_rate for which this holds, by bisection."""
+    """Return the highest rate up to max_rate for which ``holds`` is true, by bisection."""
     low, high = max_rate / RANGE, max_rate
     for _ in range(HALVINGS):
         middle = math.sqrt(low * high)
@@ -153,12 +154,13 @@ def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
 class AdaptiveRate:
     """Decides when creates may go.
 
-    Ask `delay`; at 0 call `take`, send one create, and report how it ended, once: `accepted`,
-    `refused`, or `lost` for anything else. It reads no clock: every time is an argument, in seconds
-    of one monotonic clock, and never smaller than the one before.
+    Call `delay`. When it returns 0, call `take`, send one create, and report once how it ended:
+    `accepted`, `refused`, or `lost` for anything else. It reads no clock: every time is an
+    argument, in seconds of one monotonic clock, and times must never decrease.
 
     Args:
-        ceiling: creates per second, or None. In w seconds go at most ``ceiling * w + 1``.
+        ceiling: the maximum creates per second, or None. At most ``ceiling * w + 1`` creates go in
+            any w seconds.
     """
 
     def __init__(self, ceiling: float | None = None) -> None:
@@ -177,18 +179,18 @@ class AdaptiveRate:
         self._first: ThrottleSample | None = None
         self._full: ThrottleSample | None = None
         self._previous: ThrottleSample | None = None
-        self._limit = self._peak = 0.0  # 0: not known, search
+        self._limit = self._peak = 0.0  # 0: unknown, so search for it
         self._bound = math.inf
         self._throttled_early = 0
         self._resumed = self._grown = self._probed = -math.inf
 
     @property
     def rate(self) -> float:
-        """Creates per second that it allows at present; infinite until a first 429."""
+        """The creates per second that it currently allows; infinite until the first 429."""
         return min(self._rate, 1.0 / self._spacing if self._spacing else math.inf)
 
     def delay(self, now: float) -> float:
-        """Return the seconds until it is worth asking again; 0 when a create may go now."""
+        """Return the seconds to wait before calling it again; 0 if a create may go now."""
         if self._in_flight >= self._window and now < self._taken + MAX_HOLD:
             return max(TICK, self._ready - now)
         if now < self._ready:
@@ -198,7 +200,7 @@ class AdaptiveRate:
         return 0.0
 
     def take(self, now: float) -> None:
-        """Report that a create goes now, which `delay` allowed."""
+        """Report that a create, which `delay` allowed, goes now."""
         self._in_flight += 1
         self._taken = now
         if self._gap:
@@ -211,14 +213,14 @@ class AdaptiveRate:
         """Report that a create ended, neither accepted nor refused with a 429."""
         self._in_flight -= 1
         if self._starting:
-            self._widen_window()  # whatever became of it, no limit stood in its way
+            self._widen_window()  # whatever became of it, no limit stopped it
 
     def accepted(self, now: float, sent: float) -> None:
         """Report that the create taken at `sent` was accepted."""
         self._in_flight -= 1
         self._accepted.append(sent)
         if now - sent < self._round_trip:
-            self._round_trip = now - sent  # the shortest: what waits in queues is no distance
+            self._round_trip = now - sent  # the shortest one: queueing time does not count
         if self._starting:
             self._widen_window()
         elif self._throttled_at < sent and self._first:
@@ -226,9 +228,9 @@ class AdaptiveRate:
             self._raise_rate(now)
 
     def _widen_window(self) -> None:
-        """Slow start: let more be in flight, evenly spaced where timers can."""
+        """Slow start: allow more in flight, evenly spaced if timers are fine enough."""
         self._window += 1.0 if self._window < DOUBLING else OPENING
-        measured = self._round_trip < MAX_HOLD  # not before the first was accepted
+        measured = self._round_trip < MAX_HOLD  # only after the first was accepted
         gap = self._round_trip / self._window if measured else 0.0
         self._gap = max(self._spacing, gap if gap > TICK else 0.0)
         if self._window > WIDE:
@@ -237,14 +239,15 @@ class AdaptiveRate:
     def refused(self, now: float, sent: float, retry_after: float | None = None) -> None:
         """Report a 429: every create is held.
 
-        1. Its create was sent after the last 429 came: a new hold. If nothing was accepted since
-           the last hold, that one was too short, and no more is learned: this one is twice as long.
-        2. Its create was in flight when the last 429 came: it adds to that one's sample.
+        1. The create was sent after the last 429 arrived: a new hold. If nothing was accepted since
+           the last hold, that hold was too short and nothing new is learned; this one is twice as
+           long.
+        2. The create was in flight when the last 429 arrived: it is added to that 429's sample.
 
         Args:
-            now: when it came.
+            now: when the 429 arrived.
             sent: when its create was taken.
-            retry_after: the seconds that it asks for; None or 0 leaves them to us.
+            retry_after: the seconds that it asks to wait; None or 0 to use our own hold.
         """
         self._in_flight -= 1
         if retry_after:
@@ -262,19 +265,19 @@ class AdaptiveRate:
         self._hold = min(max_hold, self._hold * 2)
         self._cost = retry_after or self._hold
         self._ready = max(self._ready, now + self._cost)
-        # After a hold that may be too short one create goes ahead, alone.
+        # After a hold that may be too short, one create goes first, alone.
         self._window = math.inf if retry_after and fresh else 1.0
 
     def _is_early(self, refused: float) -> bool:
-        """Return whether a 429 came so soon after a hold that the limit was set too high."""
+        """Return whether a 429 came so soon after a hold that the limit must have been too high."""
         return self._limit > 0 and refused < self._resumed + SETTLED
 
     def _resume(self, now: float) -> None:
-        """After a hold: a plateau below the limit, or a search for it."""
+        """After a hold, start a plateau below the limit, or a search for the limit."""
         sample = ThrottleSample(list(self._accepted), self._refused)
         self._limit = self._estimate_limit(sample)
         rate = self._limit * (1 - MARGIN)
-        if not rate:  # search: from what slow start reached, or from half of what was too much
+        if not rate:  # search: from what slow start reached, or from half of the rate refused
             started = self._first is not None
             first_rate = max(SEARCH_START, sample.last_second)
             rate = min(SEARCH_START, self._rate / 2) if started else first_rate
@@ -287,16 +290,16 @@ class AdaptiveRate:
         self._resumed, self._grown = now, now + self._plateau()
         self._probed = self._grown
         self._set_rate(rate)
-        # Late creates are made up for as far as bursts are borne; a strict limit bears none.
+        # Catch up on late creates as far as the limit tolerates bursts; a strict one does not.
         burst = self._first.capacity(self._rate)[0] - 2
         self._slack = min(MAX_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
 
     def _estimate_limit(self, sample: ThrottleSample) -> float:
-        """Return the limit, 0 where it is to be searched for."""
+        """Return the limit; 0 to search for it."""
         # 1. A 429 that is not early ended a probe or a search: the limit is what it measures.
-        # 2. An early one shows that the last limit was too high. It is cut, by more with each in a
-        #    row, and what this sample alone measures may cut it further.
-        # 3. Two early ones in a row that measure nothing: the limit is searched for again.
+        # 2. An early 429 shows that the last limit was too high. Cut it, by more with each in a
+        #    row; this sample's own measurement may cut it further.
+        # 3. Two early 429s in a row that measure nothing: search for the limit again.
         if not self._is_early(sample.refused):
             if self._limit:
                 self._throttled_early, self._bound = 0, math.inf
@@ -310,10 +313,10 @@ class AdaptiveRate:
         return max(self._limit * MIN_LEFT, min(measured or math.inf, self._bound))
 
     def _measure(self, sample: ThrottleSample, reference: ThrottleSample | None) -> float:
-        """Return the highest limit that some kind of limiter would have; 0 if none is measured."""
+        """Return the highest limit that any kind of limiter would have; 0 if none is measured."""
         # The server's limiter may be a token bucket, a window of a second, or one that only lets
-        # through what drains; each explains the sample with a limit of its own. The highest is
-        # taken: one that is too high is corrected by the next 429, one too low by a later probe.
+        # through what drains. Each explains the sample with a different limit. Use the highest: the
+        # next 429 corrects a limit that is too high; only a later probe corrects one too low.
         drained, second = sample.sustained_rate or 0.0, sample.last_second
         if sample.spans_a_second and (sample.sustained_rate == 0 or reference is None):
             return max(drained, second)
@@ -328,9 +331,9 @@ class AdaptiveRate:
         return min(self._rate, max(drained, window, bucket, refilled))
 
     def _plateau(self) -> float:
-        """Return the seconds for which a probe is not worth what it costs.
+        """Return the seconds for which a probe is not worth its cost.
 
-        A limit that has fallen far below its peak is probed after half of them.
+        If the limit has fallen far below its peak, the plateau is half as long.
         """
         if not self._limit:
             return 0.0
@@ -339,7 +342,7 @@ class AdaptiveRate:
         return max(MIN_PLATEAU, *costs) * (0.5 if fallen else 1.0)
 
     def _raise_rate(self, now: float) -> None:
-        """Raise the rate for the time that has passed since it was raised last."""
+        """Raise the rate for the time that has passed since it was last raised."""
         since, self._grown = self._grown, max(self._grown, now)
         if now > since and self._used:
             gain = 3 * PROBE_GAIN * (now - self._probed) ** 2 if self._limit else SEARCH_GAIN

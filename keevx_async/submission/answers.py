@@ -1,4 +1,4 @@
-"""What an answer to a paid create means, where it does not simply bring the ids."""
+"""Interprets the response to a paid create, if it is not a plain success with ids."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ async def read_answer(
     foreign: Callable[[Sequence[str]], Mapping[str, str]],
     seconds: float | None = None,
 ) -> tuple[str, ...]:
-    """Return the ids in an answer that is not a plain success, or raise what it means.
+    """Return the ids in a response that is not a plain success, or raise the matching error.
 
-    The verdict is `classify`'s. Ids are read leniently: an answer that names some of this create's
-    is no refusal, whatever its status, code, charset or length.
+    `classify` gives the verdict. Ids are read leniently: a response with ids of this create is not
+    a refusal, whatever its status, code, charset or length.
 
     Args:
         sent: the create as it went out.
@@ -44,12 +44,11 @@ async def read_answer(
         seconds: that the answer took, for the log.
 
     Raises:
-        Retryable: Keevx refused because it is busy, or because of funds that are to come. Its delay
-            is what the answer asks for; 0 for a rate limit that names none, which the throttle
-            paces.
-        APIError: Keevx refused.
+        Retryable: Keevx is busy, or asks to wait for funds. Its delay is the one that the response
+            asks for; 0 for a rate limit without one, which the throttle paces.
+        APIError: Keevx refused the create.
         ConfigurationError: the host is not Keevx.
-        SubmissionUncertain: the answer does not settle whether a task was made.
+        SubmissionUncertain: the response does not show whether a task was made.
     """
     kind, envelope = request.kind, decode_envelope(response.body)
     contents = read_contents(response.body, kind.prefix, _charset_of(response))
@@ -73,14 +72,14 @@ async def read_answer(
             is_keevx=is_keevx,
         )
 
-    # What is done about each verdict:
-    # 1. Wrong host: Keevx may merely not have answered this client yet, so the host is first asked
-    #    about a task that does not exist, which costs nothing. A host that is not Keevx made no
-    #    task; one that may be Keevx leaves the create uncertain.
-    # 2. Accepted: the ids are kept, and logged if the status or the code claims otherwise.
-    # 3. Refused: no task was made. A busy server is asked again, and so is one that names a time
-    #    to wait for funds. Any other refusal is raised.
-    # 4. Unknown: uncertain, with those ids that may be this create's.
+    # What to do about each verdict:
+    # 1. Wrong host: perhaps Keevx just has not responded to this client yet. So first query the
+    #    host about a task that does not exist, which is free. A host that is not Keevx made no
+    #    task; if it may be Keevx, the create is uncertain.
+    # 2. Accepted: keep the ids, and log a warning if the status or the code claims otherwise.
+    # 3. Refused: no task was made. Retry if the server is busy or says how long to wait for funds.
+    #    Raise any other refusal.
+    # 4. Unknown: uncertain, with the ids that may be this create's.
     verdict = verdict_if(is_keevx=host.is_keevx)
     if verdict is Verdict.WRONG_HOST:
         try:
@@ -96,8 +95,8 @@ async def read_answer(
     if verdict is Verdict.ACCEPTED:
         if response.status >= 400 or contents.code != 0:
             log.warning(
-                "create %s: kept the task ids %s of an answer that reports no success (HTTP %d): "
-                "%s",
+                "create %s: kept task ids %s from a response that does not report success "
+                "(HTTP %d): %s",
                 key,
                 ", ".join(contents.ids),
                 response.status,
@@ -111,7 +110,7 @@ async def read_answer(
             raise Retryable(error, wait)
         if not is_busy(error.status, error.code):
             raise error
-        # A Retry-After of 0, or a date in the past, asks for no wait: then the delay is ours.
+        # A Retry-After of 0, or a date in the past, asks for no wait: use our own delay.
         paced = is_rate_limit(error.status, error.code)
         raise Retryable(error, (wait or 0.0) if paced else (wait or None))
     kept = [task_id for task_id in (*contents.ids, *contents.traces) if task_id not in others]
@@ -120,14 +119,14 @@ async def read_answer(
 
 
 def _doubt(response: HttpResponse, others: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
-    """Return why an answer leaves a create uncertain."""
+    """Return why a response leaves a create uncertain."""
     if others:
         whose = ", ".join(f"{task_id} of create {key}" for task_id, key in others.items())
-        return f"HTTP {response.status}, the answer to another create: it names {whose}"
+        return f"HTTP {response.status}, the response to another create: it contains {whose}"
     what = "no task ids could be read"
     if not response.complete:
         what = f"cut off ({response.reason}), and {what}"
-    where = "" if is_keevx else "; this host has never answered as Keevx does: check the base URL"
+    where = "" if is_keevx else "; this host has never responded as Keevx does: check the base URL"
     return f"HTTP {response.status}, {what} from: {text!r}{where}"
 
 
@@ -137,7 +136,7 @@ def _charset_of(response: HttpResponse) -> str | None:
 
 
 def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
-    """Return a create's callback URL and its token: an answer may echo them, and no error may."""
+    """Return a create's callback URL and its token, which errors must not quote."""
     body: dict[str, Any] = json.loads(sent.body) if isinstance(sent.body, bytes) else {}
     url: str = body.get("callback_url") or ""
     token = url.rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""What this edition of Keevx offers, where that is less than the rules of `models` allow."""
+"""What this edition of Keevx offers, if that is less than the rules in `models` allow."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..models.request import Request
 
 LANGUAGES: Final = "target_languages"
 TTL = 3600.0
-"""Seconds for which a list that Keevx sent is not fetched again."""
+"""Seconds for which a list from Keevx is cached."""
 
 
 class Availability:
-    """Refuses what is not offered before it is paid for; a field without a list is let through.
+    """Refuses values that are not offered, before anything is charged. Other fields are unlimited.
 
     Args:
-        listed: the values of each field that an edition lists. They hold for good.
+        listed: the values that an edition offers, by field. They never expire.
         clock: returns the time in seconds; tests pass their own.
 
     Attributes:
-        limits: the values that each field may have, and until when they hold. Empty, as it mostly
-            is, means that every request passes.
+        limits: the values that each field may have, and when they expire. Usually empty, which
+            means that every request passes.
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class Availability:
         self.limits[field] = (values, self._clock() + TTL)
 
     def values(self, field: str) -> tuple[str, ...] | None:
-        """Return the values that a field is limited to; None without a list that still holds."""
+        """Return the values that a field is limited to; None if it has no unexpired list."""
         values, until = self.limits.get(field, ((), 0.0))
         return values if self._clock() < until else None
 
     def check(self, request: Request) -> None:
-        """Let a request through, or refuse it with every violation at once.
+        """Check a request against the limits.
 
         Raises:
-            InvalidRequest: a field has a value that is not offered.
+            InvalidRequest: a field has a value that is not offered; lists every violation.
         """
         violations: list[Violation] = []
         for field in self.limits:

@@ -1,4 +1,4 @@
-"""What a budget allows: pure decisions. It knows no journal and waits for nothing."""
+"""Decides what a budget allows. Pure: no journal, no waiting."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..models.usage import Usage, UsageGroup, UsageLimit
 from ..settings import Budget
 
 UNITS = ("videos", "seconds", "cost")
-"""What a budget may limit, by the names of its attributes."""
+"""What a budget may limit, as its attributes are named."""
 UNKNOWN_LENGTH = frozenset({"video_translate"})
-"""Kinds whose results are as long as their source, which only the server measures."""
+"""Kinds whose results are as long as their source, which only the server can measure."""
 
 
 class Fit(Enum):
@@ -22,8 +22,8 @@ class Fit(Enum):
 
     Attributes:
         NOW: it fits.
-        PERHAPS: it would, if creates under way made nothing and gave back what they reserved.
-        NEVER: it does not, whatever becomes of the creates under way.
+        PERHAPS: it would fit if creates under way made nothing and gave back their reservations.
+        NEVER: it does not fit, whatever becomes of the creates under way.
     """
 
     NOW = "now"
@@ -32,10 +32,10 @@ class Fit(Enum):
 
 
 class Valuation:
-    """Values results in the units of a budget. Money is exact: decimal, not binary.
+    """Converts results to the units of a budget. Money is exact: decimal, not binary.
 
     Args:
-        budget: its prices are used, and its limits are kept.
+        budget: the budget, with its prices and limits.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -48,12 +48,12 @@ class Valuation:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the budget limits anything; one with prices alone does not."""
+        """Whether the budget limits anything; a budget with only prices does not."""
         return bool(self._limits)
 
     def price(self, group: UsageGroup) -> Decimal | None:
-        """Return the price of one result; None if prices do not name it."""
-        # Most specific first. Only results of a known length are priced by the second.
+        """Return the price of one result; None if it has no price."""
+        # Most specific first. Only results of a known length are priced per second.
         kind, model, resolution, duration = group
         for name in (f"{model}/{resolution}", model, kind):
             if name in self._prices:
@@ -61,10 +61,10 @@ class Valuation:
         return None
 
     def check(self, group: UsageGroup) -> None:
-        """Check that one result can be valued in each unit that the budget limits.
+        """Check that a result can be expressed in each unit that the budget limits.
 
         Raises:
-            ConfigurationError: it has no price, or its length is not known.
+            ConfigurationError: the result has no price, or its length is not known.
         """
         if "cost" in self._limits and self.price(group) is None:
             names = [f"{group.model}/{group.resolution}", group.model] if group.model else []
@@ -75,14 +75,14 @@ class Valuation:
             )
         if "seconds" in self._limits and group.kind in UNKNOWN_LENGTH:
             raise ConfigurationError(
-                f"the length of a {group.kind} result depends on its source, so a budget of "
-                "seconds cannot limit it; nothing was sent. Limit videos or cost instead"
+                f"the length of a {group.kind} result depends on its source, so a limit on "
+                "seconds cannot apply to it; nothing was sent. Limit videos or cost instead"
             )
 
     def spent(self, usage: Usage) -> dict[str, Decimal]:
-        """Return what results are worth in each unit that the budget limits.
+        """Return the totals of results in each unit that the budget limits.
 
-        Results of earlier runs that have no price cost nothing here: nobody said what they cost.
+        Results of earlier runs without a price count as free, since their cost is unknown.
         """
         totals = dict.fromkeys(self._limits, Decimal(0))
         for group, count in usage.items():
@@ -104,10 +104,10 @@ class Valuation:
         """Decide whether a create fits.
 
         Args:
-            spent: what was made or may have been.
-            reserved: what the creates under way may make.
-            group: of the results of this one.
-            count: how many it makes.
+            spent: results that were made, or may have been.
+            reserved: results that the creates under way may make.
+            group: the group of this create's results.
+            count: how many results it makes.
         """
         kept, held = self.spent(spent), self.spent(reserved)
         needed = self.spent({group: count})
@@ -121,7 +121,7 @@ class Valuation:
         return Fit.NOW
 
     def exceeded(self, spent: Usage, group: UsageGroup, count: int) -> BudgetExceeded:
-        """Return the error of a create that does not fit."""
+        """Return the error for a create that does not fit."""
         return BudgetExceeded(
             self.budget, _plain(self.spent(spent)), _plain(self.spent({group: count}))
         )
@@ -140,9 +140,9 @@ class Valuation:
         return UsageLimit(whole("videos"), whole("seconds"), whole("cost", scale), prices)
 
     def is_exhausted(self, spent: Usage) -> bool:
-        """Whether no request fits any more, however small it is."""
-        # The smallest request is one result, of the shortest duration, at the lowest price. (An
-        # image takes no seconds; where these are limited, videos are what the run is about.)
+        """Whether no request fits any more, however small."""
+        # The smallest request is one result of the shortest duration at the lowest price. (An image
+        # has no seconds, but a run that limits seconds is about videos.)
         shortest = min((min(rules.durations) for rules in MODELS.values()), default=1)
         cheapest = min(self._prices.values(), default=Decimal(0))
         by_seconds = {"image_generate", "video_translate"}.isdisjoint(self._prices)
@@ -156,7 +156,7 @@ class Valuation:
 
 
 class Balance:
-    """What is spent and what is reserved, by group.
+    """What has been spent and reserved, by group.
 
     Attributes:
         spent: results that were made, or may have been.
@@ -175,20 +175,20 @@ class Balance:
         """Turn a reservation into results that were made, or may have been.
 
         Args:
-            group: of the results.
-            count: how many were reserved.
-            made: how many they turned out to be.
+            group: the results' group.
+            count: how many results were reserved.
+            made: how many were actually made, or may have been.
         """
         self.reserved[group] -= count
         self.spent[group] += made
 
     def give_back(self, group: UsageGroup, count: int) -> None:
-        """End a reservation of which nothing was made."""
+        """Cancel a reservation, since nothing was made."""
         self.reserved[group] -= count
 
 
 def _exact(number: float) -> Decimal:
-    # By way of text: 0.1 is a tenth, as the user wrote it.
+    # Converted through text, so 0.1 is exactly a tenth, as the user wrote it.
     return Decimal(str(float(number)))
 
 

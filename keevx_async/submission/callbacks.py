@@ -1,7 +1,7 @@
-"""Signed callback URLs, and the receiving end.
+"""Signed callback URLs, and the receiver for callbacks.
 
-The vendor signs nothing (keevx-api.md, "Callback"), so the URL itself is the secret. A callback is
-only a hint: nothing in it is believed that Keevx does not confirm in a status query.
+The vendor does not sign callbacks (keevx-api.md, "Callback"), so the URL itself is the secret. A
+callback is only a hint: nothing in it is trusted until Keevx confirms it in a status query.
 
 A token is base64url of: HMAC-SHA256 (32 bytes), expiry (5 bytes), the create's key (the rest).
 """
@@ -30,21 +30,21 @@ from ..models.validators import is_url
 log = logging.getLogger("keevx_async.submission")
 
 MAX_BODY = 64 * 1024
-"""Bytes of a callback's body; more is not read."""
+"""The most bytes of a callback's body that are read."""
 MAX_KEY = 512
-"""Bytes of UTF-8, so that no URL is longer than MAX_PUBLIC_URL + 733 characters."""
+"""Bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733 characters."""
 MAX_PUBLIC_URL = 1024
 """Characters."""
 MIN_SECRET = 16
 """Bytes."""
 TOKEN_TTL = 7 * 24 * 3600
-"""Seconds that a URL is good for: as long as the vendor keeps a result."""
+"""Seconds for which a URL is valid: as long as the vendor keeps a result."""
 BODY_TIMEOUT = 10.0
-"""Seconds in which a body has to arrive."""
+"""Seconds within which a body must arrive."""
 
 _MAC, _UNTIL = 32, 5
 _MAX_TOKEN = ((_MAC + _UNTIL + MAX_KEY) * 4 + 2) // 3
-# Ids end up in query paths, and in the journal between spaces.
+# Ids are used in query paths, and are separated by spaces in the journal.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 
 Sink = Callable[[str, str], Awaitable[None]]
@@ -54,20 +54,20 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class CallbackReceiver:
-    """Makes a signed callback URL for each create, and receives what is posted to it.
+    """Creates a signed callback URL for each create, and receives the callbacks.
 
-    Give it to ``Keevx(callbacks=…)`` and serve it on the same event loop:
+    Pass it to ``Keevx(callbacks=…)`` and serve it on the same event loop:
     ``app.add_routes(receiver.routes())`` in aiohttp, ``app.mount("/keevx", receiver.asgi_app())``
     in FastAPI or Starlette, ``async with receiver.serving(host, port)`` on its own, or call
-    ``await receiver.receive(token, body)`` from any other framework. A server's access log
-    should leave out these URLs: whoever has one may post to it for the 7 days that it is valid.
+    ``await receiver.receive(token, body)`` from any other framework. Keep these URLs out of your
+    access logs: anyone who has one can post to it for the 7 days that it is valid.
 
     Several clients may share a receiver. It holds a secret, so it cannot be pickled or copied.
 
     Args:
-        public_url: where Keevx reaches it, such as ``https://you.example/keevx``.
-        secret: at least 16 bytes, the same in every process that serves it. A callback that comes
-            after a restart is recognized by it.
+        public_url: the URL at which Keevx reaches it, such as ``https://you.example/keevx``.
+        secret: at least 16 bytes, the same in every process that serves it. With the same secret,
+            callbacks that arrive after a restart are still accepted.
         clock: returns the time in seconds since the epoch; tests pass their own.
 
     Raises:
@@ -80,14 +80,14 @@ class CallbackReceiver:
         url, key = url_text(public_url), to_secret(secret)
         if not is_url(url) or len(url) > MAX_PUBLIC_URL or any(char in url for char in "?#@{}"):
             raise ConfigurationError(
-                f"the public URL must be like https://you.example/keevx, an http(s) URL without "
-                f"query and user, of at most {MAX_PUBLIC_URL} characters (got {url!r})"
+                f"the public URL must be like https://you.example/keevx: an http(s) URL without "
+                f"a query or user, of at most {MAX_PUBLIC_URL} characters (got {url!r})"
             )
         key = key.encode() if isinstance(key, str) else key
         if not isinstance(key, bytes) or len(key) < MIN_SECRET:
             raise ConfigurationError(
-                f"the callback secret must have at least {MIN_SECRET} bytes; "
-                "make one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+                f"the callback secret must be at least {MIN_SECRET} bytes long; "
+                "create one with: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
             )
         self.public_url: str = url.rstrip("/")
         self._secret = key
@@ -101,11 +101,11 @@ class CallbackReceiver:
         raise TypeError("a CallbackReceiver holds a secret and cannot be pickled or copied")
 
     def attach(self, sink: Sink) -> None:
-        """Pass the key and the task id of each genuine callback to sink from now on."""
+        """Start passing the key and task id of each genuine callback to sink."""
         self._sinks.append(sink)
 
     def detach(self, sink: Sink) -> None:
-        """Pass nothing more to sink; nothing happens if it was not attached."""
+        """Stop passing callbacks to sink. It has no effect if sink is not attached."""
         if sink in self._sinks:
             self._sinks.remove(sink)
 
@@ -113,17 +113,17 @@ class CallbackReceiver:
         """Return the callback URL of a create, valid for 7 days.
 
         Args:
-            key: the create's; it is readable in the URL.
+            key: the create's key, which is readable in the URL.
 
         Raises:
-            InvalidRequest: the key is empty, no valid text, or longer than 512 bytes.
+            InvalidRequest: the key is empty, longer than 512 bytes, or not valid text.
         """
         try:
             name = key.encode()
         except UnicodeEncodeError:
             name = b""
         if not 0 < len(name) <= MAX_KEY:
-            message = f"must be a text of 1 to {MAX_KEY} bytes to be part of the callback's URL"
+            message = f"must be 1 to {MAX_KEY} bytes of text, since it is part of the callback URL"
             raise InvalidRequest([Violation("key", key, "length", message)])
         until = int(self._clock()) + TOKEN_TTL
         payload = until.to_bytes(_UNTIL, "big") + name
@@ -132,17 +132,17 @@ class CallbackReceiver:
     async def receive(self, token: str, body: bytes) -> None:
         """Receive one callback and pass it to every sink, even if one of them fails.
 
-        The same callback may come twice; the second time nothing happens.
+        Receiving the same callback again has no effect.
 
         Args:
-            token: the last part of the URL that it was posted to; a slash after it is ignored.
-            body: what was posted, at most 64 KiB.
+            token: the last part of the URL that it was posted to; a trailing slash is ignored.
+            body: the body of the POST, at most 64 KiB.
 
         Raises:
-            CallbackRejected: it is not signed by us, has expired, or is no callback. Answer as if
-                it were accepted, and a stranger learns nothing.
-            KeevxError: it is genuine, but could not be confirmed or recorded now. Answer with 500,
-                in case Keevx posts it again.
+            CallbackRejected: it is not signed by us, has expired, or is not a callback. Respond as
+                if it were accepted, so that a stranger learns nothing.
+            KeevxError: it is genuine, but could not be confirmed or recorded now. Respond with a
+                500, in case Keevx posts it again.
         """
         await self._pass_on(self.verify(token), body)
 
@@ -158,10 +158,10 @@ class CallbackReceiver:
             raise failure
 
     def verify(self, token: str) -> str:
-        """Return the key that a token was made for, in time that does not depend on its bytes.
+        """Return the key that a token was made for. The signature check takes constant time.
 
         Raises:
-            CallbackRejected: it is not ours, or has expired.
+            CallbackRejected: the token is not ours, or has expired.
         """
         token = token.rstrip("/")
         try:
@@ -169,12 +169,12 @@ class CallbackReceiver:
             raw = base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
         except ValueError:
             raw = b""
-        if _text(raw) != token:  # base64 has several spellings for some bytes; only ours is valid
+        if _text(raw) != token:  # base64 can encode some bytes in several ways; accept only ours
             raw = b""
         mac, payload = raw[:_MAC], raw[_MAC:]
         genuine = hmac.compare_digest(mac, self._sign(payload))
         if not genuine or int.from_bytes(payload[:_UNTIL], "big") < self._clock():
-            raise CallbackRejected("the callback's URL is not signed by us, or has expired")
+            raise CallbackRejected("the callback URL is not signed by us, or has expired")
         return payload[_UNTIL:].decode()
 
     def _sign(self, payload: bytes) -> bytes:
@@ -183,8 +183,7 @@ class CallbackReceiver:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes to add to an ``aiohttp.web`` application.
 
-        They stand at the path of the public URL. A slash that a proxy or the sender adds to the end
-        of a callback's URL changes nothing.
+        They are at the path of the public URL, with and without a trailing slash.
         """
 
         async def handle(request: web.Request) -> web.Response:
@@ -197,7 +196,7 @@ class CallbackReceiver:
     def asgi_app(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """Return an ASGI application to mount at the path of the public URL.
 
-        It reads the token from the last part of the path, and answers 405 to anything but a POST.
+        The token is the last part of the path. Anything but a POST gets a 405 response.
         """
 
         async def chunks(receive: Receive) -> AsyncIterator[bytes]:
@@ -213,8 +212,8 @@ class CallbackReceiver:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
                 return
-            if scope["type"] != "http":  # the specification's way to say that it has no lifespan
-                raise ValueError(f"callbacks are accepted over http only, not {scope['type']}")
+            if scope["type"] != "http":  # how ASGI apps signal that they do not support lifespan
+                raise ValueError(f"callbacks are accepted only over http, not {scope['type']}")
             status = 405
             if scope["method"] == "POST":
                 token = str(scope["path"]).rstrip("/").rpartition("/")[2]
@@ -228,16 +227,16 @@ class CallbackReceiver:
     async def serving(
         self, host: str = "127.0.0.1", port: int = 0
     ) -> AsyncGenerator[tuple[str, int]]:
-        """Serve it on its own while the block runs; the block receives the host and the port.
+        """Run a server for callbacks during the block, which receives its host and port.
 
-        Nothing is written to an access log, for the URLs are secret.
+        It writes no access log, since the URLs are secret.
 
         Args:
-            host: the address to listen at.
-            port: 0 for a free one.
+            host: the address to listen on.
+            port: the port; 0 to use any free port.
 
         Raises:
-            ConfigurationError: it cannot listen at that address.
+            ConfigurationError: it cannot listen on that address.
         """
         app = web.Application()
         app.add_routes(self.routes())
@@ -255,11 +254,11 @@ class CallbackReceiver:
             await runner.cleanup()
 
     async def _respond(self, token: str, chunks: AsyncIterator[bytes]) -> int:
-        """Return the HTTP status to answer a callback with."""
-        # 1. No client is attached: 503, so that the sender may come again.
-        # 2. Received, or rejected: 204 for both, so that a stranger learns nothing. A token that is
+        """Receive a callback; return the HTTP status of the response."""
+        # 1. No client is attached: 503, so that the sender may try again.
+        # 2. Received or rejected: 204 for both, so that a stranger learns nothing. A token that is
         #    not ours is rejected before the body is read.
-        # 3. Genuine, but it could not be confirmed or recorded: 500.
+        # 3. Genuine, but could not be confirmed or recorded: 500.
         if not self._sinks:
             return 503
         try:
@@ -271,22 +270,22 @@ class CallbackReceiver:
                         if len(body) > MAX_BODY:
                             break
             except Exception as error:
-                raise CallbackRejected("the callback's body did not arrive whole") from error
+                raise CallbackRejected("the callback's body did not arrive completely") from error
             await self._pass_on(key, bytes(body))
         except CallbackRejected:
             return 204
         except Exception:
-            log.exception("a callback could not be received")
+            log.exception("could not process a callback")
             return 500
         return 204
 
 
 def task_of(body: bytes) -> str:
-    """Return the task id in a callback's body; nothing else in it is used.
+    """Return the task id in a callback's body; nothing else in the body is used.
 
     Raises:
-        CallbackRejected: it is no callback: too large, not JSON, or without an id that can stand in
-            a path.
+        CallbackRejected: it is not a callback: too large, not JSON, or without an id that is valid
+            in a path.
     """
     if len(body) > MAX_BODY:
         raise CallbackRejected("the callback's body is larger than 64 KiB")
@@ -297,7 +296,7 @@ def task_of(body: bytes) -> str:
     data: Any = cast(dict[str, Any], raw).get("data") if isinstance(raw, dict) else None
     task_id: Any = cast(dict[str, Any], data).get("task_id") if isinstance(data, dict) else None
     if not isinstance(task_id, str) or _TASK_ID.fullmatch(task_id) is None:
-        raise CallbackRejected("the callback's body names no task")
+        raise CallbackRejected("the callback's body contains no valid task id")
     return task_id
 
 

@@ -1,13 +1,13 @@
-"""Creates that go on when the call that began them has ended, and that other calls join.
+"""Creates that continue after the call that started them has ended, and that other calls can join.
 
-A create with a key of its own, or with a timeout, runs in a task of its own. What ends a call does
-not end its create:
-1. The timeout of a call: the create goes on in the background, to its answer or to the timeout of
-   its exchange, and what came of it is recorded.
-2. A cancellation while another call waits for the create, or after a timeout: likewise.
-3. A cancellation of the only call that waits: as everywhere, a create that was sent gets its grace
-   to be answered, and one that was not sent ends at once.
-4. The client closes: as 3.
+A create with a named key or a timeout runs in its own task. The end of a call does not always end
+its create:
+1. The call times out: the create continues in the background, until its response or the timeout
+   of its exchange, and the result is recorded.
+2. The call is cancelled while another call waits for the create, or after a timeout: as in case 1.
+3. The only waiting call is cancelled: as everywhere, a create that was sent gets its grace period
+   to receive a response, and a create that was not sent ends at once.
+4. The client closes: as in case 3.
 A call with the key of a create that is under way joins it, and sends nothing.
 """
 
@@ -43,13 +43,13 @@ T = TypeVar("T")
 
 @define(eq=False)
 class PendingCreate:
-    """One create in a task of its own. It is the guard of its paid steps.
+    """One create in its own task. It guards its own paid steps.
 
     Attributes:
-        plan: the create.
-        task: returns its ids.
-        callers: calls that wait for it.
-        is_detached: whether a call has ended by its timeout: it needs no caller to go on.
+        plan: the create's plan.
+        task: the task, which returns the create's ids.
+        callers: how many calls wait for it.
+        is_detached: whether a call has timed out; the create then continues without callers.
         is_sending: whether it is in a paid step, or has its ids.
         is_ending: whether no further attempt may begin: its caller was cancelled, or the client
             closes.
@@ -75,11 +75,11 @@ class PendingCreate:
         except BaseException:
             self.is_sending = False
             if self.is_ending:
-                self.task.cancel()  # no retry: end at the next wait
+                self.task.cancel()  # do not retry: end at the next wait
             raise
 
     async def end(self, grace: float) -> None:
-        """End it: at once if nothing was sent, else with a grace in seconds to be answered."""
+        """End it: at once if nothing was sent, otherwise after at most ``grace`` seconds."""
         self.is_ending = True
         if not self.is_sending:
             self.task.cancel()
@@ -91,18 +91,18 @@ class PendingCreates:
     """The creates of one client that other calls may join, on one event loop.
 
     Args:
-        submitter: makes them.
-        grace: seconds that a create in flight is given to be answered; ``RetryPolicy.grace``.
-        running: those under way, by their keys. Clients of ``with_options`` share it, and the next
-            two, so that a key is joined through any of them.
-        ended: those that ended in the background.
-        stopped: set once no more may begin.
+        submitter: makes the creates.
+        grace: ``RetryPolicy.grace``: seconds that a create in flight has to receive a response.
+        running: creates under way, by key. Clients made by ``with_options`` share this and the next
+            two, so a key can be joined through any of them.
+        ended: creates that ended in the background.
+        stopped: set once no more creates may start.
     """
 
     _submitter: Submitter = field(alias="submitter")
     _grace: float = field(alias="grace")
     _running: dict[str, PendingCreate] = field(factory=dict[str, PendingCreate], alias="running")
-    # Without a journal nothing else remembers what became of a create whose call had ended.
+    # Without a journal, nothing else remembers the result of a create whose call had ended.
     _ended: BoundedDict[str, PendingCreate] = field(
         factory=lambda: BoundedDict[str, PendingCreate](MAX_OWNED), alias="ended"
     )
@@ -115,11 +115,11 @@ class PendingCreates:
 
         Args:
             request: what to make.
-            key: names the create; None for a key of its own.
-            timeout: seconds that this call may take; None for no limit. The create goes on.
+            key: names the create; None for a new key.
+            timeout: seconds that this call may take; None for no limit. The create continues.
 
         Raises:
-            SubmissionPending: the timeout has passed. The same key joins the create.
+            SubmissionPending: the timeout passed. Submit with the same key to join the create.
             JournalError: the key belongs to another request.
             KeevxError: as for ``Submitter.submit``.
         """
@@ -129,7 +129,7 @@ class PendingCreates:
                 async with asyncio.timeout_at(deadline):
                     create = await self._find(key) or await self._begin(request, key)
             except TimeoutError:
-                reason = f"after {timeout:g} s another call still has its key"
+                reason = f"after {timeout:g} s, another call still holds its key"
                 raise SubmissionPending(request, key or "", reason) from None
             plan = create.plan
             if plan.request is not request:
@@ -137,42 +137,42 @@ class PendingCreates:
                 if plan.body != body:
                     raise other_request_error("this client", plan.key, plan.body.decode(), body)
             if not await self._wait(create, deadline):
-                reason = f"no answer within {timeout:g} s"
+                reason = f"no response within {timeout:g} s"
                 raise SubmissionPending(request, plan.key, reason)
             if not create.task.cancelled():
                 return plan, create.task.result()
-            # It was ended before it was sent. Its own caller was cancelled; this one is not.
+            # It ended before it was sent, because its own caller was cancelled. This one was not.
             if self._stopped.is_set():
                 raise ConfigurationError(CLIENT_CLOSED)
             key = plan.key
 
     def stop(self) -> None:
-        """Let none be sent from now on."""
+        """Stop sending creates."""
         self._stopped.set()
         for create in self._running.values():
             create.is_ending = True
 
     async def drain(self) -> None:
-        """End every create: those in flight get their grace, and what they brought is recorded."""
-        await asyncio.sleep(0)  # a task that is cancelled before it began would not clean up
+        """End every create. Those in flight get their grace period, and their ids are recorded."""
+        await asyncio.sleep(0)  # a task that is cancelled before it starts does not clean up
         creates = list(self._running.values())
         await asyncio.gather(*(create.end(self._grace) for create in creates))
 
     async def _find(self, key: str | None) -> PendingCreate | None:
-        """Return the create with a key: one under way, or one that has ended in the background."""
+        """Return the create with a key, if it is under way or has ended in the background."""
         if key is None:
             return None
-        # What became of it later, as by `settle`, is in the journal; ours is what no journal has.
+        # The journal has the latest state, as after `settle`. Use ours only if it has no entry.
         ended = self._ended.get(key)
         if ended is not None and await self._submitter.is_recorded(key):
             ended = None
         return self._running.get(key) or ended
 
     async def _begin(self, request: Request, key: str | None) -> PendingCreate:
-        """Return a create that was begun now, or the one that has the key already."""
+        """Start a create and return it, or return the create that already has the key."""
         submitter = self._submitter
         plan = await submitter.plan(request, key)
-        if create := self._running.get(plan.key):  # another call has begun it meanwhile
+        if create := self._running.get(plan.key):  # another call has started it in the meantime
             await submitter.release(plan)
             return create
         if self._stopped.is_set():
@@ -206,14 +206,14 @@ class PendingCreates:
         del self._running[key]
         if task.cancelled():
             return
-        # A create that made no task may be sent again; any other is known by its key from now on.
+        # A create that made no task may be sent again; any other is remembered by its key.
         error = task.exception()
         made = error is None or isinstance(error, SubmissionUncertain)
         made = made or (isinstance(error, JournalError) and bool(error.task_ids))
         if made and create.is_detached:
             self._ended[key] = create
         if create.callers == 0 or create.is_ending:
-            late = "its call was cancelled" if create.is_ending else "its call had timed out"
+            late = "its call was cancelled" if create.is_ending else "its call timed out"
             level = logging.INFO if error is None and create.is_detached else logging.WARNING
             result, seconds = error or task.result(), time.monotonic() - create.began
             extra = error_correlation(key, error, seconds)

@@ -1,4 +1,4 @@
-"""Creates whose answer was lost, and what callbacks report of them."""
+"""Settles creates whose response was lost, using what callbacks report about them."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from ..models.tasks import Task
 from ..settings import is_retryable_status
 
 if TYPE_CHECKING:
-    from .callbacks import CallbackReceiver  # brings aiohttp.web along, which few need
+    from .callbacks import CallbackReceiver  # imports aiohttp.web, which few need
 
 log = logging.getLogger("keevx_async.submission")
 
 MAX_REPORTED_IDS = 3
-"""Foreign ids that callbacks may name for one create, for each task that it has."""
+"""The most unrecorded ids that callbacks may report for a create, per task that it makes."""
 MAX_REMEMBERED = 10_000
-"""Lost creates that nobody waits for, ids and ended tasks kept in memory; the oldest go first."""
+"""The most idle creates, ids and ended tasks kept in memory, each; the oldest are forgotten."""
 MAX_CONFIRMATIONS = 16
-"""Status queries that confirm callbacks, at a time."""
+"""The most concurrent status queries that confirm callbacks."""
 PAUSES = (0.5, 1.5, 3.0)
-"""Seconds before a task that Keevx does not find is queried again: it may be new."""
+"""Seconds to wait before each new query for a task that Keevx does not find: it may be new."""
 GRACE = 5.0
-"""Seconds in which closing lets end what has begun."""
+"""Seconds that checks under way get to end when the reconciler is closed."""
 
 
 class ReconcilerStatistics(NamedTuple):
-    """What a reconciler holds in memory.
+    """The sizes of a reconciler's state in memory.
 
     Attributes:
-        active: creates under way, and lost ones that someone waits for.
-        idle: lost creates that nobody waits for; at most MAX_REMEMBERED.
+        active: creates under way, and lost creates that someone is waiting for.
+        idle: lost creates that nobody is waiting for; at most MAX_REMEMBERED.
         owned_ids: ids whose create is remembered; at most MAX_REMEMBERED.
         checks: reported ids that are being confirmed in the background.
     """
@@ -64,19 +64,19 @@ class ReconcilerStatistics(NamedTuple):
 
 @define(eq=False)
 class _Create:
-    """What callbacks reported of one create.
+    """What callbacks have reported about one create.
 
     Attributes:
-        count: how many ids it has.
-        kind: of what kind they are.
-        ids: those that are certain to be its own, and written down where there is a journal.
-        confirmed: those that Keevx confirmed and that may not be written down yet.
-        denied: those that callbacks named and Keevx does not know, or another create has.
-        reported: all that callbacks named.
-        checking: those that are being confirmed in the background.
-        users: who needs it: the create under way, and all who wait for it.
-        making: whether it is under way. What callbacks report is then checked when it ends.
-        lost: whether its answer is known to be lost.
+        count: how many ids it should have.
+        kind: the kind of its tasks.
+        ids: ids that are certainly its own and recorded, if there is a journal.
+        confirmed: ids that Keevx confirmed and that may not be recorded yet.
+        denied: reported ids that Keevx does not know, or that belong to another create.
+        reported: all ids that callbacks reported.
+        checking: ids that are being confirmed in the background.
+        users: how many need it: the create under way, and everyone who waits for it.
+        making: whether it is under way. If so, reported ids are checked when it ends.
+        lost: whether its response is known to be lost.
         changed: set when ids grows.
         writing: held while ids are written.
     """
@@ -96,30 +96,30 @@ class _Create:
 
     @property
     def open(self) -> set[str]:
-        """What callbacks named that is neither written down nor denied."""
+        """Reported ids that are neither recorded nor denied."""
         return self.reported.difference(self.ids, self.denied)
 
     @property
     def all_ids(self) -> tuple[str, ...]:
-        """Its ids, whether or not they are written down."""
+        """Its ids, whether or not they are recorded."""
         return (*self.ids, *sorted(self.confirmed.difference(self.ids)))
 
 
 class Reconciler:
     """Receives callbacks: wakes the poller, and records ids that the journal does not have.
 
-    A genuine callback whose task Keevx confirms is evidence that its create was made. It outweighs
-    what was assumed: to an uncertain create, or to one that counts as refused or not sent, it adds
-    an id; of one that has all its ids it proves that it was paid twice, which is logged.
+    A genuine callback whose task Keevx confirms is evidence that its create was made. It overrides
+    any assumption: if the create is uncertain, or counts as refused or not sent, the id is added to
+    it; if the create already has all its ids, it was charged twice, which is logged.
 
-    It works on the event loop that it was made on.
+    It works on the event loop on which it was created.
 
     Args:
-        receiver: signs the URLs, and passes on what is posted to them.
-        query: one status query of a kind, repeated as need be: a callback alone is not believed.
-        wake: has a task polled at once.
-        journal: keeps the ids.
-        sleep: waits for some seconds; tests pass their own.
+        receiver: signs the URLs, and passes on the callbacks.
+        query: queries a task's status, with retries: a callback alone is not trusted.
+        wake: polls a task at once.
+        journal: stores the ids.
+        sleep: waits for the given seconds; tests pass their own.
     """
 
     def __init__(
@@ -146,19 +146,19 @@ class Reconciler:
         receiver.attach(self.on_callback)
 
     def statistics(self) -> ReconcilerStatistics:
-        """Return how much it holds in memory."""
+        """Return the sizes of its state in memory."""
         return ReconcilerStatistics(
             len(self._active), len(self._idle), len(self._owners), len(self._checks)
         )
 
     def detach(self) -> None:
-        """Receive no more callbacks. The second time nothing happens."""
+        """Stop receiving callbacks. Calling it again has no effect."""
         self._receiver.detach(self.on_callback)
 
     async def close(self) -> None:
-        """Receive no more callbacks; give the checks under way GRACE seconds to end.
+        """Stop receiving callbacks, and give the checks under way GRACE seconds to end.
 
-        A check that is cut short records nothing: Keevx may post that callback again.
+        A check that is interrupted records nothing: Keevx may post that callback again.
         """
         self.detach()
         if self._checks:
@@ -168,33 +168,33 @@ class Reconciler:
         await asyncio.gather(*self._checks, return_exceptions=True)
 
     def check(self, request: Request) -> None:
-        """Refuse a request with a callback URL of its own: its create gets a signed one.
+        """Refuse a request with its own callback URL, since its create gets a signed one.
 
         Raises:
-            InvalidRequest: it has one.
+            InvalidRequest: the request has a callback URL.
         """
         if request.callback_url is not None:
-            message = "every create has a callback URL of its own where callbacks= is given"
+            message = "must not be set with callbacks=, which gives every create its own URL"
             raise InvalidRequest(
                 [Violation("callback_url", request.callback_url, "unused", message)]
             )
 
     @asynccontextmanager
     async def expecting(self, key: str, count: int, kind: Kind) -> AsyncGenerator[str]:
-        """Remember what callbacks report of a create while the block makes it.
+        """Remember what callbacks report about a create while the block makes it.
 
-        The block receives the create's callback URL. What was reported meanwhile is checked when
+        The block receives the create's callback URL. Ids reported in the meantime are checked when
         the block ends, however it ends.
 
         Raises:
-            InvalidRequest: the key cannot stand in a URL, or is another create's right now.
+            InvalidRequest: the key is not valid in a URL, or another create is using it.
         """
         url = self._receiver.url_for(key)
         create = self._find(key)
         if create is None:
             create = _Create(count, kind)
         elif create.users:
-            message = "is another create's, whose callbacks are still due; choose another key"
+            message = "belongs to another create, whose callbacks are still due; choose another key"
             raise InvalidRequest([Violation("key", key, "unused", message)])
         self._retain(key, create)
         create.making = True
@@ -206,20 +206,20 @@ class Reconciler:
             self._release(key, create)
 
     def mark_lost(self, key: str) -> None:
-        """Check what callbacks have reported of a create: it is now known to be uncertain."""
+        """Check what callbacks reported about a create that is now known to be uncertain."""
         create = self._active[key]
         create.lost = True
         create.making = False
         self._check_open(key, create)
 
     async def announced(self, key: str, request: Request) -> tuple[str, ...]:
-        """Return the ids that callbacks brought of a create that is about to be sent.
+        """Return the ids that callbacks reported for a create that is about to be sent.
 
-        None, as a rule. All of them, where an earlier attempt that counted as refused or not sent
-        was made after all: then the create must not be sent again.
+        Usually there are none. If it returns all of them, an earlier attempt that counted as
+        refused or not sent was made after all, and the create must not be sent again.
 
         Raises:
-            SubmissionUncertain: they brought some of its ids, or one that cannot be confirmed now.
+            SubmissionUncertain: only some ids were reported, or an id cannot be confirmed now.
         """
         create = self._active[key]
         try:
@@ -234,11 +234,11 @@ class Reconciler:
         return ids
 
     def confirmed(self, key: str) -> tuple[str, ...]:
-        """Return the ids of a create under way that are certain to be its own so far."""
+        """Return the ids of a create under way that are certainly its own, so far."""
         return self._active[key].all_ids
 
     def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:
-        """Remember whose these ids are: no other create gets them from a callback."""
+        """Record which create these ids belong to; callbacks cannot add them to another create."""
         create = self._find(key)
         for task_id in task_ids:
             self._owners[task_id] = key
@@ -249,16 +249,16 @@ class Reconciler:
         """Receive one genuine callback: wake the poller, and record the id if it is missing.
 
         Raises:
-            KeevxError: Keevx could not be asked now, or the journal not be written. The same
-                callback may come again and is then processed again.
+            KeevxError: Keevx could not be queried, or the journal could not be written. If the same
+                callback arrives again, it is processed again.
         """
         if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError("serve callbacks on their client's event loop")
-        # 1. The task is polled at once, if anyone waits for it.
+            raise ConfigurationError("callbacks must be served on their client's event loop")
+        # 1. Poll the task at once, if anyone is waiting for it.
         # 2. An id that its create has, or that was reported before, needs nothing more.
-        # 3. A create has room for so many foreign ids only: whoever learns its URL may name many.
-        # 4. A create that is still under way: the id is kept, and checked when it ends.
-        # 5. Otherwise Keevx is asked, and the id is recorded if it is this create's.
+        # 3. Limit the unrecorded ids per create: anyone who learns its URL can report many.
+        # 4. If the create is still under way, keep the id and check it when the create ends.
+        # 5. Otherwise query Keevx, and record the id if it is this create's.
         self._wake(task_id)
         create = self._find(key) or await self._reopen(key, task_id)
         if create is None or task_id in create.reported or task_id in create.ids:
@@ -270,9 +270,9 @@ class Reconciler:
             await self._accept(key, create, task_id)
 
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
-        """Return the ids of an uncertain create, once callbacks have brought count of them.
+        """Return the ids of an uncertain create, once callbacks have reported ``count`` of them.
 
-        It waits without limit; when cancelled, what was brought so far is kept.
+        It waits without a limit. If it is cancelled, the ids reported so far are kept.
         """
         entry = None if self._find(key) else await self._journal.find(key)
         create = self._find(key) or self._remember_lost(key, count, kind, entry)
@@ -286,25 +286,25 @@ class Reconciler:
             self._release(key, create)
 
     async def ids_so_far(self, key: str) -> tuple[str, ...]:
-        """Return the recorded ids of a create, whether or not they are all of them."""
+        """Return the recorded ids of a create, even if some are missing."""
         create = self._find(key) or await self._reopen(key)
         return tuple(create.ids) if create else ()
 
     def end_of(self, task_id: str) -> Task | None:
-        """Hand out, once, an ended task that a callback reported and Keevx confirmed.
+        """Return an ended task that a callback reported and Keevx confirmed; only the first time.
 
-        So a poll that the callback woke costs no second query.
+        It saves a second query in the poll that the callback wakes.
         """
         return self._ended.pop(task_id, None)
 
-    # A create is active while it has users, and idle afterwards if it is lost or has ids that are
-    # still to be checked. Only idle creates are forgotten, and the journal can bring them back.
+    # A create is active while it has users. Afterwards it is idle, if it is lost or still has ids
+    # to check. Only idle creates are forgotten, and they can be restored from the journal.
 
     def _find(self, key: str) -> _Create | None:
         return self._active.get(key) or self._idle.get(key)
 
     async def _reopen(self, key: str, task_id: str | None = None) -> _Create | None:
-        """Return a create that only the journal remembers; none, if it has that id already."""
+        """Restore a create from the journal; return None if it already has that id."""
         entry = await self._journal.find(key)
         if entry is None or task_id in entry.task_ids:
             return None
@@ -341,7 +341,7 @@ class Reconciler:
             finally:
                 create.checking.discard(task_id)
 
-        # A create that is lost is checked as soon as that is known, and again when it ends.
+        # A lost create is checked as soon as it is known to be lost, and again when it ends.
         for task_id in create.open - create.checking:
             create.checking.add(task_id)
             check = asyncio.create_task(accept(task_id))
@@ -353,12 +353,12 @@ class Reconciler:
         try:
             if not await self._confirm(key, create, task_id):
                 return
-            if create.making:  # sent again meanwhile: its end checks this id
+            if create.making:  # it is being sent again: this id is checked at its end
                 return
             async with create.writing:
                 entry = await self._journal.add_ids(key, [task_id], create.count)
-                # The id may contradict what was assumed: of a create with all its ids it shows that
-                # it was paid twice, of one that is planned or refused that it was made.
+                # The id may contradict an assumption. If the create has all its ids, it was charged
+                # twice. If it is planned or refused, it was made after all.
                 before = create.ids if entry is None else entry.task_ids
                 if task_id not in before and len(before) >= create.count:
                     ids = ", ".join(before)
@@ -376,13 +376,13 @@ class Reconciler:
         create.changed.set()
 
     async def _confirm(self, key: str, create: _Create, task_id: str) -> bool:
-        """Ask Keevx whether there is such a task, and claim it unless it is another create's."""
+        """Query whether a task exists, and claim it unless it belongs to another create."""
         if task_id in create.confirmed:
             return True
         async with self._confirmations:
             task = await self._query_new(task_id, create.kind)
-        # What the journal has recorded counts more than what this process remembers. An id without
-        # an owner is this create's from here on.
+        # The journal takes precedence over this process's memory. An id without an owner belongs to
+        # this create from now on.
         if task is not None:
             owner = await self._journal.find_owner(task_id) or self._owners.get(task_id, key)
             if owner == key:
@@ -397,7 +397,7 @@ class Reconciler:
         return False
 
     async def _query_new(self, task_id: str, kind: Kind) -> Task | None:
-        """Return a task that may be new; None if Keevx has none of that id."""
+        """Return a task that may be new; None if Keevx has no task with that id."""
         for pause in (*PAUSES, None):
             try:
                 return await self._query(task_id, kind)
@@ -405,7 +405,7 @@ class Reconciler:
                 if pause is not None:
                     await self._sleep(pause)
             except APIError as error:
-                # A subclass, or a status that passes, is about the query, not about the task.
+                # A subclass, or a transient status, is about the query and not about the task.
                 if type(error) is not APIError or is_retryable_status(error.status):
                     raise
                 return None

@@ -1,4 +1,4 @@
-"""Keep a budget: a create reserves its share before its intent is written."""
+"""Enforces a budget: a create reserves its share before its intent is written."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ..settings import Budget
 from .budget import Balance, Fit, Valuation
 
 RESENT: Final = "resent"
-"""The journal's note of creates that were sent again though they may have been made: each entry
-counts once, and these count beside it."""
+"""The journal's note for creates that were sent again although they may have been made. Each entry
+counts once; these results count in addition."""
 
 
 class _Account:
-    """What the clients of one journal, or of none, have made and are making.
+    """The spending of all clients that share a journal, or of one client without a journal.
 
     Attributes:
-        balance: what is spent and reserved.
+        balance: what has been spent and reserved.
         resent: results of creates that were sent again and may have been made before.
-        is_saved: whether the journal has ``resent`` as it is.
-        waiters: creates that may fit once another ends.
+        is_saved: whether the journal has the current ``resent``.
+        waiters: creates that may fit once another create ends.
         loop: the event loop that the reservations belong to.
     """
 
@@ -42,7 +42,7 @@ class _Account:
         self.loading = asyncio.Lock()
 
     def enter(self) -> None:
-        """Take over on the running event loop: what an earlier loop left behind may be made."""
+        """Switch to the running event loop. What an earlier loop had reserved counts as spent."""
         loop = asyncio.get_running_loop()
         if self.loop is not loop:
             self.loop, self.waiters, self.loading = loop, [], asyncio.Lock()
@@ -50,7 +50,7 @@ class _Account:
             self.balance.reserved.clear()
 
     def wake(self) -> None:
-        """Let every create that waits look again."""
+        """Wake every waiting create, to check again whether it fits."""
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -58,20 +58,20 @@ class _Account:
 
 
 _accounts: MutableMapping[object, _Account] = WeakKeyDictionary()
-"""One for each open journal: clients that share it, by whatever object or path, share what is
-spent."""
+"""One account per open journal: clients that share a journal, through any object or path, share its
+account."""
 
 
 class Reservation:
-    """A create's share of the budget, from before its intent until it is known what it made.
+    """A create's share of the budget, from before its intent until its results are known.
 
-    As a context manager it encloses a paid step. If its call has ended, by a cancellation, the
-    step's end decides.
+    As a context manager, it wraps a paid step. If the call was cancelled, the share is decided when
+    the step ends.
 
     Args:
-        account: where it is reserved.
-        group: of the results.
-        count: how many.
+        account: the account to reserve in.
+        group: the results' group.
+        count: the number of results.
         again: whether the create was sent before, and may have been made then.
     """
 
@@ -89,11 +89,11 @@ class Reservation:
         account.balance.reserve(group, count)
 
     def keep(self, ids: int) -> None:
-        """Count what the create made, or may have made. The second time nothing happens.
+        """Count what the create made, or may have made. Calling it again has no effect.
 
         Args:
-            ids: how many ids it is known to have. Where these are fewer than it was to make, the
-                others may have been made.
+            ids: how many ids it is known to have. If there are fewer than expected, the remaining
+                results count too, since they may have been made.
         """
         if self._close():
             self._account.balance.keep(self._group, self._count, max(ids, self._count))
@@ -103,7 +103,7 @@ class Reservation:
         self._ended = True
 
     def end(self) -> None:
-        """End the call: unless something may have been made, the share is free again."""
+        """End the call. Unless something may have been made, the share is given back."""
         self._ended = True
         self._give_back()
 
@@ -127,23 +127,23 @@ class Reservation:
                 self._account.is_saved = False
 
     def _close(self) -> bool:
-        """Close it, and let those that wait look again; return whether it was open."""
+        """Close it and wake the waiting creates; return whether it was open."""
         was_open, self._is_open = self._is_open, False
         if not was_open or self._loop is not self._account.loop:
-            return False  # its loop was left behind: what it reserved counts as made
+            return False  # its loop was left behind: the reservation counts as spent
         self._account.wake()
         return True
 
 
 class Reservations:
-    """Keeps a client's creates within its budget, whatever their concurrency.
+    """Keeps a client's creates within its budget, however many run concurrently.
 
-    What is spent is read from the journal once, before the first create that needs it. A journal
-    that several processes write counts by itself, in the step that records the intent.
+    Past spending is read from the journal once, before the first create that needs it. A journal
+    that several processes write enforces the budget itself, in the step that records the intent.
 
     Args:
-        budget: None for no budget.
-        journal: what earlier runs made is read from it.
+        budget: the budget; None for no limit.
+        journal: the journal, which has what earlier runs made.
     """
 
     def __init__(self, budget: Budget | None, journal: JournalProtocol) -> None:
@@ -151,24 +151,24 @@ class Reservations:
         self._journal = journal
         self._account: _Account | None = None
         self.is_limited: bool = self._valuation is not None and self._valuation.is_limited
-        """Whether creates must reserve: without a limit they need not."""
+        """Whether creates must reserve; without a limit, they need not."""
         self._is_journals = journal.limit_usage(
             self._valuation.limit() if self._valuation is not None and self.is_limited else None
         )
 
     async def reserve(self, request: Request, *, again: bool) -> Reservation | None:
-        """Reserve what a request may make, waiting for creates under way where they decide.
+        """Reserve what a request may make, waiting if that depends on creates under way.
 
         Args:
-            request: to be sent.
-            again: whether it was sent before, and may have been made then; that goes on counting.
+            request: the request to send.
+            again: whether it was sent before, and may have been made then; if so, both count.
 
         Returns:
-            The share; None where the journal counts by itself.
+            The reservation; None if the journal enforces the budget itself.
 
         Raises:
-            BudgetExceeded: it does not fit.
-            ConfigurationError: it has no price, or its length is not known.
+            BudgetExceeded: the request does not fit.
+            ConfigurationError: the request has no price, or its length is not known.
             JournalError: the journal could not be read.
         """
         group, count = usage_group(request), request.count
@@ -179,8 +179,8 @@ class Reservations:
             return None
         account = await self._open()
         balance = account.balance
-        # It waits only while what creates under way have reserved decides: if one of them makes
-        # nothing, this one may fit. Woken, it looks again, and whoever comes first gets it.
+        # Wait only while the reservations of creates under way decide: if one of them makes
+        # nothing, this one may fit. When woken, check again; the first to check gets the share.
         while valuation is not None:
             fit = valuation.fits(balance.spent, balance.reserved, group, count)
             if fit is Fit.NOW:
@@ -190,13 +190,13 @@ class Reservations:
             waiter = asyncio.get_running_loop().create_future()
             account.waiters.append(waiter)
             await waiter
-        # Reserved in the same step in which it was found to fit: nothing is awaited in between.
+        # Reserve in the same step as the check: nothing is awaited in between.
         reservation = Reservation(account, group, count, again=again)
         if again:
             account.resent[group] += count
             account.is_saved = False
             try:
-                await self.save()  # before the intent, which comes after it in the journal
+                await self.save()  # before the intent is written
             except BaseException:
                 reservation.end()
                 raise
@@ -219,20 +219,20 @@ class Reservations:
         return reservation
 
     def exceeded(self, request: Request, usage: Usage) -> BudgetExceeded:
-        """Return the error of a request that a journal which counts by itself has refused."""
+        """Return the error for a request that the journal itself refused."""
         assert self._valuation is not None  # noqa: S101 - only a limit is exceeded
         return self._valuation.exceeded(usage, usage_group(request), request.count)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing that is still to come can be made: then the feed of a fan-out stops."""
+        """Whether no further request can fit, however small, so that a fan-out's feed stops."""
         account, valuation = self._account, self._valuation
         if account is None or valuation is None:
             return False
         return valuation.is_exhausted(account.balance.spent)
 
     async def save(self) -> None:
-        """Write down which creates were sent again, if that has changed."""
+        """Record which creates were sent again, if that has changed."""
         account = self._account
         if account is not None and not account.is_saved:
             account.is_saved = True
@@ -246,8 +246,8 @@ class Reservations:
         account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:
-            # While another client has creates under way the account is up to date. Otherwise the
-            # journal may have been closed meanwhile, and written by another process.
+            # The account is up to date while another client has creates under way. Otherwise the
+            # journal may have been closed in the meantime, and written by another process.
             if self._account is None and not account.balance.reserved.total():
                 account.resent = await read_resent(self._journal)
                 account.balance.spent = Counter(await self._journal.usage()) + account.resent

@@ -1,4 +1,4 @@
-"""Keeps a paid step, and the record of it, from being cut in the middle."""
+"""Protects a paid step, and its record, from being interrupted."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Ts = TypeVarTuple("Ts")
 
 
 class Guard(Protocol):
-    """Keeps a paid step from being cut in the middle, for a bounded time.
+    """Protects a paid step from being interrupted, for a bounded time.
 
-    A fan-out guards its own workers; every other create has the submitter's guard.
+    A fan-out guards its own workers; every other create uses the submitter's guard.
     """
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step to its end and return what it returns, or raise what it raises."""
+        """Run step to its end; return its result, or raise its error."""
         ...
 
 
 async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; when cancelled, give it grace seconds to end before the cancellation goes on.
+    """Await step; if cancelled, give it grace seconds to end before raising the cancellation.
 
     Args:
-        step: what must not be cut in the middle.
-        grace: a second cancellation cuts it short.
-        late: receives what step returned, or raised, after the caller was cancelled, whenever that
-            is; never called if step itself was cancelled.
+        step: the step that must not be interrupted.
+        grace: seconds; a second cancellation cuts it short.
+        late: called with the step's result or error if the step ends after the caller was
+            cancelled; not called if the step itself was cancelled.
     """
     task = asyncio.ensure_future(step)
 
@@ -52,11 +52,11 @@ async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], N
 
 
 async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
-    """Wait for tasks to end, then cancel those that are left and wait for these too.
+    """Wait for tasks to end, then cancel the remaining tasks and wait for them too.
 
     Args:
-        tasks: their results and errors stay with them; nothing is raised.
-        seconds: how long they may take; a cancellation of the caller ends this early.
+        tasks: the tasks. Their results and errors are left in them; nothing is raised.
+        seconds: how long they may take; cancelling the caller ends this early.
     """
     try:
         await asyncio.wait(tasks, timeout=seconds)
@@ -69,11 +69,11 @@ async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 
 
 async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Write to the end, whatever is cancelled: what is known of paid work must not be lost."""
+    """Complete a write even if cancelled, so that no record of paid work is lost."""
     try:
         await write(*what)
     except asyncio.CancelledError:
-        again = asyncio.ensure_future(write(*what))  # the same row; done when it is durable
+        again = asyncio.ensure_future(write(*what))  # the same row; it ends once the row is durable
         while not again.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait({again})
@@ -83,7 +83,7 @@ async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> 
 async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, *what: *Ts) -> None:
     """Write about the create with a key beside an error, which is what the caller must see.
 
-    A journal that cannot be written stops later creates, and ``sending`` reads as uncertain.
+    A journal that cannot be written stops later creates, and its ``sending`` reads as uncertain.
     """
     try:
         with suppress(JournalError):

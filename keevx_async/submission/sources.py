@@ -1,6 +1,6 @@
-"""What the submitter needs to know of local files; the client composes it of uploads and journal.
+"""The submitter's interface to local files, which the client implements.
 
-It is a module of its own because submission knows nothing of uploads.
+It is a separate module because submission knows nothing about uploads.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from ..models.request import Request
 
 
 class Sources(Protocol):
-    """What becomes of a request's files, local or in storage, before the request is sent."""
+    """Prepares a request's files, local or in storage, before the request is sent."""
 
     async def digests(self, request: Request) -> Mapping[Path, str]:
-        """Return the SHA-256 of each of its local files.
+        """Return the SHA-256 of each of a request's local files.
 
         Raises:
-            UploadError: one cannot be read, or is nothing that Keevx would take.
+            UploadError: a file cannot be read, or is not in a format that Keevx accepts.
         """
         ...
 
     async def prepare(self, key: str, request: Request) -> Request:
-        """Return it with the URLs of its uploaded files; itself if it has none.
+        """Upload a request's files and return the request with their URLs; unchanged without files.
 
         Objects in storage are read, and uploaded like local files.
 
         Args:
-            key: names the create.
-            request: nothing of it was sent yet.
+            key: the create's key.
+            request: the request, none of which has been sent yet.
 
         Raises:
-            UploadError: a file cannot be uploaded.
+            UploadError: a file cannot be read or uploaded.
         """
         ...

@@ -1,30 +1,30 @@
-"""The one path of every create: key, upload, throttle, intent, POST, record.
+"""The path of every create: key, upload, throttle, intent, POST, record.
 
-The money rule. A create is paid and has no idempotency key, so it is sent again only when it is
-certain that no task was made. What became of a POST decides, and nothing else does:
+The money rule: a create is charged and has no idempotency key, so it is sent again only if it is
+certain that no task was made. That depends only on what became of the POST:
 
 1. It was not handed to a connection (refused, DNS, TLS, a proxy's CONNECT, a connect timeout): no
-   task was made. It is retried under the RetryPolicy, then raised as ConnectionFailed.
-2. Keevx refused it (429, 503, an envelope with a code of its own and no task ids): no task was
-   made. It is retried if Keevx is busy, else raised as APIError.
-3. The host has never answered as Keevx does, and its answer is no answer of Keevx's: no task was
+   task was made. It is retried under the RetryPolicy, then ConnectionFailed is raised.
+2. Keevx refused it (429, 503, an envelope with Keevx's own code and no task ids): no task was
+   made. It is retried if Keevx is busy; otherwise APIError is raised.
+3. The host has never responded as Keevx does, nor does this response come from Keevx: no task was
    made. ConfigurationError names the base URL.
-4. The answer holds task ids: they were made and are kept, whatever else the answer claims.
+4. The response has task ids: they were made and are kept, whatever else the response claims.
 5. Anything else (dropped after it was sent, timed out, cancelled, unreadable): nobody knows. It is
-   never sent again by itself. SubmissionUncertain says so, and a callback may still settle it.
+   never sent again on its own. SubmissionUncertain is raised; a callback may still settle it.
 
-The journal holds each step before the next begins. A create's State is
-- planned: nothing was sent, or nothing was made for certain. It may be sent.
-- sending: the intent is on disk; the POST may be on its way. A run that ends here leaves a create
-  that reads as uncertain.
+The journal records each step before the next one starts. A create's State is
+- planned: nothing was sent, or certainly nothing was made. It may be sent.
+- sending: the intent is on disk; the POST may be on its way. If a run ends here, the create reads
+  as uncertain.
 - submitted: its ids are on disk. It is never sent again; its ids are returned.
 - refused: case 2 or 3. It cost nothing, and the same request may be sent again.
 - uncertain: case 5, with the ids that are known to be its own. It is left alone unless the user
-  asks for ``on_uncertain="resubmit"``, and even then if it has an id.
+  asks for ``on_uncertain="resubmit"``; if it has an id, it is always left alone.
 
-The intent is durable before the first byte is sent, and the ids are durable before the caller has
-them. Between these two nothing but the answer, or the end of its grace, ends a create: the step is
-shielded from the caller's cancellation. A fan-out shields the steps of its own workers.
+The intent is durable before the first byte is sent, and the ids are durable before the caller gets
+them. In between, only the response or the end of the grace period ends a create: the step is
+shielded from the caller's cancellation. A fan-out shields its own workers' steps.
 """
 
 from __future__ import annotations
@@ -76,32 +76,33 @@ log = logging.getLogger("keevx_async.submission")
 T = TypeVar("T")
 IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
-"""A canonical body without it holds no task's result, and is sent unchanged."""
+"""A canonical body without this refers to no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
-"""Task ids of which a client remembers the create; the oldest are forgotten."""
+"""The most task ids whose create a client remembers; the oldest are forgotten."""
 
 
 @define(eq=False)
 class Submitter:
-    """Submits requests, on one event loop: each create at most once.
+    """Submits requests on one event loop, each create at most once.
 
     Args:
         transport: sends one request and returns one response.
-        retrier: repeats what may be repeated.
+        retrier: retries attempts that may be repeated.
         throttle: decides when the next create may go.
-        sources: knows local files by their bytes, and brings them to URLs.
-        journal: keeps the intent and what came of it.
-        reconciler: gives each create a callback URL of its own; None without a receiver.
+        sources: hashes and uploads local files.
+        journal: records the intent and the result.
+        reconciler: gives each create its own callback URL; None without a receiver.
         availability: what this edition offers.
-        reservations: keep the budget.
-        host: who answers; named in errors.
-        owners: the key of the create that each id was given to. An id that comes again for another
-            key shows that a server or a gateway answered twice on one connection.
-        register: receives each task's id, request, and age in seconds.
-        remember_kind: receives ids whose prefix may not name their kind.
+        reservations: enforce the budget.
+        host: the host at the base URL; named in errors.
+        owners: the key of the create that each id belongs to. If an id is received again for
+            another key, a server or gateway responded twice on one connection.
+        register: called with each task's id, request, and age in seconds.
+        remember_kind: called with ids whose prefix may not show their kind.
         emit: receives Submitted, Refused and Uncertain events.
         span: entered around each submit.
-        shielded, stopped: paid steps under way; whether no more may begin. ``with_options`` shares.
+        shielded, stopped: paid steps under way; set once no more may start. Clients made by
+            ``with_options`` share both.
     """
 
     _transport: Transport = field(alias="transport")
@@ -123,12 +124,12 @@ class Submitter:
     _waited_for_funds: set[str] = field(factory=set[str], alias="waited_for_funds")
 
     async def plan(self, request: Request, key: str | None) -> Planned:
-        """Claim the request's key; without one, a digest and a running number.
+        """Claim a key for the request; without a named key, a digest and a running number.
 
         Raises:
-            InvalidRequest: the request has a callback URL of its own where every create gets one.
-            JournalError: the key stands for another request.
-            UploadError: a local file cannot be read, or is nothing that Keevx takes.
+            InvalidRequest: the request has its own callback URL, but every create is given one.
+            JournalError: the key belongs to another request.
+            UploadError: a local file cannot be read, or is not in a format that Keevx accepts.
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
@@ -138,37 +139,38 @@ class Submitter:
         return Planned(request, claim.key, body, claim.entry, has_files=has_files)
 
     async def body(self, request: Request) -> bytes:
-        """Return a request's canonical JSON, with local files by their digests."""
+        """Return a request's canonical JSON, in which digests stand for local files."""
         digests = await self._sources.digests(request) if request.local_files() else NO_FILES
         return canonical_body(request, digests)
 
     async def is_recorded(self, key: str) -> bool:
-        """Return whether the journal has a create."""
+        """Return whether the journal has a create with this key."""
         return await self._journal.find(key) is not None
 
     async def release(self, plan: Planned) -> None:
-        """Give up the claim of a plan that is not submitted."""
+        """Release the key of a plan that will not be submitted."""
         await self._journal.release(plan.key)
 
     def submit(self, plan: Planned, guard: Guard | None = None) -> IdsToCome:
         """Make at most one paid create, and none where the journal has its ids. Return the ids.
 
-        When cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to be answered,
-        and is recorded before the cancellation goes on.
+        If cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to receive its
+        response, which is recorded before the cancellation is raised.
 
         Args:
             plan: from `plan`; good for one call.
-            guard: shields the paid step; by default `run_shielded` does.
+            guard: shields the paid step; by default, `run_shielded`.
 
         Raises:
-            InvalidRequest: it asks for what this edition does not offer.
-            BudgetExceeded: it does not fit in what is left of the budget.
-            SubmissionUncertain: it was sent, now or in an earlier run, and its answer was lost.
-            APIError: Keevx refused it.
+            InvalidRequest: the request has a value that this edition does not offer.
+            BudgetExceeded: the request does not fit in what is left of the budget.
+            SubmissionUncertain: the create was sent, now or in an earlier run, and its response
+                was lost.
+            APIError: Keevx refused the create.
             ConfigurationError: the host at the base URL is not Keevx, or the client was closed.
             ConnectionFailed: Keevx could not be reached.
-            JournalError: the intent could not be written: nothing was sent; or the ids could not:
-                ``task_ids`` holds them.
+            JournalError: the intent could not be written, and nothing was sent; or the ids could
+                not be written, and ``task_ids`` has them.
         """
         if self._span is None:
             return self._submit(plan, guard)
@@ -205,9 +207,8 @@ class Submitter:
             if plan.reservation is not None:
                 plan.reservation.end()
             await self._journal.release(plan.key, made=made)
-        # The prefix of a new id names its kind, as a rule. An id of an earlier run may have been
-        # queried in this one, under a kind that the caller got wrong; and a clock that was wrong
-        # must not make its wait longer.
+        # The prefix of a new id usually shows its kind. But an id of an earlier run may have been
+        # queried in this run under a wrong kind=. And a wrong clock must not make its wait longer.
         entry, kind = plan.entry, plan.request.kind
         age = max(0.0, time.time() - entry.at) if entry and entry.task_ids else 0.0
         for task_id in task_ids:
@@ -217,7 +218,7 @@ class Submitter:
         return task_ids
 
     def stop(self) -> None:
-        """Let no create that this submitter shields be sent from now on."""
+        """Stop sending the creates that this submitter shields."""
         self._stopped.set()
 
     async def drain(self) -> None:
@@ -235,11 +236,11 @@ class Submitter:
         return await run_shielded(task, self._retrier.policy.grace, partial(log_late, key))
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
-        """Return the ids that the journal has of a create; none where it is to be sent."""
-        # 1. Submitted: its ids.
-        # 2. Some id is recorded: it was made and is not sent again in any mode. It stays in doubt
-        #    until callbacks confirm all of its ids.
-        # 3. Uncertain without an id: left alone, unless the journal is to resubmit such creates.
+        """Return the ids that the journal has of a create; none if it is to be sent."""
+        # 1. Submitted: return its ids.
+        # 2. Some id is recorded: it was made and is never sent again. It remains uncertain until
+        #    callbacks confirm all of its ids.
+        # 3. Uncertain without an id: left alone, unless the journal resubmits such creates.
         # 4. Anything else cost nothing and is sent.
         entry = plan.entry
         if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
@@ -281,7 +282,7 @@ class Submitter:
             return await self._send(call, plan._replace(reservation=reservation), permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Write the intent, send, and write what came of it, before anyone else knows."""
+        """Record the intent, send, and record the result before anyone else sees it."""
         try:
             task_ids: tuple[str, ...] = ()
             if self._reconciler is not None:
@@ -296,10 +297,10 @@ class Submitter:
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
             await self._record_refusal(plan, error)
             raise
-        # Once the intent is written, whatever ends the exchange is written down as what it is:
+        # Once the intent is written, record whatever ends the exchange:
         # 1. Ids: submitted.
-        # 2. A refusal, a wrong host, no connection, a client that was closed: no task was made.
-        # 3. Anything else, a cancellation and an unexpected error included: uncertain.
+        # 2. A refusal, a wrong host, no connection, a closed client: no task was made.
+        # 3. Anything else, including a cancellation and an unexpected error: uncertain.
         try:
             task_ids = task_ids or await self._exchange(call, plan, permit)
         except SubmissionUncertain as error:
@@ -317,21 +318,21 @@ class Submitter:
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:
-            reason = f"the journal could not be written: {type(error).__name__}: {error}"
+            reason = f"could not write the journal: {type(error).__name__}: {error}"
             raise JournalError(reason, task_ids) from error
         if self._emit is not None:
             self._emit(Submitted(plan.key, task_ids))
         return task_ids
 
     async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Send once, and return the ids in the answer or raise what became of the create."""
+        """Send once; return the ids in the response, or raise what became of the create."""
         # 1. The transport failed before a connection had the request: it may be retried.
         # 2. It failed afterwards: uncertain.
-        # 3. Cancelled before it was sent: the cancellation goes on. Afterwards, what came of the
-        #    answer is read; without one, uncertain. The guard raises the cancellation later.
-        # 4. A plain success: its ids. Any other answer is read with care, by `read_answer`.
-        # 5. An error of no kind of ours: uncertain, and without a cause, for some of aiohttp's
-        #    errors hold the request's headers.
+        # 3. Cancelled before it was sent: raise the cancellation. Cancelled later: read the part of
+        #    the response that arrived; if none did, uncertain. The guard raises the cancellation.
+        # 4. A plain success: its ids. `read_answer` interprets any other response.
+        # 5. An unexpected error: uncertain, and raised without a cause, since some aiohttp errors
+        #    contain the request's headers.
         request, key = plan.request, plan.key
         try:
             try:
@@ -345,7 +346,7 @@ class Submitter:
                 if not interruption.sent:
                     raise
                 if interruption.response is None:
-                    raise SubmissionUncertain(request, key, "cancelled before the answer") from None
+                    raise SubmissionUncertain(request, key, "cancelled in flight") from None
                 response = interruption.response
             task_ids: tuple[str, ...] | None = None
             envelope = decode_envelope(response.body) if response.complete else None
@@ -354,8 +355,8 @@ class Submitter:
                 if envelope.code == 0 and response.status < 400:
                     task_ids = decode_ids(envelope.data)
             if task_ids is None or self._claim(task_ids, key):
-                # What such an answer names is looked up, not claimed: it may be another create's
-                # whose own answer is still on its way.
+                # Ids in such a response are looked up, not claimed: they may belong to another
+                # create whose own response is still on its way.
                 foreign = partial(self._foreign, key=key)
                 age = self._throttle.age(permit)
                 task_ids = await read_answer(call, response, self._host, request, key, foreign, age)
@@ -375,7 +376,7 @@ class Submitter:
         except Retryable as retry:
             refusal = retry.error
             if isinstance(refusal, InsufficientFunds):
-                # Funds that are to come are waited for once, and no other create goes meanwhile.
+                # Wait for funds once; no other create goes in the meantime.
                 if key in self._waited_for_funds:
                     raise refusal from None
                 self._waited_for_funds.add(key)
@@ -395,7 +396,7 @@ class Submitter:
             raise SubmissionUncertain(request, key, reason) from None
 
     def _claim(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
-        """Remember whose some ids are; return those that are another create's, with its key."""
+        """Record which create ids belong to; return those of other creates, with their keys."""
         foreign: dict[str, str] = {}
         for task_id in task_ids:
             owner = self._owners.setdefault(task_id, key)
@@ -406,12 +407,12 @@ class Submitter:
         return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
-        """Return those ids that are another create's, with its key."""
+        """Return the ids that belong to other creates, with their keys."""
         owners = self._owners
         return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
     async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
-        # None leaves alone what an earlier run recorded: ids are only ever added to.
+        # None keeps what an earlier run recorded: ids are only ever added.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
         if plan.reservation is not None:
@@ -423,11 +424,11 @@ class Submitter:
             self._emit(Uncertain(plan.key, error.reason))
 
     async def _record_refusal(self, plan: Planned, error: BaseException) -> None:
-        """Write that this attempt made no task."""
-        # 1. An earlier create of the key is in doubt: it stays so, for this one settles nothing.
+        """Record that this attempt made no task."""
+        # 1. An earlier create with this key is uncertain: it still is, since this attempt does not
+        #    settle it.
         # 2. Keevx refused the request: refused.
-        # 3. Keevx refused the API key, there were no funds, or nothing was sent: the request is
-        #    still to be made.
+        # 3. Keevx refused the API key, there were no funds, or nothing was sent: planned.
         journal, entry = self._journal, plan.entry
         if entry is not None and entry.state is State.UNCERTAIN:
             await write_quietly(journal.mark_uncertain, plan.key, entry.reason)

@@ -1,4 +1,4 @@
-"""Lets creates through when `AdaptiveRate` allows: the waiting that belongs to its decisions."""
+"""Lets creates through when `AdaptiveRate` allows: it does the waiting for those decisions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .adaptive_rate import AdaptiveRate
 
 
 class Permit:
-    """The right to send one create: when it was granted, and whether its outcome was reported."""
+    """Permission to send one create: when it was granted, and whether its outcome was reported."""
 
     __slots__ = ("at", "reported")
 
@@ -26,20 +26,20 @@ class SharedLimit(Protocol):
     """A rate limit shared with other processes."""
 
     async def acquire(self) -> None:
-        """Wait until the processes together may send one more create."""
+        """Wait until all processes together may send one more create."""
         ...
 
     def throttled(self, seconds: float) -> None:
-        """Hold every process for some seconds: Keevx answered 429."""
+        """Hold every process for some seconds, after a 429 from Keevx."""
         ...
 
 
 class ThrottleStatistics(NamedTuple):
-    """How a throttle stands.
+    """The state of a throttle.
 
     Attributes:
         in_flight: creates that hold a permit.
-        rate: creates per second that the adaptive rate allows; infinite until a first 429.
+        rate: creates per second that the adaptive rate allows; infinite until the first 429.
     """
 
     in_flight: int
@@ -48,15 +48,15 @@ class ThrottleStatistics(NamedTuple):
 
 @define(eq=False)
 class Throttle:
-    """Grants each create of a client its permit, one by one, in the order that they came.
+    """Grants permits to a client's creates one by one, in the order of their calls.
 
-    Whoever holds a permit reports how its create ended, and releases the permit in any case.
+    The holder of a permit reports how its create ended, and always releases the permit.
 
     Args:
         rate: decides when the next create may go.
-        max_in_flight: permits held at a time, at most.
+        max_in_flight: the maximum number of permits held at a time.
         max_wait: seconds; a longer wait fails at once.
-        emit: receives a Paused event for each 429.
+        emit: receives a Paused event for each hold.
         shared: acquired last, right before a create goes; None if no other process shares the
             limit.
     """
@@ -73,11 +73,11 @@ class Throttle:
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
 
     def statistics(self) -> ThrottleStatistics:
-        """Return how the throttle stands now."""
+        """Return the throttle's current state."""
         return ThrottleStatistics(self._in_flight, self._rate.rate)
 
     def try_acquire(self) -> Permit | None:
-        """Return a permit if there is nothing to wait for, else None."""
+        """Return a permit if no wait is needed, otherwise None."""
         if (
             self._queue.locked()
             or self._in_flight >= self._max_in_flight
@@ -94,29 +94,29 @@ class Throttle:
     async def acquire(self) -> Permit:
         """Wait for a permit.
 
-        Cancelled meanwhile it takes none, and those behind it move up.
+        If cancelled, it takes no permit, and the calls behind it move up.
 
         Raises:
-            RateLimitError: that would take longer than max_wait.
+            RateLimitError: the wait would be longer than max_wait.
         """
         async with self._queue:
             await self._wait_until_open()
             if self._shared is not None:
                 await self._shared.acquire()
-                await self._wait_until_open()  # a 429 may have come meanwhile
+                await self._wait_until_open()  # a 429 may have arrived in the meantime
             return self._grant(self._loop.time())
 
     async def _wait_until_open(self) -> None:
         """Wait until the rate lets a create go and a permit is free."""
-        # Two things end a wait: the delay that the rate names, and a permit that is released, which
-        # may open the rate's window earlier.
+        # Two things end a wait: the rate's delay, or the release of a permit, which may open the
+        # rate's window earlier.
         while True:
             now = self._loop.time()
             delay = self._delay(now)
             if delay <= 0 and self._in_flight < self._max_in_flight:
                 return
             if delay > self._max_wait:
-                raise RateLimitError(429, None, f"asked to wait for {delay:.0f} s")
+                raise RateLimitError(429, None, f"asked to wait {delay:.0f} s")
             self._released.clear()
             try:
                 async with asyncio.timeout_at(now + delay if delay > 0 else None):
@@ -133,7 +133,7 @@ class Throttle:
         return Permit(now)
 
     def release(self, permit: Permit) -> None:
-        """Give a permit back; one whose outcome was not reported counts as lost."""
+        """Release a permit. If its create's outcome was not reported, it counts as lost."""
         if not permit.reported:
             self._rate.lost()
         self._in_flight -= 1
@@ -150,8 +150,8 @@ class Throttle:
         Return for how many seconds.
 
         Args:
-            permit: the refused create's.
-            retry_after: seconds that the answer asks to wait; None leaves them to the rate.
+            permit: the refused create's permit.
+            retry_after: seconds that the response asks to wait; None to leave it to the rate.
         """
         permit.reported, now = True, self._loop.time()
         self._rate.refused(now, permit.at, retry_after)

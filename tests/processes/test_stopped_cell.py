@@ -65,8 +65,8 @@ def test_a_stopped_fan_out_ends_in_one_line_and_awaited_again_goes_on(tmp_path: 
     assert errors(cells[0]) == errors(cells[2]) == []
     (line,) = errors(cells[1])
     assert line == (
-        "Stopped: 0 ok, 40 unfinished, of 40. Await the fan-out again to go on; its outcomes "
-        "and task_ids hold what has come."
+        "Stopped: 0 ok, 40 unfinished, of 40. Await the fan-out again to resume; its outcomes "
+        "and task_ids have everything so far."
     )
     assert errors(cells[3]) == []
     # The text below the widget, for where widgets are not kept.
@@ -85,6 +85,8 @@ def test_a_stopped_wait_ends_in_one_line_that_has_the_id(tmp_path: Path) -> None
     )
     assert errors(cells[0]) == []
     (line,) = errors(cells[1])
-    assert line.startswith("Stopped: 1 task goes on at Keevx. Wait again to go on, free of charge")
+    assert line.startswith(
+        "Stopped: 1 task keeps running at Keevx. Wait again to continue, free of charge"
+    )
     (task_id,) = (word for word in line.split() if word.startswith("i2v-"))
     assert task_id in cells[2].outputs[0].data["text/plain"]

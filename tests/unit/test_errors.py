@@ -71,7 +71,7 @@ TREE: dict[type[KeevxError], tuple[KeevxError, tuple[type, ...], str]] = {
         "ook for it",
     ),
     SubmissionPending: (
-        SubmissionPending(REQUEST, "key-1", "no answer within 5 s"),
+        SubmissionPending(REQUEST, "key-1", "no response within 5 s"),
         (SubmissionUncertain,),
         "same key",
     ),

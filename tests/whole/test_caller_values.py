@@ -335,8 +335,8 @@ GOOD: list[dict[str, Any]] = [
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"api_key": HttpUrl("my-own-key")}, "api_key must be a string"),
     ({"api_key": b"my-own-key"}, "api_key must be a string"),
-    ({"base_url": 5}, "the base URL must be like"),
-    ({"base_url": "https://user:my-own-key@api.example"}, "the base URL must be like"),
+    ({"base_url": 5}, "the base URL must look like"),
+    ({"base_url": "https://user:my-own-key@api.example"}, "the base URL must look like"),
     ({"timeout": timedelta(seconds=5)}, "total_seconds"),
     ({"timeout": NAN}, "timeout must be"),
     ({"timeout": aiohttp.ClientTimeout(total="5")}, "timeout.total must be"),  # type: ignore[arg-type]

@@ -234,7 +234,7 @@ async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path
         emulator.tasks[odd] = attrs.evolve(emulator.tasks.pop(task_id), task_id=odd)
         for verb in ("status", "wait", "download"):
             ran = await keevx(verb, odd, cwd=tmp_path, **at(emulator))
-            assert (ran.code, "has no known kind" in ran.err) == (2, True)
+            assert (ran.code, "has an unknown kind" in ran.err) == (2, True)
             ran = await keevx(verb, odd, "--kind", "video_stitch", cwd=tmp_path, **at(emulator))
             assert (ran.code, ran.out) == (2, "")
             assert "Must be one of image_to_video, image_generate, video_translate" in ran.err

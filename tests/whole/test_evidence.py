@@ -160,7 +160,7 @@ async def test_a_callback_of_what_counts_as_not_made_is_written_down(
     assert (await entry_of(journal)).task_ids == ("i2v-1",)
     await script.tell("k", "i2v-2")
     assert (await entry_of(journal)).state is State.SUBMITTED
-    assert f"k is {state}, but was made: it has task i2v-1" in caplog.text
+    assert f"k is {state}, but it was made: it has task i2v-1" in caplog.text
     await script.settlements.close()
 
 
@@ -175,7 +175,7 @@ async def test_a_second_id_of_one_create_is_kept_and_reported(
         await script.tell("k", told)
     assert script.asked == [], "it has these"
     await script.tell("k", "i2v-3")
-    assert "k was paid twice: it has i2v-1, i2v-2, and now i2v-3" in caplog.text
+    assert "k was charged twice: it has i2v-1, i2v-2, and now i2v-3" in caplog.text
     assert (await entry_of(journal)).task_ids == ("i2v-1", "i2v-2", "i2v-3")
     await script.settlements.close()
 
@@ -203,7 +203,7 @@ async def test_what_a_callback_tells_of_an_answered_create_is_looked_into(
     async with script.settlements.expecting("k", 1, KIND):
         await script.tell("k", "first")
         script.settlements.claim_ids("k", ["second"])
-    await until(lambda: "k was paid twice: it has second, and now first" in caplog.text)
+    await until(lambda: "k was charged twice: it has second, and now first" in caplog.text)
     await script.settlements.close()
 
 

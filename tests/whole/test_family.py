@@ -86,9 +86,9 @@ async def test_generating_is_not_done() -> None:
 @pytest.mark.asyncio
 async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
     async with speaking() as (emulator, keevx):
-        with pytest.raises(InvalidRequest, match="'job-7' has no known kind; pass kind="):
+        with pytest.raises(InvalidRequest, match="'job-7' has an unknown kind; pass kind="):
             await keevx.status("job-7")
-        with pytest.raises(InvalidRequest, match="has no known kind"):
+        with pytest.raises(InvalidRequest, match="has an unknown kind"):
             await keevx.wait("job-7")
         with pytest.raises(InvalidRequest, match=r"one of .*video_translate \(got 'films'\)"):
             await keevx.status("job-7", kind="films")

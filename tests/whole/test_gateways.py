@@ -326,7 +326,7 @@ async def test_a_base_url_with_the_paths_beginning_is_told_so() -> None:
     async with serving(lambda *_: answer) as server:
         server.query = answer
         error = await ended(server, None, base_url=f"{server.url}/v1")
-        assert f"leave out the /v1: {server.url}" in str(error)
+        assert f"remove the /v1: {server.url}" in str(error)
 
 
 async def test_a_host_is_asked_once_for_many_creates() -> None:

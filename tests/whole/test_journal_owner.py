@@ -64,7 +64,7 @@ async def test_an_account_may_change_its_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize("account", ["", " ", 5])
 async def test_an_account_has_a_name(account: object) -> None:
     async with Emulator() as emulator:
-        with pytest.raises(ConfigurationError, match="account must be a name"):
+        with pytest.raises(ConfigurationError, match="account must be a non-empty string"):
             keevx_of(emulator, account=account)
 
 

@@ -235,7 +235,7 @@ async def test_what_is_closed_stays_closed(emulator: Emulator, tmp_path: Path) -
         keevx.download(task, tmp_path),
         keevx.submit_many(some_requests(3)),
     ):
-        with pytest.raises(ConfigurationError, match="was closed; make a new Keevx"):
+        with pytest.raises(ConfigurationError, match="is closed; create a new Keevx"):
             await verb
     assert emulator.creates.total() == 1
 

@@ -497,7 +497,7 @@ async def test_closing_ends_a_download(tmp_path: Path) -> None:
         downloading = asyncio.ensure_future(keevx.download(storage.url, tmp_path))
         await until(lambda: len(storage.seen) == 1)
         await keevx.close()
-        with pytest.raises(ConfigurationError, match="was closed"):
+        with pytest.raises(ConfigurationError, match="is closed"):
             await downloading
     assert len(storage.seen) == 1
 

@@ -118,7 +118,7 @@ def test_an_origin_has_its_proxy(
         ("http://", "HTTPS_PROXY must be the URL of a proxy"),
         ("http://me:hush@p:port", "HTTPS_PROXY must be the URL of a proxy"),
         ("http://[::1", "HTTPS_PROXY must be the URL of a proxy"),
-        ("ftp://me:hush@p:21", "scheme 'ftp'; supported are http, https, socks"),
+        ("ftp://me:hush@p:21", "scheme 'ftp'; use one of http, https, socks"),
         ("pac+https://me:hush@p/x.pac", "scheme 'pac[+]https'"),
     ],
 )
@@ -229,7 +229,7 @@ def test_socks_without_the_extra_is_refused_in_words(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigurationError, match=r'pip install "keevx_async\[socks\]"'):
         require_socks()
     monkeypatch.setenv("ALL_PROXY", "socks5h://proxy.example:1080")
-    with pytest.raises(ConfigurationError, match="needs the extra socks"):
+    with pytest.raises(ConfigurationError, match="needs the socks extra"):
         Keevx("test-key", base_url="https://api.example")
     monkeypatch.setenv("NO_PROXY", "*.example")
     Keevx("test-key", base_url="https://api.example")

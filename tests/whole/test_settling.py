@@ -305,7 +305,7 @@ async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> Non
 @pytest.mark.asyncio
 async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> None:
     async with called_back() as (emulator, keevx, _):
-        with pytest.raises(InvalidRequest, match="callback URL of its own"):
+        with pytest.raises(InvalidRequest, match="must not be set with callbacks="):
             await keevx.submit(a_request(callback_url="https://you.example/mine"))
         assert not emulator.tasks
 
@@ -316,7 +316,7 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
 ) -> None:
     journal = Journal(tmp_path / "run.db")
     async with called_back(journal=journal) as (emulator, keevx, _):
-        with pytest.raises(InvalidRequest, match="must be a text of 1 to 512 bytes"):
+        with pytest.raises(InvalidRequest, match="must be 1 to 512 bytes of text"):
             await keevx.submit(a_request(), key="k" * 513)
         assert (await keevx.submit(a_request(), key="k" * 512)).task_ids
         assert len(emulator.tasks) == 1
@@ -565,7 +565,7 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         entry = await journal.find("k")
         assert entry is not None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
-        assert "k was paid twice: it has mine, and now t" in caplog.text
+        assert "k was charged twice: it has mine, and now t" in caplog.text
         await script.settlements.close()
 
 

@@ -498,7 +498,7 @@ async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
         await came.wait()
         async with asyncio.timeout(20):
             await keevx.close()
-            with pytest.raises(ConfigurationError, match="was closed"):
+            with pytest.raises(ConfigurationError, match="is closed"):
                 await uploading
         await theirs.close()
     assert not host.sent

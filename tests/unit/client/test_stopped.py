@@ -37,9 +37,9 @@ def test_a_note_lists_a_bounded_number_of_ids_and_says_where_the_others_are() ->
     few, many = ValueError(), ValueError()
     note_ids(few, ["i2v-1", "i2v-2"])
     note_ids(many, [f"i2v-{n}" for n in range(5_000)])
-    assert few.__notes__ == ["2 task ids were received by then: i2v-1, i2v-2"]
+    assert few.__notes__ == ["2 task ids had been received: i2v-1, i2v-2"]
     (note,) = many.__notes__
-    assert note.startswith("5,000 task ids were received by then: i2v-0, i2v-1, ")
+    assert note.startswith("5,000 task ids had been received: i2v-0, i2v-1, ")
     assert note.count("i2v-") == MAX_NOTED_IDS
     assert note.endswith("i2v-99 and 4,900 more; all are in the fan-out's task_ids")
 
@@ -55,10 +55,10 @@ def test_no_note_is_added_without_ids_or_to_another() -> None:
 
 def test_waits_name_a_few_of_their_tasks() -> None:
     assert describe_waits(["i2v-1"]) == (
-        "1 task goes on at Keevx. Wait again to go on, free of charge: i2v-1"
+        "1 task keeps running at Keevx. Wait again to continue, free of charge: i2v-1"
     )
     assert describe_waits([f"i2v-{n}" for n in range(1_005)]).endswith(
-        "1,005 tasks go on at Keevx. Wait again to go on, free of charge: "
+        "1,005 tasks keep running at Keevx. Wait again to continue, free of charge: "
         "i2v-0, i2v-1, i2v-2 and 1,002 more"
     )
 

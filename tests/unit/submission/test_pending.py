@@ -85,7 +85,7 @@ class Keeper:
         try:
             await asyncio.sleep(self.answer)
         except asyncio.CancelledError:
-            reason = "cancelled before the answer"
+            reason = "cancelled in flight"
             raise SubmissionUncertain(plan.request, plan.key, reason) from None
         if self.error is not None:
             raise self.error
@@ -241,7 +241,7 @@ async def test_after_the_grace_it_is_uncertain_and_who_joined_meanwhile_hears_so
     await asyncio.sleep(1)
     call.cancel()
     await asyncio.sleep(1)
-    with pytest.raises(SubmissionUncertain, match="cancelled before the answer"):
+    with pytest.raises(SubmissionUncertain, match="cancelled in flight"):
         await submitted(creates, DOG, "k", None)
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -400,7 +400,7 @@ async def test_a_key_that_another_call_holds_is_waited_for_no_longer_than_the_ti
     keeper = Keeper(journal=True)
     await keeper.plan(DOG, "k")  # a fan-out of the same client submits it
     error = await pending(creates_of(keeper))
-    assert "another call still has its key" in str(error)
+    assert "another call still holds its key" in str(error)
     assert keeper.sent == []
 
 
