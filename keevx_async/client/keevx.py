@@ -82,15 +82,15 @@ class Keevx(BaseClient):
         verify: ``probe`` compares each downloaded video with its request (needs the ``probe``
             extra).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-        max_connections: creates in flight, at most.
-        headers: sent along with every API call.
-        session: your own session, never closed here. Its connector, headers, proxy settings and
-            trace configs are used; ``trust_env`` adds environment proxies. A login for the API's
-            host, by ``auth=`` or netrc, is refused.
-        on_event: receives events of ``keevx_async.events``; must not block. One that is an
-            ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
-        record: a file to which exchanges with the API are added, without keys and signatures; the
-            Emulator replays it. Written on the event loop, so for development only.
+        max_connections: the maximum number of creates in flight.
+        headers: sent with every API call.
+        session: your own session, never closed by the client. Its connector, headers, proxy
+            settings and trace configs are used; ``trust_env`` adds environment proxies. A login for
+            the API's host, from ``auth=`` or netrc, is refused.
+        on_event: called with the events of ``keevx_async.events``; must not block. An ``Observer``
+            also follows operations, as ``contrib.otel.Telemetry`` does.
+        record: a file to append API exchanges to, without keys and signatures, for the Emulator to
+            replay. It is written on the event loop, so use it only in development.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.

@@ -1,6 +1,6 @@
-"""Answers at once, from the journal, what an earlier run has submitted.
+"""Looks up creates that an earlier run submitted in the journal, without waiting.
 
-A program that is run again meets its creates in the order of the journal. For those it needs no
+A program that is run again meets its creates in the order of the journal. For these it needs no
 claim that outlives the call, no permit and no step that waits, so nothing here is a coroutine.
 """
 
@@ -20,13 +20,13 @@ from ..models.request import Request
 
 @define(eq=False)
 class Recall:
-    """Finds the submitted create that a request meets.
+    """Finds the submitted create that matches a request.
 
     Args:
-        journal: has it.
-        owners: as for ``Submitter``, and shared with it; so are the others.
-        register: receives each task's id, request, and age in seconds.
-        remember_kind: receives the ids and their kind.
+        journal: the record of earlier runs.
+        owners: as for ``Submitter``, which shares this and the next two.
+        register: called with each task's id, request, and age in seconds.
+        remember_kind: called with the ids and their kind.
     """
 
     _journal: JournalProtocol = field(alias="journal")
@@ -35,12 +35,12 @@ class Recall:
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
 
     def __call__(self, request: Request) -> Entry | None:
-        """Return the entry of a request without a named key, as met; None to submit it.
+        """Return the journal's entry for a request without a named key; None to submit it.
 
         None does not mean that the journal has no such create: only ``Submitter.submit`` decides
-        what is sent. An entry that is returned was submitted, and each call returns another.
+        what is sent. An entry that is returned was submitted, and no two calls return the same one.
         """
-        if request.files():  # their bytes are to be read first
+        if request.files():  # their bytes must be read first
             return None
         kind = request.kind
         entry = self._journal.recall(kind.name, lambda: canonical_body(request))
