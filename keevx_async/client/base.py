@@ -64,8 +64,8 @@ class BaseClient:
             timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
             retry: when, and how often, a request is sent again.
             polling: how tasks are waited for.
-            headers: sent along with every API call, besides this client's own.
-            fit: what happens to local images; as for ``Keevx``.
+            headers: sent with every API call, in addition to this client's own.
+            fit: how local images are adapted; as for ``Keevx``.
 
         Raises:
             ConfigurationError: an argument is invalid.

@@ -111,8 +111,7 @@ class FanOut(Generic[R_co]):
     ``len(fan)``, ``for outcome in fan`` and ``fan[0]`` refer to ``outcomes``.
 
     Attributes:
-        outcomes: the outcomes so far, in input order once complete; under ``async for``, those not
-            yet yielded.
+        outcomes: those so far, in input order once complete; with ``async for``, those not yielded.
         counts: how many items ended in which way, including those already yielded.
         stopping: whether it was cancelled or closed and starts nothing new.
         stopped_by: why its feed was stopped before the end of the input, such as

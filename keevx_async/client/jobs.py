@@ -63,8 +63,8 @@ class Jobs:
 
     Args:
         submitter: makes creates.
-        recall: finds what earlier runs submitted; None where each create has more to do.
-        creates: those among them that other calls may join.
+        recall: finds what earlier runs submitted; None if each create has more to do.
+        creates: creates that other calls may join.
         poller: polls tasks until they end.
         results: downloads their results.
         journal: the record of this run and of earlier runs.
@@ -135,7 +135,7 @@ class Jobs:
                 await self.check_destination(names)
         except TimeoutError:
             raise DownloadError(
-                f"{names and names.folder} did not answer in time; nothing was sent"
+                f"{names and names.folder} did not respond in time; nothing was sent"
             ) from None
         try:
             left = None if deadline is None else deadline - loop.time()
@@ -153,7 +153,7 @@ class Jobs:
             limit = timeout if deadline is None else max(0.0, deadline - loop.time())
             outcome.tasks = await self.wait(outcome.task_ids, limit, any_age=names is not None)
         except BaseException:
-            what = "create %s: a wait was interrupted; its tasks go on: %s"
+            what = "create %s: a wait was interrupted; its tasks keep running: %s"
             log.warning(what, outcome.key, outcome.task_ids, extra=correlation(outcome.key))
             raise
         if names is not None:

@@ -76,21 +76,19 @@ class Keevx(BaseClient):
         retry: when, and how often, a request is sent again.
         polling: how tasks are waited for.
         rate: the maximum number of creates per second; by default as many as Keevx accepts.
-        fit: how local images are adapted (needs the ``images`` extra): ``crop`` and ``pad`` send
-            them upright, as JPEG or PNG, within 20 MB, and frames in the request's aspect ratio;
-            see docs/media.md.
-        verify: ``probe`` compares each downloaded video with its request (needs the ``probe``
-            extra).
+        fit: how local images are adapted (``images`` extra): ``crop`` and ``pad`` send them
+            upright, as JPEG or PNG, within 20 MB, and frames in the request's aspect ratio.
+        verify: ``probe`` compares each downloaded video with its request (``probe`` extra).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-        max_connections: creates in flight, at most.
-        headers: sent along with every API call.
-        session: your own session, never closed here. Its connector, headers, proxy settings and
-            trace configs are used; ``trust_env`` adds environment proxies. A login for the API's
-            host, by ``auth=`` or netrc, is refused.
-        on_event: receives events of ``keevx_async.events``; must not block. One that is an
-            ``Observer`` follows operations too, as ``contrib.otel.Telemetry`` does.
-        record: a file to which exchanges with the API are added, without keys and signatures; the
-            Emulator replays it. Written on the event loop, so for development only.
+        max_connections: the maximum number of creates in flight.
+        headers: sent with every API call.
+        session: your own session, never closed by the client. Its connector, headers, proxy
+            settings and trace configs are used; ``trust_env`` adds environment proxies. A login for
+            the API's host, from ``auth=`` or netrc, is refused.
+        on_event: called with the events of ``keevx_async.events``; must not block. An ``Observer``
+            also follows operations, as ``contrib.otel.Telemetry`` does.
+        record: a file to append API exchanges to, without keys and signatures, for the Emulator to
+            replay. It is written on the event loop, so use it only in development.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.
@@ -164,8 +162,7 @@ class Keevx(BaseClient):
         Raises:
             BudgetExceeded: the request does not fit in the budget; nothing was sent.
             SubmissionPending: the timeout passed. Submit with the same key to join the create.
-            SubmissionUncertain: the create was sent, but its response was lost. It is not sent
-                again.
+            SubmissionUncertain: it was sent, but its response was lost. It is not sent again.
             APIError, ConnectionFailed: Keevx refused the request, or could not be reached.
         """
         jobs = self._components().jobs
@@ -304,8 +301,7 @@ class Keevx(BaseClient):
             key: a function that returns the key for each request's create.
 
         Raises:
-            ConfigurationError: the template is invalid, the bucket cannot be written to, or as
-                ``submit_many``.
+            ConfigurationError: the template or an argument is invalid, or the bucket not writable.
         """
         options.hook("key", key)
         names = options.names(download)
@@ -314,10 +310,9 @@ class Keevx(BaseClient):
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
         """Wait for tasks that earlier runs submitted but did not see to the end; see FanOut.
 
-        Call it when a service starts: it resumes what the journal has recorded, and submits
-        nothing. Creates whose response was lost are among the outcomes, as ``SubmissionUncertain``,
-        once no callback can settle them any more. The requests are those in the journal. A create
-        that was never sent has no outcome: submit it again with the same key.
+        Call it when a service starts. It submits nothing. Creates whose response was lost are among
+        the outcomes, as ``SubmissionUncertain``, once no callback can settle them any more. A
+        create that was never sent has no outcome: submit it again with the same key.
 
         Args:
             download: where to save the results, as for ``generate_many``; None to download nothing.
@@ -349,8 +344,7 @@ class Keevx(BaseClient):
             The ``data`` of the response's envelope, or its ``result`` if it has no ``data``.
 
         Raises:
-            InvalidRequest: the method, path or body cannot be sent, or the request is a create,
-                which must go through ``submit``. Nothing was sent.
+            InvalidRequest: it is invalid, or a create, which needs ``submit``. Nothing was sent.
             APIError: Keevx refused the request.
             ConnectionFailed: nothing was sent, or a GET received no response.
             SubmissionUncertain: the request, not a GET, was sent, but its response was lost.
@@ -396,8 +390,7 @@ class Keevx(BaseClient):
             filename: the name to send; by default the path's name, with the suffix of its type.
 
         Raises:
-            UploadError: the file cannot be read, or is too large, empty, truncated or of another
-                type. Nothing was sent.
+            UploadError: it is unreadable, empty, truncated, too large or of another type; not sent.
         """
         return await self._components().uploads.upload(source, filename)
 
@@ -407,10 +400,9 @@ class Keevx(BaseClient):
         """Download a result, and its captions next to it. A partial file never gets the final name.
 
         A response must be a video, an image or captions, by its declared type and first bytes. If
-        not, it is requested again under the RetryPolicy, as after every transient error (408, 425,
-        429, 5xx; 403 and 404 for a task that has just ended). An expired URL is renewed once. An
-        interrupted download is resumed, even by a later call. The API key is never sent to these
-        hosts.
+        not, it is requested again under the RetryPolicy, as after any transient error (408, 425,
+        429, 5xx; 403 and 404 for a task that just ended). An expired URL is renewed once. An
+        interrupted download is resumed, even by a later call. The API key is never sent.
 
         Args:
             task_or_url: a task that succeeded, or the URL of a result.

@@ -58,10 +58,10 @@ class Results:
     _began_at: float = field(factory=time.time, init=False)
 
     async def check_writable(self, folder: Path) -> None:
-        """Check that results can be written to a folder, where it is in object storage.
+        """Check that results can be written to a folder, if it is in object storage.
 
         Raises:
-            ConfigurationError: they cannot.
+            ConfigurationError: the folder is not writable.
         """
         await self._downloads.check_writable(folder)
 

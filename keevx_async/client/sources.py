@@ -91,7 +91,7 @@ class Sources:
             {path: ratios.get(path) for path in files}, request.kind.formats, self._fit
         )
         if sent := {str(path): each.digest for path, each in fitted.items() if each.digest}:
-            what = "sent instead of the local images of %s: %s"
+            what = "create %s: sent fitted copies in place of its local images: %s"
             log.info(what, key, sent, extra=correlation(key))
             await self._journal.set_note(f"sent/{key}", json.dumps(sent))
         return request.with_urls({path: each.url for path, each in fitted.items()})

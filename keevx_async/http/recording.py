@@ -18,20 +18,21 @@ from .verdict import TransportError
 log = logging.getLogger("keevx_async.http")
 
 MAX_TEXT = 2_000
-"""Characters of an answer that is not JSON; more are dropped."""
+"""The most characters of a non-JSON response to record; the rest is dropped."""
 REMOVED = "***"
 _URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 """A URL: its scheme, its user, its host and path, and its query or fragment, which may sign it."""
 
 
 class Recorder:
-    """Adds a JSON line for each exchange to a file. docs/testing.md describes the lines.
+    """Appends a JSON line for each exchange to a file. docs/testing.md describes the lines.
 
-    What is not written: headers, and so the API key; queries, fragments and users of URLs, wherever
-    they stand; callback URLs; the content of uploads. Prompts and task ids are.
+    It does not write headers, and so not the API key; queries, fragments and users of URLs,
+    wherever they occur; callback URLs; or the content of uploads. It does write prompts and task
+    ids.
 
     Args:
-        path: created if missing. Lines are added to what an earlier run has recorded.
+        path: the file, created if missing. Lines are appended to those of earlier runs.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -56,10 +57,10 @@ class Recorder:
         """Write one exchange. Never raises: a create must not fail because it is not recorded.
 
         Args:
-            request: as it was sent.
-            outcome: the answer, or why none arrived.
-            seconds: that it took.
-            secrets: replaced wherever an answer echoes them.
+            request: the request as it was sent.
+            outcome: the response, or why none arrived.
+            seconds: how long the exchange took.
+            secrets: values to mask if a response echoes them.
         """
         if self._file is None:
             return
@@ -109,7 +110,7 @@ class Recorder:
         return cleaned
 
     def close(self) -> None:
-        """Close the file. A second call does nothing."""
+        """Close the file. Calling it again has no effect."""
         file, self._file = self._file, None
         if file is not None:
             with suppress(OSError):  # what is left to write cannot be, and was warned of
@@ -134,7 +135,7 @@ class RecordingTransport(AiohttpTransport):
     """A transport that records its exchanges.
 
     Args:
-        recorder: where to; transports made by ``with_options`` share it.
+        recorder: records the exchanges; transports made by ``with_options`` share it.
         args: as for an AiohttpTransport.
     """
 
@@ -143,7 +144,7 @@ class RecordingTransport(AiohttpTransport):
         self._recorder = recorder
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
-        """Send request once, and record it with what came back."""
+        """Send a request once, and record it with its response."""
         began = time.monotonic()
         try:
             response = await super().exchange(request)
@@ -153,7 +154,7 @@ class RecordingTransport(AiohttpTransport):
         except asyncio.CancelledError as error:
             interruption = interruption_of(error)
             if request.method != "GET" and interruption.sent:
-                lost = TransportError("cancelled before the answer", sent=True)
+                lost = TransportError("cancelled in flight", sent=True)
                 self._record(request, interruption.response or lost, began)
             raise
         self._record(request, response, began)
@@ -165,7 +166,7 @@ class RecordingTransport(AiohttpTransport):
         self._recorder.add(request, outcome, time.monotonic() - began, self.secrets())
 
     async def close(self) -> None:
-        """Close the pool and the file, for good."""
+        """Close the pool and the file permanently."""
         try:
             await super().close()
         finally:

@@ -31,13 +31,13 @@ ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", defau
 def correlation(
     key: str, seconds: float | None = None, status: int | None = None, request_id: str = ""
 ) -> dict[str, Any]:
-    """Return the ``extra`` of a log line, so that all lines of one create can be found together.
+    """Return the ``extra`` of a log record, which lets you find all records of one create.
 
     Args:
-        key: of the create; empty for a free request.
-        seconds: since what the line is about began; None where nothing was timed.
-        status: the HTTP status; None without an answer.
-        request_id: what the answer's headers call it.
+        key: the create's key; empty for a free request.
+        seconds: seconds since the logged operation started; None if it was not timed.
+        status: the HTTP status; None without a response.
+        request_id: the request id in the response's headers.
     """
     return {
         "key": key,
@@ -49,7 +49,7 @@ def correlation(
 
 
 def error_correlation(key: str, error: object, seconds: float | None = None) -> dict[str, Any]:
-    """Return the ``extra`` of a log line about an error, whose answer it names if it has one."""
+    """Return the ``extra`` of a log record about an error, with its response's status and id."""
     status, request_id = getattr(error, "status", None), getattr(error, "request_id", "")
     return correlation(key, seconds, status, request_id)
 

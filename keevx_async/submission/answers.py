@@ -35,13 +35,13 @@ async def read_answer(
     a refusal, whatever its status, code, charset or length.
 
     Args:
-        sent: the create as it went out.
-        response: what came.
-        host: who answered.
-        request: the request that the create is of.
-        key: the create's.
-        foreign: returns those of some ids that are another create's, each with its key.
-        seconds: that the answer took, for the log.
+        sent: the create as it was sent.
+        response: the response to it.
+        host: the host that responded.
+        request: the create's request.
+        key: the create's key.
+        foreign: of the ids passed, returns those of other creates, each with its create's key.
+        seconds: how long the response took, for the log.
 
     Raises:
         Retryable: Keevx is busy, or asks to wait for funds. Its delay is the one that the response
@@ -144,7 +144,7 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
 
 
 def log_hold(key: str, refusal: APIError, seconds: float) -> None:
-    """Log that no create goes for some seconds, and whose answer has asked for that."""
+    """Log that every create is held for some seconds, and which create was refused."""
     what = "create %s: refused with HTTP %s; every create is held for %.1f s"
     if seconds:
         log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))

@@ -51,9 +51,9 @@ class PendingCreate:
         callers: how many calls wait for it.
         is_detached: whether a call has timed out; the create then continues without callers.
         is_sending: whether it is in a paid step, or has its ids.
-        is_ending: whether no further attempt may begin: its caller was cancelled, or the client
-            closes.
-        began: when, by ``time.monotonic``.
+        is_ending: whether no further attempt may start, since its caller was cancelled or the
+            client is closing.
+        began: when it started, by ``time.monotonic``.
     """
 
     plan: Planned

@@ -174,7 +174,7 @@ class Reconciler:
             InvalidRequest: the request has a callback URL.
         """
         if request.callback_url is not None:
-            message = "must not be set with callbacks=, which gives every create its own URL"
+            message = "must not be set when callbacks= is given: every create has its own URL"
             raise InvalidRequest(
                 [Violation("callback_url", request.callback_url, "unused", message)]
             )
@@ -362,11 +362,11 @@ class Reconciler:
                 before = create.ids if entry is None else entry.task_ids
                 if task_id not in before and len(before) >= create.count:
                     ids = ", ".join(before)
-                    what = "%s was paid twice: it has %s, and now %s"
+                    what = "%s was charged twice: it has %s, and now %s"
                     log.warning(what, key, ids, task_id, extra=correlation(key))
                 elif entry is not None and entry.state in (State.PLANNED, State.REFUSED):
                     state = entry.state
-                    what = "%s is %s, but was made: it has task %s"
+                    what = "%s is %s, but it was made: it has task %s"
                     log.warning(what, key, state, task_id, extra=correlation(key))
                 if task_id not in create.ids:
                     create.ids.append(task_id)

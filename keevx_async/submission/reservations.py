@@ -204,14 +204,14 @@ class Reservations:
 
     @property
     def is_counted(self) -> bool:
-        """Whether a create counts though its client has no limit: another of the journal has."""
+        """Whether creates count without a limit here: another client of the journal has one."""
         return bool(_accounts) and self._journal.shared in _accounts
 
     async def reserve_step(self, request: Request) -> Reservation | None:
-        """Reserve for one paid step of a create that no limit of its own client holds back.
+        """Reserve for one paid step of a create whose own client has no limit.
 
         Returns:
-            The share, which ends with the step; None where the journal counts by itself.
+            The reservation, which ends with the step; None if the journal enforces the budget.
         """
         reservation = await self.reserve(request, again=False)
         if reservation is not None:

@@ -81,7 +81,7 @@ async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> 
 
 
 async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, *what: *Ts) -> None:
-    """Write about the create with a key beside an error, which is what the caller must see.
+    """Write about a create while another error is being handled; write errors are not raised.
 
     A journal that cannot be written stops later creates, and its ``sending`` reads as uncertain.
     """
@@ -89,5 +89,5 @@ async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, 
         with suppress(JournalError):
             await write_through(write, key, *what)
     except Exception:
-        what_failed = "create %s: the journal could not be written"
+        what_failed = "create %s: could not write the journal"
         log.exception(what_failed, key, extra=correlation(key))

@@ -152,7 +152,7 @@ class Submitter:
         await self._journal.release(plan.key)
 
     def submit(self, plan: Planned, guard: Guard | None = None) -> IdsToCome:
-        """Make at most one paid create, and none where the journal has its ids. Return the ids.
+        """Make at most one paid create, or none if the journal has its ids. Return the ids.
 
         If cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to receive its
         response, which is recorded before the cancellation is raised.

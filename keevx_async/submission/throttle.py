@@ -145,9 +145,9 @@ class Throttle:
         self._rate.accepted(self._loop.time(), permit.at)
 
     def refused(self, permit: Permit, retry_after: float | None) -> float:
-        """Report that Keevx answered 429: every create is held, here and in other processes.
+        """Report a 429: every create is held, here and in other processes.
 
-        Return for how many seconds.
+        Return the seconds of the hold.
 
         Args:
             permit: the refused create's permit.
@@ -163,10 +163,10 @@ class Throttle:
         return delay
 
     def hold(self, seconds: float) -> float:
-        """Hold every create for some seconds, here and in other processes; the rate stays as it is.
+        """Hold every create for some seconds, here and in other processes; the rate is unchanged.
 
-        Return for how many. Longer than max_wait nothing is held: who asked for that has given up
-        by then.
+        Return the seconds of the hold. If they exceed max_wait, nothing is held and it returns 0:
+        the retry policy has given up by then.
         """
         if seconds > self._max_wait:
             return 0.0

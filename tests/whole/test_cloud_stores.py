@@ -111,7 +111,7 @@ async def test_a_store_that_does_not_answer_keeps_no_caller_waiting(
     scheme, store = cloud
     store.silence = asyncio.Event()
     async with Emulator() as emulator, keevx_of(emulator) as client:
-        with pytest.raises(DownloadError, match="did not answer in time; nothing was sent"):
+        with pytest.raises(DownloadError, match="did not respond in time; nothing was sent"):
             await client.generate(a_request(), timeout=0.3, download=f"{scheme}://films/a/")
         assert not emulator.creates
     store.silence.set()

@@ -305,7 +305,7 @@ async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> Non
 @pytest.mark.asyncio
 async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> None:
     async with called_back() as (emulator, keevx, _):
-        with pytest.raises(InvalidRequest, match="must not be set with callbacks="):
+        with pytest.raises(InvalidRequest, match="must not be set when callbacks="):
             await keevx.submit(a_request(callback_url="https://you.example/mine"))
         assert not emulator.tasks
 

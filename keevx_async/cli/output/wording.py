@@ -22,7 +22,7 @@ PHRASES: Mapping[str, str] = {
     "pass the URL that Keevx.upload() returns": "pass the URL that keevx upload prints",
     "for_languages() makes a request for each": "a line for each makes a request for each",
     "pass one, or the Task that wait() returned": "pass one, or a task's id",
-    "where callbacks= is given": "with --callbacks",
+    "when callbacks= is given": "with --callbacks",
     "is not expanded: call expanduser() on the path": "is not expanded here: write the full path",
 }
 """What messages say to a program, each with what a terminal prints instead."""
