@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
-import attrs
 from attrs import define, field
 
 from ..errors import (
@@ -44,7 +42,7 @@ from .duration_store import DurationStore
 from .fanout import FollowUp, Job, Slot
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
-from .recorded import RecordedCreates
+from .recorded import RecordedCreates, recorded_request
 from .results import Results, has_expired
 from .stopped import brief_if_stopped, describe_waits
 
@@ -442,18 +440,3 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         if not task.succeeded:
             raise TaskFailed(task, tasks)
     return tasks
-
-
-def recorded_request(entry: Entry) -> Request:
-    """Return the request of a create in the journal, as it was submitted.
-
-    It is not checked again: the rules may have changed since, and a local file or a task's result
-    is recorded by what identifies it, not by its URL.
-    """
-    kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
-    request = object.__new__(kind)
-    for each in attrs.fields(cast(Any, kind)):
-        value: object = fields.get(each.name, each.default)
-        items = tuple(cast("list[object]", value)) if isinstance(value, list) else value
-        object.__setattr__(request, each.name, items)
-    return request

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any, cast
 
+import attrs
 from attrs import define, field
 
 from ..journal.protocol import Entry, JournalProtocol
+from ..models.registry import REQUESTS
+from ..models.request import Request
 
 
 @define(eq=False)
@@ -49,3 +54,18 @@ class RecordedCreates:
 
     def _is_earlier(self, entry: Entry) -> bool:
         return entry.at is not None and entry.at < self._since
+
+
+def recorded_request(entry: Entry) -> Request:
+    """Return the request of a create in the journal, as it was submitted.
+
+    It is not checked again: the rules may have changed since, and a local file or a task's result
+    is recorded by what identifies it, not by its URL.
+    """
+    kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
+    request = object.__new__(kind)
+    for each in attrs.fields(cast(Any, kind)):
+        value: object = fields.get(each.name, each.default)
+        items = tuple(cast("list[object]", value)) if isinstance(value, list) else value
+        object.__setattr__(request, each.name, items)
+    return request
