@@ -128,6 +128,9 @@ class Results:
                     outcome.paths += (path,)
                     if main is None:
                         main = path
+                        # The end may have been recorded only with the download: a later run
+                        # reports the time that the journal has.
+                        record = record or await self._journal.find_task(task.task_id)
                         self._report(task, path, fetched, record)
                 if self._verify == "probe" and main and can_probe(main):
                     await self._probe(task, main, outcome)

@@ -223,7 +223,7 @@ def test_a_client_that_cannot_be(given: dict[str, Any], said: str) -> None:
 def test_what_is_no_list_of_requests_is_refused_at_once(name: str, alone: Any) -> None:
     keevx = Keevx("test-key")
     with pytest.raises(
-        ConfigurationError, match=rf"one {type(alone).__name__}\).* pass \[request]"
+        ConfigurationError, match=rf"single {type(alone).__name__}\).* pass \[request]"
     ):
         getattr(keevx, name)(alone)
 

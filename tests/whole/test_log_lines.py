@@ -87,10 +87,10 @@ async def test_a_create_that_is_answered_after_its_call(lines: list[logging.LogR
     async with a_client(Faults(latency=0.2)) as (emulator, keevx):
         with pytest.raises(SubmissionPending):
             await keevx.submit(a_request(), key="order-1", timeout=0.02)
-        await until(lambda: any("had timed out" in line.getMessage() for line in lines))
+        await until(lambda: any("its call timed out" in line.getMessage() for line in lines))
         assert len(emulator.tasks) == 1
-    check(lines, "create order-1 ended after its call had timed out")
-    (late,) = (line for line in lines if "had timed out" in line.getMessage())
+    check(lines, "create order-1 ended after its call timed out")
+    (late,) = (line for line in lines if "its call timed out" in line.getMessage())
     assert vars(late)["elapsed_ms"] >= 20
 
 

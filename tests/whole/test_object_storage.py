@@ -124,8 +124,8 @@ async def test_a_bucket_that_is_not_there_is_named_without_a_secret(
     ("where", "message"),
     [
         ("ftp://films/", "use a local path, or one of s3://, gs://, az://"),
-        ("s3:///films", "names no bucket"),
-        ("s3://{task_id}/", "names no bucket"),
+        ("s3:///films", "has no bucket"),
+        ("s3://{task_id}/", "has no bucket"),
         ("s3://films/{index}", "put {task_id} into it"),
     ],
 )
