@@ -76,10 +76,10 @@ def field_option(
 
     Args:
         kind: whose field it is.
-        name: of the field.
+        name: the name of the field.
         is_optional: whether it is None where the option is not passed, whatever its type.
         more_help: sentences to add to the help.
-        settings: of ``cyclopts.Parameter``.
+        settings: the settings of ``cyclopts.Parameter``.
     """
     docstring = inspect.getdoc(kind) or ""
     helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))

@@ -179,7 +179,7 @@ class InputOptions:
         CONVERTED,
         Parameter(
             converter=_parse_text,
-            help="Kind of the rows that do not name one; image_to_video by default.",
+            help="Kind to use for rows that do not name one; image_to_video by default.",
         ),
     ] = None
     matrix: Annotated[

@@ -250,7 +250,7 @@ class FanOut(Generic[R_co]):
         _raise_for(running)
 
     async def aclose(self) -> None:
-        """Stop: nothing new starts, and paid steps get their grace period to end.
+        """Stop starting new work, and give paid steps their grace period to finish.
 
         If cancelled, it cuts the grace period short. It has no effect before the start or after the
         end; a second caller waits together with the first.

@@ -385,9 +385,9 @@ class Jobs:
         return work
 
     async def finish(self, outcome: Outcome[Any], names: OutputNames | None) -> None:
-        """Wait for the tasks of an outcome that has their ids, and download the results.
+        """Wait for the tasks of an outcome whose task ids are known, and download their results.
 
-        If cancelled at any point, the outcome contains what is certain by then.
+        If this is cancelled, the outcome contains everything known up to that point.
 
         Raises:
             TaskFailed: a task ended without a result. The results of the others are on disk.

@@ -84,7 +84,7 @@ class PollState:
     """What is carried from one poll of a task to the next. Times are seconds since the epoch.
 
     Attributes:
-        task_id: of the task.
+        task_id: the task's id.
         kind: the job's kind.
         group: tasks of one group are expected to take equally long.
         created_at: when its create was begun.
@@ -229,7 +229,7 @@ class WorkerClient(Keevx):
         """Poll a task, and return what came of it.
 
         Args:
-            task_id: of the task.
+            task_id: the task's id.
             text: the poll's state.
         """
         # Clocks of two machines differ: by this machine's, it was created by now at the latest.
@@ -311,7 +311,7 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
 
     Args:
         docket: the fleet's docket of creates.
-        name: of the worker.
+        name: the name of the worker.
         redelivery: seconds after which a dead worker's work goes to another.
     """
     fleet, settings = fleet_of(docket.name), worker_settings.get(WorkerSettings())

@@ -30,14 +30,14 @@ STUCK = 60.0
 
 @frozen
 class FleetStatus:
-    """How a fleet stands.
+    """The current status of a fleet.
 
     Attributes:
-        counts: creates per state, and tasks that succeeded and failed.
-        rate: creates per second at most; 0 without a rate.
+        counts: the number of creates in each state, and of tasks that succeeded or failed.
+        rate: the maximum creates per second; 0 if there is no limit.
         held_seconds: for how long a 429 has held its creates; 0 if they are not held.
-        throttled: 429 answers so far.
-        oldest_seconds: the age of the oldest job that waits for a worker; 0 if none waits.
+        throttled: the number of 429 responses so far.
+        oldest_seconds: the age of the oldest job waiting for a worker; 0 if none is waiting.
     """
 
     counts: Mapping[str, int]

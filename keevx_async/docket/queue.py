@@ -52,13 +52,13 @@ class KeevxDocket:
     done, whatever becomes of the program that added it.
 
     Args:
-        name: of the fleet: of its docket, ``NAME-create``, and its journal.
-        url: of Redis or Valkey; ``memory://…`` is a fleet within this process, for tests. The
+        name: the name of the fleet: of its docket, ``NAME-create``, and its journal.
+        url: the URL of Redis or Valkey; ``memory://…`` is a fleet in this process, for tests. The
             password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
         polling: how long tasks are waited for.
 
     Attributes:
-        name: of the fleet.
+        name: the name of the fleet.
 
     Raises:
         ConfigurationError: Redis does not answer when it is opened.
@@ -235,7 +235,7 @@ class KeevxDocket:
         """Record what became of an uncertain create, and go on with it.
 
         Args:
-            key: of the create.
+            key: the key of the create.
             task_ids: its ids, which are then waited for; empty if it was not made: then it is
                 submitted.
 

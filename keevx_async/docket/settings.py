@@ -72,8 +72,8 @@ def docket_of(name: str, url: str) -> Docket:
     It keeps no results: the journal is the record.
 
     Args:
-        name: of the fleet.
-        url: of Redis; its password may be in KEEVX_REDIS_PASSWORD.
+        name: the name of the fleet.
+        url: the URL of Redis; its password may be in KEEVX_REDIS_PASSWORD.
     """
     login = login_of(url)
     return Docket(

@@ -47,7 +47,7 @@ class KeevxWorker:
     Args:
         docket: whose requests it submits; open.
         settings: what its client is set up with.
-        name: as of Docket's worker.
+        name: as for Docket's worker.
         redelivery_timeout: after which a dead worker's work goes to another.
 
     Raises:

@@ -251,7 +251,7 @@ class JournalProtocol(Protocol):
         It neither waits nor reads the file: where it has no answer at hand, ``claim`` finds it.
 
         Args:
-            kind: of job.
+            kind: the kind of job.
             encode: returns the canonical JSON of the request. Not called where no entry of an
                 earlier run is at hand, so that a new create costs no more.
         """

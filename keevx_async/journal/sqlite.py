@@ -102,7 +102,7 @@ class Journal(JournalFile):
         """Return the submitted entry that ``claim`` would meet, met and released; or None.
 
         Args:
-            kind: of job.
+            kind: the kind of job.
             encode: returns the canonical JSON of the request; not called if no entries are at hand.
         """
         opened = self._opened
@@ -378,9 +378,10 @@ class Journal(JournalFile):
         await self._file.writer.write("tasks", row)
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry of a key; None if there is none.
+        """Return the entry for a key, or None if there is none.
 
-        An entry in state ``sending`` that no caller of this process holds reads as ``uncertain``.
+        An entry in state ``sending`` that no caller in this process holds is returned as
+        ``uncertain``.
         """
         row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None

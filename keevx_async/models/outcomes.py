@@ -125,7 +125,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def uncertain(self) -> bool:
-        """Whether its create may have been charged, but the response was lost."""
+        """Whether the response to the create was lost, so that it may have been charged."""
         return isinstance(self.error, SubmissionUncertain)
 
     @property

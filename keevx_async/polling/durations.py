@@ -229,8 +229,8 @@ class LearnedCurve:
 
         Args:
             cohort: the task's cohort; a task that ended must already have been removed from it.
-            now: the current time, on the clock of ``add``.
-            ended: the two ages in seconds between which it ended; None if it is still running.
+            now: the current time, on the same clock as ``add``.
+            ended: the ages, in seconds, between which the task ended; None if it is still running.
         """
         if ended is not None and self._group is not None:
             self._group.observe(cohort.weight, *ended)
@@ -244,7 +244,7 @@ class LearnedCurve:
             self._curve = self._intensity.curve(self._group.estimate(running))
 
     def next(self, age: float, polls: float = 1.0) -> float:
-        """Return the age, in seconds, at which to poll a task next that was polled at ``age``.
+        """Return the age, in seconds, at which a task last polled at ``age`` is polled again.
 
         Args:
             age: the age at the last poll, or 0.

@@ -200,7 +200,7 @@ class AdaptiveRate:
         return 0.0
 
     def take(self, now: float) -> None:
-        """Report that a create, which `delay` allowed, goes now."""
+        """Record that a create allowed by `delay` is being sent now."""
         self._in_flight += 1
         self._taken = now
         if self._gap:

@@ -40,7 +40,7 @@ async def read_answer(
         host: the host that responded.
         request: the create's request.
         key: the create's key.
-        foreign: of the ids passed, returns those of other creates, each with its create's key.
+        foreign: returns the ids that belong to other creates, each with its create's key.
         seconds: how long the response took, for the log.
 
     Raises:

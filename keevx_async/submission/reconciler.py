@@ -146,7 +146,7 @@ class Reconciler:
         receiver.attach(self.on_callback)
 
     def statistics(self) -> ReconcilerStatistics:
-        """Return the sizes of its state in memory."""
+        """Return the sizes of the reconciler's in-memory collections."""
         return ReconcilerStatistics(
             len(self._active), len(self._idle), len(self._owners), len(self._checks)
         )

@@ -30,7 +30,7 @@ class Sources(Protocol):
 
         Args:
             key: the create's key.
-            request: the request, none of which has been sent yet.
+            request: the request; nothing has been sent for it yet.
 
         Raises:
             UploadError: a file cannot be read or uploaded.

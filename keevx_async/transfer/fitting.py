@@ -33,7 +33,7 @@ _ORIENTATION = 0x0112
 
 
 def check_fit(fit: object) -> Fit:
-    """Return fit if it is a mode, and what it needs is installed.
+    """Return ``fit`` if it is a valid mode and its dependencies are installed.
 
     Raises:
         ConfigurationError: it is not one, or Pillow is missing.

@@ -37,8 +37,9 @@ class MediaType(NamedTuple):
         name: as people call it, such as ``JPEG``.
         media: ``video``, ``image`` or ``caption``; None for a format that no result has.
         matches: whether a file's first bytes are of this format.
-        content_type: of an upload's ``Content-Type`` header; empty if no kind of job takes it.
-        suffixes: of file names, in lower case, the usual one first; empty with content_type.
+        content_type: an upload's ``Content-Type``; empty if no kind of job accepts it.
+        suffixes: the suffixes of file names, in lower case, the usual one first; empty if
+            ``content_type`` is.
         is_complete: whether all of a file is there.
     """
 

@@ -170,7 +170,7 @@ class ObjectPart:
     Args:
         target: the object.
         route: how storage is reached.
-        timeout: of the PUT.
+        timeout: the timeout of the PUT.
     """
 
     def __init__(self, target: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
@@ -207,7 +207,7 @@ class ObjectPart:
         """Send an answer's body to storage as it comes, once its first bytes are of a result.
 
         Args:
-            answer: of status 200.
+            answer: a response with status 200.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
 
         Raises:

@@ -163,7 +163,7 @@ class Template:
 
     @property
     def fields(self) -> set[str]:
-        """The fields that it names; empty for one with escaped braces only."""
+        """The fields the template refers to; empty if its only braces are escaped."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
     @property
@@ -189,7 +189,7 @@ class Template:
 
         Args:
             task: gives ``{task_id}`` and the suffix.
-            values: of the other fields; strings must be safe names already.
+            values: the values of the other fields; strings must be safe names already.
         """
         values = {"task_id": safe_name(task.task_id), **values}
         path = as_path(

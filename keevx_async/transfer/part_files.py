@@ -114,7 +114,7 @@ class PartFile:
         On return the part is whole and a result. Cancelled or cut, it keeps the bytes that came.
 
         Args:
-            answer: of status 200 or 206.
+            answer: a response with status 200 or 206.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
 
         Raises:

@@ -56,10 +56,10 @@ class UnplayableError(Exception):
 
 
 def check_verify(verify: object) -> Verify:
-    """Return verify if it is a mode, and what it needs is installed.
+    """Return ``verify`` if it is a valid mode and its dependencies are installed.
 
     Raises:
-        ConfigurationError: it is not one, or there is neither PyAV nor ffprobe.
+        ConfigurationError: the mode is invalid, or neither PyAV nor ffprobe is installed.
     """
     if verify not in VERIFIES:
         raise ConfigurationError(f"verify must be one of {', '.join(VERIFIES)} (got {verify!r})")
@@ -80,7 +80,7 @@ def probe(path: PurePath) -> Played:
     """Return what a player finds in a video. Blocks: call it in a thread.
 
     Args:
-        path: of a file or of an object, for which ``can_probe`` is true.
+        path: the path of a file or of an object, for which ``can_probe`` is true.
 
     Raises:
         UnplayableError: it cannot be opened, or has no picture.

@@ -123,7 +123,7 @@ class TaskPrinter:
         the task could not be confirmed, the next one is handled again.
 
         Args:
-            key: of the task's create.
+            key: the key of the task's create.
             task_id: as the callback has it.
         """
         # 1. A task is remembered before it is queried: another callback may arrive meanwhile.

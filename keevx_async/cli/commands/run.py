@@ -138,15 +138,15 @@ def run(
 
 @frozen
 class Plan:
-    """What a run is to make.
+    """What a run will create.
 
     Attributes:
-        source: the input, checked.
-        selection: which of its rows.
-        survey: what these amount to.
-        budget: limits and prices; None without either.
+        source: the validated input.
+        selection: the rows to run.
+        survey: the totals for those rows.
+        budget: limits and prices; None if neither was given.
         fit: how local images are made to fit.
-        named: the columns that names of results hold.
+        named: the columns used in the names of results.
     """
 
     source: Input

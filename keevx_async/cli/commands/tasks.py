@@ -105,7 +105,7 @@ async def status(
         ConfigurationError: there are neither ids nor a journal, or both.
     """
     if bool(ids) == (journal is not None) or (watch and journal is None):
-        raise ConfigurationError("pass task ids, or --journal FILE, which takes --watch")
+        raise ConfigurationError("pass task ids, or --journal FILE; --watch needs --journal")
     printer = Printer(json)
     if journal is not None:
         return await show_run(journal, printer, watch=watch)
@@ -164,7 +164,7 @@ async def wait_and_fetch(
         printer: where they are printed.
         download: the folder for the results; None to download nothing.
         timeout: seconds; None for as long as the kind may take.
-        kind: of the tasks; None to detect it.
+        kind: the kind of the tasks; None to detect it.
     """
 
     async def follow(task_id: str) -> tuple[Task, Path | None]:

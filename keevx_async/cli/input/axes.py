@@ -27,7 +27,7 @@ class Axis:
     """Rows that are combined with those of another axis, held in memory.
 
     Attributes:
-        name: of the file or folder, for messages.
+        name: the name of the file or folder, for messages.
         rows: with the numbers of their lines.
     """
 

@@ -83,8 +83,8 @@ def without_aliases(
 
     Args:
         row: not changed.
-        request: of the row's kind. An alias of a field that it lacks stays as it is.
-        model: of the row. An image is a reference where the model has no start frame.
+        request: a request of the row's kind. An alias of a field that it lacks stays as it is.
+        model: the model of the row. An image is a reference where the model has no start frame.
     """
     if row.keys().isdisjoint(ALIASES):  # as nearly always
         return dict(row), ()

@@ -49,8 +49,8 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
     validation names it. Nothing is raised.
 
     Args:
-        row: its cells by field, or by alias of a field.
-        kind: of a row that names none.
+        row: the row's cells, keyed by field name or alias.
+        kind: the kind to assume if the row does not name one.
     """
     request = REQUESTS.get(kind_of_row(row.get(KIND, kind)), Request)
     types = _types.get(request) or _types.setdefault(request, get_type_hints(request))

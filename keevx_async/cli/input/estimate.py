@@ -147,7 +147,7 @@ class Estimate:
         """Count an item.
 
         Args:
-            request: of the item.
+            request: the request of the item.
             recorded: the state that keeps it from being sent; None if it would be sent.
         """
         if recorded is not None:
@@ -163,7 +163,7 @@ class Estimate:
         """Count an item that was made and is to be made again.
 
         Args:
-            request: of the item.
+            request: the request of the item.
             attempts: what the journal has of it.
         """
         self.add(request, None)

@@ -211,7 +211,7 @@ def read_csv(
     Args:
         lines: with their ends, as a file opened with ``newline=""`` yields them.
         columns: the columns that there may be; by default the fields.
-        kind: of the rows that name none.
+        kind: the kind of rows that do not name one.
     """
     columns = columns or Columns()
     # An unread copy keeps every line that the others have read since, so it is deleted early.

@@ -49,7 +49,7 @@ class Defaults:
 
     Attributes:
         values: by field; relative paths in it are relative to the working folder.
-        kind: of the rows that name none.
+        kind: the kind of rows that do not name one.
         template: the prompt with columns in braces; None where there is none.
         columns: the columns that a file may have.
     """
@@ -66,8 +66,8 @@ class Defaults:
         """Return the defaults that the options of a command line make.
 
         Args:
-            values: of the options that were passed, by field.
-            kind: of ``--kind``; a dash in it counts as an underscore.
+            values: the values of the options that were passed, by field.
+            kind: the kind of ``--kind``; a dash in it counts as an underscore.
             columns: columns that other options use.
 
         Raises:

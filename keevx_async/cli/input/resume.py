@@ -24,7 +24,7 @@ def journal_path(options: RunOptions, folder: Path) -> Path | None:
     None with ``--no-journal``, and for a fleet, which has its own.
 
     Args:
-        options: of the run.
+        options: the options of the run.
         folder: where the results go.
 
     Raises:
@@ -59,7 +59,7 @@ def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
 
 
 def has_journal(path: Path | None) -> bool:
-    """Return whether there is a journal that something was written to."""
+    """Return whether a non-empty journal exists."""
     return path is not None and path.is_file() and path.stat().st_size > 0
 
 
@@ -67,9 +67,9 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
     """Look up which items of a checked input were made by earlier runs. Takes no lock.
 
     Args:
-        prompts: of the input; read only where there is a journal.
+        prompts: the prompts of the input; read only where there is a journal.
         path: the journal.
-        options: of the run.
+        options: the options of the run.
 
     Returns:
         What is still to be made; None where there is no journal yet, so that all is.
@@ -90,7 +90,7 @@ async def begin(journal: Journal, estimate: Estimate | None, options: RunOptions
     Args:
         journal: open.
         estimate: in it.
-        options: of the run.
+        options: the options of the run.
     """
     if not options.quiet:
         print_error(f"journal {journal.path}: the same command again resumes this run")

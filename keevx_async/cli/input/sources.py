@@ -46,7 +46,7 @@ class Source:
         name: its name in messages.
         folder: what its local paths are relative to; absolute, so that a request does not
             depend on how the file was named.
-        format: of its contents; None to decide by the first line.
+        format: the format of the input; None to decide by the first line.
         is_text: whether the file is named as text.
     """
 
@@ -74,7 +74,7 @@ class Source:
 
         Args:
             columns: the columns that a table may have.
-            kind: of the rows that name none.
+            kind: the kind of rows that do not name one.
 
         Raises:
             OSError: the file cannot be read.

@@ -60,8 +60,8 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
 
     Args:
         item: the item.
-        width: of the terminal, in cells. A line is never wider, unless it is below 20.
-        index_width: of the longest index, so that the columns of all lines are aligned.
+        width: the width of the terminal, in cells. A line is never wider, unless it is below 20.
+        index_width: the width of the longest index, so that all lines are aligned.
         ascii_only: whether the terminal shows no other characters.
     """
     mark, ascii_mark, style = MARKS[item.status]

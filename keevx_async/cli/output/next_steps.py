@@ -29,7 +29,7 @@ def next_steps(
     unless its sentence says so.
 
     Args:
-        counters: of the run that has ended.
+        counters: the counters of the run that has ended.
         failed_tasks: for each item that failed after it was paid and can be submitted again, the
             number of its tasks.
         reasons: how many of these failed for which reason.

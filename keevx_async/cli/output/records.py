@@ -77,7 +77,7 @@ class EventLog:
         """Keep what an event says.
 
         Args:
-            event: of the client.
+            event: the event of the client.
             now: seconds since the epoch.
             clock: seconds on the clock of the run.
         """

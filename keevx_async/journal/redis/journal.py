@@ -111,9 +111,9 @@ class RedisJournal(Session):
             url: such as ``redis://host:6379/0``; its query may hold redis-py's settings. The
                 password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
             name: what the journal's keys begin with.
-            on_uncertain: as of the class.
+            on_uncertain: see the class.
             reconnect_timeout: seconds to wait for a Redis that is unavailable.
-            adopt: as of the class.
+            adopt: see the class.
         """
         login = login_of(url)
         client = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - redis-py leaves its keywords untyped
