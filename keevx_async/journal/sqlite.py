@@ -380,8 +380,7 @@ class Journal(JournalFile):
     async def find(self, key: str) -> Entry | None:
         """Return the entry for a key, or None if there is none.
 
-        An entry in state ``sending`` that no caller in this process holds is returned as
-        ``uncertain``.
+        An entry in state ``sending`` that no caller here holds is returned as ``uncertain``.
         """
         row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None
