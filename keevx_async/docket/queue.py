@@ -89,9 +89,9 @@ class KeevxDocket:
                 await redis.exists("keevx")
             except RedisError as error:
                 is_login = isinstance(error, (AuthenticationError, AuthorizationError))
-                advice = f"its password, in {PASSWORD_VARIABLE} or in the URL" if is_login else ""
+                hint = f"its password, in {PASSWORD_VARIABLE} or in the URL" if is_login else ""
                 raise ConfigurationError(
-                    f"Redis does not answer: {error}; check {advice or 'the URL and the server'}"
+                    f"Redis does not answer: {error}; check {hint or 'the URL and the server'}"
                 ) from None
             journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)

@@ -333,8 +333,8 @@ def _encoded(
         if direct := _DIRECT.get(value.__class__):
             members.append(key + direct(value))
         else:
-            plain = to_json(value) if digests is None else to_canonical(value, digests)
-            members.append(key + _encode(plain))
+            converted = to_json(value) if digests is None else to_canonical(value, digests)
+            members.append(key + _encode(converted))
     return f"{{{','.join(members)}}}".encode()
 
 

@@ -45,7 +45,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_each_process_and_all_of_its_threads_have_one_client(
     tmp_path: Path, used: list[str]
 ) -> None:
-    command = [sys.executable, "-W", "error::ResourceWarning", "-c", PROGRAM, *used]
+    # Python 3.12 and newer warn of a fork with threads, which is what this is about.
+    warnings = ["-W", "error::ResourceWarning", "-W", "ignore:This process:DeprecationWarning"]
+    command = [sys.executable, *warnings, "-c", PROGRAM, *used]
     with serving(Emulator(0.05)) as emulator:
         environment = os.environ | {
             "PYTHONPATH": f"{EXAMPLES}:{EXAMPLES.parents[1]}",

@@ -130,7 +130,7 @@ async def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sent(
 async def test_a_run_is_watched_while_it_goes_on(tmp_path: Path, file: Path) -> None:
     async with Emulator(seconds=4, spread=0, faults=Faults(latency=0.05)) as emulator:
         run = await start("run", file, "--concurrency", "2", cwd=tmp_path, **at(emulator))
-        await until_made(emulator, 3)
+        await until_made(emulator, 4)  # two slots: the ids of two were written before
         status = ("status", "--journal", "videos/keevx.db")
         now = await keevx(*status, "--json", cwd=tmp_path)
         shown = await keevx("journal", "videos/keevx.db", cwd=tmp_path)

@@ -216,7 +216,7 @@ class RedisJournal(Session):
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         if answer[0] == b"freed":
-            self._lease.given_up.add(key)
+            self._lease.released_keys.add(key)
         self._unwritten.written(key)
         if others := split_ids(answer[1].decode()):
             what = "%s was charged twice: it has %s, and now %s"

@@ -39,7 +39,7 @@ class Lease:
         holder: the id under which Redis knows this run.
         terms: the duration in milliseconds and the name, in the form that scripts expect.
         claims: which caller of this process has which key.
-        given_up: keys that Redis has freed with the ids of their creates, and that callers of this
+        released_keys: keys that Redis has freed with the ids of their creates, and that callers of this
             process have yet to release.
     """
 
@@ -49,7 +49,7 @@ class Lease:
         self.holder: str = token_hex(scripts.HOLDER // 2)
         self.terms: str = f"{max(1, round(1000 * duration))} {name}"
         self.claims: Claims = Holds().join(0)
-        self.given_up: set[str] = set()
+        self.released_keys: set[str] = set()
         self._connection = connection
         self._duration = duration
         self._journal = journal
@@ -150,8 +150,8 @@ class Lease:
             # Redis first, because waiters in this process must find the key free there. Repeated
             # until it succeeds, because nothing else frees the key while this process lives.
             try:
-                if key in self.given_up:
-                    self.given_up.discard(key)
+                if key in self.released_keys:
+                    self.released_keys.discard(key)
                 else:
                     await self._run(f"{key} could not be released", scripts.RELEASE, key)
             finally:
