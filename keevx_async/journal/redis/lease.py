@@ -39,8 +39,8 @@ class Lease:
         holder: the id under which Redis knows this run.
         terms: the duration in milliseconds and the name, in the form that scripts expect.
         claims: which caller of this process has which key.
-        released_keys: keys that Redis has freed with the ids of their creates, and that callers of this
-            process have yet to release.
+        released_keys: keys that Redis has freed with the ids of their creates, and that callers of
+            this process have yet to release.
     """
 
     def __init__(
