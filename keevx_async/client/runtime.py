@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from ..http.retry import Retrier, Retryable
 from ..http.transport import AiohttpTransport
 from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
+from ..models.bounded import BoundedDict
 from ..models.tasks import Task
 from ..polling.poller import Poller
 from ..settings import PollPolicy, RetryPolicy
@@ -35,7 +35,7 @@ from ..submission.pending import PendingCreates
 from ..submission.recall import Recall
 from ..submission.reconciler import Reconciler
 from ..submission.reservations import Reservations
-from ..submission.submitter import Submitter
+from ..submission.submitter import MAX_OWNED, Submitter
 from ..submission.throttle import SharedLimit, Throttle
 from ..transfer.downloads import Downloads
 from ..transfer.fitting import Fit
@@ -100,7 +100,7 @@ class ClientConfig:
     availability: Availability
     durations: DurationStore
     uploaded: UploadCache = field(factory=UploadCache)
-    owners: OrderedDict[str, str] = field(factory=OrderedDict[str, str])
+    owners: BoundedDict[str, str] = field(factory=lambda: BoundedDict[str, str](MAX_OWNED))
     shared_limit: SharedLimit | None = None
 
 

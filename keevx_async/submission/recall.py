@@ -7,15 +7,14 @@ that outlives the call, no permit and no step that waits, so nothing here is a c
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from attrs import define, field
 
 from ..journal.protocol import Entry, JournalProtocol
+from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
 from ..models.request import Request, canonical_body
-from .submitter import MAX_OWNED
 
 
 @define(eq=False)
@@ -30,7 +29,7 @@ class Recall:
     """
 
     _journal: JournalProtocol = field(alias="journal")
-    _owners: OrderedDict[str, str] = field(alias="owners")
+    _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
 
@@ -51,6 +50,4 @@ class Recall:
         for task_id in entry.task_ids:
             self._owners.setdefault(task_id, entry.key)
             self._register(task_id, request, age)
-        while len(self._owners) > MAX_OWNED:
-            self._owners.popitem(last=False)
         return entry

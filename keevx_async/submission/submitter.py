@@ -32,7 +32,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -59,6 +58,7 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import JournalProtocol, OverLimit, State
+from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from ..models.sources import TASK_SCHEME
@@ -114,7 +114,7 @@ class Submitter:
     _availability: Availability = field(alias="availability")
     reservations: Reservations
     _host: Host = field(alias="host")
-    _owners: OrderedDict[str, str] = field(alias="owners")
+    _owners: BoundedDict[str, str] = field(alias="owners")
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
     _emit: Emit | None = field(default=None, alias="emit")
@@ -402,8 +402,6 @@ class Submitter:
             owner = self._owners.setdefault(task_id, key)
             if owner != key:
                 foreign[task_id] = owner
-        while len(self._owners) > MAX_OWNED:
-            self._owners.popitem(last=False)
         return foreign
 
     def _foreign(self, task_ids: Sequence[str], key: str) -> dict[str, str]:

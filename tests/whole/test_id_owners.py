@@ -3,7 +3,7 @@
 import pytest
 
 from keevx_async import Keevx, SubmissionUncertain
-from keevx_async.submission import submitter
+from keevx_async.client import runtime
 from tests.support.client import a_request
 from tests.support.raw_server import Heard, RawServer, Script, answer, envelope
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio
 async def test_an_id_that_comes_again_is_refused_until_its_owner_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submitter, "MAX_OWNED", 3)
+    monkeypatch.setattr(runtime, "MAX_OWNED", 3)
 
     def respond(heard: Heard) -> Script:
         return Script([answer(envelope([heard.prompt]))], True)
