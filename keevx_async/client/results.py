@@ -181,27 +181,20 @@ class Results:
         for name in tuple(files):
             path, fetched = files[name], None
             if path not in existing:
-                expected = name.removesuffix("_url")
+                fetch = partial(
+                    self._downloads.fetch,
+                    target=path,
+                    overwrite=overwrite,
+                    expected=name.removesuffix("_url"),
+                    find_earlier=find_earlier if name == main else None,
+                )
                 try:
-                    fetched = await self._downloads.fetch(
-                        url_of(task, name),
-                        path,
-                        overwrite=overwrite,
-                        expected=expected,
-                        find_earlier=find_earlier if name == main else None,
-                    )
+                    fetched = await fetch(url_of(task, name))
                 except GoneError:
                     record = await self._journal.find_task(task.task_id)
                     is_new = record is None or time.time() - record.at < NEW_FOR
                     task = await self._api.status(task.task_id)
-                    fetched = await self._downloads.fetch(
-                        url_of(task, name),
-                        path,
-                        overwrite=overwrite,
-                        expected=expected,
-                        is_new=is_new,
-                        find_earlier=find_earlier if name == main else None,
-                    )
+                    fetched = await fetch(url_of(task, name), is_new=is_new)
                 if name == main:
                     if fetched.path != path:  # an earlier run left it
                         path = fetched.path
