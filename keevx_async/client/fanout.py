@@ -24,7 +24,6 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from functools import partial
 from typing import Any, Generic, TypeVar, cast, overload
 
 from ..errors import ConfigurationError, NotStarted
@@ -126,7 +125,7 @@ class FanOut(Generic[R_co]):
         *,
         concurrency: int,
         grace: float,
-        prepare: Callable[[], Awaitable[None]] = partial(asyncio.sleep, 0),  # noqa: B008
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more (got {concurrency!r})")
@@ -333,7 +332,8 @@ class FanOut(Generic[R_co]):
         Raises:
             Exception: what ``prepare``, or the input itself, raised; all under way has ended.
         """
-        await self._prepare()
+        if self._prepare is not None:
+            await self._prepare()
         for _ in range(self._concurrency):
             slot = Slot(self)
             self._workers[asyncio.ensure_future(self._worker(slot))] = slot
