@@ -335,9 +335,13 @@ class Reconciler:
             try:
                 await self._accept(key, create, task_id)
             except KeevxError as error:
-                what, extra = "create %s: ", error_correlation(key, error)
-                what += "could not confirm task %s from a callback: %s"
-                log.warning(what, key, task_id, error, extra=extra)
+                log.warning(
+                    "create %s: could not confirm task %s from a callback: %s",
+                    key,
+                    task_id,
+                    error,
+                    extra=error_correlation(key, error),
+                )
             finally:
                 create.checking.discard(task_id)
 

@@ -390,8 +390,8 @@ class Submitter:
         except KeevxError:
             raise
         except Exception as error:
-            what, extra = "create %s ended with an unexpected error", correlation(key)
-            log.debug(what, key, exc_info=True, extra=extra)
+            what = "create %s ended with an unexpected error"
+            log.debug(what, key, exc_info=True, extra=correlation(key))
             reason = self._host.quote(f"{type(error).__name__}: {error}", callback_secrets(call))
             raise SubmissionUncertain(request, key, reason) from None
 
