@@ -165,10 +165,8 @@ class Keevx(BaseClient):
             SubmissionUncertain: it was sent, but its response was lost. It is not sent again.
             APIError, ConnectionFailed: Keevx refused the request, or could not be reached.
         """
-        jobs = self._components().jobs
-        key = None if key is None else options.key(key)
-        limit = None if timeout is None else options.call_timeout(timeout)
-        plan, ids = await jobs.submit(check_request(request), key, limit)
+        jobs, limit = self._components().jobs, options.call_timeout(timeout)
+        plan, ids = await jobs.submit(check_request(request), options.key(key), limit)
         reused = plan.entry is not None and plan.entry.is_submitted
         return Submission(request, plan.key, ids, reused)
 
