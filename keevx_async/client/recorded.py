@@ -1,4 +1,4 @@
-"""Creates of earlier runs, which a run still delivers after it can make no more."""
+"""Creates of earlier runs, which a run still delivers once it cannot submit any more."""
 
 from __future__ import annotations
 

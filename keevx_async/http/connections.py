@@ -1,6 +1,6 @@
 """Chooses the connection for an exchange, and records what arrives on it.
 
-aiohttp hands out any kept-alive connection, and only an exception's type tells what became of a
+aiohttp hands out any kept-alive connection, and only an exception's type shows what became of a
 request. A paid create needs more: a connection that will not be closed under it, no response left
 over from an earlier exchange, whether any connection took the request, and every byte received.
 

@@ -248,12 +248,12 @@ class JournalProtocol(Protocol):
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
         """Return the submitted entry that ``claim`` would meet, met and released; or None.
 
-        It neither waits nor reads the file: where it has no answer at hand, ``claim`` finds it.
+        It neither waits nor reads the file. If the entry is not in memory, ``claim`` finds it.
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request. Not called where no entry of an
-                earlier run is at hand, so that a new create costs no more.
+            encode: returns the canonical JSON of the request. Not called if no entry of an
+                earlier run is in memory, so a new create costs no more.
         """
         ...
 

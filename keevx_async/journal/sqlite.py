@@ -103,7 +103,7 @@ class Journal(JournalFile):
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request; not called if no entries are at hand.
+            encode: returns the canonical JSON of the request; not called if none is in memory.
         """
         opened = self._opened
         if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:

@@ -182,7 +182,7 @@ class Poller:
 
         Args:
             task_id: the task's id.
-            request: the request that made the task, whose group tells how long it may take.
+            request: the request that made the task, whose group determines how long it may take.
             age: seconds since the task was created. If clocks differ it may be negative, which
                 counts as 0.
         """

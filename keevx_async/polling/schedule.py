@@ -156,7 +156,7 @@ class Schedule:
             task_id: the task's id.
             now: the current time.
             answered: whether a poll has just reported that the task is running; False if the poll
-                failed, which tells nothing about the task.
+                failed, which says nothing about the task.
             within: the upper bound of the interval in seconds; ``shortest`` still applies.
         """
         entry = self._entries.get(task_id)

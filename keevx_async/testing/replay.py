@@ -16,6 +16,7 @@ import attrs
 
 from .records import Report
 
+# The recorder removes the same: queries, fragments and logins. This wing imports no other.
 _SIGNED = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 
 
