@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -122,8 +123,11 @@ async def test_the_port_is_the_same_each_time_and_moves_for_a_command_only(tmp_p
     outer = await keevx("emulator", "--", "keevx", "emulator", "--", *show, cwd=tmp_path)
     # Whichever of the two had the port, the other moved.
     assert (outer.code, outer.out.startswith("http://127.0.0.1:")) == (0, True), outer.err
-    inner = await keevx("emulator", "--", "keevx", "emulator", "--port", "8484", cwd=tmp_path)
-    assert (inner.code, "choose another --port" in inner.err) == (2, True), inner.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for command in ((), ("--", *show)):
+            ran = await keevx("emulator", "--port", port, *command, cwd=tmp_path)
+            assert (ran.code, "choose another --port" in ran.err) == (2, True), ran.err
 
 
 @pytest.mark.asyncio

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async.testing import Emulator
-from tests.support.forking import can_fork, fork_server, forked_process
+from tests.support.forking import TIME_LIMIT, can_fork, fork_server, forked_process
 from tests.support.json_lines import check_json_lines
 from tests.support.signals import default_signals
 
@@ -68,7 +68,13 @@ async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ra
         ran = await asyncio.to_thread(fork_server().run, words, given, cwd, whole)
         return Ran(*ran, words)
     process = await start(*arguments, cwd=cwd, **env)
-    out, err = await process.communicate(given)
+    try:
+        async with asyncio.timeout(TIME_LIMIT):
+            out, err = await process.communicate(given)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return Ran(process.returncode, out, err, words)
 

@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import pkgutil
+import select
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ from typing import Any, cast
 import keevx_async.cli
 from tests.support.signals import default_signals
 
+TIME_LIMIT = 300  # seconds for a command that should end by itself
 LENGTH = 4  # bytes that say how long a request is
 # Read when an interpreter starts, and when aiohttp is imported.
 READ_ONCE = ("PYTHON", "LC_", "LANG", "SSL")
@@ -64,18 +66,28 @@ class ForkServer:
     def run(
         self, arguments: Sequence[str], given: bytes, cwd: Path, env: dict[str, str]
     ) -> tuple[int, bytes, bytes]:
-        """Run a command; return its exit code, and what it wrote. A death by signal n is -n."""
+        """Run a command; return its exit code, and what it wrote. A death by signal n is -n.
+
+        Raises:
+            AssertionError: it did not end in time, and was killed.
+        """
         reading, writing = os.pipe()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             report = self._send(arguments, cwd, env, [reading, out.fileno(), err.fileno()])
             os.close(reading)
             with suppress(BrokenPipeError), open(writing, "wb") as pipe:
                 pipe.write(given)
-            with open(report, "rb") as lines:
-                _pid, code = map(int, lines)
+            with open(report, "rb", buffering=0) as lines:
+                pid = int(lines.readline())
+                in_time = select.select([lines], [], [], TIME_LIMIT)[0]
+                if not in_time:
+                    os.kill(pid, signal.SIGKILL)
+                code = int(lines.read())
             out.seek(0)
             err.seek(0)
-            return code, out.read(), err.read()
+            wrote = out.read(), err.read()
+            assert in_time, f"keevx {arguments} runs after {TIME_LIMIT} s: {wrote}"
+            return code, *wrote
 
     def start(self, arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> Forked:
         """Start a command with pipes for its standard streams."""
