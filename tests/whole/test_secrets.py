@@ -86,7 +86,8 @@ async def test_when_all_goes_well(
     logged: pytest.LogCaptureFixture, emulator: Emulator, tmp_path: Path
 ) -> None:
     emulator.api_key = KEY
-    async with client(emulator.url) as keevx:
+    patient = PollPolicy(shortest=0.01, longest=0.05)
+    async with client(emulator.url, polling=patient, timeout=60) as keevx:
         submission = await keevx.submit(a_request())
         task = await keevx.wait(submission.task_ids[0])
         fan = await keevx.generate_many(some_requests(3), download=tmp_path)
