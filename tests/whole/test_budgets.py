@@ -23,8 +23,6 @@ from keevx_async.testing import Emulator, Faults
 from tests.support.budgeted import CONCURRENCY, LIMIT, submit_all
 from tests.support.crashing import request
 
-pytestmark = pytest.mark.asyncio
-
 FAULTY = Faults(
     latency=(0.0, 0.02),
     drop_after_create=0.2,

@@ -22,7 +22,6 @@ class Heard:
         self.calls.append((key, task_id))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", [in_aiohttp, in_starlette])
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_a_slash_at_the_end_of_what_is_posted_to(served: Served, slash: str) -> None:
@@ -33,7 +32,6 @@ async def test_a_slash_at_the_end_of_what_is_posted_to(served: Served, slash: st
         assert heard.calls == [("a key", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_a_slash_after_the_token_in_any_other_framework() -> None:
     receiver = a_receiver("https://you.example/keevx")
     heard = Heard(receiver)

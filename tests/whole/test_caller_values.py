@@ -368,7 +368,6 @@ def test_a_client_refuses_a_setting_in_words(given: dict[str, Any], said: str) -
     assert "my-own-key" not in str(refused.value)
 
 
-@pytest.mark.asyncio
 async def test_headers_of_the_caller_never_double_ours(emulator: Emulator) -> None:
     names = ("authorization", "USER-AGENT", "content-type", "content-length", "source")
     headers = dict.fromkeys(names, "5")
@@ -426,7 +425,6 @@ IDS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("ids", "said"), IDS)
 @pytest.mark.parametrize("kind", [None, "image_to_video"])
 async def test_what_is_no_list_of_ids_is_refused_and_nothing_asked(
@@ -439,7 +437,6 @@ async def test_what_is_no_list_of_ids_is_refused_and_nothing_asked(
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_path: Path) -> None:
     task = Task(task_id="i2v-1", status="PENDING")
     request = a_request()
@@ -470,7 +467,6 @@ async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_ids_of_any_iterable_are_waited_for(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         ids = (await keevx.submit(a_request(generate_count=2))).task_ids

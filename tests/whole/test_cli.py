@@ -15,7 +15,6 @@ from tests.support.cli import GOOD, PNG, at, keevx, start, written
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 async def test_the_demo_ends_with_twenty_ids_and_twenty_whole_files(tmp_path: Path) -> None:
     ran = await keevx("demo", "--out", "here", cwd=tmp_path)
     assert ran.code == 0, ran.err
@@ -27,7 +26,6 @@ async def test_the_demo_ends_with_twenty_ids_and_twenty_whole_files(tmp_path: Pa
     assert "0 of them twice" in ran.out
 
 
-@pytest.mark.asyncio
 async def test_a_file_of_prompts_comes_home(tmp_path: Path) -> None:
     (tmp_path / "start.png").write_bytes(PNG)
     rows = [{**GOOD, "prompt": f"take {n}"} for n in range(9)] + [
@@ -45,7 +43,6 @@ async def test_a_file_of_prompts_comes_home(tmp_path: Path) -> None:
             assert (tmp_path / "out" / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
 
 
-@pytest.mark.asyncio
 async def test_a_csv_of_prompts_comes_home(tmp_path: Path) -> None:
     header = (
         "model,prompt,aspect_ratio,aspect_resolution,duration,reference_images,generate_audio\n"
@@ -98,7 +95,6 @@ BROKEN = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("line", "said"), BROKEN)
 async def test_a_bad_line_is_named_and_nothing_is_sent(
     tmp_path: Path, line: str, said: str
@@ -112,7 +108,6 @@ async def test_a_bad_line_is_named_and_nothing_is_sent(
         assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_a_missing_key_and_a_refusing_host_are_one_clear_line_each(tmp_path: Path) -> None:
     file = written(tmp_path / "prompts.jsonl", [GOOD])
     ran = await keevx("run", file, cwd=tmp_path)
@@ -126,7 +121,6 @@ async def test_a_missing_key_and_a_refusing_host_are_one_clear_line_each(tmp_pat
     assert "KEEVX_BASE_URL" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_a_wrong_key_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     file = written(tmp_path / "prompts.jsonl", [GOOD])
     async with Emulator(api_key="right") as emulator:
@@ -136,7 +130,6 @@ async def test_a_wrong_key_is_told_before_anything_is_paid(tmp_path: Path) -> No
         assert emulator.requests["POST /v1/image_to_video"] == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("faults", "code", "sum_"),
     [
@@ -155,7 +148,6 @@ async def test_the_exit_code_tells_failed_from_uncertain(
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_an_interrupt_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", ({**GOOD, "prompt": f"take {n}"} for n in range(200)))
     async with Emulator(seconds=30, faults=Faults(latency=0.1)) as emulator:
@@ -171,14 +163,12 @@ async def test_an_interrupt_ends_the_run_and_keeps_what_was_answered(tmp_path: P
             assert task_id in out.decode()
 
 
-@pytest.mark.asyncio
 async def test_a_typing_error_is_explained(tmp_path: Path) -> None:
     ran = await keevx("run", "p.jsonl", "--concurency", "3", cwd=tmp_path)
     assert ran.code == 2
     assert "--concurrency" in ran.err + ran.out
 
 
-@pytest.mark.asyncio
 async def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "cyclopts.py").write_text("raise ModuleNotFoundError(name='cyclopts')")
     ran = await keevx("demo", cwd=tmp_path, PYTHONPATH=str(tmp_path))

@@ -25,7 +25,6 @@ CSV = (
 JSONL = json.dumps({**GOOD, "prompt": "A dog,\nrunning", "image_url": "start.png"})
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("given", "how"),
     [(CSV, []), (JSONL, []), (f"\n{JSONL}\n\n", []), (CSV, ["--format", "csv"])],
@@ -69,7 +68,6 @@ FAULTS = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("given", "said"), FAULTS, ids=[said for _, said in FAULTS])
 async def test_each_fault_is_named_with_line_and_field(
     tmp_path: Path, given: bytes | str, said: str
@@ -81,7 +79,6 @@ async def test_each_fault_is_named_with_line_and_field(
     assert "nothing was sent" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_of_a_thousand_faults_the_first_are_told(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", ({**GOOD, "duration": 100 + n} for n in range(1000)))
     ran = await keevx("run", file, cwd=tmp_path, KEEVX_API_KEY="k")
@@ -90,7 +87,6 @@ async def test_of_a_thousand_faults_the_first_are_told(tmp_path: Path) -> None:
     assert "and 950 more" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
     rows = [*takes(3, generate_count=2), {**GOOD, "aspect_resolution": "4k"}]
     file = written(tmp_path / "p.jsonl", rows)
@@ -108,7 +104,6 @@ async def test_a_dry_run_counts_and_sends_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "videos").exists()
 
 
-@pytest.mark.asyncio
 async def test_a_dry_run_leaves_out_what_the_journal_knows_of(tmp_path: Path) -> None:
     rows = [*takes(3), {**GOOD, "prompt": "mine", "key": "my key"}]
     run = ("run", "p.jsonl", "--journal", "run.db", "--json")
@@ -127,7 +122,6 @@ async def test_a_dry_run_leaves_out_what_the_journal_knows_of(tmp_path: Path) ->
         assert (plan["requests"], plan["submitted"], plan["uncertain"]) == counts
 
 
-@pytest.mark.asyncio
 async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(1, key="a"))
     run = ("run", file, "--journal", "run.db")
@@ -141,7 +135,6 @@ async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) ->
     assert estimate.requests.total() == 2
 
 
-@pytest.mark.asyncio
 async def test_machines_are_told_each_step_and_people_elsewhere(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(4))
     faults = Faults(drop_after_create={"take 2"})
@@ -166,7 +159,6 @@ async def test_machines_are_told_each_step_and_people_elsewhere(tmp_path: Path) 
     assert "2 of 4 done" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_quiet_tells_errors_and_the_last_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(3))
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
@@ -178,7 +170,6 @@ async def test_quiet_tells_errors_and_the_last_line(tmp_path: Path) -> None:
     assert last.startswith("2 of 3 done, 1 failed, 0 uncertain; ")
 
 
-@pytest.mark.asyncio
 async def test_failed_items_are_told_again_and_made_again_on_request_only(tmp_path: Path) -> None:
     rows = [*takes(3), {**GOOD, "prompt": "mine", "key": "my key"}]
     file, out = written(tmp_path / "p.jsonl", rows), tmp_path / "out"
@@ -208,7 +199,6 @@ async def test_failed_items_are_told_again_and_made_again_on_request_only(tmp_pa
     assert now["take 1"]["task_ids"] != was["take 1"]["task_ids"]
 
 
-@pytest.mark.asyncio
 async def test_failed_items_cannot_be_found_without_a_journal(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(1))
     run = ("run", file, "--retry-failed", "--no-journal")
@@ -217,7 +207,6 @@ async def test_failed_items_cannot_be_found_without_a_journal(tmp_path: Path) ->
     assert "--retry-failed cannot be used with --no-journal" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_rows_with_a_callback_url_are_refused_beside_callbacks(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "callback_url": "https://example.com/mine"}]
     file = written(tmp_path / "p.jsonl", rows)
@@ -229,7 +218,6 @@ async def test_rows_with_a_callback_url_are_refused_beside_callbacks(tmp_path: P
     assert ran.err.startswith(f"{file}:2: callback_url: ")
 
 
-@pytest.mark.asyncio
 async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2, generate_count=3))
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
@@ -245,7 +233,6 @@ async def test_advice_is_true_of_what_was_made(tmp_path: Path) -> None:
     assert "the ids so far" not in none.err
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_one_signal_lets_creates_end_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals
@@ -267,7 +254,6 @@ async def test_one_signal_lets_creates_end_and_says_how_to_go_on(
         assert {item["status"] for item in results(out).values()} == {"unfinished"}
 
 
-@pytest.mark.asyncio
 async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
     tmp_path: Path,
 ) -> None:
@@ -288,7 +274,6 @@ async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
         assert len(results(out)) == 4
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_path: Path) -> None:
     file, out = written(tmp_path / "p.jsonl", takes(2000)), tmp_path / "out"
     run = ("run", file, "--out", out, "--concurrency", "2", "--journal", tmp_path / "run.db")
@@ -304,7 +289,6 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
         assert kept == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(2))
     async with Emulator() as emulator:
@@ -316,7 +300,6 @@ async def test_a_journal_that_is_held_is_one_clear_line(tmp_path: Path) -> None:
     assert "held by another process" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) -> None:
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()

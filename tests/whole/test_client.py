@@ -27,7 +27,6 @@ from tests.support.ports import free_port
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 async def test_the_contracts_one_minute(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, emulator: Emulator
 ) -> None:
@@ -63,7 +62,6 @@ async def test_the_contracts_one_minute(
     assert emulator.storage_authorizations == []
 
 
-@pytest.mark.asyncio
 async def test_a_status_is_a_snapshot() -> None:
     async with speaking(0.3) as (_, keevx):
         (task_id,) = (await keevx.submit(a_request())).task_ids
@@ -78,7 +76,6 @@ async def test_a_status_is_a_snapshot() -> None:
         assert task.thumbnail_url
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("fault", ["drop_polls", "poll_errors", "poll_html"])
 async def test_queries_are_asked_again(fault: str) -> None:
     async with speaking(faults=Faults(not_found_for=0.02)) as (emulator, keevx):
@@ -88,7 +85,6 @@ async def test_queries_are_asked_again(fault: str) -> None:
         assert (await keevx.status(task_id)).succeeded
 
 
-@pytest.mark.asyncio
 async def test_a_status_gives_up_when_the_policy_does() -> None:
     async with speaking(faults=Faults(drop_polls=1)) as (_, keevx):
         (task_id,) = (await keevx.submit(a_request())).task_ids
@@ -96,7 +92,6 @@ async def test_a_status_gives_up_when_the_policy_does() -> None:
             await keevx.status(task_id)
 
 
-@pytest.mark.asyncio
 async def test_a_refused_key_ends_every_wait() -> None:
     async with speaking(5) as (emulator, keevx):
         ids = (await keevx.submit(a_request(generate_count=4))).task_ids
@@ -107,7 +102,6 @@ async def test_a_refused_key_ends_every_wait() -> None:
             assert isinstance(error, AuthenticationError)
 
 
-@pytest.mark.asyncio
 async def test_a_task_that_is_not_there() -> None:
     async with speaking() as (_, keevx):
         with pytest.raises(NotFoundError, match="task id"):
@@ -119,7 +113,6 @@ async def test_a_task_that_is_not_there() -> None:
                 await keevx.status(wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.asyncio
 async def test_a_failed_task() -> None:
     async with speaking(fail_prompts={"bad"}) as (_, keevx):
         (task_id,) = (await keevx.submit(a_request("bad"))).task_ids
@@ -129,7 +122,6 @@ async def test_a_failed_task() -> None:
         assert [task.status async for task in keevx.wait_many([task_id])] == ["FAILED"]
 
 
-@pytest.mark.asyncio
 async def test_a_wait_that_ends_too_early_can_be_taken_up_again() -> None:
     async with speaking(0.3) as (emulator, keevx):
         slow = (await keevx.submit(a_request("slow"))).task_ids
@@ -146,7 +138,6 @@ async def test_a_wait_that_ends_too_early_can_be_taken_up_again() -> None:
         assert (await keevx.wait(caught.value.pending[0], timeout=None)).succeeded
 
 
-@pytest.mark.asyncio
 async def test_tasks_are_yielded_as_they_end_to_all_who_wait() -> None:
     async with speaking(0.5) as (emulator, keevx):
         slow = (await keevx.submit_many(some_requests(5))).task_ids
@@ -162,7 +153,6 @@ async def test_tasks_are_yielded_as_they_end_to_all_who_wait() -> None:
         assert [task async for task in keevx.wait_many([])] == []
 
 
-@pytest.mark.asyncio
 async def test_an_unknown_status_counts_as_not_done() -> None:
     async with speaking(0.1, faults=Faults(unknown_status="POLISHING")) as (_, keevx):
         (task_id,) = (await keevx.submit(a_request())).task_ids
@@ -172,7 +162,6 @@ async def test_an_unknown_status_counts_as_not_done() -> None:
         assert (await keevx.wait(task_id)).succeeded
 
 
-@pytest.mark.asyncio
 async def test_headers_of_ones_own_are_sent_along(emulator: Emulator) -> None:
     seen: list[Any] = []
 
@@ -236,7 +225,6 @@ def test_a_concurrency_that_cannot_be(concurrency: Any) -> None:
             verb([], concurrency=concurrency)
 
 
-@pytest.mark.asyncio
 async def test_a_host_that_refuses() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with Keevx("test-key", base_url=url, retry=RETRY, polling=POLLING) as keevx:
@@ -247,7 +235,6 @@ async def test_a_host_that_refuses() -> None:
             assert "\n" not in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_a_refused_key(emulator: Emulator) -> None:
     emulator.api_key = "another-key"
     async with keevx_of(emulator) as keevx:
@@ -261,7 +248,6 @@ async def test_a_refused_key(emulator: Emulator) -> None:
     assert emulator.requests["POST /v1/image_to_video"] == 1
 
 
-@pytest.mark.asyncio
 async def test_what_is_no_request_is_refused_before_anything_is_sent(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         for verb in (keevx.submit, keevx.generate):
@@ -270,7 +256,6 @@ async def test_what_is_no_request_is_refused_before_anything_is_sent(emulator: E
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_a_rate_is_a_ceiling() -> None:
     async with Emulator(0.01) as emulator, keevx_of(emulator, rate=50) as keevx:
         began = asyncio.get_running_loop().time()
@@ -280,7 +265,6 @@ async def test_a_rate_is_a_ceiling() -> None:
     assert took >= 10 / 50 - 0.02
 
 
-@pytest.mark.asyncio
 async def test_a_wait_longer_than_the_deadline_is_not_begun() -> None:
     faults = Faults(rate=0.001, burst=0, retry_after=3600)
     async with speaking(faults=faults) as (emulator, keevx):

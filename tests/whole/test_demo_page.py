@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.cli import keevx
 
 
-@pytest.mark.asyncio
 async def test_the_demo_writes_the_page_and_names_it_last(tmp_path: Path) -> None:
     ran = await keevx("demo", "--out", "here", cwd=tmp_path)
     assert ran.code == 0, ran.err

@@ -16,8 +16,6 @@ from keevx_async.events import Event, Paused
 from keevx_async.testing import Emulator
 from tests.support.client import RETRY, a_request, keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 
 

@@ -37,7 +37,6 @@ from keevx_async.http.transport import AiohttpTransport, HttpResponse
 from keevx_async.journal.protocol import Entry
 from tests.support.client import a_request
 
-pytestmark = pytest.mark.asyncio
 KEY = "sk-secret-0123456789"
 RETRY = RetryPolicy(attempts=4, first_delay=0.001, max_delay=0.002, deadline=20, grace=2)
 ENVOY = (

@@ -28,7 +28,6 @@ from tests.support.emulator import until
 from tests.support.media import left_in
 
 
-@pytest.mark.asyncio
 async def test_one_request_may_make_four_tasks() -> None:
     async with speaking(0.05, spread=1) as (emulator, keevx):
         tasks = await keevx.generate(a_request(generate_count=4))
@@ -37,7 +36,6 @@ async def test_one_request_may_make_four_tasks() -> None:
     assert len(tasks) == 4
 
 
-@pytest.mark.asyncio
 async def test_a_failed_sibling_is_told_with_all_of_its_request(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         request = a_request("p", generate_count=4)
@@ -64,7 +62,6 @@ async def test_a_failed_sibling_is_told_with_all_of_its_request(tmp_path: Path) 
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 async def test_many_from_prompts_to_whole_files(tmp_path: Path) -> None:
     requests = some_requests(20, generate_count=2)
     async with speaking(0.1, spread=1) as (emulator, keevx):
@@ -83,7 +80,6 @@ async def test_many_from_prompts_to_whole_files(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new" / "folder").iterdir())) == 40  # and no leftovers
 
 
-@pytest.mark.asyncio
 async def test_outcomes_come_as_they_end() -> None:
     async with speaking(3_600) as (emulator, keevx):
 
@@ -102,7 +98,6 @@ async def test_outcomes_come_as_they_end() -> None:
     assert order[-1] == 0
 
 
-@pytest.mark.asyncio
 async def test_waiting_takes_no_place() -> None:
     async with speaking(60) as (emulator, keevx):
         running = asyncio.ensure_future(
@@ -113,7 +108,6 @@ async def test_waiting_takes_no_place() -> None:
         await asyncio.wait({running})
 
 
-@pytest.mark.asyncio
 async def test_one_that_goes_wrong_leaves_the_others_alone(tmp_path: Path) -> None:
     requests: list[Any] = some_requests(8)
     requests[7] = "no request"
@@ -147,7 +141,6 @@ async def test_one_that_goes_wrong_leaves_the_others_alone(tmp_path: Path) -> No
     assert len(left_in(tmp_path)) == 3
 
 
-@pytest.mark.asyncio
 async def test_a_wait_that_ends_too_early_keeps_the_ids() -> None:
     polling = PollPolicy(shortest=0.01, timeout=0.05)
     async with Emulator(5) as emulator, keevx_of(emulator, polling=polling) as keevx:
@@ -158,7 +151,6 @@ async def test_a_wait_that_ends_too_early_keeps_the_ids() -> None:
     assert {*caught.value.pending, *fan.task_ids} == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["cancelled", "refused"])
 async def test_a_generate_that_is_broken_off_logs_the_ids(
     how: str, caplog: pytest.LogCaptureFixture
@@ -186,7 +178,6 @@ async def _some_of(fan: FanOut, seen: list[Outcome], most: int | None = None) ->
             break
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("verb", ["submit_many", "generate_many"])
 @pytest.mark.parametrize("way", ["await", "iterate", "break", "close"])
@@ -222,7 +213,6 @@ async def test_no_id_is_lost_whenever_it_is_cancelled(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("first", range(0, 60, 20))
 async def test_no_id_is_lost_at_any_step_of_the_loop(first: int) -> None:
     """Between two steps of the loop, one after the other: no moment is left out."""
@@ -239,7 +229,6 @@ async def test_no_id_is_lost_at_any_step_of_the_loop(first: int) -> None:
             assert {type(error) for error in fan.errors} <= {WaitTimeout}
 
 
-@pytest.mark.asyncio
 async def test_an_iteration_that_another_task_closes_says_so() -> None:
     async with speaking(5) as (emulator, keevx):
         fan = keevx.generate_many(some_requests(5))
@@ -253,7 +242,6 @@ async def test_an_iteration_that_another_task_closes_says_so() -> None:
         assert {type(one.error) for one in seen} == {WaitTimeout}
 
 
-@pytest.mark.asyncio
 async def test_a_complete_fan_out_is_returned_at_once() -> None:
     async with speaking() as (emulator, keevx):
         fan = await keevx.submit_many(some_requests(3))
@@ -265,7 +253,6 @@ async def test_a_complete_fan_out_is_returned_at_once() -> None:
         assert sorted(fan.task_ids) == sorted(emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_a_slow_consumer_holds_back_the_input() -> None:
     async with speaking(0) as (_, keevx):
         seen = 0

@@ -12,8 +12,6 @@ from keevx_async.testing.threads import serving
 from tests.support.client import a_request, keevx_of, some_requests
 from tests.support.journal import writing
 
-pytestmark = pytest.mark.asyncio
-
 
 def once(count: int) -> dict[str, int]:
     return {f"prompt {number}": 1 for number in range(count)}

@@ -76,7 +76,6 @@ MAKE: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("kind", TAKES)
 @pytest.mark.parametrize("name", FILES)
 async def test_each_kind_takes_its_formats_whatever_a_file_is_called(
@@ -96,7 +95,6 @@ async def test_each_kind_takes_its_formats_whatever_a_file_is_called(
     assert not host.lengths
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", FOREIGN)
 async def test_what_no_kind_takes_is_named(name: str, emulator: Emulator, tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
@@ -144,7 +142,6 @@ def test_what_its_structure_does_not_tell_is_let_through(stub: bytes, tmp_path: 
     sniff(path)
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_paid_for_a_request_that_names_half_a_file(tmp_path: Path) -> None:
     path = tmp_path / "half.png"
     path.write_bytes(FILES["PNG"][:-20])
@@ -154,7 +151,6 @@ async def test_nothing_is_paid_for_a_request_that_names_half_a_file(tmp_path: Pa
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_a_video_of_any_size_is_streamed_from_disk(tmp_path: Path) -> None:
     path, size = tmp_path / "film.mp4", 2 * MAX_UPLOAD
     path.write_bytes(FTYP + box(b"moov", b"") + struct.pack(">I", size) + b"mdat")
@@ -172,7 +168,6 @@ async def test_a_video_of_any_size_is_streamed_from_disk(tmp_path: Path) -> None
     assert most < MAX_UPLOAD / 2
 
 
-@pytest.mark.asyncio
 async def test_an_upload_is_given_time_by_its_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +196,6 @@ class Trickle(io.RawIOBase):
         return piece
 
 
-@pytest.mark.asyncio
 async def test_bytes_and_binary_files_of_any_sort_are_taken(tmp_path: Path) -> None:
     data = FILES["PNG"]
     later = io.BytesIO(b"header" + data)
@@ -217,7 +211,6 @@ class Asynchronous:
         return b""
 
 
-@pytest.mark.asyncio
 async def test_a_source_that_cannot_be_used_is_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(FILES["PNG"])
@@ -247,7 +240,6 @@ async def test_a_source_that_cannot_be_used_is_refused_in_words(tmp_path: Path) 
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_check_knows_a_local_video_and_the_formats_of_each_kind(tmp_path: Path) -> None:
     for name in ("MP4", "GIF"):
         (tmp_path / name).write_bytes(FILES[name])

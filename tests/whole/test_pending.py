@@ -17,8 +17,6 @@ from keevx_async.testing import Emulator
 from tests.support.cli import PNG
 from tests.support.client import a_request, keevx_of
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 JOURNALED = pytest.mark.parametrize("journaled", [False, True])
 

@@ -128,7 +128,6 @@ def judge(outcome: Outcome, server: RawServer, host: Host) -> str:
     return f"ids lost: {outcome.error}" if prompt in host.whole else ""
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("block", range(min(ROUNDS, 4)))
 async def test_the_book_agrees(block: int) -> None:
     for seed in range(block, ROUNDS, 4):

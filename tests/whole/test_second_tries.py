@@ -42,7 +42,6 @@ def client(emulator: Emulator, journal: Path | Journal | None = None, **more: An
     return Keevx("k", base_url=emulator.url, journal=journal, retry=QUICK, **more)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("copies", [1, 3])
 async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
     tmp_path: Path, copies: int
@@ -63,7 +62,6 @@ async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
     assert sorted(second.task_ids) == sorted(first.task_ids)
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> None:
     closed = aiohttp.ClientSession()
     await closed.close()
@@ -79,7 +77,6 @@ async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> 
             assert [entry.state async for entry in journal.entries()] == [State.PLANNED]
 
 
-@pytest.mark.asyncio
 async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         body = encode_request(DOG)
@@ -94,7 +91,6 @@ async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
 
 
-@pytest.mark.asyncio
 async def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
     requests = [ImageToVideo(**{**FIELDS, "prompt": f"take {n}"}) for n in range(3)]
     async with Emulator(seconds=0.02) as emulator, client(emulator) as keevx:
@@ -117,7 +113,6 @@ def test_a_body_does_not_depend_on_how_its_file_was_named(
     assert near.request == far.request
 
 
-@pytest.mark.asyncio
 async def test_an_input_that_fails_does_not_hide_what_was_paid() -> None:
     def broken() -> Iterator[ImageToVideo]:
         yield DOG
@@ -132,7 +127,6 @@ async def test_an_input_that_fails_does_not_hide_what_was_paid() -> None:
     assert all(task_id in note for task_id in emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_a_submit_that_ends_uncertain_after_a_timeout_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -66,7 +66,6 @@ LOST = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("loss", "callbacks", "journalled"), LOST)
 async def test_forty_lost_answers_and_none_lost_or_paid_twice(
     tmp_path: Path, loss: str, callbacks: Any, journalled: bool
@@ -85,7 +84,6 @@ async def test_forty_lost_answers_and_none_lost_or_paid_twice(
             assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 40}
 
 
-@pytest.mark.asyncio
 async def test_the_same_in_an_asgi_server(tmp_path: Path) -> None:
     async with (
         Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
@@ -99,7 +97,6 @@ async def test_the_same_in_an_asgi_server(tmp_path: Path) -> None:
         once_each(emulator, fan, 40)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("callbacks", [None, "twice", "delay"])
 async def test_polls_per_task_with_callbacks(callbacks: Any) -> None:
     async with called_back(0.5, faults=Faults(callbacks=callbacks), polling=PollPolicy()) as (
@@ -114,7 +111,6 @@ async def test_polls_per_task_with_callbacks(callbacks: Any) -> None:
         assert polls_per_task(emulator) <= 1.5
 
 
-@pytest.mark.asyncio
 async def test_polls_find_what_no_callback_tells() -> None:
     async with called_back(0.1, faults=Faults(callbacks="drop")) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(5))
@@ -122,7 +118,6 @@ async def test_polls_find_what_no_callback_tells() -> None:
         once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_a_callback_that_comes_while_the_create_is_unanswered(
     tmp_path: Path, journalled: bool
@@ -138,7 +133,6 @@ async def test_a_callback_that_comes_while_the_create_is_unanswered(
         assert (await keevx.generate(a_request("alone")))[0].task_id in emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_a_callback_that_overtakes_a_slow_answer_costs_one_poll() -> None:
     async with called_back(0.05, faults=Faults(latency=0.3)) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(8))
@@ -147,7 +141,6 @@ async def test_a_callback_that_overtakes_a_slow_answer_costs_one_poll() -> None:
         assert polls_per_task(emulator) == 1.0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("callbacks", [None, "twice"])
 async def test_each_video_of_a_create_brings_its_own_id(
@@ -164,7 +157,6 @@ async def test_each_video_of_a_create_brings_its_own_id(
         assert len(await keevx.generate(a_request("alone", generate_count=3))) == 3
 
 
-@pytest.mark.asyncio
 async def test_submit_many_returns_uncertain_at_once_and_the_journal_is_filled_in_later(
     tmp_path: Path,
 ) -> None:
@@ -187,7 +179,6 @@ async def test_submit_many_returns_uncertain_at_once_and_the_journal_is_filled_i
             once_each(emulator, again, 20)
 
 
-@pytest.mark.asyncio
 async def test_a_later_run_takes_the_callbacks_of_an_earlier_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     async with Emulator(0.6, faults=Faults(drop_after_create=1.0)) as emulator:
@@ -204,7 +195,6 @@ async def test_a_later_run_takes_the_callbacks_of_an_earlier_one(tmp_path: Path)
         once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 async def test_an_uncertain_item_of_an_earlier_run_is_held_open(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     faults = Faults(drop_after_create=1.0)
@@ -219,7 +209,6 @@ async def test_an_uncertain_item_of_an_earlier_run_is_held_open(tmp_path: Path) 
             once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_a_wait_for_callbacks_has_its_deadline(
     tmp_path: Path, journalled: bool, caplog: pytest.LogCaptureFixture
@@ -255,7 +244,6 @@ async def test_a_wait_for_callbacks_has_its_deadline(
         assert emulator.creates[outcome.request.prompt] == 1
 
 
-@pytest.mark.asyncio
 async def test_without_a_receiver_nothing_is_held_open() -> None:
     async with (
         Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
@@ -269,7 +257,6 @@ async def _await(fan: FanOut) -> FanOut:
     return await fan
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
     faults = Faults(drop_after_create=1.0)
     async with called_back(30, faults=faults) as (emulator, keevx, _):
@@ -283,7 +270,6 @@ async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
         assert [type(one) for one in fan.errors] == [SubmissionUncertain] * 3
 
 
-@pytest.mark.asyncio
 async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> None:
     faults = Faults(drop_after_create=1.0, drop_polls=0.0)
     async with called_back(30, faults=faults) as (emulator, keevx, receiver):
@@ -302,7 +288,6 @@ async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> Non
         assert outcome.error.pending == outcome.task_ids == (task_id,)
 
 
-@pytest.mark.asyncio
 async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> None:
     async with called_back() as (emulator, keevx, _):
         with pytest.raises(InvalidRequest, match="must not be set when callbacks="):
@@ -310,7 +295,6 @@ async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> No
         assert not emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
     tmp_path: Path,
 ) -> None:
@@ -323,7 +307,6 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
         assert len([one async for one in journal.entries()]) == 1
 
 
-@pytest.mark.asyncio
 async def test_one_key_for_two_requests_is_refused_without_a_journal() -> None:
     async with called_back(0.3, faults=Faults(drop_after_create=1.0)) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(2), key=lambda _: "k")
@@ -407,7 +390,6 @@ async def test_memory_is_bounded(script: Script) -> None:
     assert await waiting == ("t",), "who is waited for is not forgotten"
 
 
-@pytest.mark.asyncio
 async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -499,7 +481,6 @@ async def test_closing_ends_what_has_begun(script: Script) -> None:
     assert script.asked == ["t"], "it is detached"
 
 
-@pytest.mark.asyncio
 async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -538,7 +519,6 @@ async def test_two_who_wait_for_one_create_are_both_told(script: Script) -> None
     assert [sorted(one) for one in await asyncio.gather(*waiting)] == [["t", "u"]] * 2
 
 
-@pytest.mark.asyncio
 async def test_it_is_served_on_its_clients_loop() -> None:
     script = Script()
 
@@ -550,7 +530,6 @@ async def test_it_is_served_on_its_clients_loop() -> None:
     await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_proves(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -569,7 +548,6 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
@@ -592,7 +570,6 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db", on_uncertain="resubmit")
     async with journal:
@@ -617,7 +594,6 @@ class Far(Journal):
         return found
 
 
-@pytest.mark.asyncio
 async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         body = b'{"generate_count":3}'
@@ -636,7 +612,6 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_an_id_told_of_two_creates_together_is_one_s(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         for key in ("k", "l"):

@@ -55,7 +55,6 @@ def timeout_for(fault: str, timeout: float) -> dict[str, float]:
     return {"timeout": timeout} if fault.startswith("silent") else {}
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_answered_with_its_ids() -> None:
     async with speaking() as (emulator, keevx):
         request = a_request(generate_count=3)
@@ -68,7 +67,6 @@ async def test_a_create_is_answered_with_its_ids() -> None:
         assert len(set(equal)) == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("fault", LOSSES)
 async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fault: str) -> None:
     settings = timeout_for(fault, 1.0)
@@ -85,7 +83,6 @@ async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fau
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["submit_many", "generate_many"])
 @pytest.mark.parametrize("fault", LOSSES)
 async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> None:
@@ -105,7 +102,6 @@ async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> Non
         fan.raise_for_errors()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("status", "code"), [(500, 530003), (200, 530003), (503, 503), (200, 503), (200, 429)]
 )
@@ -118,7 +114,6 @@ async def test_a_transient_refusal_is_sent_again(status: int, code: int) -> None
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("status", "code"), [(400, 100001), (200, 100006), (200, 100005)])
 async def test_a_lasting_refusal_is_raised_at_once(status: int, code: int) -> None:
     faults = Faults(
@@ -133,7 +128,6 @@ async def test_a_lasting_refusal_is_raised_at_once(status: int, code: int) -> No
     assert emulator.requests[CREATE] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_transient_refusal_that_lasts_is_raised_when_the_attempts_are_spent() -> None:
     async with speaking(faults=Faults(refuse=1, once=False)) as (emulator, keevx):
         with pytest.raises(ServerError, match="server busy"):
@@ -141,7 +135,6 @@ async def test_a_transient_refusal_that_lasts_is_raised_when_the_attempts_are_sp
     assert emulator.requests[CREATE] == RETRY.attempts
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("retry_after", [None, 0.05, 0, "date"])
 async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
     faults = Faults(rate=60, burst=6, retry_after=retry_after)
@@ -154,7 +147,6 @@ async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
     assert emulator.refused["rate"] > 0
 
 
-@pytest.mark.asyncio
 async def test_a_connection_that_was_never_made_is_tried_again() -> None:
     port = free_port()
     async with nowhere(port) as keevx:
@@ -167,7 +159,6 @@ async def test_a_connection_that_was_never_made_is_tried_again() -> None:
     assert len(fan.task_ids) == 5
 
 
-@pytest.mark.asyncio
 async def test_a_connection_that_is_never_made_fails_and_was_not_paid() -> None:
     async with nowhere(free_port()) as keevx:
         fan = await keevx.submit_many(some_requests(5))
@@ -176,7 +167,6 @@ async def test_a_connection_that_is_never_made_fails_and_was_not_paid() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [500, 200])
 async def test_the_main_jobs_figures(status: int) -> None:
     faults = Faults(refuse=0.2, refuse_status=status, drop_polls=0.2)
@@ -193,7 +183,6 @@ async def test_the_main_jobs_figures(status: int) -> None:
     assert emulator.strikes["drop_polls"] > 50
 
 
-@pytest.mark.asyncio
 async def test_the_outcomes_are_in_the_inputs_order_with_the_callers_keys() -> None:
     requests = some_requests(30)
     async with speaking(faults=Faults(latency=(0, 0.02))) as (_, keevx):
@@ -204,7 +193,6 @@ async def test_the_outcomes_are_in_the_inputs_order_with_the_callers_keys() -> N
     assert all(outcome.ok for outcome in fan.outcomes)
 
 
-@pytest.mark.asyncio
 async def test_the_input_is_pulled_lazily() -> None:
     pulled = 0
 
@@ -227,7 +215,6 @@ async def test_the_input_is_pulled_lazily() -> None:
         assert seen + len(fan.outcomes) == pulled == emulator.creates.total()
 
 
-@pytest.mark.asyncio
 async def test_the_input_may_be_asynchronous() -> None:
     async def slowly() -> AsyncIterator[ImageToVideo]:
         for request in some_requests(20):
@@ -240,7 +227,6 @@ async def test_the_input_may_be_asynchronous() -> None:
     assert len(fan.outcomes) == 20
 
 
-@pytest.mark.asyncio
 async def test_a_bad_item_leaves_the_others_alone() -> None:
     def keyed(request: ImageToVideo) -> str:
         if request.prompt == "prompt 2":
@@ -257,7 +243,6 @@ async def test_a_bad_item_leaves_the_others_alone() -> None:
     assert emulator.creates == {"prompt 0": 1, "prompt 4": 1}
 
 
-@pytest.mark.asyncio
 async def test_an_input_that_breaks_off_loses_no_id() -> None:
     def broken() -> Iterator[ImageToVideo]:
         yield from some_requests(10)
@@ -271,7 +256,6 @@ async def test_an_input_that_breaks_off_loses_no_id() -> None:
     assert len(fan.task_ids) == 10
 
 
-@pytest.mark.asyncio
 async def test_nothing_to_do() -> None:
     async with speaking() as (emulator, keevx):
         fan = await keevx.submit_many([])
@@ -281,7 +265,6 @@ async def test_nothing_to_do() -> None:
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_local_files_are_uploaded_and_their_urls_sent(tmp_path: Path) -> None:
     start, other = tmp_path / "start.png", tmp_path / "other.png"
     start.write_bytes(PNG)
@@ -301,7 +284,6 @@ async def test_local_files_are_uploaded_and_their_urls_sent(tmp_path: Path) -> N
     assert emulator.requests["POST upload"] == 2
 
 
-@pytest.mark.asyncio
 async def test_a_missing_file_is_told_and_nothing_is_created(tmp_path: Path) -> None:
     missing = tmp_path / "missing.png"
     async with speaking() as (emulator, keevx):
@@ -313,7 +295,6 @@ async def test_a_missing_file_is_told_and_nothing_is_created(tmp_path: Path) -> 
     assert not emulator.uploads
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_submit_logs_the_ids_that_were_paid_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -327,7 +308,6 @@ async def test_a_cancelled_submit_logs_the_ids_that_were_paid_for(
     assert task_id in record.getMessage()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["submit", "submit_many"])
 async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
     policy, faults = RetryPolicy(grace=600), Faults(silent_after_create=1)
@@ -347,7 +327,6 @@ async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
         assert emulator.requests[CREATE] == 1
 
 
-@pytest.mark.asyncio
 async def test_the_grace_is_bounded() -> None:
     policy = RetryPolicy(grace=0.05)
     faults = Faults(silent_after_create={"prompt 1"})
@@ -365,7 +344,6 @@ async def test_the_grace_is_bounded() -> None:
     assert len(fan.task_ids) == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("way", ["cancel", "timeout", "close"])
 async def test_cancelling_loses_no_id(seed: int, way: str) -> None:

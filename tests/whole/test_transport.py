@@ -170,7 +170,6 @@ def free_port() -> int:
         return int(held.getsockname()[1])
 
 
-@pytest.mark.asyncio
 async def test_a_refused_connection_was_not_sent(free_port: int) -> None:
     found = await fault(f"http://127.0.0.1:{free_port}")
     assert not found.sent
@@ -178,7 +177,6 @@ async def test_a_refused_connection_was_not_sent(free_port: int) -> None:
     assert "Connect" in found.reason
 
 
-@pytest.mark.asyncio
 async def test_a_name_that_cannot_be_resolved_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def resolve(*_: Any, **__: Any) -> Any:
         raise OSError(socket.EAI_NONAME, "Name or service not known")
@@ -190,7 +188,6 @@ async def test_a_name_that_cannot_be_resolved_was_not_sent(monkeypatch: pytest.M
     assert "Name or service not known" in found.reason
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("limit", ["connect", "sock_connect"])
 async def test_a_connect_timeout_was_not_sent(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: Any, **__: Any) -> Any:
@@ -203,7 +200,6 @@ async def test_a_connect_timeout_was_not_sent(limit: str, monkeypatch: pytest.Mo
     assert "timed out" in found.reason or "timeout" in found.reason.lower()
 
 
-@pytest.mark.asyncio
 async def test_the_wait_for_a_full_borrowed_pool_was_not_sent() -> None:
     connected = asyncio.Event()
 
@@ -224,7 +220,6 @@ async def test_the_wait_for_a_full_borrowed_pool_was_not_sent() -> None:
         await asyncio.wait({first})
 
 
-@pytest.mark.asyncio
 async def test_a_failed_tls_handshake_was_not_sent() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(10)
@@ -236,7 +231,6 @@ async def test_a_failed_tls_handshake_was_not_sent() -> None:
     assert "SSL" in found.reason
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
 async def test_a_dropped_connection_was_sent(call: HttpRequest) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -248,7 +242,6 @@ async def test_a_dropped_connection_was_sent(call: HttpRequest) -> None:
     assert "ServerDisconnected" in found.reason
 
 
-@pytest.mark.asyncio
 async def test_a_reset_was_sent() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await heard(reader)
@@ -258,7 +251,6 @@ async def test_a_reset_was_sent() -> None:
         assert (await fault(url)).sent
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("limit", ["total", "sock_read"])
 async def test_a_timeout_after_connecting_was_sent(limit: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -271,7 +263,6 @@ async def test_a_timeout_after_connecting_was_sent(limit: str) -> None:
     assert "timed out" in found.reason or "Timeout" in found.reason
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "answer",
     [
@@ -293,7 +284,6 @@ async def test_an_answer_that_is_no_http_is_a_fault_and_was_sent(answer: bytes) 
         assert (await fault(url)).sent
 
 
-@pytest.mark.asyncio
 async def test_a_post_on_a_connection_that_died_unseen_is_not_sent_twice() -> None:
     requests: list[bytes] = []
 
@@ -310,7 +300,6 @@ async def test_a_post_on_a_connection_that_died_unseen_is_not_sent_twice() -> No
     assert [one.split()[0] for one in requests] == [b"GET", b"POST"]
 
 
-@pytest.mark.asyncio
 async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     requests: list[bytes] = []
 
@@ -324,7 +313,6 @@ async def test_a_redirect_is_an_answer_and_is_not_followed() -> None:
     assert len(requests) == 1
 
 
-@pytest.mark.asyncio
 async def test_what_is_sent_is_what_was_given() -> None:
     requests: list[bytes] = []
 
@@ -346,7 +334,6 @@ async def test_what_is_sent_is_what_was_given() -> None:
     assert b"Content-Type" not in requests[1]
 
 
-@pytest.mark.asyncio
 async def test_cookies_are_not_kept() -> None:
     requests: list[bytes] = []
 
@@ -364,7 +351,6 @@ async def test_cookies_are_not_kept() -> None:
 # --- The request layer, mocked
 
 
-@pytest.mark.asyncio
 async def test_a_mocked_answer_is_a_reply(mocked: aioresponses) -> None:
     mocked.post(f"{BASE}/v1/image_to_video", status=503, body="busy", headers={"Retry-After": "7"})
     async with transport() as made:
@@ -373,7 +359,6 @@ async def test_a_mocked_answer_is_a_reply(mocked: aioresponses) -> None:
     assert reply.headers["Retry-After"] == "7"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("raised", "wanted"),
     [(RuntimeError(), TransportError), (ValueError("text"), ConfigurationError)],
@@ -387,7 +372,6 @@ async def test_nothing_raw_leaves_an_exchange(
             await made.exchange(POST)
 
 
-@pytest.mark.asyncio
 async def test_a_fault_holds_none_of_aiohttps_errors(mocked: aioresponses) -> None:
     """Some of them hold the request's headers, which a traceback with locals would show."""
     mocked.post(f"{BASE}/v1/image_to_video", exception=aiohttp.ServerDisconnectedError())
@@ -398,7 +382,6 @@ async def test_a_fault_holds_none_of_aiohttps_errors(mocked: aioresponses) -> No
     assert caught.value.__context__ is None
 
 
-@pytest.mark.asyncio
 async def test_a_cancellation_is_no_fault(mocked: aioresponses) -> None:
     mocked.post(f"{BASE}/v1/image_to_video", exception=asyncio.CancelledError())
     async with transport() as made:
@@ -423,7 +406,6 @@ def errors_with_secrets() -> list[Exception]:
     ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("error", errors_with_secrets(), ids=lambda error: type(error).__name__)
 async def test_no_secret_is_in_a_fault_or_a_log(
     error: Exception, mocked: aioresponses, caplog: pytest.LogCaptureFixture
@@ -442,7 +424,6 @@ async def test_no_secret_is_in_a_fault_or_a_log(
     assert "POST /v1/image_to_video" in caplog.text, "else nothing was logged at all"
 
 
-@pytest.mark.asyncio
 async def test_no_secret_is_logged_when_all_goes_well(caplog: pytest.LogCaptureFixture) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await heard(reader)
@@ -476,7 +457,6 @@ def test_the_host_is_told_without_its_user() -> None:
 # --- The pool
 
 
-@pytest.mark.asyncio
 async def test_connections_are_used_again() -> None:
     connections = 0
 
@@ -493,7 +473,6 @@ async def test_connections_are_used_again() -> None:
     assert connections == 1
 
 
-@pytest.mark.asyncio
 async def test_one_session_serves_a_loop_until_it_is_closed_for_good() -> None:
     made = AiohttpTransport(BASE, HEADERS, BRIEFLY)
     first = await made.session()
@@ -533,7 +512,6 @@ def test_loops_that_live_side_by_side_have_a_pool_each() -> None:
     assert second.closed
 
 
-@pytest.mark.asyncio
 async def test_a_borrowed_session_is_used_and_never_closed() -> None:
     requests: list[bytes] = []
 
@@ -553,7 +531,6 @@ async def test_a_borrowed_session_is_used_and_never_closed() -> None:
     assert f"Bearer {KEY}".encode() in requests[0]
 
 
-@pytest.mark.asyncio
 async def test_many_at_once_are_not_held_up_by_the_pool() -> None:
     together = asyncio.Barrier(150)  # aiohttp's own pool would let only 100 through
 
@@ -576,7 +553,6 @@ async def test_many_at_once_are_not_held_up_by_the_pool() -> None:
 # --- Proxies
 
 
-@pytest.mark.asyncio
 async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[bytes] = []
 
@@ -591,7 +567,6 @@ async def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatc
     assert requests[0].startswith(b"GET http://api.example/v1/image_to_video/i2v-1 ")
 
 
-@pytest.mark.asyncio
 async def test_a_proxy_that_refuses_to_connect_means_not_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -606,7 +581,6 @@ async def test_a_proxy_that_refuses_to_connect_means_not_sent(
     assert "Proxy" in found.reason
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("proxy", ["proxy", "localhost:3128", "socks5://127.0.0.1:9"])
 async def test_a_proxy_that_cannot_be_is_a_fault(
     proxy: str, monkeypatch: pytest.MonkeyPatch
@@ -652,7 +626,6 @@ def test_an_origin_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == 2
 
 
-@pytest.mark.asyncio
 async def test_a_borrowed_session_keeps_its_own_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://tls:2")
     async with aiohttp.ClientSession() as session, transport(session=session) as made:

@@ -44,7 +44,6 @@ async def fill(path: Path, count: int) -> list[str]:
     return keys
 
 
-@pytest.mark.asyncio
 async def test_its_way_from_intent_to_ids(path: Path) -> None:
     async with Journal(path) as journal:
         assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
@@ -60,7 +59,6 @@ async def test_its_way_from_intent_to_ids(path: Path) -> None:
         assert await journal.find("yours") is None
 
 
-@pytest.mark.asyncio
 async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     journal = Journal(path)
     assert repr(journal) == f"<Journal {path}>"
@@ -80,7 +78,6 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
 
-@pytest.mark.asyncio
 async def test_a_change_of_folder_leads_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +96,6 @@ async def test_a_change_of_folder_leads_nowhere_else(
     assert record.path == tmp_path / "elsewhere" / "1.mp4"
 
 
-@pytest.mark.asyncio
 async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Path) -> None:
     async with Journal(path) as journal:
         task = Task(task_id="i2v-1", status="SUCCEEDED")
@@ -109,7 +105,6 @@ async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Pat
     assert record.path == Path("/videos/?.mp4")
 
 
-@pytest.mark.asyncio
 async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     task = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/1")
     async with Journal(path) as journal:
@@ -128,7 +123,6 @@ async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     assert (third.path, third.size) == (Path("/1.mp4"), 1)
 
 
-@pytest.mark.asyncio
 async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
     async with Journal(path) as journal:
         order: list[int] = []
@@ -147,7 +141,6 @@ async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
         assert sorted(order) == [0, 1, 2, 4, 5]
 
 
-@pytest.mark.asyncio
 async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.claim(KIND, BODY, "mine")
@@ -162,7 +155,6 @@ async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
         assert entry.task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Path) -> None:
     async with Journal(path.with_name("other.db")) as journal:
         number = (await journal.claim(KIND, BODY, None)).key
@@ -177,7 +169,6 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         assert entry.task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_notes_are_kept(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.set_note("durations", "[1, 2]")
@@ -187,7 +178,6 @@ async def test_notes_are_kept(path: Path) -> None:
         assert await journal.get_note("colour") is None
 
 
-@pytest.mark.asyncio
 async def test_many_writes_share_a_commit(path: Path) -> None:
     async with Journal(path) as journal:
         await asyncio.gather(*(journal.mark_sending(f"{n}", KIND, BODY) for n in range(500)))
@@ -197,7 +187,6 @@ async def test_many_writes_share_a_commit(path: Path) -> None:
     assert commits < 50
 
 
-@pytest.mark.asyncio
 async def test_a_write_that_fails_stops_creates_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,7 +342,6 @@ def test_nothing_is_read_ahead_while_something_is_being_written() -> None:
     assert shelf.fetched == 0
 
 
-@pytest.mark.asyncio
 async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) -> None:
     keys = await fill(path, 20)
     with closing(sqlite3.connect(path)) as database, database:
@@ -374,7 +362,6 @@ async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) ->
         ]
 
 
-@pytest.mark.asyncio
 async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None:
     keys = await fill(path, 3000)
     for seed in range(3):
@@ -389,7 +376,6 @@ async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None
                 assert claim.entry.task_ids == (f"i2v-{number}",)
 
 
-@pytest.mark.asyncio
 async def test_no_journal_keeps_no_create_without_a_key(path: Path) -> None:
     journal = NullJournal()
     journal.attach()

@@ -38,7 +38,6 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("key", ["mine", None])
 @pytest.mark.parametrize("before", ["nothing", "planned", "uncertain", "died"])
 @pytest.mark.parametrize("after", ["begun", "submitted", "put back"])
-@pytest.mark.asyncio
 async def test_of_two_runs_that_planned_the_same_one_sends(
     path: Path, key: str | None, before: str, after: str
 ) -> None:
@@ -69,7 +68,6 @@ async def test_of_two_runs_that_planned_the_same_one_sends(
         await one.mark_sending("later", KIND, b"{}")  # nothing else is stopped
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
     async with Journal(path) as journal:
         claim = await journal.claim(KIND, BODY, None)
@@ -104,7 +102,6 @@ async def only_added(journal: Journal | RedisJournal) -> None:
     assert await journal.find_owner("i2v 2") == "mine"
 
 
-@pytest.mark.asyncio
 async def test_ids_are_only_ever_added_to_in_sqlite(path: Path) -> None:
     async with Journal(path) as journal:
         await only_added(journal)
@@ -112,7 +109,6 @@ async def test_ids_are_only_ever_added_to_in_sqlite(path: Path) -> None:
         assert database.execute("SELECT count(*) FROM entries").fetchall() == [(1,)]
 
 
-@pytest.mark.asyncio
 async def test_ids_are_only_ever_added_to_in_redis() -> None:
     async with (
         Docket(name="a", url=f"memory://{uuid4()}") as docket,

@@ -9,7 +9,6 @@ from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import State
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
-pytestmark = pytest.mark.asyncio
 
 
 async def submitted(journal: NullJournal, key: str | None) -> str:

@@ -119,7 +119,6 @@ def test_money_is_exact() -> None:
         (Budget(seconds=60), translation(), "Limit videos or cost instead"),
     ],
 )
-@pytest.mark.asyncio
 async def test_what_cannot_be_valued_is_refused(
     budget: Budget, request_: Request, words: str
 ) -> None:
@@ -129,7 +128,6 @@ async def test_what_cannot_be_valued_is_refused(
     assert "nothing was sent" in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_images_take_no_seconds_and_count_as_videos() -> None:
     reservations = Reservations(Budget(seconds=6, videos=9), NullJournal())
     await reserve(reservations, video())
@@ -149,7 +147,6 @@ async def reserve(
     return reservation
 
 
-@pytest.mark.asyncio
 async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> None:
     reservations = Reservations(Budget(videos=5), NullJournal())
     await reserve(reservations, video(3))
@@ -163,7 +160,6 @@ async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> 
     assert reservations.is_exhausted
 
 
-@pytest.mark.asyncio
 async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
     reservations = Reservations(Budget(videos=4), NullJournal())
     first, second = [await reserve(reservations, video(2), kept=False) for _ in range(2)]
@@ -177,7 +173,6 @@ async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
     assert sorted(type(result).__name__ for result in results) == ["BudgetExceeded", "Reservation"]
 
 
-@pytest.mark.asyncio
 async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
     reservations = Reservations(Budget(videos=1), NullJournal())
     reservation = await reserve(reservations, video(), kept=False)
@@ -189,7 +184,6 @@ async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
     await waiting
 
 
-@pytest.mark.asyncio
 async def test_more_ids_than_were_asked_for_count() -> None:
     reservations = Reservations(Budget(videos=4), NullJournal())
     (await reserve(reservations, video(), kept=False)).keep(3)
@@ -210,7 +204,6 @@ def test_a_loop_that_ended_leaves_what_it_reserved_as_made() -> None:
     asyncio.run(later())
 
 
-@pytest.mark.asyncio
 async def test_earlier_runs_count_by_what_they_made_or_may_have() -> None:
     async with Journal(":memory:") as journal:
         for number, (request, end) in enumerate(
@@ -248,7 +241,6 @@ async def test_earlier_runs_count_by_what_they_made_or_may_have() -> None:
         assert reservations.is_exhausted
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_sent_again_counts_twice_in_later_runs_too() -> None:
     async with Journal(":memory:") as journal:
         request = video(2)
@@ -263,7 +255,6 @@ async def test_one_that_is_sent_again_counts_twice_in_later_runs_too() -> None:
             await Reservations(Budget(videos=4), _Reopened(journal)).reserve(video(), again=False)
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_sent_again_and_refused_counts_once() -> None:
     async with Journal(":memory:") as journal:
         request = video(2)
