@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
         told = await keevx(*command, "--json", cwd=tmp_path)
         (plan,) = lines(told.out)
         assert (plan["requests"], plan["videos"], plan["images"]) == (5, 4, 9)
+        assert os.listdir(tmp_path) == ["p.jsonl"]
         assert {
             "kind": "image_generate",
             "module": "pro",
@@ -185,24 +187,6 @@ async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
             "requests": 1,
             "images": 1,
         } in plan["groups"]
-
-
-async def test_run_again_a_mixed_file_goes_by_its_journal(tmp_path: Path) -> None:
-    run = ("run", "p.jsonl", "--journal", "run.db", "--out", "out")
-    written(tmp_path / "p.jsonl", [GOOD, IMAGE, DUB])
-    async with Emulator(seconds=0.02, fail_prompts={"A lighthouse"}) as emulator:
-        for _ in range(2):
-            ran = await keevx(*run, cwd=tmp_path, **at(emulator))
-            assert ran.code == 1
-            assert "Retry 1 failed, which pays for 1 task again" in ran.err
-        assert set(emulator.creates.values()) == {1}
-        emulator.fail_prompts = ()
-        ran = await keevx(*run, "--retry-failed", cwd=tmp_path, **at(emulator))
-        assert ran.code == 0, ran.err
-        assert sorted(emulator.creates.values()) == [1, 1, 2]
-    listed = await keevx("journal", "run.db", "--json", cwd=tmp_path)
-    kinds = [one["kind"] for one in lines(listed.out) if "key" in one]
-    assert sorted(set(kinds)) == sorted(REQUESTS)
 
 
 async def test_lines_of_results_from_before_kinds_are_known_as_ours(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keevx_async import ConfigurationError, ImageToVideo, Keevx, RetryPolicy
+from keevx_async import ConfigurationError, ImageToVideo, Keevx
 from keevx_async.http import connections as rules
 from keevx_async.http.timeouts import ExchangeTimer
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, interruption_of
@@ -19,7 +19,6 @@ from tests.support.raw_server import FIN, Heard, RawServer, Script, Step, answer
 POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"a"}')
 GET = HttpRequest("GET", "/v1/image_to_video/i2v-1")
 OK = answer(envelope(["i2v-1"]))
-FAST = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02, deadline=2, grace=0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +161,11 @@ async def test_a_tls_handshake_that_never_ends_was_not_sent() -> None:
     assert not found.sent
 
 
-@pytest.mark.parametrize("does", [5.0, FIN, b"rubbish\r\n\r\n"], ids=["mute", "drops", "rubbish"])
+@pytest.mark.parametrize(
+    "does",
+    [5.0, FIN, b"rubbish\r\n\r\n", answer(b"", "502 Bad Gateway")],
+    ids=["mute", "drops", "rubbish", "refuses"],
+)
 async def test_a_proxy_that_does_not_connect_was_not_sent(
     does: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,3 +228,4 @@ async def test_what_is_uncertain_is_held_open_no_longer_for_a_clock_that_was_ahe
             async with asyncio.timeout(60):
                 fan = await keevx.generate_many([a_request()], key=lambda _: "k")
             assert isinstance(fan.errors[0], SubmissionUncertain)
+        assert emulator.creates.total() == 1

@@ -12,7 +12,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from keevx_async import (
-    APIError,
     Journal,
     JournalError,
     Keevx,
@@ -168,18 +167,6 @@ async def test_a_second_id_of_one_create_is_kept_and_reported(
     await script.tell("k", "i2v-3")
     assert "k was charged twice: it has i2v-1, i2v-2, and now i2v-3" in caplog.text
     assert (await entry_of(journal)).task_ids == ("i2v-1", "i2v-2", "i2v-3")
-    await script.settlements.close()
-
-
-async def test_a_status_that_passes_denies_no_id(journal: JournalProtocol) -> None:
-    await brought_to(journal, State.UNCERTAIN)
-    script = Script(journal)
-    script.known = {"i2v-1"}
-    script.answers = {"i2v-1": [APIError(408)]}
-    with pytest.raises(APIError):
-        await script.tell("k", "i2v-1")
-    await script.tell("k", "i2v-1")  # posted again
-    assert (await entry_of(journal)).task_ids == ("i2v-1",)
     await script.settlements.close()
 
 

@@ -46,13 +46,6 @@ async def test_no_captions_of_another_are_replaced(tmp_path: Path) -> None:
         assert other.read_text() != "mine"
 
 
-async def test_a_task_without_a_result_has_nothing_to_download(tmp_path: Path) -> None:
-    async with speaking(60) as (_, keevx):
-        task = await keevx.status((await keevx.submit(an_image())).task_ids[0])
-        with pytest.raises(DownloadError, match="its status is GENERATING"):
-            await keevx.download(task, tmp_path)
-
-
 async def test_a_fan_out_brings_all_files_the_main_one_first(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         fan = await keevx.generate_many(one_of_each(), download=tmp_path / "{index}-{task_id}")
@@ -102,15 +95,6 @@ async def test_no_two_results_share_a_file(tmp_path: Path) -> None:
         names = {path.name for outcome in fan.outcomes for path in outcome.paths}
     assert names == {"same-2.mp4", "same-2.ass", "same-3.mp4", "same-3.ass"}
     assert (tmp_path / "same.ass").read_text() == "a stranger's"
-
-
-async def test_each_file_survives_a_cut_and_another_origin(tmp_path: Path) -> None:
-    faults = Faults(cut_downloads=1.0, redirect_downloads=0.5)
-    async with speaking(faults=faults) as (emulator, keevx):
-        fan = await keevx.generate_many(one_of_each(), download=tmp_path)
-        fan.raise_for_errors()
-        assert sum(len(outcome.paths) for outcome in fan.outcomes) == 11
-        assert emulator.storage_authorizations == []
 
 
 async def test_expired_captions_are_an_error_and_the_video_is_kept(tmp_path: Path) -> None:

@@ -244,15 +244,6 @@ async def test_closing_what_was_never_used() -> None:
     await Keevx("test-key").close()
 
 
-async def test_a_borrowed_session_stays_open(emulator: Emulator) -> None:
-    async with aiohttp.ClientSession() as session:
-        async with keevx_of(emulator, session=session) as keevx:
-            await keevx.generate(a_request())
-        assert not session.closed
-        async with session.get(emulator.url) as response:
-            assert response.status == 404
-
-
 async def test_a_borrowed_session_that_was_closed_is_told(emulator: Emulator) -> None:
     async with aiohttp.ClientSession() as session, keevx_of(emulator, session=session) as keevx:
         (task_id,) = (await keevx.submit(a_request())).task_ids
@@ -323,15 +314,6 @@ async def test_closing_ends_every_wait_and_leaves_no_task(emulator: Emulator) ->
     assert "closed during the wait" in str(error)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert all("RequestHandler" in repr(one.get_coro()) for one in others)  # the emulator's own
-
-
-async def test_closing_waits_for_what_is_being_paid(emulator: Emulator) -> None:
-    emulator.faults.latency = 0.1
-    keevx = keevx_of(emulator)
-    submitting = asyncio.ensure_future(keevx.submit(a_request()))
-    await until(lambda: emulator.requests.total() == 1)
-    await keevx.close()
-    assert (await submitting).task_ids == tuple(emulator.tasks)
 
 
 async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(

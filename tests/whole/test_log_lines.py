@@ -99,7 +99,8 @@ async def test_a_create_that_is_answered_after_a_cancellation(
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-    check(lines, "create order-1 ended after its call was cancelled")
+        (task_id,) = emulator.tasks
+    check(lines, "create order-1 ended after its call was cancelled", task_id)
 
 
 async def test_a_wait_that_is_interrupted(lines: list[logging.LogRecord]) -> None:

@@ -79,6 +79,7 @@ async def test_headers_are_added_and_replaced_and_the_key_stays() -> None:
     assert [b"x-team: b" in heads[0], b"x-team: a" in heads[0]] == [True, False]
     assert b"x-team: a" in heads[1]
     assert all(b"authorization: bearer test-key" in head for head in heads)
+    assert all(b"user-agent: keevx_async/" in head for head in heads)
 
 
 async def test_a_shorter_timeout_ends_its_own_exchanges_only() -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from keevx_async import FanOut, Journal, SubmissionUncertain
+from keevx_async import Journal, SubmissionUncertain
 from keevx_async.journal.protocol import State
 from keevx_async.submission.callbacks import MAX_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
@@ -32,7 +32,7 @@ from tests.support.callbacks import (
     posted,
     token_of,
 )
-from tests.support.client import a_request, some_requests
+from tests.support.client import a_request, awaited, some_requests
 from tests.support.settling import HINTED, called_back, once_each, polls_per_task, until
 from tests.support.thorough import THOROUGH
 
@@ -273,7 +273,7 @@ async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -
         theirs = (await keevx.submit(a_request("theirs"), key="theirs")).task_ids[0]
         emulator.faults.drop_after_create = 1.0
         fan = keevx.generate_many([a_request("ours")], key=lambda _: "ours")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 2)
         await asyncio.sleep(0.05)
         url = receiver.url_for("ours")
@@ -288,10 +288,6 @@ async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -
         assert emulator.tasks[ours].prompt == "ours"
         if journal is not None:
             assert [one.task_ids async for one in journal.entries()] == [(theirs,), (ours,)]
-
-
-async def _await(fan: FanOut) -> FanOut:
-    return await fan
 
 
 async def test_the_word_of_a_callback_is_not_believed(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from keevx_async.http.transport import (
     Interruption,
     interruption_of,
 )
-from keevx_async.http.verdict import TransportError
 from tests.support.raw_server import FIN, RST, RawServer, Script, Step, answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])
@@ -114,14 +113,6 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
     assert found.response.body == BODY
     assert not found.response.complete
     assert await cut(5.0) == Interruption(sent=True, response=None)
-
-
-async def test_an_answer_without_a_head_is_a_fault() -> None:
-    for steps in ((b"HTTP/1.1 200 OK\r\nContent-Le", FIN), (FIN,), (b"rubbish\r\n\r\n", FIN)):
-        async with exchanging(*steps) as made:
-            with pytest.raises(TransportError) as caught:
-                await made.exchange(POST)
-        assert caught.value.sent
 
 
 async def test_chunks_outweigh_a_length_even_where_they_come_later() -> None:

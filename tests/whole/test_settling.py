@@ -15,7 +15,6 @@ from keevx_async import (
     AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
-    FanOut,
     InvalidRequest,
     Journal,
     JournalError,
@@ -35,8 +34,8 @@ from keevx_async.journal.protocol import Entry, State
 from keevx_async.submission.reconciler import MAX_REPORTED_IDS
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
-from tests.support.callbacks import a_receiver, in_aiohttp, in_starlette, posted
-from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.callbacks import a_receiver, in_aiohttp, posted
+from tests.support.client import a_request, awaited, keevx_of, some_requests
 from tests.support.settling import (
     HINTED,
     KIND,
@@ -82,19 +81,6 @@ async def test_forty_lost_answers_and_none_lost_or_paid_twice(
     if journal is not None:
         async with journal:
             assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 40}
-
-
-async def test_the_same_in_an_asgi_server(tmp_path: Path) -> None:
-    async with (
-        Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
-        in_starlette() as receiver,
-        keevx_of(
-            emulator, callbacks=receiver, polling=PATIENT, journal=tmp_path / "run.db"
-        ) as keevx,
-    ):
-        fan = await keevx.generate_many(some_requests(40))
-        fan.raise_for_errors()
-        once_each(emulator, fan, 40)
 
 
 @pytest.mark.parametrize("callbacks", [None, "twice", "delay"])
@@ -219,7 +205,7 @@ async def test_a_wait_for_callbacks_has_its_deadline(
     settings: Any = {"journal": journal, "polling": IMPATIENT}
     async with called_back(0.1, faults=faults, **settings) as (emulator, keevx, receiver):
         fan = keevx.generate_many([a_request(generate_count=2)], key=lambda _: "k")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 2)
         first, second = emulator.tasks
         announcer: Any = emulator._announcer
@@ -244,24 +230,11 @@ async def test_a_wait_for_callbacks_has_its_deadline(
         assert emulator.creates[outcome.request.prompt] == 1
 
 
-async def test_without_a_receiver_nothing_is_held_open() -> None:
-    async with (
-        Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
-        keevx_of(emulator) as keevx,
-    ):
-        with pytest.raises(SubmissionUncertain):
-            await keevx.generate(a_request())
-
-
-async def _await(fan: FanOut) -> FanOut:
-    return await fan
-
-
 async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
     faults = Faults(drop_after_create=1.0)
     async with called_back(30, faults=faults) as (emulator, keevx, _):
         fan = keevx.generate_many(some_requests(3))
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 3)
         await asyncio.sleep(0.1)
         running.cancel()
@@ -274,7 +247,7 @@ async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> Non
     faults = Faults(drop_after_create=1.0, drop_polls=0.0)
     async with called_back(30, faults=faults) as (emulator, keevx, receiver):
         fan = keevx.generate_many(some_requests(1), key=lambda _: "k")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 1)
         (task_id,) = emulator.tasks
         await asyncio.sleep(0.05)
@@ -439,10 +412,10 @@ async def test_a_task_too_new_to_be_found_is_asked_about_again(script: Script) -
 
 
 @scripted
-async def test_a_refusal_to_tell_is_no_word_of_the_task(script: Script) -> None:
+async def test_a_failed_query_denies_no_id(script: Script) -> None:
     await script.lose("k")
     script.known = {"t"}
-    for error in (AuthenticationError(401), ConnectionFailed("host", "down")):
+    for error in (AuthenticationError(401), ConnectionFailed("host", "down"), APIError(408)):
         script.answers = {"t": [error]}
         with pytest.raises(type(error)):
             await script.tell("k", "t")

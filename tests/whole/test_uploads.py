@@ -73,36 +73,6 @@ async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Pat
     assert emulator.uploads[url].size == 20 * MB
 
 
-@pytest.mark.parametrize("content", [b"text", b"%!PS" + bytes(50), b"\x89PN", b"RIFF0000WAVE"])
-async def test_a_wrong_type_is_told_by_the_bytes_not_the_name(
-    content: bytes, tmp_path: Path
-) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    async with speaking() as (emulator, keevx):
-        for source in (path, content, io.BytesIO(content)):
-            with pytest.raises(UploadError, match="is not a JPEG, PNG, WebP, BMP, GIF"):
-                await keevx.upload(source, filename="picture.png")
-        assert not emulator.requests
-
-
-@pytest.mark.parametrize("wrong", [5, None, io.StringIO("text"), ["start.png"]])
-async def test_what_is_no_source_is_told(wrong: Any) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match="a path, bytes or a binary file"):
-            await keevx.upload(wrong)
-        assert not emulator.requests
-
-
-async def test_a_source_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"missing\.png: No such file"):
-            await keevx.upload(tmp_path / "missing.png")
-        with pytest.raises(UploadError, match="cannot read"):
-            await keevx.upload(tmp_path)
-        assert not emulator.requests
-
-
 async def test_an_upload_is_free_and_sent_again() -> None:
     async with speaking(faults=Faults(upload_errors=1)) as (emulator, keevx):
         url = await keevx.upload(PNG)
@@ -512,14 +482,6 @@ async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
         with pytest.raises(UploadError, match=r"0\.png changes while it is read"):
             await keevx.upload(path)
     assert len(host.lengths) == 3
-
-
-async def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    async with hosting() as (host, keevx):
-        with pytest.raises(UploadError, match=r"pipe\.png: it is not a regular file"):
-            await keevx.upload(tmp_path / "pipe.png")
-    assert not host.lengths
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
