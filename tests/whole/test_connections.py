@@ -9,11 +9,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keevx_async import ConfigurationError, ImageToVideo, Keevx
+from keevx_async import ConfigurationError, Keevx
 from keevx_async.http import connections as rules
 from keevx_async.http.timeouts import ExchangeTimer
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, interruption_of
 from keevx_async.http.verdict import TransportError
+from tests.support.client import a_request
 from tests.support.raw_server import FIN, Heard, RawServer, Script, Step, answer, envelope
 
 POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"a"}')
@@ -24,17 +25,6 @@ OK = answer(envelope(["i2v-1"]))
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "PROBE", 0.02)
-
-
-def a_request(prompt: str = "a") -> ImageToVideo:
-    return ImageToVideo(
-        model="S",
-        prompt=prompt,
-        image_url="https://example.com/a.jpg",
-        aspect_ratio="16:9",
-        aspect_resolution="720p",
-        duration=8,
-    )
 
 
 @asynccontextmanager
@@ -287,7 +277,7 @@ async def test_a_trace_that_fails_after_the_answer_costs_no_ids() -> None:
         aiohttp.ClientSession(trace_configs=[trace]) as session,
         Keevx("key", base_url=server.url, session=session) as keevx,
     ):
-        assert (await keevx.submit(a_request())).task_ids == server.ids["a"]
+        assert (await keevx.submit(a_request("a"))).task_ids == server.ids["a"]
 
 
 async def test_a_lent_session_with_a_login_of_its_own_is_refused(

@@ -8,18 +8,7 @@ from keevx_async import APIError, AuthenticationError, Keevx, NotFoundError
 from keevx_async.errors import request_id_of
 from keevx_async.events import Event, Exchange, Retrying, Submitted
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import RETRY, a_request, keevx_of
-
-
-def busy(times: int) -> Faults:
-    """Refuses the first so many creates."""
-    left = [times]
-
-    def strikes(_: str) -> bool:
-        left[0] -= 1
-        return left[0] >= 0
-
-    return Faults(refuse=strikes, refuse_status=503, once=False)
+from tests.support.client import RETRY, a_request, busy, keevx_of
 
 
 async def test_an_error_names_its_request_and_its_attempts() -> None:

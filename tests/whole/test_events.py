@@ -43,21 +43,6 @@ class Told(list[Event]):
             self.append(event)
 
 
-def refused_for_good(prompt: str) -> Faults:
-    return Faults(refuse={prompt}, refuse_status=400, refuse_code=100001, refuse_message="no")
-
-
-async def test_a_create_that_keevx_refuses_is_told_of_with_its_key() -> None:
-    told = Told()
-    async with (
-        Emulator(faults=refused_for_good("bad")) as emulator,
-        keevx_of(emulator, on_event=told.hear) as keevx,
-    ):
-        with pytest.raises(APIError) as caught:
-            await keevx.submit(a_request("bad"), key="the bad one")
-    assert told == [Refused("the bad one", caught.value)]
-
-
 async def test_a_create_that_never_reached_keevx_is_told_of_once_after_its_retries() -> None:
     told = Told()
     where = f"http://127.0.0.1:{free_port()}"

@@ -15,9 +15,7 @@ from keevx_async import (
     Journal,
     NotFoundError,
     PollPolicy,
-    Task,
     VideoTranslate,
-    WaitTimeout,
 )
 from keevx_async.client.kind_lookup import KindResolver
 from keevx_async.http.verdict import api_error
@@ -69,14 +67,6 @@ async def test_a_task_tells_what_its_kind_has() -> None:
     assert (dubbed.language, dubbed.name) == ("English", "demo")
     assert [*dubbed.results] == ["video_url", "caption_url"]
     assert [*plain.results] == ["video_url"]
-
-
-async def test_generating_is_not_done() -> None:
-    async with speaking(0.2) as (_, keevx):
-        (task_id,) = (await keevx.submit(an_image())).task_ids
-        task = await keevx.status(task_id)
-        assert (task.status, task.done, task.results) == ("GENERATING", False, {})
-        assert (await keevx.wait(task_id)).succeeded
 
 
 async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
@@ -193,14 +183,6 @@ async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float)
         assert keevx._components().jobs.default_timeout([found]) is None
 
 
-async def test_the_policy_s_timeout_holds_for_all_kinds() -> None:
-    hurried = PollPolicy(shortest=0.01, longest=0.05, timeout=0.1)
-    async with Emulator(60) as emulator, keevx_of(emulator, polling=hurried) as keevx:
-        for request in one_of_each():
-            with pytest.raises(WaitTimeout):
-                await keevx.generate(request)
-
-
 def test_ids_are_read_in_either_shape_and_never_in_part() -> None:
     listed = [{"task_id": "vt-1", "language": "English"}, {"task_id": "vt-2"}]
     assert decode_ids(listed) == ("vt-1", "vt-2")
@@ -233,7 +215,3 @@ def test_an_image_that_is_not_found_is_said_to_be_so_by_a_code_of_its_kind() -> 
     """110002 is image_generate's for what 100003 is elsewhere, whatever the HTTP status."""
     assert type(api_error(200, 110002, "", "", ImageGenerate.kind.codes)) is NotFoundError
     assert type(api_error(200, 110002, "", "", VideoTranslate.kind.codes)) is APIError
-
-
-def test_a_task_needs_no_more_than_an_id_and_a_status() -> None:
-    assert Task(task_id="vt-1", status="PENDING").results == {}

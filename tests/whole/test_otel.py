@@ -17,7 +17,7 @@ from keevx_async.contrib.otel import Telemetry
 from keevx_async.events import Ended, Event, Observer, Polled, Submitted
 from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.client import a_request, busy, keevx_of, some_requests
 
 
 class Seen(NamedTuple):
@@ -70,16 +70,6 @@ def seen() -> Any:
     yield Seen(telemetry, tracers.get_tracer("test"), exporter, reader, meters)
     tracers.shutdown()
     meters.shutdown()
-
-
-def busy(times: int) -> Faults:
-    left = [times]
-
-    def strikes(_: str) -> bool:
-        left[0] -= 1
-        return left[0] >= 0
-
-    return Faults(refuse=strikes, refuse_status=503, once=False)
 
 
 def test_it_is_an_observer(seen: Seen) -> None:

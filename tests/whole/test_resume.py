@@ -475,22 +475,3 @@ async def test_uncertain_ones_are_settled_by_the_command(
     assert code == 0, told
     assert emulator.creates == {f"prompt {number}": 1 for number in range(4)}
     assert len(list(program.out.glob("*.mp4"))) == 4
-
-
-async def test_the_command_asks_for_a_journal_that_is_there(
-    program: Program, command: Command
-) -> None:
-    code, told = await command.journal()
-    assert code == 2
-    assert "no journal at" in told
-    assert not program.path.exists()
-
-
-async def test_the_command_says_once_that_a_journal_is_held(
-    program: Program, command: Command
-) -> None:
-    async with Journal(program.path):
-        code, told = await command.run()
-    assert code == 2
-    assert told.count("run.db is in use on another event loop of this process") == 1
-    assert CREATE not in program.asked()

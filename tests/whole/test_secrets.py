@@ -19,7 +19,6 @@ from keevx_async import (
     KeevxError,
     PollPolicy,
     RetryPolicy,
-    errors,
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, some_requests
@@ -195,19 +194,3 @@ async def test_a_client_is_neither_pickled_nor_copied(emulator: Emulator) -> Non
         await keevx.submit(a_request())
         with pytest.raises(TypeError, match="holds the API key"):
             pickle.dumps(keevx)
-
-
-async def test_errors_survive_pickling() -> None:
-    faults = Faults(drop_after_create={"lost"}, refuse={"refused"}, refuse_status=400, once=False)
-    emulator = Emulator(0, fail_prompts={"failed"}, faults=faults)
-    async with emulator, client(emulator.url) as keevx:
-        fan = await keevx.generate_many(map(a_request, ("lost", "refused", "failed")))
-    for error in fan.errors:
-        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-        assert (type(again), str(again)) == (type(error), str(error))
-        assert vars(again) == vars(error)
-    assert [type(error) for error in fan.errors] == [
-        errors.SubmissionUncertain,
-        errors.APIError,
-        errors.TaskFailed,
-    ]

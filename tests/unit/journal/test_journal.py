@@ -17,7 +17,7 @@ from keevx_async import Journal, JournalError, Task
 from keevx_async.journal import schema
 from keevx_async.journal.database import MAX_GAP, READ_AHEAD, ReadAhead
 from keevx_async.journal.null import NullJournal
-from keevx_async.journal.protocol import Claim, State
+from keevx_async.journal.protocol import State
 from tests.support.journal import kept, kept_in, opened, opened_and_closed
 
 KIND = "image_to_video"
@@ -42,21 +42,6 @@ async def fill(path: Path, count: int) -> list[str]:
         )
         await asyncio.gather(*(journal.mark_submitted(k, [f"i2v-{n}"]) for n, k in enumerate(keys)))
     return keys
-
-
-async def test_its_way_from_intent_to_ids(path: Path) -> None:
-    async with Journal(path) as journal:
-        assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
-        await journal.mark_sending("mine", KIND, BODY)
-        entry = await journal.find("mine")
-        assert entry is not None
-        assert entry.state is State.SENDING
-        await journal.mark_submitted("mine", ["i2v-1", "i2v-2"])
-        entry = await journal.find("mine")
-        assert entry is not None
-        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
-        assert (entry.kind, entry.body) == (KIND, BODY.decode())
-        assert await journal.find("yours") is None
 
 
 async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:

@@ -25,21 +25,14 @@ from keevx_async.models.request import Request, canonical_body
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.submission.budget import Fit, Valuation
 from keevx_async.submission.reservations import Reservation, Reservations
+from tests.support.client import a_request
 
 FULL_HD = UsageGroup("image_to_video", "V", "1080p", 6)
 PRICES = {"V/1080p": 0.1, "V": 0.2, "image_to_video": 0.3, "image_generate": 0.05}
 
 
-def video(count: int = 1, *, duration: int = 6, resolution: str = "1080p") -> ImageToVideo:
-    return ImageToVideo(
-        model="V",
-        prompt="a dog",
-        image_url="https://example.com/a.jpg",
-        aspect_ratio="16:9",
-        aspect_resolution=resolution,
-        duration=duration,
-        generate_count=count,
-    )
+def video(count: int = 1, **changes: Any) -> ImageToVideo:
+    return a_request(generate_count=count, **changes)
 
 
 def translation() -> VideoTranslate:
@@ -82,18 +75,8 @@ def test_a_budget_cannot_be_changed_from_outside() -> None:
     ("request_", "price"),
     [
         (video(), "0.6"),  # V/1080p
-        (video(resolution="4k", duration=4), "0.8"),  # V
-        (
-            ImageToVideo(
-                model="S",
-                prompt="a dog",
-                image_url="https://example.com/a.jpg",
-                aspect_ratio="16:9",
-                aspect_resolution="720p",
-                duration=4,
-            ),
-            "1.2",
-        ),
+        (video(aspect_resolution="4k", duration=4), "0.8"),  # V
+        (video(model="S", aspect_resolution="720p", duration=4), "1.2"),
         (ImageGenerate(prompt="a dog", generate_count=8), "0.05"),
         (translation(), None),
     ],
