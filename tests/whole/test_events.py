@@ -30,6 +30,7 @@ from keevx_async.events import (
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests
+from tests.support.journal import entry_of
 from tests.support.ports import free_port
 
 EVERY_KIND = {Downloaded, Ended, Exchange, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
@@ -111,8 +112,7 @@ async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: P
     more: list[FanOut] = []
 
     async def read(event: Submitted) -> None:
-        entry = await journal.find(event.key)
-        assert entry is not None
+        entry = await entry_of(journal, event.key)
         found.append(entry.task_ids == event.task_ids)
 
     def look(event: Event) -> None:

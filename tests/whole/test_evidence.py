@@ -20,10 +20,11 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.docket import RedisJournal
-from keevx_async.journal.protocol import Entry, JournalProtocol, State
+from keevx_async.journal.protocol import JournalProtocol, State
 from keevx_async.testing import Emulator, Faults
 from tests.support.callbacks import a_receiver, token_of
 from tests.support.client import a_request, keevx_of
+from tests.support.journal import entry_of
 from tests.support.redis_journal import Counting, memory
 from tests.support.settling import KIND, Script, until
 
@@ -41,12 +42,6 @@ async def journal(
     either: Any = file if request.param == "sqlite" else RedisJournal(memory)
     async with either:
         yield either
-
-
-async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
-    entry = await journal.find(key)
-    assert entry is not None
-    return entry
 
 
 async def brought_to(journal: JournalProtocol, state: State, ids: tuple[str, ...] = ()) -> None:

@@ -36,6 +36,7 @@ from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.support.callbacks import a_receiver, in_aiohttp, posted
 from tests.support.client import a_request, awaited, keevx_of, some_requests
+from tests.support.journal import entry_of
 from tests.support.settling import (
     HINTED,
     KIND,
@@ -218,14 +219,12 @@ async def test_a_wait_for_callbacks_has_its_deadline(
             await keevx.generate(a_request("nothing comes"))
         if journal is None:
             return
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
         assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
         assert emulator.creates[outcome.request.prompt] == 1
 
@@ -514,8 +513,7 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         await script.lose("k")
         await journal.settle("k", ["mine"])
         await script.tell("k", "t")
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
         assert "k was charged twice: it has mine, and now t" in caplog.text
         await script.settlements.close()
@@ -553,8 +551,7 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
         async with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert entry.task_ids == ("t",)
 
 
@@ -579,8 +576,7 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         waiting = asyncio.ensure_future(script.settlements.wait("k", 3, KIND))
         await asyncio.gather(*(script.tell("k", one) for one in sorted(script.known)))
         assert sorted(await asyncio.wait_for(waiting, 60)) == ["a", "b", "c"]
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, sorted(entry.task_ids)) == (State.SUBMITTED, ["a", "b", "c"])
         await script.settlements.close()
 

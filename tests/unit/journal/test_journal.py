@@ -18,7 +18,7 @@ from keevx_async.journal import schema
 from keevx_async.journal.database import MAX_GAP, READ_AHEAD, ReadAhead
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import State
-from tests.support.journal import kept, kept_in, opened, opened_and_closed
+from tests.support.journal import entry_of, kept, kept_in, opened, opened_and_closed
 
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
@@ -149,8 +149,7 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         await journal.mark_submitted(number, ["i2v-1"])
         await journal.release(number)
         assert (await journal.claim(KIND, BODY, None)).key != number
-        entry = await journal.find(number)
-        assert entry is not None
+        entry = await entry_of(journal, number)
         assert entry.task_ids == ("i2v-1",)
 
 
@@ -200,8 +199,7 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
         assert [entry.key async for entry in journal.entries()] == ["first"]
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
     async with Journal(path) as journal:
-        entry = await journal.find("first")
-        assert entry is not None
+        entry = await entry_of(journal, "first")
         assert entry.task_ids == ("i2v-1",)
 
 

@@ -14,7 +14,8 @@ from docket import Docket
 from keevx_async import Journal, JournalError
 from keevx_async.docket import RedisJournal
 from keevx_async.journal.lock import Lock
-from keevx_async.journal.protocol import Entry, State
+from keevx_async.journal.protocol import State
+from tests.support.journal import entry_of
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 
@@ -76,12 +77,6 @@ async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
             await journal.mark_planned(claim.key)
         await journal.mark_sending(claim.key, KIND, BODY)
         await journal.mark_submitted(claim.key, ["i2v-1"])
-
-
-async def entry_of(journal: Journal | RedisJournal, key: str) -> Entry:
-    entry = await journal.find(key)
-    assert entry is not None
-    return entry
 
 
 async def only_added(journal: Journal | RedisJournal) -> None:
