@@ -10,7 +10,6 @@ from unittest.mock import Mock
 
 import hypothesis
 import pytest
-import pytest_asyncio
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
 
@@ -157,7 +156,7 @@ def mocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[aioresponses]:
         yield mocks
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
     """A Keevx API on a real loopback socket."""
     async with Emulator(seconds=0.05) as running:

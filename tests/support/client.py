@@ -11,7 +11,7 @@ from keevx_async import (
     PollPolicy,
     RetryPolicy,
 )
-from keevx_async.testing import Emulator
+from keevx_async.testing import Emulator, Faults
 
 RETRY = RetryPolicy(attempts=6, first_delay=0.01, max_delay=0.05, deadline=20, grace=2)
 
@@ -39,6 +39,17 @@ def keevx_of(emulator: Emulator, **settings: Any) -> Keevx:
     """A client in a hurry."""
     hurry: dict[str, Any] = {"base_url": emulator.url, "retry": RETRY, "polling": POLLING}
     return Keevx(**{"api_key": "test-key"} | hurry | settings)
+
+
+def busy(times: int) -> Faults:
+    """Refuse the first so many creates with HTTP 503."""
+    left = [times]
+
+    def strikes(_: str) -> bool:
+        left[0] -= 1
+        return left[0] >= 0
+
+    return Faults(refuse=strikes, refuse_status=503, once=False)
 
 
 @asynccontextmanager

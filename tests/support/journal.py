@@ -10,11 +10,18 @@ import pytest
 
 from keevx_async import Journal, JournalError
 from keevx_async.journal.database import Database
-from keevx_async.journal.protocol import Entry
+from keevx_async.journal.protocol import Entry, JournalProtocol
 
 
 async def kept(journal: Journal) -> list[Entry]:
     return [entry async for entry in journal.entries()]
+
+
+async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
+    """Return the entry of a key, which must have one."""
+    entry = await journal.find(key)
+    assert entry is not None
+    return entry
 
 
 async def kept_in(path: Path) -> list[Entry]:

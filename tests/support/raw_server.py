@@ -131,7 +131,9 @@ class RawServer:
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         body = await reader.readexactly(int(length[1])) if length else b""
         method, path, _ = head.decode("latin-1").split(" ", 2)
-        made_ids = (f"i2v-{next(self._numbers):032x}",) if method == "POST" else ()
+        many = re.search(rb'"generate_count":(\d+)', body)
+        count = (int(many[1]) if many else 1) if method == "POST" else 0
+        made_ids = tuple(f"i2v-{next(self._numbers):032x}" for _ in range(count))
         heard = Heard(method, path, head, body, made_ids, number)
         self.heard.append(heard)
         script = self._script(heard)

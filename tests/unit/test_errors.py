@@ -33,19 +33,12 @@ from keevx_async.errors import (
     Violation,
     WaitTimeout,
 )
-from keevx_async.models.image_to_video import ImageToVideo
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.tasks import Task
 from keevx_async.settings import Budget
+from tests.support.client import a_request
 
-REQUEST = ImageToVideo(
-    model="KL",
-    prompt="A dog",
-    aspect_ratio="16:9",
-    aspect_resolution="720p",
-    duration=5,
-    reference_images=["https://example.com/a.jpg"],
-)
+REQUEST = a_request()
 FAILED = Task(task_id="i2v-1", status="FAILED", error_message="blurred")
 ENDED = Task(task_id="i2v-2", status="SUCCEEDED", video_url="https://example.com/v.mp4")
 
@@ -234,11 +227,6 @@ def test_long_messages_stay_readable() -> None:
     assert len(many.pending) == 10_000
     assert len(str(many)) < 300
     assert len(str(APIError(500, None, "", "<p>" * 10_000))) < 500
-
-
-def test_a_wait_that_timed_out_is_caught_as_a_timeout() -> None:
-    with pytest.raises(TimeoutError):
-        raise WaitTimeout(["i2v-1"])
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=ids)

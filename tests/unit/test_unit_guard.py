@@ -10,7 +10,6 @@ import pytest
 FORBIDDEN = "opens no socket and starts no process"
 
 
-@pytest.mark.asyncio
 async def test_a_unit_test_that_connects_or_listens_fails() -> None:
     with pytest.raises(AssertionError, match=FORBIDDEN):
         await asyncio.open_connection("127.0.0.1", 9)

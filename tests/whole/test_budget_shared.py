@@ -9,8 +9,6 @@ from keevx_async import APIError, Budget, BudgetExceeded, Keevx
 from keevx_async.testing import Emulator, Faults
 from tests.support.crashing import request
 
-pytestmark = pytest.mark.asyncio
-
 
 async def test_what_another_client_of_the_process_makes_meanwhile_counts(tmp_path: Path) -> None:
     journal = tmp_path / "run.db"

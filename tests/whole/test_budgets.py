@@ -14,16 +14,13 @@ from keevx_async import (
     Budget,
     BudgetExceeded,
     ImageToVideo,
-    Journal,
     Keevx,
     NotStarted,
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
-from tests.support.budgeted import CONCURRENCY, LIMIT, submit_all
+from tests.support.budgeted import LIMIT, submit_all
 from tests.support.crashing import request
-
-pytestmark = pytest.mark.asyncio
 
 FAULTY = Faults(
     latency=(0.0, 0.02),
@@ -132,20 +129,6 @@ async def test_a_cancelled_create_that_was_sent_keeps_its_share() -> None:
         with pytest.raises(BudgetExceeded):
             await keevx.submit(request(1))
         assert len(emulator.tasks) == 1
-
-
-async def test_two_clients_that_share_a_journal_share_its_budget() -> None:
-    journal, budget = Journal(":memory:"), Budget(videos=20)
-    async with (
-        Emulator(faults=Faults(latency=(0.0, 0.02))) as emulator,
-        Keevx("k", base_url=emulator.url, journal=journal, budget=budget) as one,
-        Keevx("k", base_url=emulator.url, journal=journal, budget=budget) as other,
-    ):
-        await asyncio.gather(
-            one.submit_many([request(n) for n in range(30)], concurrency=CONCURRENCY),
-            other.submit_many([request(n) for n in range(30, 60)], concurrency=CONCURRENCY),
-        )
-        assert len(emulator.tasks) == 20
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,25 @@
 """A slash at the end of a callback's URL changes nothing, by whichever way it is served."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-
 import pytest
 
-from keevx_async import CallbackReceiver
-from tests.support.callbacks import a_receiver, in_aiohttp, in_starlette, posted, token_of
-
-Served = Callable[[], AbstractAsyncContextManager[CallbackReceiver]]
+from tests.support.callbacks import SERVED, Served, Told, a_receiver, posted, token_of
 
 
-class Heard:
-    """Remembers what a receiver hands on."""
-
-    def __init__(self, receiver: CallbackReceiver) -> None:
-        self.calls: list[tuple[str, str]] = []
-        receiver.attach(self.take)
-
-    async def take(self, key: str, task_id: str) -> None:
-        self.calls.append((key, task_id))
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("served", [in_aiohttp, in_starlette])
+@pytest.mark.parametrize("served", SERVED)
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_a_slash_at_the_end_of_what_is_posted_to(served: Served, slash: str) -> None:
     async with served() as receiver:
-        heard = Heard(receiver)
+        receiver.attach(told := Told())
         url = receiver.url_for("a key") + slash
         assert await posted(url, json={"data": {"task_id": "i2v-1"}}) == 204
-        assert heard.calls == [("a key", "i2v-1")]
+        assert told.all == [("a key", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_a_slash_after_the_token_in_any_other_framework() -> None:
     receiver = a_receiver("https://you.example/keevx")
-    heard = Heard(receiver)
+    receiver.attach(told := Told())
     await receiver.receive(token_of(receiver) + "/", b'{"data": {"task_id": "i2v-1"}}')
-    assert heard.calls == [("key", "i2v-1")]
+    assert told.all == [("key", "i2v-1")]
 
 
 @pytest.mark.parametrize("url", ["https://you.example", "https://you.example/keevx"])

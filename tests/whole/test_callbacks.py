@@ -123,7 +123,6 @@ def test_the_secret_shows_nowhere() -> None:
 # Receiving
 
 
-@pytest.mark.asyncio
 async def test_receive_tells_every_sink() -> None:
     receiver, one, two = a_receiver(), Told(), Told()
     receiver.attach(one)
@@ -136,7 +135,6 @@ async def test_receive_tells_every_sink() -> None:
     assert two.all == [("key", "i2v-1"), ("other", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_a_sink_that_fails_keeps_none_from_the_others() -> None:
     async def failing(key: str, task_id: str) -> None:
         raise ConfigurationError("full")
@@ -185,7 +183,6 @@ def test_no_body_does_worse_than_be_rejected(body: bytes) -> None:
         task_of(body)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_a_callback_over_http(served: Served) -> None:
     async with served() as receiver:
@@ -194,7 +191,6 @@ async def test_a_callback_over_http(served: Served) -> None:
         assert told.all == [("a/b c\n", "i2v-1")]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_what_could_not_be_taken_may_come_again(
     served: Served, caplog: pytest.LogCaptureFixture
@@ -218,7 +214,6 @@ async def test_what_could_not_be_taken_may_come_again(
     assert url not in caplog.text
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_only_posts_are_taken(served: Served) -> None:
     async with served() as receiver, aiohttp.ClientSession() as session:
@@ -229,7 +224,6 @@ async def test_only_posts_are_taken(served: Served) -> None:
         assert told.all == []
 
 
-@pytest.mark.asyncio
 async def test_serving_alone() -> None:
     receiver, told = a_receiver(), Told()
     receiver.attach(told)
@@ -241,7 +235,6 @@ async def test_serving_alone() -> None:
     assert told.all == [("key", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_the_asgi_app_alone_under_uvicorn() -> None:
     """Its root is asked for a lifespan, and strangers may try a websocket."""
     bound, origin = loopback()
@@ -252,7 +245,6 @@ async def test_the_asgi_app_alone_under_uvicorn() -> None:
     assert told.all == [("key", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_asgi_scopes_other_than_http() -> None:
     sent: list[Any] = []
 
@@ -269,7 +261,6 @@ async def test_asgi_scopes_other_than_http() -> None:
         await app({"type": "lifespan"}, receive, send)
 
 
-@pytest.mark.asyncio
 async def test_an_asgi_client_that_leaves_in_the_middle_is_no_callback() -> None:
     receiver, told, sent = a_receiver(), Told(), []
     receiver.attach(told)

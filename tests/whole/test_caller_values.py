@@ -44,7 +44,6 @@ LEAST: dict[str, Any] = {
     "duration": 8,
     "image_url": URL,
 }
-NAMES = [*LEAST, "end_image_url", "reference_images", "generate_audio", "callback_url"]
 NAN = float("nan")
 
 
@@ -333,6 +332,21 @@ GOOD: list[dict[str, Any]] = [
     {"headers": {"source": "skill"}},
 ]
 BAD: list[tuple[dict[str, Any], str]] = [
+    ({"api_key": None}, "set KEEVX_API_KEY"),
+    ({"api_key": " \n"}, "set KEEVX_API_KEY"),
+    ({"api_key": "two words"}, "copy it again"),
+    ({"api_key": "schlüssel"}, "copy it again"),
+    ({"base_url": "api.keevx.com"}, "check base_url= or KEEVX_BASE_URL"),
+    ({"base_url": "ftp://api.keevx.com"}, "check base_url="),
+    ({"base_url": "https://api.keevx.com/?a=b"}, "check base_url="),
+    ({"rate": 0}, r"rate must be a number above 0 \(got 0\)"),
+    ({"rate": NAN}, r"rate must .* \(got nan\)"),
+    ({"timeout": -1}, r"timeout must be a number above 0 \(got -1\)"),
+    ({"timeout": True}, r"timeout must .* \(got True\)"),
+    ({"timeout": None}, r"timeout must .* \(got None\)"),
+    ({"timeout": "5"}, r"timeout must .* \(got '5'\)"),
+    ({"max_connections": 0}, r"max_connections must .* \(got 0\)"),
+    ({"max_connections": 0.5}, r"max_connections must .* \(got 0\.5\)"),
     ({"api_key": HttpUrl("my-own-key")}, "api_key must be a string"),
     ({"api_key": b"my-own-key"}, "api_key must be a string"),
     ({"base_url": 5}, "the base URL must look like"),
@@ -366,9 +380,9 @@ def test_a_client_refuses_a_setting_in_words(given: dict[str, Any], said: str) -
     with pytest.raises(ConfigurationError, match=said) as refused:
         Keevx(**{"api_key": "test-key", **given})
     assert "my-own-key" not in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
-@pytest.mark.asyncio
 async def test_headers_of_the_caller_never_double_ours(emulator: Emulator) -> None:
     names = ("authorization", "USER-AGENT", "content-type", "content-length", "source")
     headers = dict.fromkeys(names, "5")
@@ -426,7 +440,6 @@ IDS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("ids", "said"), IDS)
 @pytest.mark.parametrize("kind", [None, "image_to_video"])
 async def test_what_is_no_list_of_ids_is_refused_and_nothing_asked(
@@ -439,13 +452,13 @@ async def test_what_is_no_list_of_ids_is_refused_and_nothing_asked(
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_path: Path) -> None:
     task = Task(task_id="i2v-1", status="PENDING")
     request = a_request()
     async with keevx_of(emulator) as keevx:
         calls: list[tuple[Any, type[KeevxError], str]] = [
             (lambda: keevx.status(task), InvalidRequest, "pass its task_id"),  # type: ignore[arg-type]
+            (lambda: keevx.status("i2v-\ud800"), InvalidRequest, "task_id: must be valid text"),
             (lambda: keevx.wait([]), InvalidRequest, "task_id: must be"),  # type: ignore[arg-type]
             (lambda: keevx.wait("i2v-1", timeout=NAN), ConfigurationError, "timeout must be"),
             (lambda: keevx.wait("i2v-1", timeout="5"), ConfigurationError, "timeout must be"),  # type: ignore[arg-type]
@@ -470,7 +483,6 @@ async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_ids_of_any_iterable_are_waited_for(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         ids = (await keevx.submit(a_request(generate_count=2))).task_ids

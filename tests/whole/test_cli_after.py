@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from keevx_async.testing import Emulator
 from tests.support.cli import at, fed, keevx, written
 from tests.support.cli_run import lines, takes
-
-pytestmark = pytest.mark.asyncio
 
 
 async def test_results_of_a_run_are_followed_up(tmp_path: Path) -> None:

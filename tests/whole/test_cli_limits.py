@@ -11,7 +11,6 @@ from keevx_async.testing import Emulator
 from tests.support.cli import GOOD, at, keevx, written
 from tests.support.cli_run import lines, results, takes
 
-pytestmark = pytest.mark.asyncio
 PRICES = '{"V/1080p": 0.1, "image_generate": 0.05}'
 
 

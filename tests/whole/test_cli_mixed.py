@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ DUB: dict[str, Any] = {
 }
 
 
-@pytest.mark.asyncio
 async def test_a_file_of_all_kinds_comes_home(tmp_path: Path) -> None:
     (tmp_path / "start.png").write_bytes(PNG)
     rows = [
@@ -65,7 +65,6 @@ video_translate,,,,,,,,,,English,https://example.com/a.mp4,yes,0
 """
 
 
-@pytest.mark.asyncio
 async def test_cells_are_what_the_field_of_their_kind_takes(tmp_path: Path) -> None:
     (tmp_path / "start.png").write_bytes(PNG)
     async with Emulator(seconds=0.02) as emulator:
@@ -100,7 +99,6 @@ def test_a_cell_that_is_no_number_is_left_for_the_rules_to_refuse(text: str) -> 
     assert parse_cells({"kind": "image_generate", "generate_count": text})["generate_count"] == text
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("command", ["check", "run"])
 async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
     tmp_path: Path, command: str
@@ -125,7 +123,6 @@ async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
     )
 
 
-@pytest.mark.asyncio
 async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [DUB, {**IMAGE, "module": "pro"}, {**GOOD, "films": 1}]
     forgetful = [{name: one for name, one in row.items() if name != "kind"} for row in rows]
@@ -144,7 +141,6 @@ async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> 
     ]
 
 
-@pytest.mark.asyncio
 async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -> None:
     rows = [{**DUB, "target_languages": one} for one in ("English", ["English", "Chinese"])]
     written(tmp_path / "p.jsonl", rows)
@@ -155,7 +151,6 @@ async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -
     assert any("p.jsonl:2: " in one and "makes a request for each" in one for one in told)
 
 
-@pytest.mark.asyncio
 async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
     tmp_path: Path,
 ) -> None:
@@ -169,7 +164,6 @@ async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
     assert emulator.requests["GET /v1/video_translate/target_languages"] == 1
 
 
-@pytest.mark.asyncio
 async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
     rows = [GOOD, {**GOOD, "generate_audio": True, "generate_count": 2}, DUB]
     rows += [{**IMAGE, "generate_count": 8}, {**IMAGE, "module": "pro"}]
@@ -185,6 +179,7 @@ async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
         told = await keevx(*command, "--json", cwd=tmp_path)
         (plan,) = lines(told.out)
         assert (plan["requests"], plan["videos"], plan["images"]) == (5, 4, 9)
+        assert os.listdir(tmp_path) == ["p.jsonl"]
         assert {
             "kind": "image_generate",
             "module": "pro",
@@ -194,26 +189,6 @@ async def test_the_estimate_counts_every_kind(tmp_path: Path) -> None:
         } in plan["groups"]
 
 
-@pytest.mark.asyncio
-async def test_run_again_a_mixed_file_goes_by_its_journal(tmp_path: Path) -> None:
-    run = ("run", "p.jsonl", "--journal", "run.db", "--out", "out")
-    written(tmp_path / "p.jsonl", [GOOD, IMAGE, DUB])
-    async with Emulator(seconds=0.02, fail_prompts={"A lighthouse"}) as emulator:
-        for _ in range(2):
-            ran = await keevx(*run, cwd=tmp_path, **at(emulator))
-            assert ran.code == 1
-            assert "Retry 1 failed, which pays for 1 task again" in ran.err
-        assert set(emulator.creates.values()) == {1}
-        emulator.fail_prompts = ()
-        ran = await keevx(*run, "--retry-failed", cwd=tmp_path, **at(emulator))
-        assert ran.code == 0, ran.err
-        assert sorted(emulator.creates.values()) == [1, 1, 2]
-    listed = await keevx("journal", "run.db", "--json", cwd=tmp_path)
-    kinds = [one["kind"] for one in lines(listed.out) if "key" in one]
-    assert sorted(set(kinds)) == sorted(REQUESTS)
-
-
-@pytest.mark.asyncio
 async def test_lines_of_results_from_before_kinds_are_known_as_ours(tmp_path: Path) -> None:
     blank: dict[str, Any] = {"task_ids": [], "status": "done", "paths": [], "error": None}
     written(tmp_path / "results.jsonl", [{"key": "old", "prompt": "p", **blank}])
@@ -224,7 +199,6 @@ async def test_lines_of_results_from_before_kinds_are_known_as_ours(tmp_path: Pa
     assert [one["key"] for one in lines((tmp_path / "results.jsonl").read_text())] == ["old", "new"]
 
 
-@pytest.mark.asyncio
 async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path: Path) -> None:
     async with Emulator(seconds=0) as emulator:
         written(tmp_path / "p.jsonl", [IMAGE])
@@ -251,7 +225,6 @@ async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path
         assert judged(emulator, tmp_path / ran.out.strip()) == odd
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("kind", "given"),
     [
@@ -278,7 +251,6 @@ async def test_submit_makes_a_create_of_each_kind(
         assert judged(emulator, path) == task.task_id
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["image-generate", "image_to_video", "image-to-video"])
 async def test_submit_takes_a_kind_s_name_as_it_may_be_typed(tmp_path: Path, name: str) -> None:
     given = IMAGE if name == "image-generate" else GOOD
@@ -295,7 +267,6 @@ async def test_submit_takes_a_kind_s_name_as_it_may_be_typed(tmp_path: Path, nam
     assert task.kind.name == name.replace("-", "_")
 
 
-@pytest.mark.asyncio
 async def test_a_kind_s_own_options_and_rules_hold(tmp_path: Path) -> None:
     said = await keevx("submit", "image_generate", "--help", cwd=tmp_path)
     for field in attrs.fields(ImageGenerate):

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import pytest
-
 from keevx_async.testing import Emulator
 from tests.support.cli import at, keevx
 from tests.support.cli_verbs import objects
 from tests.support.ports import free_port
 
 
-@pytest.mark.asyncio
 async def test_ping_says_that_the_key_is_accepted(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         ran = await keevx("ping", cwd=tmp_path, **at(emulator))
@@ -22,7 +19,6 @@ async def test_ping_says_that_the_key_is_accepted(tmp_path: Path) -> None:
         assert emulator.creates.total() == 0
 
 
-@pytest.mark.asyncio
 async def test_ping_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     async with Emulator(api_key="right") as emulator:
         ran = await keevx("ping", cwd=tmp_path, **at(emulator))

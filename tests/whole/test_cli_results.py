@@ -7,15 +7,12 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
 from keevx_async.cli.output.items import COLUMNS
 from keevx_async.testing import Emulator
 from tests.support.cli import GOOD, at, keevx, written
 from tests.support.cli_run import CREATE, lines, results, takes
 
 
-@pytest.mark.asyncio
 async def test_a_second_run_finds_the_same_files_and_shows_the_same_paths(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(3))
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
@@ -43,7 +40,6 @@ def table(text: str) -> list[dict[str, str]]:
     return [dict(zip(COLUMNS, line.split("\t"), strict=True)) for line in text.splitlines()]
 
 
-@pytest.mark.asyncio
 async def test_all_outputs_say_the_same_and_none_holds_the_key(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(4))
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
@@ -71,7 +67,6 @@ async def test_all_outputs_say_the_same_and_none_holds_the_key(tmp_path: Path) -
     assert len(rows.findall(page)) == 4
 
 
-@pytest.mark.asyncio
 async def test_names_hold_columns_of_the_input(tmp_path: Path) -> None:
     rows = [{**GOOD, "prompt": f"take {n}", "Scene": f"s/{n}"} for n in range(2)]
     file = written(tmp_path / "p.jsonl", rows)
@@ -88,7 +83,6 @@ async def test_names_hold_columns_of_the_input(tmp_path: Path) -> None:
     assert "Scene" in bad.err or "there is no column 'no'" in bad.err
 
 
-@pytest.mark.asyncio
 async def test_a_gallery_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(json.dumps({"prompt": "mine"}) + "\n")
     for argument in ((), ("results.jsonl",), ("no.jsonl",)):

@@ -9,8 +9,6 @@ import pytest
 from keevx_async.testing import Emulator
 from tests.support.cli import GOOD, at, keevx, written
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 
 

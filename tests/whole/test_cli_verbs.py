@@ -25,7 +25,6 @@ async def made(emulator: Emulator, prompt: str = "A dog") -> str:
 # submit
 
 
-@pytest.mark.asyncio
 async def test_submit_has_an_option_with_help_for_each_field(tmp_path: Path) -> None:
     ran = await keevx("submit", "--help", cwd=tmp_path)
     assert ran.code == 0
@@ -38,7 +37,6 @@ async def test_submit_has_an_option_with_help_for_each_field(tmp_path: Path) -> 
     assert "``" not in ran.out
 
 
-@pytest.mark.asyncio
 async def test_submit_prints_ids_and_uploads_local_files(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(PNG)
     more = ("--reference-images", "one.png", "https://example.com/2.jpg", "--generate-count", "2")
@@ -54,7 +52,6 @@ async def test_submit_prints_ids_and_uploads_local_files(tmp_path: Path) -> None
         assert not emulator.invalid
 
 
-@pytest.mark.asyncio
 async def test_submit_waits_and_downloads(tmp_path: Path) -> None:
     async with Emulator(seconds=0.05) as emulator:
         more = ("--download", "out.2026", "--json")
@@ -68,7 +65,6 @@ async def test_submit_waits_and_downloads(tmp_path: Path) -> None:
         assert ended["path"] == f"out.2026/{task_id}.mp4"
 
 
-@pytest.mark.asyncio
 async def test_the_same_submit_with_a_journal_pays_once(tmp_path: Path) -> None:
     command = (*SUBMIT, *EIGHT, *IMAGE, "--journal", "run.db")
     async with Emulator() as emulator:
@@ -81,7 +77,6 @@ async def test_the_same_submit_with_a_journal_pays_once(tmp_path: Path) -> None:
         assert len(emulator.tasks) == 2
 
 
-@pytest.mark.asyncio
 async def test_an_uncertain_submit_says_what_to_do_and_is_not_sent_again(tmp_path: Path) -> None:
     async with Emulator(faults=Faults(drop_after_create=1.0)) as emulator:
         more = ("--key", "mine", "--journal", "run.db")
@@ -100,7 +95,6 @@ async def under_way(emulator: Emulator, *more: str, cwd: Path) -> asyncio.subpro
     return process
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_an_interrupted_submit_prints_the_ids_it_was_given(
     tmp_path: Path, number: signal.Signals
@@ -114,7 +108,6 @@ async def test_an_interrupted_submit_prints_the_ids_it_was_given(
         assert out.decode().split() == list(emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: Path) -> None:
     faults = Faults(latency=1.0, error_after_create=1.0)
     async with Emulator(faults=faults) as emulator:
@@ -125,7 +118,6 @@ async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: 
         assert b"Look for it in your Keevx account" in err
 
 
-@pytest.mark.asyncio
 async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain(
     tmp_path: Path,
 ) -> None:
@@ -142,7 +134,6 @@ async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain
         assert b"keevx journal run.db --settle mine=ID" in err
 
 
-@pytest.mark.asyncio
 async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         process = await start("wait", await made(emulator), cwd=tmp_path, **at(emulator))
@@ -153,7 +144,6 @@ async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
         assert (process.returncode, err) == (130, b"keevx: interrupted\n")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -180,7 +170,6 @@ async def test_a_bad_option_is_named_and_nothing_is_sent(
 # status, wait, download, upload
 
 
-@pytest.mark.asyncio
 async def test_status_tells_each_and_one_unknown_leaves_the_others_alone(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         task_id = await made(emulator)
@@ -192,7 +181,6 @@ async def test_status_tells_each_and_one_unknown_leaves_the_others_alone(tmp_pat
         assert (ran.code, objects(ran.out)[0]["task_id"]) == (0, task_id)
 
 
-@pytest.mark.asyncio
 async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> None:
     async with Emulator(seconds=0, fail_prompts={"Bad"}) as emulator:
         good, bad = await made(emulator), await made(emulator, "Bad")
@@ -205,7 +193,6 @@ async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> No
         assert os.listdir(tmp_path / "out") == [f"{good}.mp4"]
 
 
-@pytest.mark.asyncio
 async def test_a_wait_tells_of_each_task_when_it_ends(tmp_path: Path) -> None:
     async with Emulator(seconds=600) as emulator:
         slow = await made(emulator)
@@ -221,7 +208,6 @@ async def test_a_wait_tells_of_each_task_when_it_ends(tmp_path: Path) -> None:
         assert [line.split()[0] for line in out.decode().splitlines()] == [slow]
 
 
-@pytest.mark.asyncio
 async def test_a_wait_that_runs_out_names_the_task_and_fails(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         task_id = await made(emulator)
@@ -230,7 +216,6 @@ async def test_a_wait_that_runs_out_names_the_task_and_fails(tmp_path: Path) -> 
         assert task_id in ran.err
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["status", "wait", "download"])
 async def test_a_wrong_key_or_host_is_one_line_at_once(tmp_path: Path, verb: str) -> None:
     async with Emulator(api_key="right") as emulator:
@@ -247,7 +232,6 @@ async def test_a_wrong_key_or_host_is_one_line_at_once(tmp_path: Path, verb: str
     assert (ran.code, "no API key" in ran.err) == (2, True)
 
 
-@pytest.mark.asyncio
 async def test_download_takes_ids_and_urls_and_replaces_only_when_told(tmp_path: Path) -> None:
     async with Emulator(seconds=0) as emulator:
         task_id = await made(emulator)
@@ -268,7 +252,6 @@ async def test_download_takes_ids_and_urls_and_replaces_only_when_told(tmp_path:
         )
 
 
-@pytest.mark.asyncio
 async def test_download_of_what_has_no_video_says_what_to_do(tmp_path: Path) -> None:
     async with Emulator(seconds=60, fail_prompts={"Bad"}) as emulator:
         young = await made(emulator)
@@ -280,7 +263,6 @@ async def test_download_of_what_has_no_video_says_what_to_do(tmp_path: Path) -> 
         assert f"task {bad} failed" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_upload_prints_urls_in_order_and_refuses_what_is_no_image(tmp_path: Path) -> None:
     for number in "ab":
         (tmp_path / f"{number}.png").write_bytes(PNG + number.encode())
@@ -295,7 +277,6 @@ async def test_upload_prints_urls_in_order_and_refuses_what_is_no_image(tmp_path
         assert "c.png is not a JPEG, PNG, WebP" in ran.err
 
 
-@pytest.mark.asyncio
 async def test_what_a_server_says_cannot_move_the_terminal(tmp_path: Path) -> None:
     nasty = "\x1b[2Jé\r\n\u202e\ud800🎬"
     faults = Faults(refuse=1.0, once=False, refuse_status=400, refuse_message=nasty)

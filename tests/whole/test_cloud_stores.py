@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from keevx_async import ConfigurationError, DownloadError
 from keevx_async.models.object_path import ObjectPath
@@ -22,11 +21,10 @@ pytest.importorskip("cryptography")
 from keevx_async.transfer import object_storage
 from tests.support.cloud_stores import ACCOUNT_KEY, Store, azure, google
 
-pytestmark = pytest.mark.asyncio
 SIZE = 6_000_000
 
 
-@pytest_asyncio.fixture(params=["gs", "az"])
+@pytest.fixture(params=["gs", "az"])
 async def cloud(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[str, Store]]:

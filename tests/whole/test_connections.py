@@ -9,33 +9,22 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keevx_async import ConfigurationError, ImageToVideo, Keevx, RetryPolicy
+from keevx_async import ConfigurationError, Keevx
 from keevx_async.http import connections as rules
 from keevx_async.http.timeouts import ExchangeTimer
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, interruption_of
 from keevx_async.http.verdict import TransportError
+from tests.support.client import a_request
 from tests.support.raw_server import FIN, Heard, RawServer, Script, Step, answer, envelope
 
 POST = HttpRequest("POST", "/v1/image_to_video", b'{"prompt":"a"}')
 GET = HttpRequest("GET", "/v1/image_to_video/i2v-1")
 OK = answer(envelope(["i2v-1"]))
-FAST = RetryPolicy(attempts=3, first_delay=0.01, max_delay=0.02, deadline=2, grace=0.5)
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "PROBE", 0.02)
-
-
-def a_request(prompt: str = "a") -> ImageToVideo:
-    return ImageToVideo(
-        model="S",
-        prompt=prompt,
-        image_url="https://example.com/a.jpg",
-        aspect_ratio="16:9",
-        aspect_resolution="720p",
-        duration=8,
-    )
 
 
 @asynccontextmanager
@@ -65,12 +54,10 @@ async def connections_of(
 # --- Kept connections
 
 
-@pytest.mark.asyncio
 async def test_a_connection_that_was_just_used_carries_the_next_create() -> None:
     assert await connections_of([POST, POST, GET, POST, POST]) == [1, 1, 1, 1, 1]
 
 
-@pytest.mark.asyncio
 async def test_one_that_was_idle_for_too_long_carries_queries_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,7 +65,6 @@ async def test_one_that_was_idle_for_too_long_carries_queries_only(
     assert await connections_of([POST, GET, GET, POST]) == [1, 1, 1, 2]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -93,7 +79,6 @@ async def test_what_the_host_says_of_keeping_is_heeded(header: str, expected: li
     assert await connections_of([POST, POST], lambda _: Script([said])) == expected
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("delay", [0.0, 0.005])
 async def test_a_host_that_closes_after_each_answer_makes_no_doubt(delay: float) -> None:
     def closing(heard: Heard) -> Script:
@@ -105,7 +90,6 @@ async def test_a_host_that_closes_after_each_answer_makes_no_doubt(delay: float)
     assert len(set(fan.task_ids)) == 60
 
 
-@pytest.mark.asyncio
 async def test_after_a_loss_on_a_used_connection_the_next_are_new() -> None:
     def dropping(heard: Heard) -> Script:
         return Script([FIN] if len(server.heard) == 3 else [OK])
@@ -131,7 +115,6 @@ STRAY = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
 @pytest.mark.parametrize("pause", [None, 0.01], ids=["with the answer", "while idle"])
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
@@ -161,7 +144,6 @@ async def fault(url: str, total: float = 0.2, **more: Any) -> Exception:
     return caught.value
 
 
-@pytest.mark.asyncio
 async def test_a_tls_handshake_that_never_ends_was_not_sent() -> None:
     async with RawServer() as server:
         found = await fault(server.url.replace("http:", "https:"))
@@ -169,8 +151,11 @@ async def test_a_tls_handshake_that_never_ends_was_not_sent() -> None:
     assert not found.sent
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("does", [5.0, FIN, b"rubbish\r\n\r\n"], ids=["mute", "drops", "rubbish"])
+@pytest.mark.parametrize(
+    "does",
+    [5.0, FIN, b"rubbish\r\n\r\n", answer(b"", "502 Bad Gateway")],
+    ids=["mute", "drops", "rubbish", "refuses"],
+)
 async def test_a_proxy_that_does_not_connect_was_not_sent(
     does: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +167,6 @@ async def test_a_proxy_that_does_not_connect_was_not_sent(
     assert not found.sent
 
 
-@pytest.mark.asyncio
 async def test_a_slow_resolver_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: Any, **__: Any) -> Any:
         await asyncio.Event().wait()
@@ -202,7 +186,6 @@ async def test_a_slow_resolver_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> 
     assert not interruption_of(caught.value).sent
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("host", ["api..example", "a" * 70 + ".example"])
 async def test_a_host_that_cannot_be_encoded_is_a_clear_error(host: str) -> None:
     found = await fault(f"http://{host}")
@@ -210,7 +193,6 @@ async def test_a_host_that_cannot_be_encoded_is_a_clear_error(host: str) -> None
     assert host in str(found)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("headers", [{"X": "a\nb"}, {"X": "\ud800"}, {"": "a"}, {"X: y": "a"}])
 async def test_headers_of_a_lent_session_that_cannot_be_sent_are_refused(headers: Any) -> None:
     async with aiohttp.ClientSession(headers=headers) as session:
@@ -231,7 +213,6 @@ async def meddling(request: aiohttp.ClientRequest, handler: Any) -> aiohttp.Clie
     return response
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "given",
     [
@@ -264,7 +245,6 @@ async def test_nothing_of_a_lent_session_changes_a_meaning(given: dict[str, Any]
         assert not session.closed
 
 
-@pytest.mark.asyncio
 async def test_what_a_lent_session_is_lent_for_is_used() -> None:
     started: list[str] = []
 
@@ -286,7 +266,6 @@ async def test_what_a_lent_session_is_lent_for_is_used() -> None:
         assert started == ["POST"]
 
 
-@pytest.mark.asyncio
 async def test_a_trace_that_fails_after_the_answer_costs_no_ids() -> None:
     async def fail(*_: Any) -> None:
         raise RuntimeError("of the session's own")
@@ -298,10 +277,9 @@ async def test_a_trace_that_fails_after_the_answer_costs_no_ids() -> None:
         aiohttp.ClientSession(trace_configs=[trace]) as session,
         Keevx("key", base_url=server.url, session=session) as keevx,
     ):
-        assert (await keevx.submit(a_request())).task_ids == server.ids["a"]
+        assert (await keevx.submit(a_request("a"))).task_ids == server.ids["a"]
 
 
-@pytest.mark.asyncio
 async def test_a_lent_session_with_a_login_of_its_own_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +311,6 @@ def test_a_lent_session_of_another_loop_is_refused() -> None:
 # --- What this rests on: fails loudly when aiohttp changes
 
 
-@pytest.mark.asyncio
 async def test_aiohttp_still_works_as_we_rely_on() -> None:
     """Each exchange goes through our connector, and each connection has our tap in it."""
     async with RawServer(lambda _: Script([OK])) as server, transport(server.url) as made:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import aiohttp
-import pytest
 from fastapi import Body, FastAPI
 
 from keevx_async import Budget, ImageToVideo
@@ -15,8 +14,6 @@ from keevx_async.testing import Emulator
 from tests.support.callbacks import loopback, under_uvicorn
 from tests.support.client import keevx_of
 from tests.support.service import Caller
-
-pytestmark = pytest.mark.asyncio
 
 CREATE = "POST /v1/image_to_video"
 

@@ -8,21 +8,9 @@ from keevx_async import APIError, AuthenticationError, Keevx, NotFoundError
 from keevx_async.errors import request_id_of
 from keevx_async.events import Event, Exchange, Retrying, Submitted
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import RETRY, a_request, keevx_of
+from tests.support.client import RETRY, a_request, busy, keevx_of
 
 
-def busy(times: int) -> Faults:
-    """Refuses the first so many creates."""
-    left = [times]
-
-    def strikes(_: str) -> bool:
-        left[0] -= 1
-        return left[0] >= 0
-
-    return Faults(refuse=strikes, refuse_status=503, once=False)
-
-
-@pytest.mark.asyncio
 async def test_an_error_names_its_request_and_its_attempts() -> None:
     faults = Faults(refuse=1.0, refuse_status=503, once=False)
     async with Emulator(faults=faults) as emulator, keevx_of(emulator) as keevx:
@@ -54,7 +42,6 @@ def test_the_request_id_is_the_first_header_that_has_one(
     assert request_id_of(headers) == expected
 
 
-@pytest.mark.asyncio
 async def test_errors_match_by_position_and_by_name(emulator: Emulator) -> None:
     async with Keevx("wrong key".replace(" ", "-"), base_url=emulator.url) as keevx:
         emulator.faults.poll_unauthorized = 1.0
@@ -67,7 +54,6 @@ async def test_errors_match_by_position_and_by_name(emulator: Emulator) -> None:
             pytest.fail("it should have matched")
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_is_retried_is_told_of_with_its_key_and_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -105,7 +91,6 @@ async def test_a_create_that_is_retried_is_told_of_with_its_key_and_attempt(
         assert fields["request_id"]
 
 
-@pytest.mark.asyncio
 async def test_an_exchange_without_an_answer_has_a_reason_and_no_status(emulator: Emulator) -> None:
     events: list[Event] = []
     emulator.faults.drop_polls = 1.0

@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.support.cli import keevx
 from tests.support.probing import needs_a_probe, play
 
 
 @needs_a_probe
-@pytest.mark.asyncio
 async def test_all_twenty_videos_of_the_demo_play(tmp_path: Path) -> None:
     ran = await keevx("demo", "--out", "here", cwd=tmp_path)
     assert ran.code == 0, ran.err

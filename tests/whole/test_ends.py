@@ -161,7 +161,6 @@ def test_a_bound_on_the_next_poll_holds_within_the_policy() -> None:
 POLLING = PollPolicy(shortest=0.01, longest=0.02)
 
 
-@pytest.mark.asyncio
 async def test_a_journal_records_no_end_without_a_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,7 +181,6 @@ async def test_a_journal_records_no_end_without_a_result(
             assert task.video_url == URL
 
 
-@pytest.mark.asyncio
 async def test_an_end_without_a_result_on_record_is_asked_about_anew(tmp_path: Path) -> None:
     api = Api()
     api.data["video_url"] = URL
@@ -193,7 +191,6 @@ async def test_an_end_without_a_result_on_record_is_asked_about_anew(tmp_path: P
             assert (await keevx.wait("i2v-1")).video_url == URL
 
 
-@pytest.mark.asyncio
 async def test_an_unknown_word_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     api = Api()
     api.data = {"status": "QUEUED"}
@@ -206,7 +203,6 @@ async def test_an_unknown_word_is_warned_of_once(caplog: pytest.LogCaptureFixtur
             assert [one.getMessage().count("'QUEUED'") for one in caplog.records] == [1]
 
 
-@pytest.mark.asyncio
 async def test_what_is_uncertain_is_held_open_no_longer_for_a_clock_that_was_ahead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,3 +228,4 @@ async def test_what_is_uncertain_is_held_open_no_longer_for_a_clock_that_was_ahe
             async with asyncio.timeout(60):
                 fan = await keevx.generate_many([a_request()], key=lambda _: "k")
             assert isinstance(fan.errors[0], SubmissionUncertain)
+        assert emulator.creates.total() == 1

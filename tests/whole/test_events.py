@@ -30,6 +30,7 @@ from keevx_async.events import (
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests
+from tests.support.journal import entry_of
 from tests.support.ports import free_port
 
 EVERY_KIND = {Downloaded, Ended, Exchange, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
@@ -43,23 +44,6 @@ class Told(list[Event]):
             self.append(event)
 
 
-def refused_for_good(prompt: str) -> Faults:
-    return Faults(refuse={prompt}, refuse_status=400, refuse_code=100001, refuse_message="no")
-
-
-@pytest.mark.asyncio
-async def test_a_create_that_keevx_refuses_is_told_of_with_its_key() -> None:
-    told = Told()
-    async with (
-        Emulator(faults=refused_for_good("bad")) as emulator,
-        keevx_of(emulator, on_event=told.hear) as keevx,
-    ):
-        with pytest.raises(APIError) as caught:
-            await keevx.submit(a_request("bad"), key="the bad one")
-    assert told == [Refused("the bad one", caught.value)]
-
-
-@pytest.mark.asyncio
 async def test_a_create_that_never_reached_keevx_is_told_of_once_after_its_retries() -> None:
     told = Told()
     where = f"http://127.0.0.1:{free_port()}"
@@ -70,7 +54,6 @@ async def test_a_create_that_never_reached_keevx_is_told_of_once_after_its_retri
     assert told[-1] == Refused("one", caught.value)
 
 
-@pytest.mark.asyncio
 async def test_each_create_ends_in_exactly_one_of_submitted_refused_and_uncertain() -> None:
     told = Told()
     faults = Faults(
@@ -95,7 +78,6 @@ async def test_each_create_ends_in_exactly_one_of_submitted_refused_and_uncertai
     }
 
 
-@pytest.mark.asyncio
 async def test_a_hook_that_fails_at_every_event_changes_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,7 +105,6 @@ async def test_a_hook_that_fails_at_every_event_changes_nothing(
     assert all("on_event failed" in record.message for record in caplog.records)
 
 
-@pytest.mark.asyncio
 async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: Path) -> None:
     """It is called outside of every lock, and after the ids are on disk."""
     journal = Journal(tmp_path / "run.db")
@@ -131,8 +112,7 @@ async def test_a_hook_may_read_the_journal_and_start_work_of_its_own(tmp_path: P
     more: list[FanOut] = []
 
     async def read(event: Submitted) -> None:
-        entry = await journal.find(event.key)
-        assert entry is not None
+        entry = await entry_of(journal, event.key)
         found.append(entry.task_ids == event.task_ids)
 
     def look(event: Event) -> None:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from keevx_async import (
-    APIError,
     Journal,
     JournalError,
     Keevx,
@@ -22,10 +20,11 @@ from keevx_async import (
     SubmissionUncertain,
 )
 from keevx_async.docket import RedisJournal
-from keevx_async.journal.protocol import Entry, JournalProtocol, State
+from keevx_async.journal.protocol import JournalProtocol, State
 from keevx_async.testing import Emulator, Faults
 from tests.support.callbacks import a_receiver, token_of
 from tests.support.client import a_request, keevx_of
+from tests.support.journal import entry_of
 from tests.support.redis_journal import Counting, memory
 from tests.support.settling import KIND, Script, until
 
@@ -35,7 +34,7 @@ BODY = b'{"generate_count":2}'
 ONCE = RetryPolicy(attempts=1, grace=1.0)
 
 
-@pytest_asyncio.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis"])
 async def journal(
     request: pytest.FixtureRequest, tmp_path: Path, memory: Counting
 ) -> AsyncIterator[JournalProtocol]:
@@ -43,12 +42,6 @@ async def journal(
     either: Any = file if request.param == "sqlite" else RedisJournal(memory)
     async with either:
         yield either
-
-
-async def entry_of(journal: JournalProtocol, key: str = "k") -> Entry:
-    entry = await journal.find(key)
-    assert entry is not None
-    return entry
 
 
 async def brought_to(journal: JournalProtocol, state: State, ids: tuple[str, ...] = ()) -> None:
@@ -69,7 +62,6 @@ async def brought_to(journal: JournalProtocol, state: State, ids: tuple[str, ...
     await journal.release("k")
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("state", [State.PLANNED, State.REFUSED, State.UNCERTAIN, State.SENDING])
 async def test_confirmed_ids_outweigh_every_state_without_ids(
     journal: JournalProtocol, state: State
@@ -89,7 +81,6 @@ async def test_confirmed_ids_outweigh_every_state_without_ids(
     assert await journal.find_owner("i2v-2") == "k"
 
 
-@pytest.mark.asyncio
 async def test_an_id_too_many_is_kept_beside_the_others(journal: JournalProtocol) -> None:
     await brought_to(journal, State.SUBMITTED, ("i2v-1", "i2v-2"))
     await journal.add_ids("k", ["i2v-3"], 2)
@@ -97,13 +88,11 @@ async def test_an_id_too_many_is_kept_beside_the_others(journal: JournalProtocol
     assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2", "i2v-3"))
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_added_to_what_is_not_there(journal: JournalProtocol) -> None:
     assert await journal.add_ids("unheard of", ["i2v-1"], 1) is None
     assert await journal.find("unheard of") is None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("none_first", [True, False])
 async def test_the_second_of_two_contradicting_settlements_is_refused(
     journal: JournalProtocol, none_first: bool
@@ -120,7 +109,6 @@ async def test_the_second_of_two_contradicting_settlements_is_refused(
     assert entry.state is (State.PLANNED if none_first else State.SUBMITTED)
 
 
-@pytest.mark.asyncio
 async def test_a_settlement_that_is_cancelled_still_excludes_its_contradiction(
     tmp_path: Path,
 ) -> None:
@@ -135,7 +123,6 @@ async def test_a_settlement_that_is_cancelled_still_excludes_its_contradiction(
         assert (await entry_of(journal)).task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_what_has_an_id_cannot_be_settled_as_none(journal: JournalProtocol) -> None:
     await brought_to(journal, State.UNCERTAIN, ("i2v-1",))
     with pytest.raises(JournalError, match=r"k was made: it has i2v-1"):
@@ -147,7 +134,6 @@ async def test_what_has_an_id_cannot_be_settled_as_none(journal: JournalProtocol
 # Callbacks, with Keevx scripted.
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("state", [State.PLANNED, State.REFUSED])
 async def test_a_callback_of_what_counts_as_not_made_is_written_down(
     journal: JournalProtocol, state: State, caplog: pytest.LogCaptureFixture
@@ -164,7 +150,6 @@ async def test_a_callback_of_what_counts_as_not_made_is_written_down(
     await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_a_second_id_of_one_create_is_kept_and_reported(
     journal: JournalProtocol, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,20 +165,6 @@ async def test_a_second_id_of_one_create_is_kept_and_reported(
     await script.settlements.close()
 
 
-@pytest.mark.asyncio
-async def test_a_status_that_passes_denies_no_id(journal: JournalProtocol) -> None:
-    await brought_to(journal, State.UNCERTAIN)
-    script = Script(journal)
-    script.known = {"i2v-1"}
-    script.answers = {"i2v-1": [APIError(408)]}
-    with pytest.raises(APIError):
-        await script.tell("k", "i2v-1")
-    await script.tell("k", "i2v-1")  # posted again
-    assert (await entry_of(journal)).task_ids == ("i2v-1",)
-    await script.settlements.close()
-
-
-@pytest.mark.asyncio
 async def test_what_a_callback_tells_of_an_answered_create_is_looked_into(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -230,7 +201,6 @@ async def error_of(keevx: Keevx, **fields: Any) -> KeevxError | None:
     return None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("on_uncertain", ["report", "resubmit"])
 async def test_a_create_with_a_known_id_is_not_sent_again_in_any_mode(
     tmp_path: Path, on_uncertain: Any
@@ -253,7 +223,6 @@ async def test_a_create_with_a_known_id_is_not_sent_again_in_any_mode(
         assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_a_callback_between_two_tries_stops_the_second(tmp_path: Path) -> None:
     """Keevx says that it failed and may be tried again, though it made the task."""
     receiver = a_receiver("http://127.0.0.1:9/keevx")
@@ -289,7 +258,6 @@ async def test_a_callback_between_two_tries_stops_the_second(tmp_path: Path) -> 
     assert len(posts) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_callback_of_a_refused_create_keeps_it_from_being_sent_again(
     tmp_path: Path,
 ) -> None:

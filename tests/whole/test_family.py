@@ -15,9 +15,7 @@ from keevx_async import (
     Journal,
     NotFoundError,
     PollPolicy,
-    Task,
     VideoTranslate,
-    WaitTimeout,
 )
 from keevx_async.client.kind_lookup import KindResolver
 from keevx_async.http.verdict import api_error
@@ -33,7 +31,6 @@ from tests.support.family import URL, a_translation, an_image, one_of_each
 from tests.support.settling import called_back
 
 
-@pytest.mark.asyncio
 async def test_one_client_makes_all_kinds_by_every_verb() -> None:
     async with speaking() as (emulator, keevx):
         for request in one_of_each():
@@ -48,7 +45,6 @@ async def test_one_client_makes_all_kinds_by_every_verb() -> None:
     assert set(emulator.creates.values()) == {3}, "each verb once"
 
 
-@pytest.mark.asyncio
 async def test_ids_of_all_kinds_mix_in_one_wait() -> None:
     async with speaking(fail_prompts={"no"}) as (_, keevx):
         ids = [*(await keevx.submit_many([*one_of_each(), an_image("no")])).task_ids]
@@ -58,7 +54,6 @@ async def test_ids_of_all_kinds_mix_in_one_wait() -> None:
     assert [one.succeeded for one in ended.values()].count(False) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_task_tells_what_its_kind_has() -> None:
     async with speaking() as (_, keevx):
         (video,) = await keevx.generate(a_request())
@@ -74,16 +69,6 @@ async def test_a_task_tells_what_its_kind_has() -> None:
     assert [*plain.results] == ["video_url"]
 
 
-@pytest.mark.asyncio
-async def test_generating_is_not_done() -> None:
-    async with speaking(0.2) as (_, keevx):
-        (task_id,) = (await keevx.submit(an_image())).task_ids
-        task = await keevx.status(task_id)
-        assert (task.status, task.done, task.results) == ("GENERATING", False, {})
-        assert (await keevx.wait(task_id)).succeeded
-
-
-@pytest.mark.asyncio
 async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
     async with speaking() as (emulator, keevx):
         with pytest.raises(InvalidRequest, match="'job-7' has an unknown kind; pass kind="):
@@ -105,7 +90,6 @@ def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(request, "kind", kind)
 
 
-@pytest.mark.asyncio
 async def test_the_submission_tells_the_kind_of_ids_with_another_prefix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -115,7 +99,6 @@ async def test_the_submission_tells_the_kind_of_ids_with_another_prefix(
         fan.raise_for_errors()
 
 
-@pytest.mark.asyncio
 async def test_the_journal_tells_it_in_a_later_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -130,7 +113,6 @@ async def test_the_journal_tells_it_in_a_later_run(
             assert len([one async for one in given]) == 8
 
 
-@pytest.mark.asyncio
 async def test_a_kind_that_was_named_by_mistake_is_corrected() -> None:
     async with speaking() as (_, keevx):
         (task,) = await keevx.generate(an_image())
@@ -147,7 +129,6 @@ def test_little_is_remembered_of_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [kinship.lookup(one) for one in ("a", "b", "c", "i2is-1")] == [None, kind, kind, kind]
 
 
-@pytest.mark.asyncio
 async def test_the_same_program_run_again_pays_for_no_kind_twice(tmp_path: Path) -> None:
     requests = one_of_each()
     async with Emulator(0.02) as emulator:
@@ -179,7 +160,6 @@ def test_a_snapshot_of_an_earlier_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("fault", ["drop_after_create", "half_answer"])
-@pytest.mark.asyncio
 async def test_callbacks_settle_uncertain_creates_of_all_kinds(fault: str) -> None:
     faults = Faults()
     setattr(faults, fault, 1.0)
@@ -194,7 +174,6 @@ async def test_callbacks_settle_uncertain_creates_of_all_kinds(fault: str) -> No
     ("kind", "seconds"),
     [("image_to_video", 1800), ("image_generate", 900), ("video_translate", 10800)],
 )
-@pytest.mark.asyncio
 async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float) -> None:
     async with speaking() as (emulator, _), keevx_of(emulator, polling=PollPolicy()) as keevx:
         jobs, found = keevx._components().jobs, REQUESTS[kind].kind
@@ -202,15 +181,6 @@ async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float)
         assert jobs.default_timeout([found, None]) == jobs.default_timeout([None]) == 10800
     async with keevx_of(emulator, polling=PollPolicy(timeout=None)) as keevx:
         assert keevx._components().jobs.default_timeout([found]) is None
-
-
-@pytest.mark.asyncio
-async def test_the_policy_s_timeout_holds_for_all_kinds() -> None:
-    hurried = PollPolicy(shortest=0.01, longest=0.05, timeout=0.1)
-    async with Emulator(60) as emulator, keevx_of(emulator, polling=hurried) as keevx:
-        for request in one_of_each():
-            with pytest.raises(WaitTimeout):
-                await keevx.generate(request)
 
 
 def test_ids_are_read_in_either_shape_and_never_in_part() -> None:
@@ -229,7 +199,6 @@ def test_what_a_task_was_made_from_is_none_of_its_results(request_: Request) -> 
     assert tuple(task.results) == kind.results
 
 
-@pytest.mark.asyncio
 async def test_a_kinds_own_code_is_not_taken_for_the_familys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -246,7 +215,3 @@ def test_an_image_that_is_not_found_is_said_to_be_so_by_a_code_of_its_kind() -> 
     """110002 is image_generate's for what 100003 is elsewhere, whatever the HTTP status."""
     assert type(api_error(200, 110002, "", "", ImageGenerate.kind.codes)) is NotFoundError
     assert type(api_error(200, 110002, "", "", VideoTranslate.kind.codes)) is APIError
-
-
-def test_a_task_needs_no_more_than_an_id_and_a_status() -> None:
-    assert Task(task_id="vt-1", status="PENDING").results == {}

@@ -12,7 +12,6 @@ from tests.support.client import a_request, keevx_of, speaking
 from tests.support.family import a_translation, an_image, one_of_each
 
 
-@pytest.mark.asyncio
 async def test_an_image_is_downloaded(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         (task,) = await keevx.generate(an_image())
@@ -22,7 +21,6 @@ async def test_an_image_is_downloaded(tmp_path: Path) -> None:
     assert path.stat().st_size == emulator.video_bytes
 
 
-@pytest.mark.asyncio
 async def test_captions_lie_beside_their_video(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         (task,) = await keevx.generate(a_translation(enable_caption=True))
@@ -36,7 +34,6 @@ async def test_captions_lie_beside_their_video(tmp_path: Path) -> None:
         assert (tmp_path / "odd.ass.ass").exists()
 
 
-@pytest.mark.asyncio
 async def test_no_captions_of_another_are_replaced(tmp_path: Path) -> None:
     async with speaking() as (_, keevx):
         (task,) = await keevx.generate(a_translation(enable_caption=True))
@@ -49,15 +46,6 @@ async def test_no_captions_of_another_are_replaced(tmp_path: Path) -> None:
         assert other.read_text() != "mine"
 
 
-@pytest.mark.asyncio
-async def test_a_task_without_a_result_has_nothing_to_download(tmp_path: Path) -> None:
-    async with speaking(60) as (_, keevx):
-        task = await keevx.status((await keevx.submit(an_image())).task_ids[0])
-        with pytest.raises(DownloadError, match="its status is GENERATING"):
-            await keevx.download(task, tmp_path)
-
-
-@pytest.mark.asyncio
 async def test_a_fan_out_brings_all_files_the_main_one_first(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         fan = await keevx.generate_many(one_of_each(), download=tmp_path / "{index}-{task_id}")
@@ -72,7 +60,6 @@ async def test_a_fan_out_brings_all_files_the_main_one_first(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("template", ["{index}", "{task_id}"])
-@pytest.mark.asyncio
 async def test_what_is_at_home_is_not_downloaded_again(tmp_path: Path, template: str) -> None:
     videos = tmp_path / "videos"
     async with Emulator(0.02) as emulator:
@@ -97,7 +84,6 @@ async def test_what_is_at_home_is_not_downloaded_again(tmp_path: Path, template:
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_no_two_results_share_a_file(tmp_path: Path) -> None:
     (tmp_path / "same.ass").write_text("a stranger's")
     async with speaking() as (_, keevx):
@@ -111,17 +97,6 @@ async def test_no_two_results_share_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "same.ass").read_text() == "a stranger's"
 
 
-@pytest.mark.asyncio
-async def test_each_file_survives_a_cut_and_another_origin(tmp_path: Path) -> None:
-    faults = Faults(cut_downloads=1.0, redirect_downloads=0.5)
-    async with speaking(faults=faults) as (emulator, keevx):
-        fan = await keevx.generate_many(one_of_each(), download=tmp_path)
-        fan.raise_for_errors()
-        assert sum(len(outcome.paths) for outcome in fan.outcomes) == 11
-        assert emulator.storage_authorizations == []
-
-
-@pytest.mark.asyncio
 async def test_expired_captions_are_an_error_and_the_video_is_kept(tmp_path: Path) -> None:
     faults = Faults(expired=lambda url: url.endswith(".ass"))
     async with speaking(faults=faults) as (_, keevx):
@@ -144,7 +119,6 @@ def test_a_name_ends_as_its_url_says_or_as_its_kind_does() -> None:
     }
 
 
-@pytest.mark.asyncio
 async def test_a_template_names_the_kind_where_there_is_no_model(tmp_path: Path) -> None:
     async with speaking() as (_, keevx):
         fan = keevx.generate_many([a_request(), an_image()], download=tmp_path / "{model}/{index}")

@@ -30,7 +30,6 @@ def sent(emulator: Emulator, url: str) -> Any:
     return Image.open(io.BytesIO(content))
 
 
-@pytest.mark.asyncio
 async def test_frames_are_sent_in_the_ratio_and_references_are_not_cropped(tmp_path: Path) -> None:
     path, other = saved(tmp_path / "a.png"), saved(tmp_path / "b.png", (1500, 1500))
     before = path.read_bytes()
@@ -51,7 +50,6 @@ async def test_frames_are_sent_in_the_ratio_and_references_are_not_cropped(tmp_p
         assert json.loads(await opened.get_note("sent/k") or "") == {str(path): digest}
 
 
-@pytest.mark.asyncio
 async def test_a_request_is_known_by_the_bytes_of_its_files(tmp_path: Path) -> None:
     path, journal = saved(tmp_path / "a.png"), tmp_path / "run.db"
     async with Emulator() as emulator:
@@ -73,7 +71,6 @@ async def test_a_request_is_known_by_the_bytes_of_its_files(tmp_path: Path) -> N
         assert emulator.creates.total() == 2
 
 
-@pytest.mark.asyncio
 async def test_a_heic_is_refused_unless_it_is_made_to_fit(tmp_path: Path) -> None:
     from pillow_heif import register_heif_opener
 
@@ -91,7 +88,6 @@ async def test_a_heic_is_refused_unless_it_is_made_to_fit(tmp_path: Path) -> Non
         assert (upload.name, upload.content_type) == ("phone.jpg", "image/jpeg")
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_warned_of_before_it_is_sent(tmp_path: Path) -> None:
     events: list[Any] = []
     path = saved(tmp_path / "a.png")
@@ -120,7 +116,6 @@ def rows(tmp_path: Path) -> Path:
     return written(tmp_path / "p.jsonl", [{"prompt": n, "image_url": n} | ways for n in names])
 
 
-@pytest.mark.asyncio
 async def test_check_lists_warnings_grouped_and_strict_refuses_them(tmp_path: Path) -> None:
     file = rows(tmp_path)
     ran = await keevx("check", file, cwd=tmp_path)
@@ -139,7 +134,6 @@ async def test_check_lists_warnings_grouped_and_strict_refuses_them(tmp_path: Pa
     assert plan["event"] == "plan"
 
 
-@pytest.mark.asyncio
 async def test_run_warns_and_makes_fit(tmp_path: Path) -> None:
     file, out = rows(tmp_path), tmp_path / "out"
     async with Emulator(seconds=0.02) as emulator:
@@ -157,7 +151,6 @@ async def test_run_warns_and_makes_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_fifty_images_of_every_kind_of_trouble(tmp_path: Path) -> None:
     ways = {"model": "V", "aspect_ratio": "16:9", "aspect_resolution": "1080p", "duration": 6}
     file = written(tmp_path / "p.jsonl", [ways | row for row in fifty(tmp_path)])

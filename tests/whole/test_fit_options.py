@@ -10,7 +10,6 @@ from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of
 
 Image = pytest.importorskip("PIL.Image")
-pytestmark = pytest.mark.asyncio
 
 
 async def test_with_options_says_how_the_images_of_one_request_fit(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of, some_requests
 
 
-@pytest.mark.asyncio
 async def test_what_was_submitted_is_waited_for_and_downloaded_once(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -30,7 +29,6 @@ async def test_what_was_submitted_is_waited_for_and_downloaded_once(
     assert emulator.creates.total() == 6
 
 
-@pytest.mark.asyncio
 async def test_what_is_in_doubt_is_reported_and_not_sent(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -45,7 +43,6 @@ async def test_what_is_in_doubt_is_reported_and_not_sent(
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_without_a_journal_there_is_nothing_to_follow(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         await keevx.submit(a_request())

@@ -12,7 +12,6 @@ from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of
 
 
-@pytest.mark.asyncio
 async def test_a_task_ends_while_the_clock_of_the_program_is_frozen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

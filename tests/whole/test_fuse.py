@@ -1,10 +1,8 @@
 """A run that could not pay for the rest, or whose key is refused, stops; the next one goes on."""
 
-import struct
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 
 from keevx_async import (
     AuthenticationError,
@@ -14,9 +12,7 @@ from keevx_async import (
 )
 from keevx_async.events import Event, Paused
 from keevx_async.testing import Emulator
-from tests.support.client import RETRY, a_request, keevx_of, some_requests
-
-pytestmark = pytest.mark.asyncio
+from tests.support.client import a_request, keevx_of, some_requests
 
 CREATE = "POST /v1/image_to_video"
 
@@ -55,19 +51,6 @@ async def test_a_refused_key_stops_after_what_was_in_flight() -> None:
     assert (fan.counts.failed, fan.counts.not_started) == (1, 299)
 
 
-async def test_no_image_is_uploaded_after_the_stop(tmp_path: Path) -> None:
-    requests = []
-    for number in range(60):
-        path = tmp_path / f"{number}.webp"
-        path.write_bytes(b"RIFF" + struct.pack("<I", 44) + b"WEBPVP8 " + b"%036d" % number)
-        requests.append(a_request(f"prompt {number}", image_url=path))
-    async with Emulator(0.01) as emulator:
-        emulator.faults.no_funds_after = 10
-        async with keevx_of(emulator) as keevx:
-            await keevx.submit_many(requests, concurrency=4)
-        assert len(emulator.uploads) <= 10 + 2 * 4
-
-
 async def test_equal_refusals_in_a_row_stop_it_and_the_next_run_sends_them_again(
     tmp_path: Path,
 ) -> None:
@@ -83,17 +66,6 @@ async def test_equal_refusals_in_a_row_stop_it_and_the_next_run_sends_them_again
             fan = await keevx.submit_many(some_requests(100), concurrency=4)
         assert fan.counts.ok == 100
         assert set(emulator.creates.values()) == {1}
-
-
-async def test_scattered_refusals_stop_nothing() -> None:
-    async with Emulator(0.01) as emulator:
-        faults = emulator.faults
-        faults.refuse, faults.once = (lambda prompt: int(prompt.split()[1]) % 3 > 0), False
-        faults.refuse_status, faults.refuse_code = 400, 100006
-        async with keevx_of(emulator, retry=evolve(RETRY, fuse=3)) as keevx:
-            fan = await keevx.submit_many(some_requests(30), concurrency=1)
-    assert fan.stopped_by is None
-    assert (fan.counts.ok, fan.counts.failed) == (10, 20)
 
 
 async def test_a_single_submit_has_no_fuse() -> None:

@@ -3,14 +3,9 @@
 The server's own book judges: whatever it answers, no create may be made twice.
 """
 
-import asyncio
 import json
 import logging
-import time
-import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +16,10 @@ from keevx_async import (
     AuthenticationError,
     CallbackReceiver,
     ConfigurationError,
-    InvalidRequest,
     Journal,
     Keevx,
     KeevxError,
     NotStarted,
-    PollPolicy,
     RateLimitError,
     ResponseError,
     RetryPolicy,
@@ -36,8 +29,10 @@ from keevx_async import (
 from keevx_async.http.transport import AiohttpTransport, HttpResponse
 from keevx_async.journal.protocol import Entry
 from tests.support.client import a_request
+from tests.support.journal import entry_of
+from tests.support.raw_server import Heard, RawServer, Script
+from tests.support.raw_server import answer as framed
 
-pytestmark = pytest.mark.asyncio
 KEY = "sk-secret-0123456789"
 RETRY = RetryPolicy(attempts=4, first_delay=0.001, max_delay=0.002, deadline=20, grace=2)
 ENVOY = (
@@ -46,73 +41,40 @@ ENVOY = (
 )
 PAGE = b"<html><head><title>Blocked</title></head><body>Your request was blocked</body></html>"
 HTML = "Content-Type: text/html; charset=utf-8"
-Answer = Callable[[int, list[str], bytes], bytes]
-"""Of the how manieth create with which ids, and what was sent: its answer."""
+Answer = Callable[[int, tuple[str, ...], bytes], bytes]
+"""Returns the answer to a create from its number, its ids and the bytes that were sent."""
 
 
 def http(body: bytes | dict[str, Any], status: int = 200, *headers: str) -> bytes:
     raw = json.dumps(body).encode() if isinstance(body, dict) else body
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(raw)}", *headers]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + raw
+    return framed(raw, f"{status} X", *headers)
 
 
-def made(ids: list[str], code: int = 0, **others: Any) -> dict[str, Any]:
+def made(ids: Sequence[str], code: int = 0, **others: Any) -> dict[str, Any]:
     return {"code": code, "msg": "ok", "data": {"task_ids": ids}, **others}
 
 
-class Server:
+class Server(RawServer):
     """Makes every create that it is sent, and answers as it is told.
 
     Attributes:
-        book: how often each prompt was made.
-        ids: the ids of each.
         query: the answer to every GET; by default Keevx's to an unknown task.
     """
 
     def __init__(self, answer: Answer) -> None:
-        self.book: Counter[str] = Counter()
-        self.ids: dict[str, list[str]] = {}
-        self.gets: list[str] = []
+        super().__init__(self._respond)
         self.query: bytes = http({"code": 100003, "msg": "task not found"}, 404)
-        self.url = ""
         self._answer = answer
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                method, path, _ = head.decode().split(" ", 2)
-                if method == "GET":
-                    self.gets.append(path)
-                    writer.write(self.query)
-                else:
-                    lines = head.decode().lower().split("\r\n")
-                    length = next(one for one in lines if one.startswith("content-length:"))
-                    body = await reader.readexactly(int(length.partition(":")[2]))
-                    writer.write(self.create(head + body, json.loads(body)))
-                await writer.drain()
-        except (OSError, EOFError):
-            pass
-        finally:
-            writer.close()
+    @property
+    def queries(self) -> int:
+        return sum(heard.method == "GET" for heard in self.heard)
 
-    def create(self, sent: bytes, request: dict[str, Any]) -> bytes:
-        prompt = request["prompt"]
-        self.book[prompt] += 1
-        ids = [f"i2v-{uuid.uuid4().hex}" for _ in range(request.get("generate_count", 1))]
-        self.ids.setdefault(prompt, []).extend(ids)
-        return self._answer(self.book.total(), ids, sent)
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[Server]:
-    server = Server(answer)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
-    host, port = listening.sockets[0].getsockname()
-    server.url = f"http://{host}:{port}"
-    async with listening:
-        yield server
-        listening.close()
+    def _respond(self, heard: Heard) -> Script:
+        if heard.method == "GET":
+            return Script([self.query])
+        creates = len(self.heard) - self.queries
+        return Script([self._answer(creates, heard.ids, heard.head + heard.body)])
 
 
 def client(server: Server, path: Path | None = None, **settings: Any) -> Keevx:
@@ -131,9 +93,7 @@ async def ended(server: Server, path: Path | None, count: int = 1, **settings: A
 
 async def entry(path: Path) -> Entry:
     async with Journal(path) as journal:
-        found = await journal.find("p")
-        assert found is not None
-        return found
+        return await entry_of(journal, "p")
 
 
 def first(answer: bytes) -> Answer:
@@ -169,7 +129,7 @@ async def test_what_a_gateway_says_is_uncertain_and_never_paid_twice(
     name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "run.db"
-    async with serving(first(GATEWAYS[name])) as server:
+    async with Server(first(GATEWAYS[name])) as server:
         for _ in range(2):  # the same program twice
             error = await ended(server, path)
             assert isinstance(error, SubmissionUncertain)
@@ -180,6 +140,7 @@ async def test_what_a_gateway_says_is_uncertain_and_never_paid_twice(
 REFUSALS: dict[str, tuple[bytes, type[APIError]]] = {
     "own code": (http({"code": 100001, "msg": "no good"}, 400), APIError),
     "own code under 200": (http({"code": 100006, "msg": "no good"}), APIError),
+    "another own code": (http({"code": 100005, "msg": "no good"}), APIError),
     "own code under 500": (http({"code": 100001, "msg": "no good"}, 500), APIError),
     "4xx as its code": (http({"code": 422, "msg": "no good"}, 422), APIError),
     "401": (http({"code": 100002, "msg": "no good"}, 401), AuthenticationError),
@@ -189,7 +150,7 @@ REFUSALS: dict[str, tuple[bytes, type[APIError]]] = {
 @pytest.mark.parametrize("name", REFUSALS)
 async def test_a_refusal_of_keevxs_own_is_told_as_one(name: str, tmp_path: Path) -> None:
     answer, kind = REFUSALS[name]
-    async with serving(lambda *_: answer) as server:
+    async with Server(lambda *_: answer) as server:
         error = await ended(server, tmp_path / "run.db")
         assert isinstance(error, kind)
         assert "no good" in str(error)
@@ -202,14 +163,16 @@ async def test_a_refusal_of_keevxs_own_is_told_as_one(name: str, tmp_path: Path)
     "busy",
     [
         http({"code": 530003, "msg": "retry"}),
+        http({"code": 530003, "msg": "retry"}, 500),
         http({"code": 503, "msg": "busy"}, 503),
+        http({"code": 503, "msg": "busy"}),
         http(ENVOY, 503, "Retry-After: 0"),
         http(PAGE, 429, HTML),
         http({"code": 429, "msg": "slow"}),
     ],
 )
 async def test_what_is_busy_is_tried_again(busy: bytes) -> None:
-    async with serving(first(busy)) as server:
+    async with Server(first(busy)) as server:
         got = await ended(server, None)
         assert isinstance(got, Submission)
         assert server.book == {"p": 2}
@@ -219,11 +182,11 @@ async def test_a_code_that_a_user_calls_busy_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("keevx_async.http.verdict.BUSY_CODES", {7})
-    async with serving(first(http({"code": 7, "msg": "too much to do"}))) as server:
+    async with Server(first(http({"code": 7, "msg": "too much to do"}))) as server:
         assert isinstance(await ended(server, None), Submission)
 
 
-IDS_ANYWAY: dict[str, Callable[[list[str]], bytes]] = {
+IDS_ANYWAY: dict[str, Callable[[Sequence[str]], bytes]] = {
     "530003": lambda ids: http(made(ids, 530003)),
     "100006": lambda ids: http(made(ids, 100006)),
     "429": lambda ids: http(made(ids, 429), 429, "Retry-After: 0"),
@@ -244,15 +207,15 @@ async def test_ids_in_an_answer_are_kept_and_never_sent_again(
 ) -> None:
     path = tmp_path / "run.db"
     got: Any = None
-    async with serving(lambda number, ids, sent: IDS_ANYWAY[name](ids)) as server:
+    async with Server(lambda number, ids, sent: IDS_ANYWAY[name](ids)) as server:
         for on_uncertain in ("report", "report", "resubmit"):
             journal = Journal(path, on_uncertain=on_uncertain)
             got = await ended(server, None, count=2, journal=journal)
-            assert list(got.task_ids) == server.ids["p"]
+            assert got.task_ids == server.ids["p"]
             if isinstance(got, SubmissionUncertain):
                 assert str(got).startswith(f"task ids {', '.join(server.ids['p'])} ")
         assert server.book == {"p": 1}
-        assert list((await entry(path)).task_ids) == server.ids["p"]
+        assert (await entry(path)).task_ids == server.ids["p"]
     if isinstance(got, Submission):
         assert any(server.ids["p"][0] in one.getMessage() for one in caplog.records)
 
@@ -261,7 +224,7 @@ async def test_ids_in_an_answer_are_kept_and_never_sent_again(
 async def test_fewer_ids_than_asked_for_are_kept_and_reported(
     count: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(lambda number, ids, sent: http(made([ids[0]] * count))) as server:
+    async with Server(lambda number, ids, sent: http(made([ids[0]] * count))) as server:
         got = await ended(server, None, count=3)
         assert got.task_ids == (server.ids["p"][0],)
     (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
@@ -272,12 +235,12 @@ async def test_fewer_ids_than_asked_for_are_kept_and_reported(
 async def test_another_creates_ids_make_an_answer_unreadable(code: int, tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def stale(number: int, ids: list[str], sent: bytes) -> bytes:
+    def stale(number: int, ids: tuple[str, ...], sent: bytes) -> bytes:
         seen.extend(ids)
         return http(made(seen[:1], 0 if number == 1 else code))
 
     path = tmp_path / "run.db"
-    async with serving(stale) as server:
+    async with Server(stale) as server:
         async with client(server, path) as keevx:
             await keevx.submit(a_request("a"), key="a")
             with pytest.raises(SubmissionUncertain, match=f"{seen[0]} of create a") as caught:
@@ -307,7 +270,7 @@ async def test_a_wrong_host_is_named_and_the_create_may_be_made_elsewhere(
 ) -> None:
     answer, word = FOREIGN[name]
     path = tmp_path / "run.db"
-    async with serving(lambda *_: answer) as server:
+    async with Server(lambda *_: answer) as server:
         server.query = answer
         error = await ended(server, path)
         assert isinstance(error, ConfigurationError)
@@ -315,15 +278,15 @@ async def test_a_wrong_host_is_named_and_the_create_may_be_made_elsewhere(
             assert said in str(error)
         assert "token" not in str(error)
         assert "word@" not in str(error)
-        assert len(server.gets) == 1
+        assert server.queries == 1
     assert (await entry(path)).state == "planned"
-    async with serving(lambda number, ids, sent: http(made(ids))) as server:
+    async with Server(lambda number, ids, sent: http(made(ids))) as server:
         assert isinstance(await ended(server, path), Submission)
 
 
 async def test_a_base_url_with_the_paths_beginning_is_told_so() -> None:
     answer = http(PAGE, 404, HTML)
-    async with serving(lambda *_: answer) as server:
+    async with Server(lambda *_: answer) as server:
         server.query = answer
         error = await ended(server, None, base_url=f"{server.url}/v1")
         assert f"remove the /v1: {server.url}" in str(error)
@@ -331,19 +294,19 @@ async def test_a_base_url_with_the_paths_beginning_is_told_so() -> None:
 
 async def test_a_host_is_asked_once_for_many_creates() -> None:
     answer = http(PAGE, 404, HTML)
-    async with serving(lambda *_: answer) as server:
+    async with Server(lambda *_: answer) as server:
         server.query = answer
         async with client(server) as keevx:
             fan = await keevx.submit_many([a_request(f"p{n}") for n in range(20)])
         assert isinstance(fan.stopped_by, ConfigurationError)  # so it would be for every create
         assert {type(error) for error in fan.errors} <= {ConfigurationError, NotStarted}
         assert fan.counts.ok == 0
-        assert len(server.gets) == 1
+        assert server.queries == 1
 
 
 @pytest.mark.parametrize("query", [http(PAGE, 502, HTML), http(b"", 429), b"SSH-2.0-x\r\n\r\n"])
 async def test_a_host_that_cannot_be_told_leaves_a_create_uncertain(query: bytes) -> None:
-    async with serving(lambda *_: http(PAGE, 404, HTML)) as server:
+    async with Server(lambda *_: http(PAGE, 404, HTML)) as server:
         server.query = query
         error = await ended(server, None)
         assert isinstance(error, SubmissionUncertain)
@@ -351,12 +314,12 @@ async def test_a_host_that_cannot_be_told_leaves_a_create_uncertain(query: bytes
 
 
 async def test_a_host_that_has_answered_a_query_is_keevx() -> None:
-    async with serving(lambda *_: http(PAGE, 404, HTML)) as server, client(server) as keevx:
+    async with Server(lambda *_: http(PAGE, 404, HTML)) as server, client(server) as keevx:
         with pytest.raises(KeevxError, match="task not found"):
             await keevx.status("i2v-0")
         with pytest.raises(SubmissionUncertain):
             await keevx.submit(a_request())
-        assert len(server.gets) == 1
+        assert server.queries == 1
 
 
 @pytest.mark.parametrize(
@@ -372,7 +335,7 @@ async def test_a_host_that_has_answered_a_query_is_keevx() -> None:
 async def test_a_query_to_a_wrong_host_names_the_base_url(
     answer: bytes, kind: type[KeevxError]
 ) -> None:
-    async with serving(lambda *_: b"") as server, client(server) as keevx:
+    async with Server(lambda *_: b"") as server, client(server) as keevx:
         server.query = answer
         with pytest.raises(kind, match="KEEVX_BASE_URL"):
             await keevx.status("i2v-0")
@@ -385,14 +348,14 @@ async def test_an_echo_of_the_request_shows_no_secret(
     caplog.set_level(logging.DEBUG)
     sent: list[bytes] = []
 
-    def echoing(number: int, ids: list[str], request: bytes) -> bytes:
+    def echoing(number: int, ids: tuple[str, ...], request: bytes) -> bytes:
         sent.append(request)
         said = request.decode()
         return http({"code": code, "msg": said[:250], "request": said}, 400 if code else 200)
 
     receiver = CallbackReceiver("http://127.0.0.1:9/callbacks", secret="0123456789abcdef")
     path = tmp_path / "run.db"
-    async with serving(echoing) as server:
+    async with Server(echoing) as server:
         extra = {"X-Gateway-Token": "tok-9876543210"}
         error = await ended(server, path, callbacks=receiver, headers=extra)
     token = json.loads(sent[0].partition(b"\r\n\r\n")[2])["callback_url"].rpartition("/")[2]
@@ -409,7 +372,7 @@ async def test_an_echo_of_the_request_shows_no_secret(
 
 
 async def test_a_long_message_is_quoted_briefly(tmp_path: Path) -> None:
-    async with serving(lambda *_: http({"code": 100001, "msg": "x" * 100_000}, 400)) as server:
+    async with Server(lambda *_: http({"code": 100001, "msg": "x" * 100_000}, 400)) as server:
         error = await ended(server, tmp_path / "run.db")
     assert max(map(len, (str(error), error.msg, error.body))) < 1000
     assert len((await entry(tmp_path / "run.db")).reason) < 1000
@@ -422,7 +385,7 @@ async def test_no_foreign_error_leaves_and_no_entry_stays_as_sending(
         raise ZeroDivisionError(f"while sending {KEY}")
 
     path = tmp_path / "run.db"
-    async with serving(lambda number, ids, sent: http(made(ids))) as server:
+    async with Server(lambda number, ids, sent: http(made(ids))) as server:
         with monkeypatch.context() as patch:
             patch.setattr(AiohttpTransport, "exchange", failing)
             error = await ended(server, path)
@@ -434,16 +397,6 @@ async def test_no_foreign_error_leaves_and_no_entry_stays_as_sending(
         assert not server.book
 
 
-async def test_a_key_that_is_no_string_is_refused(tmp_path: Path) -> None:
-    async with serving(lambda number, ids, sent: http(made(ids))) as server:
-        async with client(server, tmp_path / "run.db") as keevx:
-            with pytest.raises(InvalidRequest, match="key: must be a string"):
-                await keevx.submit(a_request(), key=5)  # type: ignore[arg-type]
-            with pytest.raises(InvalidRequest, match="task_id: must be valid text"):
-                await keevx.status("i2v-\ud800")
-        assert not server.book
-
-
 async def test_a_wait_is_reckoned_by_the_servers_own_clock() -> None:
     """Its clock is a day ahead of ours: two seconds are two seconds, not a day."""
     late = http(
@@ -452,27 +405,10 @@ async def test_a_wait_is_reckoned_by_the_servers_own_clock() -> None:
         "Date: Tue, 04 Mar 2042 05:06:07 GMT",
         "Retry-After: Tue, 04 Mar 2042 05:06:07 GMT",
     )
-    async with serving(first(late)) as server:
+    async with Server(first(late)) as server:
         assert isinstance(await ended(server, None), Submission)
     hour = late.replace(b"Retry-After: Tue, 04 Mar 2042 05", b"Retry-After: Tue, 04 Mar 2042 06")
-    async with serving(first(hour)) as server:
+    async with Server(first(hour)) as server:
         error = await ended(server, None)
         assert isinstance(error, RateLimitError)
-        assert server.book == {"p": 1}
-
-
-async def test_a_clock_that_was_wrong_when_the_intent_was_written_makes_no_wait_longer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    receiver = CallbackReceiver("http://127.0.0.1:9/callbacks", secret="0123456789abcdef")
-    settings: dict[str, Any] = {"callbacks": receiver, "polling": PollPolicy(timeout=0.05)}
-    path, now = tmp_path / "run.db", time.time
-    async with serving(lambda *_: http(b"")) as server:
-        with monkeypatch.context() as patch:
-            patch.setattr(time, "time", lambda: now() + 10_000)
-            assert isinstance(await ended(server, path, **settings), SubmissionUncertain)
-        assert (await entry(path)).at > now() + 5000
-        async with client(server, path, **settings) as keevx, asyncio.timeout(60):
-            fan = await keevx.generate_many([a_request("p", generate_count=1)], key=lambda _: "p")
-        assert [type(error) for error in fan.errors] == [SubmissionUncertain]
         assert server.book == {"p": 1}

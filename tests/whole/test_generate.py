@@ -28,16 +28,6 @@ from tests.support.emulator import until
 from tests.support.media import left_in
 
 
-@pytest.mark.asyncio
-async def test_one_request_may_make_four_tasks() -> None:
-    async with speaking(0.05, spread=1) as (emulator, keevx):
-        tasks = await keevx.generate(a_request(generate_count=4))
-    assert [task.task_id for task in tasks] == list(emulator.tasks)
-    assert all(task.succeeded for task in tasks)
-    assert len(tasks) == 4
-
-
-@pytest.mark.asyncio
 async def test_a_failed_sibling_is_told_with_all_of_its_request(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         request = a_request("p", generate_count=4)
@@ -64,7 +54,6 @@ async def test_a_failed_sibling_is_told_with_all_of_its_request(tmp_path: Path) 
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 async def test_many_from_prompts_to_whole_files(tmp_path: Path) -> None:
     requests = some_requests(20, generate_count=2)
     async with speaking(0.1, spread=1) as (emulator, keevx):
@@ -83,7 +72,6 @@ async def test_many_from_prompts_to_whole_files(tmp_path: Path) -> None:
     assert len(list((tmp_path / "new" / "folder").iterdir())) == 40  # and no leftovers
 
 
-@pytest.mark.asyncio
 async def test_outcomes_come_as_they_end() -> None:
     async with speaking(3_600) as (emulator, keevx):
 
@@ -102,18 +90,6 @@ async def test_outcomes_come_as_they_end() -> None:
     assert order[-1] == 0
 
 
-@pytest.mark.asyncio
-async def test_waiting_takes_no_place() -> None:
-    async with speaking(60) as (emulator, keevx):
-        running = asyncio.ensure_future(
-            awaited(keevx.generate_many(some_requests(30), concurrency=2))
-        )
-        await until(lambda: emulator.creates.total() == 30)
-        running.cancel()
-        await asyncio.wait({running})
-
-
-@pytest.mark.asyncio
 async def test_one_that_goes_wrong_leaves_the_others_alone(tmp_path: Path) -> None:
     requests: list[Any] = some_requests(8)
     requests[7] = "no request"
@@ -147,7 +123,6 @@ async def test_one_that_goes_wrong_leaves_the_others_alone(tmp_path: Path) -> No
     assert len(left_in(tmp_path)) == 3
 
 
-@pytest.mark.asyncio
 async def test_a_wait_that_ends_too_early_keeps_the_ids() -> None:
     polling = PollPolicy(shortest=0.01, timeout=0.05)
     async with Emulator(5) as emulator, keevx_of(emulator, polling=polling) as keevx:
@@ -158,7 +133,6 @@ async def test_a_wait_that_ends_too_early_keeps_the_ids() -> None:
     assert {*caught.value.pending, *fan.task_ids} == set(emulator.tasks)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("how", ["cancelled", "refused"])
 async def test_a_generate_that_is_broken_off_logs_the_ids(
     how: str, caplog: pytest.LogCaptureFixture
@@ -175,10 +149,6 @@ async def test_a_generate_that_is_broken_off_logs_the_ids(
     assert next(iter(emulator.tasks)) in record.getMessage()
 
 
-async def _all_of(fan: FanOut) -> None:
-    await fan
-
-
 async def _some_of(fan: FanOut, seen: list[Outcome], most: int | None = None) -> None:
     async for outcome in fan:
         seen.append(outcome)
@@ -186,10 +156,9 @@ async def _some_of(fan: FanOut, seen: list[Outcome], most: int | None = None) ->
             break
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("verb", ["submit_many", "generate_many"])
-@pytest.mark.parametrize("way", ["await", "iterate", "break", "close"])
+@pytest.mark.parametrize("way", ["await", "iterate", "break", "timeout", "close"])
 async def test_no_id_is_lost_whenever_it_is_cancelled(
     way: str, verb: str, seed: int, tmp_path: Path
 ) -> None:
@@ -200,13 +169,15 @@ async def test_no_id_is_lost_whenever_it_is_cancelled(
         more = {"download": tmp_path} if verb == "generate_many" else {}
         fan = getattr(keevx, verb)(some_requests(60), concurrency=12, **more)
         if way == "await":
-            running = asyncio.create_task(_all_of(fan))
+            running = asyncio.create_task(awaited(fan))
+        elif way == "timeout":
+            running = asyncio.create_task(asyncio.wait_for(awaited(fan), moment))
         else:
             running = asyncio.create_task(_some_of(fan, seen, 5 if way == "break" else None))
         await asyncio.sleep(moment)
         if way == "close":
             await keevx.close()
-        else:
+        elif way != "timeout":
             running.cancel()
         await asyncio.wait({running})
         await fan.aclose()
@@ -222,7 +193,6 @@ async def test_no_id_is_lost_whenever_it_is_cancelled(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("first", range(0, 60, 20))
 async def test_no_id_is_lost_at_any_step_of_the_loop(first: int) -> None:
     """Between two steps of the loop, one after the other: no moment is left out."""
@@ -239,7 +209,6 @@ async def test_no_id_is_lost_at_any_step_of_the_loop(first: int) -> None:
             assert {type(error) for error in fan.errors} <= {WaitTimeout}
 
 
-@pytest.mark.asyncio
 async def test_an_iteration_that_another_task_closes_says_so() -> None:
     async with speaking(5) as (emulator, keevx):
         fan = keevx.generate_many(some_requests(5))
@@ -251,26 +220,3 @@ async def test_an_iteration_that_another_task_closes_says_so() -> None:
             await running
         assert sorted(one.task_ids[0] for one in seen) == sorted(emulator.tasks)
         assert {type(one.error) for one in seen} == {WaitTimeout}
-
-
-@pytest.mark.asyncio
-async def test_a_complete_fan_out_is_returned_at_once() -> None:
-    async with speaking() as (emulator, keevx):
-        fan = await keevx.submit_many(some_requests(3))
-        seen: list[Outcome] = []
-        for again in (fan, _some_of(fan, seen)):
-            await again
-        assert seen == fan.outcomes
-        assert emulator.requests["POST /v1/image_to_video"] == 3
-        assert sorted(fan.task_ids) == sorted(emulator.tasks)
-
-
-@pytest.mark.asyncio
-async def test_a_slow_consumer_holds_back_the_input() -> None:
-    async with speaking(0) as (_, keevx):
-        seen = 0
-        async for outcome in keevx.generate_many(some_requests(60), concurrency=2):
-            assert outcome.ok
-            await asyncio.sleep(0.002)
-            seen += 1
-        assert seen == 60

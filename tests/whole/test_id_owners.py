@@ -7,8 +7,6 @@ from keevx_async.client import runtime
 from tests.support.client import a_request
 from tests.support.raw_server import Heard, RawServer, Script, answer, envelope
 
-pytestmark = pytest.mark.asyncio
-
 
 async def test_an_id_that_comes_again_is_refused_until_its_owner_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,

@@ -161,7 +161,6 @@ async def cancelled(
     return going
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("form", [Journal, Far])
 async def test_cancelled_at_every_step(tmp_path: Path, book: Book, form: type[Journal]) -> None:
     steps, going = 0, True
@@ -173,7 +172,6 @@ async def test_cancelled_at_every_step(tmp_path: Path, book: Book, form: type[Jo
     assert steps > 10
 
 
-@pytest.mark.asyncio
 async def test_cancelled_twice_at_every_step(tmp_path: Path, book: Book) -> None:
     for steps, seconds in enumerate(rotated(range(6))):
         going = False
@@ -187,7 +185,6 @@ async def test_cancelled_twice_at_every_step(tmp_path: Path, book: Book) -> None
     assert steps > 10
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("second", [None, 0, 1, 2, 3])
 async def test_one_submit_cancelled_at_every_step(
     tmp_path: Path, book: Book, second: int | None
@@ -212,7 +209,6 @@ async def test_one_submit_cancelled_at_every_step(
     assert steps > 5
 
 
-@pytest.mark.asyncio
 async def test_closed_at_every_step(tmp_path: Path, book: Book) -> None:
     steps, going = 0, True
     while going:

@@ -13,8 +13,6 @@ from keevx_async.testing import Emulator
 from tests.support.cli import GOOD, at, keevx, written
 from tests.support.client import a_request, keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 
 async def copied(emulator: Emulator, folder: Path) -> tuple[Path, list[str]]:
     """A journal that lost the last of three creates; return it and the ids of the first two."""

@@ -35,7 +35,6 @@ def failing(journal: Journal, patch: pytest.MonkeyPatch, errors: list[Exception 
     patch.setattr(writer, "_commit", next_one)
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_is_locked_for_a_while_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -49,7 +48,6 @@ async def test_a_file_that_is_locked_for_a_while_is_tried_again(
 
 
 @pytest.mark.parametrize("when", ["with the next commit", "as it is closed"])
-@pytest.mark.asyncio
 async def test_ids_that_could_not_be_written_are_in_the_error_and_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -72,7 +70,6 @@ async def test_ids_that_could_not_be_written_are_in_the_error_and_written_later(
         assert set(emulator.creates.values()) == {1}
 
 
-@pytest.mark.asyncio
 async def test_ids_that_never_could_be_written_leave_the_create_uncertain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

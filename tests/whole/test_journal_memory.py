@@ -19,7 +19,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", [":memory:", Path(":memory:")])
-@pytest.mark.asyncio
 async def test_a_journal_in_memory_works_and_leaves_nothing(name: str | Path, folder: Path) -> None:
     async with Emulator() as emulator, Journal(name) as journal:
         async with keevx_of(emulator, journal=journal) as keevx:
@@ -39,7 +38,6 @@ async def test_a_journal_in_memory_works_and_leaves_nothing(name: str | Path, fo
         assert not os.listdir(folder)
 
 
-@pytest.mark.asyncio
 async def test_each_journal_in_memory_is_one_of_its_own() -> None:
     async with Journal(":memory:") as one, Journal(":memory:") as other:
         await one.mark_sending("mine", "image_to_video", b"{}")

@@ -11,8 +11,6 @@ from keevx_async.docket import RedisJournal
 from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 
 async def test_the_emulators_journal_is_not_for_another_host(tmp_path: Path) -> None:
     path = tmp_path / "run.db"

@@ -63,7 +63,6 @@ def within(seconds: float, step: Callable[[], Awaitable[object]]) -> str:
 
 
 @FORK
-@pytest.mark.asyncio
 async def test_a_forked_child_is_told_and_the_parent_goes_on(path: Path) -> None:
     async with Emulator() as emulator, keevx_of(emulator, journal=path) as keevx:
         await keevx.submit(a_request("before"))
@@ -75,7 +74,6 @@ async def test_a_forked_child_is_told_and_the_parent_goes_on(path: Path) -> None
 
 
 @FORK
-@pytest.mark.asyncio
 async def test_a_forked_child_holds_no_lock_of_its_parent(path: Path) -> None:
     reading, writing = os.pipe()
     async with opened_for_writing(path):
@@ -97,7 +95,6 @@ async def test_a_forked_child_holds_no_lock_of_its_parent(path: Path) -> None:
 
 
 @FORK
-@pytest.mark.asyncio
 async def test_a_forked_child_is_told_of_a_journal_in_redis() -> None:
     async with (
         Docket(name="a", url=f"memory://{uuid4()}") as docket,
@@ -109,7 +106,6 @@ async def test_a_forked_child_is_told_of_a_journal_in_redis() -> None:
 
 
 @FORK
-@pytest.mark.asyncio
 async def test_without_a_journal_a_forked_child_has_keys_of_its_own() -> None:
     journal = NullJournal()
     await journal.claim(KIND, BODY, None)
@@ -216,7 +212,6 @@ def test_who_waits_on_a_loop_that_stopped_goes_on_when_it_runs_again(path: Path)
     asyncio.run(journal.detach())
 
 
-@pytest.mark.asyncio
 async def test_a_close_cancelled_at_every_step_leaves_nothing_locked(tmp_path: Path) -> None:
     async with Emulator() as emulator:
         steps, cancelled = 0, True

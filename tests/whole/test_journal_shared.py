@@ -10,9 +10,7 @@ from keevx_async import Budget, BudgetExceeded, Journal, JournalError, Keevx, No
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.threads import serving
 from tests.support.client import a_request, keevx_of, some_requests
-from tests.support.journal import writing
-
-pytestmark = pytest.mark.asyncio
+from tests.support.journal import entry_of, writing
 
 
 def once(count: int) -> dict[str, int]:
@@ -158,8 +156,7 @@ async def test_reading_takes_no_lock_and_changes_nothing(tmp_path: Path) -> None
         await reading.settle("k", ["i2v-1"])  # a change takes it
         assert reading.is_live
     async with Journal(path) as reading:
-        entry = await reading.find("k")
-        assert entry is not None
+        entry = await entry_of(reading)
         assert entry.task_ids == ("i2v-1",)
 
 

@@ -98,7 +98,6 @@ VARIANTS = list(product(FAULTS, ("before", "after"), (False, True)))
 
 
 @pytest.mark.parametrize("known", [0, 2])
-@pytest.mark.asyncio
 async def test_sqlite_fails_at_every_statement(tmp_path: Path, known: int) -> None:
     """Each statement with one variant, another in each run of the suite; or with all of them."""
     for at, variants in enumerate(rotated(VARIANTS), 1):

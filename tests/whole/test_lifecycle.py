@@ -204,7 +204,6 @@ def test_a_client_that_is_never_closed_says_so(tmp_path: Path) -> None:
     assert "nclosed" not in done.stderr
 
 
-@pytest.mark.asyncio
 async def test_a_client_that_is_forgotten_says_so_and_leaks_nothing(emulator: Emulator) -> None:
     keevx = keevx_of(emulator)
     await keevx.submit(a_request())
@@ -217,7 +216,6 @@ async def test_a_client_that_is_forgotten_says_so_and_leaks_nothing(emulator: Em
     assert caught[0].category is ResourceWarning
 
 
-@pytest.mark.asyncio
 async def test_what_is_closed_stays_closed(emulator: Emulator, tmp_path: Path) -> None:
     keevx = keevx_of(emulator)
     (task,) = await keevx.generate(a_request())
@@ -240,24 +238,12 @@ async def test_what_is_closed_stays_closed(emulator: Emulator, tmp_path: Path) -
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_closing_what_was_never_used() -> None:
     async with Keevx("test-key"):
         pass
     await Keevx("test-key").close()
 
 
-@pytest.mark.asyncio
-async def test_a_borrowed_session_stays_open(emulator: Emulator) -> None:
-    async with aiohttp.ClientSession() as session:
-        async with keevx_of(emulator, session=session) as keevx:
-            await keevx.generate(a_request())
-        assert not session.closed
-        async with session.get(emulator.url) as response:
-            assert response.status == 404
-
-
-@pytest.mark.asyncio
 async def test_a_borrowed_session_that_was_closed_is_told(emulator: Emulator) -> None:
     async with aiohttp.ClientSession() as session, keevx_of(emulator, session=session) as keevx:
         (task_id,) = (await keevx.submit(a_request())).task_ids
@@ -267,7 +253,6 @@ async def test_a_borrowed_session_that_was_closed_is_told(emulator: Emulator) ->
                 await verb
 
 
-@pytest.mark.asyncio
 async def test_what_is_under_way_in_a_borrowed_session_meets_its_deadline() -> None:
     async with Emulator() as emulator, aiohttp.ClientSession() as session:
         emulator.faults.silent_after_create = 1.0
@@ -316,7 +301,6 @@ def test_there_is_one_pool_for_each_loop(monkeypatch: pytest.MonkeyPatch, tmp_pa
         assert Counted.made == len(loops) == number + 1
 
 
-@pytest.mark.asyncio
 async def test_closing_ends_every_wait_and_leaves_no_task(emulator: Emulator) -> None:
     emulator.seconds = 60
     emulator.faults.latency = 0.02
@@ -332,17 +316,6 @@ async def test_closing_ends_every_wait_and_leaves_no_task(emulator: Emulator) ->
     assert all("RequestHandler" in repr(one.get_coro()) for one in others)  # the emulator's own
 
 
-@pytest.mark.asyncio
-async def test_closing_waits_for_what_is_being_paid(emulator: Emulator) -> None:
-    emulator.faults.latency = 0.1
-    keevx = keevx_of(emulator)
-    submitting = asyncio.ensure_future(keevx.submit(a_request()))
-    await until(lambda: emulator.requests.total() == 1)
-    await keevx.close()
-    assert (await submitting).task_ids == tuple(emulator.tasks)
-
-
-@pytest.mark.asyncio
 async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -366,7 +339,6 @@ async def test_a_create_that_waits_for_its_turn_does_not_begin_during_close(
         assert [entry.state async for entry in journal.entries()] == ["submitted"] * 2
 
 
-@pytest.mark.asyncio
 async def test_closing_waits_for_no_longer_than_the_grace() -> None:
     faults = Faults(silent_after_create=1)
     async with Emulator(faults=faults) as emulator:
@@ -379,7 +351,6 @@ async def test_closing_waits_for_no_longer_than_the_grace() -> None:
                 await submitting
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
     emulator.faults.latency = 0.5
     keevx = keevx_of(emulator)
@@ -395,7 +366,6 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
     assert len(fan.errors) == emulator.creates.total() > 0
 
 
-@pytest.mark.asyncio
 async def test_two_clients_do_not_meddle(emulator: Emulator) -> None:
     async with keevx_of(emulator) as one:
         async with keevx_of(emulator) as other:
@@ -403,7 +373,6 @@ async def test_two_clients_do_not_meddle(emulator: Emulator) -> None:
         assert (await one.generate(a_request()))[0].succeeded
 
 
-@pytest.mark.asyncio
 async def test_nothing_stays_in_memory_of_what_was_waited_for() -> None:
     async with speaking(0) as (_, keevx):
         (await keevx.generate_many(some_requests(50))).raise_for_errors()

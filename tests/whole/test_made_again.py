@@ -40,7 +40,6 @@ def runs(emulator: Emulator, tmp_path: Path) -> Runs:
     return Runs(emulator, tmp_path)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("key", [None, lambda request: f"my {request.prompt}"])
 async def test_on_request_and_never_by_itself(runs: Runs, key: Any) -> None:
     first = await runs.run(REQUESTS, key=key)
@@ -59,7 +58,6 @@ async def test_on_request_and_never_by_itself(runs: Runs, key: Any) -> None:
     assert runs.emulator.creates[BAD] == 2
 
 
-@pytest.mark.asyncio
 async def test_each_request_to_do_so_pays_once_and_what_fails_again_is_told(runs: Runs) -> None:
     made = await runs.run(REQUESTS)
     for times in (2, 3):
@@ -72,7 +70,6 @@ async def test_each_request_to_do_so_pays_once_and_what_fails_again_is_told(runs
     assert runs.emulator.creates[BAD] == 3
 
 
-@pytest.mark.asyncio
 async def test_equal_requests_are_each_made_again_once(runs: Runs) -> None:
     twins = [REQUESTS[1]] * 3
     first = await runs.run(twins)
@@ -81,7 +78,6 @@ async def test_equal_requests_are_each_made_again_once(runs: Runs) -> None:
     assert runs.emulator.creates[BAD] == 6
 
 
-@pytest.mark.asyncio
 async def test_what_failed_in_this_very_run_is_not_made_again(runs: Runs) -> None:
     def key(request: ImageToVideo) -> str | None:
         return "mine" if request.prompt == BAD else None
@@ -94,7 +90,6 @@ async def test_what_failed_in_this_very_run_is_not_made_again(runs: Runs) -> Non
         assert runs.emulator.creates[BAD] == times
 
 
-@pytest.mark.asyncio
 async def test_a_key_that_the_caller_named_so_is_the_callers(runs: Runs) -> None:
     names = iter(["mine", "mine~2"])
     async with runs.client() as keevx:
@@ -106,7 +101,6 @@ async def test_a_key_that_the_caller_named_so_is_the_callers(runs: Runs) -> None
     assert runs.emulator.creates[BAD] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_remake_whose_answer_is_lost_is_uncertain_as_any_other(runs: Runs) -> None:
     await runs.run(REQUESTS)
     runs.emulator.faults.drop_after_create = {BAD}
@@ -116,7 +110,6 @@ async def test_a_remake_whose_answer_is_lost_is_uncertain_as_any_other(runs: Run
     assert runs.emulator.creates[BAD] == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("code", [530003, 100001])
 async def test_a_remake_that_was_refused_is_not_paid_by_a_run_that_did_not_ask(
     runs: Runs, code: int
@@ -133,7 +126,6 @@ async def test_a_remake_that_was_refused_is_not_paid_by_a_run_that_did_not_ask(
     assert runs.emulator.creates[BAD] == 2
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_not_made_again_while_a_task_of_it_goes_on(runs: Runs) -> None:
     many = attrs.evolve(REQUESTS[1], generate_count=2)
     async with runs.client() as keevx:

@@ -147,7 +147,6 @@ class Life:
         assert self.book.wrongly_sent == []
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seed", range(12))
 async def test_no_id_is_lost_and_nothing_known_is_sent_again(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -101,7 +101,6 @@ def test_a_template_is_read_as_format_reads_it(template: Any, expected: str) -> 
         ("{{videos}}", "gives every video the same name"),
     ],
 )
-@pytest.mark.asyncio
 async def test_a_template_that_cannot_be_is_told_before_anything_is_sent(
     template: str, said: str
 ) -> None:
@@ -179,7 +178,6 @@ def test_every_field_has_a_value_to_try() -> None:
         assert Template(f"{{{name}}}", fields).fields == {name}
 
 
-@pytest.mark.asyncio
 async def test_many_come_home_under_the_names_they_were_given(tmp_path: Path) -> None:
     requests = some_requests(12, generate_count=2)
     async with speaking(0.05, spread=1) as (emulator, keevx):
@@ -196,7 +194,6 @@ async def test_many_come_home_under_the_names_they_were_given(tmp_path: Path) ->
     assert len(left_in(tmp_path / "V")) == 24
 
 
-@pytest.mark.asyncio
 async def test_videos_of_one_name_are_numbered_and_none_is_lost(tmp_path: Path) -> None:
     """Four of each request, in two fan-outs at once, and once more over what is there."""
     template = f"{tmp_path}/{{index}}"
@@ -214,7 +211,6 @@ async def test_videos_of_one_name_are_numbered_and_none_is_lost(tmp_path: Path) 
     assert {"0.mp4", "0-2.mp4", "2-16.mp4"} <= set(left_in(tmp_path))
 
 
-@pytest.mark.asyncio
 async def test_a_run_with_a_journal_finds_its_own_files_again(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -237,7 +233,6 @@ async def test_a_run_with_a_journal_finds_its_own_files_again(
     assert emulator.creates.total() == 4
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_a_killed_run_could_not_record_is_found(
     emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -67,7 +67,6 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "KINDS", (*kinds.KINDS, ROW))
 
 
-@pytest.mark.asyncio
 async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
     request = Upscale(video_url=VIDEO, factor=4)
     async with Emulator(0.02) as emulator:
@@ -88,7 +87,6 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
     assert REQUESTS[entry.kind].from_dict(request.to_dict()) == request
 
 
-@pytest.mark.asyncio
 async def test_a_lost_answer_is_settled_by_its_callback() -> None:
     faults = Faults(drop_after_create=1.0)
     async with called_back(0.1, faults=faults) as (emulator, keevx, _):

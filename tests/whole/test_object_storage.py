@@ -21,7 +21,7 @@ pytest.importorskip("moto")
 pytest.importorskip("obstore")
 from tests.support.object_store import BUCKET, SECRET, Bucket
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("object store")]
+pytestmark = pytest.mark.xdist_group("object store")
 
 
 async def test_results_go_to_the_bucket_and_are_found_again(bucket: Bucket, tmp_path: Path) -> None:

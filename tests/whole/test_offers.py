@@ -32,7 +32,6 @@ KL: dict[str, Any] = {
 }
 
 
-@pytest.mark.asyncio
 async def test_the_languages_are_asked_for_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     async with speaking() as (emulator, keevx):
         clock = FakeClock()
@@ -47,7 +46,6 @@ async def test_the_languages_are_asked_for_once_an_hour(monkeypatch: pytest.Monk
         assert emulator.requests["GET /v1/video_translate/target_languages"] == 2
 
 
-@pytest.mark.asyncio
 async def test_an_unknown_language_is_refused_before_it_is_paid_for() -> None:
     async with speaking() as (emulator, keevx):
         await keevx.target_languages()
@@ -59,7 +57,6 @@ async def test_an_unknown_language_is_refused_before_it_is_paid_for() -> None:
         assert emulator.invalid == []
 
 
-@pytest.mark.asyncio
 async def test_while_the_list_is_not_known_keevx_itself_decides() -> None:
     async with speaking() as (emulator, keevx):
         with pytest.raises(APIError, match=r"Klingon.* is not supported"):
@@ -67,7 +64,6 @@ async def test_while_the_list_is_not_known_keevx_itself_decides() -> None:
         assert emulator.requests["GET /v1/video_translate/target_languages"] == 0
 
 
-@pytest.mark.asyncio
 async def test_what_the_journal_has_is_not_refused_later(tmp_path: Path) -> None:
     """It is paid: a language that is taken off the list must not cost it."""
     async with Emulator(0.02) as emulator:
@@ -80,7 +76,6 @@ async def test_what_the_journal_has_is_not_refused_later(tmp_path: Path) -> None
                 await keevx.submit(a_translation(), key="another")
 
 
-@pytest.mark.asyncio
 async def test_a_wrong_key_is_said_to_be_one() -> None:
     async with speaking(api_key="another") as (_, keevx):
         with pytest.raises(AuthenticationError):
@@ -88,7 +83,6 @@ async def test_a_wrong_key_is_said_to_be_one() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], {}, ["English", ""], ["English", 5], "English"])
-@pytest.mark.asyncio
 async def test_an_answer_without_languages_is_not_believed(
     mocked: aioresponses, data: object
 ) -> None:
@@ -102,7 +96,6 @@ async def test_an_answer_without_languages_is_not_believed(
 
 
 @pytest.mark.parametrize("url", [CHINA, f"{CHINA}/"])
-@pytest.mark.asyncio
 async def test_the_china_edition_is_asked_for_the_models_it_lists_alone(
     mocked: aioresponses, url: str
 ) -> None:

@@ -31,7 +31,6 @@ def always(*steps: Step) -> RawServer:
     return RawServer(lambda _: Script(steps, made=False))
 
 
-@pytest.mark.asyncio
 async def test_other_settings_hold_for_the_other_client_only() -> None:
     faults = Faults(refuse=1.0, refuse_status=503, once=False)
     async with Emulator(faults=faults) as emulator, keevx_of(emulator) as keevx:
@@ -43,7 +42,6 @@ async def test_other_settings_hold_for_the_other_client_only() -> None:
     assert (first.value.attempts, second.value.attempts) == (1, RETRY.attempts)
 
 
-@pytest.mark.asyncio
 async def test_both_have_one_journal_and_never_submit_a_key_twice(
     emulator: Emulator, tmp_path: Any
 ) -> None:
@@ -56,7 +54,6 @@ async def test_both_have_one_journal_and_never_submit_a_key_twice(
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_both_share_the_permits_of_one_client() -> None:
     events: list[Event] = []
     async with (
@@ -70,7 +67,6 @@ async def test_both_share_the_permits_of_one_client() -> None:
     assert took >= sum(each.seconds for each in events if isinstance(each, Exchange))
 
 
-@pytest.mark.asyncio
 async def test_headers_are_added_and_replaced_and_the_key_stays() -> None:
     async with (
         always(answer(b'{"code":0,"msg":"ok","data":{"a":1}}')) as server,
@@ -83,9 +79,9 @@ async def test_headers_are_added_and_replaced_and_the_key_stays() -> None:
     assert [b"x-team: b" in heads[0], b"x-team: a" in heads[0]] == [True, False]
     assert b"x-team: a" in heads[1]
     assert all(b"authorization: bearer test-key" in head for head in heads)
+    assert all(b"user-agent: keevx_async/" in head for head in heads)
 
 
-@pytest.mark.asyncio
 async def test_a_shorter_timeout_ends_its_own_exchanges_only() -> None:
     async with (
         Emulator(faults=Faults(latency=0.3)) as emulator,
@@ -97,7 +93,6 @@ async def test_a_shorter_timeout_ends_its_own_exchanges_only() -> None:
             await keevx.status("i2v-1")
 
 
-@pytest.mark.asyncio
 async def test_closing_either_closes_both_and_ends_their_waits(emulator: Emulator) -> None:
     emulator.seconds = 60
     keevx = keevx_of(emulator)
@@ -116,7 +111,6 @@ async def test_closing_either_closes_both_and_ends_their_waits(emulator: Emulato
     gc.collect()  # warns of what was not closed, and a warning is an error
 
 
-@pytest.mark.asyncio
 async def test_fan_outs_of_both_work_and_download(emulator: Emulator, tmp_path: Any) -> None:
     async with keevx_of(emulator) as keevx:
         fan = await keevx.with_options(retry=ONCE).generate_many(
@@ -138,7 +132,6 @@ def test_wrong_settings_are_named(wrong: dict[str, Any]) -> None:
 # An endpoint without a verb.
 
 
-@pytest.mark.asyncio
 async def test_a_get_is_retried_and_returns_the_data(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         submission = await keevx.submit(a_request())
@@ -148,7 +141,6 @@ async def test_a_get_is_retried_and_returns_the_data(emulator: Emulator) -> None
     assert data["task_id"] == submission.task_ids[0]
 
 
-@pytest.mark.asyncio
 async def test_a_refusal_is_the_same_error_as_of_any_verb(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         for method in ("GET", "POST", "DELETE"):
@@ -159,7 +151,6 @@ async def test_a_refusal_is_the_same_error_as_of_any_verb(emulator: Emulator) ->
     assert emulator.requests["elsewhere"] == 3
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "step", [FIN, answer(b"<a/>", "502 Bad Gateway")], ids=["dropped", "a gateway's page"]
 )
@@ -170,7 +161,6 @@ async def test_what_is_not_a_get_is_sent_once(step: Step) -> None:
     assert len(server.heard) == 1
 
 
-@pytest.mark.asyncio
 async def test_what_cannot_be_sent_is_refused_before_anything_is(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         for method, path, body, field in [
@@ -193,7 +183,6 @@ async def test_what_cannot_be_sent_is_refused_before_anything_is(emulator: Emula
 # Is it Keevx, and does it take the key?
 
 
-@pytest.mark.asyncio
 async def test_ping_takes_one_free_request(emulator: Emulator) -> None:
     async with keevx_of(emulator) as keevx:
         assert await keevx.ping() >= 0
@@ -201,7 +190,6 @@ async def test_ping_takes_one_free_request(emulator: Emulator) -> None:
     assert emulator.creates.total() == 0
 
 
-@pytest.mark.asyncio
 async def test_ping_names_a_refused_key_a_wrong_host_and_no_host() -> None:
     async with Emulator(api_key="right") as emulator, keevx_of(emulator) as keevx:
         with pytest.raises(AuthenticationError):
@@ -217,7 +205,6 @@ async def test_ping_names_a_refused_key_a_wrong_host_and_no_host() -> None:
             await keevx.ping()
 
 
-@pytest.mark.asyncio
 async def test_ping_asks_again_where_a_gateway_fails_for_a_moment() -> None:
     errors, drops = iter([True, True]), iter([True])
     faults = Faults(
@@ -231,7 +218,6 @@ async def test_ping_asks_again_where_a_gateway_fails_for_a_moment() -> None:
 # Keys that change.
 
 
-@pytest.mark.asyncio
 async def test_a_refused_key_is_asked_for_once_more_and_nothing_is_lost() -> None:
     keys, calls = ["old"], list[str]()
 
@@ -252,7 +238,6 @@ async def test_a_refused_key_is_asked_for_once_more_and_nothing_is_lost() -> Non
     assert emulator.creates.total() == 21
 
 
-@pytest.mark.asyncio
 async def test_polls_take_up_a_new_key_too() -> None:
     keys = ["old"]
     async with (
@@ -267,7 +252,6 @@ async def test_polls_take_up_a_new_key_too() -> None:
         assert (await waiting).succeeded
 
 
-@pytest.mark.asyncio
 async def test_the_same_key_again_is_a_refusal(emulator: Emulator) -> None:
     calls = list[int]()
 
@@ -283,7 +267,6 @@ async def test_the_same_key_again_is_a_refusal(emulator: Emulator) -> None:
     assert emulator.creates.total() == 0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("returned", ["", "two words", 7, None], ids=repr)
 async def test_a_function_that_returns_no_key_is_named_and_nothing_is_sent(
     returned: Any, emulator: Emulator
@@ -294,7 +277,6 @@ async def test_a_function_that_returns_no_key_is_named_and_nothing_is_sent(
     assert emulator.requests.total() == 0
 
 
-@pytest.mark.asyncio
 async def test_a_function_that_fails_leaves_no_create_in_doubt(
     emulator: Emulator, tmp_path: Any
 ) -> None:
@@ -313,7 +295,6 @@ async def test_a_function_that_fails_leaves_no_create_in_doubt(
     assert emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 async def test_no_key_of_a_function_shows_in_an_error() -> None:
     body = b'{"code":100001,"msg":"bad Bearer rotated-key-1","data":null}'
     async with (

@@ -14,8 +14,6 @@ from keevx_async import (
 from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 
 

@@ -17,7 +17,7 @@ from keevx_async.contrib.otel import Telemetry
 from keevx_async.events import Ended, Event, Observer, Polled, Submitted
 from keevx_async.models.tasks import Task
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.client import a_request, busy, keevx_of, some_requests
 
 
 class Seen(NamedTuple):
@@ -72,22 +72,11 @@ def seen() -> Any:
     meters.shutdown()
 
 
-def busy(times: int) -> Faults:
-    left = [times]
-
-    def strikes(_: str) -> bool:
-        left[0] -= 1
-        return left[0] >= 0
-
-    return Faults(refuse=strikes, refuse_status=503, once=False)
-
-
 def test_it_is_an_observer(seen: Seen) -> None:
     observer: Observer = seen.telemetry
     assert callable(observer.span)
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_is_retried_is_one_trace_below_the_callers_span(seen: Seen) -> None:
     async with (
         Emulator(faults=busy(2)) as emulator,
@@ -117,7 +106,6 @@ async def test_a_create_that_is_retried_is_one_trace_below_the_callers_span(seen
     )
 
 
-@pytest.mark.asyncio
 async def test_fan_outs_have_a_span_for_each_operation(seen: Seen, tmp_path: Path) -> None:
     async with Emulator(0.02) as emulator, keevx_of(emulator, on_event=seen.telemetry) as keevx:
         with seen.tracer.start_as_current_span("a batch"):
@@ -140,7 +128,6 @@ async def test_fan_outs_have_a_span_for_each_operation(seen: Seen, tmp_path: Pat
     assert seen.points("keevx.task.duration") == {(("keevx.status", "SUCCEEDED"),): 4}
 
 
-@pytest.mark.asyncio
 async def test_creates_are_counted_by_how_they_ended(seen: Seen) -> None:
     faults = Faults(drop_after_create={"prompt 0"}, refuse={"prompt 1"}, refuse_status=400)
     async with (
@@ -162,7 +149,6 @@ async def test_creates_are_counted_by_how_they_ended(seen: Seen) -> None:
     }
 
 
-@pytest.mark.asyncio
 async def test_no_span_and_no_metric_holds_a_secret(seen: Seen, tmp_path: Path) -> None:
     async with Emulator(0.02) as emulator, keevx_of(emulator, on_event=seen.telemetry) as keevx:
         (task,) = await keevx.generate(a_request("a prompt of mine"))
@@ -175,7 +161,6 @@ async def test_no_span_and_no_metric_holds_a_secret(seen: Seen, tmp_path: Path) 
     assert "hidden" not in written
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_wait_ends_its_span(seen: Seen) -> None:
     async with Emulator(60) as emulator, keevx_of(emulator, on_event=seen.telemetry) as keevx:
         submission = await keevx.submit(a_request())
@@ -189,7 +174,6 @@ async def test_a_cancelled_wait_ends_its_span(seen: Seen) -> None:
     assert dict(span.attributes or {})["error.type"] == "CancelledError"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("when", ["began", "ended"])
 async def test_an_observer_that_fails_costs_nothing(
     when: str, emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -218,7 +202,6 @@ async def test_an_observer_that_fails_costs_nothing(
     assert f"on_event.span failed when submit {when}" in caplog.text
 
 
-@pytest.mark.asyncio
 async def test_another_hook_receives_every_event(emulator: Emulator) -> None:
     events: list[Event] = []
     async with keevx_of(emulator, on_event=Telemetry(on_event=events.append)) as keevx:
@@ -230,7 +213,6 @@ def spending(seen: Seen, budget: Budget | None = None) -> Telemetry:
     return Telemetry(meter_provider=seen.meters, budget=budget)
 
 
-@pytest.mark.asyncio
 async def test_what_may_be_paid_is_spent_as_the_budget_counts_it(seen: Seen) -> None:
     budget = Budget(videos=5, prices={"V/1080p": 0.25})
     faults = Faults(drop_after_create={"prompt 0"}, refuse={"prompt 1"}, refuse_status=400)
@@ -248,7 +230,6 @@ async def test_what_may_be_paid_is_spent_as_the_budget_counts_it(seen: Seen) -> 
     assert seen.points("keevx.spent.cost") == {group: 6.0}
 
 
-@pytest.mark.asyncio
 async def test_an_id_of_an_earlier_run_is_not_spent_again(seen: Seen, tmp_path: Path) -> None:
     async with Emulator() as emulator:
         for _ in range(2):

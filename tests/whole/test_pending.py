@@ -17,8 +17,6 @@ from keevx_async.testing import Emulator
 from tests.support.cli import PNG
 from tests.support.client import a_request, keevx_of
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 JOURNALED = pytest.mark.parametrize("journaled", [False, True])
 
@@ -75,18 +73,6 @@ async def test_an_answer_that_never_comes_leaves_it_uncertain(
                     await keevx.submit(a_request(), key="k")
                 assert not isinstance(raised.value, SubmissionPending)
         assert emulator.requests[CREATE] == 1
-
-
-async def test_the_only_caller_is_cancelled_as_without_a_key(tmp_path: Path) -> None:
-    path = tmp_path / "run.db"
-    async with Emulator(0.01) as emulator:
-        emulator.faults.latency = 0.3
-        async with keevx_of(emulator, journal=path) as keevx:
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await keevx.submit(a_request(), key="k")
-            assert len(emulator.tasks) == 1
-        assert await states(path) == [("k", State.SUBMITTED, 1)]
 
 
 @pytest.mark.parametrize("timeout", [-1, "soon", float("nan"), True])

@@ -48,7 +48,6 @@ async def step(keevx: Keevx, request: ImageGenerate | ImageToVideo, key: str) ->
     return await keevx.wait((await keevx.submit(request, key=key)).task_ids[0])
 
 
-@pytest.mark.asyncio
 async def test_a_film_is_made_from_a_prompt_and_a_second_run_pays_nothing(tmp_path: Path) -> None:
     faults = Faults(refuse=0.5, drop_polls=0.2, cut_downloads=1.0)
     async with Emulator(0.02, faults=faults) as emulator:
@@ -66,7 +65,6 @@ async def test_a_film_is_made_from_a_prompt_and_a_second_run_pays_nothing(tmp_pa
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.asyncio
 async def test_it_goes_on_after_the_step_where_it_stopped(tmp_path: Path, steps: int) -> None:
     stopped: list[str] = []
 
@@ -101,7 +99,6 @@ async def test_it_goes_on_after_the_step_where_it_stopped(tmp_path: Path, steps:
 
 
 @pytest.mark.parametrize("keyed", [True, False])
-@pytest.mark.asyncio
 async def test_a_renewed_url_makes_no_other_request(tmp_path: Path, keyed: bool) -> None:
     """Result URLs live for 7 days; the task of a later run has another."""
 

@@ -160,7 +160,6 @@ async def _socks5(
     return host, port
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "socks"])
 async def test_downloads_go_through_a_socks_proxy(
     scheme: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -184,7 +183,6 @@ async def test_downloads_go_through_a_socks_proxy(
     assert b"test-key" not in heads[0]
 
 
-@pytest.mark.asyncio
 async def test_api_calls_go_through_a_socks_proxy_and_downloads_need_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -210,7 +208,6 @@ async def test_api_calls_go_through_a_socks_proxy_and_downloads_need_not(
     assert hosts == [("api.example", 80)]
 
 
-@pytest.mark.asyncio
 async def test_a_socks_proxy_that_is_not_there_means_not_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -249,7 +246,6 @@ def no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", None])
 async def test_an_authority_of_the_environment_is_trusted(
     variable: str | None,
@@ -319,7 +315,6 @@ def test_truststore_is_used_where_the_system_store_is_not_a_file(
     assert tls_context({}) is True
 
 
-@pytest.mark.asyncio
 async def test_a_borrowed_session_keeps_its_own_proxies_and_certificates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

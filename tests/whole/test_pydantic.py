@@ -72,7 +72,6 @@ async def serving() -> AsyncIterator[tuple[aiohttp.ClientSession, str]]:
         yield session, origin
 
 
-@pytest.mark.asyncio
 async def test_fastapi_takes_it_as_a_body_and_names_what_is_wrong() -> None:
     good = a_request().to_dict()
     async with serving() as (session, origin):

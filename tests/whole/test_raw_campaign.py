@@ -16,7 +16,8 @@ from random import Random
 
 import pytest
 
-from keevx_async import ImageToVideo, Keevx, KeevxError, Outcome, RetryPolicy, SubmissionUncertain
+from keevx_async import Keevx, KeevxError, Outcome, RetryPolicy, SubmissionUncertain
+from tests.support.client import some_requests
 from tests.support.raw_server import (
     FIN,
     RST,
@@ -99,20 +100,6 @@ class Host:
             self.whole.add(heard.prompt)
 
 
-def requests() -> list[ImageToVideo]:
-    return [
-        ImageToVideo(
-            model="S",
-            prompt=f"p{number}",
-            image_url="https://example.com/a.jpg",
-            aspect_ratio="16:9",
-            aspect_resolution="720p",
-            duration=8,
-        )
-        for number in range(CREATES)
-    ]
-
-
 def judge(outcome: Outcome, server: RawServer, host: Host) -> str:
     """What is wrong with an outcome, by the server's book."""
     prompt = outcome.request.prompt
@@ -128,7 +115,6 @@ def judge(outcome: Outcome, server: RawServer, host: Host) -> str:
     return f"ids lost: {outcome.error}" if prompt in host.whole else ""
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("block", range(min(ROUNDS, 4)))
 async def test_the_book_agrees(block: int) -> None:
     for seed in range(block, ROUNDS, 4):
@@ -138,7 +124,10 @@ async def test_the_book_agrees(block: int) -> None:
             Keevx("key", base_url=server.url, retry=POLICY, timeout=5.0) as keevx,
         ):
             fan = await asyncio.wait_for(
-                keevx.submit_many(requests(), concurrency=host.random.choice((1, 3, 12))), 30
+                keevx.submit_many(
+                    some_requests(CREATES), concurrency=host.random.choice((1, 3, 12))
+                ),
+                30,
             )
             wrong = {
                 outcome.index: what

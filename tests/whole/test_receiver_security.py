@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from keevx_async import FanOut, Journal, SubmissionUncertain
+from keevx_async import Journal, SubmissionUncertain
 from keevx_async.journal.protocol import State
 from keevx_async.submission.callbacks import MAX_BODY, TOKEN_TTL
 from keevx_async.testing import Faults
@@ -32,7 +32,7 @@ from tests.support.callbacks import (
     posted,
     token_of,
 )
-from tests.support.client import a_request, some_requests
+from tests.support.client import a_request, awaited, some_requests
 from tests.support.settling import HINTED, called_back, once_each, polls_per_task, until
 from tests.support.thorough import THOROUGH
 
@@ -76,7 +76,6 @@ def forged(token: str) -> dict[str, str]:
 KINDS = sorted(forged(token_of(a_receiver())))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_no_forged_token_is_taken(served: Served) -> None:
     async with served() as receiver:
@@ -88,7 +87,6 @@ async def test_no_forged_token_is_taken(served: Served) -> None:
         assert told.all == [("key", "i2v-1")]
 
 
-@pytest.mark.asyncio
 async def test_an_expired_token_is_not_taken(clock: FakeClock) -> None:
     async with in_aiohttp(clock=clock) as receiver:
         receiver.attach(told := Told())
@@ -144,7 +142,6 @@ async def _wire(url: str, body: bytes) -> bytes:
         await writer.wait_closed()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_a_stranger_gets_the_answer_that_keevx_gets(served: Served) -> None:
     async with served() as receiver:
@@ -190,7 +187,6 @@ BODIES: dict[str, Any] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 @pytest.mark.parametrize("kind", sorted(BODIES))
 async def test_no_body_does_harm_even_under_a_genuine_url(
@@ -219,7 +215,6 @@ async def _tried(url: str, **body: Any) -> int | None:
         return None
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 @pytest.mark.parametrize("genuine", [True, False])
 async def test_a_body_without_a_length_is_not_read_to_its_end(
@@ -234,7 +229,6 @@ async def test_a_body_without_a_length_is_not_read_to_its_end(
         assert told.all == []
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_a_body_that_never_comes_is_not_waited_for(
     served: Served, monkeypatch: pytest.MonkeyPatch
@@ -246,7 +240,6 @@ async def test_a_body_that_never_comes_is_not_waited_for(
         assert told.all == []
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("served", SERVED)
 async def test_a_strangers_body_is_not_even_read(
     served: Served, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +265,6 @@ async def _unfinished(url: str) -> bytes:
 # What a callback says
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -> None:
     """An uncertain create is offered the id of another of our creates, and nobody's."""
@@ -281,7 +273,7 @@ async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -
         theirs = (await keevx.submit(a_request("theirs"), key="theirs")).task_ids[0]
         emulator.faults.drop_after_create = 1.0
         fan = keevx.generate_many([a_request("ours")], key=lambda _: "ours")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 2)
         await asyncio.sleep(0.05)
         url = receiver.url_for("ours")
@@ -298,11 +290,6 @@ async def test_another_tasks_id_is_not_taken(tmp_path: Path, journalled: bool) -
             assert [one.task_ids async for one in journal.entries()] == [(theirs,), (ours,)]
 
 
-async def _await(fan: FanOut) -> FanOut:
-    return await fan
-
-
-@pytest.mark.asyncio
 async def test_the_word_of_a_callback_is_not_believed(tmp_path: Path) -> None:
     """Not its status, and not its URLs: what counts is what Keevx says when asked."""
     async with called_back(0.3) as (emulator, keevx, receiver):
@@ -329,7 +316,6 @@ async def test_the_word_of_a_callback_is_not_believed(tmp_path: Path) -> None:
         assert path.read_bytes() == emulator.video(task_id)
 
 
-@pytest.mark.asyncio
 async def test_replays_change_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     async with called_back(0.05, faults=LOST, journal=journal) as (emulator, keevx, receiver):
@@ -343,7 +329,6 @@ async def test_replays_change_nothing(tmp_path: Path) -> None:
         assert emulator.polls.total() == polls
 
 
-@pytest.mark.asyncio
 async def test_replays_during_a_wait_do_not_set_its_pace(tmp_path: Path) -> None:
     async with called_back(0.5) as (emulator, keevx, receiver):
         (task_id,) = (await keevx.submit(a_request(), key="k")).task_ids
@@ -360,7 +345,6 @@ async def test_replays_during_a_wait_do_not_set_its_pace(tmp_path: Path) -> None
 
 @pytest.mark.alone
 @pytest.mark.slow
-@pytest.mark.asyncio
 async def test_thousands_of_strangers_keep_no_callback_out(tmp_path: Path) -> None:
     count = 10_000 if THOROUGH else 2_000
     journal = Journal(tmp_path / "run.db")
@@ -415,7 +399,6 @@ def _attempts(url: str, numbers: range) -> Iterator[tuple[str, bytes]]:
 # Secrets
 
 
-@pytest.mark.asyncio
 async def test_secrets_show_nowhere(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from keevx_async import APIError, ConfigurationError, Keevx, SubmissionUncertain, Task
 from keevx_async.testing import Emulator, Faults
@@ -32,7 +31,7 @@ async def order(emulator: Emulator, **settings: Any) -> list[Task]:
     return tasks
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def recorded(tmp_path: Path) -> tuple[Path, list[Task]]:
     """A recording, and what its run saw."""
     path = tmp_path / "run.jsonl"
@@ -41,7 +40,6 @@ async def recorded(tmp_path: Path) -> tuple[Path, list[Task]]:
         return path, await order(emulator, record=path, api_key="sk-the-secret-key")
 
 
-@pytest.mark.asyncio
 async def test_the_replay_answers_as_the_recorded_run_was_answered(
     recorded: tuple[Path, list[Task]], tmp_path: Path
 ) -> None:
@@ -63,7 +61,6 @@ async def test_the_replay_answers_as_the_recorded_run_was_answered(
     assert creates[0] == creates[1]
 
 
-@pytest.mark.asyncio
 async def test_statuses_come_when_they_came(tmp_path: Path) -> None:
     task_id = "i2v-1"
     body = json.loads(json.dumps(a_request("waves").to_dict()))
@@ -92,7 +89,6 @@ async def test_statuses_come_when_they_came(tmp_path: Path) -> None:
     ) | dict.fromkeys((30.0, 99.0), "SUCCEEDED")
 
 
-@pytest.mark.asyncio
 async def test_the_file_holds_no_secret(tmp_path: Path) -> None:
     path, secret = tmp_path / "run.jsonl", "sk-the-secret-key"
     async with (
@@ -119,7 +115,6 @@ async def test_the_file_holds_no_secret(tmp_path: Path) -> None:
     assert "waves" in text
 
 
-@pytest.mark.asyncio
 async def test_an_answer_that_echoes_the_key_is_recorded_without_it(tmp_path: Path) -> None:
     path, secret = tmp_path / "run.jsonl", "sk-the-secret-key"
     busy = Faults(refuse=1.0, refuse_status=400, refuse_message=f"bad token {secret}")
@@ -133,7 +128,6 @@ async def test_an_answer_that_echoes_the_key_is_recorded_without_it(tmp_path: Pa
     assert line["response"]["msg"] == "bad token ***"
 
 
-@pytest.mark.asyncio
 async def test_a_lost_answer_is_lost_again(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     lost = Faults(drop_after_create=1.0)
@@ -145,7 +139,6 @@ async def test_a_lost_answer_is_lost_again(tmp_path: Path) -> None:
             await keevx.submit(a_request())
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_was_not_recorded_is_refused(
     recorded: tuple[Path, list[Task]],
 ) -> None:
@@ -156,7 +149,6 @@ async def test_a_create_that_was_not_recorded_is_refused(
         assert not emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_uploads_have_other_urls_in_the_replay(tmp_path: Path) -> None:
     path, image = tmp_path / "run.jsonl", tmp_path / "a.png"
     image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
@@ -166,7 +158,6 @@ async def test_uploads_have_other_urls_in_the_replay(tmp_path: Path) -> None:
         assert (await keevx.submit(a_request(image_url=image))).task_ids == first.task_ids
 
 
-@pytest.mark.asyncio
 async def test_callbacks_come_in_the_replay_too(recorded: tuple[Path, list[Task]]) -> None:
     path, seen = recorded
     async with (
@@ -179,7 +170,6 @@ async def test_callbacks_come_in_the_replay_too(recorded: tuple[Path, list[Task]
     assert task.task_id == seen[0].task_id
 
 
-@pytest.mark.asyncio
 async def test_a_client_with_other_options_is_recorded_too(
     emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -191,7 +181,6 @@ async def test_a_client_with_other_options_is_recorded_too(
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
-@pytest.mark.asyncio
 async def test_a_full_disk_ends_the_recording_and_no_create(
     emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:

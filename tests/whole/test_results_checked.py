@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keevx_async import DownloadError, ImageGenerate, Journal, Keevx, RetryPolicy, Task
+from keevx_async import DownloadError, Journal, Keevx, RetryPolicy, Task
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.state import State
 from tests.support.client import a_request, some_requests, speaking
@@ -105,7 +105,6 @@ WRONG = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_what_is_not_a_result_is_asked_for_again(wrong: str, tmp_path: Path) -> None:
     async with storing(WRONG[wrong], answer()) as (storage, keevx):
@@ -115,7 +114,6 @@ async def test_what_is_not_a_result_is_asked_for_again(wrong: str, tmp_path: Pat
         assert left_in(tmp_path) == ["one.mp4"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_what_never_is_a_result_leaves_nothing_behind(wrong: str, tmp_path: Path) -> None:
     kept = tmp_path / "kept.mp4"
@@ -129,7 +127,6 @@ async def test_what_never_is_a_result_leaves_nothing_behind(wrong: str, tmp_path
     assert kept.read_bytes() == b"an earlier one"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found", "410 Gone"]
 )
@@ -140,7 +137,6 @@ async def test_a_refusal_of_a_url_is_final(status: str, tmp_path: Path) -> None:
         assert len(storage.heads) == 1
 
 
-@pytest.mark.asyncio
 async def test_retry_after_is_heeded(tmp_path: Path) -> None:
     patient = RetryPolicy(attempts=3, first_delay=0.001, deadline=5)
     busy = answer(b"", "503 Slow Down", Retry_After="3600")
@@ -150,7 +146,6 @@ async def test_retry_after_is_heeded(tmp_path: Path) -> None:
         assert len(storage.heads) == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("body", "coding"),
     [
@@ -173,7 +168,6 @@ async def test_a_compressed_answer_is_decoded_whole(
     assert left_in(tmp_path) == ["one.mp4"]
 
 
-@pytest.mark.asyncio
 async def test_a_compressed_answer_may_be_far_larger_than_it_looks(tmp_path: Path) -> None:
     large = BODY + bytes(3_000_000)
     async with storing(answer(gzip.compress(large), Content_Encoding="gzip")) as (storage, keevx):
@@ -181,7 +175,6 @@ async def test_a_compressed_answer_may_be_far_larger_than_it_looks(tmp_path: Pat
     assert path.read_bytes() == large
 
 
-@pytest.mark.asyncio
 async def test_a_compressed_answer_that_was_cut_is_begun_anew(tmp_path: Path) -> None:
     """Its ETag is of the compressed bytes: what was decoded of them cannot be gone on with."""
     coded = gzip.compress(BODY)
@@ -204,14 +197,6 @@ def rest(start: int, **headers: str | None) -> bytes:
     return answer(BODY[start:], "206 Partial Content", **given)
 
 
-@pytest.mark.asyncio
-async def test_a_cut_download_goes_on(tmp_path: Path) -> None:
-    async with storing(cut(5000), rest(5000)) as (storage, keevx):
-        assert (await keevx.download(storage.url, tmp_path)).read_bytes() == BODY
-        assert 'Range: bytes=5000-\r\nIf-Range: "1"\r\n' in storage.heads[1]
-
-
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "odd",
     [
@@ -222,6 +207,7 @@ async def test_a_cut_download_goes_on(tmp_path: Path) -> None:
         rest(5000, Content_Range="bytes 5000-10239/20000"),
         rest(5000, Content_Range="bytes */10240"),
         rest(5000, Content_Encoding="gzip"),
+        rest(5000, Content_Range=None),
     ],
 )
 async def test_a_part_that_does_not_follow_is_not_appended(odd: bytes, tmp_path: Path) -> None:
@@ -231,7 +217,6 @@ async def test_a_part_that_does_not_follow_is_not_appended(odd: bytes, tmp_path:
         assert "Range:" not in storage.heads[2]
 
 
-@pytest.mark.asyncio
 async def test_a_page_in_between_does_not_cost_what_has_come(tmp_path: Path) -> None:
     page = answer(PAGE, Content_Type="text/html")
     async with storing(cut(5000), page, rest(5000)) as (storage, keevx):
@@ -239,7 +224,6 @@ async def test_a_page_in_between_does_not_cost_what_has_come(tmp_path: Path) -> 
         assert "Range: bytes=5000-" in storage.heads[2]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("tag", ['"\xff\xfe"', '"caf\xe9"', 'W/"1"', "", '"a b"', "\x80"])
 async def test_a_tag_that_cannot_be_sent_back_is_no_tag(tag: str, tmp_path: Path) -> None:
     async with storing(cut(5000, tag), answer(ETag=tag)) as (storage, keevx):
@@ -247,7 +231,6 @@ async def test_a_tag_that_cannot_be_sent_back_is_no_tag(tag: str, tmp_path: Path
         assert "Range:" not in storage.heads[1]
 
 
-@pytest.mark.asyncio
 async def test_a_tag_file_that_was_spoilt_is_no_tag(tmp_path: Path) -> None:
     async with storing(cut(5000)) as (storage, keevx):
         with pytest.raises(DownloadError):
@@ -263,7 +246,6 @@ async def test_a_tag_file_that_was_spoilt_is_no_tag(tmp_path: Path) -> None:
 # --- Redirects
 
 
-@pytest.mark.asyncio
 async def test_each_hop_of_a_redirect_has_its_own_proxy_and_never_our_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -288,7 +270,6 @@ async def test_each_hop_of_a_redirect_has_its_own_proxy_and_never_our_key(
     assert not any("test-key" in head or "Authorization" in head for head in storage.heads)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_that_is_not_ascii_is_followed(status: int, tmp_path: Path) -> None:
     moved = answer(b"", f"{status} Moved", Location="/w/\xc3\xa9\xff b%2F.mp4")
@@ -297,7 +278,6 @@ async def test_a_redirect_that_is_not_ascii_is_followed(status: int, tmp_path: P
         assert storage.paths[1] == "/w/%C3%A9%FF%20b%2F.mp4"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("where", "requests"),
     [("/v/one.mp4", 11), ("ftp://h/a", 1), ("http://a..b/", 1), (None, 1)],
@@ -312,7 +292,6 @@ async def test_a_redirect_that_leads_nowhere_is_a_download_error(
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.asyncio
 async def test_a_range_goes_along_with_a_redirect(tmp_path: Path) -> None:
     moved = answer(b"", "302 Found", Location="/w")
     async with storing(moved, cut(5000), moved, rest(5000)) as (storage, keevx):
@@ -320,7 +299,6 @@ async def test_a_range_goes_along_with_a_redirect(tmp_path: Path) -> None:
         assert "Range: bytes=5000-" in storage.heads[3]
 
 
-@pytest.mark.asyncio
 async def test_a_login_of_a_lent_session_does_not_reach_storage(tmp_path: Path) -> None:
     storage, login = Storage(answer()), {"authorization": "Bearer mine", "X-A": "b"}
     async with (
@@ -336,7 +314,6 @@ async def test_a_login_of_a_lent_session_does_not_reach_storage(tmp_path: Path) 
 # --- Addresses
 
 
-@pytest.mark.asyncio
 async def test_an_address_is_sent_as_it_came_a_blank_included(tmp_path: Path) -> None:
     async with storing(answer()) as (storage, keevx):
         url = storage.url.replace("one.mp4", "my video.mp4?sig=a%2Fb%2B&n=a b")
@@ -347,7 +324,6 @@ async def test_an_address_is_sent_as_it_came_a_blank_included(tmp_path: Path) ->
     assert path.name == "i2v-1.mp4"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "url",
     ["http://a..b/x.mp4", f"http://{'x' * 64}.example/x", "http://[::1/x.mp4", "http://h:99999/"],
@@ -362,7 +338,6 @@ async def test_a_host_that_cannot_be_is_a_download_error(url: str, tmp_path: Pat
 # --- Results of tasks
 
 
-@pytest.mark.asyncio
 async def test_what_is_wrong_is_never_home_in_the_journal(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -389,7 +364,6 @@ async def test_what_is_wrong_is_never_home_in_the_journal(
     assert [path.read_bytes() for path in fan.outcomes[0].paths] == [BODY]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_what_storage_does_not_know_yet_is_asked_for_again(
     times: int, tmp_path: Path
@@ -408,7 +382,6 @@ async def test_what_storage_does_not_know_yet_is_asked_for_again(
         assert max(emulator.polls.values()) <= 4
 
 
-@pytest.mark.asyncio
 async def test_each_kind_of_result_is_held_to_its_own_kind(tmp_path: Path) -> None:
     """A video under image_url is not an image; captions may be called plain text."""
     srt = answer(b"1\n00:00:01,000 --> 00:00:02,000\nHi\n", Content_Type="text/plain")
@@ -433,18 +406,6 @@ async def test_each_kind_of_result_is_held_to_its_own_kind(tmp_path: Path) -> No
         assert (await keevx.download(f"{storage.url}/t.png", tmp_path)).exists()
 
 
-@pytest.mark.asyncio
-async def test_images_of_the_emulator_come_home(emulator: Emulator, tmp_path: Path) -> None:
-    async with Keevx("k", base_url=emulator.url, retry=QUICK) as keevx:
-        (task,) = await keevx.generate(ImageGenerate(prompt="an owl"))
-        path = await keevx.download(task, tmp_path)
-    content = path.read_bytes()
-    assert path.suffix == ".png"
-    assert len(content) == emulator.video_bytes
-    assert content.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
-    assert content.endswith(b"\0\0\0\0IEND\xaeB`\x82")
-
-
 # --- The disk
 
 
@@ -453,7 +414,6 @@ class Full(io.BytesIO):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.asyncio
 async def test_a_full_disk_is_a_download_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -465,7 +425,6 @@ async def test_a_full_disk_is_a_download_error(
     assert left_in(tmp_path) == []
 
 
-@pytest.mark.asyncio
 async def test_a_destination_that_cannot_be_is_a_download_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "locked").mkdir(mode=0o500)
@@ -487,7 +446,6 @@ async def test_a_destination_that_cannot_be_is_a_download_error(tmp_path: Path) 
                     await keevx.download(what, path)
 
 
-@pytest.mark.asyncio
 async def test_the_longest_name_of_a_file_system_can_be_written(tmp_path: Path) -> None:
     for name in ("x" * 251 + ".mp4", "й" * 125 + ".mp4"):
         async with storing(cut(5000), rest(5000)) as (storage, keevx):

@@ -75,7 +75,6 @@ def ids_of(outcomes: list[Outcome]) -> list[tuple[str, ...]]:
     return [outcome.task_ids for outcome in outcomes]
 
 
-@pytest.mark.asyncio
 async def test_what_was_submitted_is_not_submitted_again(program: Program) -> None:
     requests = some_requests(40, generate_count=2)
     first = await program.submit(requests)
@@ -91,7 +90,6 @@ async def test_what_was_submitted_is_not_submitted_again(program: Program) -> No
     assert program.asked() == {CREATE: 1}
 
 
-@pytest.mark.asyncio
 async def test_a_whole_run_again_asks_for_nothing(program: Program) -> None:
     requests = some_requests(20)
     first = await program.generate(requests)
@@ -106,7 +104,6 @@ async def test_a_whole_run_again_asks_for_nothing(program: Program) -> None:
     assert program.asked() == {}
 
 
-@pytest.mark.asyncio
 async def test_a_task_that_failed_is_not_asked_about_again(program: Program) -> None:
     program.emulator.fail_prompts = {"prompt 1"}
     await program.generate(some_requests(3))
@@ -116,7 +113,6 @@ async def test_a_task_that_failed_is_not_asked_about_again(program: Program) -> 
     assert [type(one.error) for one in again] == [type(None), TaskFailed, type(None)]
 
 
-@pytest.mark.asyncio
 async def test_a_task_whose_url_has_expired_is_asked_about_again(program: Program) -> None:
     async with program.client() as keevx:
         tasks = [(await keevx.generate(request))[0] for request in some_requests(2)]
@@ -131,7 +127,6 @@ async def test_a_task_whose_url_has_expired_is_asked_about_again(program: Progra
         assert program.asked() == asked
 
 
-@pytest.mark.asyncio
 async def test_a_video_at_home_needs_no_url(program: Program) -> None:
     first = await program.generate(some_requests(3))
     program.sql("UPDATE tasks SET at = at - ?", WEEK + 60)
@@ -141,7 +136,6 @@ async def test_a_video_at_home_needs_no_url(program: Program) -> None:
     assert [one.paths for one in again] == [one.paths for one in first]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 @pytest.mark.parametrize("age", [0, WEEK + 60])
 async def test_a_video_that_is_gone_or_cut_is_downloaded_anew(
@@ -162,7 +156,6 @@ async def test_a_video_that_is_gone_or_cut_is_downloaded_anew(
     assert path.read_bytes() == program.emulator.video(again[1].task_ids[0])
 
 
-@pytest.mark.asyncio
 async def test_downloads_are_recorded(program: Program) -> None:
     (outcome,) = await program.generate(some_requests(1))
     (path,), (task,) = outcome.paths, outcome.tasks
@@ -173,7 +166,6 @@ async def test_downloads_are_recorded(program: Program) -> None:
     assert record.digest == sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.asyncio
 async def test_what_is_uncertain_is_reported_and_left_alone(program: Program) -> None:
     program.emulator.faults = Faults(drop_after_create={"prompt 1"})
     first = await program.generate(some_requests(3))
@@ -192,7 +184,6 @@ async def test_what_is_uncertain_is_reported_and_left_alone(program: Program) ->
     assert program.asked() == {}
 
 
-@pytest.mark.asyncio
 async def test_what_is_uncertain_is_sent_again_when_asked_for(program: Program) -> None:
     program.emulator.faults = Faults(drop_after_create={"prompt 1"})
     await program.submit(some_requests(3))
@@ -204,7 +195,6 @@ async def test_what_is_uncertain_is_sent_again_when_asked_for(program: Program) 
     assert program.asked() == {}
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("way", ["refused", "cancelled", "unreachable"])
 async def test_what_is_uncertain_stays_so_when_sending_it_again_comes_to_nothing(
     program: Program, monkeypatch: pytest.MonkeyPatch, way: str
@@ -242,7 +232,6 @@ async def test_what_is_uncertain_stays_so_when_sending_it_again_comes_to_nothing
     assert program.asked() == {}
 
 
-@pytest.mark.asyncio
 async def test_what_was_refused_is_tried_again(program: Program) -> None:
     program.emulator.faults = Faults(
         refuse={"prompt 1"}, refuse_status=400, refuse_code=100001, refuse_message="no good"
@@ -257,7 +246,6 @@ async def test_what_was_refused_is_tried_again(program: Program) -> None:
     assert program.emulator.creates == {"prompt 0": 1, "prompt 1": 1, "prompt 2": 1}
 
 
-@pytest.mark.asyncio
 async def test_a_key_stands_for_one_request(program: Program) -> None:
     async with program.client() as keevx:
         await keevx.submit(a_request("one"), key="mine")
@@ -274,7 +262,6 @@ async def test_a_key_stands_for_one_request(program: Program) -> None:
     assert program.asked() == {}
 
 
-@pytest.mark.asyncio
 async def test_one_key_in_one_run_is_one_create(program: Program) -> None:
     requests = [a_request("one") for _ in range(10)]
     outcomes = await program.submit(requests, key=lambda _: "mine")
@@ -286,7 +273,6 @@ async def test_one_key_in_one_run_is_one_create(program: Program) -> None:
     assert program.asked() == {CREATE: 2}
 
 
-@pytest.mark.asyncio
 async def test_one_key_that_fails_is_tried_by_the_next(program: Program) -> None:
     program.emulator.faults = Faults(refuse=1, refuse_status=400, refuse_code=100001)
     outcomes = await program.submit([a_request("one")] * 3, key=lambda _: "mine")
@@ -295,7 +281,6 @@ async def test_one_key_that_fails_is_tried_by_the_next(program: Program) -> None
     assert program.emulator.creates.total() == 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("concurrency", [1, 3, 32])
 async def test_equal_requests_are_as_many_creates(program: Program, concurrency: int) -> None:
     requests = [a_request(name) for name in ("one", "two", "one", "one", "two")] * 4
@@ -309,7 +294,6 @@ async def test_equal_requests_are_as_many_creates(program: Program, concurrency:
     assert program.asked() == {CREATE: 1}
 
 
-@pytest.mark.asyncio
 async def test_equal_requests_of_which_some_were_refused(program: Program) -> None:
     program.emulator.faults = Faults(refuse=1, refuse_status=400, refuse_code=100001)
     first = await program.submit([a_request("one")] * 6, concurrency=2)
@@ -319,7 +303,6 @@ async def test_equal_requests_of_which_some_were_refused(program: Program) -> No
     assert program.emulator.creates == {"one": 6}
 
 
-@pytest.mark.asyncio
 async def test_the_other_kinds_of_input_resume_too(program: Program, tmp_path: Path) -> None:
     png = tmp_path / "start.png"
     png.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
@@ -348,7 +331,6 @@ def on_disk(path: Path, statement: str, *values: Any) -> list[Any]:
         return connection.execute(statement, values).fetchall()
 
 
-@pytest.mark.asyncio
 async def test_the_intent_is_on_disk_when_the_create_arrives(tmp_path: Path) -> None:
     async with Watching(0.02) as emulator:
         emulator.path, emulator.seen = tmp_path / "run.db", []
@@ -357,7 +339,6 @@ async def test_the_intent_is_on_disk_when_the_create_arrives(tmp_path: Path) -> 
     assert emulator.seen == ["sending"] * 50
 
 
-@pytest.mark.asyncio
 async def test_the_ids_are_on_disk_before_anyone_has_them(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -381,7 +362,6 @@ async def test_the_ids_are_on_disk_before_anyone_has_them(
     assert kept == [True] * 50
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["submit", "submit_many", "generate_many"])
 async def test_ids_that_cannot_be_written_are_told(
     program: Program, monkeypatch: pytest.MonkeyPatch, verb: str
@@ -410,7 +390,6 @@ async def test_ids_that_cannot_be_written_are_told(
     assert program.emulator.creates == {"one": 1}
 
 
-@pytest.mark.asyncio
 async def test_a_client_used_in_two_loops_keeps_its_journal(program: Program) -> None:
     keevx, ids = program.client(), set[tuple[str, ...]]()
 
@@ -462,7 +441,6 @@ def command(
     return Command(program, 4, capsys)
 
 
-@pytest.mark.asyncio
 async def test_uncertain_ones_are_settled_by_the_command(
     program: Program, command: Command
 ) -> None:
@@ -497,24 +475,3 @@ async def test_uncertain_ones_are_settled_by_the_command(
     assert code == 0, told
     assert emulator.creates == {f"prompt {number}": 1 for number in range(4)}
     assert len(list(program.out.glob("*.mp4"))) == 4
-
-
-@pytest.mark.asyncio
-async def test_the_command_asks_for_a_journal_that_is_there(
-    program: Program, command: Command
-) -> None:
-    code, told = await command.journal()
-    assert code == 2
-    assert "no journal at" in told
-    assert not program.path.exists()
-
-
-@pytest.mark.asyncio
-async def test_the_command_says_once_that_a_journal_is_held(
-    program: Program, command: Command
-) -> None:
-    async with Journal(program.path):
-        code, told = await command.run()
-    assert code == 2
-    assert told.count("run.db is in use on another event loop of this process") == 1
-    assert CREATE not in program.asked()

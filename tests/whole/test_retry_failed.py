@@ -11,8 +11,6 @@ from tests.support.cli import at, keevx, written
 from tests.support.cli_run import takes
 from tests.support.client import keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 MESSAGES = ("blocked by the content policy", "image URL inaccessible", "server error", "who knows")
 
 

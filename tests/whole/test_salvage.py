@@ -16,7 +16,6 @@ from keevx_async.http.transport import (
     Interruption,
     interruption_of,
 )
-from keevx_async.http.verdict import TransportError
 from tests.support.raw_server import FIN, RST, RawServer, Script, Step, answer, chunked, envelope
 
 BODY = envelope(["i2v-1"])
@@ -49,7 +48,6 @@ BROKEN: dict[str, tuple[Step, ...]] = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", BROKEN)
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
 async def test_what_came_of_a_broken_answer_is_returned(name: str, call: HttpRequest) -> None:
@@ -75,7 +73,6 @@ WHOLE = {
 }
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("name", WHOLE)
 async def test_an_odd_answer_that_is_whole_is_whole(name: str) -> None:
     async with exchanging(WHOLE[name]) as made:
@@ -83,7 +80,6 @@ async def test_an_odd_answer_that_is_whole_is_whole(name: str) -> None:
     assert (reply.status, reply.body, reply.complete) == (200, BODY, True)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "steps",
     [
@@ -101,7 +97,6 @@ async def test_an_answer_is_read_up_to_a_bound(steps: tuple[Step, ...]) -> None:
         assert "longer" in reply.reason
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_create_hands_over_what_had_come() -> None:
     async def cut(*steps: Step) -> Interruption:
         async with exchanging(*steps) as made:
@@ -120,16 +115,6 @@ async def test_a_cancelled_create_hands_over_what_had_come() -> None:
     assert await cut(5.0) == Interruption(sent=True, response=None)
 
 
-@pytest.mark.asyncio
-async def test_an_answer_without_a_head_is_a_fault() -> None:
-    for steps in ((b"HTTP/1.1 200 OK\r\nContent-Le", FIN), (FIN,), (b"rubbish\r\n\r\n", FIN)):
-        async with exchanging(*steps) as made:
-            with pytest.raises(TransportError) as caught:
-                await made.exchange(POST)
-        assert caught.value.sent
-
-
-@pytest.mark.asyncio
 async def test_chunks_outweigh_a_length_even_where_they_come_later() -> None:
     raw = chunked(BODY, "200 OK", "content-length: 3")
     head = raw.index(b"\r\n\r\n") + 4

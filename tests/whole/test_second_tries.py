@@ -17,12 +17,10 @@ from keevx_async import (
     ConnectionFailed,
     ImageToVideo,
     Journal,
-    JournalError,
     Keevx,
 )
 from keevx_async.cli.input.prompts import Job, jobs
 from keevx_async.journal.protocol import State
-from keevx_async.models.request import encode_request
 from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
 
@@ -42,7 +40,6 @@ def client(emulator: Emulator, journal: Path | Journal | None = None, **more: An
     return Keevx("k", base_url=emulator.url, journal=journal, retry=QUICK, **more)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("copies", [1, 3])
 async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
     tmp_path: Path, copies: int
@@ -63,7 +60,6 @@ async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
     assert sorted(second.task_ids) == sorted(first.task_ids)
 
 
-@pytest.mark.asyncio
 async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> None:
     closed = aiohttp.ClientSession()
     await closed.close()
@@ -79,32 +75,6 @@ async def test_a_create_that_cannot_be_sent_is_not_uncertain(tmp_path: Path) -> 
             assert [entry.state async for entry in journal.entries()] == [State.PLANNED]
 
 
-@pytest.mark.asyncio
-async def test_some_ids_of_several_are_not_taken_for_all(tmp_path: Path) -> None:
-    async with Journal(tmp_path / "run.db") as journal:
-        body = encode_request(DOG)
-        await journal.mark_sending("four", "image_to_video", body)
-        await journal.mark_uncertain("four", "1 of 4", ["i2v-1"])
-        assert (entry := await journal.find("four"))
-        assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
-        with pytest.raises(JournalError, match=r"i2v-1.* cannot be settled as none"):
-            await journal.settle("four", ())
-        await journal.settle("four", ["i2v-2"])
-        assert (entry := await journal.find("four"))
-        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
-
-
-@pytest.mark.asyncio
-async def test_a_folder_may_be_named_like_a_file(tmp_path: Path) -> None:
-    requests = [ImageToVideo(**{**FIELDS, "prompt": f"take {n}"}) for n in range(3)]
-    async with Emulator(seconds=0.02) as emulator, client(emulator) as keevx:
-        fan = await keevx.generate_many(requests, download=tmp_path / "run.2026")
-    fan.raise_for_errors()
-    paths = {path for outcome in fan.outcomes for path in outcome.paths}
-    assert len(paths) == 3
-    assert all(path.parent == tmp_path / "run.2026" and path.is_file() for path in paths)
-
-
 def test_a_body_does_not_depend_on_how_its_file_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +87,6 @@ def test_a_body_does_not_depend_on_how_its_file_was_named(
     assert near.request == far.request
 
 
-@pytest.mark.asyncio
 async def test_an_input_that_fails_does_not_hide_what_was_paid() -> None:
     def broken() -> Iterator[ImageToVideo]:
         yield DOG
@@ -132,7 +101,6 @@ async def test_an_input_that_fails_does_not_hide_what_was_paid() -> None:
     assert all(task_id in note for task_id in emulator.tasks)
 
 
-@pytest.mark.asyncio
 async def test_a_submit_that_ends_uncertain_after_a_timeout_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -19,7 +19,6 @@ from keevx_async import (
     KeevxError,
     PollPolicy,
     RetryPolicy,
-    errors,
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, some_requests
@@ -81,7 +80,6 @@ def assert_unseen(logged: pytest.LogCaptureFixture, texts: Iterator[str]) -> Non
     assert not any(KEY in repr(vars(record)) for record in logged.records)
 
 
-@pytest.mark.asyncio
 async def test_when_all_goes_well(
     logged: pytest.LogCaptureFixture, emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -145,7 +143,6 @@ async def _caught(keevx: Keevx, verb: Verb) -> list[BaseException]:
     return []
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_when_something_goes_wrong(fault: str, logged: pytest.LogCaptureFixture) -> None:
     faults = Faults(once=False, **FAULTS[fault])
@@ -158,7 +155,6 @@ async def test_when_something_goes_wrong(fault: str, logged: pytest.LogCaptureFi
     assert_unseen(logged, shown(fan))
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("host", ["nonsense", "refusing", "another key"])
 async def test_when_the_host_is_not_what_it_should_be(
@@ -173,7 +169,6 @@ async def test_when_the_host_is_not_what_it_should_be(
     assert_unseen(logged, raised(caught[0]))
 
 
-@pytest.mark.asyncio
 async def test_when_it_is_cancelled(logged: pytest.LogCaptureFixture) -> None:
     faults = Faults(silent_after_create=1)
     async with Emulator(faults=faults) as emulator, client(emulator.url) as keevx:
@@ -191,7 +186,6 @@ def test_when_the_key_itself_is_wrong(logged: pytest.LogCaptureFixture) -> None:
         assert_unseen(logged, raised(caught.value))
 
 
-@pytest.mark.asyncio
 async def test_a_client_is_neither_pickled_nor_copied(emulator: Emulator) -> None:
     keevx = client(emulator.url)
     for take in (pickle.dumps, copy.copy, copy.deepcopy):
@@ -201,20 +195,3 @@ async def test_a_client_is_neither_pickled_nor_copied(emulator: Emulator) -> Non
         await keevx.submit(a_request())
         with pytest.raises(TypeError, match="holds the API key"):
             pickle.dumps(keevx)
-
-
-@pytest.mark.asyncio
-async def test_errors_survive_pickling() -> None:
-    faults = Faults(drop_after_create={"lost"}, refuse={"refused"}, refuse_status=400, once=False)
-    emulator = Emulator(0, fail_prompts={"failed"}, faults=faults)
-    async with emulator, client(emulator.url) as keevx:
-        fan = await keevx.generate_many(map(a_request, ("lost", "refused", "failed")))
-    for error in fan.errors:
-        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
-        assert (type(again), str(again)) == (type(error), str(error))
-        assert vars(again) == vars(error)
-    assert [type(error) for error in fan.errors] == [
-        errors.SubmissionUncertain,
-        errors.APIError,
-        errors.TaskFailed,
-    ]

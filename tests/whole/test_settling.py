@@ -15,7 +15,6 @@ from keevx_async import (
     AuthenticationError,
     ConfigurationError,
     ConnectionFailed,
-    FanOut,
     InvalidRequest,
     Journal,
     JournalError,
@@ -35,8 +34,9 @@ from keevx_async.journal.protocol import Entry, State
 from keevx_async.submission.reconciler import MAX_REPORTED_IDS
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
-from tests.support.callbacks import a_receiver, in_aiohttp, in_starlette, posted
-from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.callbacks import a_receiver, in_aiohttp, posted
+from tests.support.client import a_request, awaited, keevx_of, some_requests
+from tests.support.journal import entry_of
 from tests.support.settling import (
     HINTED,
     KIND,
@@ -66,7 +66,6 @@ LOST = [
 ]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("loss", "callbacks", "journalled"), LOST)
 async def test_forty_lost_answers_and_none_lost_or_paid_twice(
     tmp_path: Path, loss: str, callbacks: Any, journalled: bool
@@ -85,21 +84,6 @@ async def test_forty_lost_answers_and_none_lost_or_paid_twice(
             assert Counter([one.state async for one in journal.entries()]) == {State.SUBMITTED: 40}
 
 
-@pytest.mark.asyncio
-async def test_the_same_in_an_asgi_server(tmp_path: Path) -> None:
-    async with (
-        Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
-        in_starlette() as receiver,
-        keevx_of(
-            emulator, callbacks=receiver, polling=PATIENT, journal=tmp_path / "run.db"
-        ) as keevx,
-    ):
-        fan = await keevx.generate_many(some_requests(40))
-        fan.raise_for_errors()
-        once_each(emulator, fan, 40)
-
-
-@pytest.mark.asyncio
 @pytest.mark.parametrize("callbacks", [None, "twice", "delay"])
 async def test_polls_per_task_with_callbacks(callbacks: Any) -> None:
     async with called_back(0.5, faults=Faults(callbacks=callbacks), polling=PollPolicy()) as (
@@ -114,7 +98,6 @@ async def test_polls_per_task_with_callbacks(callbacks: Any) -> None:
         assert polls_per_task(emulator) <= 1.5
 
 
-@pytest.mark.asyncio
 async def test_polls_find_what_no_callback_tells() -> None:
     async with called_back(0.1, faults=Faults(callbacks="drop")) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(5))
@@ -122,7 +105,6 @@ async def test_polls_find_what_no_callback_tells() -> None:
         once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_a_callback_that_comes_while_the_create_is_unanswered(
     tmp_path: Path, journalled: bool
@@ -138,7 +120,6 @@ async def test_a_callback_that_comes_while_the_create_is_unanswered(
         assert (await keevx.generate(a_request("alone")))[0].task_id in emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_a_callback_that_overtakes_a_slow_answer_costs_one_poll() -> None:
     async with called_back(0.05, faults=Faults(latency=0.3)) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(8))
@@ -147,7 +128,6 @@ async def test_a_callback_that_overtakes_a_slow_answer_costs_one_poll() -> None:
         assert polls_per_task(emulator) == 1.0
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("callbacks", [None, "twice"])
 async def test_each_video_of_a_create_brings_its_own_id(
@@ -164,7 +144,6 @@ async def test_each_video_of_a_create_brings_its_own_id(
         assert len(await keevx.generate(a_request("alone", generate_count=3))) == 3
 
 
-@pytest.mark.asyncio
 async def test_submit_many_returns_uncertain_at_once_and_the_journal_is_filled_in_later(
     tmp_path: Path,
 ) -> None:
@@ -187,7 +166,6 @@ async def test_submit_many_returns_uncertain_at_once_and_the_journal_is_filled_i
             once_each(emulator, again, 20)
 
 
-@pytest.mark.asyncio
 async def test_a_later_run_takes_the_callbacks_of_an_earlier_one(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     async with Emulator(0.6, faults=Faults(drop_after_create=1.0)) as emulator:
@@ -204,7 +182,6 @@ async def test_a_later_run_takes_the_callbacks_of_an_earlier_one(tmp_path: Path)
         once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 async def test_an_uncertain_item_of_an_earlier_run_is_held_open(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db")
     faults = Faults(drop_after_create=1.0)
@@ -219,7 +196,6 @@ async def test_an_uncertain_item_of_an_earlier_run_is_held_open(tmp_path: Path) 
             once_each(emulator, fan, 5)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_a_wait_for_callbacks_has_its_deadline(
     tmp_path: Path, journalled: bool, caplog: pytest.LogCaptureFixture
@@ -230,7 +206,7 @@ async def test_a_wait_for_callbacks_has_its_deadline(
     settings: Any = {"journal": journal, "polling": IMPATIENT}
     async with called_back(0.1, faults=faults, **settings) as (emulator, keevx, receiver):
         fan = keevx.generate_many([a_request(generate_count=2)], key=lambda _: "k")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 2)
         first, second = emulator.tasks
         announcer: Any = emulator._announcer
@@ -243,38 +219,21 @@ async def test_a_wait_for_callbacks_has_its_deadline(
             await keevx.generate(a_request("nothing comes"))
         if journal is None:
             return
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.UNCERTAIN, (first,))
         assert "1 of its 2 tasks" in entry.reason
         url = receiver.url_for("k")
         assert await posted(url, json={"data": {"task_id": second}}) == 204
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, (first, second))
         assert emulator.creates[outcome.request.prompt] == 1
 
 
-@pytest.mark.asyncio
-async def test_without_a_receiver_nothing_is_held_open() -> None:
-    async with (
-        Emulator(0.1, faults=Faults(drop_after_create=1.0)) as emulator,
-        keevx_of(emulator) as keevx,
-    ):
-        with pytest.raises(SubmissionUncertain):
-            await keevx.generate(a_request())
-
-
-async def _await(fan: FanOut) -> FanOut:
-    return await fan
-
-
-@pytest.mark.asyncio
 async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
     faults = Faults(drop_after_create=1.0)
     async with called_back(30, faults=faults) as (emulator, keevx, _):
         fan = keevx.generate_many(some_requests(3))
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 3)
         await asyncio.sleep(0.1)
         running.cancel()
@@ -283,12 +242,11 @@ async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
         assert [type(one) for one in fan.errors] == [SubmissionUncertain] * 3
 
 
-@pytest.mark.asyncio
 async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> None:
     faults = Faults(drop_after_create=1.0, drop_polls=0.0)
     async with called_back(30, faults=faults) as (emulator, keevx, receiver):
         fan = keevx.generate_many(some_requests(1), key=lambda _: "k")
-        running = asyncio.ensure_future(_await(fan))
+        running = asyncio.ensure_future(awaited(fan))
         await until(lambda: len(emulator.tasks) == 1)
         (task_id,) = emulator.tasks
         await asyncio.sleep(0.05)
@@ -302,7 +260,6 @@ async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> Non
         assert outcome.error.pending == outcome.task_ids == (task_id,)
 
 
-@pytest.mark.asyncio
 async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> None:
     async with called_back() as (emulator, keevx, _):
         with pytest.raises(InvalidRequest, match="must not be set when callbacks="):
@@ -310,7 +267,6 @@ async def test_a_callback_url_of_ones_own_has_no_place_beside_a_receiver() -> No
         assert not emulator.tasks
 
 
-@pytest.mark.asyncio
 async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
     tmp_path: Path,
 ) -> None:
@@ -323,7 +279,6 @@ async def test_a_key_too_long_for_an_url_is_refused_before_anything_is_sent(
         assert len([one async for one in journal.entries()]) == 1
 
 
-@pytest.mark.asyncio
 async def test_one_key_for_two_requests_is_refused_without_a_journal() -> None:
     async with called_back(0.3, faults=Faults(drop_after_create=1.0)) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(2), key=lambda _: "k")
@@ -407,7 +362,6 @@ async def test_memory_is_bounded(script: Script) -> None:
     assert await waiting == ("t",), "who is waited for is not forgotten"
 
 
-@pytest.mark.asyncio
 async def test_ended_tasks_are_handed_out_once_and_few_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -457,10 +411,10 @@ async def test_a_task_too_new_to_be_found_is_asked_about_again(script: Script) -
 
 
 @scripted
-async def test_a_refusal_to_tell_is_no_word_of_the_task(script: Script) -> None:
+async def test_a_failed_query_denies_no_id(script: Script) -> None:
     await script.lose("k")
     script.known = {"t"}
-    for error in (AuthenticationError(401), ConnectionFailed("host", "down")):
+    for error in (AuthenticationError(401), ConnectionFailed("host", "down"), APIError(408)):
         script.answers = {"t": [error]}
         with pytest.raises(type(error)):
             await script.tell("k", "t")
@@ -499,7 +453,6 @@ async def test_closing_ends_what_has_begun(script: Script) -> None:
     assert script.asked == ["t"], "it is detached"
 
 
-@pytest.mark.asyncio
 async def test_closing_waits_for_a_silent_keevx_no_longer_than_its_grace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -538,7 +491,6 @@ async def test_two_who_wait_for_one_create_are_both_told(script: Script) -> None
     assert [sorted(one) for one in await asyncio.gather(*waiting)] == [["t", "u"]] * 2
 
 
-@pytest.mark.asyncio
 async def test_it_is_served_on_its_clients_loop() -> None:
     script = Script()
 
@@ -550,7 +502,6 @@ async def test_it_is_served_on_its_clients_loop() -> None:
     await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_proves(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -562,14 +513,12 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         await script.lose("k")
         await journal.settle("k", ["mine"])
         await script.tell("k", "t")
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("mine", "t"))
         assert "k was charged twice: it has mine, and now t" in caplog.text
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
@@ -592,7 +541,6 @@ async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "run.db", on_uncertain="resubmit")
     async with journal:
@@ -603,8 +551,7 @@ async def test_an_earlier_create_is_heard_of_when_making_it_again_failed(tmp_pat
         async with script.settlements.expecting("k", 1, KIND):  # refused: undone
             await script.tell("k", "t")
         await script.settlements.close()
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert entry.task_ids == ("t",)
 
 
@@ -617,7 +564,6 @@ class Far(Journal):
         return found
 
 
-@pytest.mark.asyncio
 async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         body = b'{"generate_count":3}'
@@ -630,13 +576,11 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         waiting = asyncio.ensure_future(script.settlements.wait("k", 3, KIND))
         await asyncio.gather(*(script.tell("k", one) for one in sorted(script.known)))
         assert sorted(await asyncio.wait_for(waiting, 60)) == ["a", "b", "c"]
-        entry = await journal.find("k")
-        assert entry is not None
+        entry = await entry_of(journal)
         assert (entry.state, sorted(entry.task_ids)) == (State.SUBMITTED, ["a", "b", "c"])
         await script.settlements.close()
 
 
-@pytest.mark.asyncio
 async def test_an_id_told_of_two_creates_together_is_one_s(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         for key in ("k", "l"):

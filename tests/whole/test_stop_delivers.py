@@ -11,8 +11,6 @@ from keevx_async import Budget, ImageToVideo, InsufficientFunds
 from keevx_async.testing import Emulator
 from tests.support.client import RETRY, a_request, keevx_of, some_requests
 
-pytestmark = pytest.mark.asyncio
-
 CREATE = "POST /v1/image_to_video"
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("obstore")
 pytest.importorskip("PIL")
 from tests.support.object_store import BUCKET, Bucket
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("object store")]
+pytestmark = pytest.mark.xdist_group("object store")
 START = f"s3://{BUCKET}/frames/start.png"
 
 

@@ -1,30 +1,21 @@
 """Creates over real sockets: at most one is paid for, whatever happens to its answer."""
 
 import asyncio
-import itertools
-import json
-import logging
-import random
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keevx_async import (
-    APIError,
-    ConnectionFailed,
     FanOut,
     ImageToVideo,
     InvalidRequest,
     Keevx,
     RetryPolicy,
-    ServerError,
     SubmissionUncertain,
-    UploadError,
 )
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
+from tests.support.client import RETRY, a_request, keevx_of, some_requests, speaking
 from tests.support.emulator import until
 from tests.support.ports import free_port
 
@@ -55,7 +46,6 @@ def timeout_for(fault: str, timeout: float) -> dict[str, float]:
     return {"timeout": timeout} if fault.startswith("silent") else {}
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_answered_with_its_ids() -> None:
     async with speaking() as (emulator, keevx):
         request = a_request(generate_count=3)
@@ -68,7 +58,6 @@ async def test_a_create_is_answered_with_its_ids() -> None:
         assert len(set(equal)) == 2
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("fault", LOSSES)
 async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fault: str) -> None:
     settings = timeout_for(fault, 1.0)
@@ -85,7 +74,6 @@ async def test_a_create_whose_answer_is_lost_is_uncertain_and_not_sent_again(fau
 
 
 @pytest.mark.smoke
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["submit_many", "generate_many"])
 @pytest.mark.parametrize("fault", LOSSES)
 async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> None:
@@ -105,43 +93,6 @@ async def test_many_creates_whose_answers_are_lost(fault: str, verb: str) -> Non
         fan.raise_for_errors()
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("status", "code"), [(500, 530003), (200, 530003), (503, 503), (200, 503), (200, 429)]
-)
-async def test_a_transient_refusal_is_sent_again(status: int, code: int) -> None:
-    faults = Faults(refuse=1, refuse_status=status, refuse_code=code)
-    async with speaking(faults=faults) as (emulator, keevx):
-        submission = await keevx.submit(a_request())
-    assert submission.task_ids == tuple(emulator.tasks)
-    assert emulator.requests[CREATE] == 2
-    assert emulator.creates.total() == 1
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize(("status", "code"), [(400, 100001), (200, 100006), (200, 100005)])
-async def test_a_lasting_refusal_is_raised_at_once(status: int, code: int) -> None:
-    faults = Faults(
-        refuse=1, refuse_status=status, refuse_code=code, refuse_message="no good", once=False
-    )
-    async with speaking(faults=faults) as (emulator, keevx):
-        with pytest.raises(APIError, match="no good") as caught:
-            await keevx.submit(a_request())
-    error = caught.value
-    assert (error.status, error.code, error.msg) == (status, code, "no good")
-    assert json.loads(error.body)["code"] == code
-    assert emulator.requests[CREATE] == 1
-
-
-@pytest.mark.asyncio
-async def test_a_transient_refusal_that_lasts_is_raised_when_the_attempts_are_spent() -> None:
-    async with speaking(faults=Faults(refuse=1, once=False)) as (emulator, keevx):
-        with pytest.raises(ServerError, match="server busy"):
-            await keevx.submit(a_request())
-    assert emulator.requests[CREATE] == RETRY.attempts
-
-
-@pytest.mark.asyncio
 @pytest.mark.parametrize("retry_after", [None, 0.05, 0, "date"])
 async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
     faults = Faults(rate=60, burst=6, retry_after=retry_after)
@@ -154,7 +105,6 @@ async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
     assert emulator.refused["rate"] > 0
 
 
-@pytest.mark.asyncio
 async def test_a_connection_that_was_never_made_is_tried_again() -> None:
     port = free_port()
     async with nowhere(port) as keevx:
@@ -167,16 +117,7 @@ async def test_a_connection_that_was_never_made_is_tried_again() -> None:
     assert len(fan.task_ids) == 5
 
 
-@pytest.mark.asyncio
-async def test_a_connection_that_is_never_made_fails_and_was_not_paid() -> None:
-    async with nowhere(free_port()) as keevx:
-        fan = await keevx.submit_many(some_requests(5))
-    assert {type(error) for error in fan.errors} == {ConnectionFailed}
-    assert len(fan.errors) == 5
-
-
 @pytest.mark.slow
-@pytest.mark.asyncio
 @pytest.mark.parametrize("status", [500, 200])
 async def test_the_main_jobs_figures(status: int) -> None:
     faults = Faults(refuse=0.2, refuse_status=status, drop_polls=0.2)
@@ -193,7 +134,6 @@ async def test_the_main_jobs_figures(status: int) -> None:
     assert emulator.strikes["drop_polls"] > 50
 
 
-@pytest.mark.asyncio
 async def test_the_outcomes_are_in_the_inputs_order_with_the_callers_keys() -> None:
     requests = some_requests(30)
     async with speaking(faults=Faults(latency=(0, 0.02))) as (_, keevx):
@@ -204,43 +144,6 @@ async def test_the_outcomes_are_in_the_inputs_order_with_the_callers_keys() -> N
     assert all(outcome.ok for outcome in fan.outcomes)
 
 
-@pytest.mark.asyncio
-async def test_the_input_is_pulled_lazily() -> None:
-    pulled = 0
-
-    def endless() -> Iterator[ImageToVideo]:
-        nonlocal pulled
-        for number in itertools.count():
-            pulled += 1
-            yield a_request(f"prompt {number}")
-
-    async with speaking(faults=Faults(latency=0.005)) as (emulator, keevx):
-        seen = 0
-        fan = keevx.submit_many(endless(), concurrency=4)
-        async for _ in fan:
-            seen += 1
-            assert pulled <= seen + 2 * 4
-            await asyncio.sleep(0.002)
-            if seen == 20:
-                break
-        await fan.aclose()
-        assert seen + len(fan.outcomes) == pulled == emulator.creates.total()
-
-
-@pytest.mark.asyncio
-async def test_the_input_may_be_asynchronous() -> None:
-    async def slowly() -> AsyncIterator[ImageToVideo]:
-        for request in some_requests(20):
-            await asyncio.sleep(0.001)
-            yield request
-
-    async with speaking() as (emulator, keevx):
-        fan = await keevx.submit_many(slowly(), concurrency=6)
-    assert sorted(fan.task_ids) == sorted(emulator.tasks)
-    assert len(fan.outcomes) == 20
-
-
-@pytest.mark.asyncio
 async def test_a_bad_item_leaves_the_others_alone() -> None:
     def keyed(request: ImageToVideo) -> str:
         if request.prompt == "prompt 2":
@@ -257,31 +160,6 @@ async def test_a_bad_item_leaves_the_others_alone() -> None:
     assert emulator.creates == {"prompt 0": 1, "prompt 4": 1}
 
 
-@pytest.mark.asyncio
-async def test_an_input_that_breaks_off_loses_no_id() -> None:
-    def broken() -> Iterator[ImageToVideo]:
-        yield from some_requests(10)
-        raise OSError("the disk is gone")
-
-    async with speaking(faults=Faults(latency=0.01)) as (emulator, keevx):
-        fan = keevx.submit_many(broken(), concurrency=4)
-        with pytest.raises(OSError, match="the disk is gone"):
-            await fan
-    assert sorted(fan.task_ids) == sorted(emulator.tasks)
-    assert len(fan.task_ids) == 10
-
-
-@pytest.mark.asyncio
-async def test_nothing_to_do() -> None:
-    async with speaking() as (emulator, keevx):
-        fan = await keevx.submit_many([])
-        fan.raise_for_errors()
-        assert (fan.outcomes, fan.task_ids, fan.errors) == ([], [], [])
-        assert [outcome async for outcome in keevx.generate_many(iter(()))] == []
-    assert not emulator.requests
-
-
-@pytest.mark.asyncio
 async def test_local_files_are_uploaded_and_their_urls_sent(tmp_path: Path) -> None:
     start, other = tmp_path / "start.png", tmp_path / "other.png"
     start.write_bytes(PNG)
@@ -301,33 +179,6 @@ async def test_local_files_are_uploaded_and_their_urls_sent(tmp_path: Path) -> N
     assert emulator.requests["POST upload"] == 2
 
 
-@pytest.mark.asyncio
-async def test_a_missing_file_is_told_and_nothing_is_created(tmp_path: Path) -> None:
-    missing = tmp_path / "missing.png"
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"cannot read .*missing\.png: No such file"):
-            await keevx.submit(a_request(image_url=missing))
-        fan = await keevx.submit_many([a_request("bad", image_url=missing), a_request("good")])
-    assert [type(outcome.error) for outcome in fan.outcomes] == [UploadError, type(None)]
-    assert emulator.creates == {"good": 1}
-    assert not emulator.uploads
-
-
-@pytest.mark.asyncio
-async def test_a_cancelled_submit_logs_the_ids_that_were_paid_for(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with speaking(faults=Faults(latency=0.1)) as (emulator, keevx):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await keevx.submit(a_request())
-        (task_id,) = emulator.tasks
-    (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
-    assert record.name == "keevx_async.submission"
-    assert task_id in record.getMessage()
-
-
-@pytest.mark.asyncio
 @pytest.mark.parametrize("verb", ["submit", "submit_many"])
 async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
     policy, faults = RetryPolicy(grace=600), Faults(silent_after_create=1)
@@ -345,46 +196,3 @@ async def test_a_second_cancellation_ends_the_grace(verb: str) -> None:
         if isinstance(work, FanOut):
             assert [type(error) for error in work.errors] == [SubmissionUncertain]
         assert emulator.requests[CREATE] == 1
-
-
-@pytest.mark.asyncio
-async def test_the_grace_is_bounded() -> None:
-    policy = RetryPolicy(grace=0.05)
-    faults = Faults(silent_after_create={"prompt 1"})
-    async with Emulator(faults=faults) as emulator, keevx_of(emulator, retry=policy) as keevx:
-        fan = keevx.submit_many(some_requests(3))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await fan
-    fan.outcomes.sort(key=lambda outcome: outcome.index)
-    assert [type(one.error) for one in fan.outcomes] == [
-        type(None),
-        SubmissionUncertain,
-        type(None),
-    ]
-    assert len(fan.task_ids) == 2
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("way", ["cancel", "timeout", "close"])
-async def test_cancelling_loses_no_id(seed: int, way: str) -> None:
-    moment = random.Random(seed).uniform(0, 0.08)
-    async with speaking(faults=Faults(latency=(0, 0.02)), seed=seed) as (emulator, keevx):
-        fan = keevx.submit_many(some_requests(60), concurrency=12)
-        if way == "timeout":
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(moment):
-                    await fan
-        else:
-            running = asyncio.ensure_future(awaited(fan))
-            await asyncio.sleep(moment)
-            if way == "cancel":
-                running.cancel()
-            else:
-                await keevx.close()
-            await asyncio.wait({running})
-        ids = sorted(fan.task_ids)
-        assert ids == sorted(emulator.tasks)
-        assert set(emulator.creates.values()) <= {1}
-        assert not any(isinstance(error, SubmissionUncertain) for error in fan.errors)

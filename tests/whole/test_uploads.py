@@ -39,7 +39,6 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
 MB = 2**20
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("content", "suffix"), [(JPEG, ".jpeg"), (PNG, ".png"), (WEBP, ".webp"), (PNG, ".jpg")]
 )
@@ -61,7 +60,6 @@ async def test_an_image_is_uploaded_whatever_it_comes_as(
     assert names[4] == "mine.png"
 
 
-@pytest.mark.asyncio
 async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Path) -> None:
     most = PNG + bytes(20 * MB - len(PNG))
     path = tmp_path / "large.png"
@@ -75,40 +73,6 @@ async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Pat
     assert emulator.uploads[url].size == 20 * MB
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("content", [b"text", b"%!PS" + bytes(50), b"\x89PN", b"RIFF0000WAVE"])
-async def test_a_wrong_type_is_told_by_the_bytes_not_the_name(
-    content: bytes, tmp_path: Path
-) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(content)
-    async with speaking() as (emulator, keevx):
-        for source in (path, content, io.BytesIO(content)):
-            with pytest.raises(UploadError, match="is not a JPEG, PNG, WebP, BMP, GIF"):
-                await keevx.upload(source, filename="picture.png")
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("wrong", [5, None, io.StringIO("text"), ["start.png"]])
-async def test_what_is_no_source_is_told(wrong: Any) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match="a path, bytes or a binary file"):
-            await keevx.upload(wrong)
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
-async def test_a_source_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    async with speaking() as (emulator, keevx):
-        with pytest.raises(UploadError, match=r"missing\.png: No such file"):
-            await keevx.upload(tmp_path / "missing.png")
-        with pytest.raises(UploadError, match="cannot read"):
-            await keevx.upload(tmp_path)
-        assert not emulator.requests
-
-
-@pytest.mark.asyncio
 async def test_an_upload_is_free_and_sent_again() -> None:
     async with speaking(faults=Faults(upload_errors=1)) as (emulator, keevx):
         url = await keevx.upload(PNG)
@@ -140,7 +104,6 @@ def images(folder: Path, count: int, size: int = 100) -> list[Path]:
     return paths
 
 
-@pytest.mark.asyncio
 async def test_a_file_is_uploaded_once_however_often_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     names = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "deep" / ".." / "a.png"]
@@ -177,7 +140,6 @@ def test_a_file_is_uploaded_once_in_the_life_of_a_client(tmp_path: Path) -> None
     assert emulator.requests["POST upload"] == 1
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(PNG + b"one")
@@ -191,7 +153,6 @@ async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
     assert emulator.content(second) == PNG + b"two"
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_hides_its_change_is_uploaded_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +168,6 @@ async def test_a_file_that_hides_its_change_is_uploaded_anew(
     assert [sent[-1:] for sent in host.sent] == [b"\0", b"!"]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(("settled", "reads"), [(-1e9, 1), (2.0, 5)])
 async def test_a_file_that_lies_untouched_is_read_once(
     settled: float, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -228,7 +188,6 @@ async def test_a_file_that_lies_untouched_is_read_once(
     assert len(host.sent) == 1
 
 
-@pytest.mark.asyncio
 async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClock) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, _):
@@ -250,7 +209,6 @@ async def test_an_upload_is_renewed_after_an_hour(tmp_path: Path, clock: FakeClo
     assert urls == [f"https://cdn.example/{number}.png" for number in (1, 1, 2, 2)]
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_cancelled_as_its_upload_ends_is_cancelled_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +229,6 @@ async def test_one_that_is_cancelled_as_its_upload_ends_is_cancelled_and_nothing
             await waiting
 
 
-@pytest.mark.asyncio
 async def test_few_are_uploaded_at_a_time(tmp_path: Path) -> None:
     async def slowly(request: web.Request) -> None:
         await asyncio.sleep(0.02)
@@ -284,7 +241,6 @@ async def test_few_are_uploaded_at_a_time(tmp_path: Path) -> None:
     assert sorted(host.sent) == sorted(path.read_bytes() for path in paths)
 
 
-@pytest.mark.asyncio
 async def test_the_files_of_one_request_go_up_side_by_side(tmp_path: Path) -> None:
     paths = images(tmp_path, 3)
     request = a_request(image_url=paths[0], reference_images=paths[1:])
@@ -301,7 +257,6 @@ async def test_the_files_of_one_request_go_up_side_by_side(tmp_path: Path) -> No
     assert sorted(host.sent) == sorted(path.read_bytes() for path in paths)
 
 
-@pytest.mark.asyncio
 async def test_one_that_fails_lets_the_others_be(tmp_path: Path) -> None:
     good, bad, other = images(tmp_path, 3)
     references = {"image_url": None, "duration": 8}
@@ -319,7 +274,6 @@ async def test_one_that_fails_lets_the_others_be(tmp_path: Path) -> None:
     assert len(emulator.uploads) == 2
 
 
-@pytest.mark.asyncio
 async def test_nothing_is_sent_of_a_request_that_names_one_bad_file(tmp_path: Path) -> None:
     (good,) = images(tmp_path, 1)
     bad = tmp_path / "bad.png"
@@ -332,7 +286,6 @@ async def test_nothing_is_sent_of_a_request_that_names_one_bad_file(tmp_path: Pa
     assert not emulator.requests
 
 
-@pytest.mark.asyncio
 async def test_an_upload_that_failed_is_tried_anew_by_the_next(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
@@ -350,7 +303,6 @@ async def test_an_upload_that_failed_is_tried_anew_by_the_next(tmp_path: Path) -
     assert len(host.sent) == 2
 
 
-@pytest.mark.asyncio
 async def test_a_file_is_sent_whole_at_each_try_and_its_length_is_told(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1, 3 * MB)
     async with hosting() as (host, keevx):
@@ -361,7 +313,6 @@ async def test_a_file_is_sent_whole_at_each_try_and_its_length_is_told(tmp_path:
     assert len(set(host.lengths)) == 1
 
 
-@pytest.mark.asyncio
 async def test_waiting_uploads_hold_no_bytes(tmp_path: Path) -> None:
     paths = images(tmp_path, 20, 8 * MB)
     async with hosting() as (host, keevx):
@@ -377,7 +328,6 @@ async def test_waiting_uploads_hold_no_bytes(tmp_path: Path) -> None:
     assert most < 20 * MB  # of 160 MB
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -405,7 +355,6 @@ async def test_the_name_is_safe_and_the_type_is_the_bytes(
     assert 'filename="_.._up.png"' in second["Content-Disposition"]
 
 
-@pytest.mark.asyncio
 async def test_who_gives_up_does_not_end_the_upload_of_others(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
@@ -421,7 +370,6 @@ async def test_who_gives_up_does_not_end_the_upload_of_others(tmp_path: Path) ->
         assert len(host.sent) == 1
 
 
-@pytest.mark.asyncio
 async def test_an_upload_that_nobody_waits_for_ends(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
@@ -461,7 +409,6 @@ class Slow:
         raise AssertionError("unreachable")
 
 
-@pytest.mark.asyncio
 async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     slow, retrier = Slow(), Retrier(RETRY)
@@ -480,7 +427,6 @@ async def test_nobody_joins_an_upload_that_is_ending(tmp_path: Path) -> None:
     await uploads.close()
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("borrowed", [False, True])
 async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
@@ -504,7 +450,6 @@ async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
     assert not host.sent
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("ending", ["longer", "shorter"])
 async def test_a_file_that_changes_while_it_is_sent_is_sent_anew(
     ending: str, tmp_path: Path
@@ -525,7 +470,6 @@ async def test_a_file_that_changes_while_it_is_sent_is_sent_anew(
     assert host.sent[-1] == path.read_bytes()
 
 
-@pytest.mark.asyncio
 async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
 
@@ -538,15 +482,6 @@ async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
         with pytest.raises(UploadError, match=r"0\.png changes while it is read"):
             await keevx.upload(path)
     assert len(host.lengths) == 3
-
-
-@pytest.mark.asyncio
-async def test_what_is_no_regular_file_is_told(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    async with hosting() as (host, keevx):
-        with pytest.raises(UploadError, match=r"pipe\.png: it is not a regular file"):
-            await keevx.upload(tmp_path / "pipe.png")
-    assert not host.lengths
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

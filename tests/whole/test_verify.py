@@ -29,7 +29,6 @@ class Short(Emulator):
         return super().make(kind, body, raw)
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("by", PROBES)
 async def test_a_mismatch_is_an_event_and_no_lost_file(
     tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
@@ -53,14 +52,12 @@ async def test_a_mismatch_is_an_event_and_no_lost_file(
     assert event == Mismatched(short.task_ids[0], path, ("plays 3.0 s instead of 6 s",))
 
 
-@pytest.mark.asyncio
 async def test_without_verify_nothing_is_probed(tmp_path: Path) -> None:
     async with Short(seconds=0.02) as emulator, keevx_of(emulator) as client:
         fan = await client.generate_many([a_request("short")], download=tmp_path)
     assert fan.outcomes[0].mismatches == ()
 
 
-@pytest.mark.asyncio
 async def test_the_command_lists_mismatches_and_records_them(tmp_path: Path) -> None:
     url = "https://example.com/a.png"
     ways = {"model": "V", "aspect_ratio": "16:9", "aspect_resolution": "720p", "duration": 8}

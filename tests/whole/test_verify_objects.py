@@ -15,7 +15,6 @@ pytest.importorskip("obstore")
 from tests.support.object_store import BUCKET, Bucket
 
 pytestmark = [
-    pytest.mark.asyncio,
     pytest.mark.xdist_group("object store"),
     pytest.mark.skipif(not HAS_AV, reason="needs PyAV"),
 ]

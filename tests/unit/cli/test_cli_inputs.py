@@ -16,7 +16,7 @@ from keevx_async.cli.input.prompts import Job, find_problems, jobs
 from keevx_async.cli.options import InputOptions
 from keevx_async.errors import ConfigurationError
 from keevx_async.models.request import Request
-from tests.support.cli import PNG
+from tests.support.cli import GOOD, PNG
 
 URL = "https://example.com/a.jpg"
 SETTINGS: dict[str, Any] = {
@@ -207,6 +207,54 @@ def test_aliases_are_the_fields_of_the_kind_and_the_model(folder: Path) -> None:
 def test_a_column_that_is_wrong_is_named(folder: Path, name: str, text: str, problem: str) -> None:
     _, problems = read(written(folder / name, text))
     assert any(problem in each for each in problems), problems
+
+
+HEADER = b"model,prompt,aspect_ratio,aspect_resolution,duration,image_url,key\n"
+ROW = b"V,A dog,16:9,1080p,6,https://example.com/a.jpg,"
+
+
+def objects(*rows: dict[str, Any]) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (HEADER + ROW + b"a\n" + ROW + b"a", ":3: key: must be unique (line 2 has 'a' too)"),
+        (HEADER + ROW + b"a\n" + ROW.replace(b"dog", b"d\xf6g"), ":3: is not UTF-8"),
+        (HEADER + ROW + b"a,b", ":2: has more cells"),
+        (HEADER + ROW.replace(b",6,", b",six,"), ":2: duration: must be one of"),
+        (HEADER.replace(b"key", b"key,prompt") + ROW, ":1: prompt: must be one column (got 2)"),
+        (objects(*[{**GOOD, "key": "mine"}] * 2), ":2: key: must be unique (line 1 has 'mine'"),
+        (objects(GOOD) + b'\n{"prompt": "d\xf6g"}', ":2: is not UTF-8"),
+        (objects(GOOD) + b'\n{"prompt": }', ":2: invalid JSON at column 12"),
+        (objects(GOOD) + b'\n{"model": ', ":2: invalid JSON"),
+        (objects(GOOD) + b"\n[1]", ":2: must be a JSON object"),
+        (objects({**GOOD, "model": "Z"}), ":1: model: must be one of V, KL, S (got 'Z')"),
+        (objects({**GOOD, "promt": "x"}), ":1: unknown field 'promt': did you mean 'prompt'?"),
+        (objects({**GOOD, "image_url": "gone.png"}), "gone.png is neither a URL nor a file"),
+        (objects({**GOOD, "image_url": "p"}), "p is not a JPEG, PNG or WebP file, by its first"),
+        (
+            objects({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),
+            ":1: image_url: data: URIs are not supported",
+        ),
+        (objects({**GOOD, "image_url": "A" * 5000}), ":1: image_url: "),
+        (
+            objects({**GOOD, "image_url": None, "reference_images": ["no.png"], "duration": 8}),
+            ":1: reference_images: ",
+        ),
+        (objects({**GOOD, "key": 7}), ":1: key: must be a string (got 7)"),
+        (objects({**GOOD, "key": "a~2"}), ":1: key: must not end in ~ and a number (got 'a~2')"),
+        (b" \n", ": contains no prompts"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_fault_of_a_file_is_named_with_its_line_and_field(
+    folder: Path, content: bytes, said: str
+) -> None:
+    (folder / "p").write_bytes(content)
+    _, problems = read(Path("p"), options())
+    assert any(said in problem for problem in problems), problems
 
 
 def test_a_template_is_filled_from_the_other_columns(folder: Path) -> None:

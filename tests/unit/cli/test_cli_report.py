@@ -212,7 +212,6 @@ def test_a_password_is_not_told_wherever_a_url_holds_it(url: str, told: str) -> 
     assert masked(url) == told
 
 
-@pytest.mark.asyncio
 async def test_a_fleet_that_cannot_be_watched_for_a_while_is_watched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

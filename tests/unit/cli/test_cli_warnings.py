@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from keevx_async import ImageToVideo
 from keevx_async.cli.input import warnings as module
 from keevx_async.cli.input.inputs import Input
 from keevx_async.cli.input.prompts import Job
 from keevx_async.cli.input.sources import Source
 from keevx_async.cli.input.warnings import MAX_AHEAD, THREADS, Warnings
 from keevx_async.models.pictures import Picture
+from tests.support.client import a_request
 
 
 class Looks:
@@ -50,15 +50,7 @@ def source(tmp_path: Path) -> Input:
 
 
 def a_job(line: int, image: str | Path) -> Job:
-    request = ImageToVideo(
-        model="V",
-        prompt="A kite",
-        image_url=image,
-        aspect_ratio="16:9",
-        aspect_resolution="1080p",
-        duration=6,
-    )
-    return Job(line, request, None)
+    return Job(line, a_request(image_url=image), None)
 
 
 def test_each_distinct_image_is_looked_at_once_and_lines_keep_their_order(

@@ -18,6 +18,7 @@ from keevx_async.errors import (
 )
 from keevx_async.http.retry import Retryable
 from keevx_async.models.outcomes import Outcome
+from tests.support.client import awaited
 from tests.support.simulated import hops, simulated
 
 NO_FUNDS = InsufficientFunds(402, 402, "insufficient balance")
@@ -228,7 +229,7 @@ async def test_iterated_over_every_outcome_is_yielded_once() -> None:
 async def test_cancelled_after_the_stop_it_is_cancelled() -> None:
     shop = Shop(funds=2, follow=True)
     fan = shop.fan([*range(20)], concurrency=2)
-    awaiting = asyncio.ensure_future(_awaited(fan))
+    awaiting = asyncio.ensure_future(awaited(fan))
     await asyncio.sleep(6)
     assert isinstance(fan.stopped_by, InsufficientFunds)
     awaiting.cancel()
@@ -238,10 +239,6 @@ async def test_cancelled_after_the_stop_it_is_cancelled() -> None:
 
 
 # --- Again
-
-
-async def _awaited(fan: FanOut) -> FanOut:
-    return await fan
 
 
 @simulated
@@ -323,7 +320,7 @@ async def test_a_complete_one_is_returned_at_once() -> None:
 async def test_while_it_runs_nobody_else_may_await_it() -> None:
     shop = Shop(funds=100)
     fan = shop.fan([1])
-    awaiting = asyncio.ensure_future(_awaited(fan))
+    awaiting = asyncio.ensure_future(awaited(fan))
     await hops(2)
     with pytest.raises(RuntimeError, match="already being awaited"):
         await fan
@@ -357,9 +354,9 @@ def test_it_goes_on_on_another_event_loop() -> None:
         shop.paid.append(outcome.request)
 
     fan: FanOut = FanOut(shop_items, lambda: quick, concurrency=2, grace=30)
-    asyncio.run(_awaited(fan))
+    asyncio.run(awaited(fan))
     shop.funds = 2
-    asyncio.run(_awaited(fan))
+    asyncio.run(awaited(fan))
     assert sorted(shop.paid) == shop_items
 
 

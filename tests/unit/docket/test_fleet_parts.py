@@ -53,7 +53,6 @@ class Closed:
         self.held.append(seconds)
 
 
-@pytest.mark.asyncio
 async def test_a_lane_asks_its_gate_last_and_one_create_at_a_time() -> None:
     gate = Closed()
     lane = Throttle(AdaptiveRate(), 8, 60, shared=gate)
@@ -68,7 +67,6 @@ async def test_a_lane_asks_its_gate_last_and_one_create_at_a_time() -> None:
     assert gate.held == [pytest.approx(0.01, abs=0.005)]
 
 
-@pytest.mark.asyncio
 async def test_a_hold_that_comes_while_the_gate_is_waited_for_holds() -> None:
     gate = Closed()
     lane = Throttle(AdaptiveRate(), 8, 1.0, shared=gate)
@@ -171,7 +169,6 @@ class Book:
         return {key: self.ends[key] for key in keys if key in self.ends}
 
 
-@pytest.mark.asyncio
 async def test_all_that_is_waited_for_is_looked_at_however_many_it_is(clock: FakeClock) -> None:
     book = Book()
     lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)
@@ -192,7 +189,6 @@ async def test_all_that_is_waited_for_is_looked_at_however_many_it_is(clock: Fak
     last.cancel()
 
 
-@pytest.mark.asyncio
 async def test_pauses_between_looks_grow_until_there_is_news(clock: FakeClock) -> None:
     book = Book()
     lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)
@@ -205,7 +201,6 @@ async def test_pauses_between_looks_grow_until_there_is_news(clock: FakeClock) -
     assert await waiting == "end"
 
 
-@pytest.mark.asyncio
 async def test_what_cannot_be_looked_at_ends_the_waits_and_no_later_ones(clock: FakeClock) -> None:
     book = Book()
     lookout: CompletionWaiter[str] = CompletionWaiter(book.look, sleep=clock.sleep)

@@ -8,7 +8,6 @@ from itertools import count
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 from docket import Docket
 
 from keevx_async.docket import RedisJournal
@@ -20,7 +19,7 @@ from tests.support.redis_journal import Counting
 NUMBERS = count()
 
 
-@pytest_asyncio.fixture
+@pytest.fixture
 async def journal() -> AsyncIterator[RedisJournal]:
     url = f"memory://limit-{next(NUMBERS)}"
     async with Docket(name="a", url=url) as docket, docket.redis() as redis:
@@ -38,7 +37,6 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.asyncio
 async def test_a_hold_is_every_workers_and_the_longest_one_counts(
     journal: RedisJournal, clock: FakeClock
 ) -> None:
@@ -54,7 +52,6 @@ async def test_a_hold_is_every_workers_and_the_longest_one_counts(
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(50.0, 10), (1.0, 1), (0.25, 1), (33.3, 6)])
-@pytest.mark.asyncio
 async def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(
     journal: RedisJournal, clock: FakeClock, rate: float, burst: int
 ) -> None:
@@ -70,7 +67,6 @@ async def test_a_rate_is_kept_exactly_and_bursts_by_a_fifth(
 
 
 @pytest.mark.parametrize(("old", "new"), [(0.01, 50.0), (50.0, 0.5), (5.0, 7.0)])
-@pytest.mark.asyncio
 async def test_the_last_rate_counts_for_all_within_two_seconds(
     journal: RedisJournal,
     clock: FakeClock,
@@ -98,7 +94,6 @@ async def test_the_last_rate_counts_for_all_within_two_seconds(
     )
 
 
-@pytest.mark.asyncio
 async def test_a_rate_that_is_raised_ends_a_wait_that_has_begun(
     journal: RedisJournal, clock: FakeClock
 ) -> None:
@@ -115,7 +110,6 @@ async def test_a_rate_that_is_raised_ends_a_wait_that_has_begun(
     assert clock.now - began <= 2.0
 
 
-@pytest.mark.asyncio
 async def test_a_worker_that_stops_waits_no_more(journal: RedisJournal, clock: FakeClock) -> None:
     stop = Stop()
     stop.call()
@@ -123,7 +117,6 @@ async def test_a_worker_that_stops_waits_no_more(journal: RedisJournal, clock: F
         await limiter(journal, clock, stop).acquire()
 
 
-@pytest.mark.asyncio
 async def test_without_a_rate_one_answer_counts_for_a_while(
     journal: RedisJournal, clock: FakeClock
 ) -> None:
@@ -142,7 +135,6 @@ async def test_without_a_rate_one_answer_counts_for_a_while(
     assert calls <= 3
 
 
-@pytest.mark.asyncio
 async def test_a_turn_that_is_due_soon_costs_one_round_trip(clock: FakeClock) -> None:
     url = f"memory://limit-{next(NUMBERS)}"
     async with Docket(name="a", url=url) as docket, docket.redis() as redis:
@@ -158,7 +150,6 @@ async def test_a_turn_that_is_due_soon_costs_one_round_trip(clock: FakeClock) ->
             assert clock.now - began == pytest.approx((60 - 9) / 50, abs=0.05)
 
 
-@pytest.mark.asyncio
 async def test_turns_taken_ahead_at_one_moment_are_an_interval_apart(
     journal: RedisJournal, clock: FakeClock
 ) -> None:

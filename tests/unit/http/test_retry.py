@@ -40,7 +40,6 @@ def retrier(clock: FakeClock, uniform: float = 0.5, **policy: Any) -> Retrier:
     return Retrier(RetryPolicy(**policy), sleep=clock.sleep, clock=clock, uniform=lambda: uniform)
 
 
-@pytest.mark.asyncio
 async def test_a_first_success_pays_for_no_machinery(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +54,6 @@ async def test_a_first_success_pays_for_no_machinery(
         await retrier(clock)(Script(clock, Retryable(BUSY)))  # the trap works
 
 
-@pytest.mark.asyncio
 async def test_it_goes_on_until_it_goes_well(clock: FakeClock) -> None:
     script = Script(clock, *[Retryable(BUSY)] * 3)
     assert await retrier(clock, uniform=1.0, first_delay=0.5)(script) == "done"
@@ -77,7 +75,6 @@ async def _done(made: Retrier, attempt: Callable[[], Awaitable[str]]) -> None:
     assert await made(attempt) == "done"
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("asked", [0.0, 7.0, 90.0])
 async def test_what_the_server_asked_for_is_waited_exactly(clock: FakeClock, asked: float) -> None:
     script = Script(clock, Retryable(SLOW, asked), Retryable(BUSY))
@@ -86,7 +83,6 @@ async def test_what_the_server_asked_for_is_waited_exactly(clock: FakeClock, ask
     assert clock.sleeps == [asked, 1.0], "no cap and no jitter on the first, the policy's then"
 
 
-@pytest.mark.asyncio
 async def test_a_wait_past_the_deadline_fails_at_once(clock: FakeClock) -> None:
     script = Script(clock, Retryable(SLOW, 61.0))
     with pytest.raises(RateLimitError) as raised:
@@ -96,13 +92,11 @@ async def test_a_wait_past_the_deadline_fails_at_once(clock: FakeClock) -> None:
     assert len(script.began) == 1
 
 
-@pytest.mark.asyncio
 async def test_a_wait_up_to_the_deadline_is_waited(clock: FakeClock) -> None:
     assert await retrier(clock, deadline=60.0)(Script(clock, Retryable(SLOW, 59.0))) == "done"
     assert clock.sleeps == [59.0]
 
 
-@pytest.mark.asyncio
 async def test_the_deadline_counts_from_the_first_attempt(clock: FakeClock) -> None:
     script = Script(clock, *[Retryable(BUSY, 10.0)] * 9, lasting=25.0)
     with pytest.raises(ServerError):
@@ -144,7 +138,6 @@ def test_no_attempt_begins_late_or_too_often(
     assert began[-1] - began[0] <= deadline + 1e-6
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("attempts", [1, 2, 5])
 async def test_exhausted_it_raises_the_last_error_with_its_cause(
     clock: FakeClock, attempts: int
@@ -163,7 +156,6 @@ async def test_exhausted_it_raises_the_last_error_with_its_cause(
     assert len(clock.sleeps) == attempts - 1
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("before", [0, 1, 3])
 @pytest.mark.parametrize(
     "error", [APIError(400, 100001, "no"), RuntimeError("bug"), asyncio.CancelledError()]
@@ -178,7 +170,6 @@ async def test_what_is_not_to_be_repeated_passes_through(
     assert len(script.began) == before + 1
 
 
-@pytest.mark.asyncio
 async def test_a_cancelled_wait_ends_it() -> None:
     clock = FakeClock()
     waiting = asyncio.Event()
@@ -196,7 +187,6 @@ async def test_a_cancelled_wait_ends_it() -> None:
     assert len(script.began) == 1
 
 
-@pytest.mark.asyncio
 async def test_one_retrier_serves_many_at_once(clock: FakeClock) -> None:
     made = retrier(clock, attempts=3)
     scripts = [Script(clock, *[Retryable(BUSY)] * (number % 3)) for number in range(20)]
@@ -204,7 +194,6 @@ async def test_one_retrier_serves_many_at_once(clock: FakeClock) -> None:
     assert [len(script.began) for script in scripts] == [number % 3 + 1 for number in range(20)]
 
 
-@pytest.mark.asyncio
 async def test_a_retry_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "keevx_async")
     await retrier(clock)(Script(clock, Retryable(SLOW, 7.0)))

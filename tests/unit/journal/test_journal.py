@@ -17,8 +17,8 @@ from keevx_async import Journal, JournalError, Task
 from keevx_async.journal import schema
 from keevx_async.journal.database import MAX_GAP, READ_AHEAD, ReadAhead
 from keevx_async.journal.null import NullJournal
-from keevx_async.journal.protocol import Claim, State
-from tests.support.journal import kept, kept_in, opened, opened_and_closed
+from keevx_async.journal.protocol import State
+from tests.support.journal import entry_of, kept, kept_in, opened, opened_and_closed
 
 KIND = "image_to_video"
 BODY = b'{"prompt":"one"}'
@@ -44,23 +44,6 @@ async def fill(path: Path, count: int) -> list[str]:
     return keys
 
 
-@pytest.mark.asyncio
-async def test_its_way_from_intent_to_ids(path: Path) -> None:
-    async with Journal(path) as journal:
-        assert await journal.claim(KIND, BODY, "mine") == Claim("mine", None)
-        await journal.mark_sending("mine", KIND, BODY)
-        entry = await journal.find("mine")
-        assert entry is not None
-        assert entry.state is State.SENDING
-        await journal.mark_submitted("mine", ["i2v-1", "i2v-2"])
-        entry = await journal.find("mine")
-        assert entry is not None
-        assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))
-        assert (entry.kind, entry.body) == (KIND, BODY.decode())
-        assert await journal.find("yours") is None
-
-
-@pytest.mark.asyncio
 async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
     journal = Journal(path)
     assert repr(journal) == f"<Journal {path}>"
@@ -80,7 +63,6 @@ async def test_it_is_open_while_anyone_uses_it(path: Path) -> None:
         Journal(path, on_uncertain="ignore")  # type: ignore[arg-type]
 
 
-@pytest.mark.asyncio
 async def test_a_change_of_folder_leads_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +81,6 @@ async def test_a_change_of_folder_leads_nowhere_else(
     assert record.path == tmp_path / "elsewhere" / "1.mp4"
 
 
-@pytest.mark.asyncio
 async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Path) -> None:
     async with Journal(path) as journal:
         task = Task(task_id="i2v-1", status="SUCCEEDED")
@@ -109,7 +90,6 @@ async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Pat
     assert record.path == Path("/videos/?.mp4")
 
 
-@pytest.mark.asyncio
 async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     task = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/1")
     async with Journal(path) as journal:
@@ -128,7 +108,6 @@ async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
     assert (third.path, third.size) == (Path("/1.mp4"), 1)
 
 
-@pytest.mark.asyncio
 async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
     async with Journal(path) as journal:
         order: list[int] = []
@@ -147,7 +126,6 @@ async def test_a_key_has_one_holder_at_a_time(path: Path) -> None:
         assert sorted(order) == [0, 1, 2, 4, 5]
 
 
-@pytest.mark.asyncio
 async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.claim(KIND, BODY, "mine")
@@ -162,7 +140,6 @@ async def test_a_waiter_sees_what_the_holder_did(path: Path) -> None:
         assert entry.task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Path) -> None:
     async with Journal(path.with_name("other.db")) as journal:
         number = (await journal.claim(KIND, BODY, None)).key
@@ -172,12 +149,10 @@ async def test_a_key_that_was_given_by_number_may_be_asked_for_by_name(path: Pat
         await journal.mark_submitted(number, ["i2v-1"])
         await journal.release(number)
         assert (await journal.claim(KIND, BODY, None)).key != number
-        entry = await journal.find(number)
-        assert entry is not None
+        entry = await entry_of(journal, number)
         assert entry.task_ids == ("i2v-1",)
 
 
-@pytest.mark.asyncio
 async def test_notes_are_kept(path: Path) -> None:
     async with Journal(path) as journal:
         await journal.set_note("durations", "[1, 2]")
@@ -187,7 +162,6 @@ async def test_notes_are_kept(path: Path) -> None:
         assert await journal.get_note("colour") is None
 
 
-@pytest.mark.asyncio
 async def test_many_writes_share_a_commit(path: Path) -> None:
     async with Journal(path) as journal:
         await asyncio.gather(*(journal.mark_sending(f"{n}", KIND, BODY) for n in range(500)))
@@ -197,7 +171,6 @@ async def test_many_writes_share_a_commit(path: Path) -> None:
     assert commits < 50
 
 
-@pytest.mark.asyncio
 async def test_a_write_that_fails_stops_creates_and_nothing_else(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -226,8 +199,7 @@ async def test_a_write_that_fails_stops_creates_and_nothing_else(
         assert [entry.key async for entry in journal.entries()] == ["first"]
     assert len([one for one in caplog.records if one.levelname == "ERROR"]) == 1
     async with Journal(path) as journal:
-        entry = await journal.find("first")
-        assert entry is not None
+        entry = await entry_of(journal, "first")
         assert entry.task_ids == ("i2v-1",)
 
 
@@ -353,7 +325,6 @@ def test_nothing_is_read_ahead_while_something_is_being_written() -> None:
     assert shelf.fetched == 0
 
 
-@pytest.mark.asyncio
 async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) -> None:
     keys = await fill(path, 20)
     with closing(sqlite3.connect(path)) as database, database:
@@ -374,7 +345,6 @@ async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) ->
         ]
 
 
-@pytest.mark.asyncio
 async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None:
     keys = await fill(path, 3000)
     for seed in range(3):
@@ -389,7 +359,6 @@ async def test_in_a_large_file_every_order_finds_every_entry(path: Path) -> None
                 assert claim.entry.task_ids == (f"i2v-{number}",)
 
 
-@pytest.mark.asyncio
 async def test_no_journal_keeps_no_create_without_a_key(path: Path) -> None:
     journal = NullJournal()
     journal.attach()

@@ -14,7 +14,8 @@ from docket import Docket
 from keevx_async import Journal, JournalError
 from keevx_async.docket import RedisJournal
 from keevx_async.journal.lock import Lock
-from keevx_async.journal.protocol import Entry, State
+from keevx_async.journal.protocol import State
+from tests.support.journal import entry_of
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
 
@@ -38,7 +39,6 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("key", ["mine", None])
 @pytest.mark.parametrize("before", ["nothing", "planned", "uncertain", "died"])
 @pytest.mark.parametrize("after", ["begun", "submitted", "put back"])
-@pytest.mark.asyncio
 async def test_of_two_runs_that_planned_the_same_one_sends(
     path: Path, key: str | None, before: str, after: str
 ) -> None:
@@ -69,7 +69,6 @@ async def test_of_two_runs_that_planned_the_same_one_sends(
         await one.mark_sending("later", KIND, b"{}")  # nothing else is stopped
 
 
-@pytest.mark.asyncio
 async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
     async with Journal(path) as journal:
         claim = await journal.claim(KIND, BODY, None)
@@ -78,12 +77,6 @@ async def test_a_create_is_tried_again_within_one_claim(path: Path) -> None:
             await journal.mark_planned(claim.key)
         await journal.mark_sending(claim.key, KIND, BODY)
         await journal.mark_submitted(claim.key, ["i2v-1"])
-
-
-async def entry_of(journal: Journal | RedisJournal, key: str) -> Entry:
-    entry = await journal.find(key)
-    assert entry is not None
-    return entry
 
 
 async def only_added(journal: Journal | RedisJournal) -> None:
@@ -104,7 +97,6 @@ async def only_added(journal: Journal | RedisJournal) -> None:
     assert await journal.find_owner("i2v 2") == "mine"
 
 
-@pytest.mark.asyncio
 async def test_ids_are_only_ever_added_to_in_sqlite(path: Path) -> None:
     async with Journal(path) as journal:
         await only_added(journal)
@@ -112,7 +104,6 @@ async def test_ids_are_only_ever_added_to_in_sqlite(path: Path) -> None:
         assert database.execute("SELECT count(*) FROM entries").fetchall() == [(1,)]
 
 
-@pytest.mark.asyncio
 async def test_ids_are_only_ever_added_to_in_redis() -> None:
     async with (
         Docket(name="a", url=f"memory://{uuid4()}") as docket,

@@ -7,9 +7,9 @@ import pytest
 from keevx_async import JournalError
 from keevx_async.journal.null import NullJournal
 from keevx_async.journal.protocol import State
+from tests.support.journal import entry_of
 
 KIND, BODY = "image_to_video", b'{"prompt":"one"}'
-pytestmark = pytest.mark.asyncio
 
 
 async def submitted(journal: NullJournal, key: str | None) -> str:
@@ -94,10 +94,8 @@ async def test_ids_that_callbacks_bring_are_kept() -> None:
     await journal.mark_uncertain("mine", "lost")
     await journal.release("mine", made=False)
     assert await journal.add_ids("mine", ["i2v-1"], 2) is not None
-    entry = await journal.find("mine")
-    assert entry is not None
+    entry = await entry_of(journal, "mine")
     assert (entry.state, entry.task_ids) == (State.UNCERTAIN, ("i2v-1",))
     await journal.add_ids("mine", ["i2v-2"], 2)
-    entry = await journal.find("mine")
-    assert entry is not None
+    entry = await entry_of(journal, "mine")
     assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2"))

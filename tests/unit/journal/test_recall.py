@@ -46,7 +46,6 @@ async def meet(journal: Journal, number: int, *, recall: bool) -> tuple[Entry | 
     return claim.entry, False
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "numbers", [list(range(40)), [0, 1, 0, 2, 1, 0, 3, 3, 4, 5], [5, 4, 3, 2, 1, 0]]
 )
@@ -66,7 +65,6 @@ async def test_a_recall_meets_what_a_claim_would(path: Path, numbers: list[int])
     assert recalled > 0
 
 
-@pytest.mark.asyncio
 async def test_a_new_create_is_not_encoded_for_a_recall(path: Path) -> None:
     def encode() -> bytes:
         raise AssertionError("encoded for nothing")
@@ -76,7 +74,6 @@ async def test_a_new_create_is_not_encoded_for_a_recall(path: Path) -> None:
     assert NullJournal().recall(KIND, encode) is None
 
 
-@pytest.mark.asyncio
 async def test_what_another_caller_has_is_left_to_a_claim(path: Path) -> None:
     await fill(path, list(range(10)))
     async with Journal(path) as journal:
@@ -88,7 +85,6 @@ async def test_what_another_caller_has_is_left_to_a_claim(path: Path) -> None:
         await journal.detach()
 
 
-@pytest.mark.asyncio
 async def test_a_failed_create_that_is_made_again_is_left_to_a_claim(path: Path) -> None:
     await fill(path, list(range(10)))
     async with Journal(path, on_failed="resubmit") as journal:
@@ -98,7 +94,6 @@ async def test_a_failed_create_that_is_made_again_is_left_to_a_claim(path: Path)
         await journal.detach()
 
 
-@pytest.mark.asyncio
 async def test_a_journal_that_two_clients_share_is_left_to_claims(path: Path) -> None:
     await fill(path, list(range(10)))
     async with Journal(path) as journal, Journal(path) as other:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from keevx_async import (
     DownloadError,
     FanOut,
-    ImageToVideo,
     Outcome,
     Submission,
     SubmissionUncertain,
@@ -33,8 +32,10 @@ from keevx_async.models.html import (
 )
 from keevx_async.models.outcomes import MAX_ROWS, Counts
 from keevx_async.models.validators import is_url
+from tests.support.client import a_request
 from tests.support.simulated import simulated
 
+KITE = a_request("A kite", model="S", aspect_resolution="720p", duration=4)
 VIDEO, THUMBNAIL = "https://cdn.example/v.mp4?a=1&b=2", "http://cdn.example/t.webp"
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -103,17 +104,6 @@ class Seen(HTMLParser):
 
 def seen(value: Any) -> Seen:
     return Seen(value._repr_html_())
-
-
-def a_request(prompt: str = "A kite") -> ImageToVideo:
-    return ImageToVideo(
-        model="S",
-        prompt=prompt,
-        aspect_ratio="16:9",
-        aspect_resolution="720p",
-        duration=4,
-        image_url="https://example.com/kite.jpg",
-    )
 
 
 def a_task(task_id: str = "i2v-1", said: str = "", video: str | None = VIDEO) -> Task:
@@ -208,16 +198,16 @@ def test_the_plain_repr_is_one_short_line(index: int, text: str) -> None:
 
 def test_plain_reprs_say_what_matters() -> None:
     failed = Task(task_id="i2v-2", status="FAILED", error_message="blurred\nimage")
-    submission = Submission(a_request(), "key", ("i2v-1", "i2v-2"))
+    submission = Submission(KITE, "key", ("i2v-1", "i2v-2"))
     assert repr(a_task()) == "<Task i2v-1 SUCCEEDED 8 s 720x1280>"
     assert repr(failed) == "<Task i2v-2 FAILED: blurred image>"
     assert repr(submission) == "<Submission i2v-1, i2v-2 of 'A kite'>"
-    assert repr(Outcome(3, a_request(), "", ("i2v-1",))) == "<Outcome 3 ok: i2v-1>"
+    assert repr(Outcome(3, KITE, "", ("i2v-1",))) == "<Outcome 3 ok: i2v-1>"
     assert repr(Outcome(3, 7, error=ValueError("no"))) == "<Outcome 3 failed: no ids: no>"  # type: ignore[type-var]  # as users do
     paths = (Path("videos/1.mp4"),)
-    brought = Outcome(0, a_request(), "", ("i2v-1",), (), paths)
+    brought = Outcome(0, KITE, "", ("i2v-1",), (), paths)
     assert repr(brought) == "<Outcome 0 ok: i2v-1 in videos/1.mp4>"
-    late = Outcome(0, a_request(), "", ("i2v-1",), error=WaitTimeout(("i2v-1",)))
+    late = Outcome(0, KITE, "", ("i2v-1",), error=WaitTimeout(("i2v-1",)))
     assert repr(late).startswith("<Outcome 0 unfinished: i2v-1: ")
 
 
@@ -225,7 +215,7 @@ def test_what_was_made_and_goes_on_is_not_counted_as_failed() -> None:
     """Whoever reads "failed" makes, and pays, it again."""
     counts = Counts(total=2, under_way=2)
     for error in (WaitTimeout(("i2v-1",)), DownloadError("cut short")):
-        counts.add(Outcome(0, a_request(), "", ("i2v-1",), error=error))
+        counts.add(Outcome(0, KITE, "", ("i2v-1",), error=error))
     assert str(counts) == "0 ok, 2 unfinished"
     assert counts.ended == 2
 
@@ -262,14 +252,14 @@ def test_a_translation_is_known_by_its_language_and_name_or_video() -> None:
 
 
 def test_a_submission_s_card_has_prompt_model_and_ids() -> None:
-    text = seen(Submission(a_request(), "key", ("i2v-1", "i2v-2"))).text
+    text = seen(Submission(KITE, "key", ("i2v-1", "i2v-2"))).text
     for word in ("A kite", "model S", "i2v-1", "i2v-2"):
         assert word in text
 
 
 def test_an_outcome_is_a_row() -> None:
     paths = (Path("videos/i2v-1.mp4"),)
-    row = seen(Outcome(4, a_request(), "", ("i2v-1", "i2v-2"), (a_task(),), paths))
+    row = seen(Outcome(4, KITE, "", ("i2v-1", "i2v-2"), (a_task(),), paths))
     assert [one.name for one in row.elements].count("tr") == 2  # with the head
     for word in ("4", "ok", "A kite", "i2v-1", "i2v-2", "videos/i2v-1.mp4"):
         assert word in row.text
@@ -283,7 +273,7 @@ async def ended(count: int) -> FanOut:
         if outcome.index % 10 == 2:
             raise SubmissionUncertain(outcome.request, "key", "dropped")
 
-    requests = [a_request()] * count
+    requests = [KITE] * count
     return await FanOut(requests, lambda: work, concurrency=4, grace=1.0)
 
 
@@ -307,7 +297,7 @@ async def test_a_small_fan_out_is_shown_whole() -> None:
 async def test_what_was_handed_out_is_counted_too() -> None:
     async def work(outcome: Outcome, guard: object) -> None: ...
 
-    fan = FanOut(iter([a_request()] * 30), lambda: work, concurrency=4, grace=1.0)
+    fan = FanOut(iter([KITE] * 30), lambda: work, concurrency=4, grace=1.0)
     assert [one.index async for one in fan] == list(range(30))
     shown = seen(fan)
     assert "30 ok" in shown.text

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from keevx_async import ImageToVideo, Outcome, SubmissionUncertain, Task, WaitTimeout
+from keevx_async import Outcome, SubmissionUncertain, Task, WaitTimeout
 from keevx_async.models.html import file_link, player, short_code
 from keevx_async.models.object_path import ObjectPath
 from keevx_async.models.outcomes import MAX_PLAYED, MAX_ROWS, Counts, fan_out_table
+from tests.support.client import a_request
 
 TASK_ID = "i2v-d6b6472bcf724d0399e06d1390cb964e"
 
@@ -37,14 +38,7 @@ class Elements(HTMLParser):
 def an_outcome(
     index: int = 0, *paths: Path, error: Exception | None = None, task_id: str = TASK_ID
 ) -> Outcome:
-    request = ImageToVideo(
-        model="S",
-        prompt="A kite",
-        aspect_ratio="16:9",
-        aspect_resolution="720p",
-        duration=4,
-        image_url="https://example.com/kite.jpg",
-    )
+    request = a_request("A kite")
     task = Task(
         task_id=task_id,
         status="SUCCEEDED",

@@ -6,18 +6,13 @@ from typing import Any
 
 import pytest
 
-from keevx_async import ImageToVideo, InsufficientFunds, NotStarted, Outcome, Task, WaitTimeout
+from keevx_async import InsufficientFunds, NotStarted, Outcome, Task, WaitTimeout
 from keevx_async.errors import SubmissionUncertain, UploadError
 from keevx_async.models.outcomes import Counts
 from tests.support.client import a_request
 
-KITE = ImageToVideo(
-    model="KL",
-    prompt="a kite",
-    aspect_ratio="16:9",
-    aspect_resolution="720p",
-    duration=5,
-    reference_images=["https://example.com/a.jpg", "https://example.com/b.jpg"],
+KITE = a_request(
+    "a kite", reference_images=["https://example.com/a.jpg", "https://example.com/b.jpg"]
 )
 ENDED = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/v.mp4")
 STATES: list[tuple[Exception | None, str]] = [

@@ -20,7 +20,6 @@ from tests.support.rules import (
     GOOD_URLS,
     PAGES,
     PATHS,
-    VENDORS_EXAMPLE,
     image,
     is_accepted,
     taken,
@@ -158,13 +157,6 @@ def test_every_corner_of_the_table_is_held(model: str) -> None:
             "generate_audio": audio,
         }
         assert is_accepted(fields) is is_taken(fields), fields
-
-
-def test_the_vendors_own_example_is_accepted() -> None:
-    request = ImageToVideo.from_dict(VENDORS_EXAMPLE)
-    assert request.model == "V"
-    assert request.duration == 6
-    assert len(request.reference_images) == 2
 
 
 def test_a_model_the_vendor_ships_tomorrow_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:

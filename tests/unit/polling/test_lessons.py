@@ -32,7 +32,6 @@ class Notes(NullJournal):
         self.text = value
 
 
-@pytest.mark.asyncio
 async def test_they_are_taken_in_once() -> None:
     lessons = DurationStore(Notes(json.dumps(KNOWN)))
 
@@ -45,7 +44,6 @@ async def test_they_are_taken_in_once() -> None:
     assert lessons.durations.dump()["groups"]["good"] == [[3, 1.0, 1.0]]
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("text", [None, "no JSON", json.dumps(KNOWN)])
 async def test_what_was_learned_is_kept(text: str | None) -> None:
     notes = Notes(text)
@@ -56,7 +54,6 @@ async def test_what_was_learned_is_kept(text: str | None) -> None:
     assert "new" in json.loads(notes.text or "")["groups"]
 
 
-@pytest.mark.asyncio
 async def test_what_could_not_be_read_is_not_replaced() -> None:
     notes = Notes("what earlier runs learned")
     notes.broken = True

@@ -25,21 +25,14 @@ from keevx_async.models.request import Request, canonical_body
 from keevx_async.models.usage import UsageGroup, usage_group
 from keevx_async.submission.budget import Fit, Valuation
 from keevx_async.submission.reservations import Reservation, Reservations
+from tests.support.client import a_request
 
 FULL_HD = UsageGroup("image_to_video", "V", "1080p", 6)
 PRICES = {"V/1080p": 0.1, "V": 0.2, "image_to_video": 0.3, "image_generate": 0.05}
 
 
-def video(count: int = 1, *, duration: int = 6, resolution: str = "1080p") -> ImageToVideo:
-    return ImageToVideo(
-        model="V",
-        prompt="a dog",
-        image_url="https://example.com/a.jpg",
-        aspect_ratio="16:9",
-        aspect_resolution=resolution,
-        duration=duration,
-        generate_count=count,
-    )
+def video(count: int = 1, **changes: Any) -> ImageToVideo:
+    return a_request(generate_count=count, **changes)
 
 
 def translation() -> VideoTranslate:
@@ -82,18 +75,8 @@ def test_a_budget_cannot_be_changed_from_outside() -> None:
     ("request_", "price"),
     [
         (video(), "0.6"),  # V/1080p
-        (video(resolution="4k", duration=4), "0.8"),  # V
-        (
-            ImageToVideo(
-                model="S",
-                prompt="a dog",
-                image_url="https://example.com/a.jpg",
-                aspect_ratio="16:9",
-                aspect_resolution="720p",
-                duration=4,
-            ),
-            "1.2",
-        ),
+        (video(aspect_resolution="4k", duration=4), "0.8"),  # V
+        (video(model="S", aspect_resolution="720p", duration=4), "1.2"),
         (ImageGenerate(prompt="a dog", generate_count=8), "0.05"),
         (translation(), None),
     ],
@@ -119,7 +102,6 @@ def test_money_is_exact() -> None:
         (Budget(seconds=60), translation(), "Limit videos or cost instead"),
     ],
 )
-@pytest.mark.asyncio
 async def test_what_cannot_be_valued_is_refused(
     budget: Budget, request_: Request, words: str
 ) -> None:
@@ -129,7 +111,6 @@ async def test_what_cannot_be_valued_is_refused(
     assert "nothing was sent" in str(caught.value)
 
 
-@pytest.mark.asyncio
 async def test_images_take_no_seconds_and_count_as_videos() -> None:
     reservations = Reservations(Budget(seconds=6, videos=9), NullJournal())
     await reserve(reservations, video())
@@ -149,7 +130,6 @@ async def reserve(
     return reservation
 
 
-@pytest.mark.asyncio
 async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> None:
     reservations = Reservations(Budget(videos=5), NullJournal())
     await reserve(reservations, video(3))
@@ -163,7 +143,6 @@ async def test_what_is_too_large_is_refused_and_what_is_smaller_still_fits() -> 
     assert reservations.is_exhausted
 
 
-@pytest.mark.asyncio
 async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
     reservations = Reservations(Budget(videos=4), NullJournal())
     first, second = [await reserve(reservations, video(2), kept=False) for _ in range(2)]
@@ -177,7 +156,6 @@ async def test_one_waits_for_those_under_way_before_it_is_refused() -> None:
     assert sorted(type(result).__name__ for result in results) == ["BudgetExceeded", "Reservation"]
 
 
-@pytest.mark.asyncio
 async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
     reservations = Reservations(Budget(videos=1), NullJournal())
     reservation = await reserve(reservations, video(), kept=False)
@@ -189,7 +167,6 @@ async def test_a_step_that_outlives_its_call_holds_its_share() -> None:
     await waiting
 
 
-@pytest.mark.asyncio
 async def test_more_ids_than_were_asked_for_count() -> None:
     reservations = Reservations(Budget(videos=4), NullJournal())
     (await reserve(reservations, video(), kept=False)).keep(3)
@@ -210,7 +187,6 @@ def test_a_loop_that_ended_leaves_what_it_reserved_as_made() -> None:
     asyncio.run(later())
 
 
-@pytest.mark.asyncio
 async def test_earlier_runs_count_by_what_they_made_or_may_have() -> None:
     async with Journal(":memory:") as journal:
         for number, (request, end) in enumerate(
@@ -248,7 +224,6 @@ async def test_earlier_runs_count_by_what_they_made_or_may_have() -> None:
         assert reservations.is_exhausted
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_sent_again_counts_twice_in_later_runs_too() -> None:
     async with Journal(":memory:") as journal:
         request = video(2)
@@ -263,7 +238,6 @@ async def test_one_that_is_sent_again_counts_twice_in_later_runs_too() -> None:
             await Reservations(Budget(videos=4), _Reopened(journal)).reserve(video(), again=False)
 
 
-@pytest.mark.asyncio
 async def test_one_that_is_sent_again_and_refused_counts_once() -> None:
     async with Journal(":memory:") as journal:
         request = video(2)
