@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from keevx_async import (
     APIError,
@@ -23,10 +24,11 @@ from keevx_async import (
     SubmissionUncertain,
     UploadError,
 )
+from keevx_async.events import Retrying
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests, speaking
 from tests.support.emulator import until
-from tests.support.ports import free_port
+from tests.support.ports import free_port, refusing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 LOSSES = [
@@ -38,10 +40,6 @@ LOSSES = [
     "half_answer",
 ]
 CREATE = "POST /v1/image_to_video"
-
-
-def nowhere(port: int) -> Keevx:
-    return Keevx("test-key", base_url=f"http://127.0.0.1:{port}", retry=RETRY)
 
 
 def lost(fault: str, which: Any = 1) -> Faults:
@@ -156,10 +154,14 @@ async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
 
 @pytest.mark.asyncio
 async def test_a_connection_that_was_never_made_is_tried_again() -> None:
-    port = free_port()
-    async with nowhere(port) as keevx:
+    port, failed = free_port(), asyncio.Event()
+    settings: dict[str, Any] = {
+        "retry": evolve(RETRY, attempts=10_000, deadline=120, fuse=0),  # until somebody listens
+        "on_event": lambda event: failed.set() if isinstance(event, Retrying) else None,
+    }
+    async with Keevx("test-key", base_url=f"http://127.0.0.1:{port}", **settings) as keevx:
         submitting = asyncio.ensure_future(keevx.submit_many(some_requests(5)))
-        await asyncio.sleep(0.02)
+        await failed.wait()
         async with Emulator(0, port=port) as emulator:
             fan = await submitting
     fan.raise_for_errors()
@@ -169,8 +171,9 @@ async def test_a_connection_that_was_never_made_is_tried_again() -> None:
 
 @pytest.mark.asyncio
 async def test_a_connection_that_is_never_made_fails_and_was_not_paid() -> None:
-    async with nowhere(free_port()) as keevx:
-        fan = await keevx.submit_many(some_requests(5))
+    with refusing() as url:
+        async with Keevx("test-key", base_url=url, retry=RETRY) as keevx:
+            fan = await keevx.submit_many(some_requests(5))
     assert {type(error) for error in fan.errors} == {ConnectionFailed}
     assert len(fan.errors) == 5
 

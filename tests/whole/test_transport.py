@@ -24,6 +24,7 @@ from keevx_async import ConfigurationError, Keevx
 from keevx_async.http.failures import SENT, translate
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.http.verdict import TransportError
+from tests.support.ports import refusing
 
 KEY = "sk-never-to-be-seen"
 HEADERS = {"Authorization": f"Bearer {KEY}", "X-Team": "blue"}
@@ -163,16 +164,10 @@ def test_what_the_table_does_not_name_was_sent() -> None:
 # --- Over real sockets
 
 
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
-
-
 @pytest.mark.asyncio
-async def test_a_refused_connection_was_not_sent(free_port: int) -> None:
-    found = await fault(f"http://127.0.0.1:{free_port}")
+async def test_a_refused_connection_was_not_sent() -> None:
+    with refusing() as url:
+        found = await fault(url)
     assert not found.sent
     assert "ClientConnectorError" in found.reason
     assert "Connect" in found.reason
