@@ -21,6 +21,7 @@ from tests.support.emulator import (
     listening,
     until,
 )
+from tests.support.ports import refusing
 
 LOST = aiohttp.ServerDisconnectedError
 
@@ -304,8 +305,9 @@ async def test_callbacks_go_astray(fault: Any, times: int, book: dict[str, int])
 async def test_a_callback_that_finds_nobody_is_counted_and_not_repeated() -> None:
     async with listening() as (url, _), calling(0) as caller:
         await caller.create(callback_url=url.replace("/callback", "/nowhere"))
-        await caller.create(callback_url="http://127.0.0.1:1/callback")
-        await until(lambda: caller.emulator.callbacks.total() == 2)
+        with refusing() as nobody:
+            await caller.create(callback_url=f"{nobody}/callback")
+            await until(lambda: caller.emulator.callbacks.total() == 2)
         assert caller.emulator.callbacks == {"rejected": 1, "unreachable": 1}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from keevx_async.testing import Emulator
 from tests.support.cli import at, keevx
 from tests.support.cli_verbs import objects
-from tests.support.ports import free_port
+from tests.support.ports import refusing
 
 
 async def test_ping_says_that_the_key_is_accepted(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ async def test_ping_names_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         ran = await keevx("ping", cwd=tmp_path, **at(emulator))
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert "KEEVX_API_KEY" in ran.err
-    nowhere = f"http://127.0.0.1:{free_port()}"
-    ran = await keevx("ping", cwd=tmp_path, KEEVX_BASE_URL=nowhere, KEEVX_API_KEY="test-key")
+    with refusing() as nowhere:
+        ran = await keevx("ping", cwd=tmp_path, KEEVX_BASE_URL=nowhere, KEEVX_API_KEY="test-key")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert nowhere.removeprefix("http://") in ran.err

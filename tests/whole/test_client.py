@@ -19,7 +19,8 @@ from keevx_async import (
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import POLLING, RETRY, a_request, keevx_of, some_requests, speaking
-from tests.support.ports import free_port
+from tests.support.emulator import until
+from tests.support.ports import refusing
 
 
 @pytest.mark.smoke
@@ -136,13 +137,13 @@ def test_a_concurrency_that_cannot_be(concurrency: Any) -> None:
 
 
 async def test_a_host_that_refuses() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
-    async with Keevx("test-key", base_url=url, retry=RETRY, polling=POLLING) as keevx:
-        for verb in (keevx.submit(a_request()), keevx.status("i2v-0")):
-            with pytest.raises(ConnectionFailed, match="Check the network") as caught:
-                await verb
-            assert url.removeprefix("http://") in str(caught.value)
-            assert "\n" not in str(caught.value)
+    with refusing() as url:
+        async with Keevx("test-key", base_url=url, retry=RETRY, polling=POLLING) as keevx:
+            for verb in (keevx.submit(a_request()), keevx.status("i2v-0")):
+                with pytest.raises(ConnectionFailed, match="Check the network") as caught:
+                    await verb
+                assert url.removeprefix("http://") in str(caught.value)
+                assert "\n" not in str(caught.value)
 
 
 async def test_a_refused_key(emulator: Emulator) -> None:

@@ -31,7 +31,7 @@ from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests
 from tests.support.journal import entry_of
-from tests.support.ports import free_port
+from tests.support.ports import refusing
 
 EVERY_KIND = {Downloaded, Ended, Exchange, Paused, Polled, Refused, Retrying, Submitted, Uncertain}
 
@@ -46,10 +46,10 @@ class Told(list[Event]):
 
 async def test_a_create_that_never_reached_keevx_is_told_of_once_after_its_retries() -> None:
     told = Told()
-    where = f"http://127.0.0.1:{free_port()}"
-    async with Keevx("test-key", base_url=where, retry=RETRY, on_event=told.hear) as keevx:
-        with pytest.raises(ConnectionFailed) as caught:
-            await keevx.submit(a_request(), key="one")
+    with refusing() as where:
+        async with Keevx("test-key", base_url=where, retry=RETRY, on_event=told.hear) as keevx:
+            with pytest.raises(ConnectionFailed) as caught:
+                await keevx.submit(a_request(), key="one")
     assert [type(event) for event in told] == [Retrying] * 5 + [Refused]
     assert told[-1] == Refused("one", caught.value)
 

@@ -20,7 +20,7 @@ from keevx_async import (
 from keevx_async.events import Event, Exchange
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import RETRY, a_request, keevx_of, some_requests
-from tests.support.ports import free_port
+from tests.support.ports import refusing
 from tests.support.raw_server import FIN, RawServer, Script, Step, answer
 
 ONCE = RetryPolicy(attempts=1)
@@ -200,9 +200,10 @@ async def test_ping_names_a_refused_key_a_wrong_host_and_no_host() -> None:
     ):
         with pytest.raises(ConfigurationError, match="base URL"):
             await keevx.ping()
-    async with Keevx("test-key", base_url=f"http://127.0.0.1:{free_port()}") as keevx:
-        with pytest.raises(ConnectionFailed):
-            await keevx.ping()
+    with refusing() as url:
+        async with Keevx("test-key", base_url=url) as keevx:
+            with pytest.raises(ConnectionFailed):
+                await keevx.ping()
 
 
 async def test_ping_asks_again_where_a_gateway_fails_for_a_moment() -> None:

@@ -1,7 +1,6 @@
 """Proxies and certificates of the environment: the same rule for API calls and downloads."""
 
 import asyncio
-import socket
 import ssl
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from keevx_async.http.proxies import find_proxy, is_excluded
 from keevx_async.http.socks import require_socks
 from keevx_async.http.timeouts import exchange_timeout
 from keevx_async.http.transport import AiohttpTransport
+from tests.support.ports import refusing
 from tests.support.proxies import listening
 
 VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(3000)
@@ -211,9 +211,8 @@ async def test_api_calls_go_through_a_socks_proxy_and_downloads_need_not(
 async def test_a_socks_proxy_that_is_not_there_means_not_sent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("ALL_PROXY", f"socks5://127.0.0.1:{free.getsockname()[1]}")
+    with refusing() as url:
+        monkeypatch.setenv("ALL_PROXY", url.replace("http", "socks5"))
         async with Keevx("test-key", base_url="http://api.example", retry=QUICK) as keevx:
             with pytest.raises(ConnectionFailed, match="SOCKS proxy"):
                 await keevx.status("i2v-1")

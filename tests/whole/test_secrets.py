@@ -22,7 +22,7 @@ from keevx_async import (
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, some_requests
-from tests.support.ports import free_port
+from tests.support.ports import refusing
 
 KEY = "sk-0123456789-never-to-be-seen"
 RETRY = RetryPolicy(attempts=2, first_delay=0.001, deadline=5, grace=0.1)
@@ -161,10 +161,10 @@ async def test_when_the_host_is_not_what_it_should_be(
     host: str, verb: str, logged: pytest.LogCaptureFixture
 ) -> None:
     async with talking_nonsense() as nonsense, Emulator(api_key="another") as emulator:
-        refusing = f"http://127.0.0.1:{free_port()}"
-        url = {"nonsense": nonsense, "refusing": refusing}.get(host, emulator.url)
-        async with client(url) as keevx:
-            caught = await _caught(keevx, VERBS[verb])
+        with refusing() as refused:
+            url = {"nonsense": nonsense, "refusing": refused}.get(host, emulator.url)
+            async with client(url) as keevx:
+                caught = await _caught(keevx, VERBS[verb])
     assert len(caught) == 1
     assert_unseen(logged, raised(caught[0]))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from keevx_async import (
     FanOut,
@@ -14,10 +15,11 @@ from keevx_async import (
     RetryPolicy,
     SubmissionUncertain,
 )
+from keevx_async.events import Retrying
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import RETRY, a_request, keevx_of, some_requests, speaking
 from tests.support.emulator import until
-from tests.support.ports import free_port
+from tests.support.ports import free_port, refusing
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 LOSSES = [
@@ -29,10 +31,6 @@ LOSSES = [
     "half_answer",
 ]
 CREATE = "POST /v1/image_to_video"
-
-
-def nowhere(port: int) -> Keevx:
-    return Keevx("test-key", base_url=f"http://127.0.0.1:{port}", retry=RETRY)
 
 
 def lost(fault: str, which: Any = 1) -> Faults:
@@ -106,10 +104,14 @@ async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
 
 
 async def test_a_connection_that_was_never_made_is_tried_again() -> None:
-    port = free_port()
-    async with nowhere(port) as keevx:
+    port, failed = free_port(), asyncio.Event()
+    settings: dict[str, Any] = {
+        "retry": evolve(RETRY, attempts=10_000, deadline=120, fuse=0),  # until somebody listens
+        "on_event": lambda event: failed.set() if isinstance(event, Retrying) else None,
+    }
+    async with Keevx("test-key", base_url=f"http://127.0.0.1:{port}", **settings) as keevx:
         submitting = asyncio.ensure_future(keevx.submit_many(some_requests(5)))
-        await asyncio.sleep(0.02)
+        await failed.wait()
         async with Emulator(0, port=port) as emulator:
             fan = await submitting
     fan.raise_for_errors()

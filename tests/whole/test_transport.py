@@ -25,7 +25,7 @@ from keevx_async.http.failures import SENT, translate
 from keevx_async.http.transport import AiohttpTransport, HttpRequest
 from keevx_async.http.verdict import TransportError
 from tests.support.emulator import until
-from tests.support.ports import free_port
+from tests.support.ports import refusing
 from tests.support.proxies import listening
 from tests.support.raw_server import FIN, RST, RawServer, Script, Step, answer
 
@@ -140,7 +140,8 @@ def test_what_the_table_does_not_name_was_sent() -> None:
 
 
 async def test_a_refused_connection_was_not_sent() -> None:
-    found = await fault(f"http://127.0.0.1:{free_port()}")
+    with refusing() as url:
+        found = await fault(url)
     assert not found.sent
     assert "ClientConnectorError" in found.reason
     assert "Connect" in found.reason
