@@ -19,22 +19,19 @@ from collections.abc import (
     AsyncGenerator,
     Awaitable,
     Callable,
-    Coroutine,
     Generator,
     Iterator,
     Sequence,
 )
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, cast, overload
 
 from ..errors import ConfigurationError, NotStarted
-from ..http.retry import Retryable
 from ..models.outcomes import Counts, Outcome, R_co, fan_out_table
 from ..submission.shield import end_within
 from .fuse import not_started
 from .inputs import Feed, Items
+from .slot import Slot
 from .stopped import brief_if_stopped, describe_fan_out, note_ids
-
-T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
 """The most follow-ups at a time, so that a stream of any length uses bounded memory."""
@@ -45,55 +42,13 @@ FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
 """Continues with an outcome after its job has returned."""
 
 
-class Slot:
-    """One worker's slot: it guards the worker's paid steps, and can stop the feed.
+Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None] | None]
+"""Processes one item: it fills in the outcome, and runs each paid step in the slot.
 
-    A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
-    result is in the outcome: releasing a key may wait, and a cancellation there would lose ids
-    that have been paid for.
-    """
-
-    __slots__ = ("_fan", "busy", "pulls")
-
-    def __init__(self, fan: FanOut[Any]) -> None:
-        self.busy = self.pulls = False
-        self._fan = fan
-
-    @property
-    def stopped_by(self) -> Exception | None:
-        """Why the feed was stopped, after which this slot's job must not start anything."""
-        return self._fan.stopped_by
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a paid step to its end; return its result, or raise its error."""
-        self.busy = True
-        try:
-            return await step
-        except BaseException as error:
-            self.busy = False
-            retries = self.stopped_by is not None and isinstance(error, Retryable)
-            if (self._fan.stopping or retries) and (task := asyncio.current_task()):
-                task.cancel()  # do not retry: end at the next wait
-            raise
-
-    def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
-        """Stop the feed: no item starts, and nothing more is pulled, except while ``has_more()``.
-
-        1. Items in a paid step continue, as do waits and downloads.
-        2. Items that were pulled but have sent nothing end as ``NotStarted``, with this reason.
-        3. This slot's own item continues; its job decides how it ends.
-
-        Args:
-            reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
-            has_more: while it returns true, items are still pulled. Their job sends nothing: it
-                follows up what an earlier run made, and raises ``NotStarted`` for the rest.
-        """
-        self._fan.stop_feed(reason, has_more)
-
-
-Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None]]
-"""Processes one item: it fills in the outcome, and runs each paid step in the slot. An outcome that
-has task ids comes from an earlier run of the same fan-out: only its follow-up is left to do."""
+It returns what is left to be awaited; None if the item has ended already, such as one that an
+earlier run submitted. An outcome that has task ids comes from an earlier run of the same fan-out:
+only its follow-up is left to do.
+"""
 
 
 class FanOut(Generic[R_co]):
@@ -144,6 +99,7 @@ class FanOut(Generic[R_co]):
         self._follow_up_slots: asyncio.Semaphore
         self._changed: asyncio.Event
         self._consumed: asyncio.Event | None = None
+        self._line: asyncio.Lock
         self._running: asyncio.Future[None] | None = None
         self._closing = False
         self._has_more: Callable[[], bool] | None = None
@@ -313,6 +269,7 @@ class FanOut(Generic[R_co]):
         self._workers, self._consumed = {}, None
         self._follow_up_slots = asyncio.Semaphore(MAX_FOLLOW_UPS)
         self._changed = asyncio.Event()
+        self._line = asyncio.Lock()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
         """Start nothing more; as for ``Slot.stop``, which a job calls."""
@@ -367,15 +324,32 @@ class FanOut(Generic[R_co]):
                 slot.pulls = False
                 if outcome is None:
                     break
-                await self._run_item(outcome, slot)
+                if (rest := self._start_item(outcome, slot)) is not None:
+                    await self._run_item(outcome, rest, slot)
+                elif self._is_ahead:
+                    await self._wait_for_consumer()
                 if outcome.index % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         except asyncio.CancelledError:
             if self.stopped_by is None or self.stopping:
                 raise
 
-    async def _run_item(self, outcome: Outcome[Any], slot: Slot) -> None:
-        """Run one item's job, and start its follow-up."""
+    def _start_item(self, outcome: Outcome[Any], slot: Slot) -> Awaitable[FollowUp | None] | None:
+        """Start one item's job; return what is left of it. If nothing is, the item is recorded."""
+        # Many recorded items may follow each other, so they must not cost a coroutine each.
+        self.counts.under_way += 1
+        try:
+            rest = self._job(outcome, slot)
+        except Exception as error:  # noqa: BLE001 - one bad item does not affect the others
+            outcome.error, rest = error, None
+        if rest is None:
+            self._record(outcome)
+        return rest
+
+    async def _run_item(
+        self, outcome: Outcome[Any], rest: Awaitable[FollowUp | None], slot: Slot
+    ) -> None:
+        """Run the rest of one item's job, and start its follow-up."""
         # 1. Cancelled: an item that had started is recorded as it is. One that had not started
         #    leaves no outcome if the fan-out was cancelled; it goes back to the feed.
         # 2. The feed was stopped before the item started: record it as not started. If the feed is
@@ -385,9 +359,8 @@ class FanOut(Generic[R_co]):
         # 4. Failed, or done without a follow-up: record it, and wait for the consumer.
         # 5. A follow-up runs in its own task, unless the fan-out is stopping.
         follow: FollowUp | None = None
-        self.counts.under_way += 1
         try:
-            follow = await self._job(outcome, slot)
+            follow = await rest
             if follow is not None:
                 await self._follow_up_slots.acquire()
         except asyncio.CancelledError:
@@ -410,8 +383,8 @@ class FanOut(Generic[R_co]):
         slot.busy = False
         if follow is None or self.stopping:
             self._record(outcome)
-            if self._consumed is not None:
-                await self._wait_for_consumer(self._consumed)
+            if self._is_ahead:
+                await self._wait_for_consumer()
             return
         task = asyncio.ensure_future(self._follow(follow, outcome))
         self._followers.add(task)
@@ -425,8 +398,8 @@ class FanOut(Generic[R_co]):
             await follow(outcome)
         except Exception as error:  # noqa: BLE001 - one bad item does not affect the others
             outcome.error = error
-        if self._consumed is not None:
-            await self._wait_for_consumer(self._consumed)
+        if self._is_ahead:
+            await self._wait_for_consumer()
 
     def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)
@@ -435,11 +408,21 @@ class FanOut(Generic[R_co]):
             self._not_submitted.append(outcome)
         self._changed.set()
 
-    async def _wait_for_consumer(self, consumed: asyncio.Event) -> None:
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the consumer has as many outcomes waiting as it may have."""
+        is_full = len(self.outcomes) >= self._concurrency
+        return is_full and self._consumed is not None and not self.stopping
+
+    async def _wait_for_consumer(self) -> None:
         """Wait until the consumer has caught up."""
-        if len(self.outcomes) >= self._concurrency and not self.stopping:
-            consumed.clear()
-            await consumed.wait()
+        # In single file: if all woke at once, each would make one item and wait again. The first
+        # makes as many as may be waiting, and then goes to the end of the line.
+        async with self._line:
+            while self._is_ahead:
+                consumed = cast(asyncio.Event, self._consumed)
+                consumed.clear()
+                await consumed.wait()
 
 
 def _raise_for(running: asyncio.Future[None]) -> None:

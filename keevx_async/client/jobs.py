@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -39,11 +39,12 @@ from ..submission.reconciler import Reconciler
 from ..submission.submitter import Submitter
 from ..transfer.output_paths import OutputNames
 from .duration_store import DurationStore
-from .fanout import FollowUp, Job, Slot
+from .fanout import FollowUp, Job
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
 from .recorded import RecordedCreates, recorded_request
 from .results import Results, has_expired
+from .slot import Slot
 from .stopped import brief_if_stopped, describe_waits
 
 log = logging.getLogger("keevx_async.client")
@@ -272,14 +273,17 @@ class Jobs:
             await recorded.load()
             slot.stop(reason, recorded.has_more if recorded.has_more() else None)
 
-        async def work(outcome: Outcome[Any], slot: Slot) -> None:
+        def work(outcome: Outcome[Any], slot: Slot) -> Awaitable[None] | None:
             if outcome.task_ids:  # submitted before the fan-out was stopped
-                return
+                return None
             request = check_request(outcome.request)
             if key is None and self._recall and (entry := self._recall(request)) is not None:
                 recorded.meet(entry)
                 outcome.key, outcome.task_ids = entry.key, entry.task_ids
-                return
+                return None
+            return submit(outcome, request, slot)
+
+        async def submit(outcome: Outcome[Any], request: Request, slot: Slot) -> None:
             plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
             outcome.key = plan.key
             if not recorded.meet(plan.entry) and slot.stopped_by is not None:
@@ -375,7 +379,8 @@ class Jobs:
 
         async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
             try:
-                await submit(outcome, slot)
+                if (rest := submit(outcome, slot)) is not None:
+                    await rest
             except SubmissionUncertain as error:
                 outcome.error = error
                 return settle_and_follow

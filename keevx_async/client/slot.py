@@ -1,0 +1,67 @@
+"""The slot of one of a fan-out's workers: it guards paid steps, and can stop the fan-out's feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+from ..http.retry import Retryable
+
+T = TypeVar("T")
+
+
+class Stoppable(Protocol):
+    """The fan-out, as its slots use it."""
+
+    stopping: bool
+    stopped_by: Exception | None
+
+    def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
+        """Start nothing more; see ``Slot.stop``."""
+
+
+class Slot:
+    """One worker's slot: it guards the worker's paid steps, and can stop the feed.
+
+    A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
+    result is in the outcome: releasing a key may wait, and a cancellation there would lose ids
+    that have been paid for.
+    """
+
+    __slots__ = ("_fan", "busy", "pulls")
+
+    def __init__(self, fan: Stoppable) -> None:
+        self.busy = self.pulls = False
+        self._fan = fan
+
+    @property
+    def stopped_by(self) -> Exception | None:
+        """Why the feed was stopped, after which this slot's job must not start anything."""
+        return self._fan.stopped_by
+
+    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
+        """Run a paid step to its end; return its result, or raise its error."""
+        self.busy = True
+        try:
+            return await step
+        except BaseException as error:
+            self.busy = False
+            retries = self.stopped_by is not None and isinstance(error, Retryable)
+            if (self._fan.stopping or retries) and (task := asyncio.current_task()):
+                task.cancel()  # do not retry: end at the next wait
+            raise
+
+    def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
+        """Stop the feed: no item starts, and nothing more is pulled, except while ``has_more()``.
+
+        1. Items in a paid step continue, as do waits and downloads.
+        2. Items that were pulled but have sent nothing end as ``NotStarted``, with this reason.
+        3. This slot's own item continues; its job decides how it ends.
+
+        Args:
+            reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
+            has_more: while it returns true, items are still pulled. Their job sends nothing: it
+                follows up what an earlier run made, and raises ``NotStarted`` for the rest.
+        """
+        self._fan.stop_feed(reason, has_more)
