@@ -142,7 +142,7 @@ class RedisJournal(Session):
         """Claim a key, so that no other worker submits the same create in the meantime.
 
         Args:
-            kind: the kind of job.
+            kind: the kind of job; empty to claim the create of a key whatever its request.
             body: the request's canonical JSON.
             key: the key to claim, waiting while another worker has it. None claims the first free
                 key of this body, so the n-th of equal requests finds the n-th entry again.
