@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from ..journal.protocol import Entry, JournalProtocol, State
 from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
 from ..models.registry import REQUESTS
-from ..models.request import Request, check_request
+from ..models.request import Request, canonical_body, check_request
 from ..models.tasks import Task
 from ..models.validators import key_of
 from ..polling.poller import Poller
@@ -106,6 +106,13 @@ class Jobs:
             return await self._creates.submit(request, key, timeout)
         plan = await self._submitter.plan(request, None)
         return plan, await self._submitter.submit(plan)
+
+    def submit_claimed(
+        self, request: Request, entry: Entry
+    ) -> Coroutine[Any, Any, tuple[str, ...]]:
+        """Submit a create whose key is claimed in the journal; see ``Submitter.submit``."""
+        body, has_files = canonical_body(request), bool(request.files())
+        return self._submitter.submit(Planned(request, entry.key, body, entry, None, has_files))
 
     async def generate(
         self,

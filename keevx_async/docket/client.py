@@ -151,22 +151,38 @@ class WorkerClient(Keevx):
         self._config = evolve(self._config, shared_limit=shared_limit)
         self._intervals: PollIntervals | None = None
 
-    async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
-        """Submit a create of the journal, unless it was submitted before; return its task ids.
-
-        It stops the worker when its fuse is blown: a refused key, no funds, or equal refusals in a
-        row. Creates that have not begun go back to the docket.
+    async def claim(self, key: str) -> Entry | None:
+        """Claim a create of the journal; return it, or None if the journal does not have it.
 
         Raises:
-            InvalidRequest: it breaks rules that whoever added it did not know; it is recorded as
-                refused.
-            UnreadableRecord: it is no request.
+            JournalError: another worker kept it for too long, or Redis stayed unavailable.
+        """
+        claim = await self.journal.claim("", b"", key)
+        if claim.entry is None:
+            await self.journal.release(key)
+        return claim.entry
+
+    async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
+        """Submit a claimed create, unless it was submitted before; return its task ids.
+
+        The claim is released. The worker stops when its fuse is blown: a refused key, no funds, or
+        equal refusals in a row. Creates that have not begun go back to the docket.
+
+        Raises:
+            InvalidRequest: the request breaks a rule that whoever added it did not know. It is
+                recorded as refused.
+            UnreadableRecord: the journal's record is not a request.
             KeevxError: as for ``Keevx.submit``.
         """
         try:
-            task_ids = (await self.submit(request_of(entry), key=entry.key)).task_ids
+            try:
+                request = request_of(entry)
+            except KeevxError:
+                await self.journal.release(entry.key)
+                raise
+            task_ids = await self._components().jobs.submit_claimed(request, entry)
         except InvalidRequest as error:
-            await self._refuse(entry, str(error))
+            await self._refuse(entry.key, str(error))
             raise
         except BudgetExceeded as error:
             await self._mark_stopped(error)
@@ -190,22 +206,23 @@ class WorkerClient(Keevx):
         with suppress(JournalError):
             await self.journal.set_note(STOPPED, dump_stop(error, time.time()))
 
-    async def give_up(self, entry: Entry, reason: str) -> None:
+    async def give_up(self, key: str, reason: str) -> None:
         """End a create that cannot be made: it reads as refused, and may be added again.
 
         Nothing changes if it may have been made.
         """
-        log.error("%s ends as failed: %s", entry.key, reason)
-        await self._refuse(entry, reason)
+        log.error("%s ends as failed: %s", key, reason)
+        await self._refuse(key, reason)
 
-    async def _refuse(self, entry: Entry, reason: str) -> None:
-        claim = await self.journal.claim(entry.kind, entry.body.encode(), entry.key)
+    async def _refuse(self, key: str, reason: str) -> None:
+        entry = await self.claim(key)
+        if entry is None:
+            return
         try:
-            state = claim.entry.state if claim.entry is not None else State.PLANNED
-            if state in (State.PLANNED, State.REFUSED):
-                await self.journal.mark_refused(entry.key, reason)
+            if entry.state in (State.PLANNED, State.REFUSED):
+                await self.journal.mark_refused(key, reason)
         finally:
-            await self.journal.release(entry.key)
+            await self.journal.release(key)
 
     async def schedule_polls(self, entry: Entry, task_ids: Iterable[str]) -> None:
         """Schedule the first poll of each of a create's tasks.

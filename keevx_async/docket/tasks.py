@@ -21,7 +21,7 @@ from ..errors import (
     ServerError,
     SubmissionUncertain,
 )
-from ..journal.protocol import Entry, State
+from ..journal.protocol import State
 from .client import UnreadableRecord, WorkerClient, worker_client
 
 log = logging.getLogger("keevx_async.docket")
@@ -56,10 +56,6 @@ async def create(
         retry: repeats what cost nothing and may pass, up to TRIES times.
         execution: returned to the docket if it has not begun and this worker stops.
     """
-    entry = await client.journal.find(key)
-    if entry is None:
-        log.error("%s is not in the fleet's journal; it is skipped", key)
-        return
     # 1. It does not fit in the budget, which says nothing about it: it waits in the docket.
     # 2. The record cannot be read: no try would change that, so it ends as failed.
     # 3. The journal has recorded the failure: that is its end.
@@ -70,12 +66,16 @@ async def create(
     #    be added again.
     # The first and the fourth cost none of its tries.
     try:
+        entry = await client.claim(key)
+        if entry is None:
+            log.error("%s is not in the fleet's journal; it is skipped", key)
+            return
         task_ids = await client.submit_entry(entry)
     except BudgetExceeded:
         reason = "a budget that is used up"
         raise AdmissionBlocked(execution, reason, retry_delay=BUDGET_DELAY) from None
     except UnreadableRecord as error:
-        await client.give_up(entry, str(error))
+        await client.give_up(key, str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not be tried for ever
         if isinstance(error, RECORDED) and not isinstance(error, TRANSIENT):
             current = await client.journal.find(key)
@@ -84,15 +84,15 @@ async def create(
                 return
         if client.stop.event.is_set():
             raise AdmissionBlocked(execution, "a worker that is stopping") from None
-        await _try_later(client, entry, retry, error)
+        await _try_later(client, key, retry, error)
     else:
         await client.schedule_polls(entry, task_ids)
 
 
-async def _try_later(client: WorkerClient, entry: Entry, retry: Retry, error: Exception) -> None:
+async def _try_later(client: WorkerClient, key: str, retry: Retry, error: Exception) -> None:
     """Raise the error, so that Docket tries again; end the create after its last try."""
     if retry.attempts is not None and retry.attempt >= retry.attempts:
-        await client.give_up(entry, f"failed {retry.attempt} times, the last time with: {error}")
+        await client.give_up(key, f"failed {retry.attempt} times, the last time with: {error}")
         return
     retry.delay = min(retry.delay * 2 ** (retry.attempt - 1), MAX_RETRY_DELAY)
     raise error

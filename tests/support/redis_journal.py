@@ -20,12 +20,16 @@ class Counting:
 
     async def evalsha(self, sha: str, numkeys: int, /, *words: Any) -> Any:
         self.ran.append(sha)
-        self.words = words
+        self.words = (sha, numkeys, *words)
         answer = await self.client.evalsha(sha, numkeys, *words)
         if self.lose:
             self.lose -= 1
             raise ConnectionError("the answer was lost")
         return answer
+
+    async def again(self, words: tuple[Any, ...]) -> Any:
+        """Run a call again; ``words`` holds the last one."""
+        return await self.client.evalsha(*words)
 
     def script_load(self, script: str, /) -> Awaitable[Any]:
         loaded: Awaitable[Any] = self.client.script_load(script)

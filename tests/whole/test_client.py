@@ -19,7 +19,6 @@ from keevx_async import (
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import POLLING, RETRY, a_request, keevx_of, some_requests, speaking
-from tests.support.emulator import until
 from tests.support.ports import refusing
 
 

@@ -19,7 +19,7 @@ from keevx_async.events import Retrying
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import RETRY, a_request, keevx_of, some_requests, speaking
 from tests.support.emulator import until
-from tests.support.ports import free_port, refusing
+from tests.support.ports import free_port
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 LOSSES = [

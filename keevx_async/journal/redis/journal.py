@@ -142,7 +142,7 @@ class RedisJournal(Session):
         """Claim a key, so that no other worker submits the same create in the meantime.
 
         Args:
-            kind: the kind of job.
+            kind: the kind of job; empty to claim the create of a key whatever its request.
             body: the request's canonical JSON.
             key: the key to claim, waiting while another worker has it. None claims the first free
                 key of this body, so the n-th of equal requests finds the n-th entry again.
@@ -174,7 +174,8 @@ class RedisJournal(Session):
             OverLimit: the create does not fit in the limit; nothing was recorded.
         """
         purpose = f"the intent of {key} could not be written"
-        values = (self._lease.terms, key, kind, body.decode(), f"{time.time():.3f}", *self._limit)
+        now, fence = f"{time.time():.3f}", self._lease.next_attempt(key)
+        values = (self._lease.terms, key, *fence, kind, body.decode(), now, *self._limit)
         answer = await self._run(purpose, scripts.BEGIN, *values)
         if answer[0] == b"over":
             raise OverLimit(encoding.usage_of(answer[1]))
@@ -263,7 +264,8 @@ class RedisJournal(Session):
         self, key: str, state: State, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
         purpose = f"the state of {key}, {state}, could not be written"
-        values = (key, state.value, storable(reason), join_ids(task_ids or ()))
+        fence, ids = self._lease.fence(key), join_ids(task_ids or ())
+        values = (key, *fence, state.value, storable(reason), ids)
         self._check(key, await self._run(purpose, scripts.CHANGE, *values))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
+from itertools import count
 from secrets import token_hex
 
 from ...errors import JournalError
@@ -50,6 +51,8 @@ class Lease:
         self.terms: str = f"{max(1, round(1000 * duration))} {name}"
         self.claims: Claims = Holds().join(0)
         self.released_keys: set[str] = set()
+        self._fences: dict[str, tuple[int, int]] = {}
+        self._tokens = count(1)
         self._connection = connection
         self._duration = duration
         self._journal = journal
@@ -71,6 +74,19 @@ class Lease:
         # A task on a stopped loop sends nothing, and a journal may outlive its loop.
         if self._heartbeat is None or self._heartbeat.get_loop() is not asyncio.get_running_loop():
             self._heartbeat = asyncio.create_task(beat())
+
+    def fence(self, key: str) -> tuple[int, int]:
+        """Return the token of this run's claim of a key, and its last attempt to send the create.
+
+        Scripts compare both, so a copy of a call that arrives after a later call changes nothing.
+        """
+        return self._fences.get(key, (0, 0))
+
+    def next_attempt(self, key: str) -> tuple[int, int]:
+        """Begin a new attempt to send a create; return the claim's token and the attempt."""
+        token, attempt = self.fence(key)
+        self._fences[key] = (token, attempt + 1)
+        return self._fences[key]
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a create's key; see ``RedisJournal.claim``."""
@@ -119,9 +135,10 @@ class Lease:
         self, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | str:
         """Claim a key in Redis, or return its holder: a worker's name, or "" for this run."""
-        # The token distinguishes a claim repeated after a lost reply from a second claim.
+        # The token distinguishes a claim repeated after a lost reply from a later claim.
         self.start_heartbeat()
-        token = token_hex(scripts.TOKEN // 2)
+        token = next(self._tokens)
+        self._fences[key] = (token, 0)
         values = (self.terms, key, token, kind, body.decode(), int(numbered), DIED_WHILE_SENDING)
         purpose = f"{key} could not be claimed"
         answer = await self._connection.run(
@@ -134,6 +151,7 @@ class Lease:
         verdict, *rest = answer
         if verdict == b"yours":
             return Claim(key, encoding.entry_of(key, rest[0], held=False))
+        del self._fences[key]
         if verdict == b"other" and not numbered:
             raise other_request_error(self._journal, key, rest[0].decode(), body)
         return rest[0].decode() if verdict == b"held" else ""
@@ -153,8 +171,10 @@ class Lease:
                 if key in self.released_keys:
                     self.released_keys.discard(key)
                 else:
-                    await self._run(f"{key} could not be released", scripts.RELEASE, key)
+                    token, _ = self.fence(key)
+                    await self._run(f"{key} could not be released", scripts.RELEASE, key, token)
             finally:
+                self._fences.pop(key, None)
                 self.claims.release(key, made=made)
 
         releasing = asyncio.create_task(release())
@@ -184,7 +204,7 @@ class Lease:
                     async with asyncio.timeout(self._duration):
                         await self._run("the lease could not be ended", scripts.END_LEASE)
 
-    async def _run(self, purpose: str, script: scripts.Script, *values: str) -> None:
+    async def _run(self, purpose: str, script: scripts.Script, *values: str | int) -> None:
         try:
             await self._connection.run(purpose, script, self.holder, *values)
         except JournalError as error:

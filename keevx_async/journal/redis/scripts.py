@@ -11,9 +11,9 @@ from importlib.resources import files
 from typing import NamedTuple
 
 HOLDER = 12
-"""The number of characters in a holder's id; the claim's token follows it."""
+"""The number of characters in a holder's id; the claim's token and attempt follow it."""
 TOKEN = 6
-"""The number of characters in a token, which distinguishes a repeated call from a new call."""
+"""The number of characters in a random token, which identifies a repeated call."""
 
 
 class Script(NamedTuple):

@@ -1,4 +1,5 @@
--- Record the intent to send a create, if the caller still holds it, and extend the lease.
+-- Record the intent to send a create, if the caller still holds it, and extend the lease. A copy of
+-- a call that was run before records nothing more.
 --
 -- If there are limits, the create must fit in them together with everything that was made or may
 -- have been made. The arguments are three limits ('' for none), of results, seconds and cost; then
@@ -6,21 +7,26 @@
 -- holder has it; {'submitted'}; {'made'} if it has ids; or {'over', the usage} if it does not fit,
 -- in which case nothing was recorded.
 
-local lease, key, kind, body, at = unpack(ARGV, 3)
-local limits = {unpack(ARGV, 8, 10)}
+local lease, key, token, attempt, kind, body, at = unpack(ARGV, 3)
+local limits = {unpack(ARGV, 10, 12)}
 local state = get(key, 'state')
 if state == 'submitted' then return {'submitted'} end
-if holder_of(key) ~= me then return {'taken'} end
+local last_attempt = attempt_of(key, token)
+if not last_attempt then return {'taken'} end
 if get(key, 'ids') then return {'made'} end
+if tonumber(attempt) <= last_attempt then
+  extend_lease(lease)
+  return {'ok'}
+end
 
 -- A create in doubt that is sent again counts twice, because it may be made twice. Within one claim
 -- it counts only once more, because attempts are repeated only after a certain refusal.
 local group, results = group_of(kind, body)
 local is_doubted = state == 'sending' or state == 'uncertain'
-local is_counted = is_doubted and get(key, 'again') == claim_of(key)
+local is_counted = is_doubted and get(key, 'again') == me .. token
 
 local prices = {}
-for n = 11, #ARGV, 2 do prices[ARGV[n]] = tonumber(ARGV[n + 1]) end
+for n = 13, #ARGV, 2 do prices[ARGV[n]] = tonumber(ARGV[n + 1]) end
 local function worth(its_group)
   local its_kind, model, resolution, duration = string.match(its_group, '^(.-)|(.*)|(.-)|(%d+)$')
   local price = prices[model .. '/' .. resolution] or prices[model] or prices[its_kind] or 0
@@ -42,8 +48,9 @@ end
 
 if is_doubted and not is_counted then
   use(group, results)
-  set(key, 'again', claim_of(key))
+  set(key, 'again', me .. token)
 end
+set_claim(key, token, attempt)
 if state then
   set(key, 'at', at)
   explain(key, '')

@@ -1,17 +1,20 @@
 -- Record that a create is uncertain, refused or planned. Only its holder may.
 --
--- A submitted one stays submitted, and takes ids from anyone, for nobody holds it. One that has ids was made, whatever its holder says: it stays
--- uncertain. Returns {'ok'}, {'missing'} or {'taken'}.
+-- A submitted create stays submitted, and its ids are added whoever calls, since nobody holds it. A
+-- create that has ids was made, so it stays uncertain. Nothing changes if a newer attempt to send
+-- the create has begun. Returns {'ok'}, {'missing'} or {'taken'}.
 
 allow_oom()
-local key, state, reason, ids = unpack(ARGV, 3)
+local key, token, attempt, state, reason, ids = unpack(ARGV, 3)
 local old = get(key, 'state')
 if not old then return {'missing'} end
 if old == 'submitted' then
   add(key, ids)
   return {'ok'}
 end
-if holder_of(key) ~= me then return {'taken'} end
+local last_attempt = attempt_of(key, token)
+if not last_attempt then return {'taken'} end
+if tonumber(attempt) < last_attempt then return {'ok'} end
 add(key, ids)
 if state ~= 'uncertain' and ids_of(key) ~= '' then
   state = 'uncertain'

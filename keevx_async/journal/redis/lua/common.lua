@@ -2,12 +2,13 @@
 -- that runs the script; a script's own arguments start at ARGV[3].
 --
 -- Each script is one atomic step, and may be run again with the same arguments if its reply was
--- lost. Scripts use only the commands that Docket's memory:// supports. All keys share a hash tag:
+-- lost. The first copy may even arrive late, after later calls: a closed connection still delivers
+-- what was sent on it. docs/design.md lists what each repeated or late copy does. Scripts use only the commands that Docket's memory:// supports. All keys share a hash tag:
 --
 --   create:KEY     hash: kind, state, body, at, run; reason and ids, if any
 --   order          sorted set of the creates' keys, in the order in which they were written
 --   owners         hash: task id -> key of the create to which it belongs
---   holders        hash: key -> its claimant (the holder's id, then the claim's token)
+--   holders        hash: key -> its claim: the holder's id, TOKEN:ATTEMPT
 --   alive:HOLDER   the holder's name, while its lease lasts; it expires
 --   sending        set: keys of the creates in that state, whose holders may have died
 --   tasks, files   hashes: task id -> its end, and the path of its downloaded result
@@ -48,6 +49,20 @@ local function extend_lease(lease) -- its milliseconds and the holder's name
 end
 local function claim_of(key) return redis.call('HGET', P .. 'holders', key) or '' end
 local function holder_of(key) return string.sub(claim_of(key), 1, #me) end
+-- The caller's claim: its token, and the number of attempts to send in it; nil if another holder or
+-- nobody has the key. A holder's tokens count up. Each call carries its token, and if need be its
+-- attempt, so that a copy that arrives late changes nothing.
+local function fence_of(key)
+  local token, attempt = string.match(claim_of(key), '^' .. me .. '(%d+):(%d+)$')
+  return tonumber(token or ''), tonumber(attempt or '')
+end
+local function attempt_of(key, token)
+  local its_token, attempt = fence_of(key)
+  return its_token == tonumber(token) and attempt or nil
+end
+local function set_claim(key, token, attempt)
+  redis.call('HSET', P .. 'holders', key, me .. token .. ':' .. attempt)
+end
 local function is_others(key)
   local holder = holder_of(key)
   return holder ~= '' and holder ~= me and alive(holder)

@@ -1,4 +1,5 @@
--- Give up a claim, unless another holder has taken over the create.
+-- Give up a claim, if it is still in force.
 
-if holder_of(ARGV[3]) == me then redis.call('HDEL', P .. 'holders', ARGV[3]) end
+local key, token = unpack(ARGV, 3)
+if attempt_of(key, token) then redis.call('HDEL', P .. 'holders', key) end
 return 1

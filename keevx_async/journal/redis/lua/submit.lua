@@ -1,8 +1,7 @@
--- Record a create's ids, whoever holds it now, and keep those that it has. Its holder gives it up:
--- nothing is left to do for it, and a script for that alone is saved.
+-- Record a create's ids, whoever holds it now, and keep the ids that it has. If the caller holds the
+-- create, its claim ends, which saves a script.
 --
--- Returns {'freed', the ids that it had and the answer did not bring} where it was given up, {'ok',
--- the same} where it was not its, or {'missing'}.
+-- Returns {'freed' if the caller held it, else 'ok'; the create's other ids}, or {'missing'}.
 
 allow_oom()
 local key, ids = unpack(ARGV, 3)
