@@ -95,7 +95,7 @@ class FanOut(Generic[R_co]):
         self._concurrency = concurrency
         self._grace = grace
         self._workers: dict[asyncio.Task[None], Slot] = {}
-        self._followers: set[asyncio.Task[None]] = set()
+        self._followers: dict[asyncio.Task[None], Outcome[R_co]] = {}
         self._follow_up_slots: asyncio.Semaphore
         self._changed: asyncio.Event
         self._consumed: asyncio.Event | None = None
@@ -230,9 +230,8 @@ class FanOut(Generic[R_co]):
 
     def _is_complete(self) -> bool:
         """Whether it ran to the end of its input."""
-        running = self._running
-        ended = running is not None and running.done() and not running.cancelled()
-        return ended and self.stopped_by is None
+        run = self._running
+        return run is not None and run.done() and not run.cancelled() and self.stopped_by is None
 
     def _start(self) -> asyncio.Future[None]:
         running = self._running
@@ -297,7 +296,7 @@ class FanOut(Generic[R_co]):
         try:
             await asyncio.wait(self._workers)
             while self._followers:
-                await asyncio.wait(self._followers)
+                await asyncio.wait([next(iter(self._followers))])  # all at once would keep all
         except asyncio.CancelledError:
             # Cancel follow-ups and workers between paid steps at once. Workers in a paid step get
             # the grace period first.
@@ -387,11 +386,9 @@ class FanOut(Generic[R_co]):
                 await self._wait_for_consumer()
             return
         task = asyncio.ensure_future(self._follow(follow, outcome))
-        self._followers.add(task)
+        self._followers[task] = outcome
         # Not in a finally: a task that is cancelled before its first step runs none of its body.
-        task.add_done_callback(lambda _: self._record(outcome))
-        task.add_done_callback(self._followers.discard)
-        task.add_done_callback(lambda _: self._follow_up_slots.release())
+        task.add_done_callback(self._on_followed)
 
     async def _follow(self, follow: FollowUp, outcome: Outcome[Any]) -> None:
         try:
@@ -400,6 +397,10 @@ class FanOut(Generic[R_co]):
             outcome.error = error
         if self._is_ahead:
             await self._wait_for_consumer()
+
+    def _on_followed(self, task: asyncio.Task[None]) -> None:
+        self._record(self._followers.pop(task))
+        self._follow_up_slots.release()
 
     def _record(self, outcome: Outcome[Any]) -> None:
         self.outcomes.append(outcome)

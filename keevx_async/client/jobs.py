@@ -1,12 +1,12 @@
-"""Whole jobs: how a fan-out processes each item, and the waits that single calls share."""
+"""Whole jobs: how a fan-out processes each item."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, cast
 
 from attrs import define, field
@@ -21,38 +21,30 @@ from ..errors import (
     TaskFailed,
     WaitTimeout,
 )
-from ..events import Span
 from ..http.retry import correlation
 from ..journal.protocol import Entry, JournalProtocol, State
-from ..models.kinds import Kind
 from ..models.outcomes import Outcome, R
-from ..models.registry import REQUESTS
 from ..models.request import Request, canonical_body, check_request
 from ..models.tasks import Task
 from ..models.validators import key_of
-from ..polling.poller import Poller
-from ..settings import NOT_GIVEN, NotGiven
+from ..settings import NotGiven
 from ..submission.pending import PendingCreates
 from ..submission.planned import Planned
 from ..submission.recall import Recall
 from ..submission.reconciler import Reconciler
 from ..submission.submitter import Submitter
 from ..transfer.output_paths import OutputNames
-from .duration_store import DurationStore
 from .fanout import FollowUp, Job
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
 from .recorded import RecordedCreates, recorded_request
-from .results import Results, has_expired
+from .results import Results
 from .slot import Slot
-from .stopped import brief_if_stopped, describe_waits
+from .waits import Waits
 
 log = logging.getLogger("keevx_async.client")
 
 KeyOf = Callable[[R], str | None]
-WAIT_FACTOR = 1.5
-"""The default wait is this factor times the vendor's documented maximum for the kind."""
-NO_SPAN = nullcontext()
 CUT_SHORT = "interrupted; download the task again: the bytes received so far are kept"
 
 
@@ -64,30 +56,25 @@ class Jobs:
         submitter: makes creates.
         recall: finds what earlier runs submitted; None if each create has more to do.
         creates: creates that other calls may join.
-        poller: polls tasks until they end.
+        register: remembers the age of a task that is about to be waited for.
+        waits: waits for tasks.
         results: downloads their results.
         journal: the record of this run and of earlier runs.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
         kinds: resolves the kind of a task.
-        durations: how long tasks take; loaded before the first wait.
-        timeout: the maximum seconds of a job's wait; None for no limit; by default, as long as its
-            kind may need.
         fuse: ``RetryPolicy.fuse``.
-        span: entered around each wait that has to poll.
     """
 
     _submitter: Submitter = field(alias="submitter")
     _recall: Recall | None = field(alias="recall")
     _creates: PendingCreates = field(alias="creates")
-    _poller: Poller = field(alias="poller")
+    _register: Callable[[str, Request, float], None] = field(alias="register")
+    _waits: Waits = field(alias="waits")
     results: Results
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
     _kinds: KindResolver = field(alias="kinds")
-    _durations: DurationStore = field(alias="durations")
-    _timeout: float | NotGiven | None = field(alias="timeout")
     _fuse: int = field(alias="fuse")
-    _span: Span | None = field(default=None, alias="span")
 
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
@@ -157,7 +144,9 @@ class Jobs:
                 raise error from None
         try:
             limit = timeout if deadline is None else max(0.0, deadline - loop.time())
-            outcome.tasks = await self.wait(outcome.task_ids, limit, any_age=names is not None)
+            outcome.tasks = await self._waits.wait(
+                outcome.task_ids, limit, any_age=names is not None
+            )
         except BaseException:
             what = "create %s: a wait was interrupted; its tasks keep running: %s"
             log.warning(what, outcome.key, outcome.task_ids, extra=correlation(outcome.key))
@@ -174,88 +163,6 @@ class Jobs:
         """Raise ConfigurationError where results cannot be written to object storage."""
         if names is not None:
             await self.results.check_writable(names.folder)
-
-    async def wait(
-        self,
-        task_ids: Iterable[str],
-        timeout: float | NotGiven | None = NOT_GIVEN,
-        *,
-        any_age: bool = False,
-    ) -> tuple[Task, ...]:
-        """Wait for tasks and return them in the order of their ids.
-
-        Args:
-            task_ids: from one submission.
-            timeout: as for ``wait_many``.
-            any_age: whether the URL of a result that is on disk may have expired.
-
-        Raises:
-            WaitTimeout: some tasks did not end in time.
-        """
-        order = tuple(task_ids)
-        coming = self.wait_many(order, timeout, any_age=any_age)
-        ended = {task.task_id: task async for task in coming}
-        return tuple(ended[task_id] for task_id in order)
-
-    async def wait_many(
-        self,
-        task_ids: Iterable[str],
-        timeout: float | NotGiven | None,
-        *,
-        any_age: bool = False,
-    ) -> AsyncGenerator[Task]:
-        """Yield each task as it ends.
-
-        A task whose end is in the journal is yielded at once and costs no query, unless its URL
-        is needed and has expired.
-
-        Args:
-            task_ids: task ids from any submissions.
-            timeout: seconds for all of them; None for no limit; by default, as long as their kinds
-                may need.
-            any_age: whether the URL of a result that is on disk may have expired.
-
-        Raises:
-            WaitTimeout: some tasks did not end in time.
-        """
-        pending: list[str] = []
-        done: list[Task] = []
-        for task_id in task_ids:
-            record = await self._journal.find_task(task_id)
-            if (
-                record is None
-                or not record.task.done
-                or (has_expired(record) and not (any_age and record.path is not None))
-            ):
-                pending.append(task_id)
-            else:
-                done.append(record.task)
-                yield record.task
-        # The default depends on the kinds of the pending tasks, so it is chosen only now.
-        limit = timeout
-        if isinstance(limit, NotGiven):
-            limit = self.default_timeout(map(self._kinds.lookup, pending))
-        await self._durations.load()
-        left = dict.fromkeys(pending)
-        span = self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
-        with span, brief_if_stopped(lambda: describe_waits(list(left))):
-            async for task in self._poller.wait_many(pending, limit, done):
-                if task.done:  # else it was given up without a result: the next run queries again
-                    await self._journal.mark_ended(task)
-                left.pop(task.task_id, None)
-                yield task
-
-    def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
-        """Return the default timeout, in seconds, for a wait for tasks of these kinds.
-
-        Args:
-            kinds: the kind of each task; None if it is unknown and may be any kind.
-        """
-        if not isinstance(self._timeout, NotGiven):
-            return self._timeout
-        slowest = max(request.kind.max_seconds for request in REQUESTS.values())
-        seconds = (kind.max_seconds if kind else slowest for kind in kinds)
-        return WAIT_FACTOR * max(seconds, default=0)
 
     def submitting(self, key: KeyOf[Any] | None) -> Job:
         """Return the job of ``submit_many``, which submits and leaves no follow-up.
@@ -342,7 +249,7 @@ class Jobs:
             outcome.key, outcome.task_ids = entry.key, entry.task_ids
             self._kinds.remember(entry.task_ids, request.kind)
             for task_id in entry.task_ids:
-                self._poller.register(task_id, request, max(0.0, time.time() - entry.at))
+                self._register(task_id, request, max(0.0, time.time() - entry.at))
             if entry.state is not State.SUBMITTED:
                 raise SubmissionUncertain(request, entry.key, entry.reason, entry.task_ids)
 
@@ -371,9 +278,7 @@ class Jobs:
 
     def _followed(self, submit: Job, names: OutputNames | None) -> Job:
         """Return a job that submits, with a follow-up that waits for the tasks and downloads."""
-
-        async def follow(outcome: Outcome[Any]) -> None:
-            await self.finish(outcome, names)
+        follow = partial(self.finish, names=names)
 
         async def settle_and_follow(outcome: Outcome[Any]) -> None:
             uncertain = cast(SubmissionUncertain, outcome.error)
@@ -385,6 +290,7 @@ class Jobs:
             await follow(outcome)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
+            await self.results.wait_for_room()
             try:
                 if (rest := submit(outcome, slot)) is not None:
                     await rest
@@ -406,7 +312,7 @@ class Jobs:
             WaitTimeout: a task did not end in time.
             DownloadError: a result could not be downloaded.
         """
-        outcome.tasks = await self.wait(outcome.task_ids, any_age=names is not None)
+        outcome.tasks = await self._waits.wait(outcome.task_ids, any_age=names is not None)
         if names is not None:
             outcome.error = DownloadError(CUT_SHORT)  # stands if the download is interrupted
             await self.results.download_all(outcome, names)
@@ -426,7 +332,7 @@ class Jobs:
         entry = await self._journal.find(error.key)
         age = max(0.0, time.time() - entry.at) if entry else 0.0  # a clock may have been wrong
         count, kind = error.request.count, error.request.kind
-        limit = self.default_timeout([kind])
+        limit = self._waits.default_timeout([kind])
         try:
             async with asyncio.timeout(limit and max(0.0, limit - age)):
                 task_ids = await self._reconciler.wait(error.key, count, kind)

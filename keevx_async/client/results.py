@@ -21,7 +21,7 @@ from ..journal.protocol import JournalProtocol, TaskRecord
 from ..models.object_path import ObjectPath
 from ..models.outcomes import Outcome
 from ..models.tasks import URL_LIFE, Task
-from ..transfer.downloads import Downloads, GoneError
+from ..transfer.downloads import PARALLEL_DOWNLOADS, Downloads, GoneError
 from ..transfer.object_storage import object_size
 from ..transfer.output_paths import (
     Destination,
@@ -33,6 +33,11 @@ from ..transfer.output_paths import (
 from ..transfer.part_files import DownloadedFile, FindEarlier
 from ..transfer.probe import Verify, can_probe, verify_file
 
+MAX_ACTIVE = 2 * PARALLEL_DOWNLOADS
+"""The most items of which results are downloaded, or names chosen, at a time. Others queue."""
+MAX_QUEUED = 2_000
+"""While more items queue, nothing new is submitted: results would only pile up. As a queue of this
+length is not empty before new tasks end, downloads do not pause either."""
 NEW_FOR = 600.0
 """Seconds after a task's end during which its storage host may not have the result yet."""
 
@@ -56,6 +61,9 @@ class Results:
     _emit: Emit | None = None
     _names_taken: set[str] = field(factory=set[str], init=False)
     _began_at: float = field(factory=time.time, init=False)
+    _turns: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(MAX_ACTIVE), init=False)
+    _queued: int = field(default=0, init=False)
+    _has_room: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def check_writable(self, folder: Path) -> None:
         """Check that results can be written to a folder, if it is in object storage.
@@ -92,48 +100,65 @@ class Results:
         Raises:
             DownloadError: a download failed. Files completed before it are kept and recorded.
         """
-        for task in outcome.tasks:
-            if not task.succeeded:
-                continue
-            # Plan the files, then fetch each and record the main one:
-            # 1. An earlier run downloaded the main file, which is still complete: keep it and every
-            #    other existing file. Fetch only the missing ones.
-            # 2. Otherwise the task gets its own file names. An existing file with such a name is
-            #    replaced only if it belongs to this task.
-            # A URL that has certainly expired is renewed first, which is free.
-            record = await self._journal.find_task(task.task_id)
-            files: Mapping[str, Path] = {}
-            existing: Sequence[Path] = ()
-            if record is not None and record.path is not None:
-                files = result_paths(task, record.path)
-                if await asyncio.to_thread(_has_size, record.path, record.size):
-                    existing = await asyncio.to_thread(_existing, files)
-                if len(existing) < len(files) and has_expired(record):
-                    task = await self._api.status(task.task_id)
-            if names.thumbnails is not None:
-                await self._keep_thumbnail(task, names.thumbnails)
-            with ExitStack() as reserved:
-                overwrite = False
-                find_earlier: FindEarlier | None = None
-                if not existing:
-                    name = names.name(task, outcome, self._names_taken)
-                    named = reserved.enter_context(name)
-                    files, overwrite = result_paths(task, named.path), named.is_own
-                    # An earlier run that died may have left the file unrecorded.
-                    if record is not None:
-                        find_earlier = partial(_find_twin, named.lookalikes, self._began_at)
-                fetching = self._fetch(task, files, existing, find_earlier, overwrite=overwrite)
-                main: Path | None = None
-                async for path, fetched in fetching:
-                    outcome.paths += (path,)
-                    if main is None:
-                        main = path
-                        # The end may have been recorded only with the download: a later run
-                        # reports the time that the journal has.
-                        record = record or await self._journal.find_task(task.task_id)
-                        self._report(task, path, fetched, record)
-                if self._verify == "probe" and main and can_probe(main):
-                    await self._probe(task, main, outcome)
+        self._queued += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._queued -= 1
+            self._has_room.set()
+        try:
+            for task in outcome.tasks:
+                if task.succeeded:
+                    await self._download_task(task, outcome, names)
+        finally:
+            self._turns.release()
+
+    async def wait_for_room(self) -> None:
+        """Wait while ``MAX_QUEUED`` items or more queue for their downloads."""
+        while self._queued >= MAX_QUEUED:
+            self._has_room.clear()
+            await self._has_room.wait()
+
+    async def _download_task(self, task: Task, outcome: Outcome[Any], names: OutputNames) -> None:
+        # Plan the files, then fetch each and record the main one:
+        # 1. An earlier run downloaded the main file, which is still complete: keep it and every
+        #    other existing file. Fetch only the missing ones.
+        # 2. Otherwise the task gets its own file names. An existing file with such a name is
+        #    replaced only if it belongs to this task.
+        # A URL that has certainly expired is renewed first, which is free.
+        record = await self._journal.find_task(task.task_id)
+        files: Mapping[str, Path] = {}
+        existing: Sequence[Path] = ()
+        if record is not None and record.path is not None:
+            files = result_paths(task, record.path)
+            if await asyncio.to_thread(_has_size, record.path, record.size):
+                existing = await asyncio.to_thread(_existing, files)
+            if len(existing) < len(files) and has_expired(record):
+                task = await self._api.status(task.task_id)
+        if names.thumbnails is not None:
+            await self._keep_thumbnail(task, names.thumbnails)
+        with ExitStack() as reserved:
+            overwrite = False
+            find_earlier: FindEarlier | None = None
+            if not existing:
+                name = names.name(task, outcome, self._names_taken)
+                named = reserved.enter_context(name)
+                files, overwrite = result_paths(task, named.path), named.is_own
+                # An earlier run that died may have left the file unrecorded.
+                if record is not None:
+                    find_earlier = partial(_find_twin, named.lookalikes, self._began_at)
+            fetching = self._fetch(task, files, existing, find_earlier, overwrite=overwrite)
+            main: Path | None = None
+            async for path, fetched in fetching:
+                outcome.paths += (path,)
+                if main is None:
+                    main = path
+                    # The end may have been recorded only with the download: a later run
+                    # reports the time that the journal has.
+                    record = record or await self._journal.find_task(task.task_id)
+                    self._report(task, path, fetched, record)
+            if self._verify == "probe" and main and can_probe(main):
+                await self._probe(task, main, outcome)
 
     async def _keep_thumbnail(self, task: Task, folder: Path) -> None:
         """Save a video's thumbnail under its task's id, unless it exists or cannot be fetched."""

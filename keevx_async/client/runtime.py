@@ -42,10 +42,11 @@ from ..transfer.fitting import Fit
 from ..transfer.probe import Verify
 from ..transfer.uploads import UploadCache, Uploads
 from .duration_store import DurationStore
-from .jobs import NO_SPAN, Jobs
+from .jobs import Jobs
 from .kind_lookup import KindResolver
 from .results import Results
 from .sources import Sources
+from .waits import NO_SPAN, Waits
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # imports aiohttp.web, which few need
@@ -123,6 +124,7 @@ class Components:
         submitter: makes creates.
         creates: creates that other calls may join.
         downloads: downloads results.
+        waits: waits for tasks.
         jobs: runs whole jobs, using the components above.
         kinds: resolves the kind of a task.
     """
@@ -196,6 +198,14 @@ class Components:
             )
         self._pollers.add(self.poller)
         self._transfers.update((self.uploads, self.downloads))
+        self.waits = Waits(
+            poller=self.poller,
+            journal=config.journal,
+            kinds=config.kinds,
+            durations=config.durations,
+            timeout=config.polling.timeout,
+            span=config.span,
+        )
         self.jobs = Jobs(
             submitter=self.submitter,
             recall=None
@@ -207,15 +217,13 @@ class Components:
                 remember_kind=config.kinds.remember,
             ),
             creates=self.creates,
-            poller=self.poller,
+            register=self.poller.register,
+            waits=self.waits,
             results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),
             journal=config.journal,
             reconciler=self.reconciler,
             kinds=config.kinds,
-            durations=config.durations,
-            timeout=config.polling.timeout,
             fuse=config.retry.fuse,
-            span=config.span,
         )
 
     def _wake(self, task_id: str) -> None:

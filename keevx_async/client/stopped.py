@@ -15,21 +15,27 @@ MAX_NOTED_IDS = 100
 
 @contextmanager
 def brief_if_stopped(describe: Callable[[], str]) -> Generator[None]:
-    """Make a notebook show one line instead of a traceback when the block is cancelled.
+    """Make a notebook show one line when the block is cancelled; see `make_brief`."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        make_brief(error, describe)
+        raise
+
+
+def make_brief(error: asyncio.CancelledError, describe: Callable[[], str]) -> None:
+    """Make a notebook show one line instead of a traceback for a cancellation.
 
     People who stop a cell know where they stopped it. They need to know what was kept and how to
     continue, and a traceback through asyncio buries that. ``CancelledError`` itself is still
     raised: the line is an attribute that only IPython looks for (``_render_traceback_``).
 
     Args:
+        error: the cancellation.
         describe: returns the text after "Stopped:"; called when the line is shown, once everything
             under way has ended.
     """
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        cast(Any, error)._render_traceback_ = lambda: [f"Stopped: {describe()}"]
-        raise
+    cast(Any, error)._render_traceback_ = lambda: [f"Stopped: {describe()}"]
 
 
 def describe_fan_out(counts: Counts) -> str:

@@ -16,8 +16,8 @@ from attrs import astuple, evolve, frozen
 from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.fuse import Fuse
-from ..client.jobs import WAIT_FACTOR
 from ..client.keevx import Keevx
+from ..client.waits import WAIT_FACTOR
 from ..errors import BudgetExceeded, InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..client.fanout import FanOut, FollowUp, Job, Slot
+from ..client.fanout import FanOut, FollowUp, Job
 from ..client.jobs import Jobs, KeyOf
 from ..client.keevx import Keevx, Requests
+from ..client.slot import Slot
 from ..errors import NotStarted, WaitTimeout
 from ..models.outcomes import Outcome, R
 from ..settings import DEFAULT_CONCURRENCY

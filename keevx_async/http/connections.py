@@ -86,6 +86,8 @@ class Tap(asyncio.BufferedProtocol):
     Args:
         handler: aiohttp's protocol.
         transport: the connection's transport.
+        download_buffer: the buffer to read downloads into. All connections of an event loop may
+            share it: loops fill a buffer and report it in one step, and the bytes are copied then.
 
     Attributes:
         handler: aiohttp's protocol.
@@ -97,6 +99,7 @@ class Tap(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_buffer",
+        "_download_buffer",
         "_pass_on",
         "_size",
         "_transport",
@@ -107,12 +110,15 @@ class Tap(asyncio.BufferedProtocol):
         "reused",
     )
 
-    def __init__(self, handler: ResponseHandler, transport: asyncio.Transport) -> None:
+    def __init__(
+        self, handler: ResponseHandler, transport: asyncio.Transport, download_buffer: memoryview
+    ) -> None:
         self.received: list[bytes] | None = None
         self.reused = False
         self.idle_since: float | None = None
         self.handler = handler
         self._buffer = memoryview(b"")
+        self._download_buffer = download_buffer
         self._pass_on = handler.data_received
         self._transport = transport
         self._unread = _unread_poll(transport)
@@ -153,9 +159,10 @@ class Tap(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer to read into: small for a response, large for a download."""
-        size = _ANSWER_BUFFER if self.received is not None else _DOWNLOAD_BUFFER
-        if len(self._buffer) != size:
-            self._buffer = memoryview(bytearray(size))
+        if self.received is None:
+            self._buffer = self._download_buffer
+        elif len(self._buffer) != _ANSWER_BUFFER:
+            self._buffer = memoryview(bytearray(_ANSWER_BUFFER))
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -227,6 +234,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         self._max_idle = MAX_IDLE
         self._keeps = False
         self._distrusted_until = 0.0
+        self._download_buffer = memoryview(bytearray(_DOWNLOAD_BUFFER))
 
     @property
     def closed(self) -> bool:
@@ -243,13 +251,13 @@ class CheckedConnector(aiohttp.BaseConnector):
         attempt = ATTEMPT.get()
         if attempt is None:
             connection = await self._inner.connect(req, traces, timeout)
-            tap = _tap_of(connection)
+            tap = _tap_of(connection, self._download_buffer)
             tap.received, tap.idle_since = None, self._loop.time()
             return connection
         attempt.connecting = True
         while True:
             connection = await self._inner.connect(req, traces, timeout)
-            tap = _tap_of(connection)
+            tap = _tap_of(connection, self._download_buffer)
             if tap.idle_since is None:  # it is new
                 break
             if attempt.once and not self._keeps:
@@ -327,7 +335,7 @@ class NoCookies(aiohttp.DummyCookieJar):
         return self._EMPTY
 
 
-def _tap_of(connection: Connection) -> Tap:
+def _tap_of(connection: Connection, download_buffer: memoryview) -> Tap:
     """Return a connection's tap, inserting one if it has none yet."""
     handler = connection.protocol
     transport = None if handler is None else handler.transport
@@ -336,6 +344,6 @@ def _tap_of(connection: Connection) -> Tap:
         raise aiohttp.ClientConnectionError("the connection was closed before it was used")
     tap = transport.get_protocol()
     if not isinstance(tap, Tap):
-        tap = Tap(handler, transport)
+        tap = Tap(handler, transport, download_buffer)
         transport.set_protocol(tap)
     return tap

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
 from typing import NamedTuple
 
 from ..errors import (
@@ -50,7 +51,6 @@ MAX_HINTS = 10_000
 """The most callbacks remembered for waits that have not started; the oldest are forgotten."""
 
 End = Task | Exception
-Listener = Callable[[str, End], None]
 
 
 class PollerStatistics(NamedTuple):
@@ -66,7 +66,7 @@ class _Wait:
     __slots__ = ("listeners", "new_until", "resultless_since", "since", "status")
 
     def __init__(self, since: float, new_until: float) -> None:
-        self.listeners: list[Listener] = []
+        self.listeners: list[Ends] = []
         self.since = since
         self.new_until = new_until
         self.status: str | None = None
@@ -105,65 +105,24 @@ class Poller:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
-    async def wait_many(
+    def wait_many(
         self, task_ids: Iterable[str], timeout: float | None, done: Sequence[Task] = ()
-    ) -> AsyncGenerator[Task]:
-        """Yield each task as it ends, in the order in which tasks end.
+    ) -> Ends:
+        """Return an iterator over the tasks as they end, in the order in which they end.
 
         A task that SUCCEEDED without a result is polled for another ``RESULT_GRACE`` seconds, then
-        yielded as it is: not done. Closing the generator stops polling tasks without other waiters;
-        a query in flight is completed and its response ignored.
+        yielded as it is: not done.
 
         Args:
             task_ids: the ids of the tasks; a repeated id is yielded once.
             timeout: the most seconds to wait for all of them together; None for no limit.
             done: tasks that ended earlier, for `WaitTimeout` to report.
-
-        Raises:
-            WaitTimeout: the time ran out. Contains the pending ids, their last statuses, and the
-                tasks that have ended.
-            KeevxError: a task can no longer be polled, for example because Keevx does not find it;
-                raised once the other tasks have ended. A refused key ends all waits at once.
-            ConfigurationError: the client was closed.
         """
-        pending = dict.fromkeys(task_ids)
-        done, lost = list(done), dict[str, Exception]()
-        ends: asyncio.Queue[tuple[str, End]] = asyncio.Queue()
-
-        def listener(task_id: str, end: End) -> None:
-            ends.put_nowait((task_id, end))
-
-        for task_id in pending:
-            self._add(task_id, listener)
+        ends = Ends(self, task_ids, timeout, done)
+        for task_id in ends.pending:
+            self._add(task_id, ends)
         self._set_timer()
-        deadline = None if timeout is None else self._loop.time() + timeout
-        try:
-            while pending:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        task_id, end = await ends.get()
-                except TimeoutError:
-                    statuses = {
-                        task_id: wait.status
-                        for task_id in pending
-                        if (wait := self._waits.get(task_id)) and wait.status is not None
-                    }
-                    raise WaitTimeout([*lost, *pending], done, statuses) from _first_error(lost)
-                del pending[task_id]
-                if isinstance(end, Exception):
-                    lost[task_id] = end
-                else:
-                    done.append(end)
-                    yield end
-        finally:
-            for task_id in pending:
-                wait = self._waits.get(task_id)
-                if wait is not None and listener in wait.listeners:
-                    wait.listeners.remove(listener)
-                    if not wait.listeners:
-                        self._forget(task_id)
-        if (error := _first_error(lost)) is not None:
-            raise error
+        return ends
 
     async def close(self) -> None:
         """Cancel the queries in flight, and end every wait with ConfigurationError."""
@@ -209,7 +168,21 @@ class Poller:
         """Return the current load. Once the last wait has ended, both numbers return to 0."""
         return PollerStatistics(len(self._waits), len(self._polls))
 
-    def _add(self, task_id: str, listener: Listener) -> None:
+    def status_of(self, task_id: str) -> str | None:
+        """Return the last known status of a task that is waited for; None if it has none yet."""
+        wait = self._waits.get(task_id)
+        return wait.status if wait is not None else None
+
+    def leave(self, ends: Ends) -> None:
+        """Stop polling the pending tasks of a wait, unless others wait for them too."""
+        for task_id in ends.pending:
+            wait = self._waits.get(task_id)
+            if wait is not None and ends in wait.listeners:
+                wait.listeners.remove(ends)
+                if not wait.listeners:
+                    self._forget(task_id)
+
+    def _add(self, task_id: str, listener: Ends) -> None:
         if task_id not in self._waits:
             now = self._loop.time()
             request = self._requests.pop(task_id, None)
@@ -222,7 +195,7 @@ class Poller:
                 self._schedule.wake(task_id, now)
         self._waits[task_id].listeners.append(listener)
 
-    def _forget(self, task_id: str) -> list[Listener]:
+    def _forget(self, task_id: str) -> list[Ends]:
         self._schedule.drop(task_id)
         wait = self._waits.pop(task_id, None)
         return wait.listeners if wait is not None else []
@@ -314,7 +287,136 @@ class Poller:
 
     def _end(self, task_id: str, end: End) -> None:
         for listener in self._forget(task_id):
-            listener(task_id, end)
+            listener.put(task_id, end)
+
+
+class Ends:
+    """One wait for tasks: an async iterator over them, in the order in which they end.
+
+    Use it in a ``with`` block: on exit, tasks without other waiters are no longer polled, and the
+    response to a query in flight is ignored. The same happens if iterating over it is cancelled.
+
+    It is neither a generator nor a queue: 10,000 waits at a time are normal, and each of these
+    would take kilobytes.
+
+    Iterating over it raises, once:
+        WaitTimeout: the time ran out. Contains the pending ids, their last statuses, and the
+            tasks that have ended.
+        KeevxError: a task can no longer be polled, for example because Keevx does not find it;
+            raised once the other tasks have ended. A refused key ends all waits at once.
+        ConfigurationError: the client was closed.
+
+    Args:
+        poller: polls the tasks.
+        task_ids: as for ``Poller.wait_many``.
+        timeout: as for ``Poller.wait_many``.
+        done: as for ``Poller.wait_many``.
+
+    Attributes:
+        pending: the ids of the tasks that have not been yielded.
+    """
+
+    __slots__ = (
+        "_arrived",
+        "_done",
+        "_expired",
+        "_lost",
+        "_poller",
+        "_ready",
+        "_timer",
+        "_waiter",
+        "pending",
+    )
+
+    def __init__(
+        self,
+        poller: Poller,
+        task_ids: Iterable[str],
+        timeout: float | None,
+        done: Sequence[Task],
+    ) -> None:
+        self.pending = dict.fromkeys(task_ids)
+        self._poller = poller
+        self._done = [*done]
+        self._lost: dict[str, Exception] | None = None
+        self._arrived: list[tuple[str, End]] = []
+        self._ready: list[tuple[str, End]] = []  # arrived before those, in reverse
+        self._waiter: asyncio.Future[None] | None = None
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+        if timeout is not None:
+            self._timer = asyncio.get_running_loop().call_later(timeout, self._expire)
+
+    def __enter__(self) -> Ends:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def __aiter__(self) -> Ends:
+        return self
+
+    async def __anext__(self) -> Task:
+        while self.pending:
+            if not self._ready:
+                while not self._arrived:
+                    if self._expired:
+                        error = self._timeout()
+                        self._close()
+                        raise error
+                    self._waiter = asyncio.get_running_loop().create_future()
+                    try:
+                        await self._waiter
+                    except asyncio.CancelledError:
+                        self._close()
+                        raise
+                self._ready, self._arrived = self._arrived[::-1], []
+            task_id, end = self._ready.pop()
+            del self.pending[task_id]
+            if isinstance(end, Task):
+                self._done.append(end)
+                return end
+            self._lost = self._lost or {}
+            self._lost[task_id] = end
+        self._close()
+        lost, self._lost = self._lost, None
+        if (cause := _first_error(lost or {})) is not None:
+            raise cause
+        raise StopAsyncIteration
+
+    def put(self, task_id: str, end: End) -> None:
+        """Add the end of a task."""
+        self._arrived.append((task_id, end))
+        self._wake()
+
+    def _close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._poller.leave(self)
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _timeout(self) -> WaitTimeout:
+        lost = self._lost or {}
+        statuses = {
+            task_id: status
+            for task_id in self.pending
+            if (status := self._poller.status_of(task_id)) is not None
+        }
+        error = WaitTimeout([*lost, *self.pending], self._done, statuses)
+        error.__cause__ = _first_error(lost)
+        return error
 
 
 def _first_error(lost: Mapping[str, Exception]) -> Exception | None:

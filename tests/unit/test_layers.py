@@ -116,6 +116,7 @@ DOORS: dict[str, set[str]] = {
     },
     "polling": {
         "Durations",
+        "Ends",
         "PollIntervals",
         "Poller",
         "RESULT_GRACE",
@@ -149,6 +150,7 @@ DOORS: dict[str, set[str]] = {
         "FORMATS",
         "GoneError",
         "OutputNames",
+        "PARALLEL_DOWNLOADS",
         "Row",
         "field_names",
         "safe_name",

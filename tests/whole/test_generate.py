@@ -169,7 +169,7 @@ async def test_no_id_is_lost_whenever_it_is_cancelled(
         more = {"download": tmp_path} if verb == "generate_many" else {}
         fan = getattr(keevx, verb)(some_requests(60), concurrency=12, **more)
         if way == "await":
-            running = asyncio.create_task(awaited(fan))
+            running: asyncio.Task[Any] = asyncio.create_task(awaited(fan))
         elif way == "timeout":
             running = asyncio.create_task(asyncio.wait_for(awaited(fan), moment))
         else:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from keevx_async.client.fanout import FanOut, FollowUp, Slot
+from keevx_async.client.fanout import FanOut, FollowUp
+from keevx_async.client.slot import Slot
 from keevx_async.errors import (
     APIError,
     ConfigurationError,

@@ -291,10 +291,9 @@ async def test_a_slow_reader_gets_what_ended_in_time_even_after_the_deadline() -
 @simulated
 async def test_leaving_the_loop_early_stops_the_asking() -> None:
     server = Server(a=1.0, b=1e9)
-    tasks = watcher(server).wait_many("ab", None)
-    async for _ in tasks:
-        break
-    await tasks.aclose()
+    with watcher(server).wait_many("ab", None) as tasks:
+        async for _ in tasks:
+            break
     asked = len(server.asked)
     await asyncio.sleep(100.0)
     assert len(server.asked) <= asked + 1, "one question may have been under way"

@@ -1,0 +1,159 @@
+"""Waits for tasks, and records in the journal how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from attrs import define, field
+
+from ..events import Span
+from ..journal.protocol import JournalProtocol
+from ..models.kinds import Kind
+from ..models.registry import REQUESTS
+from ..models.tasks import Task
+from ..polling.poller import Ends, Poller
+from ..settings import NOT_GIVEN, NotGiven
+from .duration_store import DurationStore
+from .kind_lookup import KindResolver
+from .results import has_expired
+from .stopped import brief_if_stopped, describe_waits, make_brief
+
+WAIT_FACTOR = 1.5
+"""The default wait is this factor times the vendor's documented maximum for the kind."""
+NO_SPAN = nullcontext()
+
+
+@define(eq=False)
+class Waits:
+    """Waits for tasks, on one event loop.
+
+    Args:
+        poller: polls tasks until they end.
+        journal: has the tasks that ended in earlier runs, and records those that end now.
+        kinds: resolves the kind of a task.
+        durations: how long tasks take; loaded before the first wait.
+        timeout: the maximum seconds of a wait; None for no limit; by default, as long as the tasks'
+            kinds may need.
+        span: entered around each wait that has to poll.
+    """
+
+    _poller: Poller = field(alias="poller")
+    _journal: JournalProtocol = field(alias="journal")
+    _kinds: KindResolver = field(alias="kinds")
+    _durations: DurationStore = field(alias="durations")
+    _timeout: float | NotGiven | None = field(alias="timeout")
+    _span: Span | None = field(default=None, alias="span")
+
+    async def wait(
+        self,
+        task_ids: Iterable[str],
+        timeout: float | NotGiven | None = NOT_GIVEN,
+        *,
+        any_age: bool = False,
+    ) -> tuple[Task, ...]:
+        """Wait for tasks and return them in the order of their ids.
+
+        Args:
+            task_ids: from one submission.
+            timeout: as for ``wait_many``.
+            any_age: whether the URL of a result that is on disk may have expired.
+
+        Raises:
+            WaitTimeout: some tasks did not end in time.
+        """
+        order = tuple(task_ids)
+        ended, pending = await self._recorded(order, any_age=any_age)
+        tasks = {task.task_id: task for task in ended}
+        if pending:
+            ends = await self._poll(pending, timeout, ended)
+            try:
+                with self._span_of(pending), ends:
+                    async for task in ends:
+                        await self._record_end(task)
+                        tasks[task.task_id] = task
+            except asyncio.CancelledError as error:
+                make_brief(error, lambda: describe_waits(list(ends.pending)))
+                raise
+        return tuple(tasks[task_id] for task_id in order)
+
+    async def wait_many(
+        self, task_ids: Iterable[str], timeout: float | NotGiven | None
+    ) -> AsyncGenerator[Task]:
+        """Yield each task as it ends.
+
+        A task whose end is in the journal is yielded at once and costs no query, unless its URL has
+        expired.
+
+        Args:
+            task_ids: task ids from any submissions.
+            timeout: seconds for all of them; None for no limit; by default, as long as their kinds
+                may need.
+
+        Raises:
+            WaitTimeout: some tasks did not end in time.
+        """
+        ended, pending = await self._recorded(task_ids)
+        for task in ended:
+            yield task
+        ends = await self._poll(pending, timeout, ended)
+        with (
+            self._span_of(pending),
+            brief_if_stopped(lambda: describe_waits([*ends.pending])),
+            ends,
+        ):
+            async for task in ends:
+                await self._record_end(task)
+                yield task
+
+    async def _recorded(
+        self, task_ids: Iterable[str], *, any_age: bool = False
+    ) -> tuple[list[Task], list[str]]:
+        """Return the tasks whose end is in the journal, and the ids of the others.
+
+        A task whose URL has expired is among the others, since a query renews it, unless
+        ``any_age`` holds and its result is on disk.
+        """
+        ended: list[Task] = []
+        pending: list[str] = []
+        for task_id in task_ids:
+            record = await self._journal.find_task(task_id)
+            if (
+                record is None
+                or not record.task.done
+                or (has_expired(record) and not (any_age and record.path is not None))
+            ):
+                pending.append(task_id)
+            else:
+                ended.append(record.task)
+        return ended, pending
+
+    async def _poll(
+        self, pending: Sequence[str], timeout: float | NotGiven | None, ended: Sequence[Task]
+    ) -> Ends:
+        """Start to poll tasks."""
+        # The default depends on the kinds of the pending tasks, so it is chosen only now.
+        if isinstance(timeout, NotGiven):
+            timeout = self.default_timeout(map(self._kinds.lookup, pending))
+        await self._durations.load()
+        return self._poller.wait_many(pending, timeout, ended)
+
+    async def _record_end(self, task: Task) -> None:
+        if task.done:  # else it was given up without a result: the next run queries again
+            await self._journal.mark_ended(task)
+
+    def _span_of(self, pending: Sequence[str]) -> AbstractContextManager[object]:
+        return self._span("wait", pending[0], None) if self._span and pending else NO_SPAN
+
+    def default_timeout(self, kinds: Iterable[Kind | None]) -> float | None:
+        """Return the default timeout, in seconds, for a wait for tasks of these kinds.
+
+        Args:
+            kinds: the kind of each task; None if it is unknown and may be any kind.
+        """
+        if not isinstance(self._timeout, NotGiven):
+            return self._timeout
+        slowest = max(request.kind.max_seconds for request in REQUESTS.values())
+        seconds = (kind.max_seconds if kind else slowest for kind in kinds)
+        return WAIT_FACTOR * max(seconds, default=0)
