@@ -83,7 +83,7 @@ BROKEN = [
     ),
     pytest.param(
         json.dumps({**GOOD, "image_url": "prompts.jsonl"}),  # a file, and no image
-        "prompts.jsonl is not a JPEG, PNG or WebP file, by its first bytes",
+        "prompts.jsonl is not a JPEG, PNG or WebP file (by its first bytes)",
         id="no image",
     ),
     pytest.param(
