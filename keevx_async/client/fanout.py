@@ -37,7 +37,7 @@ from .stopped import brief_if_stopped, describe_fan_out, note_ids
 T = TypeVar("T")
 
 MAX_FOLLOW_UPS = 10_000
-"""The most follow-ups at a time, so that a stream of any length uses bounded memory."""
+"""The maximum number of concurrent follow-ups, which bounds the memory for a long stream."""
 YIELD_EVERY = 64
 """A worker yields to other tasks after this many items, even if its items never wait."""
 

@@ -11,7 +11,8 @@ from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
 MAX_REMEMBERED = 100_000
-"""The most ids to remember whose prefix does not show their kind; the oldest are forgotten."""
+"""The maximum number of remembered ids whose prefix does not show their kind; the oldest are
+forgotten."""
 
 
 class KindResolver:

@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 MAX_BODY = 2**20
-"""The most bytes of a decoded body that are read. This API's envelopes are a few KB."""
+"""The maximum number of bytes read of a decoded body. This API's envelopes are a few KB."""
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")

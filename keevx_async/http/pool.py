@@ -19,7 +19,7 @@ from .socks import socks_connector
 # aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject a
 # response with ids that were paid for.
 MAX_HEADER_SIZE = 2**16
-"""The most bytes of one response header, and of the status line."""
+"""The maximum number of bytes of one response header, and of the status line."""
 MAX_HEADERS = 1_000
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

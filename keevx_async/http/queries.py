@@ -41,7 +41,8 @@ _WITHOUT_OUR_PATHS = frozenset({404, 405, 410})
 """Statuses of a host that does not serve our paths."""
 _EXPECTED_STATUSES = FAILED_STATUSES | RUNNING_STATUSES | {SUCCEEDED}
 MAX_WARNED_STATUSES = 100
-"""The most unknown task statuses to warn about: a server may invent one for each response."""
+"""The maximum number of unknown task statuses to warn about: a server may invent a new one for each
+response."""
 
 
 class Host:

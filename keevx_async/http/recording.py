@@ -18,7 +18,7 @@ from .verdict import TransportError
 log = logging.getLogger("keevx_async.http")
 
 MAX_TEXT = 2_000
-"""The most characters of a non-JSON response to record; the rest is dropped."""
+"""The maximum number of characters of a non-JSON response to record; the rest is dropped."""
 REMOVED = "***"
 _URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 """A URL: its scheme, its user, its host and path, and its query or fragment, which may sign it."""

@@ -24,7 +24,8 @@ _parse = json.JSONDecoder().raw_decode
 _parse_leniently = json.JSONDecoder(strict=False).raw_decode  # accepts raw line breaks in strings
 
 MAX_QUOTED = 300
-"""The most characters of a response that an error, a log line or the journal quotes."""
+"""The maximum number of characters that an error, a log line or the journal quotes from a
+response."""
 MAX_ID_LENGTH = 256
 """Characters; a longer string is not a task id."""
 _MASK = "***"

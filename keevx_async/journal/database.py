@@ -31,7 +31,8 @@ MEMORY = Path(":memory:")
 """SQLite's name for a database that exists in memory only."""
 
 MAX_GAP = 64
-"""The most rows between two look-ups in order: about as many as there are creates in flight."""
+"""The maximum number of rows between two look-ups in order: roughly the number of creates in
+flight."""
 
 READ_AHEAD = 512
 """How many rows are read at once."""

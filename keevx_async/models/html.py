@@ -149,7 +149,7 @@ def player(path: PurePath, limit: int) -> Html:
 
     Args:
         path: the path of a result, which is read now.
-        limit: the most bytes to embed; a larger or unreadable file is left out.
+        limit: the maximum number of bytes to embed; a larger or unreadable file is left out.
 
     Returns:
         An empty ``Html`` if the file is left out, or is not a video or image that browsers know.

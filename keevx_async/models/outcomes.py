@@ -61,9 +61,9 @@ NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
 """Errors of an item that made no task and may be resubmitted unchanged, once the key is accepted or
 the account has funds."""
 MAX_ROWS = 20
-"""The most rows of a fan-out that a notebook shows."""
+"""The maximum number of rows of a fan-out that a notebook shows."""
 MAX_PLAYED = 4 * 2**20
-"""The most bytes of videos and images in one table, which the notebook stores."""
+"""The maximum number of bytes of videos and images in one table, which the notebook stores."""
 
 
 @frozen

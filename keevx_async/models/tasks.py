@@ -33,7 +33,7 @@ URL_LIFE = 7 * 24 * 3600.0
 MAIN_RESULTS = ("video_url", "image_url")
 """A succeeded task has at least one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""The most characters of a prompt or a reason that a notebook shows."""
+"""The maximum number of characters of a prompt or a reason that a notebook shows."""
 
 
 @frozen(kw_only=True)

@@ -16,11 +16,12 @@ from .object_path import ObjectPath
 from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
-"""The most characters in a create's key. It is stored in the journal and printed in errors."""
+"""The maximum length of a create's key, which is stored in the journal and printed in errors."""
 MAX_ID = 1_000
-"""The most characters in a task id from a caller; Keevx's own ids are much shorter."""
+"""The maximum number of characters in a task id from a caller; Keevx's own ids are much shorter."""
 MAX_SHOWN = 200
-"""The most characters of a value that a message quotes: a data: URI may contain a whole image."""
+"""The maximum number of characters that a message quotes from a value: a data: URI may contain a
+whole image."""
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
@@ -124,7 +125,7 @@ def check_text(
     Args:
         name: the field.
         value: its value.
-        max_length: the most characters, as Python counts them.
+        max_length: the maximum number of characters, as Python counts them.
         blank: the message for a blank string.
     """
     if not isinstance(value, str):
@@ -206,7 +207,7 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
         name: the field's name; the second item is reported as ``name[1]``.
         value: the field's value: a tuple, which the requests' converters make from any list.
         check: the check for each item.
-        max_items: the most items; None for no limit.
+        max_items: the maximum number of items; None for no limit.
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "type", not_a_list(value)),)

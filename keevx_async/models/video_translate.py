@@ -28,7 +28,7 @@ from .validators import (
 )
 
 MAX_LANGUAGE = 100
-"""The most characters in a language's name."""
+"""The maximum number of characters in a language's name."""
 
 
 def _check_language(name: str, value: object) -> Violations:

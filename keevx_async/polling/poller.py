@@ -44,10 +44,11 @@ RESULT_PAUSE = 10.0
 """The longest interval between those polls. The policy's shortest interval still applies, but a
 policy that relies on callbacks must not stretch this to an hour."""
 MAX_REGISTERED = 10_000
-"""The most tasks remembered until they are waited for; the oldest are forgotten and then have no
-known age."""
+"""The maximum number of tasks remembered until they are waited for; the oldest are forgotten, and
+their age is then unknown."""
 MAX_HINTS = 10_000
-"""The most callbacks remembered for waits that have not started; the oldest are forgotten."""
+"""The maximum number of callbacks remembered for waits that have not started; the oldest are
+forgotten."""
 
 End = Task | Exception
 Listener = Callable[[str, End], None]
@@ -116,7 +117,8 @@ class Poller:
 
         Args:
             task_ids: the ids of the tasks; a repeated id is yielded once.
-            timeout: the most seconds to wait for all of them together; None for no limit.
+            timeout: the maximum time to wait for all of them together, in seconds; None for no
+                limit.
             done: tasks that ended earlier, for `WaitTimeout` to report.
 
         Raises:
@@ -228,7 +230,7 @@ class Poller:
         return wait.listeners if wait is not None else []
 
     def _set_timer(self) -> None:
-        """Set the timer for the next poll, unless the most queries allowed are in flight."""
+        """Set the timer for the next poll, unless the maximum number of queries is in flight."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -30,7 +30,7 @@ from ..models.validators import is_url
 log = logging.getLogger("keevx_async.submission")
 
 MAX_BODY = 64 * 1024
-"""The most bytes of a callback's body that are read."""
+"""The maximum number of bytes of a callback's body that are read."""
 MAX_KEY = 512
 """Bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733 characters."""
 MAX_PUBLIC_URL = 1024
