@@ -163,7 +163,7 @@ class Jobs:
         return list(raise_for_failed(outcome.tasks))
 
     async def check_destination(self, names: OutputNames | None) -> None:
-        """Raise ConfigurationError where results cannot be written to object storage."""
+        """Raise ConfigurationError if results cannot be written to object storage."""
         if names is not None:
             await self.results.check_writable(names.folder)
 

@@ -306,7 +306,7 @@ class Keevx(BaseClient):
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency, names)
 
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
-        """Wait for tasks that earlier runs submitted but did not see to the end; see FanOut.
+        """Wait for tasks that earlier runs submitted but did not finish; see FanOut.
 
         Call it when a service starts. It submits nothing. Creates whose response was lost are among
         the outcomes, as ``SubmissionUncertain``, once no callback can settle them any more. A

@@ -149,8 +149,8 @@ class Host:
             request: the request that was sent.
             response: the response, quoted in the error.
             envelope: Keevx's envelope, if the response has one.
-            codes: as for ``api_error``.
-            secrets: as for ``quote``.
+            codes: see ``api_error``.
+            secrets: see ``quote``.
         """
         code, msg = None, ""
         if envelope is not None:
@@ -313,7 +313,7 @@ class ApiClient:
 
         Args:
             request: the request to send.
-            codes: as for ``api_error``.
+            codes: see ``api_error``.
 
         Raises:
             Retryable: the attempt failed, but another one may succeed.

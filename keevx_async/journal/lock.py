@@ -78,8 +78,8 @@ _turn = threading.Lock()
 def is_live(path: Path) -> bool:
     """Return whether a live program has the journal open for writing.
 
-    Only informs people who watch a run; nothing is decided by it. It does not touch the lock
-    itself, so it never causes a starting run to be refused.
+    For display only: no decision depends on it. It does not touch the lock itself, so it never
+    causes a starting run to be refused.
     """
     # A separate mark on the witness, because opening and closing the journal would drop SQLite's
     # locks.
@@ -173,7 +173,7 @@ class Lock:
             with _turn:
                 self._file, self.identity = self._lock_journal()
                 _locks[self.identity] = self
-            for _ in range(5):  # a reader of the mark holds it for some microseconds
+            for _ in range(5):  # a reader of the mark holds it for a few microseconds
                 try:
                     _mark_live(self._witness)
                     break

@@ -28,9 +28,10 @@ class NullJournal:
     """Generates a key for each create, and remembers keys that the caller names.
 
     It takes the same steps as other journals, so the create path needs no special case. A named key
-    is never submitted twice while the client lives, so its entry is kept that long. Of creates
-    without a named key, only failed ones are kept, since their keys may be named next; memory does
-    not grow with the others. Keys are unique across processes, including forked ones.
+    is never submitted twice while the client lives, so its entry is kept that long. A create
+    without a named key is kept only if it failed, because the caller may name its key next, so
+    memory does not grow with successful creates. Keys are unique across processes, including forked
+    ones.
     """
 
     resubmits = False

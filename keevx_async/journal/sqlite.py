@@ -99,7 +99,7 @@ class Journal(JournalFile):
         return f"<Journal {self.path}>"
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return the submitted entry that ``claim`` would meet, met and released; or None.
+        """Return the submitted entry that ``claim`` would find, as if claimed and released; or None.
 
         Args:
             kind: the kind of job.

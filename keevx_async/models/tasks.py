@@ -48,7 +48,7 @@ class Task(HasResults):
     Attributes:
         task_id: the vendor's id for the task.
         status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or another
-            word, as received.
+            status, as received.
         video_url: the URL of the video, valid for 7 days.
         thumbnail_url: the URL of the result's thumbnail.
         error_message: why the task failed; empty otherwise.

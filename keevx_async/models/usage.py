@@ -1,4 +1,4 @@
-"""How much of a budget creates use: their results, grouped by what determines length and price."""
+"""How much of a budget creates use: their results, grouped by length and price."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Usage = Mapping[UsageGroup, int]
 
 
 class UsageLimit(NamedTuple):
-    """The most that all of a journal's creates may use together, in whole numbers.
+    """The limits on what all creates of a journal may use together, as whole numbers.
 
     Attributes:
         videos: the maximum number of results; None for no limit.

@@ -298,8 +298,8 @@ class Poller:
         is_transient = is_busy or isinstance(error, TRANSIENT)
         # 1. It is temporary: a lost connection, an unreadable response, a 429, a 5xx, a busy
         #    status. Plan the next poll, as if the task were still running. A 429 holds all polls.
-        # 2. Not found, but the task is new or the wait has just started: the same, because not all
-        #    of Keevx may know the task yet.
+        # 2. Not found, but the task is new or the wait has just started: the same, because parts
+        #    of Keevx may not know the task yet.
         # 3. The key is refused: it is refused for every task, so every wait ends.
         # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):

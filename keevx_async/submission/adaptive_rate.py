@@ -94,8 +94,8 @@ class ThrottleSample:
         """Return the bounds of the capacity of a token bucket of this rate, from the sample.
 
         Returns:
-            The least capacity, since every accepted create passed, and an upper bound that it is
-            below, since one create was refused.
+            The lowest capacity with which every accepted create passes, and the capacity from which
+            the refused create would have passed, too.
         """
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1

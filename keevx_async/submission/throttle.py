@@ -147,7 +147,7 @@ class Throttle:
     def refused(self, permit: Permit, retry_after: float | None) -> float:
         """Report a 429: every create is held, here and in other processes.
 
-        Return the seconds of the hold.
+        Return the length of the hold in seconds.
 
         Args:
             permit: the refused create's permit.
@@ -165,8 +165,8 @@ class Throttle:
     def hold(self, seconds: float) -> float:
         """Hold every create for some seconds, here and in other processes; the rate is unchanged.
 
-        Return the seconds of the hold. If they exceed max_wait, nothing is held and it returns 0:
-        the retry policy has given up by then.
+        Return the length of the hold in seconds. If it exceeds max_wait, nothing is held and this
+        returns 0: the retry policy has given up by then.
         """
         if seconds > self._max_wait:
             return 0.0
