@@ -485,7 +485,7 @@ class UploadError(KeevxError):
 class DownloadError(KeevxError):
     """A result could not be downloaded completely. No file exists under its final name.
 
-    The bytes that arrived are kept beside it, and the next download resumes from them.
+    The bytes that arrived are kept next to it, and the next download resumes from them.
     """
 
     hint = "Download the task again; it resumes from the part that arrived"

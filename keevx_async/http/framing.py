@@ -127,7 +127,7 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
         if coding in ("gzip", "x-gzip", "deflate"):
             body, whole = _inflate(body, coding)
             if not whole:
-                wrong = f"the body is not complete {coding}"
+                wrong = f"the body is truncated or invalid {coding}"
         elif coding not in ("", "identity"):
             return body[:MAX_BODY], f"the body is encoded as {coding[:40]!r}"
     if len(body) > MAX_BODY:

@@ -88,7 +88,7 @@ async def open_pool(
     """
     if borrowed is not None:
         connector = borrowed.connector
-        assert connector is not None, "an open session has one"  # noqa: S101 - for type checkers
+        assert connector is not None, "an open session has a connector"  # noqa: S101 - for type checkers
         async with _session(timeout, connector, borrowed) as session:
             yield session
         return

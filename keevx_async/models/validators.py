@@ -114,7 +114,7 @@ def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
 
 def check_prompt(name: str, value: object, max_length: int) -> Violations:
     """Check that value is a non-blank string of 1 to max_length characters."""
-    return check_text(name, value, max_length, "must not be blank: describe what should be seen")
+    return check_text(name, value, max_length, "must not be blank: describe what to show")
 
 
 def check_text(

@@ -27,7 +27,7 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
         seconds: the duration.
         sound: whether it has a sound track.
         title: the title that a player shows.
-        comment: the comment beside the title.
+        comment: the comment shown with the title.
     """
     head, moov = _clip(width, height)
     # 1. The boxes count in units of a timescale: with fewer units per second, the same clip plays
