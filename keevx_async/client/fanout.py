@@ -315,7 +315,7 @@ class FanOut(Generic[R_co]):
         self._changed = asyncio.Event()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Start nothing more; as for ``Slot.stop``, which a job calls."""
+        """Start nothing more. A job calls this through ``Slot.stop``."""
         # Cancel the workers that are uploading or waiting for a permit or a retry, and those that
         # are pulling, if nothing more is to be pulled. The calling job ends on its own.
         if self.stopping or self.stopped_by is not None:

@@ -94,12 +94,12 @@ class Jobs:
         """Submit one request, outside of any fan-out; return the create and its ids.
 
         Args:
-            request: what to make.
+            request: the request to submit.
             key: names the create; with a key or a timeout, other calls may join the create.
             timeout: seconds after which the call ends, but not the create; None for no limit.
 
         Raises:
-            KeevxError: as for ``Keevx.submit``.
+            KeevxError: see ``Keevx.submit``.
         """
         if key is not None or timeout is not None:
             return await self._creates.submit(request, key, timeout)
@@ -116,13 +116,13 @@ class Jobs:
         """Submit one request, wait, download, and return its tasks.
 
         Args:
-            request: what to make.
-            key: as for ``submit``.
-            timeout: seconds for the whole call; None for no limit; by default as for ``wait_many``.
-            names: where results go; None to download nothing.
+            request: the request to submit.
+            key: see ``submit``.
+            timeout: seconds for the whole call; None for no limit; default: see ``wait_many``.
+            names: the paths of the results; None to download nothing.
 
         Raises:
-            KeevxError: as for ``Keevx.generate``.
+            KeevxError: see ``Keevx.generate``.
         """
         loop, deadline = asyncio.get_running_loop(), None
         if timeout is not None and not isinstance(timeout, NotGiven):
@@ -178,7 +178,7 @@ class Jobs:
 
         Args:
             task_ids: from one submission.
-            timeout: as for ``wait_many``.
+            timeout: see ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
@@ -312,7 +312,7 @@ class Jobs:
 
         Args:
             key: a function that returns the key for each request's create.
-            names: where results go; None to download nothing.
+            names: the paths of the results; None to download nothing.
         """
         return self._followed(self.submitting(key), names)
 
@@ -320,7 +320,7 @@ class Jobs:
         """Return the job of ``follow_unfinished``, whose items are journal entries.
 
         Args:
-            names: as for ``generating``.
+            names: see ``generating``.
         """
 
         async def take_up(outcome: Outcome[Any], slot: Slot) -> None:

@@ -55,7 +55,7 @@ class KindResolver:
         return ids
 
     def lookup(self, task_id: str) -> Kind | None:
-        """Return the kind that was remembered or that the prefix shows, without the journal."""
+        """Return the remembered kind, or that of the id's prefix; the journal is not read."""
         return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:

@@ -49,7 +49,7 @@ class RecordedCreates:
             self._total = counted
 
     def has_more(self) -> bool:
-        """Return whether any creates of earlier runs have not been found, of those loaded."""
+        """Return whether any of the loaded creates of earlier runs is still to be found."""
         return self._met < (self._total or 0)
 
     def _is_earlier(self, entry: Entry) -> bool:

@@ -130,8 +130,8 @@ class Host:
         key = " and the API key" if response.status in (401, 403) else ""
         text = self.quote(response.body)
         return ConfigurationError(
-            f"the base URL {base} does not point to Keevx: {request.method} {request.path} got HTTP "
-            f"{response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
+            f"the base URL {base} does not point to Keevx: {request.method} {request.path} "
+            f"returned HTTP {response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
             + (f". The response was: {text!r}" if text else "")
         )
 

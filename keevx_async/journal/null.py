@@ -56,13 +56,13 @@ class NullJournal:
         """None: nothing is lost."""
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open nothing."""
+        """Do nothing: there is no file to open."""
 
     async def check_owner(self) -> None:
-        """Check nothing."""
+        """Do nothing: there is no recorded owner."""
 
     async def detach(self) -> None:
-        """Close nothing."""
+        """Do nothing: there is no file to close."""
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
         """Return None: no earlier run left anything."""
@@ -100,7 +100,7 @@ class NullJournal:
         return Claim(key, entry)
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless."""
+        """Give up a claim. Releasing it again has no effect."""
         if key in self._named:  # any other key was never held
             self._claims.release(key, made=made)
 
@@ -190,7 +190,7 @@ class NullJournal:
         return None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Yield nothing."""
+        """Yield nothing: entries are not listed."""
         empty: tuple[Entry, ...] = ()
         for entry in empty:
             yield entry

@@ -99,11 +99,11 @@ class Journal(JournalFile):
         return f"<Journal {self.path}>"
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return the entry that ``claim`` would find submitted, as if claimed and released; or None.
+        """Return the submitted entry that ``claim`` would find, as if claimed and released.
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request; not called if none is in memory.
+            encode: returns the canonical JSON of the request; not called if no entry is in memory.
         """
         opened = self._opened
         if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:

@@ -88,7 +88,7 @@ class Task(HasResults):
     def lacks_result(self) -> bool:
         """Whether the status is SUCCEEDED but there is no result yet.
 
-        Keevx may add it shortly afterwards; a wait continues for some minutes before it gives up.
+        Keevx may add it shortly afterwards; a wait continues for a few minutes before it gives up.
         """
         return self.status == SUCCEEDED and not self.succeeded
 

@@ -114,7 +114,7 @@ class PendingCreates:
         """Submit a request, or join the create that has its key. Return the create and its ids.
 
         Args:
-            request: the request.
+            request: the request to submit.
             key: the create's key; None for a new key.
             timeout: seconds that this call may take; None for no limit. The create continues.
 

@@ -30,7 +30,7 @@ class SharedLimit(Protocol):
         ...
 
     def throttled(self, seconds: float) -> None:
-        """Hold every process for some seconds, after a 429 from Keevx."""
+        """Hold every process for a number of seconds, after a 429 from Keevx."""
         ...
 
 
@@ -163,7 +163,7 @@ class Throttle:
         return delay
 
     def hold(self, seconds: float) -> float:
-        """Hold every create for some seconds, here and in other processes; the rate is unchanged.
+        """Hold every create for a time, here and in other processes; the rate is unchanged.
 
         Return the length of the hold in seconds. If it exceeds max_wait, nothing is held and this
         returns 0: the retry policy has given up by then.
