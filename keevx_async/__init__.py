@@ -1,7 +1,7 @@
 """keevx_async: an asyncio-first SDK for the Keevx image-to-video API.
 
-``from keevx_async import Keevx, ImageToVideo`` is the usual beginning. Importing the package loads
-only the errors and ImageToVideo; every other name is loaded when it is first used.
+Start with ``from keevx_async import Keevx, ImageToVideo``. Importing the package loads only the
+errors and ImageToVideo; other names are loaded when they are first used.
 """
 
 from importlib import import_module
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .settings import Budget, PollPolicy, RetryPolicy
     from .submission.callbacks import CallbackReceiver
 else:
-    # A script that only builds and checks requests should not wait for aiohttp and sqlite3, so
-    # these modules are imported by the first use of a name (PEP 562).
+    # A script that only builds and checks requests should not wait for aiohttp and sqlite3 to load,
+    # so these modules are imported when a name is first used (PEP 562).
     _LAZY = {
         "Budget": ".settings",
         "CallbackReceiver": ".submission.callbacks",

@@ -34,9 +34,9 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 MAX_QUOTE = 300
-"""The most characters of a text from Keevx that a message quotes."""
+"""The maximum number of characters of a text from Keevx that a message quotes."""
 MAX_IDS = 16
-"""The most task ids that a message lists."""
+"""The maximum number of task ids that a message lists."""
 CREATIONS_URL = "https://www.keevx.com/main/meta/creations"
 """The page on which a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
 
@@ -485,7 +485,7 @@ class UploadError(KeevxError):
 class DownloadError(KeevxError):
     """A result could not be downloaded completely. No file exists under its final name.
 
-    The bytes that arrived are kept beside it, and the next download resumes from them.
+    The bytes that arrived are kept next to it, and the next download resumes from them.
     """
 
     hint = "Download the task again; it resumes from the part that arrived"
@@ -493,7 +493,7 @@ class DownloadError(KeevxError):
 
 
 class JournalError(KeevxError):
-    """The journal cannot be opened, read or written. Nothing is paid for without one.
+    """The journal cannot be opened, read or written. Nothing is charged until it can.
 
     Attributes:
         task_ids: the ids that a create had just returned and that could not be written.

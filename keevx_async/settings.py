@@ -36,9 +36,9 @@ field that is not listed accepts every value. Source: the China edition's docs."
 DEFAULT_TIMEOUT = 60.0
 """Seconds for one exchange: a request and its response."""
 DEFAULT_CONNECTIONS = 512
-"""The most connections that a client opens."""
+"""The maximum number of connections that a client opens."""
 DEFAULT_CONCURRENCY = 32
-"""The most items of a fan-out in flight at once."""
+"""The maximum number of items of a fan-out in flight at once."""
 DEFAULT_FUSE = 10
 """How many equal refusals in a row stop a fan-out."""
 
@@ -103,7 +103,7 @@ class RetryPolicy:
     backoff with full jitter), or as long as ``Retry-After`` says.
 
     Attributes:
-        attempts: the most times that one request is sent.
+        attempts: the maximum number of times that a request is sent.
         first_delay: the upper bound of the first wait, in seconds. It doubles with each wait.
         max_delay: the upper bound of every wait without a ``Retry-After``, in seconds.
         deadline: seconds from the first attempt within which another may start. If a
@@ -144,12 +144,13 @@ class PollPolicy:
         shortest: the minimum interval between two queries about one task, in seconds.
         longest: the maximum interval, in seconds. If it is below ``shortest``, ``longest`` wins; if
             ``max_rate`` does not allow it, intervals become longer.
-        concurrency: the most status queries in flight at once.
-        timeout: the most seconds that a wait takes if the call sets no timeout; None for no limit.
-            The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes for
-            ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for ``video_translate``.
-        max_rate: the most status queries per second over all tasks; None for no limit. At the
-            limit, the intervals of all tasks grow longer.
+        concurrency: the maximum number of status queries in flight at once.
+        timeout: the maximum length of a wait, in seconds, if the call sets no timeout; None for no
+            limit. The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes
+            for ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for
+            ``video_translate``.
+        max_rate: the maximum number of status queries per second over all tasks; None for no limit.
+            At the limit, the intervals of all tasks grow longer.
         polls_per_task: the average number of status queries per task, once the client has learned
             how long tasks of its group take. A higher value notices the end sooner.
 
@@ -197,10 +198,11 @@ class Budget:
     and nothing is sent.
 
     Attributes:
-        videos: the most results; an image from ``image_generate`` counts as one.
-        seconds: the most seconds of video. Images have none. A translation is as long as its
-            source, so ``video_translate`` is refused.
-        cost: the most money, in the currency of ``prices``. Requires ``prices``.
+        videos: the maximum number of results; an image from ``image_generate`` counts as one.
+        seconds: the maximum total length of the videos, in seconds. Images have no length. A
+            translation is as long as its source, which is unknown, so ``video_translate`` is
+            refused.
+        cost: the maximum cost, in the currency of ``prices``. Requires ``prices``.
         prices: the price per second of video, by ``"V/1080p"`` (model and resolution), ``"V"``, or
             the kind, ``"image_to_video"``; the most specific name applies. For ``"image_generate"``
             it is the price of one image, for ``"video_translate"`` the price of one translation. If

@@ -29,7 +29,7 @@ class Metrics:
         self._events = Counter("keevx_events", "Events, by type.", ["event"], registry=registry)
         self._ended = Histogram(
             "keevx_task_seconds",
-            "From a create's answer until its task was seen to have ended, in seconds.",
+            "Time from a create's response to the end of its task, in seconds.",
             ["status"],
             buckets=MINUTES,
             registry=registry,

@@ -65,7 +65,7 @@ class BaseClient:
             retry: when, and how often, a request is sent again.
             polling: how tasks are waited for.
             headers: sent with every API call, in addition to this client's own.
-            fit: how local images are adapted; as for ``Keevx``.
+            fit: how local images are adapted; see ``Keevx``.
 
         Raises:
             ConfigurationError: an argument is invalid.

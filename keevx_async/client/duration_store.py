@@ -1,4 +1,4 @@
-"""What has been learned about how long tasks take, kept in the journal between runs."""
+"""Stores the learned durations of tasks in the journal between runs."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from .slot import Slot
 from .stopped import brief_if_stopped, describe_fan_out, note_ids
 
 MAX_FOLLOW_UPS = 10_000
-"""The most follow-ups at a time, so that a stream of any length uses bounded memory."""
+"""The maximum number of concurrent follow-ups, which bounds the memory for a long stream."""
 YIELD_EVERY = 64
 """A worker yields to other tasks after this many items, even if its items never wait."""
 
@@ -271,7 +271,7 @@ class FanOut(Generic[R_co]):
         self._line = asyncio.Lock()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Start nothing more; as for ``Slot.stop``, which a job calls."""
+        """Start nothing more. A job calls this through ``Slot.stop``."""
         # Cancel the workers that are uploading or waiting for a permit or a retry, and those that
         # are pulling, if nothing more is to be pulled. The calling job ends on its own.
         if self.stopping or self.stopped_by is not None:

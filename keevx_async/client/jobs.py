@@ -82,12 +82,12 @@ class Jobs:
         """Submit one request, outside of any fan-out; return the create and its ids.
 
         Args:
-            request: what to make.
+            request: the request to submit.
             key: names the create; with a key or a timeout, other calls may join the create.
             timeout: seconds after which the call ends, but not the create; None for no limit.
 
         Raises:
-            KeevxError: as for ``Keevx.submit``.
+            KeevxError: see ``Keevx.submit``.
         """
         if key is not None or timeout is not None:
             return await self._creates.submit(request, key, timeout)
@@ -111,13 +111,13 @@ class Jobs:
         """Submit one request, wait, download, and return its tasks.
 
         Args:
-            request: what to make.
-            key: as for ``submit``.
-            timeout: seconds for the whole call; None for no limit; by default as for ``wait_many``.
-            names: where results go; None to download nothing.
+            request: the request to submit.
+            key: see ``submit``.
+            timeout: seconds for the whole call; None for no limit; default: see ``wait_many``.
+            names: the paths of the results; None to download nothing.
 
         Raises:
-            KeevxError: as for ``Keevx.generate``.
+            KeevxError: see ``Keevx.generate``.
         """
         loop, deadline = asyncio.get_running_loop(), None
         if timeout is not None and not isinstance(timeout, NotGiven):
@@ -160,7 +160,7 @@ class Jobs:
         return list(raise_for_failed(outcome.tasks))
 
     async def check_destination(self, names: OutputNames | None) -> None:
-        """Raise ConfigurationError where results cannot be written to object storage."""
+        """Raise ConfigurationError if results cannot be written to object storage."""
         if names is not None:
             await self.results.check_writable(names.folder)
 
@@ -230,7 +230,7 @@ class Jobs:
 
         Args:
             key: a function that returns the key for each request's create.
-            names: where results go; None to download nothing.
+            names: the paths of the results; None to download nothing.
         """
         return self._followed(self.submitting(key), names)
 
@@ -238,7 +238,7 @@ class Jobs:
         """Return the job of ``follow_unfinished``, whose items are journal entries.
 
         Args:
-            names: as for ``generating``.
+            names: see ``generating``.
         """
 
         async def take_up(outcome: Outcome[Any], slot: Slot) -> None:

@@ -154,7 +154,7 @@ class Keevx(BaseClient):
         is not sent again: the submission has its ids and is marked ``reused``.
 
         Args:
-            request: what to make.
+            request: the request to submit.
             key: names the create; by default, a digest of the request and a running number. If a
                 create with this key is under way, the call joins it.
             timeout: seconds for this call. The create itself continues; ``close`` waits for it.
@@ -218,7 +218,7 @@ class Keevx(BaseClient):
         Args:
             task_id: the task's id.
             timeout: seconds; None for no limit; by default ``PollPolicy.timeout``.
-            kind: as for ``status``.
+            kind: see ``status``.
 
         Raises:
             TaskFailed: the task ended without a result.
@@ -238,8 +238,8 @@ class Keevx(BaseClient):
 
         Args:
             task_ids: task ids from any submissions, of any kinds.
-            timeout: seconds for all of them together; as for ``wait``.
-            kind: the kind of all of them; as for ``status``.
+            timeout: seconds for all of them together; see ``wait``.
+            kind: the kind of all of them; see ``status``.
 
         Raises:
             InvalidRequest: task_ids is not a list of ids, such as a single id.
@@ -264,16 +264,16 @@ class Keevx(BaseClient):
         With ``callbacks=``, it also waits for an uncertain create whose ids may still arrive.
 
         Args:
-            request: what to make.
-            key: names the create; as for ``submit``.
-            timeout: seconds for the whole call; None for no limit; by default as for ``wait``.
-            download: where to save the results; as for ``generate_many``.
+            request: the request to submit.
+            key: the create's key; see ``submit``.
+            timeout: seconds for the whole call; None for no limit; default: see ``wait``.
+            download: where to save the results; see ``generate_many``.
 
         Raises:
             TaskFailed: a task ended without a result; ``tasks`` has all of them.
             SubmissionPending, WaitTimeout: the timeout passed during the submit or the wait.
             DownloadError: the timeout passed during the download, or a download failed.
-            KeevxError: as for ``submit``.
+            KeevxError: see ``submit``.
         """
         jobs, limit = self._components().jobs, options.wait_timeout(timeout)
         names = options.names(download)
@@ -306,14 +306,14 @@ class Keevx(BaseClient):
         return self._fan_out(requests, lambda jobs: jobs.generating(key, names), concurrency, names)
 
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
-        """Wait for tasks that earlier runs submitted but did not see to the end; see FanOut.
+        """Wait for tasks that earlier runs submitted but did not finish; see FanOut.
 
         Call it when a service starts. It submits nothing. Creates whose response was lost are among
         the outcomes, as ``SubmissionUncertain``, once no callback can settle them any more. A
         create that was never sent has no outcome: submit it again with the same key.
 
         Args:
-            download: where to save the results, as for ``generate_many``; None to download nothing.
+            download: where to save the results, see ``generate_many``; None to download nothing.
         """
         names = options.names(download)
 

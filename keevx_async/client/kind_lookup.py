@@ -11,7 +11,8 @@ from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
 MAX_REMEMBERED = 100_000
-"""The most ids to remember whose prefix does not show their kind; the oldest are forgotten."""
+"""The maximum number of remembered ids whose prefix does not show their kind; the oldest are
+forgotten."""
 
 
 class KindResolver:
@@ -54,7 +55,7 @@ class KindResolver:
         return ids
 
     def lookup(self, task_id: str) -> Kind | None:
-        """Return the kind that was remembered or that the prefix shows, without the journal."""
+        """Return the remembered kind, or that of the id's prefix; the journal is not read."""
         return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:

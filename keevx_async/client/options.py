@@ -200,13 +200,13 @@ def wait_timeout(value: object) -> float | NotGiven | None:
 
 
 def call_timeout(value: object) -> float | None:
-    """Return the timeout of a call, in seconds; None for no limit. Checked as by `wait_timeout`."""
+    """Return the timeout of a call, in seconds; None for no limit. Checked like `wait_timeout`."""
     limit = wait_timeout(value)
     return None if isinstance(limit, NotGiven) else limit
 
 
 def transport_type(record: object) -> Callable[..., AiohttpTransport]:
-    """Return what makes the transport: one that records to a file, if there is one.
+    """Return the factory of the transport, which records exchanges if a file is passed.
 
     Raises:
         ConfigurationError: it is not a path, or it cannot be written.
@@ -219,7 +219,7 @@ def transport_type(record: object) -> Callable[..., AiohttpTransport]:
 
 
 def key(value: str | None) -> str | None:
-    """Return a create's key, checked; None if none was given."""
+    """Check a create's key and return it; None if no key was passed."""
     return None if value is None else key_of(value)
 
 
@@ -334,7 +334,7 @@ def destination(name: str, value: object) -> str | os.PathLike[str]:
 
 
 def result(name: str, value: object) -> Task | str:
-    """Return what is to be downloaded: a task, or a URL as a string.
+    """Return the result to download: a task, or a URL as a string.
 
     Args:
         name: the argument's name.

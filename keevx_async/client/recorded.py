@@ -16,11 +16,11 @@ from ..models.request import Request
 
 @define(eq=False)
 class RecordedCreates:
-    """The creates of earlier runs in a journal, and how many of them this run has met.
+    """The creates of earlier runs in a journal, and how many of them this run has found.
 
     When nothing more can be made, it decides how far the input is still worth reading. Creates that
     were already charged are waited for and downloaded, or reported as uncertain, at no cost. Even
-    an endless input ends once all of them have been met.
+    an endless input ends once all of them have been found.
 
     Args:
         journal: the record of this run and of earlier runs.
@@ -49,7 +49,7 @@ class RecordedCreates:
             self._total = counted
 
     def has_more(self) -> bool:
-        """Return whether any creates of earlier runs have not been met, of those loaded."""
+        """Return whether any of the loaded creates of earlier runs is still to be found."""
         return self._met < (self._total or 0)
 
     def _is_earlier(self, entry: Entry) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from ..models.outcomes import Counts
 
 MAX_NOTED_IDS = 100
-"""The most ids that an error's note lists; all of them are in ``task_ids``."""
+"""The maximum number of ids that an error's note lists; all of them are in ``task_ids``."""
 
 
 @contextmanager

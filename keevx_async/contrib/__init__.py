@@ -1,1 +1,1 @@
-"""What connects a client to other packages, each an extra of its own."""
+"""Integrations with other packages. Each has its own extra."""

@@ -1,4 +1,4 @@
-"""A FastAPI service around one client. Needs the extra ``fastapi``.
+"""A FastAPI service around one client. Needs the ``fastapi`` extra.
 
 ::
 
@@ -52,32 +52,32 @@ STATUS: Mapping[type[KeevxError], int] = {
     NotFoundError: 404,
     ConfigurationError: 503,  # the client was closed: the service is stopping
     BudgetExceeded: 503,  # the service's own limit; nothing was sent
-    SubmissionUncertain: 504,  # repeat it with the same key: it is never sent twice
+    SubmissionUncertain: 504,  # safe to repeat with the same key: it is never sent twice
     JournalError: 500,
     KeevxError: 502,
 }
-"""The HTTP status of each error; that of its nearest class decides."""
+"""The HTTP status for each error; an unlisted error has the status of its nearest base class."""
 
 
 def get_keevx(request: Request) -> Keevx:
-    """Return the service's client; the dependency behind ``Client``."""
+    """Return the service's client. This is the dependency behind ``Client``."""
     keevx: Keevx = request.app.state.keevx
     return keevx
 
 
 Client = Annotated[Keevx, Depends(get_keevx)]
-"""A route's parameter of this type is the service's client."""
+"""Annotate a route's parameter with this type to receive the service's client."""
 
 
 class KeevxService:
-    """What a service adds to a client: a life beside the app's, and work in the background.
+    """Runs a client as part of a FastAPI app, and waits for its tasks in the background.
 
     Args:
-        keevx: the client; opened and closed with the app. With a journal, orders may be repeated
-            and a restart loses nothing.
-        callbacks: the client's receiver; ``install`` serves it.
-        download: the folder for the results of what is followed; None to only wait.
-        ready_path: where ``install`` answers a readiness probe.
+        keevx: the client. It is opened and closed with the app. With a journal, a request may be
+            repeated and a restart loses nothing.
+        callbacks: the client's receiver, which ``install`` mounts.
+        download: the folder for the results of followed tasks; None to wait without downloading.
+        ready_path: the path of the readiness probe that ``install`` adds.
     """
 
     def __init__(
@@ -97,20 +97,22 @@ class KeevxService:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
-        """Open the client, take up what an earlier run left, and close the client at the end.
+        """Open the client, follow the unfinished tasks of earlier runs, and close it on exit.
 
-        On SIGTERM or SIGINT no create begins any more, and those in flight are answered, while the
-        server still waits for its requests: give it more time than ``RetryPolicy.grace``.
+        On SIGTERM or SIGINT, no more creates are started, and those in flight may still receive
+        their responses while the server waits for open requests. Set the server's shutdown timeout
+        higher than ``RetryPolicy.grace``.
 
         Raises:
-            AuthenticationError: the key is refused.
+            AuthenticationError: the API key was refused.
             ConfigurationError: the host is not Keevx.
-            JournalError: the journal cannot be had, as where another worker process has it.
+            JournalError: the journal cannot be opened, for example because another worker process
+                is using it.
         """
         async with self._opened() as keevx:
             try:
                 await keevx.ping()
-            except (ConnectionFailed, RateLimitError, ServerError) as error:  # it may pass
+            except (ConnectionFailed, RateLimitError, ServerError) as error:  # may be temporary
                 log.warning("%s", error)
             app.state.keevx = keevx
             resuming = asyncio.create_task(self._resume())
@@ -126,7 +128,7 @@ class KeevxService:
                     yield
             finally:
                 self._not_ready = "stopping"
-                await keevx.close()  # ends the waits, and so what is followed
+                await keevx.close()  # ends the waits, and with them the followed tasks
                 await asyncio.gather(resuming, *closing, *self._following.values())
 
     @asynccontextmanager
@@ -134,17 +136,17 @@ class KeevxService:
         try:
             await self.keevx.__aenter__()
         except JournalError:
-            # The server's traceback follows; this is what to do about its commonest cause.
+            # The server's traceback follows; this explains its most common cause.
             log.error(
-                "this process cannot have the journal. If another worker of the service has it, "
-                "run one worker, or give all of them one journal in Redis (RedisJournal)"
+                "cannot open the journal. If another worker process of the service is using it, "
+                "run a single worker, or let all workers share a journal in Redis (RedisJournal)"
             )
             raise
         async with self.keevx as keevx:
             yield keevx
 
     def install(self, app: FastAPI) -> None:
-        """Add the error handler, the readiness probe and the route of callbacks to an app."""
+        """Add the error handler, the readiness probe and the callback route to an app."""
         app.add_exception_handler(KeevxError, _answer)
         app.add_api_route(self._ready_path, self._ready, include_in_schema=False)
         if self._callbacks is not None:
@@ -153,8 +155,8 @@ class KeevxService:
     def follow(self, task_ids: Iterable[str]) -> None:
         """Wait for tasks in the background, and download their results as ``TASK_ID.mp4``.
 
-        A task that is followed already is left alone; so is a file that exists. What fails is
-        logged, and is taken up by the next start.
+        Following a task again has no effect, and an existing file is left unchanged. Failures are
+        logged; the next start tries again.
         """
         for task_id in task_ids:
             if task_id not in self._following:
@@ -171,7 +173,7 @@ class KeevxService:
             if self._folder is None:
                 return
             target = target_path(task, f"{self._folder}/")
-            if not await asyncio.to_thread(target.exists):  # a file that exists is whole
+            if not await asyncio.to_thread(target.exists):  # an existing file is complete
                 await self.keevx.download(task, target, overwrite=True)
         except ConfigurationError:
             return  # the service is stopping
@@ -179,7 +181,7 @@ class KeevxService:
             log.warning("%s", error, extra={"task_id": task_id})
 
     async def _resume(self) -> None:
-        """Follow what an earlier run submitted; report what remains in doubt."""
+        """Follow the tasks of earlier runs, and log creates that are still uncertain."""
         try:
             async for task_ids in unfinished_ids(self.keevx, download=self._folder is not None):
                 self.follow(task_ids)
@@ -190,7 +192,7 @@ class KeevxService:
         except ConfigurationError:
             return  # the service is stopping
         except KeevxError as error:
-            log.error("could not take up what an earlier run left: %s", error)
+            log.error("could not resume the tasks of an earlier run: %s", error)
 
     async def _ready(self) -> JSONResponse:
         state = self._not_ready
@@ -200,16 +202,16 @@ class KeevxService:
 async def _answer(_: Request, error: Exception) -> JSONResponse:
     code = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
     detail = str(error)
-    if isinstance(error, JournalError):  # it may quote someone else's request
+    if isinstance(error, JournalError):  # its message may quote another caller's request
         log.error("%s", error)
-        detail = "refused by the journal: is the key taken by another request?"
+        detail = "the journal refused it: was the key already used for another request?"
     return JSONResponse({"error": type(error).__name__, "detail": detail}, code)
 
 
 @contextmanager
 def _call_on_stop(stop: Callable[[], object]) -> Generator[None]:
-    """Call stop as soon as a signal ends the process; uvicorn ends the lifespan only later."""
-    if threading.current_thread() is not threading.main_thread():  # as in a test client
+    """Call ``stop`` as soon as SIGINT or SIGTERM arrives; uvicorn ends the lifespan only later."""
+    if threading.current_thread() is not threading.main_thread():  # for example in a test client
         yield
         return
     loop = asyncio.get_running_loop()

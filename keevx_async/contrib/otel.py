@@ -1,22 +1,23 @@
-"""OpenTelemetry: spans and metrics of a client. Needs the extra ``otel``.
+"""OpenTelemetry spans and metrics for a client. Needs the ``otel`` extra.
 
-``Keevx(on_event=Telemetry())`` is all. Names follow the HTTP and the GenAI conventions of
-OpenTelemetry where these have one; what they do not name begins with ``keevx``. No span and no
-attribute holds the API key, a prompt, or the URL of a result, which may be signed.
+Pass ``Keevx(on_event=Telemetry())``. Names follow OpenTelemetry's conventions for HTTP and
+generative AI; a name that they do not define starts with ``keevx``. No span or attribute contains
+the API key, a prompt, or the URL of a result, which may be signed.
 
 ====================  =========  ==============================================================
-span                  kind       what it covers
+span                  kind       covers
 ====================  =========  ==============================================================
-``submit V``          internal   one create: limiter, journal, each attempt and its retries
-``wait``              internal   waiting for the tasks of one call
-``poll``              internal   one status query that a wait makes
-``download``          internal   one result, to its file
-``POST /v1/…``        client     one exchange with the API, below the span that it serves
+``submit V``          internal   one create: rate limit, journal, and every attempt
+``wait``              internal   one call that waits for tasks
+``poll``              internal   one status query made by a wait
+``download``          internal   the download of one result
+``POST /v1/…``        client     one exchange with the API, as a child of one of the above
 ====================  =========  ==============================================================
 
-``keevx.spent.results``, ``.seconds`` and ``.cost`` count as a ``Budget`` does: what creates made,
-and what those in doubt may have made. ``keevx.task.lag`` is how late a task's end was seen at most:
-the time since the query before the one that saw it, or since the create's answer.
+``keevx.spent.results``, ``.seconds`` and ``.cost`` count in the same way as a ``Budget``: the
+results that creates made, and those that uncertain creates may have made. ``keevx.task.lag`` is an
+upper bound of how late the end of a task was noticed: the time since the previous status query or,
+without one, since the create's response.
 """
 
 from __future__ import annotations
@@ -54,17 +55,17 @@ from ..submission.budget import Valuation
 NAME = "keevx_async"
 PROVIDER = "keevx"
 MAX_TASKS = 100_000
-"""Tasks of which the beginning is remembered; the oldest are forgotten."""
+"""How many tasks' start times are remembered; the oldest are forgotten."""
 
 
 class Telemetry:
-    """The ``on_event`` hook that makes spans and metrics. One serves any number of clients.
+    """An ``on_event`` hook that creates spans and metrics. Clients may share it.
 
     Args:
-        tracer_provider: the global one by default.
-        meter_provider: the global one by default.
-        on_event: receives every event too.
-        budget: the client's; its prices are what ``keevx.spent.cost`` counts with.
+        tracer_provider: the tracer provider; the global one by default.
+        meter_provider: the meter provider; the global one by default.
+        on_event: another hook, which also receives every event.
+        budget: the client's budget, whose prices are used for ``keevx.spent.cost``.
         clock: returns the time in seconds; tests pass their own.
     """
 
@@ -88,48 +89,50 @@ class Telemetry:
             "keevx.retries", "{retry}", "Attempts that failed and were followed by another."
         )
         self._pauses = meter.create_counter(
-            "keevx.pauses", "{pause}", "Answers 429, which hold every create."
+            "keevx.pauses", "{pause}", "Responses that paused all creates, such as 429."
         )
         self._in_flight = meter.create_up_down_counter(
-            "keevx.operations.in_flight", "{operation}", "Operations under way, by operation."
+            "keevx.operations.in_flight", "{operation}", "Operations in progress, by operation."
         )
         self._tasks = meter.create_up_down_counter(
             "keevx.tasks.in_flight", "{task}", "Tasks of this process that have not ended."
         )
         self._task_seconds = meter.create_histogram(
-            "keevx.task.duration", "s", "From a create's answer until its task's end was seen."
+            "keevx.task.duration", "s", "Time from a create's response to the end of its task."
         )
         self._operation_seconds = meter.create_histogram(
-            "gen_ai.client.operation.duration", "s", "How long submit, wait and download took."
+            "gen_ai.client.operation.duration", "s", "Duration of submit, wait and download."
         )
         self._exchange_seconds = meter.create_histogram(
-            "http.client.request.duration", "s", "How long exchanges with the API took."
+            "http.client.request.duration", "s", "Duration of exchanges with the API."
         )
         self._lag = meter.create_histogram(
-            "keevx.task.lag", "s", "From the query before the one that saw a task's end."
+            "keevx.task.lag", "s", "Upper bound of how late a task's end was noticed."
         )
         self._spent_results = meter.create_counter(
-            "keevx.spent.results", "{result}", "Results that were made, or may have been."
+            "keevx.spent.results", "{result}", "Results that were made or may have been made."
         )
         self._spent_seconds = meter.create_counter(
-            "keevx.spent.seconds", "s", "Seconds of those results whose length is ordered."
+            "keevx.spent.seconds",
+            "s",
+            "Seconds of those results, where the request sets a duration.",
         )
         self._spent_cost = meter.create_counter(
-            "keevx.spent.cost", "{money}", "Cost of those results that the budget has a price of."
+            "keevx.spent.cost", "{money}", "Cost of those results for which the budget has a price."
         )
         self._valuation = None if budget is None else Valuation(budget)
         self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
-        # When each task was queried last, and before that: the last query may see its end.
+        # The times of the last two queries of each task: the last one may notice its end.
         self._queried: BoundedDict[str, tuple[float | None, float]] = BoundedDict(MAX_TASKS)
-        # Events name a create by its key, which clients with a hook in common may share.
+        # Not kept by key: clients that share a hook may use the same key for different requests.
         self._submitting: ContextVar[Request | None] = ContextVar("submitting", default=None)
 
     @contextmanager
     def span(self, operation: Operation, subject: str, request: Request | None) -> Generator[None]:
-        """Cover an operation with a span; its errors are the span's.
+        """Record an operation as a span, with its error, if any.
 
-        A wait's span is not the current one, for the caller's code runs between its tasks. A poll's
-        begins a trace of its own.
+        The span of a wait is not made the current span, because the caller's code runs between two
+        ended tasks. The span of a poll starts a new trace.
         """
         model = str(getattr(request, "model", request.kind.name)) if request else None
         attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
@@ -137,7 +140,7 @@ class Telemetry:
             attributes["gen_ai.request.model"] = model
         span = self._tracer.start_span(
             f"{operation} {model}" if model else operation,
-            # A poll serves every wait for its task, so it belongs to the trace of none of them.
+            # A poll may serve several waits for its task, so it belongs to no single trace.
             context=Context() if operation == "poll" else None,
             attributes={**attributes, SUBJECTS[operation]: subject},
         )
@@ -153,7 +156,7 @@ class Telemetry:
         except BaseException as error:
             kind = type(error).__name__
             span.set_attribute("error.type", kind)
-            if not isinstance(error, GeneratorExit):  # the caller has what it wanted
+            if not isinstance(error, GeneratorExit):  # the caller stopped iterating: no error
                 span.set_status(Status(StatusCode.ERROR, describe(error)))
             attributes["error.type"] = kind
             raise
@@ -166,7 +169,7 @@ class Telemetry:
             span.end()
 
     def __call__(self, event: Event) -> None:
-        """Count an event; an exchange becomes a span of its own."""
+        """Update the metrics for an event. An exchange also becomes a span."""
         match event:
             case Exchange():
                 self._exchange(event)
@@ -213,7 +216,7 @@ class Telemetry:
             self._on_event(event)
 
     def _spend(self, ids: int) -> None:
-        """Count what a create made or may have made, as the budget does."""
+        """Count what a create made or may have made, in the same way as a budget."""
         request = self._submitting.get()
         if request is None:
             return
@@ -237,7 +240,7 @@ class Telemetry:
             attributes["http.response.status_code"] = event.status
         failed = event.status is None or event.status >= 400 or bool(event.reason)
         if failed:
-            attributes["error.type"] = str(event.status or "no answer")
+            attributes["error.type"] = str(event.status or "no response")
         self._exchange_seconds.record(event.seconds, attributes)
         more: dict[str, str | int] = {"url.path": event.path.partition("?")[0]}
         if event.attempt > 1:
@@ -264,22 +267,22 @@ SUBJECTS: dict[Operation, str] = {
     "poll": "keevx.task_id",
     "download": "keevx.file",
 }
-"""The attribute that holds each operation's subject."""
+"""The attribute that contains each operation's subject."""
 
 
 def template(path: str) -> str:
-    """Return a path with ``{task_id}`` for a task's id, so that few names exist."""
+    """Return a path with ``{task_id}`` in place of a task's id, to limit the number of names."""
     path = path.partition("?")[0]
     parent, _, last = path.rpartition("/")
     return f"{parent}/{{task_id}}" if kind_by_id(last) is not None else path
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as a span's status may show it: without what the caller or Keevx wrote."""
+    """Return an error's description for a span: without text from the caller or from Keevx."""
     if isinstance(error, APIError):
         return f"HTTP {error.status}, code {error.code}"
     if isinstance(error, SubmissionUncertain):
-        return "the create's answer was lost"
+        return "the create's response was lost"
     if isinstance(error, TaskFailed):
-        return f"the task ended {error.task.status}"
+        return f"the task ended with status {error.task.status}"
     return type(error).__name__

@@ -1,1 +1,1 @@
-"""One HTTP exchange: bytes, verdict, retry."""
+"""HTTP exchanges: send a request, decode the response, decide what it means, retry."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 MAX_IDLE = 2.0
-"""Seconds. uvicorn and Node close idle connections after 5, some proxies after 2."""
+"""In seconds. uvicorn and Node close idle connections after 5 s, some proxies after 2 s."""
 PROBE = 0.05
 """Seconds for which a host's first idle connection must stay open to show that it keeps any."""
 DISTRUST = 60.0
@@ -50,10 +50,10 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Attempt(Deadline):
-    """One exchange: its deadline, and how far it has got.
+    """One exchange: its deadline, and how far it has progressed.
 
     Args:
-        timer: as for ``Deadline``.
+        timer: see ``Deadline``.
         once: whether the request must not be sent twice, and so needs a safe connection.
 
     Attributes:
@@ -93,7 +93,7 @@ class Tap(asyncio.BufferedProtocol):
         handler: aiohttp's protocol.
         received: the bytes received since the last request, up to a limit; None if not recorded.
         reused: whether the connection carried an exchange before this one.
-        idle_since: when its last exchange ended, in the loop's time; None during an exchange and
+        idle_since: when its last exchange ended, on the loop's clock; None during an exchange and
             on a new connection.
     """
 
@@ -142,7 +142,7 @@ class Tap(asyncio.BufferedProtocol):
 
         Args:
             body: the response's body, as it was sent.
-            now: the loop's time.
+            now: the current time on the loop's clock.
         """
         received = self.received or [b""]
         ends = (body or b"\r\n\r\n", _LAST_CHUNK)
@@ -246,7 +246,8 @@ class CheckedConnector(aiohttp.BaseConnector):
     ) -> Connection:
         """Return a connection that is safe for the exchange under way.
 
-        Outside an exchange, as for a download, any connection is safe and nothing is recorded.
+        Outside an exchange (for a download, for example), any connection is safe and nothing is
+        recorded.
         """
         attempt = ATTEMPT.get()
         if attempt is None:
@@ -310,7 +311,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         """Use only new connections for a minute, since a kept-alive one was lost.
 
         Args:
-            now: the loop's time.
+            now: the current time on the loop's clock.
         """
         self._keeps = False
         self._distrusted_until = now + DISTRUST

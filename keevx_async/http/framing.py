@@ -11,7 +11,7 @@ import zlib
 from typing import NamedTuple
 
 MAX_BODY = 2**20
-"""The most bytes of a decoded body that are read. This API's envelopes are a few KB."""
+"""The maximum number of bytes read of a decoded body. This API's envelopes are a few KB."""
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -127,7 +127,7 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
         if coding in ("gzip", "x-gzip", "deflate"):
             body, whole = _inflate(body, coding)
             if not whole:
-                wrong = f"the body is not complete {coding}"
+                wrong = f"the body is truncated or invalid {coding}"
         elif coding not in ("", "identity"):
             return body[:MAX_BODY], f"the body is encoded as {coding[:40]!r}"
     if len(body) > MAX_BODY:

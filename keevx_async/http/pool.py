@@ -19,7 +19,7 @@ from .socks import socks_connector
 # aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject a
 # response with ids that were paid for.
 MAX_HEADER_SIZE = 2**16
-"""The most bytes of one response header, and of the status line."""
+"""The maximum number of bytes of one response header, and of the status line."""
 MAX_HEADERS = 1_000
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -88,7 +88,7 @@ async def open_pool(
     """
     if borrowed is not None:
         connector = borrowed.connector
-        assert connector is not None, "an open session has one"  # noqa: S101 - for type checkers
+        assert connector is not None, "an open session has a connector"  # noqa: S101 - for type checkers
         async with _session(timeout, connector, borrowed) as session:
             yield session
         return

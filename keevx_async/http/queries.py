@@ -41,7 +41,8 @@ _WITHOUT_OUR_PATHS = frozenset({404, 405, 410})
 """Statuses of a host that does not serve our paths."""
 _EXPECTED_STATUSES = FAILED_STATUSES | RUNNING_STATUSES | {SUCCEEDED}
 MAX_WARNED_STATUSES = 100
-"""The most unknown task statuses to warn about: a server may invent one for each response."""
+"""The maximum number of unknown task statuses to warn about: a server may invent a new one for each
+response."""
 
 
 class Host:
@@ -129,8 +130,8 @@ class Host:
         key = " and the API key" if response.status in (401, 403) else ""
         text = self.quote(response.body)
         return ConfigurationError(
-            f"the base URL {base} does not lead to Keevx: {request.method} {request.path} got HTTP "
-            f"{response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
+            f"the base URL {base} does not point to Keevx: {request.method} {request.path} "
+            f"returned HTTP {response.status}, {what}. Check base_url= or KEEVX_BASE_URL{key}{fix}"
             + (f". The response was: {text!r}" if text else "")
         )
 
@@ -148,8 +149,8 @@ class Host:
             request: the request that was sent.
             response: the response, quoted in the error.
             envelope: Keevx's envelope, if the response has one.
-            codes: as for ``api_error``.
-            secrets: as for ``quote``.
+            codes: see ``api_error``.
+            secrets: see ``quote``.
         """
         code, msg = None, ""
         if envelope is not None:
@@ -312,7 +313,7 @@ class ApiClient:
 
         Args:
             request: the request to send.
-            codes: as for ``api_error``.
+            codes: see ``api_error``.
 
         Raises:
             Retryable: the attempt failed, but another one may succeed.

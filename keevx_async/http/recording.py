@@ -18,7 +18,7 @@ from .verdict import TransportError
 log = logging.getLogger("keevx_async.http")
 
 MAX_TEXT = 2_000
-"""The most characters of a non-JSON response to record; the rest is dropped."""
+"""The maximum number of characters of a non-JSON response to record; the rest is dropped."""
 REMOVED = "***"
 _URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 """A URL: its scheme, its user, its host and path, and its query or fragment, which may sign it."""
@@ -27,9 +27,8 @@ _URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"
 class Recorder:
     """Appends a JSON line for each exchange to a file. docs/testing.md describes the lines.
 
-    It does not write headers, and so not the API key; queries, fragments and users of URLs,
-    wherever they occur; callback URLs; or the content of uploads. It does write prompts and task
-    ids.
+    It never writes headers (which contain the API key), the queries, fragments and users of any
+    URL, callback URLs, or the content of uploads. It does write prompts and task ids.
 
     Args:
         path: the file, created if missing. Lines are appended to those of earlier runs.
@@ -113,7 +112,7 @@ class Recorder:
         """Close the file. Calling it again has no effect."""
         file, self._file = self._file, None
         if file is not None:
-            with suppress(OSError):  # what is left to write cannot be, and was warned of
+            with suppress(OSError):  # the rest cannot be written; a warning was logged
                 file.close()
 
 
@@ -136,7 +135,7 @@ class RecordingTransport(AiohttpTransport):
 
     Args:
         recorder: records the exchanges; transports made by ``with_options`` share it.
-        args: as for an AiohttpTransport.
+        args: the arguments of an AiohttpTransport.
     """
 
     def __init__(self, recorder: Recorder, *args: Any) -> None:

@@ -21,7 +21,7 @@ MAX_CONNECT = 10.0
 MAX_DELAY = 0.05
 """Seconds by which the timer may fire late before the event loop counts as blocked."""
 MIN_GRACE = 0.25
-"""The fewest seconds that an exchange then gets to read what has arrived."""
+"""The minimum number of seconds that an exchange then gets to read what has arrived."""
 
 
 def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
@@ -40,7 +40,7 @@ class ExchangeTimer:
         seconds: the timeout of each exchange; None or 0 for no limit, as in aiohttp.
 
     Attributes:
-        under_way: when each exchange expires, in the loop's time, earliest first.
+        under_way: when each exchange expires, on the loop's clock, earliest first.
         due: exchanges that have expired and are about to be ended.
     """
 
@@ -52,7 +52,7 @@ class ExchangeTimer:
         self.handle: asyncio.TimerHandle | None = None
 
     def start(self, when: float) -> None:
-        """Set the timer to fire at ``when``, in the loop's time.
+        """Set the timer to fire at ``when``, on the loop's clock.
 
         Call it only if no timer is set; an existing timer fires earlier.
         """

@@ -44,7 +44,7 @@ class HttpRequest(NamedTuple):
     """One request to the API.
 
     Attributes:
-        method: such as ``POST``. Anything but a GET goes out only on a safe connection.
+        method: the HTTP method. Anything but a GET is sent only on a safe connection.
         path: the path below the base URL, already percent-encoded.
         body: JSON, or a form.
         allowance: seconds added to the timeout, for a large body.
@@ -113,7 +113,7 @@ class Interruption(NamedTuple):
 
 
 def interruption_of(error: asyncio.CancelledError) -> Interruption:
-    """Return how far a cancelled exchange had got.
+    """Return how far a cancelled exchange had progressed.
 
     A ``CancelledError`` without an ``Interruption`` counts as sent, without a response.
     """
@@ -270,7 +270,7 @@ class AiohttpTransport:
         """Return the session for a request to url, and the HTTP proxy to use for it.
 
         Raises:
-            ConfigurationError: as for ``session`` and ``proxy``.
+            ConfigurationError: see ``session`` and ``proxy``.
         """
         state = self._ready() or await self._open()
         proxy = self.proxy(url)
@@ -412,7 +412,7 @@ class AiohttpTransport:
         self._shared.closed = True
         state, self._shared.state = self._shared.state, None
         if state is None or state.loop is not asyncio.get_running_loop():
-            return  # exchanges in a borrowed session still meet their deadlines
+            return  # exchanges in a borrowed session still time out
         await state.pool.aclose()
         for _, pool in state.detours.values():
             await pool.aclose()

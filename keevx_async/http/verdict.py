@@ -106,7 +106,7 @@ def classify(
     8. No envelope, and a 3xx, a 4xx or an HTML page (not a 5xx) from a host that has never sent
        this client Keevx's envelope: wrong host. Nothing there makes tasks.
     9. Everything else: unknown. A 403, 404 or 409 page may come from a filter that replaced the
-       response to a create that was made; a 5xx does not tell what happened.
+       response to a create that was made; a 5xx does not show what happened.
 
     Args:
         status: the HTTP status.

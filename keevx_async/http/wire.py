@@ -24,12 +24,13 @@ _parse = json.JSONDecoder().raw_decode
 _parse_leniently = json.JSONDecoder(strict=False).raw_decode  # accepts raw line breaks in strings
 
 MAX_QUOTED = 300
-"""The most characters of a response that an error, a log line or the journal quotes."""
+"""The maximum number of characters that an error, a log line or the journal quotes from a
+response."""
 MAX_ID_LENGTH = 256
-"""Characters; a longer string is not a task id."""
+"""The maximum length of a task id in characters; a longer string is not an id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""Characters; a shorter prefix of a secret reveals too little to need masking."""
+"""In characters; a shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (

@@ -15,7 +15,7 @@ Find = Callable[[str], tuple[int, Entry] | None]
 Take = Callable[[str], Awaitable[Claim | None]]
 
 RESTARTABLE = (State.PLANNED, State.REFUSED)
-"""The states in which certainly nothing was charged: the next claim may send the create again."""
+"""The states in which nothing can have been charged: the next claim may send the create again."""
 
 
 class Forks:
@@ -186,7 +186,7 @@ class Claims:
             self._is_shared = True
 
     def meet(self, row: int, *, is_met: bool = True) -> None:
-        """Record that this client has met the entry in a row, or that it is to meet it again."""
+        """Record that this client has found the entry in a row, or that it may find it again."""
         if row >= len(self._met):
             self._met.extend(bytes(row + 1 - len(self._met)))
         self._met[row] = is_met
@@ -234,10 +234,10 @@ class Claims:
         return claim
 
     def recall(self, digest: str, find: Find) -> Entry | None:
-        """Meet the submitted entry that ``number`` would claim, without claiming it; or None.
+        """Return the submitted entry that ``number`` would claim, without claiming its key.
 
-        None leaves everything as it was: ``number`` then decides. So it does where bodies repeat,
-        or other clients use the journal.
+        The entry then counts as found. None means that ``number`` decides, and that nothing has
+        changed: for example if bodies repeat, or if other clients use the journal.
         """
         key = f"{digest}-1"
         if self._is_shared or digest in self._repeats or self._holds.holder(key) is not None:

@@ -31,7 +31,8 @@ MEMORY = Path(":memory:")
 """SQLite's name for a database that exists in memory only."""
 
 MAX_GAP = 64
-"""The most rows between two look-ups in order: about as many as there are creates in flight."""
+"""The maximum number of rows between two look-ups in order: roughly the number of creates in
+flight."""
 
 READ_AHEAD = 512
 """How many rows are read at once."""
@@ -57,7 +58,7 @@ class ReadAhead:
     -m benchmarks.journal readahead``).
 
     Args:
-        fetch: returns at most so many rows after a row's number, in order.
+        fetch: returns up to the given number of rows that follow a row, in order.
 
     Attributes:
         in_step: whether the last row that was looked up had been read ahead.
@@ -78,7 +79,7 @@ class ReadAhead:
         return row
 
     def observe(self, row: EntryRow, *, quiet: bool) -> None:
-        """Note a row that was looked up; read ahead if it closely followed the last row.
+        """Record which row was looked up; read ahead if it closely followed the last row.
 
         Args:
             row: the row.
@@ -99,7 +100,7 @@ class Database(Queries):
     """A journal open for writing, shared by all of its users in this process.
 
     Args:
-        path: the file's path; MEMORY for none.
+        path: the file's path; MEMORY for a database without a file.
 
     Raises:
         LostCommits: the journal can only be read.
@@ -216,7 +217,7 @@ class Database(Queries):
         return self._ahead.in_step
 
     def recall(self, key: str) -> tuple[int, Entry] | None:
-        """Return what ``find`` does if it was read ahead; else None."""
+        """Return the result of ``find`` if the row was read ahead; otherwise None."""
         row = self._ahead.get(key)
         return None if row is None else (row[0], self._entry(row))
 

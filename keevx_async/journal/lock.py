@@ -1,4 +1,4 @@
-"""Allow one process at a time to use a journal, and count its commits in a file beside it."""
+"""Allow one process at a time to use a journal, and count its commits in a file next to it."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ _turn = threading.Lock()
 def is_live(path: Path) -> bool:
     """Return whether a live program has the journal open for writing.
 
-    Only informs people who watch a run; nothing is decided by it. It does not touch the lock
-    itself, so it never causes a starting run to be refused.
+    For display only: no decision depends on it. It does not touch the lock itself, so it never
+    causes a starting run to be refused.
     """
     # A separate mark on the witness, because opening and closing the journal would drop SQLite's
     # locks.
@@ -149,7 +149,7 @@ class Lock:
     """The lock on an open journal; the kernel releases it when the process dies.
 
     The lock is on the journal itself, so nobody can remove one and keep the other. The ``-lock``
-    file beside it is only a witness: it contains the number of the last commit, written after that
+    file next to it is only a witness: it contains the number of the last commit, written after that
     commit. A journal with fewer commits than its witness has lost some: its log was truncated, or
     it is an old copy. A missing or empty witness proves nothing.
 
@@ -167,13 +167,13 @@ class Lock:
         self._path = path
         if path.is_dir():
             raise JournalError(f"{path} is a folder; name a file in it")
-        self._witness = self._open(f"{path}-lock", "cannot write beside it")
+        self._witness = self._open(f"{path}-lock", "cannot create a file next to it")
         # The witness is opened first, so that a read-only folder is reported as such.
         try:
             with _turn:
                 self._file, self.identity = self._lock_journal()
                 _locks[self.identity] = self
-            for _ in range(5):  # a reader of the mark holds it for some microseconds
+            for _ in range(5):  # a reader of the mark holds it for a few microseconds
                 try:
                     _mark_live(self._witness)
                     break

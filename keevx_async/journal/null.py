@@ -28,9 +28,10 @@ class NullJournal:
     """Generates a key for each create, and remembers keys that the caller names.
 
     It takes the same steps as other journals, so the create path needs no special case. A named key
-    is never submitted twice while the client lives, so its entry is kept that long. Of creates
-    without a named key, only failed ones are kept, since their keys may be named next; memory does
-    not grow with the others. Keys are unique across processes, including forked ones.
+    is never submitted twice while the client lives, so its entry is kept that long. A create
+    without a named key is kept only if it failed, because the caller may name its key next, so
+    memory does not grow with successful creates. Keys are unique across processes, including forked
+    ones.
     """
 
     resubmits = False
@@ -55,13 +56,13 @@ class NullJournal:
         """None: nothing is lost."""
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open nothing."""
+        """Do nothing: there is no file to open."""
 
     async def check_owner(self) -> None:
-        """Check nothing."""
+        """Do nothing: there is no recorded owner."""
 
     async def detach(self) -> None:
-        """Close nothing."""
+        """Do nothing: there is no file to close."""
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
         """Return None: no earlier run left anything."""
@@ -99,7 +100,7 @@ class NullJournal:
         return Claim(key, entry)
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim; releasing twice is harmless."""
+        """Give up a claim. Releasing it again has no effect."""
         if key in self._named:  # any other key was never held
             self._claims.release(key, made=made)
 
@@ -189,7 +190,7 @@ class NullJournal:
         return None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Yield nothing."""
+        """Yield nothing: entries are not listed."""
         empty: tuple[Entry, ...] = ()
         for entry in empty:
             yield entry

@@ -1,4 +1,4 @@
-"""A journal's owner: one host and one account, so no run takes over what another paid for."""
+"""A journal's owner: one host and one account. Other runs cannot take over what it paid for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def admit(
             keevx_async.
         owner: the owner for whom a client is about to use it.
         journal: the journal's name, for the error.
-        adopt: how a person hands it over, as the end of a sentence.
+        adopt: how to hand it over, as the end of a sentence.
         adopts: whether it is handed over now.
 
     Raises:
@@ -98,7 +98,7 @@ class OwnerRecord:
         Args:
             owner: the owner for whom a client is about to use it.
             journal: the journal's name, for the message.
-            adopt: how a person hands it over, as the end of a sentence.
+            adopt: how to hand it over, as the end of a sentence.
         """
         # 1. Another host: its tasks do not exist here, and may have been "made" by an emulator.
         # 2. Both sides have an account name: the names decide, whichever key is in use now.

@@ -246,7 +246,7 @@ class JournalProtocol(Protocol):
         ...
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return the submitted entry that ``claim`` would meet, met and released; or None.
+        """Return the submitted entry that ``claim`` would find, as if claimed and released.
 
         It neither waits nor reads the file. If the entry is not in memory, ``claim`` finds it.
 
@@ -292,7 +292,7 @@ class JournalProtocol(Protocol):
         process counts.
 
         Args:
-            limit: the most that all of its creates may use together; None for no limit.
+            limit: what all of its creates may use together; None for no limit.
 
         Returns:
             Whether the journal itself counts.

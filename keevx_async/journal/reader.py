@@ -103,7 +103,7 @@ class Queries:
         return row[0] if row else None
 
     def usage(self) -> Counter[UsageGroup]:
-        """Return the results that entries have made or may have. Any thread may call it.
+        """Return the results that creates made or may have made. Any thread may call it.
 
         Raises:
             JournalError: the file cannot be read.

@@ -78,7 +78,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 
 
 class Header(NamedTuple):
-    """A file's own information, read before anything in it is changed.
+    """Information about a file, read from it before anything is changed.
 
     Attributes:
         commits: the number of commits that it has recorded.

@@ -55,7 +55,7 @@ class Journal(JournalFile):
 
     Args:
         path: the file's path; the file is created if necessary. While it is open, ``-wal``,
-            ``-shm`` and ``-lock`` files exist beside it; if the program is killed, they still
+            ``-shm`` and ``-lock`` files exist next to it; if the program is killed, they still
             belong to it. ``":memory:"`` keeps the journal in memory until it is closed.
         on_uncertain: what to do with a create whose response was lost in an earlier run.
             ``"report"`` reports it again; ``"resubmit"`` sends it again, although it may have been
@@ -99,11 +99,11 @@ class Journal(JournalFile):
         return f"<Journal {self.path}>"
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return the submitted entry that ``claim`` would meet, met and released; or None.
+        """Return the submitted entry that ``claim`` would find, as if claimed and released.
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request; not called if none is in memory.
+            encode: returns the canonical JSON of the request; not called if no entry is in memory.
         """
         opened = self._opened
         if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:

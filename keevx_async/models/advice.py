@@ -1,6 +1,6 @@
 """Likely mistakes in valid requests: images and prompts whose videos will look wrong.
 
-Keevx accepts all of these, so none is an error: the result is paid for, and disappoints.
+Keevx accepts all of these, so none is an error, but the result is charged and disappointing.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from .pictures import UPRIGHT, Picture
 from .rules import MODELS, SIDES
 
 TOLERANCE = 0.02
-"""How far two ratios may differ relatively: 1366 x 768 and 1920 x 1088 count as 16:9."""
+"""The relative difference at which two ratios still count as equal: both 1366 x 768 and 1920 x 1088
+count as 16:9."""
 FIXED_BY_FIT = frozenset({"orientation", "ratio", "ends"})
-"""Rules that an image no longer breaks once it is made to fit."""
+"""The warnings that do not apply to a fitted image."""
 _NARRATION = re.compile(r"""\bspeak\s*:?\s*["'“”„«]""", re.IGNORECASE)
 _NAMED = tuple(Fraction(text) for text in ("16/9", "9/16", "4/3", "3/4", "3/2", "2/3", "1", "21/9"))
 
@@ -92,8 +93,8 @@ def ends_advice(
 
 
 def narration_advice(prompt: str, model: str, audio: bool) -> Iterator[Violation]:
-    """Warn if the prompt has narration but the video no sound (keevx-api.md, "Narration")."""
-    # Every create runs this check, so a word that few prompts contain is looked for first.
+    """Warn if the prompt has narration but the video has no sound (keevx-api.md, "Narration")."""
+    # Every create runs this check, so it first searches for a word that few prompts contain.
     if not audio and "speak" in prompt.lower() and _NARRATION.search(prompt):
         rules = MODELS.get(model)
         silent = rules is not None and not rules.audio

@@ -17,7 +17,7 @@ class BoundedDict(OrderedDict[K, V]):
     forgetting one takes constant time, regardless of size.
 
     Args:
-        limit: the most entries to keep.
+        limit: the maximum number of entries to keep.
     """
 
     def __init__(self, limit: int) -> None:

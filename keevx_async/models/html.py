@@ -18,7 +18,7 @@ from urllib.parse import quote
 from .validators import is_url
 
 Tone = Literal["good", "bad", "unsure", "plain"]
-"""The meaning of a badge's colour."""
+"""The meaning of a badge's color."""
 
 # White text is readable on each (4.5:1, WCAG 2.2, 1.4.3), whatever the theme of the notebook.
 _TONES: Final[Mapping[Tone, str]] = {
@@ -88,7 +88,7 @@ def _markup(piece: str) -> str:
 
 
 def badge(text: str, tone: Tone) -> Html:
-    """Return a word on a coloured background."""
+    """Return a word on a colored background."""
     style = "border-radius:4px;padding:1px 6px;font-size:85%;font-weight:600;white-space:nowrap"
     return element("span", {"style": f"background:{_TONES[tone]};color:#fff;{style}"}, text)
 
@@ -115,7 +115,7 @@ def number(value: int) -> Html:
 
 
 def link(url: str | None, content: str) -> Html:
-    """Return content as a link to url, or an empty ``Html`` if that is not an http(s) URL.
+    """Return content as a link to url, or an empty ``Html`` if ``url`` is not an http(s) URL.
 
     The link opens a new page, which does not learn the notebook's address.
     """
@@ -149,10 +149,10 @@ def player(path: PurePath, limit: int) -> Html:
 
     Args:
         path: the path of a result, which is read now.
-        limit: the most bytes to embed; a larger or unreadable file is left out.
+        limit: the maximum number of bytes to embed; a larger or unreadable file is left out.
 
     Returns:
-        An empty ``Html`` if the file is left out, or is not a video or image that browsers know.
+        An empty ``Html`` if the file is left out, or is not a video or image that browsers support.
     """
     kind = _PLAYED.get(path.suffix.lower())
     if kind is None or not isinstance(path, Path):
@@ -173,7 +173,7 @@ def player(path: PurePath, limit: int) -> Html:
 
 # The reader's browser loads the picture, without a Referer; this process never does.
 def picture(url: str | None, height: int) -> Html:
-    """Return the picture at url, or an empty ``Html`` if that is not an http(s) URL.
+    """Return the picture at url, or an empty ``Html`` if ``url`` is not an http(s) URL.
 
     Args:
         url: the picture's URL; the reader's browser loads it once it is scrolled into view.
@@ -188,13 +188,13 @@ def picture(url: str | None, height: int) -> Html:
 
 
 def lines(*lines: str) -> Html:
-    """Return the lines, one below another; empty lines are left out."""
+    """Return the lines, each below the last; empty lines are left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 
 
 def side_by_side(*pieces: str) -> Html:
-    """Return the pieces next to each other, centred vertically."""
+    """Return the pieces next to each other, vertically centered."""
     style = {"style": "display:flex;gap:8px;align-items:center;padding:2px 0"}
     return element("div", style, *pieces)
 

@@ -1,4 +1,4 @@
-"""ImageGenerate: make images from a prompt and references; with the rule for each field."""
+"""ImageGenerate: a request for images made from a prompt and reference images."""
 
 from __future__ import annotations
 

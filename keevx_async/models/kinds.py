@@ -37,7 +37,7 @@ class Kind:
         path: the path of its creates (POST); a GET on ``path/{task_id}`` queries a task.
         prefix: the prefix of its task ids.
         results: the fields of ``SUFFIXES`` that its tasks have.
-        max_seconds: how long a task may take, by the vendor's page or its suggested polling.
+        max_seconds: how long a task may take, according to the vendor's docs.
         formats: the file formats that its sources may have (see ``transfer.media_types``).
         codes: its own error codes, each mapped to the equivalent code of the other kinds.
     """

@@ -40,10 +40,10 @@ from .html import (
 from .request import Request
 from .tasks import MAX_TEXT, Task, main_result, reason, thumbnail
 
-# Outcome and Submission without a parameter mean those of ImageToVideo, for type checkers. At run
-# time the default has no use, and typing_extensions need not be installed.
+# For type checkers, Outcome and Submission without a parameter refer to ImageToVideo. The default
+# has no effect at run time, so typing_extensions need not be installed.
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # typing's own supports defaults from Python 3.13 on
+    from typing_extensions import TypeVar  # typing.TypeVar has defaults only since Python 3.13
 
     from .image_to_video import ImageToVideo
 
@@ -61,9 +61,9 @@ NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
 """Errors of an item that made no task and may be resubmitted unchanged, once the key is accepted or
 the account has funds."""
 MAX_ROWS = 20
-"""The most rows of a fan-out that a notebook shows."""
+"""The maximum number of rows of a fan-out that a notebook shows."""
 MAX_PLAYED = 4 * 2**20
-"""The most bytes of videos and images in one table, which the notebook stores."""
+"""The maximum number of bytes of videos and images in one table, which the notebook stores."""
 
 
 @frozen
@@ -130,7 +130,7 @@ class Outcome(Generic[R_co]):
 
     @property
     def unfinished(self) -> bool:
-        """Whether its create was accepted and only waiting or downloading was cut short.
+        """Whether its create was accepted, and only the wait or the download was interrupted.
 
         It is already paid for: run the same program again with its journal to resume it for free.
         """
@@ -296,7 +296,7 @@ class Counts:
         ok: items that ended without an error.
         failed: items that ended with an error and cannot be resumed.
         uncertain: items whose create may have been charged, but whose response was lost.
-        unfinished: items that were accepted, but whose wait or download was cut short; resuming
+        unfinished: items that were accepted, but whose wait or download was interrupted; resuming
             them is free.
         under_way: items that were started and have not ended.
         not_started: items not submitted when the fan-out stopped; see ``NotStarted``. If ``total``

@@ -63,7 +63,7 @@ def look_at(path: Path) -> Picture | None:
     """
     try:
         status = os.stat(path)
-        # Of many threads that ask about one file at the same time, the first one reads it.
+        # If several threads need the same file at once, only the first one reads it.
         with _reading[hash(path) % len(_reading)]:
             return _look_at(path, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError):

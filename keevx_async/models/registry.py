@@ -24,10 +24,10 @@ REQUESTS: MutableMapping[str, type[Request]] = {
 
 
 def kind_by_name(name: str) -> Kind:
-    """Return the kind with a name, such as ``image_to_video``.
+    """Return the kind with the given name, such as ``image_to_video``.
 
     Raises:
-        InvalidRequest: no kind has that name; the message lists those that exist.
+        InvalidRequest: no kind has that name; the message lists all kinds.
     """
     if isinstance(name, str) and name in REQUESTS:
         return REQUESTS[name].kind
@@ -36,10 +36,10 @@ def kind_by_name(name: str) -> Kind:
 
 
 def request_by_name(name: str) -> type[Request]:
-    """Return the request class of the kind with a name.
+    """Return the request class of the kind with the given name.
 
     Raises:
-        InvalidRequest: no kind has that name; the message lists those that exist.
+        InvalidRequest: no kind has that name; the message lists all kinds.
     """
     return REQUESTS[kind_by_name(name).name]
 

@@ -1,6 +1,7 @@
-"""The base of every request: validation, its local files, and conversion to dicts and to bytes.
+"""The base of every request: validation, local files, and conversion to dicts and bytes.
 
-As bytes a request is the body of a create, and the canonical body that the journal compares.
+A request is converted to bytes for two purposes: the body of a create, and the canonical body that
+the journal compares.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 MIN_SIMILARITY = 0.75
 """How similar (``difflib``) a field must be to an unknown one to be suggested. High enough that
-``model`` is not taken for a misspelt ``module``."""
+``model`` is not taken for a misspelled ``module``."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
 NO_FILES: Mapping[Path, str] = MappingProxyType({})
 _LAYOUTS: dict[type, _Layout] = {}
-"""Of each class of requests: a getter of all fields, their defaults, and their JSON keys."""
-# Strings and integers are encoded directly, for every create has several.
+"""For each class of requests: a getter of all fields, their defaults, and their JSON keys."""
+# Strings and integers are encoded directly, because every create has several of them.
 _DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
@@ -61,17 +62,17 @@ class Request:
 
     @property
     def count(self) -> int:
-        """How many tasks it makes, all of which are paid for."""
+        """How many tasks it makes. Each task is charged."""
         return getattr(self, "generate_count", 1)
 
     @property
     def subject(self) -> str:
-        """What a person recognizes the request by: the prompt, or the name of its kind."""
+        """The text by which people recognize the request: its prompt, or the name of its kind."""
         return str(getattr(self, "prompt", self.kind.name))
 
     @property
     def group(self) -> str:
-        """The name of the group of requests whose tasks are expected to take equally long.
+        """The name of the group of requests whose tasks are expected to take the same time.
 
         It consists of the kind and the ``duration_fields``, such as ``image_to_video/V/720p/8``.
         """
@@ -93,7 +94,7 @@ class Request:
         )
 
     def warnings(self) -> Violations:
-        """Return what is valid but probably a mistake, such as a frame of the wrong ratio.
+        """Return warnings about probable mistakes in valid fields, such as a frame's wrong ratio.
 
         This opens the local images and, if Pillow is installed (the ``images`` extra), decodes them
         completely; call it in a thread if that would block an event loop. An image that cannot be
@@ -291,16 +292,17 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
 
 
 def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> bytes:
-    """Return the bytes that identify a request: what each source is, not where it lies.
+    """Return the bytes that identify a request. They do not depend on where its sources are.
 
-    1. The result of a task, by the task: Keevx renews the URLs of results (they live for 7 days).
-    2. A local file, by its bytes: a file that was moved is the same image, and one that was
-       replaced under its name is another.
+    1. A task's result is identified by the task, because its URL changes: Keevx renews it after 7
+       days.
+    2. A local file is identified by its bytes: a moved file is the same image, and a file that was
+       replaced under the same name is another image.
 
     A journal refuses a key whose canonical body has changed.
 
     Args:
-        request: what is identified.
+        request: the request to identify.
         digests: the SHA-256 of each local file, in hexadecimal.
     """
     return _encoded(request, None, digests)

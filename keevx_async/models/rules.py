@@ -23,9 +23,9 @@ ASPECT_RATIOS = ("16:9", "9:16")
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 """The pixels of each ``aspect_resolution``, longer side first."""
 MAX_PROMPT = 1000
-"""The most characters in a prompt."""
+"""The maximum number of characters in a prompt."""
 MAX_COUNT = 4
-"""The most videos in one request."""
+"""The maximum number of videos in one request."""
 
 
 @frozen(kw_only=True, cache_hash=True)
@@ -37,14 +37,15 @@ class ModelRules:
         durations: accepted durations in seconds; for references alone, see ``reference_durations``.
         start_frame: whether ``image_url`` is required, optional or unused.
         end_frame: whether ``end_image_url`` may accompany a start frame.
-        max_references: the most ``reference_images``; 0 if they are unused. If the start frame is
-            unused, references are required; if it is optional, one of the two is required.
+        max_references: the maximum number of ``reference_images``; 0 if they are unused. If the
+            start frame is unused, references are required; if it is optional, one of the two is
+            required.
         reference_durations: accepted durations in seconds with references alone; None if they are
             the same as ``durations``.
         audio: whether ``generate_audio`` may be true.
         aspect_ratios: accepted values of ``aspect_ratio``.
-        max_prompt: the most characters in ``prompt``.
-        max_count: the most videos in one request.
+        max_prompt: the maximum number of characters in ``prompt``.
+        max_count: the maximum number of videos in one request.
         summary: the vendor's description.
     """
 

@@ -185,10 +185,11 @@ def _duration(rules: ModelRules) -> Schema:
 
 
 def pydantic_schema(cls: type[Any]) -> CoreSchema:
-    """Return the schema by which pydantic validates and serializes a field of this type.
+    """Return the schema with which pydantic validates and serializes a field of this type.
 
     A mapping is validated by ``from_dict``, and the error's ``ctx`` lists every broken rule. It
-    must not name a local file, because it came from elsewhere. A request is accepted as it is.
+    must not name a local file, because its source is not trusted. A request object is accepted
+    unchanged.
     """
     from pydantic_core import PydanticCustomError, core_schema
 

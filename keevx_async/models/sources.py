@@ -269,7 +269,7 @@ def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
 
 
 def from_json(value: object) -> object:
-    """Return the field's value from which ``to_json`` made a JSON value.
+    """Convert a JSON value from ``to_json`` back to the field's value.
 
     A string that starts with ``file:`` becomes a path, and a list becomes a tuple.
     """

@@ -33,7 +33,7 @@ URL_LIFE = 7 * 24 * 3600.0
 MAIN_RESULTS = ("video_url", "image_url")
 """A succeeded task has at least one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""The most characters of a prompt or a reason that a notebook shows."""
+"""The maximum number of characters of a prompt or a reason that a notebook shows."""
 
 
 @frozen(kw_only=True)
@@ -48,7 +48,7 @@ class Task(HasResults):
     Attributes:
         task_id: the vendor's id for the task.
         status: ``PENDING``, ``PROCESSING``, ``GENERATING``, ``SUCCEEDED``, ``FAILED`` or another
-            word, as received.
+            status, as received.
         video_url: the URL of the video, valid for 7 days.
         thumbnail_url: the URL of the result's thumbnail.
         error_message: why the task failed; empty otherwise.
@@ -88,7 +88,7 @@ class Task(HasResults):
     def lacks_result(self) -> bool:
         """Whether the status is SUCCEEDED but there is no result yet.
 
-        Keevx may add it shortly afterwards; a wait continues for some minutes before it gives up.
+        Keevx may add it shortly afterwards; a wait continues for a few minutes before it gives up.
         """
         return self.status == SUCCEEDED and not self.succeeded
 

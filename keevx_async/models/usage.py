@@ -1,4 +1,4 @@
-"""How much of a budget creates use: their results, grouped by what determines length and price."""
+"""How much of a budget creates use: their results, grouped by length and price."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Usage = Mapping[UsageGroup, int]
 
 
 class UsageLimit(NamedTuple):
-    """The most that all of a journal's creates may use together, in whole numbers.
+    """The limits on what all creates of a journal may use together, as whole numbers.
 
     Attributes:
-        videos: the most results; None for no limit.
-        seconds: the most seconds over all results; None for no limit.
-        cost: the most money, in the smallest unit that the prices need; None for no limit.
+        videos: the maximum number of results; None for no limit.
+        seconds: the maximum number of seconds over all results; None for no limit.
+        cost: the maximum cost, in the smallest unit that the prices need; None for no limit.
         prices: the prices in the same unit, by ``model/resolution``, model or kind, most specific
             first.
     """

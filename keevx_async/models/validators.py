@@ -1,7 +1,7 @@
-"""The checks of which the rules of requests consist.
+"""The checks that make up the rules of requests.
 
-A check takes a field's name and value, and returns a ``Violation`` for each broken rule. It raises
-nothing and changes nothing.
+A check accepts a field's name and value, and returns a ``Violation`` for each broken rule. It never
+raises, and changes nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from .object_path import ObjectPath
 from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
-"""The most characters in a create's key. It is stored in the journal and printed in errors."""
+"""The maximum length of a create's key, which is stored in the journal and printed in errors."""
 MAX_ID = 1_000
-"""The most characters in a task id from a caller; Keevx's own ids are much shorter."""
+"""The maximum number of characters in a task id from a caller; Keevx's own ids are much shorter."""
 MAX_SHOWN = 200
-"""The most characters of a value that a message quotes: a data: URI may contain a whole image."""
+"""The maximum number of characters that a message quotes from a value: a data: URI may contain a
+whole image."""
 
 _URL = re.compile(
     r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
@@ -34,7 +35,7 @@ _CHOICE_TYPES = (str, int)
 Violations = tuple[Violation, ...]
 """A check's return value. It is almost always empty, so that case must cost next to nothing."""
 Check = Callable[[str, Any], Violations]
-"""Takes a field's name and value. A request class has one check for each field."""
+"""Accepts a field's name and value. A request class has one check for each field."""
 
 
 def is_url(value: object) -> TypeGuard[str]:
@@ -75,7 +76,7 @@ def check_choice(name: str, value: object, allowed: tuple[Any, ...], where: str 
     Args:
         name: the field's name.
         value: the field's value.
-        allowed: the values that pass.
+        allowed: the accepted values.
         where: text to append to the list in the message, such as " for model V".
     """
     if is_choice(value, allowed):
@@ -96,7 +97,7 @@ def check_range(name: str, value: object, minimum: int, maximum: int) -> Violati
 
 
 def check_minimum(name: str, value: object, minimum: int) -> Violations:
-    """Check that value is an integer not below minimum."""
+    """Check that value is an integer of at least minimum."""
     if is_int(value) and value >= minimum:
         return ()
     hint = _unquote_hint(value, lambda number: check_minimum(name, number, minimum))
@@ -105,26 +106,26 @@ def check_minimum(name: str, value: object, minimum: int) -> Violations:
 
 
 def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
-    """Return a hint if value is a string whose number would pass; else an empty string."""
+    """Return a hint if value is a string and its number would pass; otherwise an empty string."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
 
 
 def check_prompt(name: str, value: object, max_length: int) -> Violations:
-    """Check that value is a string of 1 to max_length characters, and not only blanks."""
-    return check_text(name, value, max_length, "must not be blank: describe what should be seen")
+    """Check that value is a non-blank string of 1 to max_length characters."""
+    return check_text(name, value, max_length, "must not be blank: describe what to show")
 
 
 def check_text(
     name: str, value: object, max_length: int, blank: str = "must not be blank"
 ) -> Violations:
-    """Check that value is a string of 1 to max_length characters, and not only blanks.
+    """Check that value is a non-blank string of 1 to max_length characters.
 
     Args:
         name: the field.
         value: its value.
-        max_length: the most characters, as Python counts them.
+        max_length: the maximum number of characters, as Python counts them.
         blank: the message for a blank string.
     """
     if not isinstance(value, str):
@@ -206,7 +207,7 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
         name: the field's name; the second item is reported as ``name[1]``.
         value: the field's value: a tuple, which the requests' converters make from any list.
         check: the check for each item.
-        max_items: the most items; None for no limit.
+        max_items: the maximum number of items; None for no limit.
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "type", not_a_list(value)),)

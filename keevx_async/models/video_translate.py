@@ -1,4 +1,4 @@
-"""VideoTranslate: dub a video in another language; with the rule for each field."""
+"""VideoTranslate: a request to dub a video in another language."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .validators import (
 )
 
 MAX_LANGUAGE = 100
-"""The most characters in a language's name."""
+"""The maximum number of characters in a language's name."""
 
 
 def _check_language(name: str, value: object) -> Violations:
     """Check that there is exactly one language, although the API accepts a list.
 
-    The vendor's page shows several in one create, but its skill pages allow one, so one is safe
-    (keevx-api.md, "Found later").
+    The vendor's page shows several in one create, but its skill pages allow only one, which is
+    therefore the safe choice (keevx-api.md, "Found later").
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "count", not_a_list(value)),)

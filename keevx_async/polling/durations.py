@@ -1,7 +1,7 @@
 """Learn how long tasks take, as they end. Pure: ages and times are arguments.
 
 Durations are learned by group: requests with the same kind, model, resolution, duration and audio
-should take equally long. A `Group` is the record of what was observed, which is kept between runs.
+should take the same time. A `Group` is the record of what was observed, which is kept between runs.
 A `LearnedCurve` applies that record to decide when to poll next.
 """
 
@@ -19,8 +19,9 @@ MEMORY: Final = 75.0
 """The number of new tasks after which an observation's weight falls by a factor of e; in effect,
 twice as many tasks count."""
 CROWD_PART: Final = 1 / 8
-"""This part of the running tasks is a lower bound for two things: for the memory, so a batch is not
-forgotten midway, and for the responses between two curves, so a batch costs little per poll."""
+"""This fraction of the running tasks is a lower bound for two numbers: the tasks remembered, so a
+batch is not forgotten midway; and the responses between two curves, so each poll of a batch costs
+little."""
 PRIOR_WEIGHT: Final = 0.05
 """The probability of an end at an age at which the estimate expects none."""
 MAX_RATIO: Final = 20.0
@@ -68,7 +69,7 @@ class Group:
         """Record a task that ended between two ages, in seconds; equal ages are exact.
 
         Its weight is spread over the bins between them in proportion to the last estimate (one step
-        of expectation maximisation). A small part is spread evenly, so a wrong estimate can be
+        of expectation maximization). A small part is spread evenly, so a wrong estimate can be
         corrected.
 
         Args:
@@ -135,7 +136,7 @@ class Group:
 
 
 class Durations:
-    """What was learned about every group.
+    """The durations learned for every group.
 
     It outlives schedules and, if the journal stores it, programs. At most ``MAX_GROUPS`` are
     remembered; the least recently used group is dropped.

@@ -15,14 +15,14 @@ from .durations import Durations
 from .intensity import JITTER, Curve, Intensity
 
 ENDS_PER_UPDATE = 8
-"""How many ends of a group pass between two curves; the first end makes a curve at once."""
+"""How many tasks of a group end between two curves. The first end causes the first curve."""
 
 
 class PollIntervals:
     """Intervals between polls, learned only from the tasks that have ended.
 
-    A single worker does not know which tasks are still running, so it cannot correct for a burst of
-    quick ends.
+    A single worker does not know which tasks are still running, so it cannot correct for many quick
+    tasks ending at once.
 
     Args:
         policy: the bounds and the effort; its ``max_rate`` is not applied here.

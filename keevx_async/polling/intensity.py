@@ -2,7 +2,7 @@
 
 Let f be the density of durations, S their survival and h = f / S the hazard: how likely a running
 task is to end now. Polling with intensity u(t) costs N = ∫ u S dt polls per task, and an end is
-noticed half an interval late on average, L = ∫ f / (2u) dt. For a given N, L is least if
+noticed half an interval late on average, L = ∫ f / (2u) dt. For a given N, L is minimal if
 
     u(t) ∝ √h(t)
 

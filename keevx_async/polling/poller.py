@@ -45,10 +45,11 @@ RESULT_PAUSE = 10.0
 """The longest interval between those polls. The policy's shortest interval still applies, but a
 policy that relies on callbacks must not stretch this to an hour."""
 MAX_REGISTERED = 10_000
-"""The most tasks remembered until they are waited for; the oldest are forgotten and then have no
-known age."""
+"""The maximum number of tasks remembered until they are waited for; the oldest are forgotten, and
+their age is then unknown."""
 MAX_HINTS = 10_000
-"""The most callbacks remembered for waits that have not started; the oldest are forgotten."""
+"""The maximum number of callbacks remembered for waits that have not started; the oldest are
+forgotten."""
 
 End = Task | Exception
 
@@ -115,7 +116,8 @@ class Poller:
 
         Args:
             task_ids: the ids of the tasks; a repeated id is yielded once.
-            timeout: the most seconds to wait for all of them together; None for no limit.
+            timeout: the maximum time to wait for all of them together, in seconds; None for no
+                limit.
             done: tasks that ended earlier, for `WaitTimeout` to report.
         """
         ends = Ends(self, task_ids, timeout, done)
@@ -201,7 +203,7 @@ class Poller:
         return wait.listeners if wait is not None else []
 
     def _set_timer(self) -> None:
-        """Set the timer for the next poll, unless the most queries allowed are in flight."""
+        """Set the timer for the next poll, unless the maximum number of queries is in flight."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -269,8 +271,8 @@ class Poller:
         is_transient = is_busy or isinstance(error, TRANSIENT)
         # 1. It is temporary: a lost connection, an unreadable response, a 429, a 5xx, a busy
         #    status. Plan the next poll, as if the task were still running. A 429 holds all polls.
-        # 2. Not found, but the task is new or the wait has just started: the same, because not all
-        #    of Keevx may know the task yet.
+        # 2. Not found, but the task is new or the wait has just started: the same, because parts
+        #    of Keevx may not know the task yet.
         # 3. The key is refused: it is refused for every task, so every wait ends.
         # 4. Anything else ends this task's wait.
         if is_transient or (isinstance(error, NotFoundError) and may_appear):

@@ -25,7 +25,7 @@ from .durations import MAX_GROUPS, Cohort, Durations, LearnedCurve
 from .intensity import JITTER, Intensity
 
 HEADROOM: Final = 0.9
-"""The part of the ceiling that is planned for, which keeps queues short."""
+"""The fraction of the ceiling that is scheduled, which keeps queues short."""
 FIRST_HOLD: Final = 1.0
 MAX_HOLD: Final = 30.0
 """Seconds of a hold after a 429 without a delay; the hold doubles while 429s continue."""

@@ -6,7 +6,7 @@ Keevx publishes no rate limit, so this measures it. There are four phases:
    rate yet.
 2. Hold: a 429 holds every create. The creates accepted and refused until then measure the limit.
 3. Search: if the hold measured nothing, the rate then doubles every 0.17 s until the next 429.
-4. Plateau and probe: the rate stays a little below the measured limit for some seconds. Then it
+4. Plateau and probe: the rate stays a little below the measured limit for a few seconds. Then it
    grows, slowly at first and then faster, to see if the limit has risen. A probe ends with a 429.
 """
 
@@ -94,8 +94,8 @@ class ThrottleSample:
         """Return the bounds of the capacity of a token bucket of this rate, from the sample.
 
         Returns:
-            The least capacity, since every accepted create passed, and an upper bound that it is
-            below, since one create was refused.
+            The lowest capacity with which every accepted create passes, and the capacity from which
+            the refused create would have passed, too.
         """
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1

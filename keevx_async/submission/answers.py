@@ -144,7 +144,7 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
 
 
 def log_hold(key: str, refusal: APIError, seconds: float) -> None:
-    """Log that every create is held for some seconds, and which create was refused."""
+    """Log how long every create is held, and which create was refused."""
     what = "create %s: refused with HTTP %s; every create is held for %.1f s"
     if seconds:
         log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))

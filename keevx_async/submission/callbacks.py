@@ -30,13 +30,14 @@ from ..models.validators import is_url
 log = logging.getLogger("keevx_async.submission")
 
 MAX_BODY = 64 * 1024
-"""The most bytes of a callback's body that are read."""
+"""The maximum number of bytes of a callback's body that are read."""
 MAX_KEY = 512
-"""Bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733 characters."""
+"""The maximum length of a key, in bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733
+characters."""
 MAX_PUBLIC_URL = 1024
-"""Characters."""
+"""The maximum length of the public URL, in characters."""
 MIN_SECRET = 16
-"""Bytes."""
+"""The minimum length of the secret, in bytes."""
 TOKEN_TTL = 7 * 24 * 3600
 """Seconds for which a URL is valid: as long as the vendor keeps a result."""
 BODY_TIMEOUT = 10.0

@@ -114,14 +114,14 @@ class PendingCreates:
         """Submit a request, or join the create that has its key. Return the create and its ids.
 
         Args:
-            request: what to make.
-            key: names the create; None for a new key.
+            request: the request to submit.
+            key: the create's key; None for a new key.
             timeout: seconds that this call may take; None for no limit. The create continues.
 
         Raises:
             SubmissionPending: the timeout passed. Submit with the same key to join the create.
             JournalError: the key belongs to another request.
-            KeevxError: as for ``Submitter.submit``.
+            KeevxError: see ``Submitter.submit``.
         """
         deadline = None if timeout is None else asyncio.get_running_loop().time() + timeout
         while True:

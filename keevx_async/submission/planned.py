@@ -10,13 +10,13 @@ from .reservations import Reservation
 
 
 class Planned(NamedTuple):
-    """A create to be made, its key claimed.
+    """A create that is about to be submitted, and whose key is claimed.
 
     Attributes:
-        request: what to make.
-        key: names the create, in this run and in any later one.
-        body: the request's canonical JSON; local files are in it by their digests.
-        entry: what the journal knows of an earlier create of this key, if there was one.
+        request: the request.
+        key: the create's key, in this run and in later runs.
+        body: the request's canonical JSON, which contains the digests of local files.
+        entry: the journal's entry for an earlier create with this key, if any.
         reservation: its share of the budget, once it has one; None without a budget.
         has_files: whether it has files that are uploaded first.
     """

@@ -1,7 +1,7 @@
 """Find the creates that an earlier run submitted, without waiting.
 
-A program that is run again usually reads its requests in the journal's order. These need no claim
-that outlives the call, no permit and no step that waits, so nothing here is a coroutine.
+A program that is run again usually reads its requests in the order of the journal. Finding them
+requires no claim beyond the call, no permit and no waiting, so nothing here is a coroutine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Recall:
 
     Args:
         journal: contains the create.
-        owners: as for ``Submitter``, and shared with it, as are the arguments below.
+        owners: see ``Submitter``. This and the following arguments are shared with it.
         register: receives each task's id, request, and age in seconds.
         remember_kind: receives the ids and their kind.
     """

@@ -35,11 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("keevx_async.submission")
 
 MAX_REPORTED_IDS = 3
-"""The most unrecorded ids that callbacks may report for a create, per task that it makes."""
+"""The maximum number of unrecorded ids that callbacks may report for a create, per task."""
 MAX_REMEMBERED = 10_000
-"""The most idle creates, ids and ended tasks kept in memory, each; the oldest are forgotten."""
+"""The maximum number of idle creates, of ids, and of ended tasks in memory, each; the oldest are
+forgotten."""
 MAX_CONFIRMATIONS = 16
-"""The most concurrent status queries that confirm callbacks."""
+"""The maximum number of concurrent status queries that confirm callbacks."""
 PAUSES = (0.5, 1.5, 3.0)
 """Seconds to wait before each new query for a task that Keevx does not find: it may be new."""
 GRACE = 5.0

@@ -99,7 +99,7 @@ class Reservation:
             self._account.balance.keep(self._group, self._count, max(ids, self._count))
 
     def outlasted(self) -> None:
-        """Let the step that follows decide alone what becomes of the share."""
+        """Let only the next step decide what becomes of the share."""
         self._ended = True
 
     def end(self) -> None:

@@ -78,7 +78,7 @@ IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
 TASK_MARK = f'"{TASK_SCHEME}'.encode()
 """A canonical body without this refers to no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
-"""The most task ids whose create a client remembers; the oldest are forgotten."""
+"""The maximum number of task ids whose create a client remembers; the oldest are forgotten."""
 
 
 @define(eq=False)

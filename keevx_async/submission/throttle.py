@@ -30,7 +30,7 @@ class SharedLimit(Protocol):
         ...
 
     def throttled(self, seconds: float) -> None:
-        """Hold every process for some seconds, after a 429 from Keevx."""
+        """Hold every process for a number of seconds, after a 429 from Keevx."""
         ...
 
 
@@ -147,7 +147,7 @@ class Throttle:
     def refused(self, permit: Permit, retry_after: float | None) -> float:
         """Report a 429: every create is held, here and in other processes.
 
-        Return the seconds of the hold.
+        Return the length of the hold in seconds.
 
         Args:
             permit: the refused create's permit.
@@ -163,10 +163,10 @@ class Throttle:
         return delay
 
     def hold(self, seconds: float) -> float:
-        """Hold every create for some seconds, here and in other processes; the rate is unchanged.
+        """Hold every create for a time, here and in other processes; the rate is unchanged.
 
-        Return the seconds of the hold. If they exceed max_wait, nothing is held and it returns 0:
-        the retry policy has given up by then.
+        Return the length of the hold in seconds. If it exceeds max_wait, nothing is held and this
+        returns 0: the retry policy has given up by then.
         """
         if seconds > self._max_wait:
             return 0.0

@@ -24,10 +24,10 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
     Args:
         width: the width in pixels.
         height: the height in pixels.
-        seconds: how long it plays.
+        seconds: the duration.
         sound: whether it has a sound track.
         title: the title that a player shows.
-        comment: the comment beside the title.
+        comment: the comment shown with the title.
     """
     head, moov = _clip(width, height)
     # 1. The boxes count in units of a timescale: with fewer units per second, the same clip plays
@@ -82,7 +82,7 @@ def _box(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, colour: Colour, noise: bytes) -> bytes:
-    """Return a PNG of one colour with a border, and a chunk of noise that viewers skip."""
+    """Return a PNG of one color with a border, and a chunk of noise that viewers skip."""
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes.fromhex("01 03 000000")
     palette = bytes(colour) + b"\xff\xff\xff"
     chunks = (b"IHDR" + header, b"PLTE" + palette, b"noIs" + noise, b"IDAT" + _rows(width, height))
@@ -105,9 +105,9 @@ def _rows(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int, colour: Colour) -> bytes:
-    """Return a lossless WebP of one colour."""
+    """Return a lossless WebP of one color."""
     red, green, blue = colour
-    # No transform, no colour cache, no meta codes; then five codes (green, red, blue, alpha,
+    # No transform, no color cache, no meta codes; then five codes (green, red, blue, alpha,
     # distance) with one symbol each, so a pixel takes no bits at all.
     fields = [(0x2F, 8), (width - 1, 14), (height - 1, 14), (0, 1), (0, 3), (0, 1), (0, 1), (0, 1)]
     for symbol in (green, red, blue, 0xFF):

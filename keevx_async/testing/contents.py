@@ -79,7 +79,7 @@ def video(task: EmulatedTask, size: int) -> Content:
 
 
 def image(task: EmulatedTask, size: int) -> Content:
-    """Return a task's image: a PNG with the requested ratio, in the task's colour.
+    """Return a task's image: a PNG with the requested ratio, in the task's color.
 
     A chunk of noise pads it to its size in bytes, as in a video.
     """
@@ -99,7 +99,7 @@ def captions(task: EmulatedTask, size: int) -> Content:
 
 
 def thumbnail(task: EmulatedTask) -> Content:
-    """Return a task's thumbnail: a WebP with the ratio of its video, in the task's colour."""
+    """Return a task's thumbnail: a WebP with the ratio of its video, in the task's color."""
     width, height = frame_size(task.body)
     return held(webp(width // 4, height // 4, _colour(task)), task.task_id, "image/webp")
 

@@ -34,7 +34,7 @@ class Emulator(State):
         seed: the seed of every random choice; equal seeds select the same prompts.
         video_bytes: the size of a video or an image, which plays or opens. The file is larger if
             that requires more, 6 to 15 kB for a video.
-        faults: what goes wrong; may be changed while it runs.
+        faults: the faults to inject; may be changed while it runs.
         fail_prompts: the prompts whose tasks end as FAILED: a share from 0 to 1, a callable or a
             container.
         timelines: scripted statuses of tasks, by prompt, regardless of the time. Each response with

@@ -13,7 +13,7 @@ Which: TypeAlias = float | Callable[[str], bool] | Container[str]
 subjects."""
 
 CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
-"""What happens to every callback: it is lost, sent twice, or sent late."""
+"""A fault of every callback: it is lost, sent twice, or sent late."""
 _CALLBACKS = (None, "drop", "twice", "delay")
 
 
@@ -79,7 +79,7 @@ def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.A
 
 @attrs.define(kw_only=True, field_transformer=validate_fields)
 class Faults:
-    """What goes wrong in the Emulator. Everything is off by default and may be set at any time.
+    """The faults that the Emulator injects. All are off by default and may be set at any time.
 
     A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is selected by a
     hash of seed and prompt, so it is the same in every run.

@@ -1,1 +1,1 @@
-"""Files up, results down."""
+"""Upload local files, and download results."""

@@ -1,7 +1,8 @@
-"""Read the URL of a result: as it is requested, redirected and shown. Pure.
+"""Handle the URLs of results: request them, follow redirects, show them in messages. No I/O.
 
-Result URLs may be signed, so a path or query that was decoded and encoded again could be refused.
-What is sent is therefore the text as it came, and only what a request line cannot hold is escaped.
+Result URLs may be signed, so decoding and encoding a path or query again could invalidate them.
+URLs are therefore sent exactly as received; only characters that a request line cannot contain are
+escaped.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is meant as a web address, and not as the id of a task.
+    """Return whether a text is meant as a URL rather than a task id.
 
-    Blanks before it are ignored. A malformed address counts too: requesting it raises a better
-    error than looking for a task of that name.
+    Leading whitespace is ignored. A malformed URL counts, too: requesting it raises a clearer error
+    than searching for a task with that id.
     """
     return re.match(r"\s*https?://", text, re.IGNORECASE) is not None
 
 
 def request_url(url: str) -> URL:
-    """Return what is requested for a URL: its path and query unchanged, its fragment left out.
+    """Return the URL to request: path and query unchanged, without the fragment.
 
-    Blanks, control characters and all but ASCII are percent-encoded as UTF-8, the host by IDNA.
+    Spaces, control characters and non-ASCII characters are percent-encoded as UTF-8; the host is
+    encoded with IDNA.
 
     Raises:
-        DownloadError: it is not an http(s) URL, or no host can have such a name.
+        DownloadError: the text is not an http(s) URL, or its host name is invalid.
     """
     try:
         origin, rest = _split(url)
@@ -42,7 +44,7 @@ def request_url(url: str) -> URL:
         (host.raw_host or "").encode("idna")  # as the resolver does: a label may be too long
         rest = re.sub(
             r"[^\x21-\x7e]+",
-            # Undecodable bytes of a header come as surrogates, for aiohttp decodes it so.
+            # aiohttp decodes invalid bytes in a header to surrogates.
             lambda match: quote(match[0], safe="", errors="surrogateescape"),
             rest,
         )
@@ -55,14 +57,14 @@ def request_url(url: str) -> URL:
 
 
 def redirect_url(url: str, location: str) -> str:
-    """Return where a redirect leads. Only a relative path is resolved; the rest stays as it came.
+    """Return the URL that a redirect leads to. Only a relative Location is changed: it is resolved.
 
     Args:
-        url: what was requested.
+        url: the URL that was requested.
         location: the Location header.
 
     Raises:
-        DownloadError: it does not lead to an http(s) URL.
+        DownloadError: the redirect does not lead to an http(s) URL.
     """
     origin, rest = _split(url)
     target = location.strip()
@@ -83,10 +85,10 @@ def redirect_url(url: str, location: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """Return a URL as logs and errors may show it.
+    """Return a URL in a form that is safe for logs and errors.
 
-    The query and fragment, which may hold a signature, are left out, as are user and password.
-    Any text is accepted.
+    The query and the fragment, which may contain a signature, are removed, as are the user name and
+    password. Any text is accepted.
     """
     return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", re.split("[?#]", url, maxsplit=1)[0])
 
@@ -94,18 +96,18 @@ def without_query(url: str) -> str:
 def file_name(url: str) -> str:
     """Return the last part of a URL's path, still percent-encoded.
 
-    It is empty where the path ends with a slash, or is missing. Never a safe file name by itself:
-    see ``paths.safe_name``.
+    It is empty if the path is missing or ends with a slash. It is not a safe file name: see
+    ``safe_names.safe_name``.
     """
     path = re.sub(r"^[^:/?#]+://[^/?#]*", "", re.split("[?#]", url, maxsplit=1)[0])
     return path.rpartition("/")[2]
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Split an http(s) URL into its origin and the rest, which begins with a slash.
+    """Split an http(s) URL into its origin and the rest, which starts with a slash.
 
     Raises:
-        ValueError: it is no such URL.
+        ValueError: the text is not an http(s) URL.
     """
     match = _URL.fullmatch(url.strip())
     if match is None or match[2].endswith("@"):

@@ -1,7 +1,8 @@
-"""Download results: streamed, resumed, whole or not at all. The API key is never sent to a host.
+"""Download results: streamed, resumable, and complete or not written at all.
 
-Results are on storage hosts, which promise this client nothing: every answer is checked, and
-redirects are followed here rather than by aiohttp, each with its own proxy and its URL unchanged.
+The storage hosts that serve results are not part of the API, so the API key is never sent to them
+and every response is checked. Redirects are followed here rather than by aiohttp: each is sent
+through its own proxy, with its URL unchanged.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ PARALLEL_DOWNLOADS = 32
 CANNOT_WRITE = "Check the bucket's name, and that your credentials may write and sign there"
 MAX_REDIRECTS = 10
 PICTURE_TIMEOUT = 10.0
-"""Seconds for a picture that is no result."""
+"""Timeout in seconds for a picture that is not a result, such as a thumbnail."""
 MAX_PICTURE = 2**20
-"""Bytes of such a picture."""
+"""Maximum size of such a picture, in bytes."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
 _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
@@ -44,13 +45,13 @@ _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", 
 class GoneError(DownloadError):
     """The storage host no longer has the file: its URL has expired, or never existed.
 
-    Query the task's status for a fresh URL.
+    Query the task's status for a new URL.
     """
 
 
 @frozen
 class _Result:
-    """What is downloaded: its URL, the media expected, and whether it was made just now."""
+    """A result to download: its URL, the expected type of media, and whether it was just made."""
 
     url: str
     expected: str | None
@@ -61,9 +62,9 @@ class Downloads:
     """Downloads results, at most ``PARALLEL_DOWNLOADS`` at a time.
 
     Args:
-        transport: lends its session, timeout and proxies; none of its headers are sent.
-        retrier: repeats an attempt that was cut, or whose answer was no result.
-        span: entered around each download.
+        transport: provides the session, the timeout and the proxies; its headers are not sent.
+        retrier: retries an attempt that was interrupted, or whose response was not a result.
+        span: a context manager that is entered for each download.
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class Downloads:
         self._writable: set[Path] = set()
 
     async def check_writable(self, folder: Path) -> None:
-        """Check, before anything is paid for, that results can be written to object storage.
+        """Check, before anything is charged, that results can be written to object storage.
 
-        Each folder is tested once. One on disk is not tested: what is downloaded there can be
-        downloaded again somewhere else.
+        Each folder is tested once. A folder on disk is not tested: its results can be downloaded
+        again to another folder.
 
         Raises:
-            ConfigurationError: it cannot be written to. Nothing was sent to Keevx.
+            ConfigurationError: the folder cannot be written to. Nothing was sent to Keevx.
         """
         if not isinstance(folder, ObjectPath) or folder in self._writable:
             return
@@ -110,23 +111,26 @@ class Downloads:
     ) -> DownloadedFile:
         """Download a URL to a file.
 
-        The target appears at once and whole. Cancelled or failed, a part is kept beside it where
-        the host can resume it, and the next call continues from there.
+        The target is written atomically, once it is complete. If the call is cancelled or fails,
+        the bytes received are kept next to the target if the host supports resuming, and the next
+        call continues from there.
 
         Args:
-            url: requested as it is; only what no request can hold, such as a blank, is escaped.
-            target: the file; its folder is made if needed.
-            overwrite: whether to replace a file that exists.
+            url: the URL, requested unchanged; only characters that are invalid in a request, such
+                as spaces, are escaped.
+            target: the file; its folder is created if needed.
+            overwrite: whether to replace an existing file.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
-            is_new: whether the result was made just now: its host may not know it yet, so 403 and
-                404 are retried by the retry policy.
-            find_earlier: returns a file that is this result already, which is replaced instead of
-                the target. It is called in a thread, once the result is whole.
+            is_new: whether the result was just made. Its host may not have it yet, so 403 and 404
+                are retried according to the retry policy.
+            find_earlier: returns an existing file that is already this result; that file is
+                replaced instead of the target. It is called in a thread, once the download is
+                complete.
 
         Raises:
-            GoneError: the storage host no longer has it.
-            DownloadError: it could not be downloaded whole, is not what was expected, or the target
-                exists, cannot be written or is being downloaded already.
+            GoneError: the storage host no longer has the file.
+            DownloadError: the file could not be downloaded completely, or is not the expected type
+                of media; or the target exists, cannot be written, or is already being downloaded.
             ConfigurationError: the client was closed, or a proxy's URL is invalid.
         """
         request_url(url)
@@ -155,9 +159,9 @@ class Downloads:
             del self._active[target]
 
     async def fetch_picture(self, url: str) -> bytes | None:
-        """Return a small picture, such as a thumbnail, or None where it cannot be had at once.
+        """Return a small picture, such as a thumbnail, or None if the request fails.
 
-        It is worth one request: nothing is retried, and redirects are not followed.
+        Only one request is sent: nothing is retried, and redirects are not followed.
         """
         try:
             address = request_url(url)
@@ -188,8 +192,8 @@ class Downloads:
     async def close(self) -> None:
         """Cancel the downloads in progress; each raises ConfigurationError.
 
-        They are cancelled before the session is closed, for aiohttp lets a read wait for ever on a
-        connection that it closes.
+        Call this before closing the session: if aiohttp closes a connection first, a pending read
+        waits forever.
         """
         self._closed = True
         for download in self._active.values():
@@ -213,13 +217,13 @@ class Downloads:
                 raise
 
     async def _attempt(self, result: _Result, part: PartFile | ObjectPart) -> None:
-        """Request the result once, redirects included; return once the part is whole."""
+        """Request the result once, including redirects; return when the part is complete."""
         where = without_query(result.url)
-        # What was raised decides what happens next.
-        # 1. The answer does not continue the part, or is not a result: retry from the start.
-        # 2. The connection failed or timed out: retry, and resume where it was cut.
-        # 3. aiohttp, or a codec below it, cannot send such a request: final.
-        # 4. Any other OSError is the disk's: `fetch` reports it.
+        # The exception decides what happens next.
+        # 1. The response does not continue the part, or is not a result: retry from the start.
+        # 2. The connection failed or timed out: retry, and resume from the bytes received.
+        # 3. aiohttp, or a codec that it uses, cannot send such a request: do not retry.
+        # 4. Any other OSError comes from the disk: `fetch` reports it.
         try:
             await self._request(result, part)
         except MismatchError as error:
@@ -258,23 +262,23 @@ class Downloads:
 
 
 def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
-    """Return a client's timeout as it applies to downloads: to silence, never to the whole.
+    """Return a client's timeout for downloads: it limits each read, never the whole download.
 
-    A download may take as long as it takes, while its host keeps sending.
+    A download may take any time as long as its host keeps sending.
     """
     return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
 
 async def _raise_for_status(answer: aiohttp.ClientResponse, result: _Result) -> None:
-    """Raise unless an answer brings the file, or a part of it."""
-    # 1. 200 or 206 with a page or another document: not a result, retry. The part stays.
-    # 2. 416: the part does not fit, retry from the start.
-    # 3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 and
-    #    ExpiredToken. Hosts may send 403 and 404 for what was made a moment ago, so a new result
-    #    is retried.
-    # 4. What passes by itself (408, 425, 429, 5xx; S3's 400 RequestTimeout), and a success without
-    #    a file (202): retry after Retry-After.
-    # 5. Anything else is final.
+    """Raise unless a response contains the file, or a range of it."""
+    # 1. 200 or 206 with a page or another document: not a result. Retry, and keep the part.
+    # 2. 416: the part does not match the file. Retry from the start.
+    # 3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 with
+    #    ExpiredToken. A host may also send 403 or 404 for a result that was just made, so the
+    #    request for a new result is retried.
+    # 4. A temporary failure (408, 425, 429, 5xx; S3's 400 RequestTimeout) or a success without a
+    #    file (202): retry after Retry-After.
+    # 5. Any other status: do not retry.
     where, status = without_query(result.url), answer.status
     if status in (200, 206):
         problem = check_type(answer.headers.get("Content-Type", ""), result.expected)
@@ -284,16 +288,16 @@ async def _raise_for_status(answer: aiohttp.ClientResponse, result: _Result) -> 
     if status == 416:
         raise MismatchError("the range to resume from does not exist")
     code = ""
-    if status == 400:  # object stores say why in a document
+    if status == 400:  # object stores send the reason in a document
         match = _ERROR_CODE.search(await answer.content.read(2048))
         code = (match[1] or match[2]).decode() if match else ""
     if status in _GONE or code == "ExpiredToken":
         gone = GoneError(
-            f"{where} is gone (HTTP {status}); result URLs live for 7 days: "
-            "query the task's status for a fresh one"
+            f"{where} is gone (HTTP {status}): result URLs expire after 7 days; "
+            "query the task's status for a new URL"
         )
         raise Retryable(gone) if result.is_new and status in (403, 404) else gone
-    error = DownloadError(f"{where} answered HTTP {status}{code and f' ({code})'}")
+    error = DownloadError(f"{where} returned HTTP {status}{code and f' ({code})'}")
     if is_retryable_status(status) or code == "RequestTimeout" or status < 300:
         raise Retryable(error, retry_after(answer.headers, time.time()) or None)
     raise error

@@ -1,7 +1,8 @@
-"""Make local images fit: turned upright, cropped or padded to a ratio, converted, made smaller.
+"""Fit local images to a request: rotate, crop or pad them to a ratio, convert and shrink them.
 
-Needs Pillow, and pillow-heif for HEIC: the extra ``images``. The original is never changed. What
-is made is written to a folder of the caller's. Everything here blocks: call it in a thread.
+Needs Pillow, and pillow-heif for HEIC: both are in the ``images`` extra. The original is never
+changed; the new file is written to a folder that the caller chooses. Everything here blocks: call
+it in a thread.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 Fit = Literal["none", "crop", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 QUALITY = 95
-"""Of a JPEG that is made; from here on a person sees no difference."""
+"""The quality of a converted JPEG. A person sees no difference above this."""
 SHRINK = 0.8
-"""By what the sides of an image are multiplied until its file is small enough."""
+"""The factor by which an image's sides are scaled, repeatedly, until its file is small enough."""
 MAX_PIXELS = 250_000_000
-"""A larger image is refused: it would take a gigabyte of memory, and Keevx makes 4k at most."""
+"""A larger image is refused: it would need a gigabyte of memory, and Keevx makes at most 4K."""
 _ORIENTATION = 0x0112
 
 
@@ -36,7 +37,7 @@ def check_fit(fit: object) -> Fit:
     """Return ``fit`` if it is a valid mode and its dependencies are installed.
 
     Raises:
-        ConfigurationError: it is not one, or Pillow is missing.
+        ConfigurationError: the mode is invalid, or Pillow is not installed.
     """
     if fit not in FITS:
         raise ConfigurationError(f"fit must be one of {', '.join(FITS)} (got {fit!r})")
@@ -50,21 +51,22 @@ def check_fit(fit: object) -> Fit:
 def fit_image(
     path: Path, fit: Fit, ratio: str | None, formats: Collection[str], folder: Path
 ) -> Path | None:
-    """Write what is to be sent instead of an image; return None if the image fits as it is.
+    """Write a fitted copy of an image and return its path, or None if the image already fits.
 
-    It fits if its format is one of formats, it is 20 MB at most, is stored upright, and has the
-    ratio. The same image and arguments make the same bytes.
+    An image fits if it has an accepted format and the requested ratio, is at most 20 MB, and is
+    stored upright. The same image and arguments always produce the same bytes.
 
     Args:
         path: the image.
-        fit: ``crop`` cuts off what is too wide or too high, equally on both sides; ``pad`` adds
-            black bars.
-        ratio: such as ``16:9``; None for any.
-        formats: names of the formats that Keevx takes for it.
-        folder: where the file is written, under the original's name and the new type's suffix.
+        fit: ``crop`` cuts off the excess width or height equally on both sides; ``pad`` adds black
+            bars.
+        ratio: the requested ratio, such as ``16:9``; None for any ratio.
+        formats: the names of the formats that Keevx accepts for this image.
+        folder: where the copy is written, under the original's name and with the suffix of its
+            format.
 
     Raises:
-        UploadError: it cannot be read or decoded, is too large, or is not an image.
+        UploadError: the image cannot be read or decoded, has too many pixels, or is not an image.
     """
     media_type = sniff(path, (*formats, *CONVERTIBLE), limit=None)
     if media_type.media == VIDEO:
@@ -91,11 +93,11 @@ def fit_image(
             ):
                 return None
             image = _drawable(upright)
-            # A profile of the colours holds as long as these are not converted.
+            # A color profile stays valid only if the colors are not converted.
             profile = opened.info.get("icc_profile") if opened.mode in ("RGB", "RGBA") else None
     except UploadError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever they meet
+    except Exception as error:  # Pillow's decoders raise many types of errors
         raise UploadError(
             f"{path} cannot be decoded: {str(error) or type(error).__name__}"
         ) from error
@@ -109,9 +111,9 @@ def fit_image(
 
 
 def target_size(size: tuple[int, int], fit: Fit, ratio: str | None) -> tuple[int, int]:
-    """Return the size in pixels that an image is cropped or padded to; no pixel is made up.
+    """Return the size in pixels to which an image is cropped or padded, without scaling it.
 
-    A ratio that hardly differs (``advice.TOLERANCE``) is left as it is.
+    If the ratios differ only slightly (``advice.TOLERANCE``), the size is returned unchanged.
     """
     if ratio is None:
         return size
@@ -120,13 +122,13 @@ def target_size(size: tuple[int, int], fit: Fit, ratio: str | None) -> tuple[int
     if not differs(width / height, across / down):
         return size
     too_wide = width * down > height * across
-    if too_wide == (fit == "crop"):  # the height stays, the width is changed
+    if too_wide == (fit == "crop"):  # keep the height and change the width
         return max(1, round(height * across / down)), height
     return width, max(1, round(width * down / across))
 
 
 def _drawable(image: Image) -> Image:
-    """Return an image in RGB, or RGBA where something of it is transparent."""
+    """Return an image as RGB, or as RGBA if any part of it is transparent."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -135,7 +137,7 @@ def _drawable(image: Image) -> Image:
 
 
 def _save(image: Image, path: Path, profile: bytes | None) -> Path:
-    """Save an image as JPEG, or PNG where it is transparent, in 20 MB at most."""
+    """Save an image in at most 20 MB: as PNG if it has transparency, otherwise as JPEG."""
     suffix, options = (".png", {}) if image.mode == "RGBA" else (".jpg", {"quality": QUALITY})
     while True:
         data = io.BytesIO()
@@ -143,7 +145,7 @@ def _save(image: Image, path: Path, profile: bytes | None) -> Path:
         if data.tell() <= MAX_UPLOAD:
             break
         size = round(image.width * SHRINK), round(image.height * SHRINK)
-        image = cast("Image", cast(Any, image).resize(size))  # its types need numpy's
+        image = cast("Image", cast(Any, image).resize(size))  # its types need numpy
     made = path.with_name(path.name + suffix)
     made.write_bytes(data.getbuffer())
     return made

@@ -1,7 +1,7 @@
 """Inspect local images and videos before they are uploaded. Nothing here sends anything.
 
-``MAX_UPLOAD`` is the vendor's limit for images (keevx-api.md, "Upload"); it names none for videos.
-Every function here blocks on the disk: call it in a thread.
+``MAX_UPLOAD`` is the vendor's limit for images (keevx-api.md, "Upload"); none is documented for
+videos. Every function in this module blocks on the disk: call it in a thread.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from ..models.validators import shown
 from .media_types import CONVERTIBLE, HEAD, UPLOAD_FORMATS, VIDEO, MediaType, identify
 
 MAX_UPLOAD = 20 * 1024 * 1024
-"""Bytes of an image."""
+"""Maximum size of an image, in bytes."""
 CHUNK = 256 * 1024
 CAN_FIT = ', or use fit="crop" (--fit crop)'
 SETTLE_SECONDS = 2.0
-"""Age from which equal times and size prove equal bytes. A file written to more recently may
-change again and keep them, as file systems keep time in steps (git calls this a racy entry)."""
+"""A file that was last written at least this long ago has the same bytes while its fingerprint is
+the same. A file written more recently may change again within one step of the file system's clock
+and keep its times (git calls this a racy entry)."""
 
 
 class Fingerprint(NamedTuple):
-    """What differs once a file was changed or replaced: no bytes are read for it."""
+    """Metadata that changes when a file is modified or replaced. No bytes of the file are read."""
 
     device: int
     inode: int
@@ -43,18 +44,18 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        """Return the fingerprint in a stat result; its times are in nanoseconds."""
+        """Return the fingerprint from a stat result; its times are in nanoseconds."""
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )
 
 
 class ChangedError(Exception):
-    """A file is no longer the one that was inspected: inspect it again."""
+    """A file has changed since it was inspected: inspect it again."""
 
 
 class _FixedSizeReader(io.BufferedReader):
-    """A file whose reads fail once its size differs: the host was promised that many bytes."""
+    """A file whose reads fail if its size changes, because its length was already announced."""
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__(io.FileIO(path))
@@ -69,13 +70,13 @@ class _FixedSizeReader(io.BufferedReader):
 
 @frozen
 class Image:
-    """An image or video that Keevx would take, as ``inspect`` read it.
+    """An image or video that Keevx accepts, as ``inspect`` found it.
 
     Attributes:
         digest: the SHA-256 of its bytes, in hexadecimal.
         type: its format.
         version: its fingerprint before it was read.
-        settled: whether an equal fingerprint means equal bytes (``SETTLE_SECONDS``).
+        settled: whether the file is unchanged if its fingerprint is (see ``SETTLE_SECONDS``).
     """
 
     digest: str
@@ -85,21 +86,21 @@ class Image:
 
     @contextmanager
     def opened(self, path: Path) -> Generator[BinaryIO]:
-        """Open the inspected file, and close it at the end.
+        """Return a context manager that opens the inspected file and closes it on exit.
 
-        The fingerprint is compared before and after, so bytes that were sent are those of
+        The fingerprint is compared before and after, so the bytes that were read are those of
         ``digest`` unless ChangedError is raised.
 
         Raises:
-            ChangedError: another file, or another version, was or is there.
-            UploadError: it cannot be read.
+            ChangedError: the file was modified or replaced after it was inspected.
+            UploadError: the file cannot be read.
         """
         with _read_errors(path), _FixedSizeReader(path, self.version.size) as file:
             self._compare(os.fstat(file.fileno()))
             try:
                 yield file
             except Exception:
-                self._compare(os.stat(path))  # a change explains whatever went wrong
+                self._compare(os.stat(path))  # if the file changed, that is the cause
                 raise
             self._compare(os.stat(path))
 
@@ -109,14 +110,14 @@ class Image:
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """Return a file's fingerprint as it is now, without opening it.
+    """Return a file's current fingerprint without opening the file.
 
     Raises:
-        UploadError: it cannot be read, or is not a regular file.
+        UploadError: the file cannot be read, or is not a regular file.
     """
     with _read_errors(path):
         status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):  # a pipe can be read once only, a folder not at all
+    if not stat.S_ISREG(status.st_mode):  # a pipe can be read only once, a folder not at all
         raise UploadError(f"cannot read {path}: it is not a regular file; pass its bytes instead")
     return Fingerprint.of(status)
 
@@ -124,15 +125,16 @@ def fingerprint(path: Path) -> Fingerprint:
 def inspect(
     path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
 ) -> Image:
-    """Check a file and read it through, a chunk at a time, for its digest.
+    """Check a file, and read all of it in chunks to compute its digest.
 
     Args:
         path: the file.
-        formats: names of the formats it may have, as in ``media_types``.
-        limit: the most bytes that an image may have; None for any number.
+        formats: the names of the accepted formats (see ``media_types``).
+        limit: the maximum size of an image, in bytes; None for no limit.
 
     Raises:
-        UploadError: it cannot be read, is empty, too large, cut short, or of another format.
+        UploadError: the file cannot be read, is empty, too large or truncated, or has another
+            format.
     """
     version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size
@@ -150,15 +152,15 @@ def inspect(
 def sniff(
     path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
 ) -> MediaType:
-    """Check a file as ``inspect`` does, but read only what its format and its end take.
+    """Check a file as ``inspect`` does, but read only enough to identify its format and its end.
 
     Args:
         path: the file.
-        formats: names of the formats it may have, as in ``media_types``.
-        limit: the most bytes that an image may have; None for any number.
+        formats: the names of the accepted formats (see ``media_types``).
+        limit: the maximum size of an image, in bytes; None for no limit.
 
     Raises:
-        UploadError: as for ``inspect``.
+        UploadError: see ``inspect``.
     """
     size = fingerprint(path).size
     with _read_errors(path), open(path, "rb") as file:
@@ -166,13 +168,13 @@ def sniff(
 
 
 def read(source: object) -> tuple[bytes, MediaType]:
-    """Return the bytes and format of bytes, or of an open binary file from its position on.
+    """Return the contents and format of a bytes object or an open binary file.
 
-    The file is left open, at its end. Of an image that is too large, only so much is read as
-    shows that.
+    A file is read from its current position to its end, and is left open. Reading stops early if an
+    image turns out to be too large.
 
     Raises:
-        UploadError: as for ``inspect``, or the source is neither.
+        UploadError: see ``inspect``; or the source is neither bytes nor a binary file.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(cast("bytes | bytearray | memoryview[int]", source))
@@ -196,30 +198,30 @@ def read(source: object) -> tuple[bytes, MediaType]:
     if not chunks:
         try:
             position = int(cast(Any, source).tell())
-        except (AttributeError, OSError, ValueError):  # a pipe has none
+        except (AttributeError, OSError, ValueError):  # a pipe has no position
             position = 0
         if position:
             raise UploadError(
-                f"the file has no bytes after position {position}: call its seek(0) first"
+                f"the file has no bytes after position {position}: call seek(0) on it first"
             )
     data = b"".join(chunks)
     return data, _check(what, io.BytesIO(data), len(data), UPLOAD_FORMATS)
 
 
 def require_format(what: object, media_type: MediaType, formats: Collection[str]) -> None:
-    """Refuse a file that was identified as something else than a job takes.
+    """Raise unless a file has one of the accepted formats.
 
     Args:
-        what: names the file in the error.
-        media_type: its format.
-        formats: names of those that are accepted.
+        what: the file's name in the error message.
+        media_type: the file's format.
+        formats: the names of the accepted formats.
 
     Raises:
-        UploadError: it is none of formats.
+        UploadError: the format is not one of ``formats``.
     """
     if media_type.name not in formats:
         raise UploadError(
-            f"{what} is a {media_type.name} file, by its first bytes, and must be "
+            f"{what} is a {media_type.name} file (by its first bytes) but must be "
             f"{_listed(formats)}; convert it" + (CAN_FIT if media_type.name in CONVERTIBLE else "")
         )
 
@@ -237,11 +239,11 @@ def _check(
     media_type = identify(file.read(HEAD))
     if limit is not None and size > limit and not _is_video(media_type):
         raise UploadError(
-            f"{what} is larger than 20 MB, the most that Keevx takes; make it smaller{CAN_FIT}"
+            f"{what} is larger than 20 MB, the most that Keevx accepts; make it smaller{CAN_FIT}"
         )
     if media_type is None:
         raise UploadError(
-            f"{what} is not a {_listed(formats)} file, by its first bytes; convert it"
+            f"{what} is not a {_listed(formats)} file (by its first bytes); convert it"
         )
     require_format(what, media_type, formats)
     if not media_type.is_complete(file, size):
@@ -262,18 +264,21 @@ def _listed(formats: Collection[str]) -> str:
 
 
 def _not_binary(file: object, chunk: object) -> str:
-    """Return the message for a file whose read gave no bytes; a coroutine is closed."""
+    """Return the error message for a file whose ``read`` did not return bytes.
+
+    If it returned a coroutine, the coroutine is closed.
+    """
     if isinstance(chunk, str):
         return "must be a path, bytes or a binary file (got text): open it with mode 'rb'"
     if asyncio.iscoroutine(chunk):
         chunk.close()
-        return "must be a path, bytes or a binary file (got an asynchronous one): read it first"
+        return "must be a path, bytes or a binary file (got an asynchronous file): read it first"
     return f"must be a path, bytes or a binary file (got {shown(file)})"
 
 
 @contextmanager
 def _read_errors(what: object) -> Generator[None]:
-    """Raise what the operating system reports about a file as an UploadError that names it."""
+    """Turn the operating system's errors into an UploadError that names the file."""
     try:
         yield
     except OSError as error:
@@ -282,7 +287,7 @@ def _read_errors(what: object) -> Generator[None]:
             if path.startswith("~"):
                 hint = "; ~ is not expanded: call expanduser() on the path"
             elif path.lower().startswith(("http:", "https:")):
-                hint = "; it is a URL, which needs no upload"
+                hint = "; it is a URL, which does not need an upload"
         raise UploadError(f"cannot read {what}: {error.strerror or error}{hint}") from error
     except ValueError as error:  # a NUL in a path, or a file that was closed
         raise UploadError(f"cannot read {what}: {error}") from error

@@ -1,10 +1,10 @@
-"""Tell what a file is by its bytes, and whether all of it is there. Nothing here opens a file.
+"""Identify a file's format by its bytes, and detect truncated files. Nothing here opens a file.
 
-Uploads and downloads share one table, ``FORMATS``, and err in opposite directions. A file to
-upload is called cut short only where its own structure says so: what does not follow its format
-closely enough to judge is let through, for Keevx checks it before it makes anything. A download
-counts as a result only if its first bytes are those of one, because hosts answer with pages and
-error documents under any declared type.
+Uploads and downloads share one table, ``FORMATS``, but handle doubtful files differently. A file
+to upload is rejected as truncated only if its own structure proves it; a file that cannot be judged
+is accepted, because Keevx checks it before it makes anything. A download counts as a result only if
+its first bytes identify it as one, because hosts send web pages and error documents with any
+Content-Type.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, NamedTuple
 
 HEAD: Final = 4096
-"""Bytes from the start of a file that are enough to identify it."""
+"""How many bytes from the start of a file are enough to identify it."""
 CHUNK: Final = 256 * 1024
-"""Bytes read at a time in search of an end marker."""
+"""Bytes read at a time when searching for an end marker."""
 VIDEO, IMAGE, CAPTION = "video", "image", "caption"
 DESCRIPTIONS: Final = {VIDEO: "a video", IMAGE: "an image", CAPTION: "captions"}
 _LETTERS = frozenset(string.ascii_letters.encode())
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Matcher = Callable[[bytes], object]
-"""Takes the first ``HEAD`` bytes of a file; returns something true if they are of the format."""
+"""Accepts the first ``HEAD`` bytes of a file; returns a true value if they have the format."""
 IsComplete = Callable[[BinaryIO, int], bool]
-"""Takes a seekable file and its size; returns whether all of it is there. Reads little."""
+"""Accepts a seekable file and its size; returns whether the file is complete. Reads little."""
 
 
 class MediaType(NamedTuple):
     """A file format.
 
     Attributes:
-        name: as people call it, such as ``JPEG``.
+        name: the common name, such as ``JPEG``.
         media: ``video``, ``image`` or ``caption``; None for a format that no result has.
-        matches: whether a file's first bytes are of this format.
-        content_type: an upload's ``Content-Type``; empty if no kind of job accepts it.
-        suffixes: the suffixes of file names, in lower case, the usual one first; empty if
-            ``content_type`` is.
-        is_complete: whether all of a file is there.
+        matches: returns whether a file's first bytes have this format.
+        content_type: the ``Content-Type`` of an upload; empty if no kind of job accepts the format.
+        suffixes: the suffixes of its file names, in lower case, most common first; empty if
+            ``content_type`` is empty.
+        is_complete: returns whether a file is complete.
     """
 
     name: str
@@ -51,49 +51,50 @@ class MediaType(NamedTuple):
     is_complete: IsComplete
 
     def file_name(self, stem: str, suffix: str) -> str:
-        """Return stem with suffix, or with the usual suffix if that one is of another format."""
+        """Return ``stem`` plus ``suffix``, or plus the usual suffix if ``suffix`` is not valid."""
         return stem + (suffix if suffix.lower() in self.suffixes else self.suffixes[0])
 
 
 def identify(head: bytes) -> MediaType | None:
-    """Return the format of a file by its first bytes, or None if it is in no row of ``FORMATS``.
+    """Return the format of a file by its first bytes, or None if no row of ``FORMATS`` matches.
 
-    Text is read as UTF-16 if it has that byte order mark, otherwise as UTF-8 or whatever extends
-    ASCII. Any bytes are accepted, and an empty head has no format.
+    Text is read as UTF-16 if it starts with that byte order mark, otherwise as UTF-8 or any other
+    encoding that extends ASCII. Any bytes are accepted; an empty file has no format.
 
     Args:
-        head: the first ``HEAD`` bytes, or all there are.
+        head: the first ``HEAD`` bytes, or the whole file if it is shorter.
     """
     return next((row for row in FORMATS if row.matches(head)), None)
 
 
 def check_type(declared: str, expected: str | None) -> str | None:
-    """Return what is wrong with a Content-Type, or None if a result may be declared so.
+    """Return what is wrong with a Content-Type, or None if a result may have it.
 
     Args:
-        declared: the header, empty if there is none.
+        declared: the Content-Type header; empty if missing.
         expected: ``video``, ``image`` or ``caption``; None for any of them.
     """
     # 1. Pages, JSON and XML are never results.
     # 2. Other text may be captions, but never a video or an image.
-    # 3. Anything else passes, for hosts declare videos as anything: the first bytes decide.
+    # 3. Anything else is accepted, because hosts declare videos with any type: the first bytes
+    #    decide.
     kind = declared.partition(";")[0].strip().lower()
     is_document = kind.endswith(("html", "json", "/xml", "+xml"))
     if is_document or (kind.startswith("text/") and expected in (VIDEO, IMAGE)):
-        return f"it answered with {kind[:80]} instead of {_description(expected)}"
+        return f"the host returned {kind[:80]} instead of {_description(expected)}"
     return None
 
 
 def check_content(head: bytes, declared: str, expected: str | None) -> str | None:
-    """Return what is wrong with a downloaded file, or None if it is what was expected.
+    """Return what is wrong with a downloaded file, or None if it is the expected type of media.
 
-    Both must agree: its first bytes are of an expected format, and ``check_type`` accepts the
-    declared type for what they are.
+    Its first bytes must have an expected format, and ``check_type`` must accept the declared type
+    for that format.
 
     Args:
-        head: its first ``HEAD`` bytes, or all there are.
-        declared: its Content-Type, as in ``check_type``.
-        expected: as in ``check_type``.
+        head: its first ``HEAD`` bytes, or the whole file if it is shorter.
+        declared: its Content-Type; empty if missing.
+        expected: ``video``, ``image`` or ``caption``; None for any of them.
     """
     if not head:
         return "the file is empty"
@@ -113,7 +114,7 @@ def _binary(pattern: bytes) -> Matcher:
 
 
 def _text(pattern: str) -> Matcher:
-    """Match text in any encoding that ``identify`` reads, after its blanks."""
+    """Match text in any encoding that ``identify`` reads, ignoring leading whitespace."""
     expression = re.compile(pattern, re.IGNORECASE)
 
     def matches(head: bytes) -> object:
@@ -129,9 +130,9 @@ def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
 
 
 def _png(file: BinaryIO, size: int) -> bool:
-    """Follow the chunks (length, type, data, checksum) to the last one, IEND."""
+    """Follow the chunks (length, type, data, checksum) to the last chunk, IEND."""
     if _read_at(file, 12, 4) != b"IHDR":
-        return True  # it does not begin as a PNG does: cannot be judged
+        return True  # it does not start like a PNG: cannot be judged
     offset = 8
     while offset + 8 <= size:
         head = _read_at(file, offset, 8)
@@ -144,10 +145,10 @@ def _png(file: BinaryIO, size: int) -> bool:
 
 
 def _jpeg(file: BinaryIO, size: int) -> bool:
-    """Follow the segments to the first scan, after which an end marker (FF D9) must come."""
+    """Follow the segments to the first scan, which an end marker (FF D9) must follow."""
     offset = 2
     if size < offset + 4:
-        return True  # not even a segment begins: cannot be judged
+        return True  # too short for a segment: cannot be judged
     while offset + 4 <= size:
         mark, kind, *length = _read_at(file, offset, 4)
         segment = length[0] << 8 | length[1]
@@ -161,7 +162,7 @@ def _jpeg(file: BinaryIO, size: int) -> bool:
     else:
         return False
     file.seek(offset)
-    tail = b""  # the marker may lie across two chunks
+    tail = b""  # the marker may be split across two chunks
     while chunk := file.read(CHUNK):
         if b"\xff\xd9" in tail + chunk:
             return True
@@ -170,22 +171,22 @@ def _jpeg(file: BinaryIO, size: int) -> bool:
 
 
 def _riff(file: BinaryIO, size: int) -> bool:
-    """Bytes 4 to 7 hold how many follow."""
+    """Compare the size with bytes 4 to 7, which contain the number of bytes that follow."""
     return 8 + int.from_bytes(_read_at(file, 4, 4), "little") <= size
 
 
 def _bmp(file: BinaryIO, size: int) -> bool:
-    """Bytes 2 to 5 hold the file's size."""
+    """Compare the size with bytes 2 to 5, which contain the file's size."""
     return int.from_bytes(_read_at(file, 2, 4), "little") <= size
 
 
 def _gif(file: BinaryIO, size: int) -> bool:
-    """A semicolon ends it; some programs pad with zeros."""
+    """Look for the final semicolon; some programs pad the file with zeros after it."""
     return _read_at(file, max(0, size - CHUNK), CHUNK).rstrip(b"\0").endswith(b";")
 
 
 def _iso_media(file: BinaryIO, size: int) -> bool:
-    """Follow the boxes to the end: the frames are in mdat, and moov says where."""
+    """Follow the boxes to the end: mdat contains the frames, and moov their positions."""
     offset, seen = 0, set[bytes]()
     while offset + 8 <= size:
         head = _read_at(file, offset, 16)
@@ -204,13 +205,13 @@ def _iso_media(file: BinaryIO, size: int) -> bool:
 
 
 def _unverifiable(file: BinaryIO, size: int) -> bool:
-    """Accept any file: nothing in the format's structure shows where it ends."""
+    """Accept any file: the format's structure does not show where a file ends."""
     return True
 
 
-# ISO/IEC 14496-12, 4.2: a box is its length, its type, then data. An MP4 begins with `ftyp` and a
-# brand, its fragments with `styp`, `moof`, `sidx` or `emsg`; an older QuickTime file may begin with
-# almost any box. HEIC, AVIF and some camera files are such boxes too, and differ by brand.
+# ISO/IEC 14496-12, 4.2: a box is a length, a type and data. An MP4 starts with `ftyp` and a brand,
+# its fragments with `styp`, `moof`, `sidx` or `emsg`; an older QuickTime file may start with almost
+# any box. HEIC, AVIF and some camera files also consist of boxes, and differ by their brand.
 _TOP_LEVEL_BOXES = frozenset(
     b"ftyp styp moov mdat moof mfra meta free skip wide uuid sidx ssix pdin prft pnot udta".split()
 )
@@ -232,11 +233,11 @@ def _other(name: str, media: str | None, matches: Matcher) -> MediaType:
 
 
 FORMATS: Final = (
-    # Formats that some kind of job takes as a source. All of them may be results, too.
+    # Formats that a kind of job accepts as a source. A result may also have any of them.
     _taken("JPEG", "image/jpeg", ".jpg .jpeg .jpe .jfif", _binary(rb"\xff\xd8\xff"), _jpeg),
     _taken("PNG", "image/png", ".png .apng", _binary(rb"\x89PNG\r\n\x1a\n"), _png),
     _taken("WebP", "image/webp", ".webp", _binary(rb"RIFF.{4}WEBP"), _riff),
-    # The reserved fields are compared as well: "BM" alone may begin a text.
+    # The reserved fields are compared as well: a text may start with "BM".
     _taken("BMP", "image/bmp", ".bmp .dib", _binary(rb"BM.{4}\0\0\0\0"), _bmp),
     _taken("GIF", "image/gif", ".gif", _binary(rb"GIF8[79]a"), _gif),
     _taken(
@@ -267,7 +268,8 @@ FORMATS: Final = (
         _text(r"(?:(?:;|!:).*\n\s*)*\[(?:Script Info|V4\+? Styles|Events|Fonts|Graphics)\]"),
     ),
     _other("SRT", CAPTION, _text(r"(?:\d+[ \t]*\r?\n\s*)?\d+:\d\d:\d\d[,.]\d{1,3}[ \t]*-->")),
-    # What people upload by mistake and hosts answer instead of a result: named in errors.
+    # Files that people upload by mistake, or that hosts return instead of a result. They are
+    # listed so that errors can name them.
     _other("JPEG XL", None, _binary(rb"\xff\x0a|\0\0\0\x0cJXL |.{4}ftypjxl ")),
     _other("TIFF", None, _binary(rb"II\*\0|MM\0\*")),
     _other("PSD", None, _binary(rb"8BPS")),
@@ -279,6 +281,6 @@ FORMATS: Final = (
     _other("Git LFS pointer", None, _text("version https://git-lfs")),
 )
 CONVERTIBLE: Final = ("HEIC", "AVIF", "BMP", "TIFF")
-"""Names of the formats that ``fitting`` converts where a job takes JPEG."""
+"""The names of the formats that ``fitting`` converts if a job accepts JPEG."""
 UPLOAD_FORMATS: Final = tuple(row.name for row in FORMATS if row.content_type)
-"""Names of the formats that some kind of job takes."""
+"""The names of the formats that a kind of job accepts."""

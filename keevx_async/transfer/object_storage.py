@@ -1,13 +1,13 @@
-"""Results in object storage: streamed from their host to the bucket, whole or not there at all.
+"""Write results to object storage: streamed from their host, and complete or not written at all.
 
-An object is sent by a single signed PUT whose length is announced: the store makes it visible once
-all of it has come, and discards it otherwise. There is no multipart upload, so that a process that
-is killed leaves no parts behind, which a bucket would keep, and charge for, unseen. The exception
-are names in Azure that a URL has to escape: see `_put_blocks`.
+Each object is sent in a single signed PUT with a Content-Length. The store makes the object visible
+once all bytes have arrived, and discards an incomplete one. Multipart uploads are not used: a
+killed process would leave parts behind, which the bucket stores and bills without listing them. The
+exception is a name in Azure that has to be escaped in a URL: see `_put_blocks`.
 
-obstore (the extra ``storage``) finds the credentials its usual way (``AWS_*``, ``GOOGLE_*`` and
-``AZURE_*`` variables, instance roles) and signs. They are never seen here, nor in a message: a
-signed URL is one, and is not logged.
+obstore (the ``storage`` extra) finds the credentials in the usual places (``AWS_*``, ``GOOGLE_*``
+and ``AZURE_*`` variables, instance roles) and signs the URLs. This module never sees the
+credentials, and never logs a signed URL, which works as a credential itself.
 """
 
 from __future__ import annotations
@@ -50,15 +50,16 @@ if TYPE_CHECKING:
     Store = S3Store | GCSStore | AzureStore
 
 SIGNED_FOR = timedelta(hours=1)
-"""How long a signed URL is good; S3 checks it when a request begins, and not when it ends."""
+"""How long a signed URL is valid. S3 checks this when a request starts, not when it ends."""
 MAX_OBJECT = 5 * 2**30
-"""Bytes of a single PUT. Source: Amazon S3, "Uploading objects"; the others take as many."""
+"""Maximum size of a single PUT, in bytes. Source: Amazon S3, "Uploading objects"; the other stores
+accept at least as much."""
 READ_AHEAD = 256 * 1024
-"""Bytes of a range. What a probe reads, the index of a video, is at its beginning or its end."""
+"""Bytes read per range. A probe reads a video's index, which is at the start or the end."""
 WRITE_TEST = ".keevx-write-test"
-"""The name of the empty object by which a bucket is tested before anything is paid for."""
+"""The name of the empty object that tests a bucket before anything is charged."""
 Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
-"""Returns the session for a request to a URL, and the proxy to name in it."""
+"""Returns the session and the proxy to use for a request to a URL."""
 
 
 _CREDENTIALS = {
@@ -79,10 +80,12 @@ def _store(bucket_url: str) -> Store:
 
 
 def object_size(path: ObjectPath) -> int | None:
-    """Return the bytes of an object; None if there is none. Blocks: call it in a thread.
+    """Return an object's size in bytes, or None if it does not exist.
+
+    Blocks on the network: call it in a thread.
 
     Raises:
-        DownloadError: storage cannot be asked.
+        DownloadError: the store could not be queried.
     """
     import obstore
 
@@ -91,15 +94,17 @@ def object_size(path: ObjectPath) -> int | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # obstore's errors have no common base but Exception
-        raise DownloadError(f"cannot look for {path}: {_brief(error)}") from error
+        raise DownloadError(f"cannot check whether {path} exists: {_brief(error)}") from error
 
 
 def read_object(path: ObjectPath, folder: Path) -> Path:
-    """Copy an object into a new folder, in pieces, under its name. Blocks: call it in a thread.
+    """Download an object, in chunks, into a folder that is created for it.
+
+    The file keeps the object's name. Blocks on the network: call it in a thread.
 
     Raises:
         ConfigurationError: obstore is not installed.
-        UploadError: it is not there, or cannot be read.
+        UploadError: the object does not exist, or cannot be read.
     """
     check_storage()
     import obstore
@@ -117,16 +122,17 @@ def read_object(path: ObjectPath, folder: Path) -> Path:
 
 
 def open_object(path: ObjectPath) -> io.RawIOBase:
-    """Open an object as a file to read and seek in, by ranges. Blocks on the network.
+    """Open an object as a readable, seekable file that fetches ranges. Blocks on the network.
 
     Raises:
-        DownloadError: it is not there, or storage cannot be asked; also from each read.
+        DownloadError: the object does not exist, or the store could not be queried. Each read may
+            raise it, too.
     """
     return _ObjectReader(path)
 
 
 class _ObjectReader(io.RawIOBase):
-    """What `open_object` returns: obstore's own file reads no ``bytes``, which PyAV insists on."""
+    """The file that `open_object` returns. Its reads return ``bytes``, which PyAV needs."""
 
     def __init__(self, path: ObjectPath) -> None:
         import obstore
@@ -163,13 +169,13 @@ class _ObjectReader(io.RawIOBase):
 
 
 class ObjectPart:
-    """A result on its way to an object: to ``Downloads`` it looks like a ``PartFile``.
+    """A result that is being written to an object, with the same interface as ``PartFile``.
 
-    Nothing of it is kept when it fails, so that each attempt begins at the start.
+    A failed attempt leaves nothing behind, so each attempt starts from the beginning.
 
     Args:
         target: the object.
-        route: how storage is reached.
+        route: returns the session and the proxy for a request.
         timeout: the timeout of the PUT.
     """
 
@@ -183,50 +189,55 @@ class ObjectPart:
         """Check that the object may be written. Blocks on the network.
 
         Raises:
-            DownloadError: it exists and must not be overwritten, or storage cannot be asked.
+            DownloadError: the object exists and must not be overwritten, or the store could not be
+                queried.
         """
         if not overwrite and object_size(self._target) is not None:
             raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
 
     def headers(self) -> dict[str, str]:
-        """Return the request headers that ask for all of the result, as it is."""
+        """Return the headers that request the whole result, uncompressed."""
         return {"Accept-Encoding": "identity"}
 
     def restart(self) -> None:
-        """Do nothing: a part is never kept."""
+        """Do nothing: parts are never kept."""
 
     def tidy(self) -> None:
-        """Do nothing: a part is never kept."""
+        """Do nothing: parts are never kept."""
 
     def finish(self, overwrite: bool, find_earlier: FindEarlier | None = None) -> DownloadedFile:
-        """Return what was sent. An object's name has its task's id, so none is earlier."""
-        assert self._file is not None  # noqa: S101 - receive comes before
+        """Return the object that was sent.
+
+        An object's name contains its task's id, so no earlier copy has another name.
+        """
+        assert self._file is not None  # noqa: S101 - receive() was called before
         return self._file
 
     async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
-        """Send an answer's body to storage as it comes, once its first bytes are of a result.
+        """Stream a response's body to storage, after checking that it starts like a result.
 
         Args:
             answer: a response with status 200.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
 
         Raises:
-            MismatchError: it is shorter or longer than announced, or is not what was expected.
-            Retryable: storage refused it for the moment.
-            DownloadError: storage refused it for good.
+            MismatchError: the body is shorter or longer than announced, or is not the expected type
+                of media.
+            Retryable: the store refused it temporarily.
+            DownloadError: the store refused it permanently.
         """
         _, total = content_range(answer)
         inflater = inflater_for(answer)
         chunks = answer.content.iter_chunked(CHUNK)
         if inflater is not None or total is None:
-            # A PUT announces its length. What says too little about its own is measured first, in
-            # a file without a name, which the system removes with the process.
+            # A PUT announces its length. A body of unknown length is first written to an unnamed
+            # temporary file, which the system removes even if the process is killed.
             with tempfile.TemporaryFile() as file:
                 async for chunk in chunks:
                     for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
                         await asyncio.to_thread(file.write, piece)
                 if inflater is not None and not inflater.is_complete:
-                    raise MismatchError("its compressed answer ends too early")
+                    raise MismatchError("its compressed response ends too early")
                 total = file.tell()
                 file.seek(0)
                 await self._put(_read(file), total, answer, expected)
@@ -249,12 +260,14 @@ class ObjectPart:
         if problem := check_content(head, declared, expected):
             raise MismatchError(problem)
         if total > MAX_OBJECT:
-            raise DownloadError(f"{self._target}: {total:,} bytes are more than one PUT may have")
+            raise DownloadError(
+                f"{self._target}: {total:,} bytes exceed the {MAX_OBJECT:,} that one PUT may have"
+            )
         digest, sent = hashlib.sha256(), 0
 
         async def body() -> AsyncIterator[bytes]:
             nonlocal sent
-            # An error here makes aiohttp drop the connection, and storage the object.
+            # An error here makes aiohttp drop the connection, so the store discards the object.
             async for chunk in _chained(head, chunks):
                 sent += len(chunk)
                 if sent > total:
@@ -267,22 +280,22 @@ class ObjectPart:
         try:
             await _put(self._target, body(), total, declared, self._route, self._timeout)
         except (aiohttp.ClientError, TimeoutError) as error:
-            # Whose fault it was cannot be seen from the error: either connection may have failed.
+            # The error does not show which of the two connections failed.
             reason = f"{type(error).__name__} after {sent:,} of {total:,} bytes"
             raise Retryable(DownloadError(f"{self._target}: {reason}")) from error
         self._file = DownloadedFile(cast(Path, self._target), total, digest.hexdigest())
 
 
 async def try_write(folder: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
-    """Write an empty object into a folder, the way results are written, and delete it.
+    """Write an empty object to a folder, in the same way as results, and delete it.
 
-    Where it may be written and not deleted, it stays: one for each folder.
+    If the credentials may write but not delete, the object remains: one per folder.
 
     Raises:
-        Retryable: storage refused it for the moment, or could not be reached.
-        DownloadError: storage refused it for good.
+        Retryable: the store refused it temporarily, or could not be reached.
+        DownloadError: the store refused it permanently.
     """
-    # In Azure rights hold for a container, and the URL of a folder cannot always be signed.
+    # In Azure, permissions apply to a container, and the URL of a folder cannot always be signed.
     if str(folder).startswith("az:"):
         folder = ObjectPath(folder.bucket_url)
     target = folder / WRITE_TEST
@@ -305,7 +318,7 @@ async def _put(
     route: Route,
     timeout: aiohttp.ClientTimeout,
 ) -> None:
-    """Send a body of known size to an object, in one signed request."""
+    """Write a body of known size to an object in one signed request."""
     if str(target).startswith("az:") and quote(target.key) != target.key:
         assert not isinstance(body, bytes)  # noqa: S101 - the test's name needs no escapes
         await _put_blocks(target, body, content_type)
@@ -331,11 +344,12 @@ async def _put(
 
 
 async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_type: str) -> None:
-    """Send a body to an object in Azure, in blocks that become an object by the last request.
+    """Write a body to an object in Azure, in blocks that the last request joins to an object.
 
-    obstore signs a URL with its escapes, and Azure checks the signature without them, so a name
-    that has any is refused (seen with Azurite 3; object_store 0.14). Requests that obstore sends by
-    itself are signed in another way. Azure discards blocks of no object within a week.
+    obstore signs the escaped URL, but Azure checks the signature against the unescaped one, so a
+    name that has to be escaped is refused (seen with Azurite 3 and object_store 0.14). Requests
+    that obstore sends on its own are signed differently. Azure deletes blocks that no object uses
+    within a week.
     """
     import obstore
 
@@ -358,31 +372,31 @@ async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_ty
             max_concurrency=1,
         )
     except Exception as error:  # as in object_size
-        # What the body raised decides whether it is sent again, and not what obstore makes of it.
+        # The body's own error, not obstore's, decides whether it is sent again.
         raise (failures or [DownloadError(f"{target}: {_brief(error)}")])[0] from error
 
 
 def _sign(target: ObjectPath, method: Literal["PUT", "DELETE"]) -> str:
     import obstore
 
-    # obstore escapes a name in the URLs of S3 and Azure, but leaves "#", "?" and "%" as they are in
-    # those of Google, where they would name another object. An escaped name stays as it is there.
+    # obstore escapes a name in the URLs of S3 and Azure. In Google's it leaves "#", "?" and "%"
+    # unescaped, which would name another object, but it accepts a name that is already escaped.
     try:
         for name in (target.key, quote(target.key)):
             url = obstore.sign(_store(target.bucket_url), method, name, SIGNED_FOR)
             if _leads_to(url, target.key):
                 return url
-        raise ValueError("its name cannot be put into a URL")
+        raise ValueError("its name cannot be used in a URL")
     except Exception as error:  # as in object_size
         names = _CREDENTIALS[str(target)[:2]]
         raise DownloadError(
             f"cannot sign a request for {target}: {_brief(error)}",
-            hint=f"Set the credentials that the store's own tools use: {names}",
+            hint=f"Set the same credentials as for the store's own tools: {names}",
         ) from error
 
 
 def _leads_to(url: str, key: str) -> bool:
-    """Return whether a signed URL names an object, and nothing but that."""
+    """Return whether a signed URL names exactly this object."""
     parts = urlsplit(url)
     is_escaped = _STRAY_PERCENT.search(parts.path) is None and not parts.fragment
     return is_escaped and unquote(parts.path).endswith(f"/{key}")
@@ -394,7 +408,7 @@ async def _refusal(target: ObjectPath, answer: aiohttp.ClientResponse) -> Except
         _, _, rest = (await answer.content.read(2048)).partition(b"<Code>")
         code = rest.partition(b"</Code>")[0][:80]
     reason = f" ({code.decode(errors='replace')})" if code else ""
-    error = DownloadError(f"{target}: storage answered HTTP {answer.status}{reason}")
+    error = DownloadError(f"{target}: the store returned HTTP {answer.status}{reason}")
     if is_retryable_status(answer.status):
         return Retryable(error, retry_after(answer.headers, time.time()) or None)
     return error
@@ -412,6 +426,6 @@ async def _read(file: Any) -> AsyncIterator[bytes]:
 
 
 def _brief(error: Exception) -> str:
-    """Return the first line of an error of obstore, without any URL's query."""
+    """Return the first line of an obstore error, without the query of any URL."""
     line = str(error).strip().partition("\n")[0] or type(error).__name__
     return line.partition("?")[0][:300]

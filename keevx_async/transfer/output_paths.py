@@ -1,7 +1,7 @@
-"""Name the files of results. Values from elsewhere never lead out of the chosen folder.
+"""Name the files of results. No value can lead out of the chosen folder.
 
-A name may hold a task's id, a prompt, the caller's key or a URL's last part, and a template may
-join them: each value is made safe on its own, and so is every part of the path that results.
+A name may contain a task's id, a prompt, the caller's key or the last part of a URL, and a template
+may join several of them. Each value is made safe on its own, and so is each part of the final path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .safe_names import not_a_device, safe_name, short_id, slug
 Destination = str | os.PathLike[str]
 
 MAX_KEY_BYTES = 80
-"""Bytes, so that an id and an index beside a key still fit into a name."""
+"""Maximum length of a key in a name, in bytes. It leaves room for an id and an index."""
 
 FIELDS: Mapping[str, str | int] = {
     "index": 0,
@@ -41,33 +41,33 @@ FIELDS: Mapping[str, str | int] = {
     "prompt": "a-golden-retriever",
     "date": "2026-01-31",
 }
-"""The fields of templates, each with a value such as it will have."""
+"""The fields of templates, each with an example of its value."""
 ROW_FIELDS: Mapping[str, str | int] = {"line": 1, "row": "cell"}
 """The fields of templates for results whose requests come from the rows of a file."""
 _DISTINGUISHING = {"index", "id", "task_id", "key", "prompt", "line"}
 _COLUMN = re.compile(r"row\[([^\[\]]+)\]")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,9}$")
 DEFAULT_NAME = "{task_id}"
-"""How results in a folder are named, unless a caller says otherwise."""
+"""The default template for names in a folder."""
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _Piece = tuple[str, str | None, str | None, str | None]
-"""What string.Formatter().parse yields: text, then a field, its format and its conversion."""
+"""An item that string.Formatter().parse yields: text, then a field, its format and conversion."""
 
 
 def target_path(what: Task | str, destination: Destination) -> Path:
-    """Return the file that a result is downloaded to. Nothing is created.
+    """Return the path to which a result is downloaded. Nothing is created.
 
     In a folder, the file is named after the task's id or the last part of the URL.
 
     Args:
-        what: a task, or a result's URL.
-        destination: a file, a folder, or a template that names ``{task_id}`` only.
+        what: a task, or the URL of a result.
+        destination: a file, a folder, or a template whose only field is ``{task_id}``.
 
     Raises:
-        ConfigurationError: the template names another field, or cannot be read.
+        ConfigurationError: the template has another field, or is invalid.
     """
-    # 1. A template, for a task: what it renders to.
-    # 2. A folder (one that exists, ends with a separator or has no suffix): a file in it.
+    # 1. A template, for a task: fill it in.
+    # 2. A folder (it exists, ends with a separator, or has no suffix): a file in it.
     # 3. Anything else: that file.
     path, text = as_path(destination), os.fspath(destination)
     if isinstance(what, Task) and _is_template(text):
@@ -80,13 +80,14 @@ def target_path(what: Task | str, destination: Destination) -> Path:
 
 
 def result_paths(task: Task, target: Path) -> dict[str, Path]:
-    """Return where each of a task's results goes, by its field of the task.
+    """Return the path of each of a task's results, by its field in the task.
 
-    The main one goes to target. The others, such as captions, are next to it and differ by suffix.
+    The main result goes to ``target``. The others, such as captions, are placed next to it, with
+    other suffixes.
 
     Args:
-        task: one that succeeded.
-        target: the main result's file.
+        task: a task that succeeded.
+        target: the path of the main result.
     """
     main, *others = task.results or ("video_url",)
     paths = {main: target}
@@ -98,7 +99,7 @@ def result_paths(task: Task, target: Path) -> dict[str, Path]:
 
 
 def thumbnail_path(task_id: str, url: str, folder: Path) -> Path:
-    """Return where a task's thumbnail is kept."""
+    """Return the path of a task's thumbnail."""
     suffix = Path(_remote_name(url)).suffix.lower()
     return folder / (safe_name(task_id) + (suffix if suffix in PICTURE_SUFFIXES else ".jpg"))
 
@@ -108,7 +109,7 @@ def _remote_name(url: str) -> str:
 
 
 def _suffix_of(task: Task, field: str | None = None) -> str:
-    """Return the suffix of a result's file, of the main one if no field is named."""
+    """Return the suffix of a result's file; of the main result if ``field`` is None."""
     field = field or next(iter(task.results), "video_url")
     return Path(_remote_name(task.results.get(field, ""))).suffix or SUFFIXES[field]
 
@@ -118,19 +119,19 @@ def _is_template(text: str) -> bool:
 
 
 class Template:
-    """A path with fields in it, such as ``videos/{index:05d}-{task_id}``.
+    """A path with fields, such as ``videos/{index:05d}-{task_id}``.
 
-    Read as ``str.format`` reads it, but attributes, conversions, fields within fields and items
-    other than ``{row[column]}`` are refused: a template may come from a config file. ``{{`` and
+    The syntax is that of ``str.format``. Attributes, conversions, nested fields and items other
+    than ``{row[column]}`` are refused, because a template may come from a config file. ``{{`` and
     ``}}`` stand for braces.
 
     Args:
-        text: the template; one that ends with a separator is a folder.
-        fields: the fields that it may name, of `FIELDS` and `ROW_FIELDS`.
-        default: the template of names in a folder.
+        text: the template. If it ends with a separator, it is a folder.
+        fields: the fields that it may use, from `FIELDS` and `ROW_FIELDS`.
+        default: the template for names in a folder.
 
     Raises:
-        ConfigurationError: it names another field, or cannot be read.
+        ConfigurationError: the template has another field, or is invalid.
     """
 
     def __init__(self, text: str, fields: tuple[str, ...], default: str = DEFAULT_NAME) -> None:
@@ -141,8 +142,9 @@ class Template:
             self._pieces: tuple[_Piece, ...] = tuple(Formatter().parse(text + default * is_folder))
         except ValueError as error:
             raise self._invalid(f"{error}; write {{{{ or }}}} for a brace") from None
-        # Refused now rather than at the first result: unknown fields, formats that str.format would
-        # reject for such a value, and formats that could name another folder or nothing.
+        # Three mistakes are refused now rather than at the first result: an unknown field, a format
+        # that str.format rejects for the field's values, and a format that could name another
+        # folder or nothing at all.
         for _, name, spec, conversion in self._pieces:
             if name is None:
                 continue
@@ -152,29 +154,31 @@ class Template:
                 raise self._invalid(f"unknown field {{{name}}}; it must be one of {listed}")
             spec = spec or ""
             if conversion or "{" in spec or "/" in spec or "\\" in spec:
-                raise self._invalid(f"{{{name}}} takes a plain format only, such as {{index:05d}}")
+                raise self._invalid(
+                    f"{{{name}}} accepts only a plain format, such as {{index:05d}}"
+                )
             try:
                 sample = {**FIELDS, **ROW_FIELDS}["row" if column else name]
                 is_empty = not format(sample, spec).strip(" .")
             except ValueError as error:
                 raise self._invalid(f"{{{name}:{spec}}}: {error}") from None
             if is_empty:
-                raise self._invalid(f"{{{name}:{spec}}} leaves nothing of the value")
+                raise self._invalid(f"{{{name}:{spec}}} makes the value empty")
 
     @property
     def fields(self) -> set[str]:
-        """The fields the template refers to; empty if its only braces are escaped."""
+        """The fields that the template uses; empty if it has none."""
         return {name for _, name, _, _ in self._pieces if name is not None}
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it names, as in ``{row[column]}``."""
+        """The columns that the template uses, as in ``{row[column]}``."""
         matches = (_COLUMN.fullmatch(name) for name in sorted(self.fields))
         return [match[1] for match in matches if match]
 
     @property
     def folder(self) -> Path:
-        """The folder that holds all its paths: what precedes the first part with a field."""
+        """The folder that contains all of its paths: all parts before the first with a field."""
         before = ""
         for literal, name, _, _ in self._pieces:
             before += literal
@@ -183,13 +187,13 @@ class Template:
         return as_path(os.path.dirname(before))
 
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
-        """Return where a task's result goes: a path below `folder`, made safe part by part.
+        """Return the path of a task's result: below `folder`, with each part made safe.
 
-        If the template's own text does not end with a suffix, the result's is added.
+        If the template's own text does not end with a suffix, the result's suffix is added.
 
         Args:
-            task: gives ``{task_id}`` and the suffix.
-            values: the values of the other fields; strings must be safe names already.
+            task: provides ``{task_id}`` and the suffix.
+            values: the values of the other fields; strings must already be safe names.
         """
         values = {"task_id": safe_name(task.task_id), **values}
         path = as_path(
@@ -198,7 +202,7 @@ class Template:
                 for literal, name, spec, _ in self._pieces
             )
         )
-        # Values are safe each by itself; joined with other text they may still name a device.
+        # Each value is safe on its own, but joined with other text it may still name a device.
         inner = map(not_a_device, path.parent.relative_to(self.folder).parts)
         path = self.folder.joinpath(*inner, path.name)
         literal, name, _, _ = self._pieces[-1]
@@ -210,29 +214,29 @@ class Template:
 
 
 class Row(NamedTuple):
-    """Where a request came from: the line of a file, and what was in its columns."""
+    """The row that a request came from: its line in the file, and its values by column."""
 
     line: int
     values: Mapping[str, Any]
 
 
 class OutputNames(os.PathLike[str]):
-    """Names the results of a fan-out: all different, and none equal to another task's file.
+    """Names the results of a fan-out. Every name is unique, and no other task's file is replaced.
 
     Args:
-        destination: a folder, or a template as in `Template`; either may be in object storage.
-        default: the template of names in a folder. Object storage has ``{task_id}`` for its
-            ``{id}``.
-        has_rows: whether the requests are rows of a file, so that the template may name
-            `ROW_FIELDS`. `with_rows` then says which.
-        today: the value of ``{date}``; by default the date now.
+        destination: a folder, or a template (see `Template`); either may be in object storage.
+        default: the template for names in a folder. In object storage, its ``{id}`` is replaced by
+            ``{task_id}``.
+        has_rows: whether the requests come from rows of a file, so that the template may use
+            `ROW_FIELDS`. `with_rows` then provides the rows.
+        today: the value of ``{date}``; today by default.
 
     Attributes:
-        thumbnails: a local folder that keeps the thumbnails of videos; None to keep none.
+        thumbnails: a local folder for the thumbnails of videos; None to store none.
 
     Raises:
-        ConfigurationError: the template cannot be read, or would give two results one name; or the
-            destination is a URL that nothing can be written to, or obstore is not installed.
+        ConfigurationError: the template is invalid, or would give two results the same name; the
+            destination is a URL that cannot be written to; or obstore is not installed.
     """
 
     def __init__(
@@ -253,26 +257,26 @@ class OutputNames(os.PathLike[str]):
         self._today = (today or date.today()).isoformat()
         self._rows: Callable[[Any], Row] | None = None
         is_template = _is_template(text)
-        # Without a separator at its end a folder may look like a file: "run.2026". Braces in one
-        # stand for fields, so a folder's own are none.
+        # The separator marks a folder whose name looks like a file's ("run.2026"). A path with
+        # braces is always a template, never a folder.
         folder = text if is_template else os.path.join(text, "")
         self._template = Template(folder, (*FIELDS, *(ROW_FIELDS if has_rows else ())), default)
         names = self._template.fields
         if names.isdisjoint(_DISTINGUISHING) and not self.columns:
             raise ConfigurationError(
                 f"the template {text!r} gives every video the same name; "
-                "put {task_id}, {key} or {index} into it"
+                "add {task_id}, {key} or {index} to it"
             )
-        # On disk a name that is taken is numbered. Storage cannot be asked and written to in one
-        # step, so there only an id makes sure that no other result is replaced.
+        # On disk, a number is added to a name that exists. Object storage cannot check and write in
+        # one step, so only the task's id ensures that no other result is replaced.
         if in_storage and "task_id" not in names:
             raise ConfigurationError(
-                f"the template {text!r} may give two objects the same name; put {{task_id}} into it"
+                f"the template {text!r} may give two objects the same name; add {{task_id}} to it"
             )
 
     @classmethod
     def of(cls, destination: Destination) -> OutputNames:
-        """Return the names of a destination: itself, if it is names already."""
+        """Return the names for a destination; an ``OutputNames`` is returned unchanged."""
         return destination if isinstance(destination, OutputNames) else cls(destination)
 
     def __fspath__(self) -> str:
@@ -280,19 +284,19 @@ class OutputNames(os.PathLike[str]):
 
     @property
     def folder(self) -> Path:
-        """The folder in which, or below which, all results are written. It need not exist."""
+        """The folder in or below which all results are written. It may not exist yet."""
         return self._template.folder
 
     @property
     def columns(self) -> Sequence[str]:
-        """The columns that the template names, as in ``{row[column]}``."""
+        """The columns that the template uses, as in ``{row[column]}``."""
         return self._template.columns
 
     def with_rows(self, rows: Callable[[Any], Row]) -> OutputNames:
-        """Return the same names for requests that are rows of a file.
+        """Return a copy for requests that come from rows of a file.
 
         Args:
-            rows: returns a request's row, as long as its results are being named.
+            rows: returns a request's row; called while its results are being named.
         """
         names = copy(self)
         names._rows = rows
@@ -303,17 +307,18 @@ class OutputNames(os.PathLike[str]):
         """Reserve a path for a task's result.
 
         Args:
-            task: whose result it is.
-            outcome: the item that it belongs to.
-            taken: reserved names, shared by a fan-out; this one is among them until the exit.
+            task: the task that made the result.
+            outcome: the task's item of the fan-out.
+            taken: the reserved names, shared by a fan-out; contains this name until the context
+                exits.
         """
-        # 1. The name holds the task's id: a file there is the task's own, and may be kept or
-        #    replaced.
-        # 2. It does not, or only the end of it: a file there may be another result, that was paid
-        #    for. The path is numbered (-2, -3, ...) until neither it nor one beside it exists or
+        # 1. The name contains the task's full id: an existing file is the task's own, and may be
+        #    kept or replaced.
+        # 2. It does not: an existing file may be another result, which was paid for. A number is
+        #    added (-2, -3, ...) until neither the path nor one of the paths next to it exists or
         #    is reserved.
         path = self._template.path(task, self._values(task, outcome))
-        # A long name may have been cut.
+        # A long name may have been cut, so look for the id in the path itself.
         is_own = "task_id" in self._template.fields and safe_name(task.task_id) in str(path)
         lookalikes: list[Path] = []
         if not is_own:
@@ -335,7 +340,7 @@ class OutputNames(os.PathLike[str]):
             taken -= reserved
 
     def _values(self, task: Task, outcome: Outcome[Any]) -> dict[str, str | int]:
-        """Return the values of the fields that the template names."""
+        """Return the values of the fields that the template uses."""
         names, request = self._template.fields, outcome.request
         kind = request.kind.name if isinstance(request, Request) else ""
         values: dict[str, str | int] = {"index": outcome.index, "date": self._today}
@@ -360,10 +365,10 @@ class Named(NamedTuple):
     """A reserved path.
 
     Attributes:
-        path: names no existing file, nor one that is reserved, unless it is the task's own.
-        is_own: whether a file there is certainly the task's own.
-        lookalikes: existing files that have the name, and are numbered on from. One of them may
-            be this very result, left by a run that died before it could record it.
+        path: the path. It neither exists nor is reserved, unless the file is the task's own.
+        is_own: whether an existing file at this path certainly belongs to the task.
+        lookalikes: existing files whose names came before this one in the numbering. One of them
+            may be this result, left by a run that died before it could record it.
     """
 
     path: Path
@@ -372,7 +377,7 @@ class Named(NamedTuple):
 
 
 def field_names(fields: Sequence[str] = (*FIELDS, *ROW_FIELDS)) -> str:
-    """Return the fields of templates as a sentence lists them: ``{index}, {id}, …``."""
+    """Return the fields of templates as a list for a message: ``{index}, {id}, …``."""
     return ", ".join("{row[column]}" if name == "row" else f"{{{name}}}" for name in fields)
 
 
@@ -381,4 +386,4 @@ def _cell(text: str) -> str:
 
 
 def _casefolded(path: Path) -> str:
-    return str(path).casefold()  # as some file systems compare names
+    return str(path).casefold()  # some file systems ignore case

@@ -1,8 +1,8 @@
-"""The file that a download is written to until it is whole and proven to be a result.
+"""The temporary file of a download, until it is complete and verified as a result.
 
-A part is next to its target, so that putting it in place is one atomic rename, and a file under
-the final name is always complete. With the ETag of the version that it holds, a later attempt or a
-later run resumes where an earlier one was cut.
+A part file is written next to its target. One atomic rename then puts it in place, so a file under
+the final name is always complete. The ETag of the downloaded version is stored as well, so a later
+attempt, or a later run, can resume where an earlier one stopped.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 FindEarlier: TypeAlias = Callable[[int, str], Path | None]
-"""Returns the file that has so many bytes and their SHA-256, in hexadecimal, and is this result,
-left by a run that died before it recorded it; None without one."""
+"""Finds this result if an earlier run downloaded it but died before recording it. Called with the
+size in bytes and the SHA-256 in hexadecimal; returns the file, or None."""
 
 
 @frozen
@@ -42,8 +42,8 @@ class DownloadedFile:
 
     Attributes:
         path: the file.
-        size: its bytes, after any compression of the transfer was undone.
-        digest: their SHA-256, in hexadecimal.
+        size: its size in bytes, after decompression.
+        digest: its SHA-256 in hexadecimal.
     """
 
     path: Path
@@ -52,36 +52,37 @@ class DownloadedFile:
 
 
 class MismatchError(Exception):
-    """An answer does not continue the part, or is not a result: download from the start."""
+    """A response does not continue the part, or is not a result: download from the start."""
 
 
 class PartFile:
-    """A download under way: ``.name.hash.part`` beside its target, and ``.tag`` with its ETag.
+    """A download in progress: ``.name.hash.part`` next to its target, and ``.tag`` with its ETag.
 
-    Its name is made of the target's and of the URL without its query, in which a signature may
-    change, so that the next download of the same result finds it. All methods but ``receive``
-    block on the disk.
+    The name is derived from the target's name and the URL, so the next download of the same result
+    finds the part. The URL's query is left out because its signature may change. All methods
+    except ``receive`` block on the disk.
 
     Args:
-        target: the file that it becomes.
-        url: where it comes from.
+        target: the final path of the file.
+        url: the URL that is downloaded.
     """
 
     def __init__(self, target: Path, url: str) -> None:
         source = f"{target.name}\n{without_query(url)}".encode(errors="surrogateescape")
         mark = hashlib.sha256(source).hexdigest()[:8]
-        # Cut, so that a target may have the longest name that its file system takes.
+        # Shortened, because the target's name may already be as long as the file system allows.
         brief = target.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")
         self._target = target
         self._path = target.with_name(f".{brief}.{mark}.part")
         self._tag = self._path.with_suffix(".tag")
 
     def prepare(self, overwrite: bool) -> None:
-        """Check that the target can be written, and make its folder.
+        """Check that the target can be written, and create its folder.
 
         Raises:
-            DownloadError: it exists and must not be overwritten, or no file can have its name.
-            OSError: its folder cannot be made.
+            DownloadError: the target exists and must not be overwritten, or its name is not a valid
+                file name.
+            OSError: the folder cannot be created.
         """
         name = str(self._target)
         try:
@@ -90,17 +91,17 @@ class PartFile:
             is_valid = False
         if not is_valid:
             raise DownloadError(
-                f"cannot write {name!r}: no file can have this name where names are "
-                f"{sys.getfilesystemencoding()}; choose another, or set PYTHONUTF8=1"
+                f"cannot write {name!r}: it is not a valid file name (names are encoded as "
+                f"{sys.getfilesystemencoding()}); choose another name, or set PYTHONUTF8=1"
             )
         if self._target.exists() and not overwrite:
             raise DownloadError(f"{self._target} exists; pass overwrite=True to replace it")
         self._target.parent.mkdir(parents=True, exist_ok=True)
 
     def headers(self) -> dict[str, str]:
-        """Return the request headers that ask for what is missing, or for all of it.
+        """Return the headers that request the missing bytes, or the whole file.
 
-        A range is asked for only where an ETag can prove that it continues the same version.
+        A range is requested only if an ETag can prove that it continues the same version.
         """
         headers = {"Accept-Encoding": "identity"}
         size = self._path.stat().st_size if self._path.exists() else 0
@@ -109,18 +110,19 @@ class PartFile:
         return headers
 
     async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
-        """Write an answer's body: appended if it is a range (206), from the start if not (200).
+        """Write a response's body to the part: append a range (206), or start over (200).
 
-        On return the part is whole and a result. Cancelled or cut, it keeps the bytes that came.
+        When this returns, the part is complete and verified as a result. If it is cancelled or the
+        connection is lost, the part keeps the bytes received.
 
         Args:
             answer: a response with status 200 or 206.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
 
         Raises:
-            MismatchError: it does not continue the part, is shorter or longer than announced,
-                cannot be decoded, or is not what was expected.
-            OSError: the disk, or the connection.
+            MismatchError: the body does not continue the part, is shorter or longer than announced,
+                cannot be decoded, or is not the expected type of media.
+            OSError: the disk or the connection failed.
         """
         inflater = inflater_for(answer)
         start, total = content_range(answer)
@@ -134,12 +136,12 @@ class PartFile:
             async for chunk in answer.content.iter_chunked(CHUNK):
                 size += len(chunk)
                 if total is not None and size > total:
-                    break  # it may never end
+                    break  # it might never end
                 await asyncio.to_thread(write, chunk)
         if total not in (None, size):
             raise MismatchError(f"got {size} of {total} bytes")
         if inflater is not None and not inflater.is_complete:
-            raise MismatchError("its compressed answer ends too early")
+            raise MismatchError("its compressed response ends too early")
 
         def head() -> bytes:
             with open(self._path, "rb") as file:
@@ -150,66 +152,66 @@ class PartFile:
             raise MismatchError(problem)
 
     def restart(self) -> None:
-        """Delete what has come; the next ``headers`` ask for all of it. Harmless if repeated."""
+        """Delete the part; the next ``headers`` request the whole file. Safe to call repeatedly."""
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """After a failure, delete a part that no later download can continue.
+        """After a failure, delete the part if no later download can resume it.
 
-        One that holds bytes of a tagged version stays. Raises nothing.
+        A part is kept if it has bytes and an ETag. Never raises.
         """
         with suppress(OSError):
             if self._stored_tag() is None or not self._path.stat().st_size:
                 self.restart()
 
     def finish(self, overwrite: bool, find_earlier: FindEarlier | None = None) -> DownloadedFile:
-        """Flush the whole part to disk, and put it under its final name.
+        """Flush the complete part to disk, and rename it to its final name.
 
         Args:
-            overwrite: whether to replace a file that exists.
-            find_earlier: returns a file that is this result already: the part replaces it, and
-                gets no other name.
+            overwrite: whether to replace an existing file.
+            find_earlier: returns an existing file that is already this result. The part replaces
+                that file instead of the target.
 
         Raises:
-            DownloadError: a file was put there meanwhile, and must not be overwritten; the part
-                stays.
-            OSError: the disk.
+            DownloadError: another program created the target in the meantime, and it must not be
+                overwritten; the part is kept.
+            OSError: the disk failed.
         """
         with open(self._path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
             size = file.tell()
-        # Compared before the part has a name: a run that is killed here leaves no second copy.
+        # Looked up before the rename, so a run that is killed here leaves no second copy.
         target = find_earlier(size, digest) if find_earlier is not None else None
         if target is None:
-            self.prepare(overwrite)  # again: another program may be at work here
+            self.prepare(overwrite)  # again: another program may have created the target
             target = self._target
         self._tag.unlink(missing_ok=True)
         self._path.replace(target)
         return DownloadedFile(target, size, digest)
 
     def _open(self, start: int, tag: str) -> BinaryIO:
-        """Open the part to append at start.
+        """Open the part for appending at ``start``.
 
-        A tag is kept only where it proves that two parts are of the same bytes, and can be sent
-        back: strong, and of visible ASCII (RFC 9110, 8.8.3 and 13.1.5). To go on, an answer must
-        repeat it: hosts that ignore If-Range would append one version to another.
+        A tag is stored only if it proves that two responses have the same bytes (it is strong) and
+        can be sent back (it is visible ASCII; RFC 9110, 8.8.3 and 13.1.5). A range must repeat the
+        stored tag: a host that ignores If-Range could otherwise mix two versions in one file.
         """
         if start == 0:
             self.restart()
         elif tag != self._stored_tag():
-            raise MismatchError("the range is of another version than the bytes before it")
+            raise MismatchError("the range belongs to another version of the file")
         file = open(self._path, "ab")  # noqa: SIM115 - closed by receive()
         if file.tell() != start:
             file.close()
-            raise MismatchError("the range does not follow the bytes before it")
+            raise MismatchError("the range does not start where the part ends")
         if not tag.startswith("W/") and _VISIBLE.fullmatch(tag):
             self._tag.write_bytes(tag.encode())
         return file
 
     def _stored_tag(self) -> str | None:
-        """Return the tag of the bytes that came, or None if there is none that can be sent."""
+        """Return the part's tag, or None if no tag that can be sent is stored."""
         try:
             tag = self._tag.read_bytes().decode("latin-1")
         except FileNotFoundError:
@@ -218,26 +220,26 @@ class PartFile:
 
 
 class _Inflater:
-    """Decodes gzip and deflate (RFC 9110, 8.4.1), a bounded piece at a time."""
+    """Decodes gzip and deflate (RFC 9110, 8.4.1) in pieces of bounded size."""
 
     def __init__(self) -> None:
         self._stream: Any = None  # zlib's decompressor; its type has no public name
 
     @property
     def is_complete(self) -> bool:
-        """Whether the compressed stream has ended, its checksum verified."""
+        """Whether the compressed stream has ended and its checksum was correct."""
         return self._stream is not None and self._stream.eof
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield what a chunk decodes to, at most ``CHUNK`` bytes at a time.
+        """Decode a chunk, and yield the result in pieces of at most ``CHUNK`` bytes.
 
         Raises:
-            MismatchError: it cannot be decoded.
+            MismatchError: the chunk cannot be decoded.
         """
         rest, is_pending = chunk, False
         try:
             while rest or is_pending:
-                if self._stream is None:  # some send deflate without its zlib header
+                if self._stream is None:  # some hosts send deflate without its zlib header
                     has_header = rest[:2] == b"\x1f\x8b" or rest[0] & 15 == zlib.DEFLATED
                     self._stream = zlib.decompressobj(47 if has_header else -zlib.MAX_WBITS)
                 elif self._stream.eof:  # gzip may have several members
@@ -247,17 +249,17 @@ class _Inflater:
                 rest = self._stream.unconsumed_tail or self._stream.unused_data
                 is_pending = len(piece) == CHUNK and not self._stream.eof
         except zlib.error as error:
-            raise MismatchError(f"its compressed answer cannot be decoded ({error})") from error
+            raise MismatchError(f"its compressed response cannot be decoded ({error})") from error
 
 
 def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
-    """Return what decodes an answer; None for one that is not compressed.
+    """Return a decoder for a response, or None if the response is not compressed.
 
-    No coding was asked for, and few hosts send one. S3-compatible ones may repeat ``aws-chunked``
-    from an upload; it is no coding of the answer.
+    The client requests uncompressed responses, but a few hosts compress them anyway.
+    S3-compatible hosts may repeat ``aws-chunked`` from an upload; it does not encode the response.
 
     Raises:
-        MismatchError: it has another coding, or is a part of a compressed answer.
+        MismatchError: the response has another encoding, or is a range of a compressed response.
     """
     header = answer.headers.get("Content-Encoding", "").lower()
     codings = [
@@ -270,21 +272,24 @@ def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     if codings[0] not in ("gzip", "x-gzip", "deflate") or len(codings) > 1:
         raise MismatchError(f"unexpected Content-Encoding {header[:80]!r}")
     if answer.status != 200:
-        raise MismatchError("the answer is a range of a compressed body")
+        raise MismatchError("the response is a range of a compressed body")
     return _Inflater()
 
 
 def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return where an answer begins, and the size of the whole or None (RFC 9110, 14.4).
+    """Return the offset at which a response starts, and the full size or None (RFC 9110, 14.4).
 
-    Content-Length has no meaning beside Transfer-Encoding (RFC 9112, 6.3).
+    If Transfer-Encoding is set, Content-Length is ignored (RFC 9112, 6.3).
+
+    Raises:
+        MismatchError: the Content-Range of a 206 is missing or cannot be parsed.
     """
     length = None if "Transfer-Encoding" in answer.headers else answer.content_length
     if answer.status == 200:
         return 0, length
     match = re.match(r"bytes (\d+)-\d+/(?:(\d+)|\*)", answer.headers.get("Content-Range", ""))
     if match is None:
-        raise MismatchError("the range has no readable Content-Range")
+        raise MismatchError("the Content-Range header is missing or invalid")
     start = int(match[1])
     if match[2]:
         return start, int(match[2])

@@ -1,8 +1,9 @@
-"""Whether a video is what was asked for: its duration, pixels and sound, as a player finds them.
+"""Check whether a video matches its request: duration, size and sound, as a player sees them.
 
-Uses PyAV (the extra ``probe``), or ``ffprobe`` where that is on the path. Both are asked for what
-the container says; no frame is decoded. Of an object in storage PyAV reads a few ranges; ffprobe
-would need a signed URL among its arguments, where every user of the machine sees it.
+Uses PyAV (the ``probe`` extra), or ``ffprobe`` if that is on the path. Both read only the
+container's metadata; no frame is decoded. PyAV reads a few ranges of an object in storage. ffprobe
+is not used for objects: it would need a signed URL as an argument, which every user of the machine
+can see.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from .object_storage import open_object
 Verify = Literal["content", "probe"]
 VERIFIES = ("content", "probe")
 SECONDS = 0.5
-"""By how much a duration may differ: encoders end on whole frames, and sound on whole packets."""
+"""Tolerated difference in duration: video ends on whole frames, and sound on whole packets."""
 PIXELS = 0.02
-"""By how much a side may differ, as a share: encoders round to whole blocks, 1080 to 1088."""
+"""Tolerated difference of a side, as a fraction: encoders round to whole blocks (1080 to 1088)."""
 TIMEOUT = 60.0
-"""Seconds that ffprobe may take for a local file."""
+"""Timeout of ffprobe for a local file, in seconds."""
 
 
 @frozen
 class Played:
-    """What a player finds in a video.
+    """The properties of a video as a player sees them.
 
     Attributes:
-        width: in pixels, as stored.
-        height: likewise.
-        seconds: how long it plays.
-        sound: whether it has a sound track.
+        width: the stored width, in pixels.
+        height: the stored height, in pixels.
+        seconds: the duration.
+        sound: whether the video has a sound track.
     """
 
     width: int
@@ -52,7 +53,7 @@ class Played:
 
 
 class UnplayableError(Exception):
-    """A file is no video that can be played."""
+    """A file cannot be played as a video."""
 
 
 def check_verify(verify: object) -> Verify:
@@ -72,19 +73,19 @@ def check_verify(verify: object) -> Verify:
 
 
 def can_probe(path: PurePath) -> bool:
-    """Return whether a result can be probed where it is: an object needs PyAV."""
+    """Return whether a result at this path can be probed: an object in storage needs PyAV."""
     return not isinstance(path, ObjectPath) or find_spec("av") is not None
 
 
 def probe(path: PurePath) -> Played:
-    """Return what a player finds in a video. Blocks: call it in a thread.
+    """Return a video's properties. Blocks: call it in a thread.
 
     Args:
-        path: the path of a file or of an object, for which ``can_probe`` is true.
+        path: a file or an object for which ``can_probe`` is true.
 
     Raises:
-        UnplayableError: it cannot be opened, or has no picture.
-        DownloadError: storage cannot be asked.
+        UnplayableError: the file cannot be opened, or has no video track.
+        DownloadError: the object could not be read from storage.
     """
     if isinstance(path, ObjectPath):
         return _by_av(open_object(path))
@@ -98,7 +99,7 @@ def _by_av(source: str | RawIOBase) -> Played:
     try:
         with av.open(source, "r") as file:
             if not file.streams.video:
-                raise UnplayableError("it has no picture")
+                raise UnplayableError("it has no video track")
             picture = file.streams.video[0]
             seconds = (file.duration or 0) / 1_000_000  # av.time_base
             return Played(picture.width, picture.height, seconds, bool(file.streams.audio))
@@ -118,7 +119,7 @@ def _by_ffprobe(path: PurePath) -> Played:
         played: dict[str, Any] = json.loads(done.stdout)
         kinds = [stream["codec_type"] for stream in played["streams"]]
         if "video" not in kinds:
-            raise UnplayableError("it has no picture")
+            raise UnplayableError("it has no video track")
         picture = played["streams"][kinds.index("video")]
         seconds = float(played["format"].get("duration", 0))
         return Played(picture["width"], picture["height"], seconds, "audio" in kinds)
@@ -127,11 +128,11 @@ def _by_ffprobe(path: PurePath) -> Played:
 
 
 def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
-    """Return how a downloaded video differs from what was asked for. Blocks, and raises nothing.
+    """Return how a downloaded video differs from its request. Blocks, but never raises.
 
     Args:
-        path: the file, or the object.
-        request: what made it; only an ``ImageToVideo`` says what its video is like.
+        path: the file or object.
+        request: the video's request; only an ``ImageToVideo`` specifies properties to compare.
     """
     if not isinstance(request, ImageToVideo):
         return ()
@@ -139,16 +140,16 @@ def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
         return mismatches(probe(path), request)
     except UnplayableError as error:
         return (f"cannot be played: {error}",)
-    except DownloadError as error:  # it is there, and whole: that was proven when it was sent
+    except DownloadError as error:  # the object is complete: that was verified when it was sent
         return (f"cannot be probed: {error}",)
 
 
 def mismatches(played: Played, request: ImageToVideo) -> tuple[str, ...]:
-    """Return how a video differs from its request, a sentence each.
+    """Return how a video differs from its request, one sentence per difference.
 
-    1. It is shorter or longer, by more than ``SECONDS``.
-    2. It has other pixels, by more than ``PIXELS``; not judged for a resolution that is unknown.
-    3. It has no sound, and was to have some. Sound that was not asked for is no fault.
+    1. Its duration differs by more than ``SECONDS``.
+    2. Its size in pixels differs by more than ``PIXELS``; not checked for unknown resolutions.
+    3. It has no sound although sound was requested. Sound that was not requested is accepted.
     """
     differences: list[str] = []
     if abs(played.seconds - request.duration) > SECONDS:

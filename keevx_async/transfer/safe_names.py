@@ -1,4 +1,4 @@
-"""Make file names from any text: safe on every system, in every script."""
+"""Turn any text into a file name that is safe on every system."""
 
 from __future__ import annotations
 
@@ -7,35 +7,38 @@ import re
 import unicodedata
 
 MAX_NAME_BYTES = 150
-"""Bytes of UTF-8; file systems take 255, and a part's name is longer than its target's."""
+"""Maximum length of a name, in bytes of UTF-8. File systems allow 255, and the name of a part file
+is longer than its target's."""
 
 MAX_SLUG = 40
-"""Characters of a prompt in a name."""
+"""Maximum length of a prompt in a name, in characters."""
 MAX_SLUG_BYTES = 120
-"""Bytes of UTF-8 of a prompt in a name, so that an index and an id beside it still fit."""
+"""Maximum length of a prompt in a name, in bytes of UTF-8. It leaves room for an index and an
+id."""
 ID_LENGTH = 4
-"""Characters of a short id after its prefix. They are an id's last: if ids are numbered by time,
-their beginnings are alike."""
+"""How many characters of a short id follow its prefix. They are the last ones of the full id,
+because ids that are numbered by time start with the same characters."""
 _DEVICE = re.compile(
     r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
 )
-"""Names of devices, whatever follows a dot. Source: Microsoft's "Naming Files, Paths, and
-Namespaces"; superscript digits count too."""
+"""Names that Windows reserves for devices, with any suffix. Source: Microsoft's "Naming Files,
+Paths, and Namespaces". Superscript digits count, too."""
 
 _NOT_ALLOWED, _NOT_ALNUM = re.compile(r"[^A-Za-z0-9_\-. ]+"), re.compile(r"[^A-Za-z0-9]+")
-"""What becomes something else in a name of ASCII letters."""
+"""The characters that are replaced in ASCII text, in a name and in a slug."""
 
 
 def safe_name(name: str) -> str:
     """Return a file or folder name that is safe on every system, made from any text.
 
-    It cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits of every
-    script stay, composed (NFC), and so do ``_``, ``-``, ``.`` and blanks. Runs of anything else
-    become ``_``, and so does what the names of this system's files cannot hold, as in the C
-    locale. Names that Windows keeps for devices get a ``_`` in front, on every system, for files
-    are copied. A name over ``MAX_NAME_BYTES`` loses its beginning, so that its suffix stays.
+    The name cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits of
+    every script are kept and composed (NFC), as are ``_``, ``-``, ``.`` and spaces. Each run of
+    other characters, or of characters that this system's file names cannot contain (as in the C
+    locale), becomes ``_``. Names that Windows reserves for devices get a leading ``_`` on every
+    system, because files are copied between systems. A name longer than ``MAX_NAME_BYTES`` is cut
+    at the start, so it keeps its suffix.
     """
-    if name.isascii():  # as most are; one at a time its letters take ten times as long
+    if name.isascii():  # most names are; checking each letter would take ten times as long
         clean = _NOT_ALLOWED.sub("_", name).strip(" .")
     else:
         composed = unicodedata.normalize("NFC", name)
@@ -58,14 +61,14 @@ def _is_allowed(letter: str) -> bool:
 
 
 def slug(text: str, fallback: str = "result") -> str:
-    """Return text as part of a file name: words of any script in lower case, joined by ``-``.
+    """Return text as part of a file name: lower-case words of any script, joined by ``-``.
 
-    At most ``MAX_SLUG`` characters, cut between words where that leaves more than half, and never
-    between a letter and its marks.
+    The slug has at most ``MAX_SLUG`` characters. It is cut between two words if that leaves more
+    than half of it, and never between a letter and its marks.
 
     Args:
-        text: such as a prompt.
-        fallback: returned where no letter or digit is left.
+        text: the text, such as a prompt.
+        fallback: returned if the text contains no letter or digit.
     """
     composed = unicodedata.normalize("NFC", text[: 8 * MAX_SLUG].lower())
     if composed.isascii():
@@ -78,7 +81,7 @@ def slug(text: str, fallback: str = "result") -> str:
     short = whole[:MAX_SLUG].encode()[:MAX_SLUG_BYTES].decode(errors="ignore")
     if len(short) < len(whole):
         end = len(short)
-        while end and _is_mark(whole[end]):  # the marks of a letter that was cut off them
+        while end and _is_mark(whole[end]):  # do not separate a letter from its marks
             end -= 1
         words = whole[:end].rpartition("-")[0] if whole[end] != "-" else whole[:end]
         short = words if len(words) > end // 2 else whole[:end]
@@ -90,11 +93,11 @@ def _is_mark(letter: str) -> bool:
 
 
 def short_id(task_id: str) -> str:
-    """Return a task's id as a name holds it: ``i2v-ec37``. It need not be unique."""
+    """Return the short form of a task's id for a file name: ``i2v-ec37``. It may not be unique."""
     prefix, dash, rest = task_id.rpartition("-")
     return safe_name(prefix + dash + rest[-ID_LENGTH:])
 
 
 def not_a_device(name: str) -> str:
-    """Return a name, with a ``_`` before it where Windows keeps it for a device."""
+    """Return the name, with a leading ``_`` if Windows reserves it for a device."""
     return f"_{name}" if _DEVICE.match(name) else name

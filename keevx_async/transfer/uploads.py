@@ -1,6 +1,6 @@
 """Upload local files: each distinct file once, a few at a time, streamed from disk.
 
-An upload is free, so unlike a create it is repeated without caution.
+An upload is free, so unlike a create it can safely be retried.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from .safe_names import safe_name
 
 PARALLEL_UPLOADS = 4
 PARALLEL_FITS = 2
-"""Images that are held in memory, decoded, at a time."""
+"""How many decoded images are held in memory at once."""
 URL_TTL = 3600.0
-"""Seconds for which an upload's URL is used again. How long Keevx keeps an upload is documented
-nowhere; an hour is far below the 7 days of results, and renewing one an hour costs nothing."""
+"""Seconds for which an upload's URL is reused. Keevx does not document how long it keeps uploads;
+an hour is far below the 7 days for results, and uploading again each hour costs nothing."""
 MAX_REMEMBERED = 10_000
-"""Files remembered by a client, so that a stream of any length stays small."""
+"""How many files a client remembers, which limits its memory when the input is long."""
 MAX_ATTEMPTS_ON_CHANGE = 3
 MIN_UPLOAD_SPEED = 64 * 1024
-"""Bytes per second. An upload's timeout is that of an exchange plus its size divided by this, so
-that neither a long video nor a slow line runs into it."""
+"""Bytes per second. An upload's size divided by this is added to its timeout, which is therefore
+long enough for a large video or a slow connection."""
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -57,21 +57,24 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
 class FittedUpload(NamedTuple):
-    """The URL of an image, and the digest of what was sent instead of it; empty if it was sent."""
+    """The URL of an image, and the digest of the fitted copy that was sent in its place.
+
+    The digest is empty if the image itself was sent.
+    """
 
     url: str
     digest: str = ""
 
 
 class Upload(NamedTuple):
-    """What is uploaded once: bytes, by their digest, under the file name that the caller chose."""
+    """The key of an upload: the digest of its bytes, and the file name that the caller chose."""
 
     digest: str
     filename: str | None
 
 
 class Fitting(NamedTuple):
-    """An image, and what it is made to fit to."""
+    """An image's fingerprint, and the requirements that it is fitted to."""
 
     version: Fingerprint
     fit: Fit
@@ -81,13 +84,14 @@ class Fitting(NamedTuple):
 
 @define
 class UploadCache:
-    """What a client has learned about files. It outlives an event loop, and holds no loop's object.
+    """A client's knowledge of files. It contains no objects of an event loop, so it outlives them.
 
     Attributes:
-        images: inspected files by fingerprint, so that a file named often is read once. Only
-            settled ones: a file still being written may change and keep its fingerprint.
-        urls: the URL of each upload, and when it was made, in seconds of a monotonic clock.
-        fitted: what was sent instead of an image; None if the image fitted as it is.
+        images: the inspected files by fingerprint, so that a file used often is read only once.
+            Only settled files are stored: a file still being written may change and keep its
+            fingerprint.
+        urls: each upload's URL, and when it was uploaded, in seconds of a monotonic clock.
+        fitted: the fitted copy that was sent in place of an image; None if the image already fit.
     """
 
     images: dict[Fingerprint, Image] = field(factory=dict[Fingerprint, Image])
@@ -100,9 +104,9 @@ class Uploads:
 
     Args:
         api: sends the requests.
-        retrier: repeats what failed in passing.
-        cache: what this client has uploaded before.
-        clock: returns seconds; tests pass their own.
+        retrier: retries temporary failures.
+        cache: the client's earlier uploads.
+        clock: returns the time in seconds; tests pass their own.
     """
 
     def __init__(
@@ -124,24 +128,24 @@ class Uploads:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for uploads in progress."""
+        """How many callers are waiting for uploads in progress."""
         return sum(self._waiters.values())
 
     async def files(
         self, paths: Iterable[Path], formats: Collection[str] = UPLOAD_FORMATS
     ) -> Mapping[Path, str]:
-        """Return the URL of each local file. All are checked before the first is sent.
+        """Upload local files and return their URLs. All are checked before the first is sent.
 
-        Equal bytes are uploaded once, and again after ``URL_TTL``. Cancelled, an upload goes on
-        only if another caller waits for it.
+        Equal bytes are uploaded only once, until ``URL_TTL`` has passed. If this call is cancelled,
+        an upload continues only if another caller is waiting for it.
 
         Args:
             paths: the files.
-            formats: names of the formats they may have, as in ``media_types``.
+            formats: the names of the accepted formats (see ``media_types``).
 
         Raises:
-            UploadError: one cannot be read, is empty, too large, cut short, of another format, or
-                keeps changing.
+            UploadError: a file cannot be read, is empty, too large or truncated, has another
+                format, or keeps changing.
             ConfigurationError: the client was closed.
         """
         distinct = list(dict.fromkeys(paths))
@@ -154,15 +158,15 @@ class Uploads:
     async def digests(
         self, paths: Iterable[Path], formats: Collection[str], fit: Fit
     ) -> Mapping[Path, str]:
-        """Return the SHA-256 of each local file, which is read at most once while it is unchanged.
+        """Return the SHA-256 of each local file. An unchanged file is read at most once.
 
         Args:
             paths: the files.
-            formats: names of the formats they may have, as in ``media_types``.
-            fit: unless ``none``, those that can be made to fit are read too.
+            formats: the names of the accepted formats (see ``media_types``).
+            fit: unless this is ``none``, files that could be fitted are accepted, too.
 
         Raises:
-            UploadError: as for `files`.
+            UploadError: see `files`.
         """
         distinct = list(dict.fromkeys(paths))
         images = await _gather(self._inspect(path, formats, fit) for path in distinct)
@@ -171,15 +175,15 @@ class Uploads:
     async def fitted(
         self, ratios: Mapping[Path, str | None], formats: Collection[str], fit: Fit
     ) -> Mapping[Path, FittedUpload]:
-        """Return the URL of each local image, or of what ``fit_image`` made of it.
+        """Upload local images, or their copies from ``fit_image``, and return their URLs.
 
         Args:
-            ratios: each image, and the ratio that it should have; None for any.
-            formats: names of the formats that Keevx takes for it.
+            ratios: each image, and the ratio it should have; None for any ratio.
+            formats: the names of the formats that Keevx accepts for these images.
             fit: ``crop`` or ``pad``.
 
         Raises:
-            UploadError: as for `files`, or one cannot be decoded.
+            UploadError: see `files`; or an image cannot be decoded.
             ConfigurationError: the client was closed.
         """
         made = await _gather(
@@ -190,9 +194,9 @@ class Uploads:
     async def _fit_file(
         self, path: Path, ratio: str | None, formats: Collection[str], fit: Fit
     ) -> FittedUpload:
-        # 1. It was made to fit before, and the URL of that is still good.
-        # 2. It was found to fit as it is: uploaded like any file.
-        # 3. Otherwise it is made to fit, in a folder that is removed once that is uploaded.
+        # 1. A fitted copy was uploaded before, and its URL is still valid: return it.
+        # 2. The image is known to fit already: upload it like any file.
+        # 3. Otherwise fit it, in a temporary folder that is removed after the upload.
         async with self._fitting:
             work = Fitting(await asyncio.to_thread(fingerprint, path), fit, ratio, tuple(formats))
             if work in self._cache.fitted:
@@ -212,16 +216,17 @@ class Uploads:
                 return FittedUpload(await self._file(made, image, None), image.digest)
 
     async def upload(self, source: Source, filename: str | None) -> str:
-        """Return the URL of one file.
+        """Upload one file and return its URL.
 
-        Bytes and open binary files are uploaded each time, a path as by `files`.
+        Bytes and open binary files are uploaded each time; a path is handled as in `files`.
 
         Args:
-            source: a path, bytes, or a binary file, which is read from its position to its end.
-            filename: how Keevx is to call it; made safe. None takes the path's name.
+            source: a path, bytes, or a binary file, which is read from its current position to its
+                end.
+            filename: the file's name at Keevx, made safe; None for the path's own name.
 
         Raises:
-            UploadError: as for `files`, or source is none of these.
+            UploadError: see `files`; or ``source`` has another type.
             ConfigurationError: the client was closed.
         """
         if filename is not None and not isinstance(filename, str):
@@ -237,7 +242,7 @@ class Uploads:
             )
 
     async def close(self) -> None:
-        """Cancel the uploads in progress; who waits for one gets ConfigurationError."""
+        """Cancel the uploads in progress; their callers get a ConfigurationError."""
         self._closed = True
         tasks = list(self._waiters)
         for task in tasks:
@@ -252,7 +257,7 @@ class Uploads:
             formats, limit = (*formats, *CONVERTIBLE), None
         version = await asyncio.to_thread(fingerprint, path)
         if (image := self._cache.images.get(version)) is not None:
-            require_format(path, image.type, formats)  # another kind of job may have named it
+            require_format(path, image.type, formats)  # it may have been checked for another kind
             return image
         image = await asyncio.to_thread(inspect, path, formats, limit=limit)
         if image.settled:
@@ -260,9 +265,9 @@ class Uploads:
         return image
 
     async def _file(self, path: Path, image: Image, filename: str | None) -> str:
-        # 1. Equal bytes were uploaded within URL_TTL: that URL.
-        # 2. They are being uploaded: wait for the same task.
-        # 3. Otherwise upload them. If the file changes meanwhile, inspect it and begin again.
+        # 1. The same bytes were uploaded within URL_TTL: return that URL.
+        # 2. They are being uploaded now: wait for that upload.
+        # 3. Otherwise upload them. If the file changes meanwhile, inspect it and start over.
         for _ in range(MAX_ATTEMPTS_ON_CHANGE):
             upload = Upload(image.digest, filename)
             url, since = self._cache.urls.get(upload, ("", 0.0))
@@ -277,10 +282,10 @@ class Uploads:
                 return await self._join(upload, task)
             except ChangedError:
                 image = await self._inspect(path)
-        raise UploadError(f"{path} changes while it is read; upload it when it is complete")
+        raise UploadError(f"{path} keeps changing while it is read; upload it when it is complete")
 
     async def _join(self, upload: Upload, task: asyncio.Task[str]) -> str:
-        """Wait for a shared upload; the last one who stops waiting cancels it."""
+        """Wait for a shared upload; it is cancelled when its last caller stops waiting."""
         self._waiters[task] += 1
         try:
             return await asyncio.shield(task)
@@ -290,7 +295,7 @@ class Uploads:
             if not task.done():
                 self._waiters[task] -= 1
                 if not self._waiters[task] and self._active.get(upload) is task:
-                    del self._active[upload]  # at once, so that nobody joins what is ending
+                    del self._active[upload]  # at once, so nobody joins a cancelled upload
                     task.cancel()
             raise
 
@@ -320,14 +325,14 @@ class Uploads:
         response, envelope = await self._api.get(request)
         url = decode_upload(envelope.result or envelope.data)
         if url is None:
-            raise Retryable(ResponseError(response.status, "the upload's answer holds no URL"))
+            raise Retryable(ResponseError(response.status, "the upload's response contains no URL"))
         return url
 
 
 def encode_form(file: BinaryIO, name: str, content_type: str) -> aiohttp.FormData:
-    """Return the multipart body of an upload: one part named ``file``, read as it is sent.
+    """Return the multipart body of an upload: one part named ``file``, read while it is sent.
 
-    The file stays open, and can be sent once. Source: keevx-api.md, "Upload".
+    The file is left open. The body can be sent only once. Source: keevx-api.md, "Upload".
     """
     form = aiohttp.FormData(default_to_multipart=True)
     form.add_field("file", file, filename=name, content_type=content_type)
@@ -335,7 +340,7 @@ def encode_form(file: BinaryIO, name: str, content_type: str) -> aiohttp.FormDat
 
 
 def remember(cache: dict[K, T], key: K, value: T) -> None:
-    """Put a value in as the newest; the oldest leaves when there are more than MAX_REMEMBERED."""
+    """Store a value as the newest; above ``MAX_REMEMBERED`` values, the oldest is removed."""
     cache.pop(key, None)
     cache[key] = value
     if len(cache) > MAX_REMEMBERED:
@@ -343,7 +348,7 @@ def remember(cache: dict[K, T], key: K, value: T) -> None:
 
 
 async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Return what each returned, or raise the first error once all have ended."""
+    """Return all results, or raise the first error once all have ended."""
     results = await asyncio.gather(*awaitables, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -169,7 +169,7 @@ async def test_the_worker_that_cannot_have_the_journal_names_the_ways_out(tmp_pa
             sys.executable, "-c", PROGRAM, str(path), stdout=asyncio.subprocess.PIPE
         )
         printed = (await holder.communicate())[0].decode()
-    assert "one worker" in printed
+    assert "a single worker" in printed
     assert "Redis" in printed
 
 

@@ -95,7 +95,7 @@ async def test_each_kind_takes_its_formats_whatever_a_file_is_called(
         assert host.sent == [FILES[name]]
         return
     assert isinstance(fan.outcomes[0].error, UploadError)
-    assert f"picture.jpg is a {name} file, by its first bytes, and must be" in str(
+    assert f"picture.jpg is a {name} file (by its first bytes) but must be" in str(
         fan.outcomes[0].error
     )
     assert not host.lengths
@@ -225,13 +225,13 @@ async def test_a_source_that_cannot_be_used_is_refused_in_words(tmp_path: Path) 
         (tmp_path / "missing.png", r"missing\.png: No such file"),
         (tmp_path / "pipe.png", r"pipe\.png: it is not a regular file"),
         (closed, "closed file"),
-        (ended, r"no bytes after position \d+: call its seek\(0\)"),
+        (ended, r"no bytes after position \d+: call seek\(0\) on it"),
         (path.open(), "open it with mode 'rb'"),
-        (Asynchronous(), "an asynchronous one"),
+        (Asynchronous(), "an asynchronous file"),
         (tmp_path / "loop.png", "cannot read .*symbolic links"),
         ("a\0.png", "cannot read .*null"),
         ("~/gone.png", r"call expanduser\(\)"),
-        ("https://example.com/a.png", "it is a URL, which needs no upload"),
+        ("https://example.com/a.png", "it is a URL, which does not need an upload"),
         (tmp_path, "not a regular file"),
     ]
     async with speaking() as (emulator, keevx):

@@ -336,10 +336,10 @@ async def test_an_expired_url_is_asked_for_anew_once(tmp_path: Path) -> None:
 
         emulator.faults.expired = 1
         before = emulator.polls[task.task_id]
-        with pytest.raises(DownloadError, match="query the task's status for a fresh one"):
+        with pytest.raises(DownloadError, match="query the task's status for a new URL"):
             await keevx.download(task, tmp_path / "other.mp4")
         assert emulator.polls[task.task_id] == before + 1
-        with pytest.raises(DownloadError, match="live for 7 days"):
+        with pytest.raises(DownloadError, match="expire after 7 days"):
             await keevx.download(task.video_url, tmp_path / "other.mp4")
         assert left_in(tmp_path) == [path.name]
 

@@ -133,6 +133,6 @@ def test_where_file_names_are_ascii_a_result_has_a_name_that_can_be_written() ->
     )
     assert done.returncode == 0, done.stderr
     refused, names = done.stdout.splitlines()
-    assert "no file can have this name" in refused
+    assert "it is not a valid file name" in refused
     assert "PYTHONUTF8=1" in refused
     assert names == "ascii '_-_-2.mp4' '_-_.mp4'"

@@ -126,7 +126,7 @@ async def test_a_bucket_that_is_not_there_is_named_without_a_secret(
         ("ftp://films/", "use a local path, or one of s3://, gs://, az://"),
         ("s3:///films", "has no bucket"),
         ("s3://{task_id}/", "has no bucket"),
-        ("s3://films/{index}", "put {task_id} into it"),
+        ("s3://films/{index}", "add {task_id} to it"),
     ],
 )
 async def test_what_cannot_be_written_to_is_refused_before_it_is_paid(

@@ -144,7 +144,7 @@ async def test_creates_are_counted_by_how_they_ended(seen: Seen) -> None:
     assert set(errors) == {None, SubmissionUncertain.__name__, APIError.__name__}
     assert {span.status.description for span in seen.named("submit V")} == {
         None,
-        "the create's answer was lost",
+        "the create's response was lost",
         "HTTP 400, code 100001",
     }
 

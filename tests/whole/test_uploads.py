@@ -479,7 +479,7 @@ async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
 
     async with hosting() as (host, keevx):
         host.before = change
-        with pytest.raises(UploadError, match=r"0\.png changes while it is read"):
+        with pytest.raises(UploadError, match=r"0\.png keeps changing while it is read"):
             await keevx.upload(path)
     assert len(host.lengths) == 3
 

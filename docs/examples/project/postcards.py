@@ -15,7 +15,7 @@ async def deliver(order: str, picture_url: str, text: str, folder: Path) -> Path
         folder: where the video and the journal are saved.
 
     Raises:
-        SubmissionUncertain: the create's answer was lost; look at your account before you reorder.
+        SubmissionUncertain: the create's response was lost; check your account before you reorder.
         APIError: Keevx refused the order.
         TaskFailed: Keevx could not make the video.
     """

@@ -16,7 +16,7 @@ from .scripts import Script
 MIN_PAUSE = 0.05
 """Seconds before the first retry; each later pause is twice the previous pause."""
 MAX_PAUSE = 0.5
-"""The most seconds between two retries."""
+"""The maximum number of seconds between two retries."""
 SETTLING = 1.0
 """Seconds after an outage during which nothing is claimed: longer than any worker's pause."""
 

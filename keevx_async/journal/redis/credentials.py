@@ -1,4 +1,4 @@
-"""The password of Redis, from the environment: a URL on a command line is seen by everyone."""
+"""Reads the Redis password from the environment: everyone can see a URL on a command line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PASSWORD_OPTION = re.compile(r"[?&]password=")
 
 
 class Login(NamedTuple):
-    """How to log in to a Redis.
+    """How to log in to Redis.
 
     Attributes:
-        url: without what the provider has.
-        provider: gives redis-py user and password; None to log in as the URL says.
+        url: the URL, without the credentials that the provider returns.
+        provider: returns the user and the password to redis-py; None to use those in the URL.
     """
 
     url: str
@@ -28,10 +28,10 @@ class Login(NamedTuple):
 
 
 def login_of(url: str) -> Login:
-    """Return how to log in to a Redis, with the password of KEEVX_REDIS_PASSWORD if it is set.
+    """Return how to log in to Redis, using the password in KEEVX_REDIS_PASSWORD if it is set.
 
-    A URL that has a password keeps it: it was given for this very server. The user is the URL's, as
-    in ``redis://worker@host:6379/0``; without one it is Redis's default user.
+    A password in the URL takes precedence, because it was set for this server. The user is taken
+    from the URL (``redis://worker@host:6379/0``); without a user, Redis uses its default user.
     """
     password = os.environ.get(PASSWORD_VARIABLE)
     match = _USER.match(url)
@@ -39,7 +39,7 @@ def login_of(url: str) -> Login:
     has_password = ":" in user or _PASSWORD_OPTION.search(url) is not None
     if not password or has_password or url.startswith("memory:"):
         return Login(url, None)
-    # Docket and redis-py take a user from the URL or from the provider, not from both.
+    # Docket and redis-py read the user either from the URL or from the provider.
     rest = url[match.end() :] if match else url.partition("://")[2]
     provider = UsernamePasswordCredentialProvider(unquote(user) or None, password)
     return Login(f"{url.partition('://')[0]}://{rest}", provider)

@@ -108,11 +108,11 @@ class RedisJournal(Session):
         """Return a journal with its own client, which is closed with the journal.
 
         Args:
-            url: such as ``redis://host:6379/0``; its query may hold redis-py's settings. The
-                password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
-            name: what the journal's keys begin with.
+            url: the server's URL, such as ``redis://host:6379/0``; its query may contain settings
+                for redis-py. Without a password in the URL, KEEVX_REDIS_PASSWORD is used.
+            name: the journal's name, with which its keys start.
             on_uncertain: see the class.
-            reconnect_timeout: seconds to wait for a Redis that is unavailable.
+            reconnect_timeout: seconds to wait for an unavailable Redis.
             adopt: see the class.
         """
         login = login_of(url)
@@ -135,7 +135,7 @@ class RedisJournal(Session):
         await super().detach()
 
     def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return None: an entry is not read without waiting."""
+        """Return None: reading an entry requires waiting."""
         return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:

@@ -72,7 +72,7 @@ class PollQueue:
 
         Args:
             done: the outcomes of polls.
-            limit: the most polls to take.
+            limit: the maximum number of polls to take.
             hold: seconds after which a taken poll is due again, in case its worker has died.
         """
         values: list[str | int] = []

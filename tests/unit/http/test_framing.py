@@ -119,7 +119,7 @@ def test_what_was_decoded_before_an_error_is_kept(spoilt: bytes) -> None:
 
 
 def test_a_body_that_is_not_encoded_as_it_says_comes_as_it_is() -> None:
-    assert decode_body(BODY, "gzip") == (BODY, "the body is not complete gzip")
+    assert decode_body(BODY, "gzip") == (BODY, "the body is truncated or invalid gzip")
     assert decode_body(BODY, "br") == (BODY, "the body is encoded as 'br'")
 
 
