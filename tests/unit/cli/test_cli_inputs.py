@@ -233,7 +233,10 @@ def objects(*rows: dict[str, Any]) -> bytes:
         (objects({**GOOD, "model": "Z"}), ":1: model: must be one of V, KL, S (got 'Z')"),
         (objects({**GOOD, "promt": "x"}), ":1: unknown field 'promt': did you mean 'prompt'?"),
         (objects({**GOOD, "image_url": "gone.png"}), "gone.png is neither a URL nor a file"),
-        (objects({**GOOD, "image_url": "p"}), "p is not a JPEG, PNG or WebP file, by its first"),
+        (
+            objects({**GOOD, "image_url": "p"}),
+            "p is not a JPEG, PNG or WebP file (by its first bytes)",
+        ),
         (
             objects({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),
             ":1: image_url: data: URIs are not supported",
