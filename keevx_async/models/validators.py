@@ -22,9 +22,10 @@ MAX_ID = 1_000
 MAX_SHOWN = 200
 """The most characters of a value that a message quotes: a data: URI may contain a whole image."""
 
+# The user name is optional and tried last: almost no URL has one.
 _URL = re.compile(
-    r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
-    re.IGNORECASE,
+    r"(?i:https?)://(?:[^\s/?#@\\]*@)??(?:\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)"
+    r"(?::(\d{1,5}))?(?:[/?#]\S*)?"
 )
 # Several URLs in a row: an unsplit cell with several URLs would be paid for as one.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
