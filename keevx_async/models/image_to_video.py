@@ -238,7 +238,8 @@ class ImageToVideo(Request):
             broken += check_url("callback_url", self.callback_url)
         ratios = rules.aspect_ratios if rules else ASPECT_RATIOS
         max_count = rules.max_count if rules else MAX_COUNT
-        broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
+        if not is_choice(self.aspect_ratio, ratios):
+            broken += check_choice("aspect_ratio", self.aspect_ratio, ratios)
         if self.generate_audio is not False:
             broken += check_flag("generate_audio", self.generate_audio)
         broken += check_range("generate_count", self.generate_count, 1, max_count)

@@ -38,8 +38,6 @@ _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
 NO_FILES: Mapping[Path, str] = MappingProxyType({})
 _LAYOUTS: dict[type, _Layout] = {}
 """For each class of requests: a getter of all fields, their defaults, and their JSON keys."""
-# Strings and integers are encoded directly, because every create has several of them.
-_DIRECT: dict[type, Callable[[Any], str]] = {str: encode_basestring, int: str}
 
 
 class Request:
@@ -330,10 +328,14 @@ def _encoded(
     for key, default, value in zip(keys, defaults, values, strict=True):
         # A default is left out: the vendor's default is the same, and a field that a later version
         # adds does not change the canonical body of requests that do not use it.
-        if value is default or (default is not attrs.NOTHING and value == default):
+        # A required field has NOTHING as its default, which equals no value.
+        if value is default or value == default:
             continue
-        if direct := _DIRECT.get(value.__class__):
-            members.append(key + direct(value))
+        # Strings and integers are encoded directly: every create has several.
+        if value.__class__ is str:
+            members.append(key + encode_basestring(value))
+        elif value.__class__ is int:
+            members.append(f"{key}{value}")
         else:
             converted = to_json(value) if digests is None else to_canonical(value, digests)
             members.append(key + _encode(converted))

@@ -187,11 +187,11 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 
     Each item is converted by ``as_image``.
     """
+    if value.__class__ is tuple and not value:  # as in most requests
+        return ()
     items = to_items(value)
     if items is None:
         return cast("tuple[str | Path, ...]", value)
-    if not items:  # as in most requests
-        return ()
     return tuple([cast("str | Path", as_image(cast("str", item))) for item in items])
 
 

@@ -23,9 +23,10 @@ MAX_SHOWN = 200
 """The maximum number of characters that a message quotes from a value: a data: URI may contain a
 whole image."""
 
+# The user name is optional and tried last: almost no URL has one.
 _URL = re.compile(
-    r"https?://(?:[^\s/?#@\\]*@)?(?:\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\]+)(?::(\d{1,5}))?(?:[/?#]\S*)?",
-    re.IGNORECASE,
+    r"(?i:https?)://(?:[^\s/?#@\\]*@)??(?:\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)"
+    r"(?::(\d{1,5}))?(?:[/?#]\S*)?"
 )
 # Several URLs in a row: an unsplit cell with several URLs would be paid for as one.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
