@@ -29,17 +29,14 @@ class Widget(Terminal):
 @pytest.mark.parametrize(
     ("bar", "expected"), [(Widget, "keevx: 3 of 3 ended: 3 ok\n"), (Terminal, "")]
 )
-def test_a_line_says_how_it_ended_below_a_widget(
+@simulated
+async def test_a_line_says_how_it_ended_below_a_widget(
     bar: type, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(notebook, "make_bar", bar)
 
     async def work(outcome: Outcome, slot: object) -> None: ...
 
-    @simulated
-    async def run() -> None:
-        items: Any = ["item"] * 3
-        await progress(FanOut(items, lambda: work, concurrency=2, grace=1.0))
-
-    run()
+    items: Any = ["item"] * 3
+    await progress(FanOut(items, lambda: work, concurrency=2, grace=1.0))
     assert capsys.readouterr() == (expected, "")

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from keevx_async import APIError, Budget, BudgetExceeded, Keevx
+from keevx_async import APIError, Budget, BudgetExceeded
 from keevx_async.testing import Emulator, Faults
-from tests.support.crashing import request
+from tests.support.client import a_request, keevx_of, some_requests
 
 
 async def test_what_another_client_of_the_process_makes_meanwhile_counts(tmp_path: Path) -> None:
     journal = tmp_path / "run.db"
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, journal=journal, budget=Budget(videos=4)) as limited,
-        Keevx("k", base_url=emulator.url, journal=journal) as free,
+        keevx_of(emulator, journal=journal, budget=Budget(videos=4)) as limited,
+        keevx_of(emulator, journal=journal) as free,
     ):
-        await free.submit(request(0))  # before the first of the other
-        await limited.submit(request(1))
-        await free.submit(request(2))
-        await free.submit(request(3))
+        await free.submit(a_request("prompt 0"))  # before the first of the other
+        await limited.submit(a_request("prompt 1"))
+        await free.submit(a_request("prompt 2"))
+        await free.submit(a_request("prompt 3"))
         with pytest.raises(BudgetExceeded):
-            await limited.submit(request(4))
-        await free.submit(request(5))  # a client without a limit is held back by none
+            await limited.submit(a_request("prompt 4"))
+        await free.submit(a_request("prompt 5"))  # a client without a limit is held back by none
         assert len(emulator.tasks) == 5
 
 
@@ -32,18 +32,18 @@ async def test_what_it_did_not_make_is_given_back(tmp_path: Path) -> None:
     refusing = Faults(refuse=1.0, refuse_status=400)
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, journal=journal, budget=Budget(videos=2)) as limited,
-        Keevx("k", base_url=emulator.url, journal=journal) as free,
+        keevx_of(emulator, journal=journal, budget=Budget(videos=2)) as limited,
+        keevx_of(emulator, journal=journal) as free,
     ):
-        await limited.submit(request(0))
+        await limited.submit(a_request("prompt 0"))
         emulator.faults = refusing
         for number in (1, 2, 3):
             with pytest.raises(APIError):
-                await free.submit(request(number))
+                await free.submit(a_request(f"prompt {number}"))
         emulator.faults = Faults()
-        await limited.submit(request(4))
+        await limited.submit(a_request("prompt 4"))
         with pytest.raises(BudgetExceeded):
-            await limited.submit(request(5))
+            await limited.submit(a_request("prompt 5"))
         assert len(emulator.tasks) == 2
 
 
@@ -51,16 +51,16 @@ async def test_a_create_in_flight_is_waited_for_where_it_decides(tmp_path: Path)
     journal = tmp_path / "run.db"
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, journal=journal, budget=Budget(videos=2)) as limited,
-        Keevx("k", base_url=emulator.url, journal=journal) as free,
+        keevx_of(emulator, journal=journal, budget=Budget(videos=2)) as limited,
+        keevx_of(emulator, journal=journal) as free,
     ):
-        await limited.submit(request(0))
+        await limited.submit(a_request("prompt 0"))
         emulator.faults = Faults(latency=0.2)
-        slow = asyncio.create_task(free.submit(request(1)))
+        slow = asyncio.create_task(free.submit(a_request("prompt 1")))
         while emulator.creates.total() < 2:  # noqa: ASYNC110 - books ring no bell
             await asyncio.sleep(0.005)
         with pytest.raises(BudgetExceeded):
-            await limited.submit(request(2))
+            await limited.submit(a_request("prompt 2"))
         assert (await slow).task_ids
         assert len(emulator.tasks) == 2
 
@@ -68,11 +68,11 @@ async def test_a_create_in_flight_is_waited_for_where_it_decides(tmp_path: Path)
 async def test_a_later_client_counts_what_was_made_without_a_budget(tmp_path: Path) -> None:
     journal = tmp_path / "run.db"
     async with Emulator() as emulator:
-        async with Keevx("k", base_url=emulator.url, journal=journal) as free:
-            await free.submit_many([request(number) for number in range(3)])
+        async with keevx_of(emulator, journal=journal) as free:
+            await free.submit_many(some_requests(3))
         budget = Budget(videos=4)
-        async with Keevx("k", base_url=emulator.url, journal=journal, budget=budget) as limited:
-            await limited.submit(request(3))
+        async with keevx_of(emulator, journal=journal, budget=budget) as limited:
+            await limited.submit(a_request("prompt 3"))
             with pytest.raises(BudgetExceeded):
-                await limited.submit(request(4))
+                await limited.submit(a_request("prompt 4"))
         assert len(emulator.tasks) == 4

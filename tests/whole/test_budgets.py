@@ -14,13 +14,12 @@ from keevx_async import (
     Budget,
     BudgetExceeded,
     ImageToVideo,
-    Keevx,
     NotStarted,
     SubmissionUncertain,
 )
 from keevx_async.testing import Emulator, Faults
 from tests.support.budgeted import LIMIT, submit_all
-from tests.support.crashing import request
+from tests.support.client import a_request, keevx_of, some_requests
 
 FAULTY = Faults(
     latency=(0.0, 0.02),
@@ -63,12 +62,12 @@ async def test_without_a_journal_it_holds_for_the_client() -> None:
 async def test_an_endless_feed_ends() -> None:
     async def endless() -> AsyncIterator[ImageToVideo]:
         while True:
-            yield request(0)
+            yield a_request("prompt 0")
             await asyncio.sleep(0)
 
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, budget=Budget(videos=10)) as keevx,
+        keevx_of(emulator, budget=Budget(videos=10)) as keevx,
     ):
         fan = await keevx.submit_many(endless(), concurrency=4)
         assert len(emulator.tasks) == fan.counts.ok == 10
@@ -76,13 +75,11 @@ async def test_an_endless_feed_ends() -> None:
 
 async def test_what_the_journal_has_costs_nothing_and_is_still_delivered(tmp_path: Path) -> None:
     async with Emulator(seconds=0.01) as emulator:
-        few = [request(n) for n in range(6)]
-        async with Keevx("k", base_url=emulator.url, journal=tmp_path / "run.db") as keevx:
+        few = some_requests(6)
+        async with keevx_of(emulator, journal=tmp_path / "run.db") as keevx:
             await keevx.submit_many(few[1::2])  # three of six, without a budget
         budget = Budget(videos=4)
-        async with Keevx(
-            "k", base_url=emulator.url, journal=tmp_path / "run.db", budget=budget
-        ) as keevx:
+        async with keevx_of(emulator, journal=tmp_path / "run.db", budget=budget) as keevx:
             fan = await keevx.generate_many(few, concurrency=1, download=tmp_path)
         assert len(emulator.tasks) == 4
         assert [outcome.ok for outcome in fan.outcomes] == [True, True, False, True, False, True]
@@ -94,12 +91,12 @@ async def test_submit_raises_and_sends_and_uploads_nothing(tmp_path: Path) -> No
     image.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, budget=Budget(videos=1)) as keevx,
+        keevx_of(emulator, budget=Budget(videos=1)) as keevx,
     ):
-        await keevx.submit(request(0))
+        await keevx.submit(a_request("prompt 0"))
         before = emulator.requests.total()
         with pytest.raises(BudgetExceeded) as caught:
-            await keevx.submit(evolve(request(1), image_url=image))
+            await keevx.submit(evolve(a_request("prompt 1"), image_url=image))
         assert emulator.requests.total() == before
         assert caught.value.spent == {"videos": 1}
         assert "Raise the budget" in str(caught.value)
@@ -109,25 +106,25 @@ async def test_a_refused_create_gives_its_share_back(tmp_path: Path) -> None:
     faults = Faults(refuse=1, refuse_status=400, refuse_code=100001)
     async with (
         Emulator(faults=faults) as emulator,
-        Keevx("k", base_url=emulator.url, budget=Budget(videos=1)) as keevx,
+        keevx_of(emulator, budget=Budget(videos=1)) as keevx,
     ):
         for number in range(3):
             with pytest.raises(APIError):
-                await keevx.submit(request(number))
+                await keevx.submit(a_request(f"prompt {number}"))
         faults.refuse = 0
-        await keevx.submit(request(0))
+        await keevx.submit(a_request("prompt 0"))
 
 
 async def test_a_cancelled_create_that_was_sent_keeps_its_share() -> None:
     async with (
         Emulator(faults=Faults(latency=0.2)) as emulator,
-        Keevx("k", base_url=emulator.url, budget=Budget(videos=1)) as keevx,
+        keevx_of(emulator, budget=Budget(videos=1)) as keevx,
     ):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
-                await keevx.submit(request(0))
+                await keevx.submit(a_request("prompt 0"))
         with pytest.raises(BudgetExceeded):
-            await keevx.submit(request(1))
+            await keevx.submit(a_request("prompt 1"))
         assert len(emulator.tasks) == 1
 
 
@@ -142,7 +139,7 @@ async def test_a_cancelled_create_that_was_sent_keeps_its_share() -> None:
 async def test_seconds_and_cost_are_limited_too(budget: Budget, made: int) -> None:
     async with (
         Emulator() as emulator,
-        Keevx("k", base_url=emulator.url, budget=budget) as keevx,
+        keevx_of(emulator, budget=budget) as keevx,
     ):
-        await keevx.submit_many([request(n) for n in range(9)])
+        await keevx.submit_many(some_requests(9))
         assert len(emulator.tasks) == made

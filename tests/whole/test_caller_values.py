@@ -361,6 +361,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"source": 5}}, "headers\\['source'\\] must be a string"),
     ({"headers": {"source": "my-own-key\r\nX: y"}}, "headers\\['source'\\] contains"),
     ({"headers": {"so urce": "x"}}, "headers: 'so urce'"),
+    ({"fit": "stretch"}, "fit must be one of none, crop, pad"),
     ({"session": object()}, "session must be"),
     ({"session": aiohttp.ClientSession}, "session must be"),
     ({"retry": 3}, "retry must be a RetryPolicy"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keevx_async import ConfigurationError, Journal, JournalError, Keevx, UploadError
+from keevx_async import ConfigurationError, Journal, JournalError, UploadError
 from keevx_async.events import Warned
 from keevx_async.testing import Emulator
 from tests.support.cli import at, keevx, written
@@ -103,9 +103,23 @@ async def test_a_create_is_warned_of_before_it_is_sent(tmp_path: Path) -> None:
     assert events.index(warned[0]) == 0
 
 
-def test_a_mode_that_is_unknown_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="fit must be one of none, crop, pad"):
-        Keevx("key", fit="stretch")  # type: ignore[arg-type]
+async def test_with_options_says_how_the_images_of_one_request_fit(tmp_path: Path) -> None:
+    path, sizes = saved(tmp_path / "a.png"), dict[str, tuple[int, int]]()
+    async with (
+        Emulator() as emulator,
+        keevx_of(emulator, fit="crop", journal=tmp_path / "run.db") as client,
+    ):
+        for fit in ("crop", "pad", "none"):
+            other = client if fit == "crop" else client.with_options(fit=fit)
+            (task_id,) = (await other.submit(a_request(fit, image_url=path), key=fit)).task_ids
+            sizes[fit] = sent(emulator, emulator.tasks[task_id].body["image_url"]).size
+        # It makes no other request of it.
+        again = await client.submit(a_request("none", image_url=path), key="none")
+        assert again.reused
+        assert emulator.creates.total() == 3
+        with pytest.raises(ConfigurationError, match="fit must be one of none, crop, pad"):
+            client.with_options(fit="stretch")  # type: ignore[arg-type]
+    assert sizes == {"crop": (1600, 900), "pad": (2133, 1200), "none": (1600, 1200)}
 
 
 def rows(tmp_path: Path) -> Path:

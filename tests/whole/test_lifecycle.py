@@ -162,32 +162,23 @@ def run(script: str, here: Path, warn: str = "error") -> subprocess.CompletedPro
         )
 
 
+SCRIPTS = {
+    "as shown": AS_SHOWN,
+    "uvloop": UVLOOP,
+    "left early": LEFT_EARLY,
+    "closed": CLOSED,
+    "notebook": NOTEBOOK,
+    "two loops": TWO_LOOPS,
+    "closed elsewhere": CLOSED_ELSEWHERE,
+    "never used": NEVER_USED,
+    "interrupted": INTERRUPTED,
+}
+if WINDOWS:
+    del SCRIPTS["uvloop"]  # which has no Windows
+
+
 @pytest.mark.smoke
-@pytest.mark.parametrize(
-    "script",
-    [
-        AS_SHOWN,
-        pytest.param(UVLOOP, marks=pytest.mark.skipif(WINDOWS, reason="uvloop has no Windows")),
-        LEFT_EARLY,
-        CLOSED,
-        NOTEBOOK,
-        TWO_LOOPS,
-        CLOSED_ELSEWHERE,
-        NEVER_USED,
-        INTERRUPTED,
-    ],
-    ids=[
-        "as shown",
-        "uvloop",
-        "left early",
-        "closed",
-        "notebook",
-        "two loops",
-        "closed elsewhere",
-        "never used",
-        "interrupted",
-    ],
-)
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_nothing_is_said_when_it_is_used_as_shown(script: str, tmp_path: Path) -> None:
     done = run(script, tmp_path)
     # On a busy machine, asyncio's debug mode tells of slow steps.

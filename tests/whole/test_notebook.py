@@ -71,14 +71,11 @@ def no_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notebook, "make_bar", None)
 
 
-def test_awaited_it_is_the_fan_out_complete(bars: Bars) -> None:
-    @simulated
-    async def run() -> None:
-        fan = a_fan(["ok", "bad", "lost", "ok"])
-        assert await progress(fan) is fan
-        assert [one.index for one in fan.outcomes] == [0, 1, 2, 3]
-
-    run()
+@simulated
+async def test_awaited_it_is_the_fan_out_complete(bars: Bars) -> None:
+    fan = a_fan(["ok", "bad", "lost", "ok"])
+    assert await progress(fan) is fan
+    assert [one.index for one in fan.outcomes] == [0, 1, 2, 3]
     (bar,) = bars.made
     assert bar.total == 4
     assert bar.shown == [
@@ -89,14 +86,11 @@ def test_awaited_it_is_the_fan_out_complete(bars: Bars) -> None:
     assert bar.closed
 
 
-def test_iterated_over_it_hands_out_each_outcome(bars: Bars) -> None:
-    @simulated
-    async def run() -> None:
-        fan = a_fan(iter(["ok"] * 9))
-        assert sorted([one.index async for one in progress(fan, total=9)]) == list(range(9))
-        assert fan.outcomes == []
-
-    run()
+@simulated
+async def test_iterated_over_it_hands_out_each_outcome(bars: Bars) -> None:
+    fan = a_fan(iter(["ok"] * 9))
+    assert sorted([one.index async for one in progress(fan, total=9)]) == list(range(9))
+    assert fan.outcomes == []
     (bar,) = bars.made
     assert bar.total == 9
     assert bar.shown[-1] == (9, "9 ok")
@@ -114,58 +108,46 @@ def test_iterated_over_it_hands_out_each_outcome(bars: Bars) -> None:
         ({"ok", "fine"}, None, None),
     ],
 )
-def test_the_total_is_the_caller_s_or_the_input_s_length(
+@simulated
+async def test_the_total_is_the_caller_s_or_the_input_s_length(
     bars: Bars, items: Any, given: int | None, total: int | None
 ) -> None:
-    @simulated
-    async def run() -> None:
-        await progress(a_fan(items), total=given)
-
-    run()
+    await progress(a_fan(items), total=given)
     assert bars.made[0].total == total
 
 
-def test_leaving_the_loop_early_ends_bar_and_work(bars: Bars) -> None:
-    @simulated
-    async def run() -> None:
-        fan = a_fan(["ok"] * 10)
-        async with aclosing(aiter(progress(fan))) as outcomes:
-            first = await anext(outcomes)
-        assert {first.index, *(one.index for one in fan.outcomes)} == {0, 1}
-        assert fan.counts.under_way == 0
-
-    run()
+@simulated
+async def test_leaving_the_loop_early_ends_bar_and_work(bars: Bars) -> None:
+    fan = a_fan(["ok"] * 10)
+    async with aclosing(aiter(progress(fan))) as outcomes:
+        first = await anext(outcomes)
+    assert {first.index, *(one.index for one in fan.outcomes)} == {0, 1}
+    assert fan.counts.under_way == 0
     assert bars.made[0].closed
 
 
-def test_cancelling_goes_through_and_the_lists_stay(bars: Bars) -> None:
-    @simulated
-    async def run() -> None:
-        shown = progress(a_fan(["ok"] * 10))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(STEP * 1.5):
-                await shown
-        assert shown.fan.task_ids == ["i2v-0", "i2v-1"]
-        assert str(shown.fan.counts) == "2 ok"
-
-    run()
+@simulated
+async def test_cancelling_goes_through_and_the_lists_stay(bars: Bars) -> None:
+    shown = progress(a_fan(["ok"] * 10))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(STEP * 1.5):
+            await shown
+    assert shown.fan.task_ids == ["i2v-0", "i2v-1"]
+    assert str(shown.fan.counts) == "2 ok"
     assert bars.made[0].shown[-1] == (2, "2 ok")
     assert bars.made[0].closed
 
 
-def test_what_the_input_raises_comes_through(bars: Bars) -> None:
+@simulated
+async def test_what_the_input_raises_comes_through(bars: Bars) -> None:
     def items() -> Iterator[str]:
         yield "ok"
         raise LookupError("no more lines")
 
-    @simulated
-    async def run() -> None:
-        fan = a_fan(items())
-        with pytest.raises(LookupError, match="no more lines"):
-            await progress(fan)
-        assert fan.task_ids == ["i2v-0"]
-
-    run()
+    fan = a_fan(items())
+    with pytest.raises(LookupError, match="no more lines"):
+        await progress(fan)
+    assert fan.task_ids == ["i2v-0"]
     assert bars.made[0].closed
 
 
@@ -200,12 +182,9 @@ def test_a_display_that_fails_costs_nothing(
 
 
 @pytest.mark.usefixtures("no_bars")
-def test_without_tqdm_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    @simulated
-    async def run() -> None:
-        await progress(a_fan(["ok"] * 3 + ["bad"] * 3))
-
-    run()
+@simulated
+async def test_without_tqdm_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    await progress(a_fan(["ok"] * 3 + ["bad"] * 3))
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
@@ -216,23 +195,17 @@ def test_without_tqdm_a_line_comes_now_and_then(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("no_bars")
-def test_a_line_makes_no_total_up(capsys: pytest.CaptureFixture[str]) -> None:
-    @simulated
-    async def run() -> None:
-        await progress(a_fan(iter(["ok"])))
-
-    run()
+@simulated
+async def test_a_line_makes_no_total_up(capsys: pytest.CaptureFixture[str]) -> None:
+    await progress(a_fan(iter(["ok"])))
     assert capsys.readouterr().err == "keevx: 1 ended: 1 ok\n"
 
 
-def test_tqdm_itself_draws_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+@simulated
+async def test_tqdm_itself_draws_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", err := io.StringIO())
 
-    @simulated
-    async def run() -> None:
-        await progress(a_fan(["ok", "bad"]))
-
-    run()
+    await progress(a_fan(["ok", "bad"]))
     last = err.getvalue().strip().split("\r")[-1]
     assert "100%" in last
     assert "1 ok, 1 failed" in last
@@ -251,14 +224,11 @@ print(notebook.make_bar)
     assert done.stdout == "None\n", done.stderr
 
 
-def test_after_its_end_it_looks_no_more(bars: Bars) -> None:
-    @simulated
-    async def run() -> None:
-        fan = await progress(a_fan(["ok"]))
-        fan.counts.ok += 1
-        await asyncio.sleep(60)
-
-    run()
+@simulated
+async def test_after_its_end_it_looks_no_more(bars: Bars) -> None:
+    fan = await progress(a_fan(["ok"]))
+    fan.counts.ok += 1
+    await asyncio.sleep(60)
     assert bars.made[0].shown[-1] == (1, "1 ok")
 
 

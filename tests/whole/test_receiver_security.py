@@ -169,22 +169,15 @@ def _endless(total: list[int]) -> Callable[[], AsyncIterator[bytes]]:
 
 BODIES: dict[str, Any] = {
     "too large": {"data": b" " * MAX_BODY + BODY},
-    "not JSON": {"data": b"task_id=i2v-1"},
     "deeply nested": {"data": b'{"data":' * 8_000},
-    "deep lists": {"data": b"[" * MAX_BODY},
-    "wrong types": {"json": {"data": {"task_id": {"a": 1}}}},
-    "a list": {"json": [1]},
-    "a huge number": {"data": b'{"data":{"task_id":' + b"9" * 50_000 + b"}}"},
-    "two bytes a letter": {"data": '{"data":'.encode("utf-16")},
+    "no callback": {"json": {"data": {"task_id": "../../../v1/figure-resource"}}},
     "a bomb": {
         "data": zlib.compress(bytes(50_000_000)),
         "headers": {"Content-Encoding": "deflate"},
     },
     "no deflate": {"data": b"\x00\xff" * 100, "headers": {"Content-Encoding": "deflate"}},
-    "a path": {"json": {"data": {"task_id": "../../../v1/figure-resource"}}},
-    "a header": {"json": {"data": {"task_id": "i2v-1\r\nX-Injected: 1"}}},
-    "a space": {"json": {"data": {"task_id": "i2v-1 i2v-2"}}},
 }
+"""What comes over the wire; the bodies that are no callback are a table in test_callbacks."""
 
 
 @pytest.mark.parametrize("served", SERVED)
@@ -230,24 +223,16 @@ async def test_a_body_without_a_length_is_not_read_to_its_end(
 
 
 @pytest.mark.parametrize("served", SERVED)
-async def test_a_body_that_never_comes_is_not_waited_for(
-    served: Served, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("genuine", "timeout"), [(True, 0.1), (False, 3600)])
+async def test_a_body_that_never_comes_is_not_waited_for_and_a_strangers_is_not_read(
+    served: Served, genuine: bool, timeout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keevx_async.submission.callbacks.BODY_TIMEOUT", 0.1)
+    monkeypatch.setattr("keevx_async.submission.callbacks.BODY_TIMEOUT", timeout)
     async with served() as receiver, asyncio.timeout(60):
         receiver.attach(told := Told())
-        assert (await _unfinished(receiver.url_for("key"))).startswith(b"HTTP/1.1 204 ")
+        url = receiver.url_for("key") if genuine else receiver.url_for("key")[:-1]
+        assert (await _unfinished(url)).startswith(b"HTTP/1.1 204 ")
         assert told.all == []
-
-
-@pytest.mark.parametrize("served", SERVED)
-async def test_a_strangers_body_is_not_even_read(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("keevx_async.submission.callbacks.BODY_TIMEOUT", 3600)
-    async with served() as receiver, asyncio.timeout(60):
-        receiver.attach(Told())
-        assert (await _unfinished(receiver.url_for("key")[:-1])).startswith(b"HTTP/1.1 204 ")
 
 
 async def _unfinished(url: str) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -25,10 +24,10 @@ from keevx_async import (
     SubmissionUncertain,
     TaskFailed,
 )
-from keevx_async.cli import entry
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from keevx_async.testing.records import EmulatedTask, Kind
+from tests.support.cli import at, keevx, written
 from tests.support.client import a_request, keevx_of, some_requests
 
 CREATE, STATUS = "POST /v1/image_to_video", "GET /v1/image_to_video"
@@ -406,50 +405,21 @@ async def test_a_client_used_in_two_loops_keeps_its_journal(program: Program) ->
     assert program.asked() == {CREATE: 1}
 
 
-class Command:
-    """The `keevx` command on one journal."""
+async def test_uncertain_ones_are_settled_by_the_command(program: Program, tmp_path: Path) -> None:
+    emulator, rows = program.emulator, [request.to_dict() for request in some_requests(4)]
+    file = written(tmp_path / "prompts.jsonl", [rows[0] | {"key": "a=b"}, *rows[1:]])
 
-    def __init__(self, program: Program, count: int, capsys: pytest.CaptureFixture[str]) -> None:
-        self.program = program
-        self.capsys = capsys
-        self.file = program.path.with_name("prompts.jsonl")
-        rows = [request.to_dict() for request in some_requests(count)]
-        rows[0]["key"] = "a=b"
-        self.file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async def command(*words: str | Path) -> tuple[int, str]:
+        ran = await keevx(*words, cwd=tmp_path, **at(emulator))
+        return ran.code, ran.out + ran.err
 
-    async def __call__(self, *arguments: object) -> tuple[int, str]:
-        """Run it in a loop of its own; return its exit code and what it said."""
-        code = await asyncio.to_thread(entry.run, [*map(str, arguments)])
-        said = self.capsys.readouterr()
-        return code, said.out + said.err
-
-    async def run(self, *more: object) -> tuple[int, str]:
-        where = ("--journal", self.program.path, "--out", self.program.out)
-        return await self("run", self.file, *where, *more)
-
-    async def journal(self, *more: object) -> tuple[int, str]:
-        return await self("journal", self.program.path, *more)
-
-
-@pytest.fixture
-def command(
-    program: Program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Command:
-    monkeypatch.setenv("KEEVX_API_KEY", "test-key")
-    monkeypatch.setenv("KEEVX_BASE_URL", program.emulator.url)
-    monkeypatch.setenv("COLUMNS", "200")
-    return Command(program, 4, capsys)
-
-
-async def test_uncertain_ones_are_settled_by_the_command(
-    program: Program, command: Command
-) -> None:
-    emulator = program.emulator
+    run = ("run", file, "--journal", program.path, "--out", program.out)
+    journal = ("journal", program.path)
     emulator.faults = Faults(drop_after_create={"prompt 0"}, drop_before_create={"prompt 2"})
-    code, told = await command.run()
+    code, told = await command(*run)
     assert code == 3, told
     assert "2 uncertain" in told
-    code, told = await command.journal()
+    code, told = await command(*journal)
     assert code == 3
     lines = [one.split("  ") for one in told.splitlines() if one.startswith("uncertain")]
     assert lines[0][1] == "a=b"
@@ -458,20 +428,20 @@ async def test_uncertain_ones_are_settled_by_the_command(
     assert "2 submitted, 2 uncertain" in told
     (paid,) = [one for one, task in emulator.tasks.items() if task.prompt == "prompt 0"]
 
-    code, told = await command.journal("--settle", f"a=b={paid}")
+    code, told = await command(*journal, "--settle", f"a=b={paid}")
     assert code == 3
-    code, told = await command.journal("--settle", f"{lines[1][1]}=none")
+    code, told = await command(*journal, "--settle", f"{lines[1][1]}=none")
     assert code == 0, told
     assert "1 planned, 3 submitted" in told
-    code, told = await command.journal("--settle", f"a=b={paid}")
+    code, told = await command(*journal, "--settle", f"a=b={paid}")
     assert code == 2
     assert "a=b is submitted; only an uncertain create can be settled" in told
     for wrong in ("nobody", "=x", "a=", "a= "):
-        code, told = await command.journal("--settle", wrong)
+        code, told = await command(*journal, "--settle", wrong)
         assert code == 2, told
 
     emulator.faults = Faults()
-    code, told = await command.run()
+    code, told = await command(*run)
     assert code == 0, told
     assert emulator.creates == {f"prompt {number}": 1 for number in range(4)}
     assert len(list(program.out.glob("*.mp4"))) == 4

@@ -23,21 +23,14 @@ from keevx_async.cli.input.prompts import Job, jobs
 from keevx_async.journal.protocol import State
 from keevx_async.settings import RetryPolicy
 from keevx_async.testing import Emulator, Faults
+from tests.support.client import a_request, keevx_of
 
 QUICK = RetryPolicy(attempts=1, grace=0.05)
-FIELDS: dict[str, Any] = {
-    "model": "V",
-    "prompt": "A dog",
-    "image_url": "https://example.com/a.jpg",
-    "aspect_ratio": "16:9",
-    "aspect_resolution": "720p",
-    "duration": 4,
-}
-DOG = ImageToVideo(**FIELDS)
+DOG = a_request("A dog")
 
 
-def client(emulator: Emulator, journal: Path | Journal | None = None, **more: Any) -> Keevx:
-    return Keevx("k", base_url=emulator.url, journal=journal, retry=QUICK, **more)
+def client(emulator: Emulator, journal: Path | None = None, **more: Any) -> Keevx:
+    return keevx_of(emulator, journal=journal, retry=QUICK, **more)
 
 
 @pytest.mark.parametrize("copies", [1, 3])
@@ -46,8 +39,8 @@ async def test_a_create_that_the_caller_tries_again_is_not_paid_again_next_time(
 ) -> None:
     path = tmp_path / "run.db"
     async with Emulator() as emulator:
-        url = emulator.url
-    async with Keevx("k", base_url=url, journal=path, retry=QUICK) as keevx:
+        keevx = client(emulator, path)
+    async with keevx:
         for _ in range(copies):
             with pytest.raises(ConnectionFailed):
                 await keevx.submit(DOG)
@@ -79,7 +72,7 @@ def test_a_body_does_not_depend_on_how_its_file_was_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    (tmp_path / "p.jsonl").write_text(json.dumps({**FIELDS, "image_url": "a.png"}))
+    (tmp_path / "p.jsonl").write_text(json.dumps({**DOG.to_dict(), "image_url": "a.png"}))
     monkeypatch.chdir(tmp_path)
     (near,), (far,) = jobs(Path("p.jsonl")), jobs(tmp_path / "p.jsonl")
     assert isinstance(near, Job)

@@ -55,6 +55,11 @@ async def uncertain_in(journal: Journal) -> list[Entry]:
     return [one async for one in journal.entries(State.UNCERTAIN)]
 
 
+@pytest.fixture(params=[True, False], ids=["journal", "no journal"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal | None:
+    return Journal(tmp_path / "run.db") if request.param else None
+
+
 LOSSES = ["drop_after_create", "error_after_create", "garbage_after_create", "half_answer"]
 
 
@@ -66,13 +71,12 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "callbacks", "journalled"), LOST)
+@pytest.mark.parametrize(("loss", "callbacks", "journal"), LOST, indirect=["journal"])
 async def test_forty_lost_answers_and_none_lost_or_paid_twice(
-    tmp_path: Path, loss: str, callbacks: Any, journalled: bool
+    tmp_path: Path, loss: str, callbacks: Any, journal: Journal | None
 ) -> None:
     faults = Faults(callbacks=callbacks)
     setattr(faults, loss, 1.0)
-    journal = Journal(tmp_path / "run.db") if journalled else None
     async with called_back(faults=faults, journal=journal, polling=HINTED) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(40), download=tmp_path)
         fan.raise_for_errors()
@@ -105,12 +109,10 @@ async def test_polls_find_what_no_callback_tells() -> None:
         once_each(emulator, fan, 5)
 
 
-@pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 async def test_a_callback_that_comes_while_the_create_is_unanswered(
-    tmp_path: Path, journalled: bool
+    journal: Journal | None,
 ) -> None:
     faults = Faults(silent_after_create=1.0)
-    journal = Journal(tmp_path / "run.db") if journalled else None
     settings: Any = {"faults": faults, "journal": journal, "timeout": 0.5}
     async with called_back(0.05, **settings) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(8))
@@ -128,13 +130,11 @@ async def test_a_callback_that_overtakes_a_slow_answer_costs_one_poll() -> None:
         assert polls_per_task(emulator) == 1.0
 
 
-@pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
 @pytest.mark.parametrize("callbacks", [None, "twice"])
 async def test_each_video_of_a_create_brings_its_own_id(
-    tmp_path: Path, callbacks: Any, journalled: bool
+    callbacks: Any, journal: Journal | None
 ) -> None:
     faults = Faults(drop_after_create=1.0, callbacks=callbacks)
-    journal = Journal(tmp_path / "run.db") if journalled else None
     async with called_back(faults=faults, journal=journal) as (emulator, keevx, _):
         emulator.spread = 0.8
         fan = await keevx.generate_many(some_requests(10, generate_count=4))
@@ -196,12 +196,8 @@ async def test_an_uncertain_item_of_an_earlier_run_is_held_open(tmp_path: Path) 
             once_each(emulator, fan, 5)
 
 
-@pytest.mark.parametrize("journalled", [True, False], ids=["journal", "no journal"])
-async def test_a_wait_for_callbacks_has_its_deadline(
-    tmp_path: Path, journalled: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_wait_for_callbacks_has_its_deadline(journal: Journal | None) -> None:
     """One of two videos is told of: it is kept, and the create stays uncertain."""
-    journal = Journal(tmp_path / "run.db") if journalled else None
     faults = Faults(drop_after_create=1.0)
     settings: Any = {"journal": journal, "polling": IMPATIENT}
     async with called_back(0.1, faults=faults, **settings) as (emulator, keevx, receiver):

@@ -98,6 +98,16 @@ async def complete(fan: FanOut, _: list[Outcome]) -> None:
     await fan
 
 
+async def cancelled(task: asyncio.Task[Any] | asyncio.Future[Any], after: float) -> float:
+    """Cancel a task after so many seconds; return how many more it took to end."""
+    await asyncio.sleep(after)
+    began = asyncio.get_running_loop().time()
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+    return asyncio.get_running_loop().time() - began
+
+
 MODES = pytest.mark.parametrize("consume", [complete, collect])
 Consume = Callable[[FanOut, list[Outcome]], Awaitable[None]]
 
@@ -170,14 +180,15 @@ async def test_a_slow_consumer_holds_the_producers_back(
 
 
 @simulated
-async def test_outcomes_come_as_they_end_and_are_in_order_when_awaited() -> None:
+async def test_outcomes_come_the_moment_they_end_and_are_in_order_when_awaited() -> None:
     async def work(outcome: Outcome, guard: Guard) -> None:
         await asyncio.sleep(float(item_of(outcome)))
         outcome.task_ids = (str(item_of(outcome)),)
 
-    seen: list[Outcome] = []
-    await collect(FanOut([3, 1, 2], lambda: work, concurrency=3, grace=1.0), seen)
-    assert [item_of(outcome) for outcome in seen] == [1, 2, 3]
+    loop = asyncio.get_running_loop()
+    began, fan = loop.time(), FanOut([3, 1, 2], lambda: work, concurrency=3, grace=1.0)
+    came = [(item_of(outcome), loop.time() - began) async for outcome in fan]
+    assert came == [(1, 1.0), (2, 2.0), (3, 3.0)]
     fan = FanOut([3, 1, 2], lambda: work, concurrency=3, grace=1.0)
     assert await fan is fan
     assert [item_of(outcome) for outcome in fan.outcomes] == [3, 1, 2]
@@ -185,18 +196,6 @@ async def test_outcomes_come_as_they_end_and_are_in_order_when_awaited() -> None
     assert fan.task_ids == ["3", "1", "2"]
     assert fan.errors == []
     fan.raise_for_errors()
-
-
-@simulated
-async def test_an_outcome_comes_at_once_and_not_with_the_next() -> None:
-    async def work(outcome: Outcome, guard: Guard) -> None:
-        await asyncio.sleep(float(item_of(outcome)))
-
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    fan = FanOut([1, 5, 100], lambda: work, concurrency=3, grace=1.0)
-    came = [loop.time() - began async for _ in fan]
-    assert came == pytest.approx([1, 5, 100])
 
 
 @simulated
@@ -486,11 +485,7 @@ async def test_paid_steps_end_within_the_grace_and_nothing_new_starts(
     task = asyncio.ensure_future(consume(fan, seen))
     await asyncio.sleep(15.0)  # three creates are under way
     assert (studio.begun, studio.paid) == ([0, 1, 2], [])
-    began = asyncio.get_running_loop().time()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert asyncio.get_running_loop().time() - began <= 16.0, "no longer than they take"
+    assert await cancelled(task, 0) <= 16.0, "no longer than they take"
     assert sorted(known(fan.outcomes)) == ["id-0", "id-1", "id-2"] == sorted(fan.task_ids)
     assert studio.begun == [0, 1, 2]
     assert studio.pulled == 3, "an item that will not begin is left where it was"
@@ -512,11 +507,7 @@ async def test_what_is_not_paid_yet_is_cut_at_once(consume: Consume, before: int
 
     fan = FanOut(studio.items(100), lambda: work, concurrency=1, grace=600.0)
     task = asyncio.ensure_future(consume(fan, []))
-    await asyncio.sleep(100.0)
-    began = asyncio.get_running_loop().time()
-    task.cancel()
-    await asyncio.wait({task})
-    assert asyncio.get_running_loop().time() == began
+    assert await cancelled(task, 100.0) == 0
     assert len(studio.begun) == before
     assert not any(item_of(one) >= before for one in fan.outcomes), "it had not begun"
 
@@ -540,9 +531,7 @@ async def test_a_refused_create_is_not_tried_again_when_cancelled(consume: Consu
                 await asyncio.sleep(1.0)
 
     task = asyncio.ensure_future(consume(FanOut([1], lambda: work, concurrency=1, grace=600.0), []))
-    await asyncio.sleep(5.0)
-    task.cancel()
-    await asyncio.wait({task})
+    await cancelled(task, 5.0)
     assert tries == 1
 
 
@@ -552,13 +541,8 @@ async def test_after_the_grace_what_is_still_under_way_is_uncertain(consume: Con
     studio = Studio(step=1_000.0)
     fan = studio.fan(studio.items(100), 3, grace=30.0)
     task = asyncio.ensure_future(consume(fan, []))
-    await asyncio.sleep(2_500.0)  # paid, not answered
+    assert await cancelled(task, 2_500.0) == pytest.approx(30.0)  # paid, not answered
     assert len(studio.paid) == 3
-    began = asyncio.get_running_loop().time()
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled()
-    assert asyncio.get_running_loop().time() - began == pytest.approx(30.0)
     assert sorted(known(fan.outcomes)) == ["id-0", "id-1", "id-2"]
     assert [type(error) for error in fan.errors] == [SubmissionUncertain] * 3
 
@@ -570,14 +554,10 @@ async def test_a_second_cancellation_ends_the_grace(consume: Consume) -> None:
     fan = studio.fan(studio.items(100), 3, grace=600.0)
     task = asyncio.ensure_future(consume(fan, []))
     await asyncio.sleep(2_500.0)
-    began = asyncio.get_running_loop().time()
     task.cancel()
     await asyncio.sleep(5.0)
     assert not task.done()
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled()
-    assert asyncio.get_running_loop().time() - began == pytest.approx(5.0)
+    assert await cancelled(task, 0) == pytest.approx(0.0)
     assert sorted(known(fan.outcomes)) == ["id-0", "id-1", "id-2"]
 
 
@@ -596,9 +576,7 @@ async def test_follow_ups_are_cut_short_and_their_ids_are_kept(consume: Consume)
 
     fan = FanOut(studio.items(6), lambda: work, concurrency=2, grace=30.0)
     task = asyncio.ensure_future(consume(fan, []))
-    await asyncio.sleep(100.0)
-    task.cancel()
-    await asyncio.wait({task})
+    await cancelled(task, 100.0)
     assert sorted(fan.task_ids) == [f"id-{number}" for number in range(6)]
     assert len(fan.errors) == 6
 
@@ -657,9 +635,7 @@ async def test_an_async_input_is_told_of_the_cancellation() -> None:
             ended = True
 
     task = asyncio.ensure_future(complete(Studio().fan(items()), []))
-    await asyncio.sleep(1.0)
-    task.cancel()
-    await asyncio.wait({task})
+    await cancelled(task, 1.0)
     assert ended
 
 
@@ -669,15 +645,11 @@ async def test_an_async_input_is_told_of_the_cancellation() -> None:
 @simulated
 @MODES
 async def test_ten_thousand_items_that_never_wait_do_not_hold_the_loop(consume: Consume) -> None:
-    async def work(outcome: Outcome, guard: Guard) -> None:
-        outcome.task_ids = ("id",)
-
     ended, turns, most, last = 0, 0, 0, 0
 
     async def counting(outcome: Outcome, guard: Guard) -> None:
         nonlocal ended
         ended += 1
-        await work(outcome, guard)
 
     async def other() -> None:
         nonlocal turns, most, last
@@ -735,14 +707,9 @@ async def test_a_cancelled_step_has_its_grace(takes: float, grace: float, told: 
     late: list[str] = []
     cut: list[str] = []
     task = asyncio.ensure_future(run_shielded(answer(takes, cut), grace, late.append))
-    await asyncio.sleep(1.0)
-    began = asyncio.get_running_loop().time()
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled()
+    assert await cancelled(task, 1.0) == min(takes - 1, grace)
     assert late == told
     assert cut == ([] if told else ["cut"])
-    assert asyncio.get_running_loop().time() - began == min(takes - 1, grace)
 
 
 @simulated
@@ -753,10 +720,7 @@ async def test_an_error_within_the_grace_is_told_and_complains_not() -> None:
 
     late: list[object] = []
     task = asyncio.ensure_future(run_shielded(fails(), 30.0, late.append))
-    await asyncio.sleep(1.0)
-    task.cancel()
-    await asyncio.wait({task})
-    assert task.cancelled()
+    await cancelled(task, 1.0)
     assert list(map(repr, late)) == ["UploadError('no')"]
 
 

@@ -69,7 +69,8 @@ def test_a_fan_out_without_a_length_makes_none_up() -> None:
 
 
 @pytest.mark.parametrize("how", ["awaited", "iterated"])
-def test_a_fan_out_that_is_stopped_says_what_it_has_at_the_end_of_its_grace(how: str) -> None:
+@simulated
+async def test_a_fan_out_that_is_stopped_says_what_it_has_at_the_end_of_its_grace(how: str) -> None:
     async def work(outcome: Outcome, slot: Any) -> None:
         async def create() -> None:
             await asyncio.sleep(7)
@@ -84,17 +85,13 @@ def test_a_fan_out_that_is_stopped_says_what_it_has_at_the_end_of_its_grace(how:
             async for _ in fan:
                 pass
 
-    @simulated
-    async def run() -> None:
-        items: Any = ["item"]
-        fan: FanOut = FanOut(items, lambda: work, concurrency=1, grace=10.0)
-        using = asyncio.ensure_future(use(fan))
-        await asyncio.sleep(1)
-        using.cancel()
-        with pytest.raises(asyncio.CancelledError) as stopped:
-            await using
-        (line,) = rendered(stopped.value)
-        assert line.startswith("Stopped: 1 ok, of 1."), "the create was answered in its grace"
-        assert fan.task_ids == ["i2v-1"]
-
-    run()
+    items: Any = ["item"]
+    fan: FanOut = FanOut(items, lambda: work, concurrency=1, grace=10.0)
+    using = asyncio.ensure_future(use(fan))
+    await asyncio.sleep(1)
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError) as stopped:
+        await using
+    (line,) = rendered(stopped.value)
+    assert line.startswith("Stopped: 1 ok, of 1."), "the create was answered in its grace"
+    assert fan.task_ids == ["i2v-1"]

@@ -44,6 +44,13 @@ class Keeper:
         self.released: list[str] = []
         self._journal = journal
         self._held: dict[str, asyncio.Event] = {}
+        self.creates = PendingCreates(submitter=cast(Any, self), grace=GRACE)
+        self._began = asyncio.get_running_loop().time()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it was made."""
+        return asyncio.get_running_loop().time() - self._began
 
     async def plan(self, request: Request, key: str | None) -> Planned:
         name, body = key or f"digest-{len(self.sent)}", canonical_body(request)
@@ -96,27 +103,23 @@ class Keeper:
 BOTH = pytest.mark.parametrize("journal", [False, True])
 
 
-def creates_of(keeper: Keeper) -> PendingCreates:
-    return PendingCreates(submitter=cast(Any, keeper), grace=GRACE)
-
-
 async def submitted(
-    creates: PendingCreates, request: Request, key: str | None, timeout: float | None
+    keeper: Keeper, request: Request, key: str | None, timeout: float | None
 ) -> tuple[str, tuple[str, ...]]:
-    plan, task_ids = await creates.submit(request, key, timeout)
+    plan, task_ids = await keeper.creates.submit(request, key, timeout)
     return plan.key, task_ids
 
 
 async def pending(
-    creates: PendingCreates, timeout: float = 0.5, key: str | None = "k", request: Request = DOG
+    keeper: Keeper, timeout: float = 0.5, key: str | None = "k", request: Request = DOG
 ) -> SubmissionPending:
     with pytest.raises(SubmissionPending) as raised:
-        await submitted(creates, request, key, timeout)
+        await submitted(keeper, request, key, timeout)
     return raised.value
 
 
-def begin(creates: PendingCreates, timeout: float | None = None) -> asyncio.Task[Any]:
-    return asyncio.create_task(submitted(creates, DOG, "k", timeout))
+def begin(keeper: Keeper, timeout: float | None = None) -> asyncio.Task[Any]:
+    return asyncio.create_task(submitted(keeper, DOG, "k", timeout))
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
@@ -128,15 +131,14 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
 @simulated
 @BOTH
 async def test_a_timeout_ends_the_call_and_the_same_key_joins_the_create(journal: bool) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
-    creates, began = creates_of(keeper), now()
-    error = await pending(creates)
-    assert now() - began == pytest.approx(0.5)
+    keeper = Keeper(journal=journal)
+    error = await pending(keeper)
+    assert keeper.elapsed == pytest.approx(0.5)
     assert (error.request, error.key) == (DOG, "k")
     assert "within 0.5 s" in str(error)
-    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
-    assert now() - began == pytest.approx(6)
-    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))  # and once it has ended
+    assert await submitted(keeper, DOG, "k", None) == ("k", ("id-k",))
+    assert keeper.elapsed == pytest.approx(6)
+    assert await submitted(keeper, DOG, "k", None) == ("k", ("id-k",))  # and once it has ended
     assert keeper.sent == ["k"]
     assert keeper.recorded == {"k": ("id-k",)}
 
@@ -148,7 +150,7 @@ async def test_nobody_need_ask_for_the_ids_to_be_recorded(
 ) -> None:
     keeper = Keeper(journal=journal)
     with caplog.at_level(logging.INFO, "keevx_async.submission"):
-        await pending(creates_of(keeper))
+        await pending(keeper)
         await asyncio.sleep(6)
     assert keeper.recorded == {"k": ("id-k",)}
     assert "id-k" in caplog.text  # without a journal the log is the only place
@@ -158,9 +160,8 @@ async def test_nobody_need_ask_for_the_ids_to_be_recorded(
 @BOTH
 async def test_a_key_that_was_given_by_the_client_joins_too(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    error = await pending(creates, key=None)
-    assert await submitted(creates, DOG, error.key, None) == (error.key, (f"id-{error.key}",))
+    error = await pending(keeper, key=None)
+    assert await submitted(keeper, DOG, error.key, None) == (error.key, (f"id-{error.key}",))
     assert len(keeper.sent) == 1
 
 
@@ -168,10 +169,9 @@ async def test_a_key_that_was_given_by_the_client_joins_too(journal: bool) -> No
 @BOTH
 async def test_two_that_join_both_get_the_ids(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    await pending(creates)
-    first, second = begin(creates), begin(creates)
-    await pending(creates)  # a third has less patience
+    await pending(keeper)
+    first, second = begin(keeper), begin(keeper)
+    await pending(keeper)  # a third has less patience
     assert await first == await second == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
@@ -180,8 +180,7 @@ async def test_two_that_join_both_get_the_ids(journal: bool) -> None:
 @BOTH
 async def test_calls_without_a_timeout_share_a_create_too(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    calls = [begin(creates) for _ in range(3)]
+    calls = [begin(keeper) for _ in range(3)]
     assert {await call for call in calls} == {("k", ("id-k",))}
     assert keeper.sent == ["k"]
 
@@ -189,15 +188,14 @@ async def test_calls_without_a_timeout_share_a_create_too(journal: bool) -> None
 @simulated
 @BOTH
 async def test_a_joiner_that_is_cancelled_ends_nothing(journal: bool) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
-    creates = creates_of(keeper)
-    first, began = begin(creates), now()
+    keeper = Keeper(journal=journal)
+    first = begin(keeper)
     await asyncio.sleep(1)
-    await cancelled(begin(creates))
-    joiner = begin(creates)
+    await cancelled(begin(keeper))
+    joiner = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(joiner)
-    assert now() - began == pytest.approx(2)  # at once: the create is not its own
+    assert keeper.elapsed == pytest.approx(2)  # at once: the create is not its own
     assert await first == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
@@ -206,10 +204,9 @@ async def test_a_joiner_that_is_cancelled_ends_nothing(journal: bool) -> None:
 @BOTH
 async def test_the_first_is_cancelled_and_the_joiner_gets_the_ids(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    first = begin(creates)
+    first = begin(keeper)
     await asyncio.sleep(1)
-    joiner = begin(creates)
+    joiner = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(first)
     assert await joiner == ("k", ("id-k",))
@@ -221,12 +218,11 @@ async def test_the_first_is_cancelled_and_the_joiner_gets_the_ids(journal: bool)
 async def test_the_only_caller_is_cancelled_and_a_sent_create_gets_its_grace(
     journal: bool,
 ) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
-    creates, began = creates_of(keeper), now()
-    call = begin(creates)
+    keeper = Keeper(journal=journal)
+    call = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(call)
-    assert now() - began == pytest.approx(6)  # it was answered, and is recorded
+    assert keeper.elapsed == pytest.approx(6)  # it was answered, and is recorded
     assert keeper.recorded == {"k": ("id-k",)}
 
 
@@ -236,13 +232,12 @@ async def test_after_the_grace_it_is_uncertain_and_who_joined_meanwhile_hears_so
     journal: bool,
 ) -> None:
     keeper = Keeper(journal=journal, answer=1000)
-    creates = creates_of(keeper)
-    call = begin(creates)
+    call = begin(keeper)
     await asyncio.sleep(1)
     call.cancel()
     await asyncio.sleep(1)
     with pytest.raises(SubmissionUncertain, match="cancelled in flight"):
-        await submitted(creates, DOG, "k", None)
+        await submitted(keeper, DOG, "k", None)
     with pytest.raises(asyncio.CancelledError):
         await call
     assert keeper.sent == ["k"]
@@ -253,19 +248,18 @@ async def test_after_the_grace_it_is_uncertain_and_who_joined_meanwhile_hears_so
 async def test_what_was_not_sent_ends_with_its_caller_and_who_joined_meanwhile_sends_it(
     journal: bool,
 ) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
+    keeper = Keeper(journal=journal)
     keeper.upload = 10
-    creates, began = creates_of(keeper), now()
-    call = begin(creates)
+    call = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(call)
-    assert now() - began == pytest.approx(1)
+    assert keeper.elapsed == pytest.approx(1)
     assert keeper.sent == []
     # One that joins in the very moment of the cancellation is no part of it.
-    call = begin(creates)
+    call = begin(keeper)
     await asyncio.sleep(1)
     call.cancel()
-    joiner = begin(creates)
+    joiner = begin(keeper)
     assert await joiner == ("k", ("id-k",))
     assert keeper.sent == ["k"]
     with pytest.raises(asyncio.CancelledError):
@@ -277,27 +271,25 @@ async def test_what_was_not_sent_ends_with_its_caller_and_who_joined_meanwhile_s
 async def test_a_refusal_that_may_pass_is_not_retried_once_its_caller_is_cancelled(
     journal: bool,
 ) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
+    keeper = Keeper(journal=journal)
     keeper.error = Retryable(APIError(503))
-    creates, began = creates_of(keeper), now()
-    call = begin(creates)
+    call = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(call)
-    assert now() - began == pytest.approx(6)
+    assert keeper.elapsed == pytest.approx(6)
     assert keeper.sent == ["k"]
 
 
 @simulated
 @BOTH
 async def test_cancelled_after_a_timeout_the_create_goes_on(journal: bool) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
-    creates, began = creates_of(keeper), now()
-    await pending(creates)
-    joiner = begin(creates)
+    keeper = Keeper(journal=journal)
+    await pending(keeper)
+    joiner = begin(keeper)
     await asyncio.sleep(1)
     await cancelled(joiner)
-    assert now() - began == pytest.approx(1.5)
-    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
+    assert keeper.elapsed == pytest.approx(1.5)
+    assert await submitted(keeper, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
 
@@ -305,26 +297,24 @@ async def test_cancelled_after_a_timeout_the_create_goes_on(journal: bool) -> No
 @BOTH
 @pytest.mark.parametrize(("answer", "end"), [(6.0, 6.0), (1000.0, 1 + GRACE)])
 async def test_the_close_gives_it_its_grace(journal: bool, answer: float, end: float) -> None:
-    keeper, now = Keeper(journal=journal, answer=answer), asyncio.get_running_loop().time
-    creates, began = creates_of(keeper), now()
-    await pending(creates, 1.0)
-    creates.stop()
-    await creates.drain()
-    assert now() - began == pytest.approx(end)
+    keeper = Keeper(journal=journal, answer=answer)
+    await pending(keeper, 1.0)
+    keeper.creates.stop()
+    await keeper.creates.drain()
+    assert keeper.elapsed == pytest.approx(end)
     assert bool(keeper.recorded) is (answer < GRACE)
 
 
 @simulated
 @BOTH
 async def test_the_close_ends_what_was_not_sent_and_its_callers(journal: bool) -> None:
-    keeper, now = Keeper(journal=journal), asyncio.get_running_loop().time
+    keeper = Keeper(journal=journal)
     keeper.upload = 10
-    creates, began = creates_of(keeper), now()
-    first, joiner = begin(creates), begin(creates)
+    first, joiner = begin(keeper), begin(keeper)
     await asyncio.sleep(1)
-    creates.stop()
-    await creates.drain()
-    assert now() - began == pytest.approx(1)
+    keeper.creates.stop()
+    await keeper.creates.drain()
+    assert keeper.elapsed == pytest.approx(1)
     for call in (first, joiner):
         with pytest.raises(ConfigurationError, match="closed"):
             await call
@@ -335,10 +325,9 @@ async def test_the_close_ends_what_was_not_sent_and_its_callers(journal: bool) -
 @BOTH
 async def test_a_call_that_had_not_planned_when_it_closed_sends_nothing(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    creates.stop()
+    keeper.creates.stop()
     with pytest.raises(ConfigurationError, match="closed"):
-        await submitted(creates, DOG, "k", 5.0)
+        await submitted(keeper, DOG, "k", 5.0)
     assert keeper.released == ["k"]
     assert keeper.sent == []
 
@@ -354,13 +343,12 @@ ERRORS: list[KeevxError] = [
 async def test_without_a_journal_what_may_be_paid_is_never_sent_again(error: KeevxError) -> None:
     keeper = Keeper(journal=False)
     keeper.error = error
-    creates = creates_of(keeper)
-    await pending(creates)
+    await pending(keeper)
     await asyncio.sleep(6)
     keeper.error = None
     for _ in range(2):
         with pytest.raises(type(error)):
-            await submitted(creates, DOG, "k", None)
+            await submitted(keeper, DOG, "k", None)
     assert keeper.sent == ["k"]
 
 
@@ -369,12 +357,11 @@ async def test_without_a_journal_what_may_be_paid_is_never_sent_again(error: Kee
 async def test_what_was_refused_may_be_sent_again(journal: bool) -> None:
     keeper = Keeper(journal=journal)
     keeper.error = APIError(400, 100001, "prompt")
-    creates = creates_of(keeper)
-    await pending(creates)
+    await pending(keeper)
     with pytest.raises(APIError, match="prompt"):
-        await submitted(creates, DOG, "k", None)  # joined: it hears the refusal
+        await submitted(keeper, DOG, "k", None)  # joined: it hears the refusal
     keeper.error = None
-    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
+    assert await submitted(keeper, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k", "k"]
 
 
@@ -385,13 +372,12 @@ async def test_the_key_of_another_request_is_refused(journal: bool, ended: bool)
     if journal and ended:  # the journal's own to refuse
         return
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    await pending(creates)
+    await pending(keeper)
     await asyncio.sleep(10 if ended else 0)
     with pytest.raises(JournalError, match="another request"):
-        await submitted(creates, CAT, "k", None)
+        await submitted(keeper, CAT, "k", None)
     equal = ImageToVideo.from_dict(DOG.to_dict())
-    assert await submitted(creates, equal, "k", None) == ("k", ("id-k",))
+    assert await submitted(keeper, equal, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]
 
 
@@ -399,7 +385,7 @@ async def test_the_key_of_another_request_is_refused(journal: bool, ended: bool)
 async def test_a_key_that_another_call_holds_is_waited_for_no_longer_than_the_timeout() -> None:
     keeper = Keeper(journal=True)
     await keeper.plan(DOG, "k")  # a fan-out of the same client submits it
-    error = await pending(creates_of(keeper))
+    error = await pending(keeper)
     assert "another call still holds its key" in str(error)
     assert keeper.sent == []
 
@@ -408,7 +394,6 @@ async def test_a_key_that_another_call_holds_is_waited_for_no_longer_than_the_ti
 @BOTH
 async def test_a_timeout_of_zero_begins_it_all_the_same(journal: bool) -> None:
     keeper = Keeper(journal=journal)
-    creates = creates_of(keeper)
-    await pending(creates, 0)
-    assert await submitted(creates, DOG, "k", None) == ("k", ("id-k",))
+    await pending(keeper, 0)
+    assert await submitted(keeper, DOG, "k", None) == ("k", ("id-k",))
     assert keeper.sent == ["k"]
