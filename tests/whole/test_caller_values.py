@@ -361,6 +361,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"headers": {"source": 5}}, "headers\\['source'\\] must be a string"),
     ({"headers": {"source": "my-own-key\r\nX: y"}}, "headers\\['source'\\] contains"),
     ({"headers": {"so urce": "x"}}, "headers: 'so urce'"),
+    *(({"account": odd}, "account must be a non-empty string") for odd in ("", " ", 5)),
     ({"fit": "stretch"}, "fit must be one of none, crop, pad"),
     ({"session": object()}, "session must be"),
     ({"session": aiohttp.ClientSession}, "session must be"),
@@ -473,9 +474,13 @@ async def test_single_calls_refuse_what_they_cannot_use(emulator: Emulator, tmp_
         for call, error, said in calls:
             with pytest.raises(error, match=said):
                 await call()
-        for name, value in (("key", "mine"), ("download", True), ("concurrency", True)):
+        for name, value in (("key", "mine"), ("download", True)):
             with pytest.raises(ConfigurationError, match=f"{name} must be"):
                 keevx.generate_many([request], **{name: value})  # type: ignore[arg-type]
+        for verb in (keevx.submit_many, keevx.generate_many):
+            for odd in (0, -1, 0.5, True, "many"):
+                with pytest.raises(ConfigurationError, match=rf"concurrency .* \(got {odd!r}\)"):
+                    verb([], concurrency=odd)  # type: ignore[arg-type]
         for alone in (5, None, Path("prompts.csv"), SimpleNamespace()):
             with pytest.raises(ConfigurationError, match="requests must be a list"):
                 keevx.submit_many(alone)  # type: ignore[arg-type]

@@ -99,58 +99,6 @@ def test_a_cell_that_is_no_number_is_left_for_the_rules_to_refuse(text: str) -> 
     assert parse_cells({"kind": "image_generate", "generate_count": text})["generate_count"] == text
 
 
-@pytest.mark.parametrize("command", ["check", "run"])
-async def test_an_unknown_kind_is_named_with_its_line_and_what_there_is(
-    tmp_path: Path, command: str
-) -> None:
-    rows: list[dict[str, Any]] = [
-        IMAGE,
-        {**IMAGE, "kind": "image-generate"},
-        {**IMAGE, "kind": 7},
-        {**GOOD, "kind": []},
-    ]
-    rows += [{**DUB, "target_languages": ["English", "Chinese"]}, {**IMAGE, "model": "V"}]
-    written(tmp_path / "p.jsonl", rows)
-    ran = await keevx(command, "p.jsonl", cwd=tmp_path, KEEVX_API_KEY="k")
-    assert ran.code == 2
-    told = (ran.out + ran.err).splitlines()
-    for number, name in ((2, "image-generate"), (3, "7"), (4, "[]")):
-        said = f"p.jsonl:{number}: kind: must be one of {', '.join(REQUESTS)} (got '{name}')"
-        assert said in told
-    assert any(line.startswith("p.jsonl:5: target_languages: ") for line in told)
-    assert any(
-        line.startswith("p.jsonl:6: unknown field 'model': the fields are prompt") for line in told
-    )
-
-
-async def test_a_line_whose_kind_was_forgotten_is_told_of_it(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [DUB, {**IMAGE, "module": "pro"}, {**GOOD, "films": 1}]
-    forgetful = [{name: one for name, one in row.items() if name != "kind"} for row in rows]
-    written(tmp_path / "p.jsonl", [*forgetful, {**DUB, "kind": None}])
-    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
-    assert ran.code == 2
-    told = (ran.out + ran.err).splitlines()
-    for number, kind, more in (
-        (1, "video_translate", " … in 1 more line (4)"),
-        (2, "image_generate", ""),
-    ):
-        said = f'p.jsonl:{number}: kind: is required with these fields; add "kind": "{kind}"'
-        assert said + more in told
-    assert [line for line in told if line.startswith("p.jsonl:3:")] == [
-        line for line in told if line.startswith("p.jsonl:3: unknown field 'films'")
-    ]
-
-
-async def test_a_language_that_is_in_no_list_is_told_how_to_be(tmp_path: Path) -> None:
-    rows = [{**DUB, "target_languages": one} for one in ("English", ["English", "Chinese"])]
-    written(tmp_path / "p.jsonl", rows)
-    ran = await keevx("check", "p.jsonl", cwd=tmp_path)
-    told = (ran.out + ran.err).splitlines()
-    said = "p.jsonl:1: target_languages: must be a list (got the string 'English'): "
-    assert f"{said}write ['English']" in told
-    assert any("p.jsonl:2: " in one and "makes a request for each" in one for one in told)
-
-
 async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
     tmp_path: Path,
 ) -> None:

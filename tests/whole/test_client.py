@@ -127,14 +127,6 @@ def test_what_is_no_list_of_requests_is_refused_at_once(name: str, alone: Any) -
         getattr(keevx, name)(alone)
 
 
-@pytest.mark.parametrize("concurrency", [0, -1, 0.5, True, "many"])
-def test_a_concurrency_that_cannot_be(concurrency: Any) -> None:
-    keevx = Keevx("test-key")
-    for verb in (keevx.submit_many, keevx.generate_many):
-        with pytest.raises(ConfigurationError, match=rf"concurrency .* \(got {concurrency!r}\)"):
-            verb([], concurrency=concurrency)
-
-
 async def test_a_host_that_refuses() -> None:
     with refusing() as url:
         async with Keevx("test-key", base_url=url, retry=RETRY, polling=POLLING) as keevx:

@@ -59,11 +59,6 @@ def test_users_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
     assert task.done
 
 
-@pytest.mark.parametrize("status", ["failed", " FAILED", "QUEUED", "SUCCESS"])
-def test_another_word_is_no_end(status: str) -> None:
-    assert not Task(task_id="a", status=status).done
-
-
 @pytest.mark.parametrize(
     ("fields", "ended"),
     [

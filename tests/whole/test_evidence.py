@@ -81,18 +81,6 @@ async def test_confirmed_ids_outweigh_every_state_without_ids(
     assert await journal.find_owner("i2v-2") == "k"
 
 
-async def test_an_id_too_many_is_kept_beside_the_others(journal: JournalProtocol) -> None:
-    await brought_to(journal, State.SUBMITTED, ("i2v-1", "i2v-2"))
-    await journal.add_ids("k", ["i2v-3"], 2)
-    entry = await entry_of(journal)
-    assert (entry.state, entry.task_ids) == (State.SUBMITTED, ("i2v-1", "i2v-2", "i2v-3"))
-
-
-async def test_nothing_is_added_to_what_is_not_there(journal: JournalProtocol) -> None:
-    assert await journal.add_ids("unheard of", ["i2v-1"], 1) is None
-    assert await journal.find("unheard of") is None
-
-
 @pytest.mark.parametrize("none_first", [True, False])
 async def test_the_second_of_two_contradicting_settlements_is_refused(
     journal: JournalProtocol, none_first: bool

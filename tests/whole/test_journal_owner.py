@@ -32,22 +32,6 @@ async def test_the_emulators_journal_is_not_for_another_host(tmp_path: Path) -> 
                 pass
 
 
-async def test_two_keys_do_not_share_a_journal(tmp_path: Path) -> None:
-    path = tmp_path / "run.db"
-    async with (
-        Emulator() as emulator,
-        keevx_of(emulator, journal=path, api_key="sk-a") as keevx,
-    ):
-        await keevx.submit(a_request(), key="order")
-        asked = dict(emulator.requests)
-        with pytest.raises(JournalError, match="another API key") as refused:
-            async with keevx_of(emulator, journal=path, api_key="sk-b"):
-                pass
-        assert "sk-" not in str(refused.value)
-        assert dict(emulator.requests) == asked
-        await keevx.submit(a_request("more"))  # the first is not disturbed
-
-
 async def test_an_account_may_change_its_key(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     async with Emulator() as emulator:
@@ -57,13 +41,6 @@ async def test_an_account_may_change_its_key(tmp_path: Path) -> None:
         with pytest.raises(JournalError, match="belongs to account 'studio'"):
             async with keevx_of(emulator, journal=path, api_key="sk-b", account="other"):
                 pass
-
-
-@pytest.mark.parametrize("account", ["", " ", 5])
-async def test_an_account_has_a_name(account: object) -> None:
-    async with Emulator() as emulator:
-        with pytest.raises(ConfigurationError, match="account must be a non-empty string"):
-            keevx_of(emulator, account=account)
 
 
 @pytest.mark.parametrize("spelling", ["{}/", "{}", "HTTP://LOCALHOST:{port}"])

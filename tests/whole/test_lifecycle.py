@@ -357,13 +357,6 @@ async def test_a_cancelled_close_still_closes(emulator: Emulator) -> None:
     assert len(fan.errors) == emulator.creates.total() > 0
 
 
-async def test_two_clients_do_not_meddle(emulator: Emulator) -> None:
-    async with keevx_of(emulator) as one:
-        async with keevx_of(emulator) as other:
-            await asyncio.gather(one.submit(a_request()), other.submit(a_request()))
-        assert (await one.generate(a_request()))[0].succeeded
-
-
 async def test_nothing_stays_in_memory_of_what_was_waited_for() -> None:
     async with speaking(0) as (_, keevx):
         (await keevx.generate_many(some_requests(50))).raise_for_errors()

@@ -108,19 +108,6 @@ def status(code: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     return answer
 
 
-async def test_a_video_is_brought_home(tmp_path: Path) -> None:
-    async with speaking() as (emulator, keevx):
-        (task,) = await keevx.generate(a_request())
-        path = await keevx.download(task, tmp_path)
-        assert path == tmp_path / f"{task.task_id}.mp4"
-        assert path.read_bytes() == emulator.video(task.task_id)
-        assert task.video_url
-        path = await keevx.download(task.video_url, str(tmp_path / "by-url.mp4"))
-        assert path.read_bytes() == emulator.video(task.task_id)
-        assert emulator.storage_authorizations == []
-        assert len(emulator.storage_headers) == 2
-
-
 @pytest.mark.parametrize("tag", ['"1"', None, 'W/"1"'])
 async def test_a_cut_download_goes_on_where_it_was_cut(tag: str | None, tmp_path: Path) -> None:
     cuts = [serve(cut=many, tag=tag) for many in (0, 1, 5000)]
@@ -133,18 +120,6 @@ async def test_a_cut_download_goes_on_where_it_was_cut(tag: str | None, tmp_path
         assert storage.seen[-1]["If-Range"] == tag
     else:  # nothing proves that the parts are of the same thing
         assert storage.ranges == [None] * 4
-
-
-async def test_a_large_video_is_cut_in_the_emulator_and_resumed(tmp_path: Path) -> None:
-    faults = Faults(cut_downloads=1)
-    async with speaking(faults=faults, video_bytes=3_000_000) as (emulator, keevx):
-        (task,) = await keevx.generate(a_request())
-        path = await keevx.download(task, tmp_path)
-        assert path.read_bytes() == emulator.video(task.task_id)
-        assert emulator.strikes == {"cut_downloads": 1}
-        first, second = (headers.get("Range", "bytes=0-") for headers in emulator.storage_headers)
-    assert first == "bytes=0-"  # what the kernel still held when the cut came is lost
-    assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= 1_500_000
 
 
 async def test_a_thing_that_has_changed_is_begun_anew(tmp_path: Path) -> None:

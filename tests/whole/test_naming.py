@@ -178,22 +178,6 @@ def test_every_field_has_a_value_to_try() -> None:
         assert Template(f"{{{name}}}", fields).fields == {name}
 
 
-async def test_many_come_home_under_the_names_they_were_given(tmp_path: Path) -> None:
-    requests = some_requests(12, generate_count=2)
-    async with speaking(0.05, spread=1) as (emulator, keevx):
-        fan = await keevx.generate_many(
-            requests,
-            download=tmp_path / "{model}" / "{index:03d}-{task_id}",
-            key=lambda request: f"key/{request.prompt}",
-        )
-        fan.raise_for_errors()
-        for outcome in fan.outcomes:
-            for task_id, path in zip(outcome.task_ids, outcome.paths, strict=True):
-                assert path == tmp_path / "V" / f"{outcome.index:03d}-{task_id}.mp4"
-                assert path.read_bytes() == emulator.video(task_id)
-    assert len(left_in(tmp_path / "V")) == 24
-
-
 async def test_videos_of_one_name_are_numbered_and_none_is_lost(tmp_path: Path) -> None:
     """Four of each request, in two fan-outs at once, and once more over what is there."""
     template = f"{tmp_path}/{{index}}"

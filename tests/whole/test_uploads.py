@@ -26,7 +26,7 @@ from keevx_async.http.queries import Host as ApiHost
 from keevx_async.http.retry import Retrier
 from keevx_async.http.transport import AiohttpTransport, HttpRequest, HttpResponse
 from keevx_async.journal.null import NullJournal
-from keevx_async.testing import Emulator, Faults
+from keevx_async.testing import Emulator
 from keevx_async.transfer.images import inspect
 from keevx_async.transfer.uploads import URL_TTL, UploadCache, Uploads, remember
 from tests.conftest import FakeClock
@@ -71,16 +71,6 @@ async def test_twenty_megabytes_are_taken_and_one_byte_more_is_not(tmp_path: Pat
         assert not emulator.requests
         url = await keevx.upload(most)
     assert emulator.uploads[url].size == 20 * MB
-
-
-async def test_an_upload_is_free_and_sent_again() -> None:
-    async with speaking(faults=Faults(upload_errors=1)) as (emulator, keevx):
-        url = await keevx.upload(PNG)
-        assert emulator.content(url) == PNG
-        assert emulator.requests["POST upload"] == 2
-        emulator.faults.once = False
-        with pytest.raises(ServerError):
-            await keevx.upload(PNG)
 
 
 def held(host: Host) -> tuple[asyncio.Event, asyncio.Event]:

@@ -15,6 +15,7 @@ from keevx_async.cli.input.inputs import open_prompts
 from keevx_async.cli.input.prompts import Job, find_problems, jobs
 from keevx_async.cli.options import InputOptions
 from keevx_async.errors import ConfigurationError
+from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
 from tests.support.cli import GOOD, PNG
 
@@ -197,11 +198,9 @@ def test_aliases_are_the_fields_of_the_kind_and_the_model(folder: Path) -> None:
     ("name", "text", "problem"),
     [
         ("p.csv", "prompt,seconds,duration\nA dog,4,6\n", "seconds: is another name of duration"),
-        ("p.csv", "prompt,Prompt\nA dog,x\n", "prompt: must be one column (got 2)"),
         ("p.jsonl", '{"prompt": "x", "Prompt": "y"}', "prompt: must be one field (got it in two"),
         ("p.csv", "prompt,secnds\nA dog,4\n", "unknown field 'secnds': did you mean 'seconds'?"),
         ("p.csv", "prompt,animal\nA dog,4\n", "or use it in --prompt as {animal}"),
-        ("p.jsonl", '{"promt": "x"}', "unknown field 'promt': did you mean 'prompt'?"),
     ],
 )
 def test_a_column_that_is_wrong_is_named(folder: Path, name: str, text: str, problem: str) -> None:
@@ -209,6 +208,14 @@ def test_a_column_that_is_wrong_is_named(folder: Path, name: str, text: str, pro
     assert any(problem in each for each in problems), problems
 
 
+IMAGE = {"kind": "image_generate", "prompt": "A lighthouse"}
+DUB: dict[str, Any] = {
+    "kind": "video_translate",
+    "target_languages": ["English"],
+    "video_url": "https://example.com/a.mp4",
+}
+KINDS = f"kind: must be one of {', '.join(REQUESTS)}"
+FORGOTTEN = "kind: is required with these fields; add"
 HEADER = b"model,prompt,aspect_ratio,aspect_resolution,duration,image_url,key\n"
 ROW = b"V,A dog,16:9,1080p,6,https://example.com/a.jpg,"
 
@@ -249,6 +256,24 @@ def objects(*rows: dict[str, Any]) -> bytes:
         (objects({**GOOD, "key": 7}), ":1: key: must be a string (got 7)"),
         (objects({**GOOD, "key": "a~2"}), ":1: key: must not end in ~ and a number (got 'a~2')"),
         (b" \n", ": contains no prompts"),
+        (objects({**IMAGE, "kind": "image-generate"}), f"1: {KINDS} (got 'image-generate')"),
+        (objects({**IMAGE, "kind": 7}), f"1: {KINDS} (got '7')"),
+        (objects({**GOOD, "kind": []}), f"1: {KINDS} (got '[]')"),
+        (objects({**IMAGE, "model": "V"}), ":1: unknown field 'model': the fields are prompt"),
+        (objects({**GOOD, "films": 1}), ":1: unknown field 'films'"),
+        (objects({**DUB, "kind": None}), f'1: {FORGOTTEN} "kind": "video_translate"'),
+        (
+            objects({"prompt": "A lighthouse", "module": "pro"}),
+            f'1: {FORGOTTEN} "kind": "image_generate"',
+        ),
+        (
+            objects({**DUB, "target_languages": "English"}),
+            ":1: target_languages: must be a list (got the string 'English'): write ['English']",
+        ),
+        (
+            objects({**DUB, "target_languages": ["English", "Chinese"]}),
+            "makes a request for each",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

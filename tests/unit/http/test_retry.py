@@ -54,13 +54,6 @@ async def test_a_first_success_pays_for_no_machinery(
         await retrier(clock)(Script(clock, Retryable(BUSY)))  # the trap works
 
 
-async def test_it_goes_on_until_it_goes_well(clock: FakeClock) -> None:
-    script = Script(clock, *[Retryable(BUSY)] * 3)
-    assert await retrier(clock, uniform=1.0, first_delay=0.5)(script) == "done"
-    assert clock.sleeps == [0.5, 1.0, 2.0]
-    assert len(script.began) == 4
-
-
 @given(st.lists(st.floats(0, 0.999), min_size=1, max_size=6))
 def test_each_wait_is_the_policys(chances: list[float]) -> None:
     clock, drawn = FakeClock(), iter(chances)

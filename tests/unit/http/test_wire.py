@@ -183,7 +183,9 @@ def test_an_empty_url_is_none() -> None:
     assert (read.video_url, read.thumbnail_url) == (None, None)
 
 
-@pytest.mark.parametrize("status", ["GENERATING", "succeeded", "QUEUED", " SUCCEEDED"])
+@pytest.mark.parametrize(
+    "status", ["GENERATING", "QUEUED", "SUCCESS", "succeeded", " SUCCEEDED", "failed", " FAILED"]
+)
 def test_an_unknown_status_is_kept_and_is_not_done(status: str) -> None:
     read = decode_task({"task_id": IDS[0], "status": status}, KIND)
     assert read is not None
