@@ -123,7 +123,7 @@ def test_the_secret_shows_nowhere() -> None:
 # Receiving
 
 
-async def test_receive_tells_every_sink() -> None:
+async def test_receive_passes_a_callback_to_every_sink() -> None:
     receiver, one, two = a_receiver(), Told(), Told()
     receiver.attach(one)
     receiver.attach(two)
@@ -177,7 +177,7 @@ async def test_a_sink_that_fails_keeps_none_from_the_others() -> None:
         b" " * MAX_BODY + BODY,
     ],
 )
-def test_a_body_that_is_no_callback(body: bytes) -> None:
+def test_a_body_that_is_not_a_callback_is_refused(body: bytes) -> None:
     with pytest.raises(CallbackRejected):
         task_of(body)
 
@@ -266,7 +266,7 @@ async def test_asgi_scopes_other_than_http() -> None:
         await app({"type": "lifespan"}, receive, send)
 
 
-async def test_an_asgi_client_that_leaves_in_the_middle_is_no_callback() -> None:
+async def test_an_asgi_client_that_disconnects_midway_sends_no_callback() -> None:
     receiver, told, sent = a_receiver(), Told(), []
     receiver.attach(told)
     messages: list[Any] = [

@@ -145,7 +145,7 @@ def test_a_whole_number_of_any_library_is_an_int(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [True, Scalar(True), 7.5, Scalar(7.5), NAN, float("inf"), 8j, "8", Array(8), None]
 )
-def test_what_is_no_whole_number_is_refused_as_it_was_given(value: Any) -> None:
+def test_a_value_that_is_not_a_whole_number_is_refused_as_it_was_given(value: Any) -> None:
     with pytest.raises(InvalidRequest, match="duration: must be one of 4, 6, 8") as refused:
         ImageToVideo(**{**LEAST, "duration": value})
     assert refused.value.violations[0].value is value
@@ -242,7 +242,7 @@ def test_several_urls_in_one_string_are_not_one(between: str) -> None:
         ("a.png", "pathlib.Path"),
     ],
 )
-def test_what_is_no_image_is_told_what_to_do(value: Any, hint: str) -> None:
+def test_the_error_for_a_wrong_image_says_what_to_do(value: Any, hint: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         ImageToVideo(**{**LEAST, "image_url": value})
     assert hint in str(refused.value)
@@ -278,12 +278,12 @@ def test_a_path_written_as_data_comes_back(path: Path) -> None:
         ("resolution", "aspect_resolution"),
     ],
 )
-def test_an_unknown_field_is_told_the_nearest_name(name: str, near: str) -> None:
+def test_the_error_for_an_unknown_field_names_the_nearest_field(name: str, near: str) -> None:
     told = violations(ImageToVideo, {**LEAST, name: "x"})
     assert told == [f"unknown field {name!r}: did you mean {near!r}?"]
 
 
-def test_all_that_is_wrong_with_a_row_is_told_at_once() -> None:
+def test_all_faults_of_a_row_are_reported_at_once() -> None:
     row = {**LEAST, "promt": "x", "duration": 5, "generate_count": 9, "seed": 1}
     del row["prompt"]
     told = violations(ImageToVideo, row)
@@ -410,7 +410,7 @@ async def test_headers_of_the_caller_never_double_ours(emulator: Emulator) -> No
 
 
 @pytest.mark.parametrize("value", [NAN, True, "3", None, -1, Scalar(3)])
-def test_a_policy_refuses_what_is_no_number(value: Any) -> None:
+def test_a_policy_refuses_what_is_not_a_number(value: Any) -> None:
     for name in ("attempts", "first_delay", "max_delay", "deadline", "grace"):
         with pytest.raises(ConfigurationError, match=f"{name} must be a"):
             RetryPolicy(**{name: value})
@@ -444,7 +444,7 @@ IDS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("ids", "said"), IDS)
 @pytest.mark.parametrize("kind", [None, "image_to_video"])
-async def test_what_is_no_list_of_ids_is_refused_and_nothing_asked(
+async def test_a_value_that_is_not_a_list_of_ids_is_refused_without_a_query(
     emulator: Emulator, ids: Any, said: str, kind: str | None
 ) -> None:
     async with keevx_of(emulator) as keevx:

@@ -61,7 +61,7 @@ async def test_each_limit(tmp_path: Path, limits: tuple[str, ...], made: int) ->
             assert len(emulator.tasks) == made
 
 
-async def test_costs_are_told_before_and_after(tmp_path: Path) -> None:
+async def test_costs_are_printed_before_and_after(tmp_path: Path) -> None:
     rows = [*takes(2), {"kind": "image_generate", "prompt": "a dog", "generate_count": 3}]
     file, prices = written(tmp_path / "p.jsonl", rows), priced(tmp_path)
     async with Emulator(seconds=0.01) as emulator:

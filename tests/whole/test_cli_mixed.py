@@ -95,11 +95,11 @@ def test_a_row_of_texts_makes_the_request_it_was_written_from(kind: str) -> None
 
 
 @pytest.mark.parametrize("text", ["--3", "-", "3-", "9" * 5000, "²", "3.5"])
-def test_a_cell_that_is_no_number_is_left_for_the_rules_to_refuse(text: str) -> None:
+def test_a_cell_that_is_not_a_number_is_left_for_the_rules_to_refuse(text: str) -> None:
     assert parse_cells({"kind": "image_generate", "generate_count": text})["generate_count"] == text
 
 
-async def test_a_language_that_keevx_does_not_speak_is_told_before_it_is_sent(
+async def test_an_unsupported_language_is_reported_before_it_is_sent(
     tmp_path: Path,
 ) -> None:
     rows = [IMAGE, DUB, {**DUB, "target_languages": ["Klingon"]}]
@@ -147,7 +147,7 @@ async def test_lines_of_results_from_before_kinds_are_known_as_ours(tmp_path: Pa
     assert [one["key"] for one in lines((tmp_path / "results.jsonl").read_text())] == ["old", "new"]
 
 
-async def test_single_commands_take_a_kind_where_an_id_does_not_tell_it(tmp_path: Path) -> None:
+async def test_single_commands_take_a_kind_for_an_id_that_does_not_show_it(tmp_path: Path) -> None:
     async with Emulator(seconds=0) as emulator:
         written(tmp_path / "p.jsonl", [IMAGE])
         assert (await keevx("run", "p.jsonl", cwd=tmp_path, **at(emulator))).code == 0

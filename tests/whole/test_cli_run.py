@@ -46,7 +46,7 @@ async def test_a_fault_of_standard_input_is_named_with_its_line(tmp_path: Path) 
     assert "nothing was sent" in ran.err
 
 
-async def test_of_a_thousand_faults_the_first_are_told(tmp_path: Path) -> None:
+async def test_of_a_thousand_faults_the_first_are_printed(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", ({**GOOD, "duration": 100 + n} for n in range(1000)))
     ran = await keevx("run", file, cwd=tmp_path, KEEVX_API_KEY="k")
     assert ran.code == 2
@@ -85,7 +85,7 @@ async def test_a_dry_run_waits_for_no_key_that_it_took_itself(tmp_path: Path) ->
     assert estimate.requests.total() == 2
 
 
-async def test_machines_are_told_each_step_and_people_elsewhere(tmp_path: Path) -> None:
+async def test_steps_go_to_stdout_for_machines_and_to_stderr_for_people(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(4))
     faults = Faults(drop_after_create={"take 2"})
     async with Emulator(seconds=0.02, faults=faults, fail_prompts={"take 1"}) as emulator:
@@ -109,7 +109,7 @@ async def test_machines_are_told_each_step_and_people_elsewhere(tmp_path: Path) 
     assert "2 of 4 done" in ran.err
 
 
-async def test_quiet_tells_errors_and_the_last_line(tmp_path: Path) -> None:
+async def test_quiet_prints_errors_and_the_last_line(tmp_path: Path) -> None:
     file = written(tmp_path / "p.jsonl", takes(3))
     async with Emulator(seconds=0.02, fail_prompts={"take 1"}) as emulator:
         ran = await keevx("run", file, "--quiet", cwd=tmp_path, **at(emulator))
@@ -120,7 +120,9 @@ async def test_quiet_tells_errors_and_the_last_line(tmp_path: Path) -> None:
     assert last.startswith("2 of 3 done, 1 failed, 0 uncertain; ")
 
 
-async def test_failed_items_are_told_again_and_made_again_on_request_only(tmp_path: Path) -> None:
+async def test_failed_items_are_reported_again_and_made_again_on_request_only(
+    tmp_path: Path,
+) -> None:
     rows = [*takes(3), {**GOOD, "prompt": "mine", "key": "my key"}]
     file, out = written(tmp_path / "p.jsonl", rows), tmp_path / "out"
     run = ("run", file, "--journal", tmp_path / "run.db", "--out", out)

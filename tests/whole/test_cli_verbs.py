@@ -108,7 +108,7 @@ async def test_an_interrupted_submit_prints_the_ids_it_was_given(
         assert out.decode().split() == list(emulator.tasks)
 
 
-async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: Path) -> None:
+async def test_an_interrupted_submit_reports_a_lost_answer(tmp_path: Path) -> None:
     faults = Faults(latency=1.0, error_after_create=1.0)
     async with Emulator(faults=faults) as emulator:
         process = await under_way(emulator, cwd=tmp_path)
@@ -118,7 +118,7 @@ async def test_an_interrupted_submit_tells_of_an_answer_that_was_lost(tmp_path: 
         assert b"Look for it in your Keevx account" in err
 
 
-async def test_a_second_signal_ends_a_submit_at_once_and_tells_what_is_uncertain(
+async def test_a_second_signal_ends_a_submit_at_once_and_reports_what_is_uncertain(
     tmp_path: Path,
 ) -> None:
     more = ("--key", "mine", "--journal", "run.db")
@@ -170,7 +170,7 @@ async def test_a_bad_option_is_named_and_nothing_is_sent(
 # status, wait, download, upload
 
 
-async def test_status_tells_each_and_one_unknown_leaves_the_others_alone(tmp_path: Path) -> None:
+async def test_status_prints_each_task_even_if_an_id_is_unknown(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         task_id = await made(emulator)
         ran = await keevx("status", "i2v-none", task_id, cwd=tmp_path, **at(emulator))
@@ -181,7 +181,7 @@ async def test_status_tells_each_and_one_unknown_leaves_the_others_alone(tmp_pat
         assert (ran.code, objects(ran.out)[0]["task_id"]) == (0, task_id)
 
 
-async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> None:
+async def test_a_failed_task_is_reported_and_fails_the_command(tmp_path: Path) -> None:
     async with Emulator(seconds=0, fail_prompts={"Bad"}) as emulator:
         good, bad = await made(emulator), await made(emulator, "Bad")
         ran = await keevx("status", bad, good, cwd=tmp_path, **at(emulator))
@@ -193,7 +193,7 @@ async def test_a_failed_task_is_told_and_fails_the_command(tmp_path: Path) -> No
         assert os.listdir(tmp_path / "out") == [f"{good}.mp4"]
 
 
-async def test_a_wait_tells_of_each_task_when_it_ends(tmp_path: Path) -> None:
+async def test_a_wait_reports_each_task_when_it_ends(tmp_path: Path) -> None:
     async with Emulator(seconds=600) as emulator:
         slow = await made(emulator)
         emulator.seconds = 0
@@ -232,7 +232,9 @@ async def test_a_wrong_key_or_host_is_one_line_at_once(tmp_path: Path, verb: str
     assert (ran.code, "no API key" in ran.err) == (2, True)
 
 
-async def test_download_takes_ids_and_urls_and_replaces_only_when_told(tmp_path: Path) -> None:
+async def test_download_takes_ids_and_urls_and_replaces_files_only_on_request(
+    tmp_path: Path,
+) -> None:
     async with Emulator(seconds=0) as emulator:
         task_id = await made(emulator)
         url = emulator.report(emulator.tasks[task_id])["video_url"]
@@ -263,7 +265,7 @@ async def test_download_of_what_has_no_video_says_what_to_do(tmp_path: Path) -> 
         assert f"task {bad} failed" in ran.err
 
 
-async def test_upload_prints_urls_in_order_and_refuses_what_is_no_image(tmp_path: Path) -> None:
+async def test_upload_prints_urls_in_order_and_refuses_what_is_not_an_image(tmp_path: Path) -> None:
     for number in "ab":
         (tmp_path / f"{number}.png").write_bytes(PNG + number.encode())
     (tmp_path / "c.png").write_text("no image")

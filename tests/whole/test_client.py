@@ -119,7 +119,7 @@ async def test_a_wait_that_ends_too_early_can_be_taken_up_again() -> None:
 
 @pytest.mark.parametrize("alone", [a_request(), "text", b"bytes", a_request().to_dict()], ids=type)
 @pytest.mark.parametrize("name", ["submit_many", "generate_many"])
-def test_what_is_no_list_of_requests_is_refused_at_once(name: str, alone: Any) -> None:
+def test_a_value_that_is_not_a_list_of_requests_is_refused_at_once(name: str, alone: Any) -> None:
     keevx = Keevx("test-key")
     with pytest.raises(
         ConfigurationError, match=rf"single {type(alone).__name__}\).* pass \[request]"
@@ -150,7 +150,9 @@ async def test_a_refused_key(emulator: Emulator) -> None:
     assert emulator.requests["POST /v1/image_to_video"] == 1
 
 
-async def test_what_is_no_request_is_refused_before_anything_is_sent(emulator: Emulator) -> None:
+async def test_a_value_that_is_not_a_request_is_refused_before_anything_is_sent(
+    emulator: Emulator,
+) -> None:
     async with keevx_of(emulator) as keevx:
         for verb in (keevx.submit, keevx.generate):
             with pytest.raises(InvalidRequest, match="such as an ImageToVideo"):

@@ -118,7 +118,7 @@ STRAY = {
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
 @pytest.mark.parametrize("pause", [None, 0.01], ids=["with the answer", "while idle"])
 @pytest.mark.parametrize("call", [POST, GET], ids=["POST", "GET"])
-async def test_what_came_unasked_is_no_answer(
+async def test_bytes_that_came_before_the_request_are_not_its_answer(
     stray: bytes, pause: float | None, call: HttpRequest
 ) -> None:
     def script(heard: Heard) -> Script:

@@ -54,7 +54,7 @@ async def test_errors_match_by_position_and_by_name(emulator: Emulator) -> None:
             pytest.fail("it should have matched")
 
 
-async def test_a_create_that_is_retried_is_told_of_with_its_key_and_attempt(
+async def test_a_retried_create_is_reported_with_its_key_and_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     events: list[Event] = []

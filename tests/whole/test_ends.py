@@ -69,7 +69,7 @@ def test_users_may_add_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"caption_url": URL}, False),
     ],
 )
-def test_succeeded_without_its_main_result_is_no_end(fields: Any, ended: bool) -> None:
+def test_succeeded_without_its_main_result_is_not_an_end(fields: Any, ended: bool) -> None:
     task = Task(task_id="a", status="SUCCEEDED", **fields)
     assert (task.done, task.succeeded, task.lacks_result) == (ended, ended, not ended)
 
@@ -176,7 +176,7 @@ async def test_a_journal_records_no_end_without_a_result(
             assert task.video_url == URL
 
 
-async def test_an_end_without_a_result_on_record_is_asked_about_anew(tmp_path: Path) -> None:
+async def test_an_end_without_a_recorded_result_is_queried_again(tmp_path: Path) -> None:
     api = Api()
     api.data["video_url"] = URL
     async with TestServer(api.app) as server, Journal(tmp_path / "run.db") as journal:

@@ -44,7 +44,7 @@ class Told(list[Event]):
             self.append(event)
 
 
-async def test_a_create_that_never_reached_keevx_is_told_of_once_after_its_retries() -> None:
+async def test_a_create_that_never_reached_keevx_is_reported_once_after_its_retries() -> None:
     told = Told()
     with refusing() as where:
         async with Keevx("test-key", base_url=where, retry=RETRY, on_event=told.hear) as keevx:

@@ -153,7 +153,7 @@ async def test_a_second_id_of_one_create_is_kept_and_reported(
     await script.settlements.close()
 
 
-async def test_what_a_callback_tells_of_an_answered_create_is_looked_into(
+async def test_a_callback_for_an_answered_create_is_examined(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Without a journal too: the first try was answered 503, and made all the same."""

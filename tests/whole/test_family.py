@@ -54,7 +54,7 @@ async def test_ids_of_all_kinds_mix_in_one_wait() -> None:
     assert [one.succeeded for one in ended.values()].count(False) == 1
 
 
-async def test_a_task_tells_what_its_kind_has() -> None:
+async def test_a_task_has_the_results_of_its_kind() -> None:
     async with speaking() as (_, keevx):
         (video,) = await keevx.generate(a_request())
         (image,) = await keevx.generate(an_image())
@@ -69,7 +69,7 @@ async def test_a_task_tells_what_its_kind_has() -> None:
     assert [*plain.results] == ["video_url"]
 
 
-async def test_an_id_that_tells_nothing_needs_its_kind_named() -> None:
+async def test_an_id_without_a_known_prefix_needs_its_kind() -> None:
     async with speaking() as (emulator, keevx):
         with pytest.raises(InvalidRequest, match="'job-7' has an unknown kind; pass kind="):
             await keevx.status("job-7")
@@ -90,7 +90,7 @@ def renamed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(request, "kind", kind)
 
 
-async def test_the_submission_tells_the_kind_of_ids_with_another_prefix(
+async def test_the_submission_knows_the_kind_of_ids_with_another_prefix(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     renamed(monkeypatch)
@@ -99,7 +99,7 @@ async def test_the_submission_tells_the_kind_of_ids_with_another_prefix(
         fan.raise_for_errors()
 
 
-async def test_the_journal_tells_it_in_a_later_run(
+async def test_the_journal_knows_the_kind_in_a_later_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     renamed(monkeypatch)
@@ -191,7 +191,7 @@ def test_ids_are_read_in_either_shape_and_never_in_part() -> None:
 
 
 @pytest.mark.parametrize("request_", [a_request(), an_image(), a_translation()])
-def test_what_a_task_was_made_from_is_none_of_its_results(request_: Request) -> None:
+def test_what_a_task_was_made_from_is_not_among_its_results(request_: Request) -> None:
     kind: Kind = request_.kind
     data = {"task_id": "1", "status": "SUCCEEDED"}
     task = decode_task(data | {"video_url": URL, "image_url": URL, "caption_url": URL}, kind)

@@ -119,7 +119,7 @@ def test_a_name_ends_as_its_url_says_or_as_its_kind_does() -> None:
     }
 
 
-async def test_a_template_names_the_kind_where_there_is_no_model(tmp_path: Path) -> None:
+async def test_a_template_names_the_kind_of_a_task_without_a_model(tmp_path: Path) -> None:
     async with speaking() as (_, keevx):
         fan = keevx.generate_many([a_request(), an_image()], download=tmp_path / "{model}/{index}")
         fan = await fan

@@ -148,7 +148,7 @@ REFUSALS: dict[str, tuple[bytes, type[APIError]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-async def test_a_refusal_of_keevxs_own_is_told_as_one(name: str, tmp_path: Path) -> None:
+async def test_a_refusal_by_keevx_is_raised_as_a_refusal(name: str, tmp_path: Path) -> None:
     answer, kind = REFUSALS[name]
     async with Server(lambda *_: answer) as server:
         error = await ended(server, tmp_path / "run.db")
@@ -284,7 +284,7 @@ async def test_a_wrong_host_is_named_and_the_create_may_be_made_elsewhere(
         assert isinstance(await ended(server, path), Submission)
 
 
-async def test_a_base_url_with_the_paths_beginning_is_told_so() -> None:
+async def test_a_base_url_that_includes_the_path_is_named_in_the_error() -> None:
     answer = http(PAGE, 404, HTML)
     async with Server(lambda *_: answer) as server:
         server.query = answer
@@ -305,7 +305,7 @@ async def test_a_host_is_asked_once_for_many_creates() -> None:
 
 
 @pytest.mark.parametrize("query", [http(PAGE, 502, HTML), http(b"", 429), b"SSH-2.0-x\r\n\r\n"])
-async def test_a_host_that_cannot_be_told_leaves_a_create_uncertain(query: bytes) -> None:
+async def test_an_answer_of_an_unknown_host_leaves_a_create_uncertain(query: bytes) -> None:
     async with Server(lambda *_: http(PAGE, 404, HTML)) as server:
         server.query = query
         error = await ended(server, None)

@@ -28,7 +28,7 @@ from tests.support.emulator import until
 from tests.support.media import left_in
 
 
-async def test_a_failed_sibling_is_told_with_all_of_its_request(tmp_path: Path) -> None:
+async def test_a_failed_sibling_is_reported_with_its_whole_request(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         request = a_request("p", generate_count=4)
         emulator.fail_prompts = {"p"}

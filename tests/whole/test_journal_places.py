@@ -63,7 +63,7 @@ def within(seconds: float, step: Callable[[], Awaitable[object]]) -> str:
 
 
 @FORK
-async def test_a_forked_child_is_told_and_the_parent_goes_on(path: Path) -> None:
+async def test_a_forked_child_gets_an_error_and_the_parent_continues(path: Path) -> None:
     async with Emulator() as emulator, keevx_of(emulator, journal=path) as keevx:
         await keevx.submit(a_request("before"))
         said = in_a_child(lambda: within(5, lambda: keevx.submit(a_request("of the child"))))
@@ -95,7 +95,7 @@ async def test_a_forked_child_holds_no_lock_of_its_parent(path: Path) -> None:
 
 
 @FORK
-async def test_a_forked_child_is_told_of_a_journal_in_redis() -> None:
+async def test_a_forked_child_gets_an_error_from_a_journal_in_redis() -> None:
     async with (
         Docket(name="a", url=f"memory://{uuid4()}") as docket,
         docket.redis() as client,

@@ -235,7 +235,7 @@ async def test_closing_what_was_never_used() -> None:
     await Keevx("test-key").close()
 
 
-async def test_a_borrowed_session_that_was_closed_is_told(emulator: Emulator) -> None:
+async def test_a_borrowed_session_that_was_closed_is_an_error(emulator: Emulator) -> None:
     async with aiohttp.ClientSession() as session, keevx_of(emulator, session=session) as keevx:
         (task_id,) = (await keevx.submit(a_request())).task_ids
         await session.close()

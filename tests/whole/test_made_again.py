@@ -58,7 +58,9 @@ async def test_on_request_and_never_by_itself(runs: Runs, key: Any) -> None:
     assert runs.emulator.creates[BAD] == 2
 
 
-async def test_each_request_to_do_so_pays_once_and_what_fails_again_is_told(runs: Runs) -> None:
+async def test_each_request_to_make_again_pays_once_and_a_second_failure_is_reported(
+    runs: Runs,
+) -> None:
     made = await runs.run(REQUESTS)
     for times in (2, 3):
         made = await runs.run(REQUESTS, "resubmit")
@@ -149,6 +151,6 @@ def test_keys_count_the_tries(key: str, later: str) -> None:
     assert first_attempt_key(later) == first_attempt_key(key)
 
 
-def test_a_setting_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_value_outside_the_setting_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="on_failed must be 'report' or 'resubmit'"):
         Journal(tmp_path / "run.db", on_failed="always")  # type: ignore[arg-type] # what is refused

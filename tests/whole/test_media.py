@@ -122,7 +122,7 @@ async def test_a_cut_download_goes_on_where_it_was_cut(tag: str | None, tmp_path
         assert storage.ranges == [None] * 4
 
 
-async def test_a_thing_that_has_changed_is_begun_anew(tmp_path: Path) -> None:
+async def test_a_result_that_has_changed_is_downloaded_from_the_start(tmp_path: Path) -> None:
     other = OTHER
     async with storing(serve(cut=5000), serve(other, tag='"2"')) as (storage, keevx):
         path = await keevx.download(storage.url, tmp_path)
@@ -164,7 +164,7 @@ async def test_a_download_may_take_longer_than_an_exchange(tmp_path: Path) -> No
     assert len(storage.seen) == 1
 
 
-async def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> None:
+async def test_an_existing_file_is_kept_unless_the_caller_says_otherwise(tmp_path: Path) -> None:
     path = tmp_path / "it.mp4"
     path.write_bytes(b"precious")
     async with storing(serve()) as (storage, keevx):
@@ -238,7 +238,7 @@ async def test_a_part_that_is_already_whole(tmp_path: Path) -> None:
     assert left_in(tmp_path) == ["one.mp4"]
 
 
-async def test_a_tag_without_its_part_is_no_obstacle(tmp_path: Path) -> None:
+async def test_a_tag_without_its_part_does_not_stop_a_download(tmp_path: Path) -> None:
     async with storing(serve(cut=10)) as (storage, keevx):
         with pytest.raises(DownloadError):
             await keevx.download(storage.url, tmp_path)
@@ -300,7 +300,7 @@ async def test_one_file_is_written_by_one_download_at_a_time(tmp_path: Path) -> 
         assert (await keevx.download(storage.url, tmp_path)).read_bytes() == BODY
 
 
-async def test_an_expired_url_is_asked_for_anew_once(tmp_path: Path) -> None:
+async def test_an_expired_url_is_requested_again_once(tmp_path: Path) -> None:
     async with speaking() as (emulator, keevx):
         (task,) = await keevx.generate(a_request())
         assert task.video_url
@@ -319,7 +319,7 @@ async def test_an_expired_url_is_asked_for_anew_once(tmp_path: Path) -> None:
         assert left_in(tmp_path) == [path.name]
 
 
-async def test_a_task_without_a_video_is_told(tmp_path: Path) -> None:
+async def test_a_task_without_a_video_is_an_error(tmp_path: Path) -> None:
     async with storing(serve()) as (storage, keevx):
         for task, said in (
             (Task(task_id="i2v-1", status="FAILED", error_message="too dark"), "too dark"),
@@ -346,7 +346,7 @@ async def test_a_redirect_to_another_origin_is_followed_without_the_key(
         assert not any("test-key" in str(headers) for headers in emulator.storage_headers)
 
 
-async def test_no_signature_of_a_url_is_told(tmp_path: Path) -> None:
+async def test_no_signature_of_a_url_is_shown(tmp_path: Path) -> None:
     async with storing(status(500)) as (storage, keevx):
         with pytest.raises(DownloadError) as caught:
             await keevx.download(f"{storage.url}?X-Signature=hush", tmp_path)

@@ -101,7 +101,7 @@ def test_a_template_is_read_as_format_reads_it(template: Any, expected: str) -> 
         ("{{videos}}", "gives every video the same name"),
     ],
 )
-async def test_a_template_that_cannot_be_is_told_before_anything_is_sent(
+async def test_an_impossible_template_is_refused_before_anything_is_sent(
     template: str, said: str
 ) -> None:
     async with speaking() as (emulator, keevx):

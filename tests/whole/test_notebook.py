@@ -232,6 +232,6 @@ async def test_after_its_end_it_looks_no_more(bars: Bars) -> None:
     assert bars.made[0].shown[-1] == (1, "1 ok")
 
 
-def test_what_is_no_fan_out_is_refused() -> None:
+def test_a_value_that_is_not_a_fan_out_is_refused() -> None:
     with pytest.raises(TypeError, match=r"submit_many or generate_many returns \(got a list"):
         progress([1, 2])  # type: ignore[arg-type]  # the mistake this is about

@@ -193,7 +193,7 @@ async def test_an_answer_without_a_length_is_measured_first(bucket: Bucket, codi
         await client.download(url, target, overwrite=True)
 
 
-async def test_a_page_is_no_result_and_no_object(bucket: Bucket) -> None:
+async def test_a_web_page_is_neither_a_result_nor_an_object(bucket: Bucket) -> None:
     async def page(request: web.Request) -> web.Response:
         return web.Response(text="<html>Sorry</html>", content_type="video/mp4")
 

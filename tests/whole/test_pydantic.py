@@ -39,7 +39,7 @@ def test_a_field_is_validated_by_our_rules_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("value", [3, None, "a", [1]])
-def test_what_is_no_object_is_an_error_of_pydantics(value: Any) -> None:
+def test_a_value_that_is_not_an_object_is_a_pydantic_error(value: Any) -> None:
     with pytest.raises(ValidationError, match="must be a mapping"):
         Order.model_validate({"customer": "a", "video": value})
 

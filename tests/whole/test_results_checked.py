@@ -175,7 +175,9 @@ async def test_a_compressed_answer_may_be_far_larger_than_it_looks(tmp_path: Pat
     assert path.read_bytes() == large
 
 
-async def test_a_compressed_answer_that_was_cut_is_begun_anew(tmp_path: Path) -> None:
+async def test_a_compressed_answer_that_was_cut_is_downloaded_from_the_start(
+    tmp_path: Path,
+) -> None:
     """Its ETag is of the compressed bytes: what was decoded of them cannot be gone on with."""
     coded = gzip.compress(BODY)
     cut = answer(coded[:100], Content_Encoding="gzip", ETag='"1"', Content_Length=str(len(coded)))
@@ -225,13 +227,13 @@ async def test_a_page_in_between_does_not_cost_what_has_come(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("tag", ['"\xff\xfe"', '"caf\xe9"', 'W/"1"', "", '"a b"', "\x80"])
-async def test_a_tag_that_cannot_be_sent_back_is_no_tag(tag: str, tmp_path: Path) -> None:
+async def test_a_tag_that_cannot_be_sent_back_is_ignored(tag: str, tmp_path: Path) -> None:
     async with storing(cut(5000, tag), answer(ETag=tag)) as (storage, keevx):
         assert (await keevx.download(storage.url, tmp_path)).read_bytes() == BODY
         assert "Range:" not in storage.heads[1]
 
 
-async def test_a_tag_file_that_was_spoilt_is_no_tag(tmp_path: Path) -> None:
+async def test_a_damaged_tag_file_is_ignored(tmp_path: Path) -> None:
     async with storing(cut(5000)) as (storage, keevx):
         with pytest.raises(DownloadError):
             await keevx.download(storage.url, tmp_path)

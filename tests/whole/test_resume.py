@@ -137,7 +137,7 @@ async def test_a_video_at_home_needs_no_url(program: Program) -> None:
 
 @pytest.mark.parametrize("harm", ["gone", "cut"])
 @pytest.mark.parametrize("age", [0, WEEK + 60])
-async def test_a_video_that_is_gone_or_cut_is_downloaded_anew(
+async def test_a_video_that_is_gone_or_cut_is_downloaded_again(
     program: Program, harm: str, age: float
 ) -> None:
     first = await program.generate(some_requests(3))
@@ -362,7 +362,7 @@ async def test_the_ids_are_on_disk_before_anyone_has_them(
 
 
 @pytest.mark.parametrize("verb", ["submit", "submit_many", "generate_many"])
-async def test_ids_that_cannot_be_written_are_told(
+async def test_ids_that_cannot_be_written_are_reported(
     program: Program, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
     async def fail(*_: Any) -> None:

@@ -102,7 +102,7 @@ async def test_polls_per_task_with_callbacks(callbacks: Any) -> None:
         assert polls_per_task(emulator) <= 1.5
 
 
-async def test_polls_find_what_no_callback_tells() -> None:
+async def test_polls_find_a_task_without_a_callback() -> None:
     async with called_back(0.1, faults=Faults(callbacks="drop")) as (emulator, keevx, _):
         fan = await keevx.generate_many(some_requests(5))
         fan.raise_for_errors()
@@ -225,7 +225,7 @@ async def test_a_wait_for_callbacks_has_its_deadline(journal: Journal | None) ->
         assert emulator.creates[outcome.request.prompt] == 1
 
 
-async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
+async def test_a_cancelled_wait_for_callbacks_is_reported_as_uncertain() -> None:
     faults = Faults(drop_after_create=1.0)
     async with called_back(30, faults=faults) as (emulator, keevx, _):
         fan = keevx.generate_many(some_requests(3))
@@ -238,7 +238,7 @@ async def test_a_cancelled_wait_for_callbacks_is_told_as_uncertain() -> None:
         assert [type(one) for one in fan.errors] == [SubmissionUncertain] * 3
 
 
-async def test_a_wait_cut_short_after_the_callback_is_told_with_its_ids() -> None:
+async def test_a_wait_cut_short_after_the_callback_is_reported_with_its_ids() -> None:
     faults = Faults(drop_after_create=1.0, drop_polls=0.0)
     async with called_back(30, faults=faults) as (emulator, keevx, receiver):
         fan = keevx.generate_many(some_requests(1), key=lambda _: "k")
@@ -479,7 +479,7 @@ async def test_a_failure_after_the_answer_to_the_callback_is_logged(script: Scri
 
 
 @scripted
-async def test_two_who_wait_for_one_create_are_both_told(script: Script) -> None:
+async def test_two_waiters_for_the_same_create_both_get_its_ids(script: Script) -> None:
     script.known = {"t", "u"}
     waiting = [asyncio.create_task(script.settlements.wait("k", 2, KIND)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -515,7 +515,7 @@ async def test_what_a_person_settled_meanwhile_stands_beside_what_a_callback_pro
         await script.settlements.close()
 
 
-async def test_ids_are_on_disk_before_anyone_is_told(tmp_path: Path) -> None:
+async def test_ids_are_on_disk_before_anyone_gets_them(tmp_path: Path) -> None:
     async with Journal(tmp_path / "run.db") as journal:
         script = Script(journal)
         script.known = {"t"}
@@ -577,7 +577,7 @@ async def test_callbacks_that_come_together_for_an_earlier_run_all_count(tmp_pat
         await script.settlements.close()
 
 
-async def test_an_id_told_of_two_creates_together_is_one_s(tmp_path: Path) -> None:
+async def test_an_id_in_callbacks_of_two_creates_belongs_to_one_of_them(tmp_path: Path) -> None:
     async with Far(tmp_path / "run.db") as journal:
         for key in ("k", "l"):
             await journal.mark_sending(key, KIND.name, b"{}")

@@ -285,7 +285,7 @@ async def test_a_fault_holds_none_of_aiohttps_errors(mocked: aioresponses) -> No
     assert caught.value.__context__ is None
 
 
-async def test_a_cancellation_is_no_fault(mocked: aioresponses) -> None:
+async def test_a_cancellation_is_not_counted_as_a_fault(mocked: aioresponses) -> None:
     mocked.post(f"{BASE}/v1/image_to_video", exception=asyncio.CancelledError())
     async with transport() as made:
         with pytest.raises(asyncio.CancelledError):
@@ -342,7 +342,7 @@ def test_a_transport_gives_no_copy_of_the_key(copied: Callable[[object], object]
         copied(AiohttpTransport(BASE, HEADERS, BRIEFLY))
 
 
-def test_the_host_is_told_without_its_user() -> None:
+def test_the_host_is_shown_without_its_user() -> None:
     assert AiohttpTransport("http://me:pass@api.example:8080/v", HEADERS, BRIEFLY).host == (
         "api.example:8080"
     )

@@ -130,7 +130,7 @@ def test_a_file_is_uploaded_once_in_the_life_of_a_client(tmp_path: Path) -> None
     assert emulator.requests["POST upload"] == 1
 
 
-async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
+async def test_a_file_that_has_changed_is_uploaded_again(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(PNG + b"one")
     async with speaking() as (emulator, keevx):
@@ -143,7 +143,7 @@ async def test_a_file_that_has_changed_is_uploaded_anew(tmp_path: Path) -> None:
     assert emulator.content(second) == PNG + b"two"
 
 
-async def test_a_file_that_hides_its_change_is_uploaded_anew(
+async def test_a_file_that_hides_its_change_is_uploaded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keevx_async.transfer.images.SETTLE_SECONDS", -1e9)
@@ -276,7 +276,7 @@ async def test_nothing_is_sent_of_a_request_that_names_one_bad_file(tmp_path: Pa
     assert not emulator.requests
 
 
-async def test_an_upload_that_failed_is_tried_anew_by_the_next(tmp_path: Path) -> None:
+async def test_a_failed_upload_is_tried_again_by_the_next_request(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
     async with hosting() as (host, keevx):
         host.answers = [400]
@@ -293,7 +293,7 @@ async def test_an_upload_that_failed_is_tried_anew_by_the_next(tmp_path: Path) -
     assert len(host.sent) == 2
 
 
-async def test_a_file_is_sent_whole_at_each_try_and_its_length_is_told(tmp_path: Path) -> None:
+async def test_each_try_sends_the_whole_file_and_its_length(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1, 3 * MB)
     async with hosting() as (host, keevx):
         host.answers = [500, 503]
@@ -441,7 +441,7 @@ async def test_closing_ends_an_upload(borrowed: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["longer", "shorter"])
-async def test_a_file_that_changes_while_it_is_sent_is_sent_anew(
+async def test_a_file_that_changes_while_it_is_sent_is_sent_again(
     ending: str, tmp_path: Path
 ) -> None:
     (path,) = images(tmp_path, 1, 8 * MB)
@@ -460,7 +460,7 @@ async def test_a_file_that_changes_while_it_is_sent_is_sent_anew(
     assert host.sent[-1] == path.read_bytes()
 
 
-async def test_a_file_that_never_rests_is_told(tmp_path: Path) -> None:
+async def test_a_file_that_keeps_changing_is_an_error(tmp_path: Path) -> None:
     (path,) = images(tmp_path, 1)
 
     async def change(request: web.Request) -> None:

@@ -50,7 +50,7 @@ async def test_without_pyav_an_object_is_not_compared(
     assert fan.outcomes[0].mismatches == ()
 
 
-async def test_an_object_that_is_gone_is_no_error(bucket: Bucket) -> None:
+async def test_an_object_that_is_gone_is_not_an_error(bucket: Bucket) -> None:
     path = ObjectPath(f"s3://{BUCKET}/gone.mp4")
     (mismatch,) = probe.verify_file(path, a_request())
     assert mismatch.startswith(f"cannot be probed: cannot read s3://{BUCKET}/gone.mp4: ")

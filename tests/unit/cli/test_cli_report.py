@@ -81,11 +81,11 @@ def test_what_was_paid_and_can_go_on_is_not_failed(error: Exception | None, stat
     ("seconds", "shown"),
     [(0, "0:00"), (61, "1:01"), (59.6, "1:00"), (3600, "1:00:00")],
 )
-def test_times_are_told_as_people_read_them(seconds: float, shown: str) -> None:
+def test_times_are_shown_as_people_read_them(seconds: float, shown: str) -> None:
     assert format_duration(seconds) == shown
 
 
-def test_slow_rates_are_told_per_minute() -> None:
+def test_slow_rates_are_shown_per_minute() -> None:
     assert (format_rate(2.0), format_rate(0.25)) == ("2.0/s", "15.0/min")
 
 
@@ -179,7 +179,7 @@ def test_a_folder_that_is_a_file_is_refused_at_once(tmp_path: Path) -> None:
         Results(tmp_path / "out")
 
 
-def test_text_that_is_none_is_kept_as_json_can(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_kept_as_json_allows(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.add(item("a", error="no \udcff text"))
     results.close()
@@ -208,7 +208,7 @@ def test_an_item_keeps_its_key_when_it_is_made_again(
         ("redis://h:6379/0?a=b@c", "redis://h:6379/0?a=b@c"),
     ],
 )
-def test_a_password_is_not_told_wherever_a_url_holds_it(url: str, told: str) -> None:
+def test_a_password_is_hidden_wherever_a_url_holds_it(url: str, told: str) -> None:
     assert masked(url) == told
 
 

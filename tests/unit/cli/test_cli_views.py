@@ -79,7 +79,7 @@ def test_the_table_has_every_column_of_every_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_cell_is_no_formula(tmp_path: Path, start: str) -> None:
+def test_a_cell_is_never_a_formula(tmp_path: Path, start: str) -> None:
     written(tmp_path, row(prompt=start, cost=-1)).write()
     (cells,) = table(tmp_path)
     assert cells["prompt"] == f"'{start}"

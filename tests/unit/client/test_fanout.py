@@ -623,7 +623,7 @@ async def test_closing_what_has_not_begun_is_nothing() -> None:
 
 
 @simulated
-async def test_an_async_input_is_told_of_the_cancellation() -> None:
+async def test_an_async_input_is_closed_by_the_cancellation() -> None:
     ended = False
 
     async def items() -> AsyncIterator[int]:
@@ -713,7 +713,7 @@ async def test_a_cancelled_step_has_its_grace(takes: float, grace: float, told: 
 
 
 @simulated
-async def test_an_error_within_the_grace_is_told_and_complains_not() -> None:
+async def test_an_error_within_the_grace_is_raised_without_a_warning() -> None:
     async def fails() -> str:
         await asyncio.sleep(10.0)
         raise UploadError("no")
@@ -725,7 +725,7 @@ async def test_an_error_within_the_grace_is_told_and_complains_not() -> None:
 
 
 @pytest.mark.parametrize("again", [None, 1, 2, 3, 4])
-def test_carried_and_cancelled_after_any_step_the_answer_is_told(again: int | None) -> None:
+def test_cancelled_after_any_step_the_answer_is_still_reported(again: int | None) -> None:
     for step in range(30):
         carried_and_cancelled_after(step, again)
 

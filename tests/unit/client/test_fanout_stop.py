@@ -376,7 +376,7 @@ async def test_it_is_read_like_a_sequence() -> None:
         _ = fan[3]
 
 
-def test_one_that_has_not_begun_is_no_empty_sequence() -> None:
+def test_a_fan_out_that_has_not_begun_is_not_an_empty_sequence() -> None:
     fan = Shop(funds=100).fan([1])
     assert len(fan) == 0
     assert fan

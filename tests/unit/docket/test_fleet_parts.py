@@ -32,7 +32,7 @@ from tests.conftest import FakeClock
         ("concurrency", 0), ("on_uncertain", "resend"),
     ],
 )  # fmt: skip
-def test_a_setting_that_cannot_be_is_told_before_a_worker_starts(name: str, value: Any) -> None:
+def test_an_impossible_setting_is_refused_before_a_worker_starts(name: str, value: Any) -> None:
     with pytest.raises((ConfigurationError, ValueError), match=name):
         WorkerSettings(**{name: value})
 

@@ -59,7 +59,7 @@ def test_headers_come_as_they_were_sent() -> None:
     assert [one for one in found.headers if one[0].lower() == "x-a"] == [("X-A", "1"), ("x-a", "2")]
 
 
-def test_without_a_whole_header_block_there_is_no_answer() -> None:
+def test_an_incomplete_header_block_is_not_an_answer() -> None:
     raw = answer(BODY)
     head = raw.index(b"\r\n\r\n") + 4
     assert {read_answer(raw[:size]) for size in range(head)} == {None}

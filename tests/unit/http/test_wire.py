@@ -97,7 +97,7 @@ def test_nothing_else_is_a_code(code: Any) -> None:
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_what_is_no_envelope_reads_as_none(body: bytes) -> None:
+def test_a_body_that_is_not_an_envelope_reads_as_none(body: bytes) -> None:
     assert decode_envelope(body) is None
 
 
@@ -172,7 +172,7 @@ def test_odd_fields_read_as_absent(extra: dict[str, Any], odd: dict[str, Any]) -
 
 
 @pytest.mark.parametrize("odd", [True, False, "8", "", [], {}])
-def test_a_measure_that_is_no_number_reads_as_absent(odd: Any) -> None:
+def test_a_measure_that_is_not_a_number_reads_as_absent(odd: Any) -> None:
     read = decode_task({**FULL, "duration": odd, "width": odd, "height": odd}, KIND)
     assert read == Task(**{**FULL, "duration": None, "width": None, "height": None})
 

@@ -81,7 +81,7 @@ async def test_a_change_of_folder_leads_nowhere_else(
     assert record.path == tmp_path / "elsewhere" / "1.mp4"
 
 
-async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Path) -> None:
+async def test_a_path_that_is_not_text_is_kept_like_a_missing_file(path: Path) -> None:
     async with Journal(path) as journal:
         task = Task(task_id="i2v-1", status="SUCCEEDED")
         await journal.mark_downloaded(task, Path("/videos/\udcff.mp4"), 1, "")
@@ -90,7 +90,7 @@ async def test_a_path_that_is_no_text_is_kept_as_one_that_is_not_there(path: Pat
     assert record.path == Path("/videos/?.mp4")
 
 
-async def test_when_a_url_was_told_outlives_its_download(path: Path) -> None:
+async def test_the_time_a_url_was_received_outlives_its_download(path: Path) -> None:
     task = Task(task_id="i2v-1", status="SUCCEEDED", video_url="https://example.com/1")
     async with Journal(path) as journal:
         await journal.mark_ended(task)
@@ -325,7 +325,7 @@ def test_nothing_is_read_ahead_while_something_is_being_written() -> None:
     assert shelf.fetched == 0
 
 
-async def test_what_was_read_ahead_and_changed_since_is_read_anew(path: Path) -> None:
+async def test_an_entry_read_ahead_and_changed_since_is_read_again(path: Path) -> None:
     keys = await fill(path, 20)
     with closing(sqlite3.connect(path)) as database, database:
         unmade = "UPDATE entries SET state = ?, task_ids = NULL WHERE key = ?"

@@ -174,7 +174,7 @@ def test_brief_is_one_line_of_at_most_so_many_letters(text: str, most: int) -> N
 
 
 @given(st.lists(texts), texts)
-def test_joined_escapes_what_is_no_markup(pieces: list[str], between: str) -> None:
+def test_joined_escapes_whatever_is_not_markup(pieces: list[str], between: str) -> None:
     assert isinstance(joined(between, pieces), Html)
     expected = strip_controls(between).join(strip_controls(one) for one in pieces if one)
     assert Seen(joined(between, pieces)).text == expected
@@ -182,7 +182,7 @@ def test_joined_escapes_what_is_no_markup(pieces: list[str], between: str) -> No
 
 
 @pytest.mark.parametrize("url", [None, "", "javascript:alert(1)", "data:image/png;base64,x", "/x"])
-def test_what_is_no_web_address_is_left_out(url: str | None) -> None:
+def test_whatever_is_not_a_web_address_is_left_out(url: str | None) -> None:
     assert link(url, "video") == ""
     assert picture(url, 72) == ""
 

@@ -96,7 +96,7 @@ def test_each_field_has_a_rule_of_its_own() -> None:
     ("task_id", "kind"),
     [("i2v-1", "image_to_video"), ("i2is-1", "image_generate"), ("vt-1", "video_translate")],
 )
-def test_an_ids_prefix_tells_its_kind(task_id: str, kind: str) -> None:
+def test_the_prefix_of_an_id_shows_its_kind(task_id: str, kind: str) -> None:
     found = kind_by_id(task_id)
     assert found is not None
     assert found.name == kind
@@ -118,7 +118,7 @@ def test_each_language_gets_a_request_of_its_own() -> None:
         VideoTranslate.for_languages(["English"], video_url="a.mp4")
 
 
-def test_several_languages_are_told_of_the_helper() -> None:
+def test_the_error_for_several_languages_names_the_helper() -> None:
     with pytest.raises(InvalidRequest, match="for_languages"):
         VideoTranslate(target_languages=["English", "Chinese"], video_url=URL)
 
@@ -155,7 +155,7 @@ def test_a_task_without_the_result_is_refused_by_name(task: Task) -> None:
         VideoTranslate(target_languages=["English"], video_url=IMAGE)
 
 
-def test_a_number_in_quotes_is_told_so() -> None:
+def test_the_error_for_a_number_in_quotes_says_so() -> None:
     with pytest.raises(InvalidRequest, match="write 0 without quotes"):
         VideoTranslate.from_dict(
             {"target_languages": ["English"], "video_url": URL, "speaker_num": "0"}

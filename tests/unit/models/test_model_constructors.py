@@ -124,7 +124,7 @@ def test_a_value_outside_the_literals_is_refused_at_run_time(model: str) -> None
     assert broken == {"duration", "aspect_resolution", "generate_count"}
 
 
-def test_a_field_of_another_model_is_no_parameter() -> None:
+def test_a_field_of_another_model_is_not_a_parameter() -> None:
     with pytest.raises(TypeError, match="generate_audio"):
         ImageToVideo.S(  # type: ignore[call-arg]
             prompt="A kite",

@@ -61,7 +61,7 @@ def test_a_record_is_flat() -> None:
     assert record["error"] == "too large"
 
 
-def test_what_is_no_request_is_shown_as_it_is() -> None:
+def test_a_value_that_is_not_a_request_is_shown_as_it_is() -> None:
     item: Any = Outcome(0, 5)
     assert item.to_record()["request"] == "5"
     assert item.to_dict()["request"] == {"request": "5"}

@@ -37,7 +37,7 @@ def test_a_tuple_of_its_own_kind_is_counted_as_any() -> None:
     assert [one.field for one in refused.violations] == ["reference_images"]
 
 
-def test_all_violations_are_told_at_once() -> None:
+def test_all_violations_are_reported_at_once() -> None:
     refused = refusal(
         model="S",
         prompt=" ",
@@ -141,7 +141,9 @@ def test_a_violation_names_field_value_and_what_is_allowed(
         ({"generate_count": "9" * 5000}, ""),  # more digits than Python turns into a number
     ],
 )
-def test_a_number_in_quotes_is_told_so_if_it_would_do(fields: dict[str, Any], hint: str) -> None:
+def test_the_error_for_a_number_in_quotes_says_so_if_the_number_is_valid(
+    fields: dict[str, Any], hint: str
+) -> None:
     (broken,) = refusal(**fields).violations
     assert ("without quotes" in broken.message) == bool(hint)
     assert broken.message.endswith(hint)

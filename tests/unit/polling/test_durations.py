@@ -129,7 +129,7 @@ def test_tasks_still_alive_are_not_taken_for_quick_ones() -> None:
     assert below(censored, 60.0) < 0.05
 
 
-def test_an_age_only_old_tasks_reached_keeps_what_they_told() -> None:
+def test_an_age_that_only_old_tasks_reached_keeps_their_durations() -> None:
     group = taught(drawn(150, 0.35))
     before = group.estimate([])
     newer = [(20.0, group.next_weight(1_000), 1_000) for _ in range(1_000)]

@@ -185,7 +185,7 @@ def test_a_task_woken_while_it_is_asked_about_is_asked_again() -> None:
     assert schedule.due(100.7, most=9) == ["a"]
 
 
-def test_a_poll_that_got_no_answer_is_no_information() -> None:
+def test_a_poll_without_an_answer_teaches_nothing() -> None:
     learned = []
     for answered in (True, False):
         durations = Durations()
@@ -211,7 +211,7 @@ def test_slowing_down_holds_every_poll_and_then_keeps_their_distances() -> None:
     assert schedule.next_at() == pytest.approx(before + 100.0)
 
 
-def test_holds_double_while_refusals_go_on_and_begin_anew_after_a_quiet_time() -> None:
+def test_holds_double_while_refusals_go_on_and_start_over_after_a_quiet_time() -> None:
     schedule, now, holds = made(), 0.0, []
     for quiet in (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 500.0):
         now += quiet

@@ -204,7 +204,7 @@ async def test_who_waits_for_many_has_the_others_before_what_is_wrong_with_one()
 
 
 @simulated
-async def test_what_was_wrong_with_one_is_told_though_the_time_runs_out() -> None:
+async def test_a_query_fault_is_reported_even_if_the_time_runs_out() -> None:
     server = Server(b=1e9)
     server.fault = lambda task_id: RuntimeError("of a") if task_id == "a" else None
     with pytest.raises(WaitTimeout) as raised:
@@ -234,7 +234,7 @@ async def test_a_hint_makes_it_ask_soon(early: bool) -> None:
 
 
 @simulated
-async def test_a_wait_that_times_out_tells_what_is_pending_and_what_is_done() -> None:
+async def test_a_wait_that_times_out_says_what_is_pending_and_what_is_done() -> None:
     made = watcher(Server(a=5.0, b=1e9, c=20.0, d=1e9))
     seen: list[Task] = []
 

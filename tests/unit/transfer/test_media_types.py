@@ -64,7 +64,7 @@ PAGE = b"<!DOCTYPE html><html>sign in</html>"
         (b"", None),
     ],
 )
-def test_first_bytes_tell_what_a_file_is(head: bytes, found: str | None) -> None:
+def test_first_bytes_show_what_a_file_is(head: bytes, found: str | None) -> None:
     media_type = identify(head)
     assert (media_type.media if media_type else None) == found
 
@@ -89,7 +89,7 @@ def test_each_format_has_a_name_of_its_own_and_uploads_a_suffix() -> None:
         (codecs.BOM_UTF16_LE + "<html>".encode("utf-16-le"), "HTML"),
     ],
 )
-def test_formats_that_look_alike_are_told_apart(head: bytes, name: str) -> None:
+def test_formats_that_look_alike_are_distinguished(head: bytes, name: str) -> None:
     media_type = identify(head)
     assert media_type is not None
     assert media_type.name == name
