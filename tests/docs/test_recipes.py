@@ -24,7 +24,7 @@ from tests.conftest import FakeClock
 from tests.support.callbacks import loopback, under_uvicorn
 from tests.support.client import a_request, keevx_of, some_requests
 from tests.support.emulator import until
-from tests.support.service import EXAMPLES, SECRET, Caller, a_process
+from tests.support.service import EXAMPLES, SECRET, Caller, a_process, ended
 
 CREATE = "POST /v1/image_to_video"
 
@@ -146,7 +146,7 @@ async def test_a_stopped_service_loses_no_create_in_flight_and_starts_none(
             assert "keevx_operations_in_flight" in await figures.text()
         process.send_signal(signal.SIGTERM)
         answers = await asyncio.gather(*orders, return_exceptions=True)
-        await process.wait()
+        await ended(process)
     in_flight = emulator.requests[CREATE]
     made = [one[1] for one in answers if not isinstance(one, BaseException) and one[0] == 202]
     async with Journal(tmp_path / "videos.db") as journal:

@@ -16,10 +16,9 @@ from keevx_async.testing import Emulator, Faults
 from tests.support.cli import at, keevx, start, written
 from tests.support.cli_run import results, takes
 from tests.support.cli_signals import started_ignoring
-from tests.support.cli_terminal import ITS_OWN
+from tests.support.cli_terminal import on_a_terminal
 from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 from tests.support.fleet import RedisServer
-from tests.support.signals import default_signals
 
 if sys.platform == "win32":
     pytest.skip("signals of Unix", allow_module_level=True)
@@ -57,21 +56,6 @@ async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: b
             assert await journaled(tmp_path / "run.db") == set(emulator.tasks)
 
 
-async def on_a_terminal(
-    *arguments: str | Path, cwd: Path, **env: str
-) -> tuple[int, asyncio.Task[int]]:
-    """Start a command on a terminal of its own; return the other end, and the command's end."""
-    screen, end = os.openpty()
-    with default_signals():
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", ITS_OWN, *map(str, arguments), cwd=cwd,
-            env={**os.environ, "TERM": "xterm-256color", **env},
-            stdin=end, stdout=end, stderr=end, start_new_session=True,
-        )  # fmt: skip
-    os.close(end)
-    return screen, asyncio.create_task(process.wait())
-
-
 @pytest.mark.asyncio
 @pytest.mark.parametrize("journal", [True, False])
 async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bool) -> None:
@@ -79,10 +63,10 @@ async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bo
     record = ("--journal", tmp_path / "run.db") if journal else ()
     async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
         run = ("run", file, "--out", out, *record)
-        screen, ended = await on_a_terminal(*run, cwd=tmp_path, **at(emulator))
+        screen, process = await on_a_terminal(80, *run, cwd=tmp_path, **at(emulator))
         await created(emulator, 2)
         os.close(screen)
-        assert await asyncio.wait_for(ended, 20) == 130
+        assert await asyncio.wait_for(process.wait(), 120) == 130
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
         if journal:
@@ -93,10 +77,10 @@ async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bo
 async def test_a_submit_whose_terminal_is_closed_saves_its_ids(tmp_path: Path) -> None:
     async with Emulator(faults=Faults(latency=0.5)) as emulator:
         submit = (*SUBMIT, *EIGHT, *IMAGE)
-        screen, ended = await on_a_terminal(*submit, cwd=tmp_path, **at(emulator))
+        screen, process = await on_a_terminal(80, *submit, cwd=tmp_path, **at(emulator))
         await created(emulator, 1)
         os.close(screen)
-        assert await asyncio.wait_for(ended, 20) == 130
+        assert await asyncio.wait_for(process.wait(), 120) == 130
         saved = (tmp_path / "keevx-task-ids.txt").read_text().split()
         assert saved == list(emulator.tasks)
 
@@ -109,11 +93,11 @@ async def test_a_worker_whose_terminal_is_closed_loses_no_id(
     written(tmp_path / "p.jsonl", takes(8))
     fleet = ("--docket", redis_server.url)
     async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
-        screen, ended = await on_a_terminal("worker", *fleet, cwd=tmp_path, **at(emulator))
+        screen, process = await on_a_terminal(80, "worker", *fleet, cwd=tmp_path, **at(emulator))
         feeding = await start("run", "p.jsonl", *fleet, cwd=tmp_path, **at(emulator))
         await created(emulator, 2)
         os.close(screen)
-        assert await asyncio.wait_for(ended, 20) == 130
+        assert await asyncio.wait_for(process.wait(), 120) == 130
         feeding.send_signal(signal.SIGHUP)
         await asyncio.wait_for(feeding.communicate(), 120)
         ran = await keevx("journal", *fleet, "--json", cwd=tmp_path)

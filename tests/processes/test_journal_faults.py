@@ -20,8 +20,9 @@ from keevx_async.journal.protocol import State
 from keevx_async.journal.schema import version
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.forking import ROOT, TIME_LIMIT, python
 from tests.support.journal import gives_out_no_key, kept_in, opened_and_closed, writing
-from tests.support.journal_faults import HOLDS, POSIX, a_program, killed, text, write
+from tests.support.journal_faults import POSIX, held, killed, text, write
 
 
 def others(path: Path) -> None:
@@ -216,13 +217,10 @@ def test_a_read_only_file() -> None:
 def test_two_processes_on_one_journal(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     (tmp_path / "link.db").symlink_to(path)
-    with a_program(HOLDS, path) as process:
-        assert process.stdout
-        process.stdout.readline()
+    with held(path) as process:
         for name in ("run.db", "link.db"):
             asyncio.run(nothing_is_held(tmp_path / name))
         process.kill()
-        process.communicate()
     assert asyncio.run(kept_in(path)) == []
 
 
@@ -265,10 +263,10 @@ asyncio.run(main())
 
 
 async def on_a_disk_of(size: int, emulator: Emulator, path: Path) -> dict[str, list[str]]:
-    process = a_program(FULL, emulator.url, path, size)
-    with process:
-        told, _ = await asyncio.to_thread(process.communicate)
-    assert process.returncode == 0
+    # Pipes, not files: the limit would hold for those too.
+    process = await python("-c", FULL, emulator.url, path, size, cwd=ROOT, env=dict(os.environ))
+    told, err = await asyncio.wait_for(process.communicate(), TIME_LIMIT)
+    assert process.returncode == 0, err
     result: dict[str, list[str]] = json.loads(told)
     return result
 

@@ -19,7 +19,7 @@ from keevx_async.cli.output.results_file import FileLock
 from keevx_async.journal.lock import Lock
 from keevx_async.journal.protocol import Entry, State
 from tests.support.journal import gives_out_no_key, kept_in, opened, opened_and_closed, writing
-from tests.support.journal_faults import HOLDS, POSIX, a_program, killed, write
+from tests.support.journal_faults import HOLDS, POSIX, held, killed, run_program, write
 
 IN_USE = "copied or moved without that file"
 
@@ -44,11 +44,8 @@ def test_a_journal_that_was_brought_elsewhere_without_its_log_is_refused(
 
 
 def test_a_copy_taken_while_a_run_is_on_is_refused(path: Path, tmp_path: Path) -> None:
-    with a_program(HOLDS, path) as process:
-        assert process.stdout
-        process.stdout.readline()
+    with held(path):
         shutil.copy(path, tmp_path / "copy.db")
-        process.communicate()
     asyncio.run(gives_out_no_key(tmp_path / "copy.db", IN_USE))
 
 
@@ -83,15 +80,12 @@ def test_the_witness_of_another_journal_is_none(path: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("gone", ["removed", "emptied"])
 def test_no_second_run_comes_in_where_the_lock_file_is_gone(path: Path, gone: str) -> None:
     beside = Path(f"{path}-lock")
-    with a_program(HOLDS, path) as process:
-        assert process.stdout
-        process.stdout.readline()
+    with held(path):
         os.link(path, path.with_name("hard.db"))
         beside.unlink() if gone == "removed" else os.truncate(beside, 0)
         for name in ("run.db", "hard.db"):
             with pytest.raises(JournalError, match="held by another process"):
                 Journal(path.with_name(name)).attach()
-        process.communicate()
 
 
 @pytest.mark.asyncio
@@ -101,10 +95,9 @@ async def test_a_second_journal_of_one_process_leaves_the_first_its_lock(path: P
             if name == "hard.db":
                 os.link(path, path.with_name(name))
             await opened_and_closed(path.with_name(name))  # shares the file
-        with a_program(HOLDS, path) as process:
-            told, _ = await asyncio.to_thread(process.communicate)
+        code, told = await asyncio.to_thread(run_program, HOLDS, path)
         assert "held" not in told.split()
-        assert process.returncode == 1
+        assert code == 1
 
 
 @pytest.mark.asyncio
@@ -190,6 +183,5 @@ def test_the_witness_keeps_every_number_in_windows_text_mode(path: Path, number:
 async def test_reading_the_journal_as_a_file_does_not_free_it(path: Path, tmp_path: Path) -> None:
     async with Journal(path):
         shutil.copy(path, tmp_path / "copy.db")
-        with a_program(HOLDS, path) as process:
-            await asyncio.to_thread(process.communicate)
-        assert process.returncode == 1
+        code, _ = await asyncio.to_thread(run_program, HOLDS, path)
+        assert code == 1

@@ -14,7 +14,7 @@ from keevx_async.testing import Emulator, Faults
 from tests.support.emulator import until
 from tests.support.fleet import RedisServer
 from tests.support.ports import free_port
-from tests.support.service import EXAMPLES, Caller, a_process
+from tests.support.service import EXAMPLES, Caller, a_process, ended
 
 PROGRAM = """
 import asyncio, logging, sys
@@ -118,7 +118,8 @@ async def test_killed_in_the_middle_of_50_orders_it_delivers_all_and_pays_none_t
             videos = tmp_path / "videos"
             await until(lambda: len(list(videos.glob("*.mp4"))) == 50)
             process.send_signal(signal.SIGTERM)
-            assert await process.wait() in (0, -signal.SIGTERM)  # uvicorn raises it again
+            await ended(process)
+            assert process.returncode in (0, -signal.SIGTERM)  # uvicorn raises it again
         assert emulator.creates == dict.fromkeys(ORDERS, 1)
         assert {each.stem for each in videos.glob("*.mp4")} == set(emulator.tasks)
 
@@ -142,7 +143,8 @@ async def test_a_probe_sees_it_stopping_while_orders_are_in_flight(
         process.send_signal(signal.SIGTERM)
         status, answer = await order
         assert status == 202
-        assert await process.wait() in (0, -signal.SIGTERM)  # uvicorn raises it again
+        await ended(process)
+        assert process.returncode in (0, -signal.SIGTERM)  # uvicorn raises it again
     async with Journal(tmp_path / "videos.db") as journal:
         entry = await journal.find("order-1")
     assert entry
@@ -156,8 +158,8 @@ async def test_with_one_file_for_two_workers_the_service_says_so_and_does_not_st
 ) -> None:
     with pytest.raises(AssertionError, match="is held by another process"):
         # Whichever worker is first may have started: then the other one stops the service.
-        async with a_process(emulator, tmp_path, WORKERS="2") as (process, _):
-            raise AssertionError((await process.communicate())[0].decode())
+        async with a_process(emulator, tmp_path, WORKERS="2") as (process, caller):
+            raise AssertionError(caller.printed + await ended(process))
     assert emulator.creates.total() == 0
 
 
@@ -185,7 +187,7 @@ async def test_two_workers_with_a_journal_in_redis_share_keys_and_answer_every_o
         again = await order_all(caller)
         await until(lambda: len(list((tmp_path / "videos").glob("*.mp4"))) == 50)
         process.send_signal(signal.SIGTERM)
-        await process.communicate()
+        await ended(process)
     assert [status for status, _ in first] == [202] * 50
     assert again == first
     assert emulator.creates == dict.fromkeys(ORDERS, 1)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from keevx_async.testing import Emulator
-from tests.support.forking import TIME_LIMIT, can_fork, fork_server, forked_process
+from tests.support.forking import TIME_LIMIT, can_fork, fork_server, python
 from tests.support.json_lines import check_json_lines
 from tests.support.signals import default_signals
 
+COMMAND = ("-m", "keevx_async.cli")  # after the interpreter
 GOOD: dict[str, Any] = {
     "model": "V",
     "prompt": "A dog",
@@ -46,12 +47,12 @@ class Ran:
 
 async def start(*arguments: str | Path, cwd: Path, **env: str) -> asyncio.subprocess.Process:
     """Start a command, in a process that is forked where that makes no difference."""
-    words, whole = [str(one) for one in arguments], {**os.environ, "COLUMNS": "200", **env}
+    words, whole = (*COMMAND, *map(str, arguments)), {**os.environ, "COLUMNS": "200", **env}
     if can_fork(env):
-        return await forked_process(words, cwd, whole)
+        return await python(*words, cwd=cwd, env=whole)
     with default_signals():
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "keevx_async.cli", *words),
+            *(sys.executable, *words),
             cwd=cwd,
             env=whole,
             stdin=asyncio.subprocess.PIPE,
@@ -65,7 +66,7 @@ async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ra
     words = [str(one) for one in arguments]
     if can_fork(env):
         whole = {**os.environ, "COLUMNS": "200", **env}
-        ran = await asyncio.to_thread(fork_server().run, words, given, cwd, whole)
+        ran = await asyncio.to_thread(fork_server().run, [*COMMAND, *words], given, cwd, whole)
         return Ran(*ran, words)
     process = await start(*arguments, cwd=cwd, **env)
     try:

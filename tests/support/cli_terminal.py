@@ -10,17 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.signals import default_signals
+from tests.support.cli import COMMAND
+from tests.support.forking import Start, python
 
 if sys.platform != "win32":
     import termios
-
-# Makes it the terminal that Ctrl-C on it signals, and becomes the command.
-ITS_OWN = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.executable, [sys.executable, "-m", "keevx_async.cli", *sys.argv[1:]])
-"""
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -58,22 +52,32 @@ class Terminal:
         return code
 
 
+async def on_a_terminal(
+    columns: int, *arguments: str | Path, cwd: Path, **env: str
+) -> tuple[int, asyncio.subprocess.Process]:
+    """Start a command on a terminal that Ctrl-C on it signals; return the other end, and it."""
+    screen, end = os.openpty()
+    termios.tcsetwinsize(end, (30, columns))
+    plain = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
+    whole = {**plain, "TERM": "xterm-256color", **env}
+    try:
+        process = await python(
+            *(*COMMAND, *arguments),
+            cwd=cwd,
+            env=whole,
+            streams=(end, end, end),
+            how=Start(terminal=True),
+        )
+    finally:
+        os.close(end)
+    return screen, process
+
+
 @asynccontextmanager
 async def terminal(
     columns: int, *arguments: str | Path, cwd: Path, **env: str
 ) -> AsyncIterator[Terminal]:
-    screen, end = os.openpty()
-    termios.tcsetwinsize(end, (30, columns))
-    plain = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    try:
-        with default_signals():
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", ITS_OWN, *map(str, arguments),
-                cwd=cwd, env={**plain, "TERM": "xterm-256color", **env},
-                stdin=end, stdout=end, stderr=end, start_new_session=True,
-            )  # fmt: skip
-    finally:
-        os.close(end)
+    screen, process = await on_a_terminal(columns, *arguments, cwd=cwd, **env)
     shown = Terminal(screen, process)
     try:
         yield shown

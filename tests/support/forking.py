@@ -1,4 +1,4 @@
-"""A server that forks `keevx` processes, so that each does not import everything again.
+"""A server that forks Python programs, `keevx` above all, so that each does not import everything.
 
 An interpreter that has imported the command line waits for requests, and forks a process for each:
 a real one, with its own arguments, folder, environment, descriptors and exit code. Only what an
@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import pkgutil
+import runpy
 import select
 import signal
 import socket
@@ -22,17 +23,24 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from asyncio.base_subprocess import BaseSubprocessTransport
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import keevx_async.cli
+from keevx_async.cli.output import console
 from tests.support.signals import default_signals
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+ROOT = Path(__file__).parents[2]
 TIME_LIMIT = 300  # seconds for a command that should end by itself
 LENGTH = 4  # bytes that say how long a request is
 # Read when an interpreter starts, and when aiohttp is imported.
@@ -44,8 +52,26 @@ def can_fork(env: dict[str, str]) -> bool:
     return hasattr(os, "fork") and not any(name.startswith(READ_ONCE) for name in env)
 
 
+class Start(NamedTuple):
+    """How a program starts, other than its words say.
+
+    Attributes:
+        session: in a session of its own.
+        terminal: in a session whose terminal is its standard input.
+        ignored: the names of signals that its parent ignores.
+    """
+
+    session: bool = False
+    terminal: bool = False
+    ignored: Sequence[str] = ()
+
+
 class ForkServer:
-    """The server's process, which ends once this one has ended."""
+    """The server's process, which ends once this one has ended.
+
+    A program is given as the words that follow an interpreter: ``-m``, a module and its arguments;
+    or ``-c``, its text and its arguments.
+    """
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
@@ -53,7 +79,7 @@ class ForkServer:
         with theirs, default_signals():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.forking", str(theirs.fileno())],
-                cwd=Path(__file__).parents[2],
+                cwd=ROOT,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -64,16 +90,16 @@ class ForkServer:
         self._process.wait()
 
     def run(
-        self, arguments: Sequence[str], given: bytes, cwd: Path, env: dict[str, str]
+        self, words: Sequence[str], given: bytes, cwd: Path, env: dict[str, str]
     ) -> tuple[int, bytes, bytes]:
-        """Run a command; return its exit code, and what it wrote. A death by signal n is -n.
+        """Run a program; return its exit code, and what it wrote. A death by signal n is -n.
 
         Raises:
             AssertionError: it did not end in time, and was killed.
         """
         reading, writing = os.pipe()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            report = self._send(arguments, cwd, env, [reading, out.fileno(), err.fileno()])
+            report = self._send(words, cwd, env, [reading, out.fileno(), err.fileno()], Start())
             os.close(reading)
             with suppress(BrokenPipeError), open(writing, "wb") as pipe:
                 pipe.write(given)
@@ -86,23 +112,42 @@ class ForkServer:
             out.seek(0)
             err.seek(0)
             wrote = out.read(), err.read()
-            assert in_time, f"keevx {arguments} runs after {TIME_LIMIT} s: {wrote}"
+            assert in_time, f"{words} runs after {TIME_LIMIT} s: {wrote}"
             return code, *wrote
 
-    def start(self, arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> Forked:
-        """Start a command with pipes for its standard streams."""
-        pipes = [os.pipe() for _ in range(3)]
-        theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
-        report = self._send(arguments, cwd, env, theirs)
-        for descriptor in theirs:
+    def start(
+        self,
+        words: Sequence[str],
+        cwd: Path,
+        env: dict[str, str],
+        streams: Sequence[int] = (subprocess.PIPE,) * 3,
+        how: Start | None = None,
+    ) -> Forked:
+        """Start a program. A stream is a descriptor, or ``subprocess.PIPE`` or ``DEVNULL``."""
+        theirs, ours, opened = list(streams), [-1, -1, -1], list[int]()
+        for number, stream in enumerate(streams):
+            if stream == subprocess.PIPE:
+                reading, writing = os.pipe()
+                theirs[number], ours[number] = (writing, reading) if number else (reading, writing)
+                opened.append(theirs[number])
+            elif stream == subprocess.DEVNULL:
+                theirs[number] = os.open(os.devnull, os.O_RDWR)
+                opened.append(theirs[number])
+        report = self._send(words, cwd, env, theirs, how or Start())
+        for descriptor in opened:
             os.close(descriptor)
-        return Forked(report, pipes[0][1], pipes[1][0], pipes[2][0])
+        return Forked(report, ours)
 
     def _send(
-        self, arguments: Sequence[str], cwd: Path, env: dict[str, str], streams: list[int]
+        self,
+        words: Sequence[str],
+        cwd: Path,
+        env: dict[str, str],
+        streams: Sequence[int],
+        how: Start,
     ) -> int:
-        """Have a command forked; return what its process id is read from, and its exit code."""
-        request = json.dumps([list(arguments), os.fspath(cwd), env]).encode()
+        """Have a program forked; return what its process id is read from, and its exit code."""
+        request = json.dumps([list(words), os.fspath(cwd), env, how]).encode()
         report, ending = os.pipe()
         with self._lock:
             length = len(request).to_bytes(LENGTH, "big")
@@ -115,13 +160,14 @@ class ForkServer:
 class Forked:
     """A command's process, as asyncio uses a ``subprocess.Popen``."""
 
-    def __init__(self, report: int, stdin: int, stdout: int, stderr: int) -> None:
+    def __init__(self, report: int, pipes: Sequence[int]) -> None:
         self.report = os.fdopen(report, "rb", buffering=0)
         self.pid = int(self.report.readline())
         # The transport closes these.
-        self.stdin = os.fdopen(stdin, "wb", buffering=0)
-        self.stdout = os.fdopen(stdout, "rb", buffering=0)
-        self.stderr = os.fdopen(stderr, "rb", buffering=0)
+        self.stdin, self.stdout, self.stderr = (
+            None if pipe == -1 else os.fdopen(pipe, "rb" if number else "wb", buffering=0)
+            for number, pipe in enumerate(pipes)
+        )
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
@@ -143,8 +189,10 @@ class ForkedTransport(BaseSubprocessTransport):
     """Connects asyncio to a process that the server forked, instead of to a child of its own."""
 
     def __init__(self, forked: Forked, protocol: Any, waiter: asyncio.Future[None]) -> None:
-        self._forked, loop, pipe = forked, asyncio.get_running_loop(), subprocess.PIPE
-        super().__init__(loop, protocol, (), False, pipe, pipe, pipe, 0, waiter)
+        self._forked, loop = forked, asyncio.get_running_loop()
+        pipes = (forked.stdin, forked.stdout, forked.stderr)
+        kinds = (subprocess.DEVNULL if pipe is None else subprocess.PIPE for pipe in pipes)
+        super().__init__(loop, protocol, (), False, *kinds, 0, waiter)
         loop.add_reader(forked.report, self._ended)
 
     def _start(self, *_: object, **__: object) -> None:
@@ -157,11 +205,16 @@ class ForkedTransport(BaseSubprocessTransport):
         self._process_exited(code)
 
 
-async def forked_process(
-    arguments: Sequence[str], cwd: Path, env: dict[str, str]
+async def python(
+    *words: object,
+    cwd: Path,
+    env: dict[str, str],
+    streams: Sequence[int] = (subprocess.PIPE,) * 3,
+    how: Start | None = None,
 ) -> asyncio.subprocess.Process:
-    """Start a command as ``asyncio.create_subprocess_exec`` does, in a forked process."""
-    forked = await asyncio.to_thread(fork_server().start, arguments, cwd, env)
+    """Start a program as ``asyncio.create_subprocess_exec`` does, in a forked process."""
+    texts = [str(word) for word in words]
+    forked = await asyncio.to_thread(fork_server().start, texts, cwd, env, streams, how)
     loop = asyncio.get_running_loop()
     protocol = asyncio.subprocess.SubprocessStreamProtocol(2**16, loop)
     connected = loop.create_future()
@@ -179,13 +232,13 @@ def serve(requests: socket.socket) -> None:
         length, descriptors, _, _ = socket.recv_fds(requests, LENGTH, 4)
         if not length:
             return
-        request = json.loads(received(requests, int.from_bytes(length, "big")))
+        words, cwd, env, how = json.loads(received(requests, int.from_bytes(length, "big")))
         reap()
         if os.fork() == 0:
             requests.close()
             if (child := os.fork()) == 0:
-                become(*request, *descriptors)
-                keevx_async.cli.main()
+                become(cwd, env, Start(*how), descriptors)
+                run_program(*words)
                 return
             os.write(descriptors[3], b"%d\n" % child)
             _, status = os.waitpid(child, 0)
@@ -209,19 +262,41 @@ def received(requests: socket.socket, length: int) -> bytes:
     return data
 
 
-def become(arguments: list[str], cwd: str, env: dict[str, str], *descriptors: int) -> None:
+def become(cwd: str, env: dict[str, str], how: Start, descriptors: Sequence[int]) -> None:
     """Turn this process into what a shell would have started."""
+    if how.session or how.terminal:
+        os.setsid()
     for number, descriptor in enumerate(descriptors[:3]):
         os.dup2(descriptor, number)
     for descriptor in descriptors:
         os.close(descriptor)
+    if how.terminal:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # which Ctrl-C on it signals
+    for name in how.ignored:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv = ["keevx", *arguments]
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False, buffering=1, errors="backslashreplace")
+    # It finds out as it is made whether it writes to a terminal, and to which.
+    with warnings.catch_warnings(action="ignore"):  # that the module is imported already
+        made = runpy.run_module(console.__name__)["ERRORS"]
+    vars(console.ERRORS).update(vars(made))
+
+
+def run_program(kind: str, program: str, *arguments: str) -> None:
+    """Run what an interpreter would: a text (``-c``) or a module (``-m``)."""
+    if kind == "-c":
+        sys.argv = ["-c", *arguments]
+        exec(program, {"__name__": "__main__"})  # noqa: S102 - a test's own
+    elif program == "keevx_async.cli":
+        sys.argv = ["keevx", *arguments]
+        keevx_async.cli.main()
+    else:
+        sys.argv = [program, *arguments]
+        runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
 def import_all() -> None:

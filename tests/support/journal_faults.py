@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from keevx_async import Journal
-
-ROOT = Path(__file__).parents[2]
-
+from tests.support.forking import ROOT, TIME_LIMIT, can_fork, fork_server
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
 
 
-def a_program(text: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a small program of its own process."""
-    return subprocess.Popen(
-        [sys.executable, "-c", text, *map(str, arguments)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+def run_program(text: str, *arguments: object) -> tuple[int, str]:
+    """Run a small program in a process of its own; return its exit code and what it printed."""
+    words = ["-c", text, *map(str, arguments)]
+    if can_fork({}):
+        code, out, _ = fork_server().run(words, b"", ROOT, dict(os.environ))
+        return code, out.decode()
+    command = [sys.executable, *words]
+    done = subprocess.run(
+        command, cwd=ROOT, input="", capture_output=True, text=True, check=False, timeout=TIME_LIMIT
     )
+    return done.returncode, done.stdout
+
+
+@contextmanager
+def held(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds a journal, until its standard input ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, path],
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "held\n"
+            yield process
+            process.communicate(timeout=TIME_LIMIT)
+        finally:
+            process.kill()
 
 
 async def write(path: Path, count: int) -> None:
@@ -54,8 +74,8 @@ asyncio.run(write(Path(sys.argv[1]), 20))
 
 def killed(path: Path) -> Path:
     """Write twenty entries and die; return the write-ahead log that is left."""
-    with a_program(DIES, path) as process:
-        process.communicate()
+    code, _ = run_program(DIES, path)
+    assert code == -signal.SIGKILL
     left = Path(f"{path}-wal")
     assert left.stat().st_size > 4096
     return left

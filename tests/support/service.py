@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
@@ -17,13 +18,23 @@ from tests.support.signals import default_signals
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 SECRET = "correct horse battery staple"
+PATIENCE = 120.0  # seconds in which it starts, or stops
+# As `python service.py`, but the file is not the main module, which multiprocessing imports in each
+# worker before uvicorn's code there runs: where that takes five seconds, as on a busy machine,
+# uvicorn kills the worker and starts another, for ever.
+START = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+exec(compile(pathlib.Path(sys.argv[1], "service.py").read_bytes(), "service.py", "exec"))
+"""
 
 
 class Caller(NamedTuple):
-    """Someone who calls the service."""
+    """Someone who calls the service, and what it had printed when it could be called."""
 
     session: aiohttp.ClientSession
     origin: str
+    printed: str = ""
 
     async def order(self, key: str, prompt: str = "a dog runs", **changes: Any) -> tuple[int, Any]:
         body = a_request(prompt).to_dict() | changes
@@ -50,25 +61,46 @@ async def a_process(
     }  # fmt: skip
     with default_signals():
         process = await asyncio.create_subprocess_exec(
-            sys.executable, EXAMPLES / "service.py", cwd=folder, env=environment,
+            sys.executable, "-c", START, EXAMPLES, cwd=folder, env=environment,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )  # fmt: skip
     try:
-        assert process.stdout
-        async with asyncio.timeout(100), aiohttp.ClientSession() as session:
-            printed = b""
-            while not (b"startup complete" in printed and b"running on" in printed):
-                line = await process.stdout.readline()
-                assert line, printed.decode()
-                printed += line
-            # Of several workers each prints that it has started before it listens.
-            while process.returncode is None:
-                with suppress(aiohttp.ClientConnectorError):
-                    async with session.get(f"{origin}/ready"):
-                        break
-                await asyncio.sleep(0.05)
-            yield process, Caller(session, origin)
+        async with aiohttp.ClientSession() as session:
+            async with asyncio.timeout(PATIENCE):
+                printed = await _started(process, session, origin)
+            yield process, Caller(session, origin, printed)
     finally:
         if process.returncode is None:
-            process.terminate()  # uvicorn ends its workers; a killed one would leave them behind
-        await process.communicate()
+            process.terminate()
+        await ended(process)
+
+
+async def _started(
+    process: asyncio.subprocess.Process, session: aiohttp.ClientSession, origin: str
+) -> str:
+    assert process.stdout
+    printed = b""
+    while not (b"startup complete" in printed and b"running on" in printed):
+        line = await process.stdout.readline()
+        assert line, printed.decode()
+        printed += line
+    # Of several workers each prints that it has started before it listens.
+    while process.returncode is None:
+        with suppress(aiohttp.ClientConnectorError):
+            async with session.get(f"{origin}/ready"):
+                break
+        await asyncio.sleep(0.05)
+    return printed.decode()
+
+
+async def ended(process: asyncio.subprocess.Process) -> str:
+    """Return what a stopped service still prints; one that goes on is killed with its workers."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            printed, _ = await process.communicate()
+    except TimeoutError:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        raise
+    return printed.decode()
