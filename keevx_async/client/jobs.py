@@ -191,14 +191,17 @@ class Jobs:
             if outcome.task_ids:  # submitted before the fan-out was stopped
                 return None
             request = check_request(outcome.request)
-            if key is None and self._recall and (entry := self._recall(request)) is not None:
-                recorded.meet(entry)
+            name = key_of(key(request)) if key else None
+            if self._recall and (entry := self._recall(request, name)) is not None:
+                recorded.count(entry)
                 outcome.key, outcome.task_ids = entry.key, entry.task_ids
                 return None
-            return submit(outcome, request, slot)
+            return submit(outcome, request, name, slot)
 
-        async def submit(outcome: Outcome[Any], request: Request, slot: Slot) -> None:
-            plan = await self._submitter.plan(request, key_of(key(request)) if key else None)
+        async def submit(
+            outcome: Outcome[Any], request: Request, name: str | None, slot: Slot
+        ) -> None:
+            plan = await self._submitter.plan(request, name)
             outcome.key = plan.key
             if not recorded.meet(plan.entry) and slot.stopped_by is not None:
                 await self._journal.release(plan.key, made=False)

@@ -36,8 +36,12 @@ class RecordedCreates:
         """Count an item's entry, if any; return whether its create must not be sent again."""
         if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return False
-        self._met += self._is_earlier(entry)
+        self.count(entry)
         return True
+
+    def count(self, entry: Entry) -> None:
+        """Count an item's entry whose create must not be sent again."""
+        self._met += self._is_earlier(entry)
 
     async def load(self) -> None:
         """Count the creates of earlier runs by reading the whole journal, once only."""

@@ -237,19 +237,47 @@ class Claims:
         """Return the submitted entry that ``number`` would claim, without claiming its key.
 
         The entry then counts as found. None means that ``number`` decides, and that nothing has
-        changed: for example if bodies repeat, or if other clients use the journal.
+        changed: for example if other clients use the journal.
         """
-        key = f"{digest}-1"
-        if self._is_shared or digest in self._repeats or self._holds.holder(key) is not None:
+        if self._is_shared:
+            return None
+        number = self._repeats.get(digest, 0) + 1
+        while (row_and_entry := self._find_submitted(f"{digest}-{number}", find)) is not None:
+            row, entry = row_and_entry
+            if not self._has_met(row):
+                if number > 1:
+                    self._repeats[digest] = number
+                self.meet(row)
+                return entry
+            number += 1
+        return None
+
+    def recall_named(
+        self, key: str, kind: str, encode: Callable[[], bytes | None], find: Find
+    ) -> Entry | None:
+        """Return the submitted entry of a named key, without claiming it.
+
+        None means that a claim decides: for example if the key belongs to another request.
+
+        Args:
+            key: the key.
+            kind: the kind of job.
+            encode: returns the canonical JSON of the request, or None if that must be waited for.
+            find: returns the row and the entry of a key.
+        """
+        row_and_entry = self._find_submitted(key, find)
+        if row_and_entry is None or (body := encode()) is None:
+            return None
+        entry = row_and_entry[1]
+        return entry if (entry.kind, entry.body) == (kind, body.decode()) else None
+
+    def _find_submitted(self, key: str, find: Find) -> tuple[int, Entry] | None:
+        if self._holds.holder(key) is not None:
             return None
         row_and_entry = find(key)
-        if row_and_entry is None:
+        if row_and_entry is None or row_and_entry[1].state is not State.SUBMITTED:
             return None
-        row, entry = row_and_entry
-        if self._has_met(row) or not entry.is_submitted:
-            return None
-        self.meet(row)
-        return entry
+        return row_and_entry
 
     def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
         # 1. Another caller of this client has the key: it is taken.

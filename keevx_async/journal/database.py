@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import attrs
 
 from ..errors import JournalError
 from .claims import Claims, Holds
-from .encoding import ENTRY
+from .encoding import ENTRY, entry_of
 from .lock import Identity, Lock, identity_of
 from .owner import Owner, admit
 from .protocol import Entry
@@ -64,15 +64,23 @@ class ReadAhead:
         in_step: whether the last row that was looked up had been read ahead.
     """
 
-    def __init__(self, fetch: Callable[[int, int], Iterable[EntryRow]]) -> None:
+    def __init__(self, fetch: Callable[[int, int], Sequence[EntryRow]]) -> None:
         self._fetch = fetch
         self._rows: dict[str, EntryRow] = {}
-        self._last = 0
+        self._last = self._end = 0
         self.in_step: bool = False
 
-    def get(self, key: str) -> EntryRow | None:
-        """Return a key's row if it has been read ahead."""
+    def get(self, key: str, *, quiet: bool = False) -> EntryRow | None:
+        """Return a key's row if it has been read ahead.
+
+        Args:
+            key: the key.
+            quiet: as for ``observe``; if so, the next rows are read once these are used up.
+        """
         row = self._rows.get(key)
+        if row is None and quiet and self.in_step and self._last == self._end:
+            self._read_on()
+            row = self._rows.get(key)
         self.in_step = row is not None
         if row is not None:
             self._last = row[0]
@@ -88,8 +96,13 @@ class ReadAhead:
         in_order = 0 < row[0] - self._last <= MAX_GAP
         self._last = row[0]
         if in_order and quiet:
-            self._rows = {row[1]: row for row in self._fetch(self._last, READ_AHEAD)}
+            self._read_on()
             self.in_step = bool(self._rows)
+
+    def _read_on(self) -> None:
+        rows = self._fetch(self._last, READ_AHEAD)
+        self._rows = {row[1]: row for row in rows}
+        self._end = rows[-1][0] if rows else self._last
 
     def drop(self, key: str) -> None:
         """Drop the row of a key that is about to change."""
@@ -217,9 +230,9 @@ class Database(Queries):
         return self._ahead.in_step
 
     def recall(self, key: str) -> tuple[int, Entry] | None:
-        """Return the result of ``find`` if the row was read ahead; otherwise None."""
-        row = self._ahead.get(key)
-        return None if row is None else (row[0], self._entry(row))
+        """Return the result of ``find`` if the row was read ahead or is next; otherwise None."""
+        row = self._ahead.get(key, quiet=self.writer.idle)
+        return None if row is None else (row[0], entry_of(row, self._is_held))
 
     def find(self, key: str) -> tuple[int, Entry] | None:
         """Return the row number and the entry of a key; None if there is none.

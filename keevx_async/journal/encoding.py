@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -23,6 +23,9 @@ ENTRY = "rowid, key, kind, state, body, at, reason, task_ids"
 TASK = "snapshot, at, path, size, digest"
 """The columns that ``record_of`` expects."""
 
+_STATES = {state.value: state for state in State}  # a resume looks up millions of them
+_SENDING = State.SENDING
+
 NEVER = -1.0
 """The time of the last intent if none was written."""
 
@@ -39,6 +42,11 @@ def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
             refused if the entry has a different intent by now.
     """
     return [key, State.SENDING, "", kind, body.decode(), at, None, last]
+
+
+def last_intent(entry: Entry | None) -> float:
+    """Return when the last intent of an entry was written; NEVER if none was."""
+    return NEVER if entry is None or entry.at is None else entry.at
 
 
 def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | None = None) -> Row:
@@ -69,18 +77,19 @@ def split_ids(text: str | None) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def entry_of(row: tuple[Any, ...], *, held: bool) -> Entry:
+def entry_of(row: tuple[Any, ...], is_held: Callable[[str], bool]) -> Entry:
     """Return the entry of a row.
 
     Args:
         row: the columns of ENTRY.
-        held: whether a caller of this process has claimed it. If not, ``sending`` was left by a
-            dead run, and reads as ``uncertain``.
+        is_held: returns whether a caller of this process has claimed a key. If not, ``sending``
+            was left by a dead run, and reads as ``uncertain``.
     """
     _, key, kind, state, body, at, reason, ids = row
-    if state == State.SENDING and not held:
+    state = _STATES[state]
+    if state is _SENDING and not is_held(key):
         state, reason = State.UNCERTAIN, DIED_WHILE_SENDING
-    return Entry(key, kind, State(state), body, at, reason, split_ids(ids))
+    return Entry(key, kind, state, body, at, reason, split_ids(ids))
 
 
 def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:

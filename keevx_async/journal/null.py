@@ -64,7 +64,9 @@ class NullJournal:
     async def detach(self) -> None:
         """Do nothing: there is no file to close."""
 
-    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+    def recall(
+        self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
+    ) -> Entry | None:
         """Return None: no earlier run left anything."""
         return None
 

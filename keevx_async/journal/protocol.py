@@ -245,15 +245,20 @@ class JournalProtocol(Protocol):
         """
         ...
 
-    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+    def recall(
+        self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
+    ) -> Entry | None:
         """Return the submitted entry that ``claim`` would find, as if claimed and released.
 
-        It neither waits nor reads the file. If the entry is not in memory, ``claim`` finds it.
+        It does not wait. If the entry is neither in memory nor next in the file, only
+        ``claim`` finds it.
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request. Not called if no entry of an
-                earlier run is in memory, so a new create costs no more.
+            encode: returns the canonical JSON of the request, or None if that must be waited for.
+                Not called if no entry of an earlier run is in memory, so a new create costs no
+                more.
+            key: as for ``claim``.
         """
         ...
 

@@ -127,7 +127,7 @@ class Queries:
         return None if row is None else OwnerRecord(*row)
 
     def _entry(self, row: EntryRow) -> Entry:
-        return entry_of(row, held=self._is_held(row[1]))
+        return entry_of(row, self._is_held)
 
     def _is_held(self, key: str) -> bool:
         """Return whether the key's claimant is alive; if not, ``sending`` means uncertain."""

@@ -98,17 +98,18 @@ class Journal(JournalFile):
     def __repr__(self) -> str:
         return f"<Journal {self.path}>"
 
-    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
-        """Return the submitted entry that ``claim`` would find, as if claimed and released.
-
-        Args:
-            kind: the kind of job.
-            encode: returns the canonical JSON of the request; not called if no entry is in memory.
-        """
+    def recall(
+        self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
+    ) -> Entry | None:
+        """Return the submitted entry that ``claim`` would find, as if claimed and released."""
         opened = self._opened
         if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:
             return None
-        return self._own_claims.recall(stem_of(kind, encode()), self._file.recall)
+        find, claims = self._file.recall, self._own_claims
+        if key is not None:
+            return claims.recall_named(key, kind, encode, find)
+        body = encode()
+        return None if body is None else claims.recall(stem_of(kind, body), find)
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other caller submits the same create in the meantime.
@@ -136,7 +137,7 @@ class Journal(JournalFile):
         while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
-        file.holds.intents[claim.key] = _last_intent(claim.entry)
+        file.holds.intents[claim.key] = encoding.last_intent(claim.entry)
         return claim
 
     async def _claim_named(self, kind: str, body: bytes, key: str) -> Claim:
@@ -210,7 +211,7 @@ class Journal(JournalFile):
             entry = await self.find(key)
             if entry is not None and entry.state not in RESTARTABLE:
                 raise self._changed(key, entry)
-            last = _last_intent(entry)
+            last = encoding.last_intent(entry)
         try:
             await file.save(encoding.intent_row(key, kind, body, now, last))
         except EntryChanged as error:
@@ -444,7 +445,3 @@ class Journal(JournalFile):
 
 def _union(ids: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*ids, *more]))
-
-
-def _last_intent(entry: Entry | None) -> float:
-    return encoding.NEVER if entry is None or entry.at is None else entry.at

@@ -320,7 +320,10 @@ class Counts:
     def add(self, outcome: Outcome[Request]) -> None:
         """Count an item that was under way as ended, by its outcome's state."""
         self.under_way -= 1
-        self._count(outcome, 1)
+        if outcome.error is None:
+            self.ok += 1
+        else:
+            self._count(outcome, 1)
 
     def remove(self, outcome: Outcome[Request]) -> None:
         """Stop counting an item that is about to be started again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple
@@ -96,8 +96,10 @@ class Poller:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        # Two dicts of plain values, because the garbage collector would trace a tuple for each
-        # task.
+        # Most creates of a large run are registered and not waited for here, so they are only
+        # queued. They are sorted by id once a wait looks for one: two dicts of plain values,
+        # because the garbage collector would trace a tuple for each task.
+        self._registered: deque[tuple[str, Request, float]] = deque(maxlen=MAX_REGISTERED)
         self._created_at: OrderedDict[str, float] = OrderedDict()
         self._requests: dict[str, Request] = {}
         self._waits: dict[str, _Wait] = {}
@@ -147,10 +149,7 @@ class Poller:
             age: seconds since the task was created. If clocks differ it may be negative, which
                 counts as 0.
         """
-        self._created_at[task_id] = self._loop.time() - max(0.0, age)
-        self._requests[task_id] = request
-        if len(self._created_at) > MAX_REGISTERED:
-            self._requests.pop(self._created_at.popitem(last=False)[0])
+        self._registered.append((task_id, request, self._loop.time() - max(0.0, age)))
 
     def wake(self, task_id: str) -> None:
         """Poll a task at once, or as soon as it is waited for: a callback reported its end.
@@ -187,6 +186,7 @@ class Poller:
     def _add(self, task_id: str, listener: Ends) -> None:
         if task_id not in self._waits:
             now = self._loop.time()
+            self._sort_registered()
             request = self._requests.pop(task_id, None)
             created_at = self._created_at.pop(task_id, None)
             group = request.group if request is not None else ""
@@ -196,6 +196,14 @@ class Poller:
             if task_id in self._callback_hints:
                 self._schedule.wake(task_id, now)
         self._waits[task_id].listeners.append(listener)
+
+    def _sort_registered(self) -> None:
+        while self._registered:
+            task_id, request, created_at = self._registered.popleft()
+            self._created_at[task_id] = created_at
+            self._requests[task_id] = request
+            if len(self._created_at) > MAX_REGISTERED:
+                self._requests.pop(self._created_at.popitem(last=False)[0])
 
     def _forget(self, task_id: str) -> list[Ends]:
         self._schedule.drop(task_id)

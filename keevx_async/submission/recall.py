@@ -33,16 +33,19 @@ class Recall:
     _register: Callable[[str, Request, float], None] = field(alias="register")
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
 
-    def __call__(self, request: Request) -> Entry | None:
-        """Return the entry of a request without a named key; None if it must be submitted.
+    def __call__(self, request: Request, key: str | None) -> Entry | None:
+        """Return the entry of a request; None if it must be submitted.
 
         None does not mean that the journal has no such create: only ``Submitter.submit`` decides
-        what is sent. A returned entry was submitted; each call returns a different one.
+        what is sent. A returned entry was submitted; without a named key, each call returns a
+        different one.
         """
-        if request.files():  # their bytes must be read first
-            return None
+
+        def encode() -> bytes | None:  # the bytes of local files would have to be read first
+            return None if request.files() else canonical_body(request)
+
         kind = request.kind
-        entry = self._journal.recall(kind.name, lambda: canonical_body(request))
+        entry = self._journal.recall(kind.name, encode, key)
         if entry is None:
             return None
         self._remember_kind(entry.task_ids, kind)

@@ -134,7 +134,9 @@ class RedisJournal(Session):
         self._unwritten.flush()
         await super().detach()
 
-    def recall(self, kind: str, encode: Callable[[], bytes]) -> Entry | None:
+    def recall(
+        self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
+    ) -> Entry | None:
         """Return None: reading an entry requires waiting."""
         return None
 
