@@ -260,7 +260,7 @@ class Components:
                 raise Retryable(error) from error
 
         try:
-            await Retrier(CHECK_POLICY, key=self._key)(query)
+            await Retrier(CHECK_POLICY, key=self._key).run(query)
         except AuthenticationError:
             raise
         except APIError:

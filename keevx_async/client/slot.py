@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Protocol
 
 from ..http.retry import Retryable
-
-T = TypeVar("T")
 
 
 class Stoppable(Protocol):
@@ -40,17 +38,16 @@ class Slot:
         """Why the feed was stopped, after which this slot's job must not start anything."""
         return self._fan.stopped_by
 
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a paid step to its end; return its result, or raise its error."""
+    def __enter__(self) -> None:
         self.busy = True
-        try:
-            return await step
-        except BaseException as error:
-            self.busy = False
-            retries = self.stopped_by is not None and isinstance(error, Retryable)
-            if (self._fan.stopping or retries) and (task := asyncio.current_task()):
-                task.cancel()  # do not retry: end at the next wait
-            raise
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        self.busy = False
+        retries = self.stopped_by is not None and isinstance(error, Retryable)
+        if (self._fan.stopping or retries) and (task := asyncio.current_task()):
+            task.cancel()  # do not retry: end at the next wait
 
     def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
         """Stop the feed: no item starts, and nothing more is pulled, except while ``has_more()``.

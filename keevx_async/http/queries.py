@@ -210,7 +210,7 @@ class ApiClient:
         Raises:
             KeevxError: Keevx refused the query, or no attempt succeeded.
         """
-        return await self._retrier(self._status, task_id, kind)
+        return await self._retrier.run(self._status, task_id, kind)
 
     async def status_once(self, task_id: str, kind: Kind | None = None) -> Task:
         """Return a snapshot of a task from a single attempt; the poll schedule plans the next.
@@ -258,7 +258,7 @@ class ApiClient:
                 raise Retryable(ResponseError(response.status, "the response has no languages"))
             return languages
 
-        return await self._retrier(attempt)
+        return await self._retrier.run(attempt)
 
     async def request(self, request: HttpRequest) -> Any:
         """Send a request that no other method makes, and return the data in its response.
@@ -270,7 +270,7 @@ class ApiClient:
             KeevxError: Keevx refused the request, or its response is missing or unreadable.
         """
         send = self.get if request.method == "GET" else self._send_once
-        _, envelope = await self._retrier(send, request)
+        _, envelope = await self._retrier.run(send, request)
         return envelope.result if envelope.data is None else envelope.data
 
     async def _send_once(self, request: HttpRequest) -> tuple[HttpResponse, Envelope]:

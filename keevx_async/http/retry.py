@@ -101,9 +101,7 @@ class Retrier:
         self._emit = emit
         self._key = key
 
-    async def __call__(
-        self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = ""
-    ) -> T:
+    async def run(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = "") -> T:
         """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
 
         A cancellation ends it at once, even between attempts.

@@ -263,6 +263,18 @@ class Request:
                 paths += [item for item in _as_tuple(value) if isinstance(item, PurePath)]
         return paths
 
+    @property
+    def has_plain_sources(self) -> bool:
+        """Whether every source is a single URL of the caller's own, as in most requests.
+
+        Such a request has nothing to upload, and its canonical body is the body that is sent.
+        """
+        for name in self.source_fields:
+            value = getattr(self, name)
+            if value and value.__class__ is not str:
+                return False
+        return True
+
     def with_urls(self, urls: Mapping[Any, str | Path]) -> Self:
         """Return a copy with paths replaced, for example by the URLs of their uploads.
 

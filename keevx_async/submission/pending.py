@@ -16,8 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from attrs import define, field
 
@@ -37,8 +35,6 @@ from .shield import end_within
 from .submitter import MAX_OWNED, Submitter
 
 log = logging.getLogger("keevx_async.submission")
-
-T = TypeVar("T")
 
 
 @define(eq=False)
@@ -64,19 +60,16 @@ class PendingCreate:
     is_ending: bool = False
     began: float = field(factory=time.monotonic)
 
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run a paid step to its end."""
+    def __enter__(self) -> None:
         self.is_sending = not self.is_ending
         if not self.is_sending:
-            step.close()
             raise asyncio.CancelledError
-        try:
-            return await step
-        except BaseException:
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
             self.is_sending = False
             if self.is_ending:
                 self.task.cancel()  # do not retry: end at the next wait
-            raise
 
     async def end(self, grace: float) -> None:
         """End it: at once if nothing was sent, otherwise after at most ``grace`` seconds."""

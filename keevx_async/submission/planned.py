@@ -18,7 +18,7 @@ class Planned(NamedTuple):
         body: the request's canonical JSON, which contains the digests of local files.
         entry: the journal's entry for an earlier create with this key, if any.
         reservation: its share of the budget, once it has one; None without a budget.
-        has_files: whether it has files that are uploaded first.
+        is_plain: whether the body is sent as it is: see ``Request.has_plain_sources``.
     """
 
     request: Request
@@ -26,4 +26,4 @@ class Planned(NamedTuple):
     body: bytes
     entry: Entry | None
     reservation: Reservation | None = None
-    has_files: bool = False
+    is_plain: bool = False

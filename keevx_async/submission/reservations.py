@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Final
+from typing import ClassVar, Final
 from weakref import WeakKeyDictionary
 
 from ..errors import BudgetExceeded
@@ -146,6 +146,9 @@ class Reservations:
         journal: the journal, which has what earlier runs made.
     """
 
+    are_used: ClassVar[bool] = False
+    """Whether any client of this process has reserved. Before that, nothing needs to be counted."""
+
     def __init__(self, budget: Budget | None, journal: JournalProtocol) -> None:
         self._valuation = None if budget is None else Valuation(budget)
         self._journal = journal
@@ -205,7 +208,7 @@ class Reservations:
     @property
     def is_counted(self) -> bool:
         """Whether creates count without a limit here: another client of the journal has one."""
-        return bool(_accounts) and self._journal.shared in _accounts
+        return self._journal.shared in _accounts
 
     async def reserve_step(self, request: Request) -> Reservation | None:
         """Reserve for one paid step of a create whose own client has no limit.
@@ -243,6 +246,7 @@ class Reservations:
         account = self._account
         if account is not None and account.loop is asyncio.get_running_loop():
             return account
+        Reservations.are_used = True
         account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from typing import Any, Protocol, TypeVar, TypeVarTuple
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
+from typing import Any, TypeVar, TypeVarTuple
 
 from ..errors import JournalError
 from ..http.retry import correlation
@@ -17,15 +17,11 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class Guard(Protocol):
-    """Protects a paid step from being interrupted, for a bounded time.
+Guard = AbstractContextManager[None, None]
+"""Protects the paid step in its block from being interrupted, for a bounded time.
 
-    A fan-out guards its own workers; every other create uses the submitter's guard.
-    """
-
-    async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Run step to its end; return its result, or raise its error."""
-        ...
+A fan-out guards its own workers; any other create is shielded by the submitter.
+"""
 
 
 async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
@@ -68,16 +64,16 @@ async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
             await asyncio.wait(left)
 
 
-async def write_through(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Complete a write even if cancelled, so that no record of paid work is lost."""
-    try:
-        await write(*what)
-    except asyncio.CancelledError:
-        again = asyncio.ensure_future(write(*what))  # the same row; it ends once the row is durable
-        while not again.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({again})
-        again.result()
+async def write_again(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
+    """Complete a write that was cancelled, so that no record of paid work is lost.
+
+    It cannot be cancelled itself.
+    """
+    again = asyncio.ensure_future(write(*what))  # the same row; it ends once the row is durable
+    while not again.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({again})
+    again.result()
 
 
 async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, *what: *Ts) -> None:
@@ -87,7 +83,10 @@ async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, 
     """
     try:
         with suppress(JournalError):
-            await write_through(write, key, *what)
+            try:
+                await write(key, *what)
+            except asyncio.CancelledError:
+                await write_again(write, key, *what)
     except Exception:
         what_failed = "create %s: could not write the journal"
         log.exception(what_failed, key, extra=correlation(key))

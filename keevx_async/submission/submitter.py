@@ -61,13 +61,12 @@ from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
-from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
 from .planned import Planned
 from .reconciler import Reconciler
 from .reservations import Reservations
-from .shield import Guard, run_shielded, write_quietly, write_through
+from .shield import Guard, run_shielded, write_again, write_quietly
 from .sources import Sources
 from .throttle import Permit, Throttle
 
@@ -75,8 +74,6 @@ log = logging.getLogger("keevx_async.submission")
 
 T = TypeVar("T")
 IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
-TASK_MARK = f'"{TASK_SCHEME}'.encode()
-"""A canonical body without this refers to no task's result, and is sent unchanged."""
 MAX_OWNED = 100_000
 """The maximum number of task ids whose create a client remembers; the oldest are forgotten."""
 
@@ -133,10 +130,10 @@ class Submitter:
         """
         if self._reconciler is not None:
             self._reconciler.check(request)
-        has_files = bool(request.files())
-        body = await self.body(request) if has_files else canonical_body(request)
+        is_plain = request.has_plain_sources
+        body = canonical_body(request) if is_plain else await self.body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
-        return Planned(request, claim.key, body, claim.entry, has_files=has_files)
+        return Planned(request, claim.key, body, claim.entry, None, is_plain)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's canonical JSON, in which digests stand for local files."""
@@ -191,12 +188,10 @@ class Submitter:
                 if self.reservations.is_limited or is_resent:
                     reservation = await self.reservations.reserve(plan.request, again=is_resent)
                     plan = plan._replace(reservation=reservation)
-                if self._reconciler is None:
-                    task_ids = await self._create(plan, None, guard)
+                if self._reconciler is None and self._emit is None and plan.is_plain:
+                    task_ids = await self._create(plan, plan.body, guard)
                 else:
-                    kind, count = plan.request.kind, plan.request.count
-                    async with self._reconciler.expecting(plan.key, count, kind) as callback_url:
-                        task_ids = await self._create(plan, callback_url, guard)
+                    task_ids = await self._prepare_and_create(plan, guard)
             made = True
         except (APIError, BudgetExceeded, ConfigurationError, ConnectionFailed) as error:
             if self._emit is not None:
@@ -250,26 +245,33 @@ class Submitter:
             return entry.task_ids
         raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
 
-    async def _create(
-        self, plan: Planned, callback_url: str | None, guard: Guard | None
-    ) -> tuple[str, ...]:
-        request, body = plan.request, plan.body
-        if self._emit is not None or plan.has_files:
-            request = await self._sources.prepare(plan.key, request)
-        if request is not plan.request or callback_url or TASK_MARK in body:
-            body = encode_request(request, callback_url)
-        call = HttpRequest("POST", request.kind.path, body, key=plan.key)
-        return await self._retrier(self._attempt, call, plan, guard, key=plan.key)
+    async def _prepare_and_create(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
+        """Upload the request's files, and give the create its callback URL."""
+        request, key = plan.request, plan.key
+        if self._reconciler is None:
+            request = await self._sources.prepare(key, request)
+            body = plan.body if plan.is_plain else encode_request(request)
+            return await self._create(plan, body, guard)
+        async with self._reconciler.expecting(key, request.count, request.kind) as callback_url:
+            request = await self._sources.prepare(key, request)
+            return await self._create(plan, encode_request(request, callback_url), guard)
+
+    def _create(self, plan: Planned, body: bytes, guard: Guard | None) -> IdsToCome:
+        call = HttpRequest("POST", plan.request.kind.path, body, 0.0, plan.key)
+        return self._retrier.run(self._attempt, call, plan, guard, key=plan.key)
 
     async def _attempt(
         self, call: HttpRequest, plan: Planned, guard: Guard | None
     ) -> tuple[str, ...]:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
-            is_counted = plan.reservation is not None or self.reservations.is_counted
-            send = self._send_counted if is_counted else self._send
-            step = send(call, plan, permit)
-            return await (self._shield(step, plan.key) if guard is None else guard(step))
+            send = self._send
+            if Reservations.are_used and (plan.reservation or self.reservations.is_counted):
+                send = self._send_counted
+            if guard is None:
+                return await self._shield(send(call, plan, permit), plan.key)
+            with guard:
+                return await send(call, plan, permit)
         finally:
             self._throttle.release(permit)
 
@@ -314,7 +316,10 @@ class Submitter:
         if plan.reservation is not None:
             plan.reservation.keep(len(task_ids))
         try:
-            await write_through(self._journal.mark_submitted, plan.key, task_ids)
+            try:
+                await self._journal.mark_submitted(plan.key, task_ids)
+            except asyncio.CancelledError:
+                await write_again(self._journal.mark_submitted, plan.key, task_ids)
         except JournalError as error:
             raise JournalError(error.message, task_ids) from error
         except Exception as error:

@@ -91,7 +91,7 @@ class Downloads:
         if not isinstance(folder, ObjectPath) or folder in self._writable:
             return
         try:
-            await self._retrier(lambda: try_write(folder, self._transport.route, self._timeout))
+            await self._retrier.run(lambda: try_write(folder, self._transport.route, self._timeout))
         except DownloadError as error:
             raise ConfigurationError(
                 f"cannot write results: {error.message}; nothing was sent",
@@ -210,7 +210,7 @@ class Downloads:
         async with self._slots:
             await asyncio.to_thread(part.prepare, overwrite)
             try:
-                await self._retrier(lambda: self._attempt(result, part))
+                await self._retrier.run(lambda: self._attempt(result, part))
                 return await asyncio.to_thread(part.finish, overwrite, find_earlier)
             except BaseException:
                 part.tidy()

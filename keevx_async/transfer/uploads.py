@@ -237,7 +237,7 @@ class Uploads:
         async with self._slots:
             data, media_type = await asyncio.to_thread(read, source)
             name = safe_name(filename) if filename else media_type.file_name("image", "")
-            return await self._retrier(
+            return await self._retrier.run(
                 lambda: self._post(io.BytesIO(data), name, media_type, len(data))
             )
 
@@ -317,7 +317,7 @@ class Uploads:
                 return await self._post(file, name, image.type, image.version.size)
 
         async with self._slots:
-            return await self._retrier(attempt)
+            return await self._retrier.run(attempt)
 
     async def _post(self, file: BinaryIO, name: str, media_type: MediaType, size: int) -> str:
         form = encode_form(file, name, media_type.content_type)

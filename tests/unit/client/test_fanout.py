@@ -49,7 +49,8 @@ class Studio:
         self.most = max(self.most, self.now)
         try:
             await self.pause()  # an upload, the pacer: nothing is paid yet
-            outcome.task_ids = (await guard(self.create(item_of(outcome))),)
+            with guard:
+                outcome.task_ids = (await self.create(item_of(outcome)),)
             return self.follow if self.follows else None
         finally:
             self.now -= 1
@@ -526,7 +527,8 @@ async def test_a_refused_create_is_not_tried_again_when_cancelled(consume: Consu
     async def work(outcome: Outcome, guard: Guard) -> None:
         while True:
             try:
-                await guard(refused())
+                with guard:
+                    await refused()
             except UploadError:
                 await asyncio.sleep(1.0)
 

@@ -47,7 +47,8 @@ class Shop:
             self.uploads += 1
             await asyncio.sleep(1)
             try:
-                outcome.task_ids = await slot(self.pay(outcome))
+                with slot:
+                    outcome.task_ids = await self.pay(outcome)
             except InsufficientFunds as error:
                 slot.stop(error)
                 raise
@@ -163,8 +164,8 @@ async def test_a_refusal_that_would_be_retried_is_not_retried_after_the_stop() -
             slot.stop(NO_FUNDS)
             raise NO_FUNDS
         for _ in range(3):
-            with suppress(Retryable):
-                await slot(busy())
+            with suppress(Retryable), slot:
+                await busy()
             await asyncio.sleep(3600)
 
     fan = await FanOut([0, 1], lambda: job, concurrency=2, grace=30)
@@ -186,7 +187,8 @@ async def test_a_final_refusal_after_the_stop_keeps_its_own_error() -> None:
             slot.stop(NO_FUNDS)
             raise NO_FUNDS
         try:
-            await slot(refuse())
+            with slot:
+                await refuse()
         finally:
             await asyncio.sleep(1)  # the journal releases its key
 

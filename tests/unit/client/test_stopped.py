@@ -76,7 +76,8 @@ async def test_a_fan_out_that_is_stopped_says_what_it_has_at_the_end_of_its_grac
             await asyncio.sleep(7)
             outcome.task_ids = ("i2v-1",)
 
-        await slot(create())
+        with slot:
+            await create()
 
     async def use(fan: FanOut) -> None:
         if how == "awaited":

@@ -48,10 +48,10 @@ async def test_a_first_success_pays_for_no_machinery(
 
     monkeypatch.setattr(retry, "AsyncRetrying", built)
     script = Script(clock)
-    assert await retrier(clock)(script) == "done"
+    assert await retrier(clock).run(script) == "done"
     assert len(script.began) == 1
     with pytest.raises(AssertionError, match="tenacity was built"):
-        await retrier(clock)(Script(clock, Retryable(BUSY)))  # the trap works
+        await retrier(clock).run(Script(clock, Retryable(BUSY)))  # the trap works
 
 
 @given(st.lists(st.floats(0, 0.999), min_size=1, max_size=6))
@@ -65,35 +65,35 @@ def test_each_wait_is_the_policys(chances: list[float]) -> None:
 
 
 async def _done(made: Retrier, attempt: Callable[[], Awaitable[str]]) -> None:
-    assert await made(attempt) == "done"
+    assert await made.run(attempt) == "done"
 
 
 @pytest.mark.parametrize("asked", [0.0, 7.0, 90.0])
 async def test_what_the_server_asked_for_is_waited_exactly(clock: FakeClock, asked: float) -> None:
     script = Script(clock, Retryable(SLOW, asked), Retryable(BUSY))
     made = retrier(clock, uniform=1.0, first_delay=0.5, max_delay=1.0)
-    assert await made(script) == "done"
+    assert await made.run(script) == "done"
     assert clock.sleeps == [asked, 1.0], "no cap and no jitter on the first, the policy's then"
 
 
 async def test_a_wait_past_the_deadline_fails_at_once(clock: FakeClock) -> None:
     script = Script(clock, Retryable(SLOW, 61.0))
     with pytest.raises(RateLimitError) as raised:
-        await retrier(clock, deadline=60.0)(script)
+        await retrier(clock, deadline=60.0).run(script)
     assert raised.value is SLOW
     assert clock.sleeps == []
     assert len(script.began) == 1
 
 
 async def test_a_wait_up_to_the_deadline_is_waited(clock: FakeClock) -> None:
-    assert await retrier(clock, deadline=60.0)(Script(clock, Retryable(SLOW, 59.0))) == "done"
+    assert await retrier(clock, deadline=60.0).run(Script(clock, Retryable(SLOW, 59.0))) == "done"
     assert clock.sleeps == [59.0]
 
 
 async def test_the_deadline_counts_from_the_first_attempt(clock: FakeClock) -> None:
     script = Script(clock, *[Retryable(BUSY, 10.0)] * 9, lasting=25.0)
     with pytest.raises(ServerError):
-        await retrier(clock, deadline=100.0, attempts=99)(script)
+        await retrier(clock, deadline=100.0, attempts=99).run(script)
     begun_after = [when - script.began[0] for when in script.began]
     assert begun_after == [0.0, 35.0, 70.0], "a fourth would begin at 105"
 
@@ -120,7 +120,7 @@ def test_no_attempt_begins_late_or_too_often(
 
     async def run() -> None:
         try:
-            await retrier(clock, deadline=deadline, attempts=attempts)(attempt)
+            await retrier(clock, deadline=deadline, attempts=attempts).run(attempt)
         except ServerError:
             assert len(began) <= len(ends), "it gave up though the next would go well"
         else:
@@ -142,7 +142,7 @@ async def test_exhausted_it_raises_the_last_error_with_its_cause(
         end.__cause__ = cause
     script = Script(clock, *ends)
     with pytest.raises(ConnectionFailed) as raised:
-        await retrier(clock, attempts=attempts)(script)
+        await retrier(clock, attempts=attempts).run(script)
     assert raised.value is errors[-1]
     assert raised.value.__cause__ is cause
     assert len(script.began) == attempts
@@ -158,7 +158,7 @@ async def test_what_is_not_to_be_repeated_passes_through(
 ) -> None:
     script = Script(clock, *[Retryable(BUSY)] * before, error)
     with pytest.raises(type(error)) as raised:
-        await retrier(clock)(script)
+        await retrier(clock).run(script)
     assert raised.value is error
     assert len(script.began) == before + 1
 
@@ -172,7 +172,7 @@ async def test_a_cancelled_wait_ends_it() -> None:
         await asyncio.Event().wait()
 
     script = Script(clock, Retryable(BUSY))
-    task = asyncio.ensure_future(Retrier(RetryPolicy(), sleep=sleep)(script))
+    task = asyncio.ensure_future(Retrier(RetryPolicy(), sleep=sleep).run(script))
     await waiting.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -183,12 +183,12 @@ async def test_a_cancelled_wait_ends_it() -> None:
 async def test_one_retrier_serves_many_at_once(clock: FakeClock) -> None:
     made = retrier(clock, attempts=3)
     scripts = [Script(clock, *[Retryable(BUSY)] * (number % 3)) for number in range(20)]
-    assert await asyncio.gather(*map(made, scripts)) == ["done"] * 20
+    assert await asyncio.gather(*map(made.run, scripts)) == ["done"] * 20
     assert [len(script.began) for script in scripts] == [number % 3 + 1 for number in range(20)]
 
 
 async def test_a_retry_is_logged(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "keevx_async")
-    await retrier(clock)(Script(clock, Retryable(SLOW, 7.0)))
+    await retrier(clock).run(Script(clock, Retryable(SLOW, 7.0)))
     assert "slow down" in caplog.text
     assert "7.0 s" in caplog.text

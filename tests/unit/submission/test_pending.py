@@ -81,7 +81,8 @@ class Keeper:
             await asyncio.sleep(self.upload)
             while True:
                 try:
-                    return await guard(self._send(plan))
+                    with guard:
+                        return await self._send(plan)
                 except Retryable:
                     await asyncio.sleep(100)
         finally:
