@@ -14,6 +14,9 @@ WINDOW = 1_000
 """Creates checked in one round trip."""
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
 """Seconds between two checks of all; the pause grows until one brings news."""
+GATHERING = 0.02
+"""Seconds for which new keys are collected before their first check. Creates that are complete
+already need not wait for the next check of all, so asking for them one by one is quick."""
 MAX_RATE = 2_000
 """Creates checked per second at most, so that Redis is not kept busy by checks."""
 
@@ -37,6 +40,8 @@ class CompletionWaiter(Generic[T]):
         self._sleep = sleep
         self._waiters: dict[str, set[asyncio.Future[T]]] = {}
         self._checking: asyncio.Task[None] | None = None
+        self._new: set[str] = set()
+        self._arrived = asyncio.Event()
 
     async def wait(self, key: str) -> T:
         """Wait until a create is complete, and return its result.
@@ -49,7 +54,11 @@ class CompletionWaiter(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
-        self._waiters.setdefault(key, set()).add(waiter)
+        if key not in self._waiters:
+            self._waiters[key] = set()
+            self._new.add(key)
+            self._arrived.set()
+        self._waiters[key].add(waiter)
         if self._checking is None or self._checking.done():
             self._checking = loop.create_task(self._check_until_done())
         try:
@@ -73,20 +82,46 @@ class CompletionWaiter(Generic[T]):
     async def _check_until_done(self) -> None:
         pause = MIN_PAUSE
         while self._waiters:
-            # One window after the other: all keys in one script would keep Redis from others.
-            keys, has_news = list(self._waiters), False
-            for first in range(0, len(keys), WINDOW):
-                window = keys[first : first + WINDOW]
-                results: Mapping[str, T | Exception]
-                try:
-                    results = await self._check(window)
-                except Exception as error:  # noqa: BLE001 - it must end the waits, not hang them
-                    results = dict.fromkeys(window, error)
-                for key, result in results.items():
-                    self._resolve(key, result)
-                has_news = has_news or bool(results)
+            keys = list(self._waiters)
+            has_news = await self._check_all(keys)
             pause = MIN_PAUSE if has_news else min(MAX_PAUSE, 1.5 * pause)
-            await self._sleep(max(pause, len(keys) / MAX_RATE))
+            sleeping = asyncio.ensure_future(self._sleep(max(pause, len(keys) / MAX_RATE)))
+            try:
+                while not sleeping.done():
+                    await self._check_new(sleeping)
+            finally:
+                sleeping.cancel()
+
+    async def _check_all(self, keys: Sequence[str]) -> bool:
+        """Check some keys; return whether any is complete."""
+        self._new.difference_update(keys)
+        has_news = False
+        # One window after the other: all keys in one script would keep Redis from others.
+        for first in range(0, len(keys), WINDOW):
+            window = keys[first : first + WINDOW]
+            results: Mapping[str, T | Exception]
+            try:
+                results = await self._check(window)
+            except Exception as error:  # noqa: BLE001 - it must end the waits, not hang them
+                results = dict.fromkeys(window, error)
+            for key, result in results.items():
+                self._resolve(key, result)
+            has_news = has_news or bool(results)
+        return has_news
+
+    async def _check_new(self, sleeping: asyncio.Future[None]) -> None:
+        """Check the keys that arrive during a pause; return when it ends, or after a check."""
+        if not self._new:
+            self._arrived.clear()
+            arriving = asyncio.ensure_future(self._arrived.wait())
+            try:
+                await asyncio.wait({sleeping, arriving}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                arriving.cancel()
+        if self._new and not sleeping.done():
+            await asyncio.wait({sleeping}, timeout=GATHERING)
+            new, self._new = self._new, set()
+            await self._check_all([key for key in new if key in self._waiters])
 
     def _resolve(self, key: str, result: T | Exception) -> None:
         for waiter in self._waiters.pop(key, set()):

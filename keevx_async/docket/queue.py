@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from itertools import islice
 from secrets import token_hex
 from typing import Any, Self, TypeVar, cast
@@ -176,9 +175,11 @@ class KeevxDocket:
         """Queue creates.
 
         Raises:
-            JournalError: Redis did not accept some of them, as when it is full.
+            JournalError: Redis stayed unavailable, or did not accept some, such as when it is full.
         """
-        executions = await put([self.creates.call(create, key=key)(key) for key in keys])
+        calls = [self.creates.call(create, key=key)(key) for key in keys]
+        purpose = f"{len(calls)} creates could not be queued"
+        executions = await self.journal.connection.call(purpose, lambda: put(calls))
         failed = [each for each in executions if each.disposition is Disposition.FAILED]
         if failed:
             raise JournalError(
@@ -226,10 +227,8 @@ class KeevxDocket:
         Raises:
             JournalError: Redis cannot be used.
         """
-        try:
-            return bool(await self.creates.workers())
-        except RedisError as error:
-            raise JournalError(f"the fleet's workers could not be read: {error}") from error
+        purpose = "the fleet's workers could not be read"
+        return bool(await self.journal.connection.call(purpose, self.creates.workers))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record what became of an uncertain create, and go on with it.
@@ -244,7 +243,7 @@ class KeevxDocket:
         """
         await self.journal.settle(key, task_ids)
         # Not add(): the worker that lost the answer may not have returned yet.
-        await self.creates.replace(create, datetime.now(UTC), key)(key)
+        await self._queue(self.creates.replace_many, [key])
 
     async def wait_until_done(self, key: str) -> CreateRecord:
         """Wait until nothing is left to do for a create; return it with its tasks' records.
@@ -315,7 +314,7 @@ class KeevxDocket:
         #    abandoned is to be polled again, as its create was added again.
         entry = record.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
-            if await self.creates.get_execution(entry.key) is not None:
+            if await self._is_queued(entry.key):
                 return False
             latest = await self.journal.find(entry.key)
             return latest is not None and latest.state is entry.state
@@ -324,11 +323,16 @@ class KeevxDocket:
         if self._age(entry) > wait_limit(entry.kind, self._polling) or record.done:
             self._ahead.pop(entry.key, None)
             return True
-        if None in record.records or await self.creates.get_execution(entry.key) is not None:
+        if None in record.records or await self._is_queued(entry.key):
             return False
         tasks = [each.task for each in record.records if each is not None]
         abandoned = [task.task_id for task in tasks if not task.done]
         return not any(await self._polls.find(abandoned))
+
+    async def _is_queued(self, key: str) -> bool:
+        find = self.creates.get_execution
+        purpose = f"{key} could not be looked up"
+        return await self.journal.connection.call(purpose, lambda: find(key)) is not None
 
     def _age(self, entry: Entry) -> float:
         """Return the seconds since a create was sent, never fewer than 0."""

@@ -135,6 +135,29 @@ async def test_a_late_copy_does_not_begin_what_was_refused(memory: Counting) -> 
         assert (await journal.counts())["refused"] == 1
 
 
+async def test_a_refused_create_is_planned_again_once_and_read_as_refused(
+    memory: Counting,
+) -> None:
+    late = Late(memory)
+    async with RedisJournal(memory, sleep=at_once) as journal:
+        await journal.claim(KIND, BODY, "k")
+        await journal.mark_sending("k", KIND, BODY)
+        await journal.mark_refused("k", "no")
+        await journal.release("k")
+        memory.lose = 1
+        ((_, entry),) = await journal.add_many([Planned(KIND, BODY, "k")], "run")
+        late.sent["plan"] = memory.words
+        assert entry is not None
+        assert entry.state is State.REFUSED  # so its old job is replaced
+        assert (await journal.counts())["planned"] == 1
+        await journal.claim(KIND, BODY, "k")
+        await journal.mark_sending("k", KIND, BODY)
+        await journal.mark_refused("k", "no")
+        await journal.release("k")
+        await late.arrive("plan")  # nobody would queue it
+        assert (await journal.counts())["refused"] == 1
+
+
 async def test_a_late_claim_keeps_nobody_from_what_was_submitted(memory: Counting) -> None:
     late = Late(memory)
     async with RedisJournal(memory) as journal, RedisJournal(memory) as other:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 
 from ..encoding import check_key, other_request_error
-from ..protocol import stem_of
+from ..protocol import State, stem_of
 from . import encoding, scripts
 from .connection import Connection
 from .encoding import Added, Planned
@@ -51,5 +51,7 @@ class Adder:
             if create.key is None and number != "1":
                 self._added[run, stem] = int(number)
             entry = encoding.entry_of(key, rest[1], held=bool(rest[0])) if rest else None
+            if entry is not None and rest[2]:  # it was refused until now
+                entry = entry._replace(state=State.REFUSED)
             added.append(Added(key, entry))
         return added

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
@@ -22,6 +22,7 @@ SETTLING = 1.0
 
 Sleep = Callable[[float], Awaitable[None]]
 Value = str | int | float
+T = TypeVar("T")
 
 
 class Client(Protocol):
@@ -120,22 +121,47 @@ class Connection:
         """
         order = f"{self._prefix}order"  # a cluster finds the node by this key
         runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
-        # 1. The server does not know the script: it is loaded and run again.
-        # 2. Redis is unavailable, or refuses temporarily: retried until the deadline.
-        # 3. It refuses for another reason, such as a wrong password, or an unknown one: a record of
-        #    something paid for is retried until the deadline, because it would otherwise be lost.
+
+        async def send() -> list[Any]:
+            if settled_by is not None:
+                await self._settle(holder, *settled_by)
+            return await self._load_and_send(script, runs)
+
+        holds_paid = script.holds_paid
+        return await self.call(purpose, send, holds_paid=holds_paid, on_failure=on_failure)
+
+    async def call(
+        self,
+        purpose: str,
+        send: Callable[[], Awaitable[T]],
+        *,
+        holds_paid: bool = False,
+        on_failure: Callable[[], object] | None = None,
+    ) -> T:
+        """Return what a call of Redis returns, repeating it while Redis is unavailable.
+
+        Args:
+            purpose: what could not be done, for the error.
+            send: calls Redis; safe to repeat.
+            holds_paid: whether it records something paid for, and is repeated after any error.
+            on_failure: called once if the call fails at first and is repeated.
+
+        Raises:
+            JournalError: Redis stayed unavailable, or refused.
+        """
+        # 1. Redis is unavailable, or refuses temporarily: repeated until the deadline.
+        # 2. It refuses for another reason, such as a wrong password, or an unknown one: a record of
+        #    something paid for is repeated until the deadline, because it would otherwise be lost.
         #    Anything else raises.
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._reconnect_timeout
         pause, failed = MIN_PAUSE, False
         while True:
             try:
-                if settled_by is not None:
-                    await self._settle(holder, *settled_by)
-                answers = await self._load_and_send(script, runs)
+                answer = await send()
             except (RedisError, RedisClusterException) as error:
                 now, refusal = loop.time(), refusal_of(error)
-                retried = refusal.passes or script.holds_paid
+                retried = refusal.passes or holds_paid
                 if not retried or now + pause > min(deadline, self._last_deadline):
                     raise JournalError(
                         f"journal {self._name!r} in Redis: {purpose}: {refusal.reason}. "
@@ -148,7 +174,7 @@ class Connection:
             else:
                 if failed:
                     self._outage.passed(loop.time())
-                return answers
+                return answer
             await self._sleep(pause)
             pause = min(2 * pause, MAX_PAUSE)
 

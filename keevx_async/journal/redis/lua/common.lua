@@ -5,7 +5,7 @@
 -- lost. The first copy may even arrive late, after later calls: a closed connection still delivers
 -- what was sent on it. docs/design.md lists what each repeated or late copy does. Scripts use only the commands that Docket's memory:// supports. All keys share a hash tag:
 --
---   create:KEY     hash: kind, state, body, at, run; reason and ids, if any
+--   create:KEY     hash: kind, state, body, at, run; if any, reason, ids, again and replanned
 --   order          sorted set of the creates' keys, in the order in which they were written
 --   owners         hash: task id -> key of the create to which it belongs
 --   holders        hash: key -> its claim: the holder's id, TOKEN:ATTEMPT
