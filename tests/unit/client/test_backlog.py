@@ -23,12 +23,14 @@ class Storage:
     """Holds every download back until it is opened."""
 
     def __init__(self) -> None:
-        self.open = asyncio.Event()
+        self.open, self.busy = asyncio.Event(), asyncio.Event()
         self.active = self.most = 0
 
     async def fetch(self, url: str, target: Path, **options: Any) -> DownloadedFile:
         self.active += 1
         self.most = max(self.most, self.active)
+        if self.active == MAX_ACTIVE:
+            self.busy.set()
         try:
             await self.open.wait()
         finally:
@@ -76,8 +78,7 @@ async def test_few_downloads_are_prepared_at_a_time(tmp_path: Path) -> None:
     results, names = results_of(storage), OutputNames(tmp_path)
     items = [outcome(number) for number in range(3 * MAX_ACTIVE)]
     downloads = [asyncio.ensure_future(results.download_all(item, names)) for item in items]
-    while storage.active < MAX_ACTIVE:
-        await asyncio.sleep(0.01)
+    await storage.busy.wait()
     await hops(20)
     assert storage.active == MAX_ACTIVE
     storage.open.set()
