@@ -31,8 +31,8 @@ app = App(
     help=(
         "Create videos and images with Keevx. Every create is paid for at most once.\n\n"
         "Exit codes: 0 all done; 1 something failed; 2 invalid usage, input, key, host or journal "
-        "(nothing was sent); 3 a create may have been paid although its answer was lost; 4 stopped "
-        "before all had begun; 130 interrupted."
+        "(nothing was sent); 3 a create whose response was lost may have been charged; 4 stopped "
+        "before every item was started; 130 interrupted."
     ),
     version=VERSION,
     # Markdown would import a parser and a highlighter, which doubles the time that help takes.

@@ -21,10 +21,10 @@ SIGNALS = tuple(
     if hasattr(signal, name)
 )
 STOPPING = (
-    "stopping: nothing new starts, creates in flight have "
-    f"{RetryPolicy().grace:.0f} s to finish; press Ctrl-C again to end at once"
+    "stopping: nothing new starts, and creates in flight have "
+    f"{RetryPolicy().grace:.0f} s to finish; press Ctrl-C again to end now"
 )
-STOPPING_NOW = "ending at once: creates without an answer are uncertain"
+STOPPING_NOW = "ending now: creates without a response are uncertain"
 
 T = TypeVar("T")
 

@@ -136,7 +136,7 @@ class Results:
             if len(existing) < len(files) and has_expired(record):
                 task = await self._api.status(task.task_id)
         if names.thumbnails is not None:
-            await self._keep_thumbnail(task, names.thumbnails)
+            await self._keep_thumbnail(task, names.thumbnails, is_new=not existing)
         with ExitStack() as reserved:
             overwrite = False
             find_earlier: FindEarlier | None = None
@@ -160,13 +160,19 @@ class Results:
             if self._verify == "probe" and main and can_probe(main):
                 await self._probe(task, main, outcome)
 
-    async def _keep_thumbnail(self, task: Task, folder: Path) -> None:
-        """Save a video's thumbnail under its task's id, unless it exists or cannot be fetched."""
+    async def _keep_thumbnail(self, task: Task, folder: Path, *, is_new: bool) -> None:
+        """Save a video's thumbnail under its task's id, if it can be fetched.
+
+        Args:
+            task: the video's task.
+            folder: the folder of the thumbnails.
+            is_new: whether the video is about to be downloaded; its thumbnail cannot exist yet.
+        """
         url = task.thumbnail_url
         if not (url and task.video_url):  # an image needs no thumbnail
             return
         path = thumbnail_path(task.task_id, url, folder)
-        if not _exists(path) and (data := await self._downloads.fetch_picture(url)):
+        if (is_new or not _exists(path)) and (data := await self._downloads.fetch_picture(url)):
             _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
@@ -283,10 +289,13 @@ def url_of(task: Task, field: str) -> str:
 
 def _save(path: Path, data: bytes) -> None:
     """Write a small file, completely or not at all. Errors are ignored."""
+    part = path.with_name(f".{path.name}.part")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(data)
+        try:
+            part.write_bytes(data)
+        except FileNotFoundError:  # rarer than a mkdir() before each file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
         part.replace(path)
 
 

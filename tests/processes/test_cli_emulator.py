@@ -109,7 +109,7 @@ async def test_a_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals
         text = err.decode()
         assert process.returncode == 130, text
         assert "stopping: nothing new starts" in text
-        assert "ending at once" not in text
+        assert "ending now" not in text
         assert "the emulator stopped: 2 tasks made, 0 ended" in text
     finally:
         if process.returncode is None:

@@ -39,9 +39,9 @@ async def test_the_same_line_twice_makes_nothing_twice(tmp_path: Path, file: Pat
         again = await keevx("run", file, cwd=tmp_path, **at(emulator))
         assert emulator.creates == once()
     assert (first.code, again.code) == (0, 0)
-    named = "keevx: journal videos/keevx.db: the same command again resumes this run"
+    named = "keevx: journal videos/keevx.db: run the same command again to resume"
     assert first.err.splitlines()[0] == again.err.splitlines()[0] == named
-    assert "20 of 20 were made by an earlier run: not made again; --fresh makes" in again.err
+    assert "20 of 20 were made by an earlier run and are not made again; pass --fresh" in again.err
     assert "made by an earlier run" not in first.err
 
 

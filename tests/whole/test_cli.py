@@ -21,7 +21,7 @@ async def test_the_demo_ends_with_twenty_ids_and_twenty_whole_files(tmp_path: Pa
     assert len(files) == 20
     assert {file.stat().st_size for file in files} == {200_000}
     assert "20 of 20 done" in ran.err
-    assert ran.err.splitlines()[-1] == "Look at them: here/index.html"
+    assert ran.err.splitlines()[-1] == "View the results: here/index.html"
     page = (tmp_path / "here" / "index.html").read_text(encoding="utf-8")
     thumbnails = list((tmp_path / "here" / "thumbnails").iterdir())
     assert len(thumbnails) == 20

@@ -32,7 +32,7 @@ async def test_a_second_run_finds_the_same_files_and_shows_the_same_paths(tmp_pa
     assert len(list((tmp_path / "videos").glob("*.mp4"))) == 2
     for ran in runs:
         assert "2 of 3 done, 1 failed" in ran.err
-        assert "Look at them: videos/index.html" in ran.err
+        assert "View the results: videos/index.html" in ran.err
     assert {one["submitted_at"] is None for one in results(tmp_path / "videos").values()} == {False}
 
 

@@ -113,8 +113,8 @@ async def worker(
         return INTERRUPTED  # run_forever ends only when it is cancelled
 
     def on_signal(times: int) -> None:
-        first = "stopping: creates in flight are answered first"
-        announce(first if times == 1 else "ending at once")
+        first = "stopping once the creates in flight have a response"
+        announce(first if times == 1 else "ending now")
 
     return await stoppable(work(), on_signal, terminated=OK)
 

@@ -93,7 +93,7 @@ async def begin(journal: Journal, estimate: Estimate | None, options: RunOptions
         options: the options of the run.
     """
     if not options.quiet:
-        print_error(f"journal {journal.path}: the same command again resumes this run")
+        print_error(f"journal {journal.path}: run the same command again to resume")
         if text := _recorded_text(estimate):
             print_error(text)
     if estimate is not None and estimate.made_keys:
@@ -104,8 +104,8 @@ def _recorded_text(estimate: Estimate | None) -> str:
     parts: list[str] = []
     if estimate is not None and (made := estimate.recorded[State.SUBMITTED]):
         parts.append(
-            f"{made:,} of {estimate.total:,} were made by an earlier run: not made again; "
-            "--fresh makes new ones"
+            f"{made:,} of {estimate.total:,} were made by an earlier run and are not made again; "
+            "pass --fresh to make new ones"
         )
     if estimate is not None and (uncertain := estimate.recorded[State.UNCERTAIN]):
         parts.append(f"{uncertain:,} uncertain: left alone")

@@ -65,7 +65,7 @@ class Selection:
 class Survey:
     """What rows amount to, and which of them are the same request.
 
-    A digest of each request is held in memory.
+    For each request, a hash and a line number are held in memory.
 
     Attributes:
         usage: results by their group.
@@ -73,8 +73,8 @@ class Survey:
 
     def __init__(self) -> None:
         self.usage: Counter[UsageGroup] = Counter()
-        self._first: dict[bytes, tuple[int, int]] = {}
-        self._more: dict[bytes, list[int]] = {}
+        self._first: dict[int, int] = {}
+        self._repeated: dict[int, tuple[int, list[int]]] = {}
 
     @classmethod
     def of(cls, rows: Iterable[Job | BadLine]) -> Self:
@@ -90,19 +90,18 @@ class Survey:
         request = job.request
         self.usage[usage_group(request)] += request.count
         body = request.kind.name.encode() + canonical_body(request)
-        digest = blake2b(body, digest_size=12).digest()
-        line, _ = self._first.setdefault(digest, (job.line, request.count))
+        number = int.from_bytes(blake2b(body, digest_size=8).digest(), "big")
+        line = self._first.setdefault(number, job.line)
         if line != job.line:  # one row may be meant to be made several times
-            self._more.setdefault(digest, []).append(job.line)
+            _, lines = self._repeated.setdefault(number, (request.count, [line]))
+            lines.append(job.line)
 
     def duplicates(self) -> Iterator[str]:
         """Yield a sentence for each request that several lines have, and one for those left out.
 
         Such as ``lines 4 and 19 are the same request: 2 videos``.
         """
-        for digest, more in islice(self._more.items(), MAX_DUPLICATES):
-            first, count = self._first[digest]
-            lines = [first, *more]
+        for count, lines in islice(self._repeated.values(), MAX_DUPLICATES):
             results = count * len(lines)
             shown = [f"{line:,}" for line in lines[:MAX_LINES]]
             left = len(lines) - len(shown)
@@ -112,5 +111,5 @@ class Survey:
                 else f"{', '.join(shown[:-1])} and {shown[-1]}"
             )
             yield f"lines {listed} are the same request: {results:,} videos"
-        if (left := len(self._more) - MAX_DUPLICATES) > 0:
+        if (left := len(self._repeated) - MAX_DUPLICATES) > 0:
             yield f"{left:,} more requests are on several lines"

@@ -40,7 +40,7 @@ def next_steps(
     uncertain = counters.ended[Status.UNCERTAIN]
     # 1. Uncertain creates: only a person can find out what became of them.
     if uncertain:
-        text = f"{uncertain:,} uncertain: the answer was lost, so each may have been paid."
+        text = f"{uncertain:,} uncertain: the response was lost, so each may have been charged."
         if journal is None:
             yield f"{text} Check your Keevx account before you submit them again.", None
         else:
@@ -48,7 +48,7 @@ def next_steps(
     # 2. Without a journal nothing can be resumed. The ids are the only way to what was paid.
     if journal is None:
         if not_done > uncertain:
-            text = "With --no-journal, running this again submits and pays for every item again."
+            text = "With --no-journal, running this again pays for every item again."
             if counters.submitted:
                 text += f" {folder / NAME} has the ids so far, for keevx wait and download."
             yield text, None

@@ -364,4 +364,4 @@ class Report:
     def print_page(self) -> None:
         """Print where the page is, if there is one; nothing when quiet."""
         if self._views is not None and self._views.page.exists() and not self._quiet:
-            ERRORS.print(f"Look at them: {shown_path(self._views.page)}", soft_wrap=True)
+            ERRORS.print(f"View the results: {shown_path(self._views.page)}", soft_wrap=True)
