@@ -313,7 +313,7 @@ class Keevx(BaseClient):
         create that was never sent has no outcome: submit it again with the same key.
 
         Args:
-            download: where to save the results, see ``generate_many``; None to download nothing.
+            download: where to save the results; see ``generate_many``; None to download nothing.
         """
         names = options.names(download)
 

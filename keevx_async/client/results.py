@@ -49,7 +49,7 @@ class Results:
     Args:
         downloads: fetches one URL into one file, completely or not at all.
         api: queries a task again to get fresh URLs.
-        journal: records what was downloaded, and where.
+        journal: records the downloads and their paths.
         verify: how downloaded videos are verified.
         emit: receives Downloaded and Mismatched events.
     """

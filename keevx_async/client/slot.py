@@ -62,6 +62,6 @@ class Slot:
         Args:
             reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
             has_more: while it returns true, items are still pulled. Their job sends nothing: it
-                follows up what an earlier run made, and raises ``NotStarted`` for the rest.
+                follows up the creates of earlier runs, and raises ``NotStarted`` for the rest.
         """
         self._fan.stop_feed(reason, has_more)

@@ -31,7 +31,7 @@ class Waits:
 
     Args:
         poller: polls tasks until they end.
-        journal: has the tasks that ended in earlier runs, and records those that end now.
+        journal: contains the tasks that ended in earlier runs, and records those that end now.
         kinds: resolves the kind of a task.
         durations: how long tasks take; loaded before the first wait.
         timeout: the maximum seconds of a wait; None for no limit; by default, as long as the tasks'
@@ -57,7 +57,7 @@ class Waits:
 
         Args:
             task_ids: from one submission.
-            timeout: as for ``wait_many``.
+            timeout: see ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
@@ -132,7 +132,7 @@ class Waits:
     async def _poll(
         self, pending: Sequence[str], timeout: float | NotGiven | None, ended: Sequence[Task]
     ) -> Ends:
-        """Start to poll tasks."""
+        """Start polling tasks."""
         # The default depends on the kinds of the pending tasks, so it is chosen only now.
         if isinstance(timeout, NotGiven):
             timeout = self.default_timeout(map(self._kinds.lookup, pending))

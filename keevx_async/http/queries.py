@@ -261,7 +261,7 @@ class ApiClient:
         return await self._retrier(attempt)
 
     async def request(self, request: HttpRequest) -> Any:
-        """Send a request that no other method makes, and return the data in its response.
+        """Send a request for which there is no method, and return the data in the response.
 
         A GET is retried as the policy allows. Any other request is sent once, since it may be
         charged.

@@ -93,7 +93,7 @@ class OwnerRecord:
         return cls(owner.host, owner.account, salt, owner.sign(salt))
 
     def refusal(self, owner: Owner, journal: str, adopt: str) -> str | None:
-        """Return why an owner may not use the journal, and what to do; None if it may.
+        """Return why an owner may not use the journal and what to do, or None if it may be used.
 
         Args:
             owner: the owner for whom a client is about to use it.

@@ -274,7 +274,7 @@ def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bo
 
 
 def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return what is wrong with the choice and the number of images."""
+    """Return the violations concerning the choice and the number of images."""
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
     # 1. The model has no start frame (KL): references are required, a start frame is rejected.

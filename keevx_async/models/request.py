@@ -124,7 +124,7 @@ class Request:
     def frame_ratios(self) -> dict[Path, str]:
         """Return the required ratio of each local image, leaving out images that may have any.
 
-        A file that is in two fields gets the ratio of the field that has one.
+        A file in two fields gets the ratio of the field that requires one.
         """
         return {
             path: ratio
@@ -283,8 +283,8 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the JSON body of a create.
 
     Args:
-        request: its fields that differ from their defaults are written.
-        callback_url: replaces the request's own, or None to keep that.
+        request: the request; only fields that differ from their defaults are written.
+        callback_url: replaces the request's own callback URL; None keeps it.
     """
     return _encoded(request, callback_url, None)
 

@@ -143,7 +143,7 @@ class Reservations:
 
     Args:
         budget: the budget; None for no limit.
-        journal: the journal, which has what earlier runs made.
+        journal: the journal, which contains the creates of earlier runs.
     """
 
     def __init__(self, budget: Budget | None, journal: JournalProtocol) -> None:

@@ -163,7 +163,7 @@ class Submitter:
 
         Raises:
             InvalidRequest: the request has a value that this edition does not offer.
-            BudgetExceeded: the request does not fit in what is left of the budget.
+            BudgetExceeded: the request does not fit in the rest of the budget.
             SubmissionUncertain: the create was sent, now or in an earlier run, and its response
                 was lost.
             APIError: Keevx refused the create.
@@ -236,7 +236,7 @@ class Submitter:
         return await run_shielded(task, self._retrier.policy.grace, partial(log_late, key))
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
-        """Return the ids that the journal has of a create; none if it is to be sent."""
+        """Return a create's ids from the journal; none if the create must be sent."""
         # 1. Submitted: return its ids.
         # 2. Some id is recorded: it was made and is never sent again. It remains uncertain until
         #    callbacks confirm all of its ids.
@@ -325,7 +325,7 @@ class Submitter:
         return task_ids
 
     async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Send once; return the ids in the response, or raise what became of the create."""
+        """Send once; return the ids in the response, or raise an error with the verdict."""
         # 1. The transport failed before a connection had the request: it may be retried.
         # 2. It failed afterwards: uncertain.
         # 3. Cancelled before it was sent: raise the cancellation. Cancelled later: read the part of
