@@ -113,7 +113,7 @@ class Jobs:
         Args:
             request: the request to submit.
             key: see ``submit``.
-            timeout: seconds for the whole call; None for no limit; default: see ``wait_many``.
+            timeout: seconds for the whole call; None for no limit. Default: see ``wait_many``.
             names: the paths of the results; None to download nothing.
 
         Raises:

@@ -266,7 +266,7 @@ class Keevx(BaseClient):
         Args:
             request: the request to submit.
             key: the create's key; see ``submit``.
-            timeout: seconds for the whole call; None for no limit; default: see ``wait``.
+            timeout: seconds for the whole call; None for no limit; see ``wait`` for the default.
             download: where to save the results; see ``generate_many``.
 
         Raises:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Stoppable(Protocol):
-    """The fan-out, as its slots use it."""
+    """The methods of a fan-out that its slots use."""
 
     stopping: bool
     stopped_by: Exception | None

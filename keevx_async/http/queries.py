@@ -46,7 +46,7 @@ response."""
 
 
 class Host:
-    """The host at the base URL: Keevx, as far as its responses show, or something else.
+    """The host at the base URL, which its responses may show to be Keevx or another server.
 
     Args:
         transport: sends the request that identifies the host.

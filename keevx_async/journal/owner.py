@@ -15,7 +15,7 @@ DIGEST = 4
 """The size of the digest in bytes: enough to tell two keys apart, too few to confirm a guessed
 key."""
 WORK = 2**12
-"""The cost parameter of scrypt: about 10 ms and 4 MB, once whenever a journal is opened."""
+"""The cost parameter of scrypt: about 10 ms and 4 MB, each time a journal is opened."""
 
 
 @frozen

@@ -235,7 +235,7 @@ class Reconciler:
         return ids
 
     def confirmed(self, key: str) -> tuple[str, ...]:
-        """Return the ids of a create under way that are certainly its own, so far."""
+        """Return the ids that are known so far to belong to a create under way."""
         return self._active[key].all_ids
 
     def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:

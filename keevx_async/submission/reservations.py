@@ -151,7 +151,7 @@ class Reservations:
         self._journal = journal
         self._account: _Account | None = None
         self.is_limited: bool = self._valuation is not None and self._valuation.is_limited
-        """Whether creates must reserve; without a limit, they need not."""
+        """Whether creates must reserve a share; False without a limit."""
         self._is_journals = journal.limit_usage(
             self._valuation.limit() if self._valuation is not None and self.is_limited else None
         )
@@ -204,7 +204,7 @@ class Reservations:
 
     @property
     def is_counted(self) -> bool:
-        """Whether creates count without a limit here: another client of the journal has one."""
+        """Whether creates are counted although this client has no limit: another client has one."""
         return bool(_accounts) and self._journal.shared in _accounts
 
     async def reserve_step(self, request: Request) -> Reservation | None:
