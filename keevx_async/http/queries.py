@@ -46,7 +46,7 @@ response."""
 
 
 class Host:
-    """The host at the base URL, which its responses may show to be Keevx or another server.
+    """The host at the base URL, which may turn out not to be Keevx.
 
     Args:
         transport: sends the request that identifies the host.

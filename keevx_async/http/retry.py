@@ -104,7 +104,7 @@ class Retrier:
     async def __call__(
         self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = ""
     ) -> T:
-        """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
+        """Return the result of attempt, repeated while it raises Retryable and the policy allows.
 
         A cancellation ends it at once, even between attempts.
 

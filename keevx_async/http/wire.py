@@ -30,7 +30,7 @@ MAX_ID_LENGTH = 256
 """The maximum length of a task id in characters; a longer string is not an id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""In characters; a shorter prefix of a secret reveals too little to need masking."""
+"""In characters: a shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (

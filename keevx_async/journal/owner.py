@@ -1,4 +1,4 @@
-"""A journal's owner: one host and one account. Other runs cannot take over what it paid for."""
+"""A journal's owner: one host and one account. Runs of another owner cannot use its creates."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The meaning of Redis errors, and a log of outages.
 
-The meaning of an error is a pure function of it; ``Outage`` condenses the errors of many callers
-into a few log lines.
+``refusal_of`` is a pure function; ``Outage`` condenses the errors of many callers into a few log
+lines.
 """
 
 from __future__ import annotations
