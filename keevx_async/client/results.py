@@ -36,8 +36,8 @@ from ..transfer.probe import Verify, can_probe, verify_file
 MAX_ACTIVE = 2 * PARALLEL_DOWNLOADS
 """The maximum number of items whose results are named or downloaded at once; the rest queue."""
 MAX_QUEUED = 2_000
-"""While more items are queued, nothing new is submitted, because results would only pile up. A queue
-of this length lasts until new tasks end, so downloads do not pause either."""
+"""While more items are queued, nothing new is submitted, because results would only pile up. A
+queue of this length lasts until new tasks end, so downloads do not pause either."""
 NEW_FOR = 600.0
 """Seconds after a task's end during which its storage host may not have the result yet."""
 
