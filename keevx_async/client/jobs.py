@@ -38,7 +38,7 @@ from .fanout import FollowUp, Job
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
 from .recorded import RecordedCreates, recorded_request
-from .results import Results
+from .result_files import Results
 from .slot import Slot
 from .waits import Waits
 

@@ -27,9 +27,9 @@ from ..journal.null import NullJournal
 from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
+from ..models.converters import to_int, to_secret, url_text
 from ..models.registry import REQUESTS
 from ..models.request import Request
-from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
 from ..models.validators import check_choice, is_int, is_url, key_of, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven

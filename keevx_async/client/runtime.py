@@ -44,8 +44,8 @@ from ..transfer.uploads import UploadCache, Uploads
 from .duration_store import DurationStore
 from .jobs import Jobs
 from .kind_lookup import KindResolver
-from .results import Results
-from .sources import Sources
+from .local_files import Sources
+from .result_files import Results
 from .waits import NO_SPAN, Waits
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ..polling.poller import Ends, Poller
 from ..settings import NOT_GIVEN, NotGiven
 from .duration_store import DurationStore
 from .kind_lookup import KindResolver
-from .results import has_expired
+from .result_files import has_expired
 from .stopped import brief_if_stopped, describe_waits, make_brief
 
 WAIT_FACTOR = 1.5

@@ -20,10 +20,7 @@ from ..errors import (
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
 from ..settings import is_retryable_status
-from .retry import Retrier, Retryable
-from .transport import HttpRequest, HttpResponse, Transport
-from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_transient
-from .wire import (
+from .decoding import (
     LANGUAGES_PATH,
     Envelope,
     decode_envelope,
@@ -32,6 +29,9 @@ from .wire import (
     query_path,
     quotable,
 )
+from .retry import Retrier, Retryable
+from .transport import HttpRequest, HttpResponse, Transport
+from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_transient
 
 log = logging.getLogger("keevx_async.http")
 

@@ -10,12 +10,12 @@ from attrs import field, frozen
 
 from ..errors import Violation
 from .advice import ends_advice, narration_advice
+from .converters import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .kinds import Kind
 from .pictures import Picture
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 from .schema import Schema, of_models, text, url
-from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .validators import (
     Violations,
     check_choice,

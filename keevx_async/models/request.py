@@ -19,11 +19,11 @@ import attrs
 
 from ..errors import InvalidRequest, Violation
 from .advice import frame_advice, image_advice
+from .converters import from_json, is_null, to_canonical, to_json
 from .kinds import Kind
 from .object_path import ObjectPath
 from .pictures import Picture, look_at
 from .schema import of_check, of_request, pydantic_schema
-from .sources import from_json, is_null, to_canonical, to_json
 from .validators import Check, Violations, shown
 
 if TYPE_CHECKING:

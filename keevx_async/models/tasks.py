@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import field, fields, frozen
 
+from .converters import HasResults
 from .html import Html, Tone, badge, card, code, joined, lines, link, picture, shorten
 from .kinds import SUFFIXES
-from .sources import HasResults
 
 SUCCEEDED = "SUCCEEDED"
 """The status of a task that succeeded; its result may follow a moment later."""

@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidRequest, Violation
+from .converters import HasResults, to_items, to_text
 from .object_path import ObjectPath
-from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
 """The maximum length of a create's key, which is stored in the journal and printed in errors."""

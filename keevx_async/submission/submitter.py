@@ -52,16 +52,16 @@ from ..errors import (
     request_id_of,
 )
 from ..events import Emit, Refused, Span, Submitted, Uncertain
+from ..http.decoding import decode_envelope, decode_ids
 from ..http.queries import Host
 from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
-from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
+from ..models.converters import TASK_SCHEME
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
-from ..models.sources import TASK_SCHEME
 from .answers import callback_secrets, log_hold, log_late, read_answer
 from .availability import Availability
 from .planned import Planned
