@@ -136,7 +136,7 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
     for task_id in ids:
         if len(task_id) > MAX_ID_LENGTH:
             return None
-        if not (task_id.isascii() or is_text(task_id)):  # no URL holds a lone surrogate
+        if not (task_id.isascii() or is_text(task_id)):  # no URL contains a lone surrogate
             return None
     return ids if len(ids) == 1 else tuple(dict.fromkeys(ids))
 
