@@ -67,7 +67,7 @@ class Keevx(BaseClient):
             ``KEEVX_API_KEY``. The function is called before the first request (with a journal,
             when the journal is opened), and again when the key is refused: if it then returns a
             different key, the request is sent once more.
-        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
+        base_url: the API's URL; by default ``KEEVX_BASE_URL``, or the vendor's. The China
             edition is ``settings.CHINA``; values that it does not offer are refused.
         account: names the account in the journal; by default a salted digest of the key does.
         journal: a path or a Journal, for one host and account: its creates are not sent again.

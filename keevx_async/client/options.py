@@ -110,7 +110,7 @@ def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
     """Return the headers for every API call, including the key unless a function returns it.
 
     Args:
-        key: from ``api_key``.
+        key: the result of ``api_key``.
         extra: additional headers. Those that the client sets itself are dropped.
 
     Raises:
@@ -255,7 +255,7 @@ def owner(
 
     Args:
         url: the base URL.
-        key: from ``api_key``.
+        key: the result of ``api_key``.
         account: a name, or None.
         journal: the client's journal.
 

@@ -56,7 +56,7 @@ class Waits:
         """Wait for tasks and return them in the order of their ids.
 
         Args:
-            task_ids: from one submission.
+            task_ids: the task ids of one submission.
             timeout: see ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 

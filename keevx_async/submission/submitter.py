@@ -158,7 +158,7 @@ class Submitter:
         response, which is recorded before the cancellation is raised.
 
         Args:
-            plan: from `plan`; good for one call.
+            plan: a plan made by `plan`; valid for one call.
             guard: shields the paid step; by default, `run_shielded`.
 
         Raises:
