@@ -429,6 +429,6 @@ class FanOut(Generic[R_co]):
 def _raise_for(running: asyncio.Future[None]) -> None:
     if running.cancelled():
         raise ConfigurationError(
-            "closed before every item had ended; those that did are in outcomes"
+            "closed before all items had ended; those that had ended are in outcomes"
         )
     running.result()

@@ -145,7 +145,7 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
 
 def log_hold(key: str, refusal: APIError, seconds: float) -> None:
     """Log how long every create is held, and which create was refused."""
-    what = "create %s: refused with HTTP %s; every create is held for %.1f s"
+    what = "create %s: refused with HTTP %s; all creates are held for %.1f s"
     if seconds:
         log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))
 

@@ -227,7 +227,7 @@ class Reconciler:
             for task_id in create.open - create.confirmed:
                 await self._confirm(key, create, task_id)
         except KeevxError as error:
-            reason = f"a callback reported a task, and Keevx could not confirm it: {error}"
+            reason = f"a callback reported a task, but Keevx could not confirm it: {error}"
             raise SubmissionUncertain(request, key, reason) from error
         ids = create.all_ids
         if ids and len(ids) < request.count:
