@@ -132,7 +132,7 @@ class Waits:
     async def _poll(
         self, pending: Sequence[str], timeout: float | NotGiven | None, ended: Sequence[Task]
     ) -> Ends:
-        """Start polling tasks."""
+        """Start polling the tasks that have not ended."""
         # The default depends on the kinds of the pending tasks, so it is chosen only now.
         if isinstance(timeout, NotGiven):
             timeout = self.default_timeout(map(self._kinds.lookup, pending))

@@ -168,7 +168,7 @@ def check_url(name: str, value: object) -> Violations:
 def check_source(name: str, value: object) -> Violations:
     """Check that value is a URL, a local path or the address of an object in storage.
 
-    A file or object is uploaded when the request is submitted; only then is it checked to exist.
+    A file or object is uploaded when the request is submitted. Its existence is checked only then.
     Bytes, open files and data: URIs are rejected, with a hint on how to pass them.
     """
     if isinstance(value, ObjectPath) and not (value.key and value.bucket_url[5:]):

@@ -55,7 +55,7 @@ CLASSES: dict[type[Exception], str] = {
     MasterDownError: "MASTERDOWN",
     TryAgainError: "TRYAGAIN",
 }
-"""redis-py's classes for these refusals, since it removes the code from the text."""
+"""redis-py's exception classes for these refusals: it removes the code from the text."""
 _CODE = re.compile(r"(?:^|[\s:-])(" + "|".join(map(re.escape, REFUSED)) + r")\b")
 INTERVAL = 30.0
 """Seconds between two log lines about the same outage."""
