@@ -478,7 +478,7 @@ class UploadError(KeevxError):
     A file that breaks a known rule is refused before any of it is sent. Uploads are free.
     """
 
-    hint = "Check the named file: it must be JPEG, PNG or WebP, and 20 MB at most"
+    hint = "Check the named file: it must be JPEG, PNG or WebP, and at most 20 MB"
     _message_has_hint = True
 
 

@@ -21,7 +21,7 @@ _starting = threading.Lock()
 
 
 def call(verb: Callable[[Keevx], Coroutine[Any, Any, T]]) -> T:
-    """Run a verb on the event loop of this process and return what it returns. Any thread may."""
+    """Call a client method on this process's event loop and return its result, from any thread."""
     with _starting:
         loop, keevx = _started(os.getpid())
     return asyncio.run_coroutine_threadsafe(verb(keevx), loop).result()
@@ -29,7 +29,7 @@ def call(verb: Callable[[Keevx], Coroutine[Any, Any, T]]) -> T:
 
 @cache
 def _started(process: int) -> tuple[asyncio.AbstractEventLoop, Keevx]:
-    """Start the loop and make the client, in each process of its own: a fork has no thread."""
+    """Start the loop and create the client, once per process: a fork inherits no thread."""
     where = os.environ.get("JOURNAL", "videos.db")  # several processes need one in Redis
     journal = RedisJournal.from_url(where) if where.startswith("redis") else where
     keevx, loop = Keevx(journal=journal), asyncio.new_event_loop()
@@ -39,7 +39,7 @@ def _started(process: int) -> tuple[asyncio.AbstractEventLoop, Keevx]:
 
 
 def close() -> None:
-    """Close the client of this process, once; creates in flight get 30 s to be answered.
+    """Close this process's client, once; creates in flight get 30 s to receive their responses.
 
     Python calls it at exit. Celery ends its workers without that: connect it to a signal.
     """

@@ -61,6 +61,6 @@ def log_event(event: Event) -> None:
 
 
 def ended(event: Ended) -> dict[str, Any]:
-    """Return the fields for a task's end, without its URL: whoever has it can open the video."""
+    """Return the fields for a task's end, without its URL: anyone who has it can open the video."""
     task = event.task
     return {"task_id": task.task_id, "status": task.status, "error": task.error_message or None}

@@ -15,7 +15,7 @@ def trace_exchanges(provider: TracerProvider | None = None) -> None:
     """Trace every aiohttp session opened from now on; call it once, at start-up.
 
     Args:
-        provider: the global one by default.
+        provider: the tracer provider; the global one by default.
     """
     AioHttpClientInstrumentor().instrument(
         tracer_provider=provider, url_filter=without_query, request_hook=hide_key

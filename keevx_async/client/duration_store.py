@@ -26,7 +26,7 @@ class DurationStore:
         journal: stores the durations between runs.
 
     Attributes:
-        durations: what has been learned so far; empty until `load`.
+        durations: the durations learned so far; empty until `load`.
     """
 
     _journal: JournalProtocol
@@ -34,7 +34,7 @@ class DurationStore:
     _loaded: bool = field(default=False, init=False)
 
     async def load(self) -> None:
-        """Load what earlier runs learned; call it before a task is scheduled.
+        """Load the durations that earlier runs learned; call it before a task is scheduled.
 
         Once is enough: later calls return immediately. If the note cannot be read, the next call
         tries again, and until then `save` does not overwrite it.
@@ -52,7 +52,7 @@ class DurationStore:
                 self.durations.load(learned)
 
     async def save(self) -> None:
-        """Save what was learned for the next run."""
+        """Save the learned durations for the next run."""
         if self._loaded:
             with suppress(JournalError):
                 await self._journal.set_note(DURATIONS, json.dumps(self.durations.dump()))

@@ -45,9 +45,9 @@ FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
 Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None] | None]
 """Processes one item: it fills in the outcome, and runs each paid step in the slot.
 
-It returns what is left to be awaited; None if the item has ended already, such as one that an
-earlier run submitted. An outcome that has task ids comes from an earlier run of the same fan-out:
-only its follow-up is left to do.
+It returns the rest of the work, to be awaited; None if the item has already ended, for example
+because an earlier run submitted it. An outcome with task ids comes from an earlier run of the same
+fan-out: only its follow-up remains.
 """
 
 
@@ -246,7 +246,7 @@ class FanOut(Generic[R_co]):
         return self._running
 
     def _resume(self) -> None:
-        """Set up a run: the first, or one that resumes what an earlier run left unfinished."""
+        """Set up the first run, or a run that resumes unfinished items."""
         unfinished = [outcome for outcome in self.outcomes if outcome.unfinished]
         again = [*self._not_submitted, *unfinished]
         for outcome in again:
@@ -334,7 +334,7 @@ class FanOut(Generic[R_co]):
                 raise
 
     def _start_item(self, outcome: Outcome[Any], slot: Slot) -> Awaitable[FollowUp | None] | None:
-        """Start one item's job; return what is left of it. If nothing is, the item is recorded."""
+        """Start one item's job, and return its follow-up; without one, the item is recorded."""
         # Many recorded items may follow each other, so they must not cost a coroutine each.
         self.counts.under_way += 1
         try:
@@ -349,8 +349,8 @@ class FanOut(Generic[R_co]):
         self, outcome: Outcome[Any], rest: Awaitable[FollowUp | None], slot: Slot
     ) -> None:
         """Run the rest of one item's job, and start its follow-up."""
-        # 1. Cancelled: an item that had started is recorded as it is. One that had not started
-        #    leaves no outcome if the fan-out was cancelled; it goes back to the feed.
+        # 1. Cancelled: an item that had started is recorded as it is. If an item had not started
+        #    and the fan-out was cancelled, it has no outcome and is put back.
         # 2. The feed was stopped before the item started: record it as not started. If the feed is
         #    still pulled, put it back and let its job decide: an earlier run may have made it.
         # 3. The item was in flight then, and was refused for the same reason: record it as not
@@ -429,6 +429,6 @@ class FanOut(Generic[R_co]):
 def _raise_for(running: asyncio.Future[None]) -> None:
     if running.cancelled():
         raise ConfigurationError(
-            "closed before every item had ended; those that did are in outcomes"
+            "closed before all items had ended; those that had ended are in outcomes"
         )
     running.result()

@@ -38,7 +38,7 @@ from .fanout import FollowUp, Job
 from .fuse import UNREACHABLE, Fuse, not_started
 from .kind_lookup import KindResolver
 from .recorded import RecordedCreates, recorded_request
-from .results import Results
+from .result_files import Results
 from .slot import Slot
 from .waits import Waits
 
@@ -54,7 +54,7 @@ class Jobs:
 
     Args:
         submitter: makes creates.
-        recall: finds what earlier runs submitted; None if each create has more to do.
+        recall: finds the creates of earlier runs; None if each create has more to do.
         creates: creates that other calls may join.
         register: remembers the age of a task that is about to be waited for.
         waits: waits for tasks.
@@ -113,7 +113,7 @@ class Jobs:
         Args:
             request: the request to submit.
             key: see ``submit``.
-            timeout: seconds for the whole call; None for no limit; default: see ``wait_many``.
+            timeout: seconds for the whole call; None for no limit. Default: see ``wait_many``.
             names: the paths of the results; None to download nothing.
 
         Raises:
@@ -180,7 +180,7 @@ class Jobs:
         fuse, recorded = Fuse(self._fuse), RecordedCreates(self._journal)
 
         async def stop(slot: Slot, reason: KeevxError) -> None:
-            # Deliver what earlier runs made, unless their tasks could not be queried.
+            # Deliver the results of earlier runs, unless their tasks could not be queried.
             if isinstance(reason, UNREACHABLE):
                 slot.stop(reason)
                 return
@@ -355,7 +355,7 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return tasks if all of them succeeded.
 
     Raises:
-        TaskFailed: a task failed; the error has the first failed task, and all of them.
+        TaskFailed: a task failed. The error contains the first failed task, and all tasks.
     """
     for task in tasks:
         if not task.succeeded:

@@ -67,8 +67,8 @@ class Keevx(BaseClient):
             ``KEEVX_API_KEY``. The function is called before the first request (with a journal,
             when the journal is opened), and again when the key is refused: if it then returns a
             different key, the request is sent once more.
-        base_url: by default from ``KEEVX_BASE_URL``, or ``https://api.keevx.com``. The China
-            edition is ``settings.CHINA``; values that it does not offer are refused unsent.
+        base_url: the API's URL; by default ``KEEVX_BASE_URL``, or the vendor's. The China
+            edition is ``settings.CHINA``; values that it does not offer are refused.
         account: names the account in the journal; by default a salted digest of the key does.
         journal: a path or a Journal, for one host and account: its creates are not sent again.
         budget: limits what may be made; with a journal, by all runs that use it.
@@ -266,7 +266,7 @@ class Keevx(BaseClient):
         Args:
             request: the request to submit.
             key: the create's key; see ``submit``.
-            timeout: seconds for the whole call; None for no limit; default: see ``wait``.
+            timeout: seconds for the whole call; None for no limit; see ``wait`` for the default.
             download: where to save the results; see ``generate_many``.
 
         Raises:
@@ -313,7 +313,7 @@ class Keevx(BaseClient):
         create that was never sent has no outcome: submit it again with the same key.
 
         Args:
-            download: where to save the results, see ``generate_many``; None to download nothing.
+            download: where to save the results; see ``generate_many``; None to download nothing.
         """
         names = options.names(download)
 

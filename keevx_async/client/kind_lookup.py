@@ -18,7 +18,7 @@ forgotten."""
 class KindResolver:
     """Resolves the kind of a task, from the first source that has it.
 
-    1. what was remembered from its submission, or from a caller's ``kind=``;
+    1. the kind remembered from its submission, or from a caller's ``kind=``;
     2. the prefix of its id;
     3. the journal's record of its create.
 

@@ -27,9 +27,9 @@ from ..journal.null import NullJournal
 from ..journal.owner import Owner
 from ..journal.protocol import JournalProtocol
 from ..journal.sqlite import Journal
+from ..models.converters import to_int, to_secret, url_text
 from ..models.registry import REQUESTS
 from ..models.request import Request
-from ..models.sources import to_int, to_secret, url_text
 from ..models.tasks import Task
 from ..models.validators import check_choice, is_int, is_url, key_of, shown
 from ..settings import BASE_URL, EDITIONS, VERSION, Budget, NotGiven
@@ -110,7 +110,7 @@ def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
     """Return the headers for every API call, including the key unless a function returns it.
 
     Args:
-        key: from ``api_key``.
+        key: the result of ``api_key``.
         extra: additional headers. Those that the client sets itself are dropped.
 
     Raises:
@@ -187,7 +187,7 @@ def wait_timeout(value: object) -> float | NotGiven | None:
         value: a number of any library's type, None for no limit, or NOT_GIVEN.
 
     Raises:
-        ConfigurationError: it is something else, such as a timedelta.
+        ConfigurationError: the value has another type, such as a timedelta.
     """
     if value is None or isinstance(value, NotGiven):
         return value
@@ -235,7 +235,7 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
         value: a path, a Journal, or None for a NullJournal, which stores nothing on disk.
 
     Raises:
-        ConfigurationError: it is something else.
+        ConfigurationError: the value has another type.
     """
     if value is None:
         return NullJournal()
@@ -255,7 +255,7 @@ def owner(
 
     Args:
         url: the base URL.
-        key: from ``api_key``.
+        key: the result of ``api_key``.
         account: a name, or None.
         journal: the client's journal.
 
@@ -323,7 +323,7 @@ def destination(name: str, value: object) -> str | os.PathLike[str]:
     """Return the path for results: a string or a ``pathlib.Path``.
 
     Raises:
-        ConfigurationError: it is something else, such as bytes.
+        ConfigurationError: the value has another type, such as bytes.
     """
     quoted = shown(value)
     if isinstance(value, str | os.PathLike):
@@ -341,7 +341,7 @@ def result(name: str, value: object) -> Task | str:
         value: a task, a string, or another library's URL object.
 
     Raises:
-        DownloadError: it is something else, such as a list of tasks.
+        DownloadError: the value has another type, such as a list of tasks.
     """
     task_or_url = url_text(value)
     if isinstance(task_or_url, Task | str):
@@ -353,7 +353,7 @@ def check_positive(name: str, value: object) -> float:
     """Return value as a number above 0. Any numeric type is accepted.
 
     Raises:
-        ConfigurationError: it is something else, such as infinity or a timedelta.
+        ConfigurationError: the value is not such a number, for example infinity or a timedelta.
     """
     number = _number(value)
     if number is None or not 0 < number < math.inf:
@@ -380,7 +380,7 @@ def check_whole(name: str, value: object) -> int:
     """Return value as an int of 1 or more. Any library's integer type is accepted.
 
     Raises:
-        ConfigurationError: it is something else.
+        ConfigurationError: the value is not such a number.
     """
     number = to_int(cast(int, value))
     if not is_int(number) or number < 1:

@@ -44,8 +44,8 @@ from ..transfer.uploads import UploadCache, Uploads
 from .duration_store import DurationStore
 from .jobs import Jobs
 from .kind_lookup import KindResolver
-from .results import Results
-from .sources import Sources
+from .local_files import Sources
+from .result_files import Results
 from .waits import NO_SPAN, Waits
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class ClientConfig:
         kinds: resolves the kind of a task.
         fit: how local images are adapted.
         verify: how downloaded videos are verified.
-        availability: what the edition offers.
+        availability: the values that the edition offers.
         durations: how long tasks take, as learned so far.
         uploaded: files that were uploaded within the last hour.
         owners: the key of the create that each task id belongs to.
@@ -181,7 +181,7 @@ class Components:
             )
             self.creates = PendingCreates(self.submitter, config.retry.grace)
         else:
-            # Both clients share what was learned about the host, and permits, claims and callbacks.
+            # Both clients share their knowledge of the host, and permits, claims and callbacks.
             host.is_keevx = shared.host.is_keevx
             self._pollers, self._transfers = shared._pollers, shared._transfers
             self.reconciler = shared.reconciler
@@ -290,7 +290,7 @@ class Components:
             self.reconciler.detach()
 
     async def close(self) -> None:
-        """Stop every poll, upload, download and callback, then save what was learned.
+        """Stop every poll, upload, download and callback, then save the learned durations.
 
         All of this happens even if it is cancelled. It does not wait for creates under way;
         `Submitter.drain` does that.

@@ -10,7 +10,7 @@ from ..http.retry import Retryable
 
 
 class Stoppable(Protocol):
-    """The fan-out, as its slots use it."""
+    """The methods of a fan-out that its slots use."""
 
     stopping: bool
     stopped_by: Exception | None
@@ -59,6 +59,6 @@ class Slot:
         Args:
             reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
             has_more: while it returns true, items are still pulled. Their job sends nothing: it
-                follows up what an earlier run made, and raises ``NotStarted`` for the rest.
+                follows up the creates of earlier runs, and raises ``NotStarted`` for the rest.
         """
         self._fan.stop_feed(reason, has_more)

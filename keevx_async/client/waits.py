@@ -17,7 +17,7 @@ from ..polling.poller import Ends, Poller
 from ..settings import NOT_GIVEN, NotGiven
 from .duration_store import DurationStore
 from .kind_lookup import KindResolver
-from .results import has_expired
+from .result_files import has_expired
 from .stopped import brief_if_stopped, describe_waits, make_brief
 
 WAIT_FACTOR = 1.5
@@ -31,7 +31,7 @@ class Waits:
 
     Args:
         poller: polls tasks until they end.
-        journal: has the tasks that ended in earlier runs, and records those that end now.
+        journal: contains the tasks that ended in earlier runs, and records those that end now.
         kinds: resolves the kind of a task.
         durations: how long tasks take; loaded before the first wait.
         timeout: the maximum seconds of a wait; None for no limit; by default, as long as the tasks'
@@ -56,8 +56,8 @@ class Waits:
         """Wait for tasks and return them in the order of their ids.
 
         Args:
-            task_ids: from one submission.
-            timeout: as for ``wait_many``.
+            task_ids: the task ids of one submission.
+            timeout: see ``wait_many``.
             any_age: whether the URL of a result that is on disk may have expired.
 
         Raises:
@@ -132,7 +132,7 @@ class Waits:
     async def _poll(
         self, pending: Sequence[str], timeout: float | NotGiven | None, ended: Sequence[Task]
     ) -> Ends:
-        """Start to poll tasks."""
+        """Start polling the tasks that have not ended."""
         # The default depends on the kinds of the pending tasks, so it is chosen only now.
         if isinstance(timeout, NotGiven):
             timeout = self.default_timeout(map(self._kinds.lookup, pending))

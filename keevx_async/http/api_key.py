@@ -66,7 +66,7 @@ class KeySource:
         return self.keys[-1]
 
     async def retry_refused(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Return what attempt returns; if its key is refused and there is a newer key, call again.
+        """Return the result of attempt; if its key is refused and there is a newer key, retry once.
 
         Raises:
             AuthenticationError: the key is refused, and the function returns the same key, or the

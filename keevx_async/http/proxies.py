@@ -27,8 +27,8 @@ def find_proxy(origin: str, settings: Mapping[str, str]) -> str | None:
     5. Otherwise: no proxy.
 
     Args:
-        origin: such as ``https://storage.example:8443``.
-        settings: as returned by ``urllib.request.getproxies()``: proxies under ``http``, ``https``
+        origin: the origin, such as ``https://storage.example:8443``.
+        settings: the result of ``urllib.request.getproxies()``: proxies under ``http``, ``https``
             and ``all``, and NO_PROXY under ``no``.
 
     Raises:

@@ -20,10 +20,7 @@ from ..errors import (
 from ..models.kinds import Kind
 from ..models.tasks import FAILED_STATUSES, RUNNING_STATUSES, SUCCEEDED, Task
 from ..settings import is_retryable_status
-from .retry import Retrier, Retryable
-from .transport import HttpRequest, HttpResponse, Transport
-from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_transient
-from .wire import (
+from .decoding import (
     LANGUAGES_PATH,
     Envelope,
     decode_envelope,
@@ -32,6 +29,9 @@ from .wire import (
     query_path,
     quotable,
 )
+from .retry import Retrier, Retryable
+from .transport import HttpRequest, HttpResponse, Transport
+from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_transient
 
 log = logging.getLogger("keevx_async.http")
 
@@ -46,7 +46,7 @@ response."""
 
 
 class Host:
-    """The host at the base URL: Keevx, as far as its responses show, or something else.
+    """The host at the base URL, which may turn out not to be Keevx.
 
     Args:
         transport: sends the request that identifies the host.
@@ -261,7 +261,7 @@ class ApiClient:
         return await self._retrier.run(attempt)
 
     async def request(self, request: HttpRequest) -> Any:
-        """Send a request that no other method makes, and return the data in its response.
+        """Send a request for which there is no method, and return the data in the response.
 
         A GET is retried as the policy allows. Any other request is sent once, since it may be
         charged.

@@ -93,7 +93,7 @@ class Deadline:
     be entered only once.
 
     Args:
-        timer: the timer, which has the block's timeout.
+        timer: the timer, which determines the timeout of the block.
     """
 
     __slots__ = ("_cancelling", "_expired", "_task", "_timer")

@@ -1,4 +1,4 @@
-"""One exchange over aiohttp: what was sent and everything received. Never sends anything twice."""
+"""One exchange over aiohttp, with everything that was received. Never sends anything twice."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class Claims:
         """Claim the first key for a body that no equal body of this client has used.
 
         If another client has that key, the key itself is returned. Wait until it is free and call
-        this again, because this client should find what the other one makes.
+        this again, because this client should find the other client's create.
 
         Args:
             digest: the body's digest, with which its keys start.
@@ -281,7 +281,7 @@ class Claims:
 
     def _claim_unmet(self, key: str, find: Find) -> Claim | str | None:
         # 1. Another caller of this client has the key: it is taken.
-        # 2. Another client has it: wait for it, since this run should find what it makes.
+        # 2. Another client has it: wait for it, since this run should find its create.
         # 3. There is no entry: the key is free.
         # 4. Another client's entry that was not found yet: this is the one to find.
         # 5. For any other entry, the key is free only if nothing was charged.

@@ -157,7 +157,7 @@ class Database(Queries):
             self.holds: Holds = Holds(str(path))
             self.identity: Identity | None = lock.identity if lock is not None else None
             self.users: int = 0
-            # Nothing failed: from here on, close() closes what was opened.
+            # Nothing failed: from here on, close() releases everything.
             self._close = undo.pop_all().close
         self._ahead = ReadAhead(self._following)
         self.writer.start()
@@ -235,7 +235,7 @@ class Database(Queries):
         return None if row is None else (row[0], entry_of(row, self._is_held))
 
     def find(self, key: str) -> tuple[int, Entry] | None:
-        """Return the row number and the entry of a key; None if there is none.
+        """Return the row number and the entry of a key, or None if it has no entry.
 
         Raises:
             JournalError: the file cannot be read.

@@ -91,7 +91,7 @@ class NullJournal:
                 raise other_request_error("this client", key, entry.body, body)
             if entry is None and key.startswith(f"{self._prefix}-"):
                 raise JournalError(
-                    f"key {key!r} was generated for a create of which this client keeps no record; "
+                    f"key {key!r} was generated for a create that this client does not remember; "
                     "its ids were returned to its caller. To get the ids of an earlier create, "
                     "pass your own key or use a journal"
                 )

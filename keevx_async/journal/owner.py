@@ -1,4 +1,4 @@
-"""A journal's owner: one host and one account. Other runs cannot take over what it paid for."""
+"""A journal's owner: one host and one account. Runs of another owner cannot use its creates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DIGEST = 4
 """The size of the digest in bytes: enough to tell two keys apart, too few to confirm a guessed
 key."""
 WORK = 2**12
-"""The cost parameter of scrypt: about 10 ms and 4 MB, once whenever a journal is opened."""
+"""The cost parameter of scrypt: about 10 ms and 4 MB, each time a journal is opened."""
 
 
 @frozen
@@ -93,7 +93,7 @@ class OwnerRecord:
         return cls(owner.host, owner.account, salt, owner.sign(salt))
 
     def refusal(self, owner: Owner, journal: str, adopt: str) -> str | None:
-        """Return why an owner may not use the journal, and what to do; None if it may.
+        """Return why an owner may not use the journal and what to do, or None if it may be used.
 
         Args:
             owner: the owner for whom a client is about to use it.

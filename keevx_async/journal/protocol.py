@@ -307,7 +307,7 @@ class JournalProtocol(Protocol):
     async def usage(self) -> Usage:
         """Return what its creates have made or may have made, including uncertain ones.
 
-        A create counts as the results it was to make or, if it has more ids, as its ids. May read
+        A create counts as the results it requested or, if it has more ids, as its ids. May read
         the whole journal, in bounded memory.
         """
         ...
@@ -361,10 +361,10 @@ class JournalProtocol(Protocol):
         Args:
             key: the create's key.
             task_ids: the ids to add; ids that it already has are ignored.
-            count: how many tasks the create was to make.
+            count: the number of tasks that the create requested.
 
         Returns:
-            The entry as it was before; None if there is none.
+            The entry before this call; None if the key had no entry.
         """
         ...
 
@@ -387,7 +387,7 @@ class JournalProtocol(Protocol):
         ...
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry of a key; None if there is none.
+        """Return a key's entry, or None if it has no entry.
 
         An entry in state ``sending`` without a live holder reads as ``uncertain``.
         """

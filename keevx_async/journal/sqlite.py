@@ -232,7 +232,7 @@ class Journal(JournalFile):
     async def usage(self) -> Usage:
         """Return what its creates have made or may have made, including uncertain ones.
 
-        A create counts as the results it was to make or, if it has more ids, as its ids. Reads all
+        A create counts as the results it requested or, if it has more ids, as its ids. Reads all
         entries, in a thread and in bounded memory.
         """
         return await asyncio.to_thread(self._queries.usage)
@@ -313,10 +313,10 @@ class Journal(JournalFile):
         Args:
             key: the create's key.
             task_ids: the ids to add; ids that it already has are ignored.
-            count: how many tasks the create was to make.
+            count: the number of tasks that the create requested.
 
         Returns:
-            The entry as it was before; None if there is none.
+            The entry before this call; None if the key had no entry.
         """
 
         async def change(entry: Entry | None) -> Entry | None:
@@ -379,7 +379,7 @@ class Journal(JournalFile):
         await self._file.writer.write("tasks", row)
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry for a key, or None if there is none.
+        """Return a key's entry, or None if it has no entry.
 
         An entry in state ``sending`` that no caller here holds is returned as ``uncertain``.
         """

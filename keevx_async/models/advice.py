@@ -34,8 +34,8 @@ def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]
     if picture.orientation != UPRIGHT:
         width, height = picture.shown
         message = (
-            f"{path} is stored turned or mirrored (EXIF orientation {picture.orientation}), and "
-            f"{width} x {height} only as viewers show it; Keevx may use it as stored"
+            f"{path} is stored rotated or mirrored (EXIF orientation {picture.orientation}): "
+            f"viewers show it as {width} x {height}, but Keevx may use it as stored"
         )
         yield Violation(name, path, "orientation", message)
 

@@ -9,11 +9,11 @@ from typing import ClassVar
 
 from attrs import field, frozen
 
+from .converters import as_images, to_int, to_text, to_url
 from .kinds import REFERENCE_FORMATS, Kind
 from .request import Request
 from .rules import IMAGE_VALUES
 from .schema import Schema, of_check
-from .sources import as_images, to_int, to_text, to_url
 from .validators import (
     Check,
     Violations,

@@ -10,12 +10,12 @@ from attrs import field, frozen
 
 from ..errors import Violation
 from .advice import ends_advice, narration_advice
+from .converters import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .kinds import Kind
 from .pictures import Picture
 from .request import Request
 from .rules import ASPECT_RATIOS, MAX_COUNT, MAX_PROMPT, MODELS, ModelRules
 from .schema import Schema, of_models, text, url
-from .sources import HasResults, ImageList, as_image, as_images, to_bool, to_int, to_text, to_url
 from .validators import (
     Violations,
     check_choice,
@@ -274,7 +274,7 @@ def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bo
 
 
 def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return what is wrong with the choice and the number of images."""
+    """Return the violations concerning the choice and the number of images."""
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
     # 1. The model has no start frame (KL): references are required, a start frame is rejected.

@@ -106,7 +106,7 @@ def read_header(file: BinaryIO) -> Picture | None:
     orientation = UPRIGHT
     if len(head) < 30:  # no image is this short
         return None
-    if head.startswith(_PNG):  # IHDR comes first
+    if head.startswith(_PNG):  # IHDR is first
         size = _big(head[16:20]), _big(head[20:24])
     elif head.startswith((b"GIF87a", b"GIF89a")):
         size = _little(head[6:8]), _little(head[8:10])

@@ -19,11 +19,11 @@ import attrs
 
 from ..errors import InvalidRequest, Violation
 from .advice import frame_advice, image_advice
+from .converters import from_json, is_null, to_canonical, to_json
 from .kinds import Kind
 from .object_path import ObjectPath
 from .pictures import Picture, look_at
 from .schema import of_check, of_request, pydantic_schema
-from .sources import from_json, is_null, to_canonical, to_json
 from .validators import Check, Violations, shown
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Request:
     def frame_ratios(self) -> dict[Path, str]:
         """Return the required ratio of each local image, leaving out images that may have any.
 
-        A file that is in two fields gets the ratio of the field that has one.
+        A file in two fields gets the ratio of the field that requires one.
         """
         return {
             path: ratio
@@ -295,8 +295,8 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
     """Return the JSON body of a create.
 
     Args:
-        request: its fields that differ from their defaults are written.
-        callback_url: replaces the request's own, or None to keep that.
+        request: the request; only fields that differ from their defaults are written.
+        callback_url: replaces the request's own callback URL; None keeps it.
     """
     return _encoded(request, callback_url, None)
 

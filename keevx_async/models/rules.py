@@ -1,7 +1,7 @@
 """The limits of each model, as data for validation, the command line, the docs and the tests.
 
 Source of every row: the vendor's create page, "Create Image to Video Task", "Detailed Model
-Parameter Rules". KL's number of references comes from the China edition's page.
+Parameter Rules". The source of KL's number of references is the China edition's page.
 """
 
 from __future__ import annotations

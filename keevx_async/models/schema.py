@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from ..errors import InvalidRequest, Violation
+from .converters import FILE_SCHEME
 from .rules import MODELS, ModelRules
-from .sources import FILE_SCHEME
 from .validators import (
     Check,
     check_each,

@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import field, fields, frozen
 
+from .converters import HasResults
 from .html import Html, Tone, badge, card, code, joined, lines, link, picture, shorten
 from .kinds import SUFFIXES
-from .sources import HasResults
 
 SUCCEEDED = "SUCCEEDED"
 """The status of a task that succeeded; its result may follow a moment later."""
@@ -99,7 +99,7 @@ class Task(HasResults):
 
     @property
     def results(self) -> dict[str, str]:
-        """The URLs of its files by field, main file first; empty until the task has succeeded."""
+        """The URLs of its files by field, main file first; empty unless the task has succeeded."""
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 

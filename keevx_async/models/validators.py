@@ -12,8 +12,8 @@ from pathlib import PurePath
 from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidRequest, Violation
+from .converters import HasResults, to_items, to_text
 from .object_path import ObjectPath
-from .sources import HasResults, to_items, to_text
 
 MAX_KEY = 10_000
 """The maximum length of a create's key, which is stored in the journal and printed in errors."""
@@ -168,7 +168,7 @@ def check_url(name: str, value: object) -> Violations:
 def check_source(name: str, value: object) -> Violations:
     """Check that value is a URL, a local path or the address of an object in storage.
 
-    A file or object is uploaded when the request is submitted; only then is it checked to exist.
+    A file or object is uploaded when the request is submitted. Its existence is checked only then.
     Bytes, open files and data: URIs are rejected, with a hint on how to pass them.
     """
     if isinstance(value, ObjectPath) and not (value.key and value.bucket_url[5:]):

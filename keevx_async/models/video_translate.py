@@ -11,10 +11,10 @@ from attrs import field, frozen
 from attrs.converters import optional
 
 from ..errors import Violation
+from .converters import as_tuple, as_video, to_bool, to_int, to_text, to_url
 from .kinds import VIDEO_FORMATS, Kind
 from .request import Request
 from .schema import Schema, of_check, text
-from .sources import as_tuple, as_video, to_bool, to_int, to_text, to_url
 from .validators import (
     Check,
     Violations,

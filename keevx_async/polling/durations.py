@@ -1,7 +1,7 @@
 """Learn how long tasks take, as they end. Pure: ages and times are arguments.
 
 Durations are learned by group: requests with the same kind, model, resolution, duration and audio
-should take the same time. A `Group` is the record of what was observed, which is kept between runs.
+should take the same time. A `Group` is the record of the observations, which is kept between runs.
 A `LearnedCurve` applies that record to decide when to poll next.
 """
 
@@ -159,7 +159,7 @@ class Durations:
         return {"step": STEP, "groups": {name: group.dump() for name, group in groups.items()}}
 
     def load(self, data: object) -> None:
-        """Load the result of ``dump``, in addition to what is known.
+        """Load the result of ``dump``, in addition to the known durations.
 
         Other data, or data with bins of another width, is ignored without an error: learning from
         scratch costs only a few polls.

@@ -318,9 +318,9 @@ class Ends:
 
     Args:
         poller: polls the tasks.
-        task_ids: as for ``Poller.wait_many``.
-        timeout: as for ``Poller.wait_many``.
-        done: as for ``Poller.wait_many``.
+        task_ids: see ``Poller.wait_many``.
+        timeout: see ``Poller.wait_many``.
+        done: see ``Poller.wait_many``.
 
     Attributes:
         pending: the ids of the tasks that have not been yielded.

@@ -261,7 +261,7 @@ class Schedule:
         return entry is not None and entry.due == item[0]
 
     def _compact(self) -> None:
-        """Keep the heap at about twice the number of tasks at most; replaced times remain in it."""
+        """Limit the heap to about twice the number of tasks: it keeps times that were replaced."""
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [item for item in self._heap if self._is_current(item)]
             heapq.heapify(self._heap)

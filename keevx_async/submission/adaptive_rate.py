@@ -62,7 +62,7 @@ class ThrottleSample:
 
     Args:
         accepted: when the accepted creates were sent, in any order, in seconds of any clock.
-        refused: when the creates were sent that were in flight together and refused; at least one.
+        refused: when the refused creates, which were in flight together, were sent; at least one.
 
     Attributes:
         accepted: when the accepted creates were sent, sorted.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import APIError, InsufficientFunds, SubmissionUncertain, request_id_of
+from ..http.decoding import decode_envelope, query_path, read_contents
 from ..http.queries import Host, is_html
 from ..http.retry import Retryable, correlation, error_correlation, retry_after
 from ..http.transport import HttpRequest, HttpResponse
 from ..http.verdict import Ids, Verdict, classify, is_busy, is_rate_limit
-from ..http.wire import decode_envelope, query_path, read_contents
 from ..models.request import Request
 
 log = logging.getLogger("keevx_async.submission")
@@ -145,7 +145,7 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
 
 def log_hold(key: str, refusal: APIError, seconds: float) -> None:
     """Log how long every create is held, and which create was refused."""
-    what = "create %s: refused with HTTP %s; every create is held for %.1f s"
+    what = "create %s: refused with HTTP %s; all creates are held for %.1f s"
     if seconds:
         log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))
 

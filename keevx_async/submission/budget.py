@@ -18,7 +18,7 @@ UNKNOWN_LENGTH = frozenset({"video_translate"})
 
 
 class Fit(Enum):
-    """Whether a create fits in what is left.
+    """Whether a create fits in the rest of the budget.
 
     Attributes:
         NOW: it fits.

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ..errors import CallbackRejected, ConfigurationError, InvalidRequest, Violation
-from ..models.sources import to_secret, url_text
+from ..models.converters import to_secret, url_text
 from ..models.validators import is_url
 
 log = logging.getLogger("keevx_async.submission")

@@ -227,7 +227,7 @@ class Reconciler:
             for task_id in create.open - create.confirmed:
                 await self._confirm(key, create, task_id)
         except KeevxError as error:
-            reason = f"a callback reported a task, and Keevx could not confirm it: {error}"
+            reason = f"a callback reported a task, but Keevx could not confirm it: {error}"
             raise SubmissionUncertain(request, key, reason) from error
         ids = create.all_ids
         if ids and len(ids) < request.count:
@@ -235,7 +235,7 @@ class Reconciler:
         return ids
 
     def confirmed(self, key: str) -> tuple[str, ...]:
-        """Return the ids of a create under way that are certainly its own, so far."""
+        """Return the ids that are known so far to belong to a create under way."""
         return self._active[key].all_ids
 
     def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:

@@ -143,7 +143,7 @@ class Reservations:
 
     Args:
         budget: the budget; None for no limit.
-        journal: the journal, which has what earlier runs made.
+        journal: the journal, which contains the creates of earlier runs.
     """
 
     are_used: ClassVar[bool] = False
@@ -154,7 +154,7 @@ class Reservations:
         self._journal = journal
         self._account: _Account | None = None
         self.is_limited: bool = self._valuation is not None and self._valuation.is_limited
-        """Whether creates must reserve; without a limit, they need not."""
+        """Whether creates must reserve a share; False without a limit."""
         self._is_journals = journal.limit_usage(
             self._valuation.limit() if self._valuation is not None and self.is_limited else None
         )

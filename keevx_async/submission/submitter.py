@@ -52,13 +52,14 @@ from ..errors import (
     request_id_of,
 )
 from ..events import Emit, Refused, Span, Submitted, Uncertain
+from ..http.decoding import decode_envelope, decode_ids
 from ..http.queries import Host
 from ..http.retry import Retrier, Retryable, correlation
 from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption_of
 from ..http.verdict import TransportError, Verdict, is_rate_limit
-from ..http.wire import decode_envelope, decode_ids
 from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
+from ..models.converters import TASK_SCHEME
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from .answers import callback_secrets, log_hold, log_late, read_answer
@@ -155,12 +156,12 @@ class Submitter:
         response, which is recorded before the cancellation is raised.
 
         Args:
-            plan: from `plan`; good for one call.
+            plan: a plan made by `plan`; valid for one call.
             guard: shields the paid step; by default, `run_shielded`.
 
         Raises:
             InvalidRequest: the request has a value that this edition does not offer.
-            BudgetExceeded: the request does not fit in what is left of the budget.
+            BudgetExceeded: the request does not fit in the rest of the budget.
             SubmissionUncertain: the create was sent, now or in an earlier run, and its response
                 was lost.
             APIError: Keevx refused the create.
@@ -231,7 +232,7 @@ class Submitter:
         return await run_shielded(task, self._retrier.policy.grace, partial(log_late, key))
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
-        """Return the ids that the journal has of a create; none if it is to be sent."""
+        """Return a create's ids from the journal; none if the create must be sent."""
         # 1. Submitted: return its ids.
         # 2. Some id is recorded: it was made and is never sent again. It remains uncertain until
         #    callbacks confirm all of its ids.
@@ -330,7 +331,7 @@ class Submitter:
         return task_ids
 
     async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Send once; return the ids in the response, or raise what became of the create."""
+        """Send once; return the ids in the response, or raise an error with the verdict."""
         # 1. The transport failed before a connection had the request: it may be retried.
         # 2. It failed afterwards: uncertain.
         # 3. Cancelled before it was sent: raise the cancellation. Cancelled later: read the part of

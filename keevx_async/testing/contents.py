@@ -123,7 +123,7 @@ MAKERS: Mapping[str, Callable[[EmulatedTask, int], Content]] = {
     "images": image,
     "captions": captions,
 }
-"""The folders of storage, each with the function that makes a task's file of a size in bytes."""
+"""The folders of storage, each with a function that makes a task's file in a given size."""
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:

@@ -110,7 +110,7 @@ class Faults:
     Uploads; a callable receives the file's name
         `upload_errors`: 500 with HTML at the first upload.
     Storage; a callable receives the file's URL
-        `cut_downloads`: connection dropped after half of what was requested, once for each URL.
+        `cut_downloads`: connection dropped after half of the requested bytes, once for each URL.
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
         `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).

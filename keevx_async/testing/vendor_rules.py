@@ -35,7 +35,7 @@ IMAGE_TO_VIDEO_FIELDS = frozenset(
 def image_to_video(body: Mapping[str, Any]) -> Broken | None:
     """Return the first rule of the create page that the body breaks, or None.
 
-    The rules for all models come first; the rules of each model assume that those are kept.
+    The rules for all models come first; the rules of each model assume that the body follows those.
     """
     prompt = body.get("prompt")
     if isinstance(prompt, str) and len(prompt) > 1000:
@@ -48,7 +48,7 @@ def _broken(message: str | None) -> Broken | None:
 
 
 def _form(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong regardless of the model."""
+    """Yield the violations of rules that apply to every model."""
     if not isinstance(body.get("prompt"), str) or not body["prompt"]:
         yield "prompt cannot be empty"
     if not _among(body.get("model"), DURATIONS):
@@ -72,7 +72,7 @@ def _addresses(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _model(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong for the model, in a body of the right form."""
+    """Yield the violations of the model's own rules, in an otherwise valid body."""
     model, start = body["model"], "image_url" in body
     references = body.get("reference_images", [])
     if not _among(body.get("aspect_resolution"), RESOLUTIONS[model]):

@@ -31,7 +31,7 @@ from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
-CANNOT_WRITE = "Check the bucket's name, and that your credentials may write and sign there"
+CANNOT_WRITE = "Check the bucket's name, and that your credentials may write to it and sign URLs"
 MAX_REDIRECTS = 10
 PICTURE_TIMEOUT = 10.0
 """Timeout in seconds for a picture that is not a result, such as a thumbnail."""

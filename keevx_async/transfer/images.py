@@ -238,9 +238,7 @@ def _check(
         raise UploadError(f"{what} is empty (0 bytes)")
     media_type = identify(file.read(HEAD))
     if limit is not None and size > limit and not _is_video(media_type):
-        raise UploadError(
-            f"{what} is larger than 20 MB, the most that Keevx accepts; make it smaller{CAN_FIT}"
-        )
+        raise UploadError(f"{what} is larger than 20 MB, Keevx's limit; make it smaller{CAN_FIT}")
     if media_type is None:
         raise UploadError(
             f"{what} is not a {_listed(formats)} file (by its first bytes); convert it"

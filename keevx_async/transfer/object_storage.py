@@ -261,7 +261,7 @@ class ObjectPart:
             raise MismatchError(problem)
         if total > MAX_OBJECT:
             raise DownloadError(
-                f"{self._target}: {total:,} bytes exceed the {MAX_OBJECT:,} that one PUT may have"
+                f"{self._target}: {total:,} bytes exceed the limit of {MAX_OBJECT:,} for one PUT"
             )
         digest, sent = hashlib.sha256(), 0
 

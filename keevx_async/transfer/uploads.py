@@ -19,10 +19,10 @@ import aiohttp
 from attrs import define, field
 
 from ..errors import ConfigurationError, ResponseError, UploadError
+from ..http.decoding import UPLOAD_PATH, decode_upload
 from ..http.queries import ApiClient
 from ..http.retry import Retrier, Retryable
 from ..http.transport import CLIENT_CLOSED, HttpRequest
-from ..http.wire import UPLOAD_PATH, decode_upload
 from ..models.validators import shown
 from .fitting import Fit, fit_image
 from .images import (

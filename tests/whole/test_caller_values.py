@@ -29,8 +29,8 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
+from keevx_async.models.converters import from_json, to_json
 from keevx_async.models.rules import IMAGE_VALUES
-from keevx_async.models.sources import from_json, to_json
 from keevx_async.submission.callbacks import CallbackReceiver
 from keevx_async.testing import Emulator
 from tests.support.client import a_request, keevx_of

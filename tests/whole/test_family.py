@@ -18,8 +18,8 @@ from keevx_async import (
     VideoTranslate,
 )
 from keevx_async.client.kind_lookup import KindResolver
+from keevx_async.http.decoding import decode_ids, decode_task
 from keevx_async.http.verdict import api_error
-from keevx_async.http.wire import decode_ids, decode_task
 from keevx_async.journal.encoding import record_of
 from keevx_async.journal.null import NullJournal
 from keevx_async.models.kinds import Kind

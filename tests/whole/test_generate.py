@@ -216,7 +216,7 @@ async def test_an_iteration_that_another_task_closes_says_so() -> None:
         running = asyncio.ensure_future(_some_of(fan, seen))
         await until(lambda: len(emulator.polls) == 5)
         await keevx.close()
-        with pytest.raises(ConfigurationError, match="closed before every item had ended"):
+        with pytest.raises(ConfigurationError, match="closed before all items had ended"):
             await running
         assert sorted(one.task_ids[0] for one in seen) == sorted(emulator.tasks)
         assert {type(one.error) for one in seen} == {WaitTimeout}

@@ -54,8 +54,8 @@ async def test_a_create_that_the_throttle_holds(lines: list[logging.LogRecord]) 
     busy = Faults(refuse=1.0, refuse_status=429)
     async with a_client(busy) as (_, keevx):
         await keevx.submit(a_request(), key="order-1")
-    check(lines, "HTTP 429; every create is held for", "attempt 1 failed", "accepted, i2v-")
-    (held,) = (line for line in lines if "is held for" in line.getMessage())
+    check(lines, "HTTP 429; all creates are held for", "attempt 1 failed", "accepted, i2v-")
+    (held,) = (line for line in lines if "are held for" in line.getMessage())
     assert (vars(held)["status"], vars(held)["attempt"]) == (429, 1)
     assert vars(held)["request_id"]
 
@@ -65,7 +65,7 @@ async def test_a_create_whose_account_waits_for_funds(lines: list[logging.LogRec
     async with a_client(poor) as (_, keevx):
         with pytest.raises(KeevxError):
             await keevx.submit(a_request(), key="order-1")
-    check(lines, "HTTP 402; every create is held for 1.0 s", "insufficient balance")
+    check(lines, "HTTP 402; all creates are held for 1.0 s", "insufficient balance")
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from attrs import field, frozen
 from keevx_async import InvalidRequest, Journal, Task
 from keevx_async.cli.input.estimate import Estimate
 from keevx_async.cli.input.prompts import Job, jobs
+from keevx_async.models.converters import as_video
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
-from keevx_async.models.sources import as_video
 from keevx_async.models.validators import Check, check_range, check_url
 from keevx_async.testing import Emulator, Faults, api
 from keevx_async.testing import endpoints as kinds

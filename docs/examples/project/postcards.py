@@ -1,4 +1,4 @@
-"""Postcards that move: each order is one paid video, however often it is delivered."""
+"""Moving postcards: each order is charged once, however often it is delivered."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from keevx_async import ImageToVideo, Keevx
 
 
 async def deliver(order: str, picture_url: str, text: str, folder: Path) -> Path:
-    """Make an order's video and return its file; an order that was made before is not paid again.
+    """Make an order's video and return its file; an earlier order is not charged again.
 
     Args:
         order: the order's number, which is the create's key in the journal.

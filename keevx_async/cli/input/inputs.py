@@ -11,9 +11,9 @@ from typing import Any, cast
 from attrs import field, fields_dict, frozen
 
 from keevx_async.errors import ConfigurationError
+from keevx_async.models.converters import is_null
 from keevx_async.models.registry import REQUESTS
 from keevx_async.models.request import Request
-from keevx_async.models.sources import is_null
 from keevx_async.transfer.fitting import Fit, check_fit
 
 from ..fields import FieldOptions

@@ -9,7 +9,7 @@ from typing import Any, cast
 from attrs import frozen
 
 from keevx_async.errors import ConfigurationError
-from keevx_async.models.sources import is_null
+from keevx_async.models.converters import is_null
 
 PROMPT = "prompt"
 

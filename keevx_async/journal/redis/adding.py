@@ -27,7 +27,7 @@ class Adder:
         self._added: dict[tuple[str, str], int] = {}
 
     async def add_many(self, holder: str, creates: Sequence[Planned], run: str) -> list[Added]:
-        """Record creates that are to be made; see ``RedisJournal.add_many``."""
+        """Record planned creates; see ``RedisJournal.add_many``."""
         rows: list[tuple[str | float, ...]] = []
         now = f"{time.time():.3f}"
         for kind, body, key in creates:

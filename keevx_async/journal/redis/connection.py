@@ -94,7 +94,7 @@ class Connection:
             values: the script's arguments.
             on_failure: called once if the script fails at first and is retried.
             settled_by: a script, with its argument, that detects the end of an outage. The main
-                script then waits until other workers have written what they had.
+                script then waits until other workers have written their pending records.
 
         Raises:
             JournalError: Redis stayed unavailable, or refused.
@@ -179,7 +179,7 @@ class Connection:
             pause = min(2 * pause, MAX_PAUSE)
 
     async def _settle(self, holder: str, script: Script, value: Value) -> None:
-        """Wait after an outage until every worker has had time to write what it has."""
+        """Wait after an outage until every worker has had time to write its pending records."""
         # Leases expire during an outage. Without this wait, the first claim would take a live
         # worker for dead, and its paid creates would be uncertain until it writes their ids.
         loop = asyncio.get_running_loop()

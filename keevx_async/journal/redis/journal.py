@@ -305,10 +305,10 @@ class RedisJournal(Session):
         Args:
             key: the create's key.
             task_ids: the ids to add; ids that it already has are ignored.
-            count: how many tasks the create was to make.
+            count: the number of tasks that the create requested.
 
         Returns:
-            The entry as it was before; None if there is none.
+            The entry before this call; None if the key had no entry.
         """
         purpose = f"ids of {key} could not be written"
         before = await self._run(purpose, scripts.ADD_IDS, key, count, join_ids(task_ids))
@@ -339,9 +339,9 @@ class RedisJournal(Session):
         await self._run(purpose, scripts.END_TASK, *encoding.end_of(task, at), file)
 
     async def add_many(self, creates: Sequence[Planned], run: str) -> list[Added]:
-        """Record creates that are to be made, in one round trip. Durable on return.
+        """Record planned creates in one round trip. Durable on return.
 
-        Existing creates are left unchanged, except that a refused create is to be made again.
+        Existing creates are left unchanged, except that a refused create is planned again.
 
         Args:
             creates: the creates to record.
@@ -363,7 +363,7 @@ class RedisJournal(Session):
             raise JournalError(f"{self!r}: {scripts.REFUSALS[answer[0]].format(key)}")
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry of a key; None if there is none.
+        """Return a key's entry, or None if it has no entry.
 
         An entry in state ``sending`` that no live worker holds reads as ``uncertain``.
         """

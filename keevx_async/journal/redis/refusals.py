@@ -1,7 +1,7 @@
 """The meaning of Redis errors, and a log of outages.
 
-The meaning of an error is a pure function of it; ``Outage`` condenses the errors of many callers
-into a few log lines.
+``refusal_of`` is a pure function; ``Outage`` condenses the errors of many callers into a few log
+lines.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ CLASSES: dict[type[Exception], str] = {
     MasterDownError: "MASTERDOWN",
     TryAgainError: "TRYAGAIN",
 }
-"""redis-py's classes for these refusals, since it removes the code from the text."""
+"""redis-py's exception classes for these refusals: it removes the code from the text."""
 _CODE = re.compile(r"(?:^|[\s:-])(" + "|".join(map(re.escape, REFUSED)) + r")\b")
 INTERVAL = 30.0
 """Seconds between two log lines about the same outage."""

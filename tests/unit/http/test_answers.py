@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async.errors import SubmissionUncertain, brief
-from keevx_async.http.verdict import Ids, Verdict, classify
-from keevx_async.http.wire import (
+from keevx_async.http.decoding import (
     MAX_ID_LENGTH,
     MAX_QUOTED,
     Contents,
@@ -19,6 +18,7 @@ from keevx_async.http.wire import (
     quotable,
     read_contents,
 )
+from keevx_async.http.verdict import Ids, Verdict, classify
 
 ID, OTHER = "i2v-d6b6472bcf724d0399e06d1390cb964e", "i2v-fc654817587e435e937f1e1b80366c00"
 KEY = "sk-secret-0123456789/abc"

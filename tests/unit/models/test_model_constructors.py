@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from keevx_async import MODELS, ImageToVideo, InvalidRequest, ModelRules
-from keevx_async.models.sources import HasResults, ImageList
+from keevx_async.models.converters import HasResults, ImageList
 from tests.support.rules import is_accepted
 
 URL = "https://example.com/start.jpg"

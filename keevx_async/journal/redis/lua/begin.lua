@@ -19,7 +19,7 @@ if tonumber(attempt) <= last_attempt then
   return {'ok'}
 end
 
--- A create in doubt that is sent again counts twice, because it may be made twice. Within one claim
+-- An uncertain create that is sent again counts twice, because it may be made twice. Within one claim
 -- it counts only once more, because attempts are repeated only after a certain refusal.
 local group, results = group_of(kind, body)
 local is_doubted = state == 'sending' or state == 'uncertain'

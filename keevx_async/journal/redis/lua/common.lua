@@ -90,7 +90,7 @@ local function use(group, by)
 end
 
 -- Its state. The counts and the usage are updated with each change, so nobody has to count. A
--- create counts as the results it was to make or, if it has more ids, as its ids.
+-- create counts as the results it requested or, if it has more ids, as its ids.
 local function count(name, by) redis.call('HINCRBY', P .. 'counts', name, by) end
 local function move(key, state)
   local old = get(key, 'state')

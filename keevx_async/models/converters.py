@@ -187,7 +187,8 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 
     Each item is converted by ``as_image``.
     """
-    if value.__class__ is tuple and not value:  # as in most requests
+    source: object = value  # to mypy, an ImageList is never a tuple
+    if source.__class__ is tuple and not source:  # as in most requests
         return ()
     items = to_items(value)
     if items is None:

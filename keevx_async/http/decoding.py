@@ -30,7 +30,7 @@ MAX_ID_LENGTH = 256
 """The maximum length of a task id in characters; a longer string is not an id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""In characters; a shorter prefix of a secret reveals too little to need masking."""
+"""In characters: a shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (
@@ -136,7 +136,7 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
     for task_id in ids:
         if len(task_id) > MAX_ID_LENGTH:
             return None
-        if not (task_id.isascii() or is_text(task_id)):  # no URL holds a lone surrogate
+        if not (task_id.isascii() or is_text(task_id)):  # no URL contains a lone surrogate
             return None
     return ids if len(ids) == 1 else tuple(dict.fromkeys(ids))
 

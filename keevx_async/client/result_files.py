@@ -34,10 +34,10 @@ from ..transfer.part_files import DownloadedFile, FindEarlier
 from ..transfer.probe import Verify, can_probe, verify_file
 
 MAX_ACTIVE = 2 * PARALLEL_DOWNLOADS
-"""The most items of which results are downloaded, or names chosen, at a time. Others queue."""
+"""The maximum number of items whose results are named or downloaded at once; the rest queue."""
 MAX_QUEUED = 2_000
-"""While more items queue, nothing new is submitted: results would only pile up. As a queue of this
-length is not empty before new tasks end, downloads do not pause either."""
+"""While more items are queued, nothing new is submitted, because results would only pile up. A
+queue of this length lasts until new tasks end, so downloads do not pause either."""
 NEW_FOR = 600.0
 """Seconds after a task's end during which its storage host may not have the result yet."""
 
@@ -49,7 +49,7 @@ class Results:
     Args:
         downloads: fetches one URL into one file, completely or not at all.
         api: queries a task again to get fresh URLs.
-        journal: records what was downloaded, and where.
+        journal: records the downloads and their paths.
         verify: how downloaded videos are verified.
         emit: receives Downloaded and Mismatched events.
     """

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keevx_async.http.wire import (
+from keevx_async.http.decoding import (
     Envelope,
     decode_envelope,
     decode_ids,
