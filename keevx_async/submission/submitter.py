@@ -59,7 +59,6 @@ from ..http.transport import CLIENT_CLOSED, HttpRequest, Transport, interruption
 from ..http.verdict import TransportError, Verdict, is_rate_limit
 from ..journal.protocol import JournalProtocol, OverLimit, State
 from ..models.bounded import BoundedDict
-from ..models.converters import TASK_SCHEME
 from ..models.kinds import Kind
 from ..models.request import NO_FILES, Request, canonical_body, encode_request
 from .answers import callback_secrets, log_hold, log_late, read_answer

@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any, cast
 
-from keevx_async.client.results import MAX_ACTIVE, MAX_QUEUED, Results
+from keevx_async.client.result_files import MAX_ACTIVE, MAX_QUEUED, Results
 from keevx_async.journal.null import NullJournal
 from keevx_async.models.outcomes import Outcome
 from keevx_async.models.tasks import Task
