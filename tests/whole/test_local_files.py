@@ -107,7 +107,9 @@ async def test_what_no_kind_takes_is_refused_by_its_bytes(
 ) -> None:
     content, path = {**FOREIGN, **UNKNOWN}[name], tmp_path / "picture.jpg"
     path.write_bytes(content)
-    said = "is not a JPEG, PNG, WebP, BMP, GIF" if name in UNKNOWN else f"is a {name} file .by its"
+    said = (
+        "is not a JPEG, PNG, WebP, BMP, GIF" if name in UNKNOWN else rf"is a {name} file \(by its"
+    )
     async with keevx_of(emulator) as keevx:
         for source in (path, content, io.BytesIO(content)):
             with pytest.raises(UploadError, match=said):
