@@ -223,7 +223,7 @@ async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
         assert process.returncode == 130
-        assert b"at once" in err
+        assert b"ending now" in err
         assert {item["status"] for item in results(out).values()} == {"uncertain"}
         assert len(results(out)) == 4
 
