@@ -19,8 +19,9 @@ from keevx_async import Journal, JournalError
 from keevx_async.journal.protocol import State
 from keevx_async.journal.schema import version
 from keevx_async.testing import Emulator, Faults
+from tests.support.cli import end_of
 from tests.support.client import a_request, keevx_of, some_requests
-from tests.support.forking import ROOT, TIME_LIMIT, python
+from tests.support.forking import ROOT, python
 from tests.support.journal import gives_out_no_key, kept_in, opened_and_closed, writing
 from tests.support.journal_faults import POSIX, held, killed, text, write
 
@@ -265,7 +266,7 @@ asyncio.run(main())
 async def on_a_disk_of(size: int, emulator: Emulator, path: Path) -> dict[str, list[str]]:
     # Pipes, not files: the limit would hold for those too.
     process = await python("-c", FULL, emulator.url, path, size, cwd=ROOT, env=dict(os.environ))
-    told, err = await asyncio.wait_for(process.communicate(), TIME_LIMIT)
+    told, err = await end_of(process)
     assert process.returncode == 0, err
     result: dict[str, list[str]] = json.loads(told)
     return result
