@@ -309,8 +309,16 @@ def import_all() -> None:
         import_module("keevx_async.docket")
 
 
+def save_coverage() -> None:
+    """Write down what the imports covered; else each process would, for as long as a command."""
+    coverage = sys.modules.get("coverage")
+    if coverage and (measuring := coverage.Coverage.current()):
+        measuring.save()
+
+
 if __name__ == "__main__":
     import_all()
+    save_coverage()
     gc.freeze()
     assert threading.active_count() == 1, "a process with threads must not fork"
     serve(socket.socket(fileno=int(sys.argv[1])))
