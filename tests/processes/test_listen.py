@@ -87,10 +87,11 @@ async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
             assert len((await client.submit_many(some_requests(3))).errors) == 3
             keys = {entry.key async for entry in journal.entries(State.UNCERTAIN)}
         async with listening(*more, cwd=tmp_path, emulator=emulator) as (process, signer):
-            for task in emulator.tasks.values():  # at the port that it listens at now
+            tasks = list(emulator.tasks.values())
+            await until(lambda: {task.status for task in tasks} == {"SUCCEEDED"}, process)
+            for task in tasks:  # at the port that it listens at now
                 token = task.body["callback_url"].rpartition("/")[2]
                 body = {"data": {"task_id": task.task_id}}
-                await until(lambda task=task: task.status == "SUCCEEDED", process)
                 assert await posted(f"{signer.public_url}/{token}", json=body) == 204
             out, _ = await interrupted(process)
     told = [json.loads(line) for line in out.splitlines()]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,10 @@ def file(tmp_path: Path) -> Path:
 
 def once() -> dict[str, int]:
     return {f"take {number}": 1 for number in range(20)}
+
+
+def has_made(emulator: Emulator, count: int) -> bool:
+    return emulator.creates.total() >= count
 
 
 def journal_in(folder: Path) -> Path:
@@ -46,7 +51,7 @@ async def test_killed_and_run_again_makes_nothing_twice(tmp_path: Path, file: Pa
         for made in (3, 9, 15):
             run = ("run", file, "--concurrency", "2")
             process = await start(*run, cwd=tmp_path, **at(emulator))
-            await until(lambda made=made: emulator.creates.total() >= made, process)
+            await until(partial(has_made, emulator, made), process)
             process.kill()
             await end_of(process)
         emulator.faults = Faults()
@@ -126,7 +131,7 @@ async def test_a_run_is_watched_while_it_goes_on(tmp_path: Path, file: Path) -> 
     async with Emulator(seconds=4, spread=0, faults=Faults(latency=0.05)) as emulator:
         run = await start("run", file, "--concurrency", "2", cwd=tmp_path, **at(emulator))
         # Two slots: the ids of two were written before.
-        await until(lambda: emulator.creates.total() >= 4, run)
+        await until(lambda: has_made(emulator, 4), run)
         status = ("status", "--journal", "videos/keevx.db")
         now = await keevx(*status, "--json", cwd=tmp_path)
         shown = await keevx("journal", "videos/keevx.db", cwd=tmp_path)

@@ -191,8 +191,9 @@ class ForkedTransport(BaseSubprocessTransport):
     def __init__(self, forked: Forked, protocol: Any, waiter: asyncio.Future[None]) -> None:
         self._forked, loop = forked, asyncio.get_running_loop()
         pipes = (forked.stdin, forked.stdout, forked.stderr)
-        kinds = (subprocess.DEVNULL if pipe is None else subprocess.PIPE for pipe in pipes)
-        super().__init__(loop, protocol, (), False, *kinds, 0, waiter)
+        kinds = [subprocess.DEVNULL if pipe is None else subprocess.PIPE for pipe in pipes]
+        stdin, stdout, stderr = kinds
+        super().__init__(loop, protocol, (), False, stdin, stdout, stderr, 0, waiter)
         loop.add_reader(forked.report, self._ended)
 
     def _start(self, *_: object, **__: object) -> None:
