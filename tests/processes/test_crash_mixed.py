@@ -19,6 +19,7 @@ from keevx_async.testing import Emulator, Faults
 from tests.support.cli import GOOD, PNG, written
 from tests.support.cli_mixed import judged
 from tests.support.crash import spawn
+from tests.support.emulator import stop_clock_until_refused
 from tests.support.thorough import THOROUGH
 
 COUNT = 300 if THOROUGH else 150
@@ -118,6 +119,7 @@ def faults() -> Faults:
 async def test_a_mixed_file_killed_twice_is_finished_whole_and_paid_once(tmp_path: Path) -> None:
     moments = random.Random(7)
     async with Emulator(seconds=0.1, video_bytes=3_000, faults=faults()) as emulator:
+        stop_clock_until_refused(emulator)
         run = Run(emulator, tmp_path)
         for _ in range(2):
             await run.die(moments.randint(COUNT // 8, COUNT // 3))

@@ -91,6 +91,15 @@ async def until(
             await asyncio.sleep(0.002)
 
 
+def stop_clock_until_refused(emulator: Emulator) -> None:
+    """Stop an emulator's clock until it has refused a create for its rate.
+
+    However slowly creates come, its bucket is not refilled before it is empty.
+    """
+    clock, began = emulator.clock, emulator.clock()
+    emulator.clock = lambda: clock() if emulator.refused["rate"] else began
+
+
 def envelope(code: int, msg: str) -> dict[str, Any]:
     return {"code": code, "msg": msg, "data": None}
 
