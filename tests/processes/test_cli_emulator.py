@@ -14,7 +14,7 @@ import pytest
 
 from keevx_async.cli.commands.emulator import FaultOptions, describe_counts
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import GOOD, fed, keevx, written
+from tests.support.cli import GOOD, end_of, fed, keevx, written
 from tests.support.cli_run import takes
 from tests.support.signals import default_signals
 
@@ -105,7 +105,7 @@ async def test_a_signal_is_passed_on_once(tmp_path: Path, number: signal.Signals
             for _ in range(2):
                 assert json.loads(await process.stdout.readline())["event"] == "submitted"
             process.send_signal(number)
-            _, err = await process.communicate()
+            _, err = await end_of(process)
         text = err.decode()
         assert process.returncode == 130, text
         assert "stopping: nothing new starts" in text

@@ -13,23 +13,18 @@ import pytest
 from keevx_async import Journal
 from keevx_async.cli.signals import raising_interrupts, stoppable
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import at, keevx, start, written
+from tests.support.cli import at, end_of, keevx, line_with, start, written
 from tests.support.cli_run import results, takes
 from tests.support.cli_signals import started_ignoring
 from tests.support.cli_terminal import on_a_terminal
 from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
+from tests.support.emulator import until
 from tests.support.fleet import RedisServer
 
 if sys.platform == "win32":
     pytest.skip("signals of Unix", allow_module_level=True)
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-async def created(emulator: Emulator, count: int) -> None:
-    async with asyncio.timeout(120):
-        while len(emulator.tasks) < count:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
 
 
 async def journaled(path: Path) -> set[str]:
@@ -46,9 +41,9 @@ async def test_a_hangup_lets_creates_in_flight_answer(tmp_path: Path, journal: b
     record = ("--journal", tmp_path / "run.db") if journal else ()
     async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
         process = await start("run", file, "--out", out, *record, cwd=tmp_path, **at(emulator))
-        await created(emulator, 2)
+        await until(lambda: len(emulator.tasks) >= 2, process)
         process.send_signal(signal.SIGHUP)
-        _, err = await asyncio.wait_for(process.communicate(), 120)
+        _, err = await end_of(process)
         assert (process.returncode, b"Traceback" in err) == (130, False), err
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
@@ -64,7 +59,7 @@ async def test_a_terminal_that_is_closed_loses_no_id(tmp_path: Path, journal: bo
     async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
         run = ("run", file, "--out", out, *record)
         screen, process = await on_a_terminal(80, *run, cwd=tmp_path, **at(emulator))
-        await created(emulator, 2)
+        await until(lambda: len(emulator.tasks) >= 2, process)
         os.close(screen)
         assert await asyncio.wait_for(process.wait(), 120) == 130
         kept = {one for item in results(out).values() for one in item["task_ids"]}
@@ -78,7 +73,7 @@ async def test_a_submit_whose_terminal_is_closed_saves_its_ids(tmp_path: Path) -
     async with Emulator(faults=Faults(latency=0.5)) as emulator:
         submit = (*SUBMIT, *EIGHT, *IMAGE)
         screen, process = await on_a_terminal(80, *submit, cwd=tmp_path, **at(emulator))
-        await created(emulator, 1)
+        await until(lambda: emulator.tasks, process)
         os.close(screen)
         assert await asyncio.wait_for(process.wait(), 120) == 130
         saved = (tmp_path / "keevx-task-ids.txt").read_text().split()
@@ -95,11 +90,11 @@ async def test_a_worker_whose_terminal_is_closed_loses_no_id(
     async with Emulator(seconds=60, faults=Faults(latency=0.5)) as emulator:
         screen, process = await on_a_terminal(80, "worker", *fleet, cwd=tmp_path, **at(emulator))
         feeding = await start("run", "p.jsonl", *fleet, cwd=tmp_path, **at(emulator))
-        await created(emulator, 2)
+        await until(lambda: len(emulator.tasks) >= 2, process)
         os.close(screen)
         assert await asyncio.wait_for(process.wait(), 120) == 130
         feeding.send_signal(signal.SIGHUP)
-        await asyncio.wait_for(feeding.communicate(), 120)
+        await end_of(feeding)
         ran = await keevx("journal", *fleet, "--json", cwd=tmp_path)
         entries = [one for one in objects(ran.out) if "key" in one]
         assert "uncertain" not in {one["state"] for one in entries}
@@ -111,9 +106,9 @@ async def test_under_nohup_a_closed_terminal_ends_nothing(tmp_path: Path) -> Non
     file = written(tmp_path / "p.jsonl", takes(4))
     async with Emulator(seconds=0.2, faults=Faults(latency=0.3)) as emulator:
         process = await started_ignoring("SIGHUP", "run", file, cwd=tmp_path, **at(emulator))
-        await created(emulator, 1)
+        await until(lambda: emulator.tasks, process)
         process.send_signal(signal.SIGHUP)
-        _, err = await asyncio.wait_for(process.communicate(), 120)
+        _, err = await end_of(process)
         assert process.returncode == 0, err
         assert len(emulator.tasks) == 4
 
@@ -132,20 +127,15 @@ async def waits(
     process: asyncio.subprocess.Process, command: str, fifo: Path, emulator: Emulator
 ) -> None:
     """Return when a command has come to what it waits for."""
-    assert process.stdout is not None
-    assert process.stderr is not None
     if command in ("listen", "emulator"):
-        await process.stderr.readline()
+        await line_with(process.stderr, "")
     elif command == "demo":
-        await process.stdout.readline()
+        await line_with(process.stdout, "")
     elif command == "wait":
-        while not emulator.requests["GET /v1/image_to_video"]:  # noqa: ASYNC110 - no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: emulator.requests["GET /v1/image_to_video"], process)
     else:
-        while not has_a_reader(fifo):  # noqa: ASYNC110 - no bell
-            await asyncio.sleep(0.01)
-        while not is_asleep(process.pid):  # noqa: ASYNC110 - no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: has_a_reader(fifo), process)
+        await until(lambda: is_asleep(process.pid), process)
 
 
 def is_asleep(pid: int) -> bool:
@@ -177,12 +167,12 @@ async def test_each_command_that_waits_is_ended_by_each_signal_once_or_twice(
     env = {"KEEVX_CALLBACK_SECRET": "s" * 40}
     async with Emulator(seconds=60) as emulator:
         process = await start(*words, cwd=tmp_path, **env, **at(emulator))
-        await asyncio.wait_for(waits(process, words[0], tmp_path / "p.fifo", emulator), 120)
+        await waits(process, words[0], tmp_path / "p.fifo", emulator)
         for _ in range(times):
             if process.returncode is None:
                 process.send_signal(number)
             await asyncio.sleep(0.02)
-        _, err = await asyncio.wait_for(process.communicate(), 120)
+        _, err = await end_of(process)
         assert b"Traceback" not in err, err
         ends = (130,) if times == 1 else (130, -number)  # the second may come at its exit
         assert process.returncode in ends, err

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 
 from keevx_async.cli.output.results_file import Results
 from keevx_async.testing import Emulator
-from tests.support.cli import at, keevx, written
+from tests.support.cli import COMMAND, at, end_of, keevx, written
 from tests.support.cli_run import CREATE, lines, results, takes
+from tests.support.forking import python
 
 
 @pytest.mark.asyncio
@@ -101,12 +101,12 @@ async def ended(
 ) -> bytes:
     """Run five prompts, the first of which fails; return what is told on standard error."""
     file = written(folder / "p.jsonl", takes(5))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "keevx_async.cli", "run", file, "--out", folder / "out",
-        "--no-journal",
-        env={**os.environ, **at(emulator)}, stdin=asyncio.subprocess.DEVNULL,
-        stdout=stdout, stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
-    )  # fmt: skip
-    _, err = await process.communicate()
+    process = await python(
+        *(*COMMAND, "run", file, "--out", folder / "out", "--no-journal"),
+        cwd=folder,
+        env={**os.environ, **at(emulator)},
+        streams=(DEVNULL, stdout, PIPE if stderr is None else stderr),
+    )
+    _, err = await end_of(process)
     assert process.returncode == 1, err
     return err or b""

@@ -8,16 +8,21 @@ import os
 import select
 import sys
 import threading
+from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 import pytest
 
 from keevx_async.testing import Emulator
-from tests.support.cli import GOOD, Ran, at, fed, keevx, written
+from tests.support.cli import COMMAND, GOOD, Ran, at, end_of, fed, keevx, written
 from tests.support.cli_run import lines, takes
+from tests.support.emulator import until
+from tests.support.forking import python
 
 if sys.platform == "win32":
     pytest.skip("pipes of Unix", allow_module_level=True)
+import fcntl
+import termios
 
 PROMPTS = "".join(json.dumps(row) + "\n" for row in takes(3)).encode()
 
@@ -33,26 +38,26 @@ async def ran(
         cwd=cwd, env={**os.environ, "COLUMNS": "200", **env},
         stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await end_of(process)
     assert process.returncode is not None
     return Ran(process.returncode, out, err)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("more", [[], ["--format", "jsonl"]])
-async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path, more: list[str]) -> None:
+async def test_a_pipe_is_read_whole_by_every_command(tmp_path: Path) -> None:
+    form = ["--format", "jsonl"]  # without it, the first bytes tell, and are not lost
     async with Emulator(seconds=0.02) as emulator:
-        for words in (["check"], ["run", "--dry-run"], ["run"]):
+        for words in (["check"], ["check", *form], ["run", "--dry-run", *form], ["run"]):
             reading, writing = os.pipe()
             os.write(writing, PROMPTS)
             os.close(writing)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "keevx_async.cli", *words, f"/dev/fd/{reading}", *more),
+                *(sys.executable, "-m", "keevx_async.cli", *words, f"/dev/fd/{reading}"),
                 cwd=tmp_path, env={**os.environ, **at(emulator)},
                 pass_fds=[reading], stdout=-1, stderr=-1,
             )  # fmt: skip
             os.close(reading)
-            out, err = await asyncio.wait_for(process.communicate(), 120)
+            out, err = await end_of(process)
             assert process.returncode == 0, err
             assert b"3 requests" in out or b"3 of 3 done" in err
         assert len(emulator.tasks) == 3
@@ -83,17 +88,24 @@ async def test_a_fifo_is_read_by_the_form_that_its_name_says(tmp_path: Path) -> 
 async def test_a_pipe_that_is_non_blocking_and_slow_is_read_to_its_end(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "keevx_async.cli", "check", "-"),
-        cwd=tmp_path, stdin=reading, stdout=-1, stderr=-1,
-    )  # fmt: skip
+    process = await python(
+        *(*COMMAND, "check", "-"),
+        cwd=tmp_path,
+        env=dict(os.environ),
+        streams=(reading, PIPE, PIPE),
+    )
     os.close(reading)
     for line in PROMPTS.splitlines(keepends=True):
-        await asyncio.sleep(0.05)  # longer than it takes to find the pipe empty
         os.write(writing, line)
+        await until(lambda: unread(writing) == 0, process)  # so that it finds the pipe empty
     os.close(writing)
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await end_of(process)
     assert b"3 requests" in out, err
+
+
+def unread(pipe: int) -> int:
+    """How many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 NO_HOME = """
@@ -164,20 +176,19 @@ async def test_no_event_is_dropped_where_a_non_blocking_output_is_full(tmp_path:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     async with Emulator(seconds=0.02) as emulator:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "keevx_async.cli", "run", file, "--json"),
-            cwd=tmp_path, env={**os.environ, **at(emulator)},
-            stdin=asyncio.subprocess.DEVNULL, stdout=writing, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        async with asyncio.timeout(60):
-            # Nobody reads, and the pipe fills.
-            while select.select([], [writing], [], 0)[1]:  # noqa: ASYNC110 - a pipe rings no bell
-                await asyncio.sleep(0.01)
-            os.close(writing)
-            assert len(emulator.tasks) >= 20
-            with os.fdopen(reading, encoding="utf-8") as pipe:
-                said = await asyncio.to_thread(pipe.read)
-            _, err = await process.communicate()
+        process = await python(
+            *(*COMMAND, "run", file, "--json"),
+            cwd=tmp_path,
+            env={**os.environ, **at(emulator)},
+            streams=(DEVNULL, writing, PIPE),
+        )
+        # Nobody reads, and the pipe fills.
+        await until(lambda: not select.select([], [writing], [], 0)[1], process)
+        os.close(writing)
+        assert len(emulator.tasks) >= 20
+        with os.fdopen(reading, encoding="utf-8") as pipe:
+            said = await asyncio.to_thread(pipe.read)
+        _, err = await end_of(process)
     assert process.returncode == 0, err
     events = [one["event"] for one in lines(said)]
     assert [events.count(one) for one in ("submitted", "ended", "downloaded")] == [count] * 3

@@ -1,6 +1,5 @@
 """Signals that the command's parent ignores, as `nohup` and a shell's `&` do."""
 
-import asyncio
 import signal
 import sys
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import GOOD, at, written
+from tests.support.cli import GOOD, at, end_of, written
 from tests.support.cli_run import results
 from tests.support.cli_signals import started_ignoring
+from tests.support.emulator import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM")
 
@@ -27,14 +27,11 @@ async def test_a_signal_that_the_parent_ignores_stays_ignored(
         run = ("run", file, "--out", out)
         process = await started_ignoring(ignored, *run, cwd=tmp_path, **at(emulator))
         polls = "GET /v1/image_to_video"
-        while not emulator.requests[polls]:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: emulator.requests[polls], process)
         process.send_signal(getattr(signal, ignored))
         before = emulator.requests[polls]
-        while emulator.requests[polls] == before:  # it still polls
-            assert process.returncode is None
-            await asyncio.sleep(0.01)
+        await until(lambda: emulator.requests[polls] > before, process)  # it still polls
         process.send_signal(other)
-        _, err = await asyncio.wait_for(process.communicate(), 120)
+        _, err = await end_of(process)
         assert (process.returncode, err.count(b"stopping")) == (130, 1), err
         assert {item["status"] for item in results(out).values()} == {"unfinished"}

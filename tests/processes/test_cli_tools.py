@@ -9,6 +9,7 @@ import pty
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -19,8 +20,9 @@ from cyclopts import App
 from keevx_async import MODELS, Journal, Task
 from keevx_async.cli import registry as commands
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import GOOD, at, fed, keevx, start, written
+from tests.support.cli import COMMAND, GOOD, at, end_of, fed, keevx, start, written
 from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
+from tests.support.forking import python
 
 
 @pytest.mark.asyncio
@@ -104,15 +106,14 @@ async def unread(*arguments: str, cwd: Path, **env: str) -> tuple[int | None, st
     """The exit code and stderr of a command whose stdout nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "keevx_async.cli", *arguments),
+    process = await python(
+        *(*COMMAND, *arguments),
         cwd=cwd,
         env={**os.environ, **env},
-        stdout=writing,
-        stderr=asyncio.subprocess.PIPE,
+        streams=(DEVNULL, writing, PIPE),
     )
     os.close(writing)
-    _, err = await process.communicate()
+    _, err = await end_of(process)
     return process.returncode, err.decode()
 
 
@@ -143,7 +144,7 @@ async def test_the_emulator_serves_whoever_copies_its_two_lines(tmp_path: Path) 
         ran = await keevx("emulator", "--port", port, cwd=tmp_path)
         assert (ran.code, "choose another --port" in ran.err) == (2, True)
         process.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(process.communicate(), 120)
+        _, err = await end_of(process)
         assert (process.returncode, b"Traceback" in err) == (130, False), err
     finally:
         if process.returncode is None:

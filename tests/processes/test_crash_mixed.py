@@ -19,14 +19,16 @@ from keevx_async.testing import Emulator, Faults
 from tests.support.cli import GOOD, PNG, written
 from tests.support.cli_mixed import judged
 from tests.support.crash import spawn
+from tests.support.emulator import stop_clock_until_refused
+from tests.support.thorough import THOROUGH
 
-COUNT = 300
+COUNT = 300 if THOROUGH else 150
 CONCURRENCY = 16
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 
 
 def rows() -> Iterator[dict[str, Any]]:
-    """The jobs of a file, a hundred of each kind; some of them with a local image."""
+    """The jobs of a file, as many of each kind; some of them with a local image."""
     local = "start.png"
     for number in range(COUNT // 3):
         image = local if number % 5 == 0 else "https://example.com/start.jpg"
@@ -104,8 +106,8 @@ def faults() -> Faults:
         rate=50,
         burst=4,  # fewer than are sent at once, on any machine
         retry_after=0.1,
-        error_after_create=0.02,
-        drop_after_create=0.02,
+        error_after_create=0.04,
+        drop_after_create=0.04,
         drop_polls=0.1,
         poll_errors=0.1,
         cut_downloads=0.1,
@@ -117,9 +119,10 @@ def faults() -> Faults:
 async def test_a_mixed_file_killed_twice_is_finished_whole_and_paid_once(tmp_path: Path) -> None:
     moments = random.Random(7)
     async with Emulator(seconds=0.1, video_bytes=3_000, faults=faults()) as emulator:
+        stop_clock_until_refused(emulator)
         run = Run(emulator, tmp_path)
         for _ in range(2):
-            await run.die(moments.randint(40, 90))
+            await run.die(moments.randint(COUNT // 8, COUNT // 3))
         assert 0 < emulator.creates.total() < COUNT, "it was killed while it still had to do"
         code = await (await run.start()).wait()
         assert code == 3, run.log.read_text()

@@ -14,8 +14,9 @@ from keevx_async import CallbackReceiver, Journal
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
 from tests.support.callbacks import BODY, posted
-from tests.support.cli import GOOD, at, keevx, start, written
+from tests.support.cli import GOOD, at, end_of, keevx, line_with, start, written
 from tests.support.client import keevx_of, some_requests
+from tests.support.emulator import until
 from tests.support.ports import free_port
 
 SECRET = "correct horse battery staple"
@@ -31,9 +32,7 @@ async def listening(
     env = {**at(emulator), "KEEVX_CALLBACK_SECRET": SECRET}
     process = await start("listen", "--public-url", url, "--port", str(port), *more, cwd=cwd, **env)
     try:
-        assert process.stderr is not None
-        async with asyncio.timeout(120):
-            assert (await process.stderr.readline()).decode().startswith("keevx: listening on ")
+        await line_with(process.stderr, "keevx: listening on ")
         yield process, CallbackReceiver(url, secret=SECRET)
     finally:
         if process.returncode is None:
@@ -44,7 +43,7 @@ async def listening(
 async def interrupted(process: asyncio.subprocess.Process) -> tuple[str, str]:
     process.send_signal(signal.SIGINT)
     async with asyncio.timeout(120):
-        out, err = await process.communicate()
+        out, err = await end_of(process)
     assert process.returncode == 130, err
     assert b"Traceback" not in err, err.decode()
     return out.decode(), err.decode()
@@ -63,8 +62,8 @@ async def test_each_ended_task_is_told_once_as_keevx_confirms_it(
                 for number, request in enumerate(requests):
                     url = signer.url_for(f"k{number}")
                     await client.submit(type(request)(**{**request.to_dict(), "callback_url": url}))
-            while emulator.callbacks.total() < (6 if callbacks else 3):  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            count = 6 if callbacks else 3
+            await until(lambda: emulator.callbacks.total() >= count, process)
             unknown = {"data": {"task_id": "i2v-unknown", "status": "SUCCEEDED"}}
             assert await posted(signer.url_for("k"), json=unknown) == 204
             assert await posted(signer.url_for("k") + "x", data=BODY) == 204
@@ -88,11 +87,11 @@ async def test_it_tells_json_and_fills_in_a_journal(tmp_path: Path) -> None:
             assert len((await client.submit_many(some_requests(3))).errors) == 3
             keys = {entry.key async for entry in journal.entries(State.UNCERTAIN)}
         async with listening(*more, cwd=tmp_path, emulator=emulator) as (process, signer):
-            for task in emulator.tasks.values():  # at the port that it listens at now
+            tasks = list(emulator.tasks.values())
+            await until(lambda: {task.status for task in tasks} == {"SUCCEEDED"}, process)
+            for task in tasks:  # at the port that it listens at now
                 token = task.body["callback_url"].rpartition("/")[2]
                 body = {"data": {"task_id": task.task_id}}
-                while task.status != "SUCCEEDED":  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
                 assert await posted(f"{signer.public_url}/{token}", json=body) == 204
             out, _ = await interrupted(process)
     told = [json.loads(line) for line in out.splitlines()]

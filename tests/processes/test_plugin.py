@@ -35,6 +35,8 @@ async def make(emulator):
 """
 ASYNCIO = "asyncio_default_fixture_loop_scope = function"
 SYNCHRONOUS = "def test_it(keevx_emulator):\n    asyncio.run(make(keevx_emulator))\n"
+# The environment is as before once the test has ended.
+AFTER = "def test_later():\n    assert not [one for one in os.environ if 'KEEVX' in one]\n"
 ASYNCHRONOUS = "async def test_it(keevx_emulator):\n    await make(keevx_emulator)\n"
 ON_ANYIO = """
 @pytest.fixture
@@ -64,7 +66,7 @@ def passes(folder: Path, source: str, ini: str, *arguments: str) -> None:
 @pytest.mark.parametrize(
     ("source", "ini", "arguments"),
     [
-        pytest.param(SYNCHRONOUS, "", "-p no:asyncio -p no:anyio", id="neither plugin"),
+        pytest.param(SYNCHRONOUS + AFTER, "", "-p no:asyncio -p no:anyio", id="neither plugin"),
         pytest.param(ASYNCHRONOUS, f"{ASYNCIO}\nasyncio_mode = auto", "", id="asyncio, auto"),
         pytest.param(
             f"@pytest.mark.asyncio\n{ASYNCHRONOUS}",
@@ -98,12 +100,6 @@ def test_those_who_do_not_use_it_do_not_import_aiohttp(tmp_path: Path) -> None:
     )
     ran = run_pytest(tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-@pytest.mark.slow
-def test_the_environment_is_as_before_once_the_test_has_ended(tmp_path: Path) -> None:
-    after = "def test_later():\n    assert not [one for one in os.environ if 'KEEVX' in one]\n"
-    passes(tmp_path, SYNCHRONOUS + after, ASYNCIO)
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """`keevx run` keeps a journal without being asked: no item is paid for twice."""
 
-import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import at, keevx, start, written
+from tests.support.cli import at, end_of, keevx, start, written
 from tests.support.cli_run import CREATE, takes
+from tests.support.emulator import until
 from tests.support.journal import kept_in, writing
 
 pytestmark = pytest.mark.asyncio
@@ -24,9 +25,8 @@ def once() -> dict[str, int]:
     return {f"take {number}": 1 for number in range(20)}
 
 
-async def until_made(emulator: Emulator, count: int) -> None:
-    while sum(emulator.creates.values()) < count:  # noqa: ASYNC110 - another process makes them
-        await asyncio.sleep(0.01)
+def has_made(emulator: Emulator, count: int) -> bool:
+    return emulator.creates.total() >= count
 
 
 def journal_in(folder: Path) -> Path:
@@ -51,9 +51,9 @@ async def test_killed_and_run_again_makes_nothing_twice(tmp_path: Path, file: Pa
         for made in (3, 9, 15):
             run = ("run", file, "--concurrency", "2")
             process = await start(*run, cwd=tmp_path, **at(emulator))
-            await until_made(emulator, made)
+            await until(partial(has_made, emulator, made), process)
             process.kill()
-            await process.communicate()
+            await end_of(process)
         emulator.faults = Faults()
         ran = await keevx("run", file, cwd=tmp_path, **at(emulator))
         # What was in flight when it was killed is uncertain, and is left alone.
@@ -130,12 +130,13 @@ async def test_a_folder_that_cannot_be_written_is_said_before_anything_is_sent(
 async def test_a_run_is_watched_while_it_goes_on(tmp_path: Path, file: Path) -> None:
     async with Emulator(seconds=4, spread=0, faults=Faults(latency=0.05)) as emulator:
         run = await start("run", file, "--concurrency", "2", cwd=tmp_path, **at(emulator))
-        await until_made(emulator, 4)  # two slots: the ids of two were written before
+        # Two slots: the ids of two were written before.
+        await until(lambda: has_made(emulator, 4), run)
         status = ("status", "--journal", "videos/keevx.db")
         now = await keevx(*status, "--json", cwd=tmp_path)
         shown = await keevx("journal", "videos/keevx.db", cwd=tmp_path)
         watched = await keevx(*status, "--watch", cwd=tmp_path)
-        await run.communicate()
+        await end_of(run)
         assert run.returncode == 0
     told = json.loads(now.out)
     assert told["live"] is True

@@ -69,19 +69,46 @@ async def fed(given: bytes, *arguments: str | Path, cwd: Path, **env: str) -> Ra
         ran = await asyncio.to_thread(fork_server().run, [*COMMAND, *words], given, cwd, whole)
         return Ran(*ran, words)
     process = await start(*arguments, cwd=cwd, **env)
-    try:
-        async with asyncio.timeout(TIME_LIMIT):
-            out, err = await process.communicate(given)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    out, err = await end_of(process, given)
     assert process.returncode is not None
     return Ran(process.returncode, out, err, words)
 
 
 async def keevx(*arguments: str | Path, cwd: Path, **env: str) -> Ran:
     return await fed(b"", *arguments, cwd=cwd, **env)
+
+
+async def line_with(stream: asyncio.StreamReader | None, text: str) -> str:
+    """Read lines until one contains a text, and return it.
+
+    Raises:
+        AssertionError: the stream has ended without one; it has what came instead.
+    """
+    assert stream is not None
+    read = b""
+    async with asyncio.timeout(TIME_LIMIT):
+        while line := await stream.readline():
+            if text in line.decode():
+                return line.decode()
+            read += line
+    raise AssertionError(f"no {text!r} in {read.decode()!r}")
+
+
+async def end_of(
+    process: asyncio.subprocess.Process, given: bytes | None = None
+) -> tuple[bytes, bytes]:
+    """Return what a process still prints before it ends; one that does not end is killed.
+
+    Raises:
+        TimeoutError: it did not end by itself.
+    """
+    try:
+        async with asyncio.timeout(TIME_LIMIT):
+            return await process.communicate(given)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def at(emulator: Emulator) -> dict[str, str]:

@@ -76,11 +76,28 @@ async def calling(seconds: float = 0.02, **settings: Any) -> AsyncIterator[Calle
         yield Caller(emulator, session)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for so many seconds at most."""
-    async with asyncio.timeout(120):  # only so that nothing hangs
-        while not holds():  # noqa: ASYNC110 - the emulator has no event for it
-            await asyncio.sleep(0.001)
+async def until(
+    holds: Callable[[], object], process: asyncio.subprocess.Process | None = None
+) -> None:
+    """Wait until something holds.
+
+    Raises:
+        AssertionError: the process that should bring it about has ended.
+        TimeoutError: it takes minutes, which is long enough on any machine.
+    """
+    async with asyncio.timeout(120):
+        while not holds():
+            assert process is None or process.returncode is None, f"ended: {process.returncode}"
+            await asyncio.sleep(0.002)
+
+
+def stop_clock_until_refused(emulator: Emulator) -> None:
+    """Stop an emulator's clock until it has refused a create for its rate.
+
+    However slowly creates come, its bucket is not refilled before it is empty.
+    """
+    clock, began = emulator.clock, emulator.clock()
+    emulator.clock = lambda: clock() if emulator.refused["rate"] else began
 
 
 def envelope(code: int, msg: str) -> dict[str, Any]:

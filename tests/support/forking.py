@@ -191,8 +191,9 @@ class ForkedTransport(BaseSubprocessTransport):
     def __init__(self, forked: Forked, protocol: Any, waiter: asyncio.Future[None]) -> None:
         self._forked, loop = forked, asyncio.get_running_loop()
         pipes = (forked.stdin, forked.stdout, forked.stderr)
-        kinds = (subprocess.DEVNULL if pipe is None else subprocess.PIPE for pipe in pipes)
-        super().__init__(loop, protocol, (), False, *kinds, 0, waiter)
+        kinds = [subprocess.DEVNULL if pipe is None else subprocess.PIPE for pipe in pipes]
+        stdin, stdout, stderr = kinds
+        super().__init__(loop, protocol, (), False, stdin, stdout, stderr, 0, waiter)
         loop.add_reader(forked.report, self._ended)
 
     def _start(self, *_: object, **__: object) -> None:
@@ -309,8 +310,16 @@ def import_all() -> None:
         import_module("keevx_async.docket")
 
 
+def save_coverage() -> None:
+    """Write down what the imports covered; else each process would, for as long as a command."""
+    coverage = sys.modules.get("coverage")
+    if coverage and (measuring := coverage.Coverage.current()):
+        measuring.save()
+
+
 if __name__ == "__main__":
     import_all()
+    save_coverage()
     gc.freeze()
     assert threading.active_count() == 1, "a process with threads must not fork"
     serve(socket.socket(fileno=int(sys.argv[1])))

@@ -8,6 +8,7 @@ import pytest
 from keevx_async import APIError, Budget, BudgetExceeded
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import a_request, keevx_of, some_requests
+from tests.support.emulator import until
 
 
 async def test_what_another_client_of_the_process_makes_meanwhile_counts(tmp_path: Path) -> None:
@@ -57,8 +58,7 @@ async def test_a_create_in_flight_is_waited_for_where_it_decides(tmp_path: Path)
         await limited.submit(a_request("prompt 0"))
         emulator.faults = Faults(latency=0.2)
         slow = asyncio.create_task(free.submit(a_request("prompt 1")))
-        while emulator.creates.total() < 2:  # noqa: ASYNC110 - books ring no bell
-            await asyncio.sleep(0.005)
+        await until(lambda: emulator.creates.total() >= 2)
         with pytest.raises(BudgetExceeded):
             await limited.submit(a_request("prompt 2"))
         assert (await slow).task_ids

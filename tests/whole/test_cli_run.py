@@ -14,8 +14,9 @@ from keevx_async import ImageToVideo, Journal
 from keevx_async.cli.input.estimate import estimate_prompts
 from keevx_async.cli.input.prompts import Job, Prompts
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import GOOD, PNG, at, fed, keevx, start, written
+from tests.support.cli import GOOD, PNG, at, end_of, fed, keevx, line_with, start, written
 from tests.support.cli_run import CREATE, lines, results, takes
+from tests.support.emulator import until
 from tests.support.journal import writing
 
 CSV = (
@@ -193,10 +194,9 @@ async def test_one_signal_lets_creates_end_and_says_how_to_go_on(
     run = ("run", file, "--journal", tmp_path / "run.db", "--out", out, "--concurrency", "4")
     async with Emulator(seconds=30, faults=Faults(latency=0.1)) as emulator:
         process = await start(*run, cwd=tmp_path, **at(emulator))
-        while len(emulator.tasks) < 8:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: len(emulator.tasks) >= 8, process)
         process.send_signal(number)
-        shown, err = await process.communicate()
+        shown, err = await end_of(process)
         assert process.returncode == 130, err
         assert b"Traceback" not in err
         assert b"nothing new starts" in err
@@ -214,12 +214,10 @@ async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
     file, out = written(tmp_path / "p.jsonl", takes(4)), tmp_path / "out"
     async with Emulator(faults=Faults(silent_after_create=1.0)) as emulator:
         process = await start("run", file, "--out", out, cwd=tmp_path, **at(emulator))
-        while len(emulator.tasks) < 4:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: len(emulator.tasks) >= 4, process)
         assert process.stderr is not None
         process.send_signal(signal.SIGINT)
-        while b"stopping" not in await process.stderr.readline():
-            pass
+        await line_with(process.stderr, "stopping")
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
         assert process.returncode == 130
@@ -233,10 +231,9 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
     run = ("run", file, "--out", out, "--concurrency", "2", "--journal", tmp_path / "run.db")
     async with Emulator(seconds=0.02, faults=Faults(latency=0.01)) as emulator:
         process = await start(*run, cwd=tmp_path, **at(emulator))
-        while len(emulator.tasks) < 2:  # noqa: ASYNC110 - the emulator's books ring no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: len(emulator.tasks) >= 2, process)
         file.write_text("spoilt\n" * 2000)
-        _, err = await process.communicate()
+        _, err = await end_of(process)
         assert process.returncode == 2, err
         assert b"the file changed while it was read: line " in err
         kept = {one for item in results(out).values() for one in item["task_ids"]}

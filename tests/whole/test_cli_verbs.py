@@ -12,8 +12,9 @@ import pytest
 
 from keevx_async import ImageToVideo, Keevx
 from keevx_async.testing import Emulator, Faults
-from tests.support.cli import GOOD, PNG, at, keevx, start
+from tests.support.cli import GOOD, PNG, at, end_of, keevx, start
 from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
+from tests.support.emulator import until
 
 
 async def made(emulator: Emulator, prompt: str = "A dog") -> str:
@@ -90,8 +91,7 @@ async def test_an_uncertain_submit_says_what_to_do_and_is_not_sent_again(tmp_pat
 async def under_way(emulator: Emulator, *more: str, cwd: Path) -> asyncio.subprocess.Process:
     """A submit whose create was sent, and not answered yet."""
     process = await start(*SUBMIT, *EIGHT, *IMAGE, *more, cwd=cwd, **at(emulator))
-    while not emulator.tasks:  # noqa: ASYNC110 - the emulator's books ring no bell
-        await asyncio.sleep(0.01)
+    await until(lambda: emulator.tasks, process)
     return process
 
 
@@ -102,7 +102,7 @@ async def test_an_interrupted_submit_prints_the_ids_it_was_given(
     async with Emulator(faults=Faults(latency=1.0)) as emulator:
         process = await under_way(emulator, "--wait", cwd=tmp_path)
         process.send_signal(number)
-        out, err = await process.communicate()
+        out, err = await end_of(process)
         assert (process.returncode, b"Traceback" in err) == (130, False), err
         assert b"stopping" in err
         assert out.decode().split() == list(emulator.tasks)
@@ -113,7 +113,7 @@ async def test_an_interrupted_submit_reports_a_lost_answer(tmp_path: Path) -> No
     async with Emulator(faults=faults) as emulator:
         process = await under_way(emulator, cwd=tmp_path)
         process.send_signal(signal.SIGINT)
-        out, err = await process.communicate()
+        out, err = await end_of(process)
         assert (process.returncode, out) == (130, b"")
         assert b"Look for it in your Keevx account" in err
 
@@ -137,10 +137,9 @@ async def test_a_second_signal_ends_a_submit_at_once_and_reports_what_is_uncerta
 async def test_an_interrupted_wait_says_so(tmp_path: Path) -> None:
     async with Emulator(seconds=60) as emulator:
         process = await start("wait", await made(emulator), cwd=tmp_path, **at(emulator))
-        while emulator.requests["GET /v1/image_to_video"] < 1:  # noqa: ASYNC110 - no bell
-            await asyncio.sleep(0.01)
+        await until(lambda: emulator.requests["GET /v1/image_to_video"] >= 1, process)
         process.send_signal(signal.SIGINT)
-        _, err = await process.communicate()
+        _, err = await end_of(process)
         assert (process.returncode, err) == (130, b"keevx: interrupted\n")
 
 
@@ -203,7 +202,7 @@ async def test_a_wait_reports_each_task_when_it_ends(tmp_path: Path) -> None:
         assert (await process.stdout.readline()).decode().split()[0] == quick
         ended = attrs.evolve(emulator.tasks[slow], ready_at=emulator.clock())
         emulator.tasks[slow] = ended
-        out, err = await process.communicate()
+        out, err = await end_of(process)
         assert process.returncode == 0, err
         assert [line.split()[0] for line in out.decode().splitlines()] == [slow]
 

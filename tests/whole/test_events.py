@@ -30,6 +30,7 @@ from keevx_async.events import (
 from keevx_async.testing import Emulator, Faults
 from tests.conftest import at_once
 from tests.support.client import RETRY, a_request, awaited, keevx_of, some_requests
+from tests.support.emulator import stop_clock_until_refused
 from tests.support.journal import entry_of
 from tests.support.ports import refusing
 
@@ -96,6 +97,7 @@ async def test_a_hook_that_fails_at_every_event_changes_nothing(
             Emulator(0.02, faults=faults) as emulator,
             keevx_of(emulator, on_event=fail, journal=tmp_path / "run.db") as keevx,
         ):
+            stop_clock_until_refused(emulator)
             result = await awaited(keevx.generate_many(some_requests(12), download=tmp_path))
     assert told == EVERY_KIND
     assert {type(error) for error in result.errors} == {SubmissionUncertain, APIError}

@@ -270,8 +270,7 @@ async def test_a_part_left_by_a_killed_process_is_resumed(tmp_path: Path) -> Non
             [sys.executable, "-c", KILLED, storage.url, str(tmp_path)]
         )
         async with asyncio.timeout(30):  # an interpreter has to start
-            while _size_of_part(tmp_path) < 5000:  # noqa: ASYNC110 - another process writes it
-                await asyncio.sleep(0.01)
+            await until(lambda: _size_of_part(tmp_path) >= 5000)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         path = await keevx.download(storage.url, tmp_path)

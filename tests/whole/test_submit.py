@@ -18,7 +18,7 @@ from keevx_async import (
 from keevx_async.events import Retrying
 from keevx_async.testing import Emulator, Faults
 from tests.support.client import RETRY, a_request, keevx_of, some_requests, speaking
-from tests.support.emulator import until
+from tests.support.emulator import stop_clock_until_refused, until
 from tests.support.ports import free_port
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -96,6 +96,7 @@ async def test_too_many_requests_hold_every_create(retry_after: Any) -> None:
     faults = Faults(rate=60, burst=6, retry_after=retry_after)
     policy = RetryPolicy(attempts=60, first_delay=0.01, max_delay=0.05, deadline=20)
     async with Emulator(0, faults=faults) as emulator, keevx_of(emulator, retry=policy) as keevx:
+        stop_clock_until_refused(emulator)
         fan = await keevx.submit_many(some_requests(20), concurrency=8)
     fan.raise_for_errors()
     assert len(set(fan.task_ids)) == 20
