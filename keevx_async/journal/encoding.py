@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ TASK = "snapshot, at, path, size, digest"
 
 _STATES = {state.value: state for state in State}  # a resume looks up millions of them
 _SENDING = State.SENDING
+_is_plain = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
 NEVER = -1.0
 """The time of the last intent if none was written."""
@@ -64,7 +66,13 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | Non
 def join_ids(ids: Sequence[str]) -> str:
     """Return ids as they are stored: percent-encoded and separated by spaces."""
     # Keevx promises nothing about its ids: an id may contain a space, or an invalid character.
-    return " ".join(quote(task_id, errors="surrogatepass") for task_id in ids)
+    # Most need no encoding, and finding that out is cheaper than encoding them.
+    return " ".join(
+        [
+            task_id if _is_plain(task_id) else quote(task_id, errors="surrogatepass")
+            for task_id in ids
+        ]
+    )
 
 
 def split_ids(text: str | None) -> tuple[str, ...]:
@@ -113,7 +121,7 @@ def end_row(task: Task, at: float | None = None) -> Row:
         at: when the snapshot was taken, in seconds since the epoch; None means now.
     """
     snapshot = json.dumps(attrs.asdict(task))
-    return [task.task_id, snapshot, time.time() if at is None else at, None, None, None]
+    return [storable(task.task_id), snapshot, time.time() if at is None else at, None, None, None]
 
 
 def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:

@@ -432,7 +432,7 @@ class Journal(JournalFile):
 
         It replaces any previous text of that name.
         """
-        self._file.writer.put("notes", [name, value])
+        self._file.writer.put("notes", [name, encoding.storable(value)])
 
     async def get_note(self, name: str) -> str | None:
         """Return a text stored by ``set_note``.

@@ -1,20 +1,20 @@
 """The single writer thread, which uses group commit: many rows, one statement, one fsync.
 
 While the event loop is busy, this thread may wait 5 ms for the GIL each time it has released it. It
-therefore releases the GIL as rarely as possible: rows arrive encoded; whatever arrives during a
-commit is the next batch; a batch is a single statement; and a commit is witnessed only after its
-waiters have been woken.
+therefore releases the GIL as rarely as possible: whatever arrives during a commit is the next
+batch; a batch is a single statement; and a commit is witnessed only after its waiters have been
+woken.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,15 +26,16 @@ log = logging.getLogger("keevx_async.journal")
 
 Row = list[Any]
 Waiter = asyncio.Future[None]
-_Item = tuple[str, Waiter | None]
+_Item = tuple[Row, Waiter | None]
+"""A row, after the name of its table, and what is to be resolved once it is durable."""
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _COLUMNS = "abcdefgh"
-CLOSED = _encode(["notes", OPEN, 0])
-"""The row that is written last, which marks that the journal was closed cleanly."""
+_WIDTH = 1 + len(_COLUMNS)
+MAX_ROWS = 64
+"""The most rows in one commit. SQLite before 3.32 takes at most 999 values in a statement."""
 
 CHANGED = "changed"
-_IDS_COLUMN = 6
+_IDS_COLUMN = 7
 
 _IDS = """
 CASE WHEN ifnull(excluded.task_ids, '') = '' THEN task_ids
@@ -105,8 +106,12 @@ BATCH = (
 """A temporary view into which batches are inserted; its trigger sorts the rows into their
 tables."""
 
-_VALUES = ", ".join(f"json_extract(value, '$[{number}]')" for number in range(len(_COLUMNS) + 1))
-INSERT = f"INSERT INTO batch SELECT {_VALUES} FROM json_each(?)"  # noqa: S608 - our own names
+
+@cache
+def _insert(count: int) -> str:
+    """Return the statement that writes so many rows of the batch."""
+    row = f"({', '.join('?' * _WIDTH)})"
+    return f"INSERT INTO batch VALUES {', '.join([row] * count)}"  # noqa: S608 - our own names
 
 
 class EntryChanged(JournalError):
@@ -144,7 +149,7 @@ class Writer(threading.Thread):
         self._put = 0
         self._done = 0
         self._broken: JournalError | None = None
-        self._unwritten: list[str] = []
+        self._unwritten: list[Row] = []
 
     @property
     def idle(self) -> bool:
@@ -180,11 +185,9 @@ class Writer(threading.Thread):
             waiter: a future that is resolved on its own loop once the row is durable, or with the
                 error.
         """
-        # Encoded here, so that the writer thread needs the GIL less often.
-        item = (_encode([table, *row]), waiter)
         with self._turn:
             self._put += 1
-        self._items.put(item)
+        self._items.put(([table, *row], waiter))
 
     async def write(self, table: str, row: Row) -> None:
         """Write a row. Durable on return; if cancelled, it is still written.
@@ -207,11 +210,11 @@ class Writer(threading.Thread):
         """Commit batch after batch, until ``stop``."""
         is_last = False
         while not is_last:
-            # Waits for the first item, then takes all that are queued. None means that no more
-            # follow.
+            # Waits for the first item, then takes all that are queued and fit in one statement, in
+            # which the count of commits is a row too. None means that no more follow.
             batch = [self._items.get()]
             with suppress(Empty):
-                while True:
+                while len(batch) < MAX_ROWS - 1:
                     batch.append(self._items.get_nowait())
             items = [item for item in batch if item is not None]
             is_last = len(items) < len(batch)
@@ -220,7 +223,7 @@ class Writer(threading.Thread):
             self._done += len(items)
         # The note of a clean close is written last: a file that contains it needs no log.
         self._write_unwritten()
-        self._write([(CLOSED, None)])
+        self._write([(["notes", OPEN, 0], None)])
 
     def _write(self, items: Sequence[_Item]) -> None:
         """Commit rows and wake their waiters."""
@@ -234,10 +237,7 @@ class Writer(threading.Thread):
             self._witness()
             self._write_unwritten()
         else:  # rows with ids were paid for; a failed intent was never sent
-            for row, _ in items:
-                table, *values = json.loads(row)
-                if table == "entries" and len(values) > _IDS_COLUMN and values[_IDS_COLUMN]:
-                    self._unwritten.append(row)
+            self._unwritten += [row for row, _ in items if row[0] == "entries" and row[_IDS_COLUMN]]
 
     def _write_unwritten(self) -> None:
         """Try again to write ids whose commit failed: the disk may have space by now."""
@@ -248,13 +248,12 @@ class Writer(threading.Thread):
             else:
                 self._unwritten.append(row)
 
-    def _try(self, rows: Sequence[str]) -> JournalError | None:
+    def _try(self, rows: Sequence[Row]) -> JournalError | None:
         """Commit rows; return the error if that failed."""
         # 1. An entry has changed since it was claimed: only its create is stopped.
         # 2. Another program has locked the file for longer than SQLite waits: try once more.
         # 3. Anything else: no further create starts.
-        commit = _encode(["notes", COMMITS, self._commits + 1])
-        batch = f"[{','.join([*rows, commit])}]"
+        batch = [*rows, ["notes", COMMITS, self._commits + 1]]
         try:
             try:
                 self._commit(batch)
@@ -271,8 +270,16 @@ class Writer(threading.Thread):
             return self.fail(f"{self._path} cannot be written: {error}")
         return None
 
-    def _commit(self, batch: str) -> None:
-        self._connection.execute(INSERT, (batch,))
+    def _commit(self, rows: Sequence[Row]) -> None:
+        # Filled up with empty rows to a power of two: SQLite then prepares few statements, and the
+        # connection keeps them. An empty row belongs to no table, so it is not written.
+        size = 1 << (len(rows) - 1).bit_length()
+        values: Row = []
+        for row in rows:
+            values += row
+            values += [None] * (_WIDTH - len(row))
+        values += [None] * _WIDTH * (size - len(rows))
+        self._connection.execute(_insert(size), values)
         self._commits += 1
 
     def _witness(self) -> None:
