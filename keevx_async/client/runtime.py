@@ -209,7 +209,7 @@ class Components:
         self.jobs = Jobs(
             submitter=self.submitter,
             recall=None
-            if config.span is not None or self.reconciler is not None
+            if config.owner is None or config.span is not None or self.reconciler is not None
             else Recall(
                 journal=config.journal,
                 owners=config.owners,

@@ -46,8 +46,9 @@ _ENCODINGS = ("utf-8", "gb18030", "latin-1")
 _URL_QUERY = re.compile(r"""(https?://[^\s"'<>?]+)\?[^\s"'<>]+""")
 
 
-class Envelope(NamedTuple):
-    """The object that wraps every response from Keevx.
+@attrs.define
+class Envelope:
+    """The object that wraps every response from Keevx. It is never changed.
 
     Attributes:
         code: 0 for success, anything else for a refusal.

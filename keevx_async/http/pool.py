@@ -112,12 +112,14 @@ def _session(
     # API calls carry the API key instead of a login; downloads, from other hosts, carry neither.
     headers = CIMultiDict(borrowed.headers if borrowed else {})
     headers.popall("Authorization", None)
+    headers.popall("Content-Type", None)  # each body has its own
     headers["Accept-Encoding"] = "gzip, deflate"  # framing.py decodes nothing else
     return aiohttp.ClientSession(
         connector=CheckedConnector(connector),
         connector_owner=False,
         cookie_jar=NoCookies(),
         timeout=timeout,
+        auto_decompress=False,  # framing.py decodes
         max_line_size=MAX_HEADER_SIZE,
         max_field_size=MAX_HEADER_SIZE,
         max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty line

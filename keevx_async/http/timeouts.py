@@ -94,9 +94,12 @@ class Deadline:
 
     Args:
         timer: the timer, which determines the timeout of the block.
+
+    Attributes:
+        began: when the block was entered, in the loop's time.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_task", "_timer")
+    __slots__ = ("_cancelling", "_expired", "_task", "_timer", "began")
 
     def __init__(self, timer: ExchangeTimer) -> None:
         self._timer = timer
@@ -104,12 +107,13 @@ class Deadline:
 
     def __enter__(self) -> None:
         timer = self._timer
+        self.began = timer.loop.time()
         if timer.seconds is None:
             return
         task = asyncio.current_task(timer.loop)
         assert task is not None, "only a task can be cancelled"  # noqa: S101 - for type checkers
         self._task, self._cancelling = task, task.cancelling()
-        timer.under_way[self] = when = timer.loop.time() + timer.seconds
+        timer.under_way[self] = when = self.began + timer.seconds
         if timer.handle is None:
             timer.start(when)
 

@@ -34,14 +34,16 @@ log = logging.getLogger("keevx_async.http")
 
 CLIENT_CLOSED = "this client is closed; create a new Keevx()"
 
+JSON = "application/json"
 MIN_SECRET = 8  # characters; a shorter header value is not a key
 _KEEP_ALIVE = istr("Keep-Alive")
 _CONTENT_ENCODING = istr("Content-Encoding")
 _OPEN_HEADERS = ("Authorization", "User-Agent")
 
 
-class HttpRequest(NamedTuple):
-    """One request to the API.
+@define
+class HttpRequest:
+    """One request to the API. It is never changed.
 
     Attributes:
         method: the HTTP method. Anything but a GET is sent only on a safe connection.
@@ -58,8 +60,9 @@ class HttpRequest(NamedTuple):
     key: str = ""
 
 
-class HttpResponse(NamedTuple):
-    """One response, complete or partial.
+@define
+class HttpResponse:
+    """One response, complete or partial. It is never changed.
 
     Attributes:
         status: the HTTP status.
@@ -194,7 +197,6 @@ class AiohttpTransport:
     def _set_options(self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout) -> None:
         self.timeout = timeout
         self._headers = CIMultiDict(headers)
-        self._json_headers = CIMultiDict({**headers, "Content-Type": "application/json"})
         # aiohttp's part: our own timer limits the whole exchange.
         self._phase_timeout = attrs.evolve(timeout, total=None)
 
@@ -311,34 +313,33 @@ class AiohttpTransport:
             ConfigurationError: aiohttp cannot send the request; nothing was sent.
             CancelledError: has an ``Interruption``, unless the request is a GET.
         """
-        method, path, body, allowance, _ = request
+        method, path, body = request.method, request.path, request.body
         state = self._ready() or await self._open()
-        headers = self._json_headers if isinstance(body, bytes) else self._headers
+        data = aiohttp.BytesPayload(body, content_type=JSON) if isinstance(body, bytes) else body
+        headers = self._headers
         if self.key is not None:
             headers = headers.copy()
             headers["Authorization"] = f"Bearer {await self.key.current()}"
         timer = state.timer
-        if self._own_timeout or (allowance and timer.seconds is not None):
-            timer = ExchangeTimer(self.timeout.total and self.timeout.total + allowance)
+        if self._own_timeout or (request.allowance and timer.seconds is not None):
+            timer = ExchangeTimer(self.timeout.total and self.timeout.total + request.allowance)
         attempt = Attempt(timer, once=method != "GET")
         ATTEMPT.set(attempt)
         observed = self._emit is not None or log.isEnabledFor(logging.DEBUG)
-        began = state.loop.time()
         try:
-            url = self._create_urls.get(path)  # only a few; a query's path contains its task's id
-            if url is None:
-                url = URL(self.base_url + path, encoded=True)
-                if method == "POST":
-                    self._create_urls[path] = url
             with attempt:
+                url = self._create_urls.get(path)  # a query's path contains its task's id
+                if url is None:
+                    url = URL(self.base_url + path, encoded=True)
+                    if method == "POST":
+                        self._create_urls[path] = url
                 answer = await state.session.request(
                     method,
                     url,
-                    data=body,
+                    data=data,
                     headers=headers,
                     timeout=self._phase_timeout,
                     allow_redirects=False,
-                    auto_decompress=False,
                     proxy=self._api_proxy,
                 )
                 content = answer.content
@@ -360,7 +361,7 @@ class AiohttpTransport:
                 if (keep_alive := received.get(_KEEP_ALIVE)) is not None:
                     state.connector.observe_keep_alive(keep_alive)
             if observed:
-                self._observe(request, response, state.loop.time() - began)
+                self._observe(request, response, state.loop.time() - attempt.began)
             return response
         finally:
             ATTEMPT.set(None)
@@ -368,7 +369,7 @@ class AiohttpTransport:
         tap = attempt.tap
         if attempt.once and tap is not None and tap.reused and not tap.received:
             state.connector.distrust(state.loop.time())
-        self._observe(request, failure, state.loop.time() - began)
+        self._observe(request, failure, state.loop.time() - attempt.began)
         if isinstance(failure, HttpResponse):
             return failure
         raise failure

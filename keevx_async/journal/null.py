@@ -44,6 +44,9 @@ class NullJournal:
         self._numbers = count(1)
         self._claims = Holds().join(0)
         self._entries: dict[str, Entry] = {}
+        # Creates under way without a named key: kind, body and time. Only a failed one becomes an
+        # entry.
+        self._sending: dict[str, tuple[str, bytes, float]] = {}
         self._named: set[str] = set()
 
     @property
@@ -109,8 +112,12 @@ class NullJournal:
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Remember the create, in case its key is named later."""
         old = self._entries.get(key)
+        if old is None and key not in self._named:
+            self._sending[key] = kind, body, time.time()
+            return
         ids = old.task_ids if old is not None else ()
         text = body.decode()
+        self._sending.pop(key, None)
         self._entries[key] = Entry(key, kind, State.SENDING, text, time.time(), "", ids)
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
@@ -125,7 +132,7 @@ class NullJournal:
         """Remember the ids of a key that was named; forget any other."""
         if key in self._named:
             self._change(key, State.SUBMITTED, "", task_ids)
-        else:
+        elif self._sending.pop(key, None) is None:
             self._entries.pop(key, None)
 
     async def mark_uncertain(
@@ -143,10 +150,18 @@ class NullJournal:
         self._change(key, State.PLANNED, "")
 
     def _change(self, key: str, state: State, reason: str, ids: Sequence[str] = ()) -> None:
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         if entry is not None and (ids or entry.state is not State.SUBMITTED):
             ids = tuple(dict.fromkeys((*entry.task_ids, *ids)))
             self._entries[key] = entry._replace(state=state, reason=reason, task_ids=ids)
+            self._sending.pop(key, None)
+
+    def _entry(self, key: str) -> Entry | None:
+        sent = self._sending.get(key)
+        if sent is None:
+            return self._entries.get(key)
+        kind, body, at = sent
+        return Entry(key, kind, State.SENDING, body.decode(), at, "", ())
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
         """Record nothing."""
@@ -173,7 +188,7 @@ class NullJournal:
         return self._read(key)
 
     def _read(self, key: str, *, is_held: bool | None = None) -> Entry | None:
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         if entry is None or entry.state is not State.SENDING:
             return entry
         if is_held is None:

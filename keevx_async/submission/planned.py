@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from attrs import define
 
 from ..journal.protocol import Entry
 from ..models.request import Request
 from .reservations import Reservation
 
 
-class Planned(NamedTuple):
+@define
+class Planned:
     """A create that is about to be submitted, and whose key is claimed.
 
     Attributes:

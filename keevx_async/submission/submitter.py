@@ -37,7 +37,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from ..errors import (
     APIError,
@@ -186,8 +186,9 @@ class Submitter:
                     self._availability.check(plan.request)
                 is_resent = plan.entry is not None and plan.entry.state is State.UNCERTAIN
                 if self.reservations.is_limited or is_resent:
-                    reservation = await self.reservations.reserve(plan.request, again=is_resent)
-                    plan = plan._replace(reservation=reservation)
+                    plan.reservation = await self.reservations.reserve(
+                        plan.request, again=is_resent
+                    )
                 if self._reconciler is None and self._emit is None and plan.is_plain:
                     task_ids = await self._create(plan, plan.body, guard)
                 else:
@@ -281,7 +282,7 @@ class Submitter:
         # The step may outlive the call that is cancelled: until it ends, its share is not free.
         reservation = plan.reservation or await self.reservations.reserve_step(plan.request)
         with reservation or nullcontext():
-            return await self._send(call, plan._replace(reservation=reservation), permit)
+            return await self._send(call, evolve(plan, reservation=reservation), permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
         """Record the intent, send, and record the result before anyone else sees it."""

@@ -249,7 +249,6 @@ class Downloads:
                 timeout=self._timeout,
                 proxy=proxy,
                 allow_redirects=False,
-                auto_decompress=False,
                 raise_for_status=False,
             ) as answer:
                 if answer.status not in _REDIRECTS or "Location" not in answer.headers:
