@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 
@@ -115,7 +115,8 @@ class CompletionWaiter(Generic[T]):
             self._arrived.clear()
             arriving = asyncio.ensure_future(self._arrived.wait())
             try:
-                await asyncio.wait({sleeping, arriving}, return_when=asyncio.FIRST_COMPLETED)
+                ends: set[asyncio.Future[Any]] = {sleeping, arriving}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 arriving.cancel()
         if self._new and not sleeping.done():
