@@ -61,13 +61,13 @@ class FleetStatus:
 GAUGES: Mapping[str, tuple[str, str, Callable[[FleetStatus], float]]] = {
     "keevx_fleet_planned": ("1", "Creates to be made", lambda s: s.counts["planned"]),
     "keevx_fleet_sending": ("1", "Creates in flight", lambda s: s.counts["sending"]),
-    "keevx_fleet_uncertain": ("1", "Creates without an answer", lambda s: s.counts["uncertain"]),
+    "keevx_fleet_uncertain": ("1", "Creates without a response", lambda s: s.counts["uncertain"]),
     "keevx_fleet_refused": ("1", "Creates that failed", lambda s: s.counts["refused"]),
     "keevx_fleet_submitted": ("1", "Creates that were made", lambda s: s.counts["submitted"]),
     "keevx_fleet_rate": ("1/s", "Creates per second at most; 0: no limit", lambda s: s.rate),
     "keevx_fleet_held": ("s", "How long a 429 has held the creates", lambda s: s.held_seconds),
-    "keevx_fleet_throttled": ("1", "429 answers so far", lambda s: s.throttled),
-    "keevx_fleet_oldest_job": ("s", "Age of the oldest job that waits", lambda s: s.oldest_seconds),
+    "keevx_fleet_throttled": ("1", "429 responses so far", lambda s: s.throttled),
+    "keevx_fleet_oldest_job": ("s", "Age of the oldest waiting job", lambda s: s.oldest_seconds),
 }
 """Each gauge's unit, description and value. They describe the fleet, so all workers agree."""
 
