@@ -1,7 +1,7 @@
 """A fleet of workers on Docket: many machines, one key, one limit, one bill.
 
-A ``KeevxDocket`` takes requests, each ``KeevxWorker`` makes some of them, and a ``RedisJournal`` is
-the record that decides whether a create may be sent.
+Requests are added to a ``KeevxDocket``, any number of ``KeevxWorker`` processes submit them, and a
+``RedisJournal`` is the record that decides whether a create may be sent.
 """
 
 from ..journal.redis.journal import RedisJournal

@@ -1,4 +1,4 @@
-"""A worker's client: the create path of every other client, with the fleet's journal and rate."""
+"""A worker's client: the usual create path, with the fleet's journal and rate limit."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ from .stop_mark import STOPPED, dump_stop
 log = logging.getLogger("keevx_async.docket")
 
 RATE = "rate"
-"""The journal's note that holds the fleet's rate."""
+"""The name of the journal's note that stores the fleet's rate."""
 
 STOP_TIMEOUT = 20.0
-"""Seconds that a worker which is to stop waits for an unavailable Redis."""
+"""Seconds that a stopping worker waits for an unavailable Redis."""
 
 MARK_INTERVAL = 0.5
-"""Seconds between two marks of one worker that the fleet has stopped."""
+"""The least seconds between two times that one worker marks the fleet as stopped."""
 
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
-"""Stops the worker that these tasks run in."""
+"""Stops the worker that runs the current task."""
 
 
 class UnreadableRecord(JournalError):
-    """A create's record in the journal cannot be read, so nobody knows what to make."""
+    """A create's record in the journal cannot be read, so its request is unknown."""
 
 
 def request_of(entry: Entry) -> Request:
     """Return the request of a create in the journal.
 
     Raises:
-        InvalidRequest: it breaks rules that whoever added it did not know.
-        UnreadableRecord: it is no request at all.
+        InvalidRequest: the request breaks a rule that was not known when it was added.
+        UnreadableRecord: the record is not a request.
     """
     try:
         return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
@@ -70,9 +70,9 @@ def request_of(entry: Entry) -> Request:
 
 
 def wait_limit(kind: str, polling: PollPolicy) -> float:
-    """Return how many seconds a task of a kind is waited for at most.
+    """Return the maximum seconds to wait for a task of a kind.
 
-    By default WAIT_FACTOR times the vendor's documented maximum for the kind.
+    The default is WAIT_FACTOR times the vendor's documented maximum for the kind.
     """
     if isinstance(polling.timeout, NotGiven):
         return WAIT_FACTOR * kind_by_name(kind).max_seconds
@@ -81,16 +81,16 @@ def wait_limit(kind: str, polling: PollPolicy) -> float:
 
 @frozen
 class PollState:
-    """What is carried from one poll of a task to the next. Times are seconds since the epoch.
+    """The state kept between two polls of a task. Times are in seconds since the epoch.
 
     Attributes:
         task_id: the task's id.
         kind: the job's kind.
-        group: tasks of one group are expected to take equally long.
-        created_at: when its create was begun.
-        seen_at: when it was last seen running.
-        status: its last status, as Keevx returned it; empty before the first poll.
-        resultless_since: since when it has been SUCCEEDED without a result; 0 if it is not.
+        group: the task's group; tasks in a group are expected to take equally long.
+        created_at: when the create started.
+        seen_at: when the task was last seen running.
+        status: the last status that Keevx returned; empty before the first poll.
+        resultless_since: when Keevx first reported it as SUCCEEDED without a result; otherwise 0.
     """
 
     task_id: str
@@ -107,7 +107,7 @@ class PollState:
 
     @classmethod
     def load(cls, task_id: str, text: str) -> PollState:
-        """Return a state from what ``dump`` returned."""
+        """Return the state that ``dump`` turned into text."""
         return cls(task_id, *json.loads(text))
 
 
@@ -117,8 +117,8 @@ class WorkerClient(Keevx):
     Args:
         journal: the fleet's journal.
         shared_limit: the fleet's rate limit.
-        redelivery: seconds after which a dead worker's polls go to another.
-        settings: what it is set up with.
+        redelivery: seconds after which another worker takes over a dead worker's polls.
+        settings: the worker's settings.
         stop: stops the worker.
     """
 
@@ -197,8 +197,8 @@ class WorkerClient(Keevx):
         return task_ids
 
     async def _mark_stopped(self, error: KeevxError) -> None:
-        """Inform those who wait for the fleet that it makes nothing more."""
-        # Thousands of creates may meet the same budget at once: one mark a second is enough.
+        """Mark the fleet as stopped, for everyone who waits for it."""
+        # Thousands of creates may exceed the same budget at once; one mark is enough for a while.
         now = time.monotonic()
         if now - self._marked_at < MARK_INTERVAL:
             return
@@ -207,9 +207,9 @@ class WorkerClient(Keevx):
             await self.journal.set_note(STOPPED, dump_stop(error, time.time()))
 
     async def give_up(self, key: str, reason: str) -> None:
-        """End a create that cannot be made: it reads as refused, and may be added again.
+        """End a create that cannot be made. It is recorded as refused, and may be added again.
 
-        Nothing changes if it may have been made.
+        A create that may have been charged is left unchanged.
         """
         log.error("%s ends as failed: %s", key, reason)
         await self._refuse(key, reason)
@@ -228,12 +228,12 @@ class WorkerClient(Keevx):
         """Schedule the first poll of each of a create's tasks.
 
         Args:
-            entry: the create, as it was before it was submitted.
-            task_ids: its ids.
+            entry: the create's entry from before it was submitted.
+            task_ids: the create's task ids.
         """
         group, now = request_of(entry).group, time.time()
-        # A create that was submitted before is as old as its intent, unless the clock that wrote
-        # it was ahead of ours. Any other was just submitted.
+        # A create that was submitted earlier is as old as its intent, unless the clock that wrote
+        # it was ahead of ours. Any other create was submitted just now.
         created_at = min(entry.at, now) if entry.state is State.SUBMITTED else now
         intervals = await self._loaded_intervals()
         polls: list[tuple[str, float, str]] = []
@@ -243,23 +243,23 @@ class WorkerClient(Keevx):
         await self.polls.schedule(polls)
 
     async def poll_once(self, task_id: str, text: str) -> Polled:
-        """Poll a task, and return what came of it.
+        """Poll a task once; return the outcome.
 
         Args:
             task_id: the task's id.
             text: the poll's state.
         """
-        # Clocks of two machines differ: by this machine's, it was created by now at the latest.
+        # Clocks of two machines differ, so by this machine's clock it may be created in the future.
         state = PollState.load(task_id, text)
         state = evolve(state, created_at=min(state.created_at, time.time()))
         min_wait, max_wait = 0.0, math.inf
-        # 1. The poll failed: polled again as usual, after a rate limit no sooner than the longest
+        # 1. The poll failed: it is polled again as usual, but after a 429 only after the longest
         #    interval.
-        # 2. The task has ended: recorded, and its duration learned.
-        # 3. It has SUCCEEDED without a result: polled soon, until the grace is over. Then it is
-        #    recorded as abandoned.
-        # 4. It is still running: polled again as usual.
-        # However it goes on, it is abandoned once it has been waited for long enough.
+        # 2. The task has ended: its end is recorded, and its duration is learned.
+        # 3. It has SUCCEEDED without a result: it is polled soon, until the grace period is over,
+        #    and is then recorded as abandoned.
+        # 4. It is still running: it is polled again as usual.
+        # In cases 1, 3 and 4 it is abandoned once the maximum wait is over.
         try:
             task = await self._components().api.status_once(task_id, kind_by_name(state.kind))
         except KeevxError as error:
@@ -295,7 +295,7 @@ class WorkerClient(Keevx):
 
 
 current_client: ContextVar[WorkerClient] = ContextVar("current_client")
-"""The client that a ``KeevxWorker`` has opened for its tasks."""
+"""The client that a ``KeevxWorker`` opened for its tasks."""
 
 
 @asynccontextmanager
@@ -304,10 +304,10 @@ async def worker_client(
 ) -> AsyncGenerator[WorkerClient]:
     """Provide the client of a worker's tasks, for as long as the worker runs.
 
-    A worker of Docket's own, which has no client yet, gets one that polls in the background.
+    Docket's own ``Worker`` has no client yet; it gets one that polls in the background.
 
     Args:
-        docket: whose tasks the worker runs; its name says which fleet's.
+        docket: the docket whose tasks the worker runs; its name contains the fleet's name.
         worker: the worker.
     """
     if (client := current_client.get(None)) is not None:
@@ -329,7 +329,7 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
     Args:
         docket: the fleet's docket of creates.
         name: the name of the worker.
-        redelivery: seconds after which a dead worker's work goes to another.
+        redelivery: seconds after which another worker takes over a dead worker's work.
     """
     fleet, settings = fleet_of(docket.name), worker_settings.get(WorkerSettings())
     # A dead worker's leases must have ended by the time its creates are redelivered.
@@ -348,7 +348,7 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
         async with journal, AsyncExitStack() as stack:
             limit = SharedRateLimiter(journal.connection, stop)
             limit.observe_rate(await set_rate(journal, settings.rate))
-            # Whoever starts a worker has seen to what stopped the fleet; else it stops again.
+            # Whoever starts a worker has fixed what stopped the fleet. If not, it stops again.
             await journal.set_note(STOPPED, "")
             for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
@@ -357,7 +357,7 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
 
 
 async def _bound_waits(journal: RedisJournal, stop: Stop) -> None:
-    """Bound the waits for Redis once the worker is to stop: until then they have no end."""
+    """Limit the waits for Redis once the worker is stopping; until then they have no limit."""
     await stop.event.wait()
     journal.connection.end_within(STOP_TIMEOUT)
 
@@ -368,11 +368,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 async def set_rate(journal: RedisJournal, rate: float | None) -> str:
-    """Set the fleet's rate for all workers, and return it as text; empty if there is none.
+    """Set the fleet's rate for all workers; return it as text, which is empty without a rate.
 
     Args:
-        journal: the fleet's, which holds the rate.
-        rate: creates per second; None to leave it as it is.
+        journal: the fleet's journal, which stores the rate.
+        rate: creates per second; None leaves the rate unchanged.
     """
     if rate is None:
         return await journal.get_note(RATE) or ""

@@ -1,10 +1,10 @@
-"""Waits for creates to be complete: one check asks about all that are waited for."""
+"""Wait for creates to be complete; one check covers all that are waited for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import ConfigurationError
 
@@ -13,21 +13,21 @@ T = TypeVar("T")
 WINDOW = 1_000
 """Creates checked in one round trip."""
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
-"""Seconds between two checks of all; the pause grows until one brings news."""
+"""Seconds between two checks of all creates; the pause grows until a create is complete."""
 GATHERING = 0.02
-"""Seconds for which new keys are collected before their first check. Creates that are complete
-already need not wait for the next check of all, so asking for them one by one is quick."""
+"""Seconds for which new keys are collected before their first check. They do not wait for the next
+check of all keys, so it is quick to ask for complete creates one by one."""
 MAX_RATE = 2_000
-"""Creates checked per second at most, so that Redis is not kept busy by checks."""
+"""The most creates checked per second, to leave Redis free for other work."""
 
 
 class CompletionWaiter(Generic[T]):
-    """Checks now and then, as long as anyone waits.
+    """Checks from time to time, as long as anyone waits.
 
     Args:
-        check: returns those of some keys that are complete, each with its result or with the
-            error that its waiters are to raise.
-        sleep: waits for so many seconds.
+        check: given some keys, returns the complete ones, each with its result or with the error
+            to raise for its waiters.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class CompletionWaiter(Generic[T]):
         If cancelled, the key is no longer checked unless someone else waits for it.
 
         Raises:
-            Exception: the one that the check returned for the key, or raised.
-            ConfigurationError: the waiter was closed meanwhile.
+            Exception: the error that the check returned for the key, or raised.
+            ConfigurationError: the waiter was closed in the meantime.
         """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
@@ -71,7 +71,7 @@ class CompletionWaiter(Generic[T]):
                     self._waiters.pop(key, None)
 
     async def close(self) -> None:
-        """Stop checking. Everyone who still waits gets a ConfigurationError."""
+        """Stop checking. Waits that are under way raise ConfigurationError."""
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.wait({self._checking})
@@ -110,12 +110,13 @@ class CompletionWaiter(Generic[T]):
         return has_news
 
     async def _check_new(self, sleeping: asyncio.Future[None]) -> None:
-        """Check the keys that arrive during a pause; return when it ends, or after a check."""
+        """Check the keys that arrive during a pause. Return when it ends, or after one check."""
         if not self._new:
             self._arrived.clear()
             arriving = asyncio.ensure_future(self._arrived.wait())
             try:
-                await asyncio.wait({sleeping, arriving}, return_when=asyncio.FIRST_COMPLETED)
+                ends: set[asyncio.Future[Any]] = {sleeping, arriving}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 arriving.cancel()
         if self._new and not sleeping.done():

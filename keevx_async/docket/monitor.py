@@ -1,4 +1,4 @@
-"""How a fleet stands: gauges for its operator, and a line in the log when it stands still."""
+"""The status of a fleet: gauges for its operator, and a log line when it is stuck."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..journal.redis.scripts import STATUS
 log = logging.getLogger("keevx_async.docket")
 
 INTERVAL = 5.0
-"""Seconds between two looks at the fleet."""
+"""Seconds between two checks of the fleet."""
 STUCK = 60.0
 """Seconds without progress after which a fleet that has work counts as stuck."""
 
@@ -48,32 +48,32 @@ class FleetStatus:
 
     @property
     def done(self) -> tuple[int, ...]:
-        """What only grows as long as the fleet works: it is equal to an earlier one's if not."""
+        """Counts that only grow. If they have not changed, the fleet has made no progress."""
         names = ("submitted", "refused", "uncertain", "succeeded", "failed")
         return tuple(self.counts[name] for name in names)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether there are creates to be made."""
+        """Whether creates are waiting to be made."""
         return self.counts["planned"] + self.counts["sending"] > 0
 
 
 GAUGES: Mapping[str, tuple[str, str, Callable[[FleetStatus], float]]] = {
     "keevx_fleet_planned": ("1", "Creates to be made", lambda s: s.counts["planned"]),
     "keevx_fleet_sending": ("1", "Creates in flight", lambda s: s.counts["sending"]),
-    "keevx_fleet_uncertain": ("1", "Creates without an answer", lambda s: s.counts["uncertain"]),
+    "keevx_fleet_uncertain": ("1", "Creates without a response", lambda s: s.counts["uncertain"]),
     "keevx_fleet_refused": ("1", "Creates that failed", lambda s: s.counts["refused"]),
     "keevx_fleet_submitted": ("1", "Creates that were made", lambda s: s.counts["submitted"]),
     "keevx_fleet_rate": ("1/s", "Creates per second at most; 0: no limit", lambda s: s.rate),
     "keevx_fleet_held": ("s", "How long a 429 has held the creates", lambda s: s.held_seconds),
-    "keevx_fleet_throttled": ("1", "429 answers so far", lambda s: s.throttled),
-    "keevx_fleet_oldest_job": ("s", "Age of the oldest job that waits", lambda s: s.oldest_seconds),
+    "keevx_fleet_throttled": ("1", "429 responses so far", lambda s: s.throttled),
+    "keevx_fleet_oldest_job": ("s", "Age of the oldest waiting job", lambda s: s.oldest_seconds),
 }
-"""Each gauge's unit, description and value. They are the fleet's: every worker shows the same."""
+"""Each gauge's unit, description and value. They describe the fleet, so all workers agree."""
 
 
 async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
-    """Return how a fleet stands.
+    """Return the status of a fleet.
 
     Raises:
         JournalError: Redis cannot be used.
@@ -86,7 +86,7 @@ async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
     with suppress(RedisError):
         async with creates.redis() as redis:
             raw: Any = redis
-            # Docket's stream has the jobs that are due, until they are done, oldest first.
+            # Docket's stream contains the jobs that are due and not yet done, oldest first.
             oldest = await raw.xrange(creates.stream_key, count=1)
         if oldest and status.is_waiting:
             added = int(oldest[0][0].split(b"-")[0])
@@ -100,10 +100,10 @@ async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
 
 
 class StuckDetector:
-    """Decides when a fleet that has work counts as stuck. A pure value: the clock is an argument.
+    """Decides whether a fleet that has work is stuck. It has no clock of its own.
 
     Args:
-        after: seconds without progress.
+        after: seconds without progress after which the fleet is stuck.
     """
 
     def __init__(self, after: float = STUCK) -> None:
@@ -113,14 +113,14 @@ class StuckDetector:
         self._reported = False
 
     def observe(self, status: FleetStatus, now: float) -> str:
-        """Return what to log about the fleet; empty if there is nothing new to say."""
-        # 1. It made progress, or has nothing to do: it is not stuck. If it was said to be, the
-        #    end of that is said too.
-        # 2. It has stood still for long enough: said once.
+        """Return a message to log about the fleet; empty if nothing has changed."""
+        # 1. It made progress, or has nothing to do: it is not stuck. If it was reported as stuck,
+        #    that is over, which is reported too.
+        # 2. It has made no progress for long enough: reported once.
         if status.done != self._last or not status.is_waiting:
             was_reported, self._reported = self._reported, False
             self._last, self._since = status.done, now
-            return "the fleet makes progress again" if was_reported else ""
+            return "the fleet is making progress again" if was_reported else ""
         if self._reported or now - self._since < self._after:
             return ""
         self._reported = True
@@ -133,19 +133,19 @@ class StuckDetector:
             else "it has no rate"
         )
         return (
-            f"the fleet is stuck: nothing ended for {now - self._since:.0f} s, "
+            f"the fleet is stuck: nothing has ended for {now - self._since:.0f} s, "
             f"{counts['planned']:,} creates are planned and {counts['sending']:,} are being sent; "
             f"{cause}"
         )
 
 
 class Monitor:
-    """Watches a fleet: feeds the gauges, and logs when it is stuck.
+    """Watches a fleet: updates the gauges, and logs when it is stuck.
 
     Args:
-        journal: the fleet's.
-        creates: its docket of creates.
-        fleet: its name, the label of the gauges.
+        journal: the fleet's journal.
+        creates: the fleet's docket of creates.
+        fleet: the fleet's name, which labels the gauges.
     """
 
     def __init__(self, journal: RedisJournal, creates: Docket, fleet: str) -> None:
@@ -172,7 +172,7 @@ class Monitor:
         """Watch until cancelled."""
         loop, detector = asyncio.get_running_loop(), StuckDetector()
         while True:
-            with suppress(JournalError):  # whoever works reports that Redis is away
+            with suppress(JournalError):  # those who do the work report that Redis is unavailable
                 self._status = await read_status(self._journal, self._creates)
                 if message := detector.observe(self._status, loop.time()):
                     log.warning("%s", message)
@@ -184,7 +184,7 @@ def servers(metrics_port: int | None, health_port: int | None) -> Generator[None
     """Serve Docket's metrics and its health check during the block.
 
     Raises:
-        ConfigurationError: a port cannot be had, or what serves metrics is not installed.
+        ConfigurationError: a port cannot be used, or the extra for metrics is not installed.
     """
     with ExitStack() as stack:
         try:
@@ -192,7 +192,7 @@ def servers(metrics_port: int | None, health_port: int | None) -> Generator[None
             stack.enter_context(metrics_server(port=metrics_port))
         except ImportError:
             raise ConfigurationError(
-                "--metrics-port needs an extra; pip install 'pydocket[metrics]'"
+                "--metrics-port needs Docket's metrics extra; run: pip install 'pydocket[metrics]'"
             ) from None
         except (OSError, OverflowError) as error:
             ports = f"--metrics-port {metrics_port}, --health-port {health_port}"

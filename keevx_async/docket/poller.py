@@ -1,4 +1,4 @@
-"""The one poller of a worker: takes what is due, polls it, and writes what came of it."""
+"""A worker's poller: it takes the polls that are due, and writes their outcomes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..journal.redis.polls import Polled, PollQueue
 log = logging.getLogger("keevx_async.docket")
 
 TICK = 0.05
-"""Seconds in which results are collected, to be written in one script."""
+"""Seconds for which outcomes are collected, to be written in one script."""
 IDLE = 0.5
-"""Seconds until it looks again where nothing is due: another worker may have added polls."""
+"""The most seconds between two checks for due polls; another worker may have added some."""
 DELAY_AFTER_ERROR = 30.0
-"""Seconds until a task is polled again whose poll raised an unexpected error."""
+"""Seconds until a task is polled again after an unexpected error."""
 
 
 class FleetPoller:
@@ -24,9 +24,9 @@ class FleetPoller:
     Args:
         queue: the fleet's polls.
         poll: polls one task once, given its id and the poll's state.
-        concurrency: polls in flight at most.
-        hold: seconds after which a dead worker's polls go to another. A poll that takes longer is
-            made twice, which costs nothing.
+        concurrency: the most polls in flight.
+        hold: seconds after which another worker takes over a dead worker's polls. A poll that
+            takes longer is made twice, which is free.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FleetPoller:
         self._changed = asyncio.Event()
 
     async def run(self, *, until_empty: bool = False) -> None:
-        """Poll until cancelled; then what is known is written, and the rest is for others to poll.
+        """Poll until cancelled. Known outcomes are then written, and other workers poll the rest.
 
         Args:
             until_empty: end once no poll is scheduled.
@@ -55,7 +55,7 @@ class FleetPoller:
                 next_in = await self._exchange(self._concurrency - len(self._active))
                 if until_empty and not (self._active or self._done) and next_in == float("inf"):
                     return
-                # Woken by a result, or when a poll is due. Results are then collected for a tick.
+                # An outcome or a due poll ends the wait. Outcomes are then collected for a tick.
                 has_room = len(self._active) < self._concurrency
                 try:
                     async with asyncio.timeout(min(IDLE, next_in) if has_room else IDLE):
@@ -87,7 +87,7 @@ class FleetPoller:
 
     async def _poll_task(self, task_id: str, state: str) -> None:
         try:
-            # Awaited first: the list is another one once results were written meanwhile.
+            # Awaited first, since `_exchange` may replace the list in the meantime.
             polled = await self._poll(task_id, state)
             self._done.append(polled)
         except asyncio.CancelledError:

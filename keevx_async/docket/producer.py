@@ -1,4 +1,4 @@
-"""A client whose creates the fleet makes; waiting and downloading are its own."""
+"""A client that leaves its creates to the fleet, and waits and downloads on its own."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Producer(Keevx):
     """Adds requests to a fleet, and downloads the results to this machine.
 
     Args:
-        docket: the fleet's; open.
-        settings: as for ``Keevx``, except for the journal, which is the fleet's.
+        docket: the fleet's docket, already open.
+        settings: as for ``Keevx``, without the journal: it uses the fleet's journal.
     """
 
     def __init__(self, docket: KeevxDocket, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where requests are added to a fleet, and their results are waited for."""
+"""Add requests to a fleet, and wait for their results."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ from .tasks import create
 
 T = TypeVar("T")
 WINDOW = 1_000
-"""Requests added in one round trip."""
+"""The most requests added in one round trip."""
 
 
 class KeevxDocket:
-    """Takes requests for a fleet of workers.
+    """The requests of a fleet of workers.
 
-    Use it as ``async with KeevxDocket(…) as docket:``. What is added stays in Redis until it is
-    done, whatever becomes of the program that added it.
+    Use it as ``async with KeevxDocket(…) as docket:``. Added requests stay in Redis until they are
+    done, even if the program that added them ends.
 
     Args:
-        name: the name of the fleet: of its docket, ``NAME-create``, and its journal.
+        name: the fleet's name, which names its docket, ``NAME-create``, and its journal.
         url: the URL of Redis or Valkey; ``memory://…`` is a fleet in this process, for tests. The
-            password may be in KEEVX_REDIS_PASSWORD instead; a URL that has one keeps it.
-        polling: how long tasks are waited for.
+            password may be in KEEVX_REDIS_PASSWORD instead of the URL.
+        polling: sets how long to wait for tasks.
 
     Attributes:
-        name: the name of the fleet.
+        name: the fleet's name.
 
     Raises:
-        ConfigurationError: Redis does not answer when it is opened.
+        ConfigurationError: Redis does not respond when the docket is opened.
     """
 
     def __init__(
@@ -82,8 +82,7 @@ class KeevxDocket:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.creates)
             redis = cast(Any, await stack.enter_async_context(self.creates.redis()))
-            # An error at once if the URL is wrong. Later Redis may be unavailable for a while,
-            # and is waited for.
+            # A wrong URL is an error at once. Later calls wait while Redis is unavailable.
             try:
                 await redis.exists("keevx")
             except RedisError as error:
@@ -104,16 +103,15 @@ class KeevxDocket:
         await self._stack.aclose()
 
     async def add(self, request: Request, *, key: str | None = None) -> str:
-        """Add one request; return its key. What was submitted before is not submitted again.
+        """Add one request; return its key. A create that was submitted is not submitted again.
 
         Args:
-            request: what to make. It names no local files: workers may be on other machines.
+            request: the request, without local files, since workers may be on other machines.
             key: identifies the create; by default a digest of the request and a running number.
-                A service that is asked for the same video twice must pass a key of its own for
-                each.
+                A service that may get the same request twice should pass a separate key for each.
 
         Raises:
-            InvalidRequest: it names a local file.
+            InvalidRequest: the request names a local file.
             JournalError: the key belongs to another request.
         """
         (added,) = await self._add([(request, key)])
@@ -122,16 +120,16 @@ class KeevxDocket:
     async def add_many(
         self, requests: Iterable[R] | AsyncIterable[R], *, key: KeyOf[R] | None = None
     ) -> int:
-        """Add requests, a window at a time; return how many.
+        """Add requests, a window at a time; return their number.
 
-        The same program run again adds nothing twice.
+        If the same program runs again, it adds nothing twice.
 
         Args:
             requests: any iterable or async iterable, of any length, consumed lazily.
-            key: returns the key of a request's create.
+            key: a function that returns the key of each request's create.
 
         Raises:
-            InvalidRequest: one names a local file; those before it may have been added.
+            InvalidRequest: a request names a local file; earlier requests may have been added.
             JournalError: a key belongs to another request.
         """
         count = 0
@@ -144,16 +142,16 @@ class KeevxDocket:
         rows: list[Planned] = []
         for request, key in requests:
             if files := check_request(request).local_files():
-                message = "workers may be on other machines; upload it, and give the URL"
+                message = "workers may be on other machines; upload it and pass its URL"
                 raise InvalidRequest(
                     [Violation("request", file, "url", f"{file}: {message}") for file in files]
                 )
             rows.append(Planned(request.kind.name, encode_request(request), key))
         added = await self.journal.add_many(rows, self._run)
-        # 1. Submitted before, and every task has ended: there is nothing to do.
-        # 2. Refused or uncertain before: queued again. The worker that recorded this may not have
-        #    returned yet, and then add_many() would leave its old execution in place.
-        # 3. Any other: queued, unless it is queued already.
+        # 1. It was submitted, and every task has ended: there is nothing to do.
+        # 2. It was refused or uncertain: it is queued again. The worker that recorded this may not
+        #    have returned yet, and add_many() would then leave its old execution in place.
+        # 3. Otherwise it is queued, unless it is already queued.
         submitted = [
             key for key, entry in added if entry is not None and entry.state is State.SUBMITTED
         ]
@@ -189,20 +187,20 @@ class KeevxDocket:
             )
 
     async def get_result(self, key: str, *, timeout: float | None = None) -> tuple[Task, ...]:
-        """Wait until every task of a create has ended, and return them.
+        """Wait until every task of a create has ended; return the tasks.
 
         Args:
-            key: what ``add`` returned.
-            timeout: seconds; by default as long as its kind may take, once it is submitted.
+            key: the key that ``add`` returned.
+            timeout: seconds; by default, as long as its kind may take once it is submitted.
 
         Raises:
-            TaskFailed: one ended without a result; ``tasks`` holds them all.
-            SubmissionUncertain: its answer was lost, or its worker died while sending it.
-            APIError: Keevx refused it.
-            NotStarted: the fleet has stopped, without funds, over its budget or because its
-                creates are refused; it makes this one once it works again.
-            WaitTimeout: it had not ended in time; the fleet goes on.
-            JournalError: it was never added, or Redis stayed unavailable.
+            TaskFailed: a task ended without a result; ``tasks`` contains all of them.
+            SubmissionUncertain: the response was lost, or the worker died while sending the create.
+            APIError: Keevx refused the create.
+            NotStarted: the fleet has stopped: without funds, over its budget, or because its
+                creates are refused. It makes this create once it works again.
+            WaitTimeout: the create did not end in time; the fleet keeps working on it.
+            JournalError: the create was never added, or Redis stayed unavailable.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -210,19 +208,19 @@ class KeevxDocket:
         except TimeoutError:
             so_far = (await self.journal.find_records([key])).get(key)
             raise (await self._timeout_of(so_far) if so_far else WaitTimeout(())) from None
-        if None in record.records:  # its task was waited for as long as its kind may take
+        if None in record.records:  # a task that did not end within the maximum wait
             raise await self._timeout_of(record)
         return raise_for_failed(tuple(each.task for each in record.records if each is not None))
 
     async def progress(self) -> dict[str, int]:
-        """Return how many creates are in each state, and how many tasks succeeded and failed.
+        """Return the number of creates in each state, and of tasks that succeeded or failed.
 
-        The keys are those of ``State``, ``succeeded`` and ``failed``.
+        The keys are the values of ``State``, ``succeeded`` and ``failed``.
         """
         return await self.journal.counts()
 
     async def has_workers(self) -> bool:
-        """Return whether a worker of the fleet is alive: Docket hears of each every two seconds.
+        """Return whether a worker of the fleet is alive, by its heartbeat of two seconds.
 
         Raises:
             JournalError: Redis cannot be used.
@@ -231,31 +229,31 @@ class KeevxDocket:
         return bool(await self.journal.connection.call(purpose, self.creates.workers))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create, and go on with it.
+        """Record what became of an uncertain create, and continue with it.
 
         Args:
-            key: the key of the create.
-            task_ids: its ids, which are then waited for; empty if it was not made: then it is
+            key: the create's key.
+            task_ids: its task ids, which are then polled; empty if it was not made, and it is then
                 submitted.
 
         Raises:
-            JournalError: it is not uncertain, or has ids and so cannot be settled without any.
+            JournalError: the create is not uncertain, or it has ids and none were passed.
         """
         await self.journal.settle(key, task_ids)
-        # Not add(): the worker that lost the answer may not have returned yet.
+        # Not add(): the worker that lost the response may not have returned yet.
         await self._queue(self.creates.replace_many, [key])
 
     async def wait_until_done(self, key: str) -> CreateRecord:
-        """Wait until nothing is left to do for a create; return it with its tasks' records.
+        """Wait until nothing is left to do for a create; return it with the records of its tasks.
 
-        A record is None if its task was not waited for any longer.
+        The record of a task that did not end within the maximum wait is None.
 
         Raises:
-            JournalError: it was never added, or Redis stayed unavailable.
-            NotStarted: the fleet has stopped before it; the cause is its ``__cause__``.
-            WaitTimeout: the fleet has stopped, and no worker is left to poll its tasks.
-            SubmissionUncertain: its answer was lost, or its worker died while sending it.
-            APIError: Keevx refused it.
+            JournalError: the create was never added, or Redis stayed unavailable.
+            NotStarted: the fleet stopped before it made the create; ``__cause__`` says why.
+            WaitTimeout: the fleet has stopped, and no worker is left to poll the tasks.
+            SubmissionUncertain: the response was lost, or the worker died while sending the create.
+            APIError: Keevx refused the create.
         """
         record = await self._completion.wait(key)
         entry = record.entry
@@ -266,7 +264,7 @@ class KeevxDocket:
         return record
 
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
-        """Return those creates for which nothing is left to do; an error if one was never added."""
+        """Return the complete creates, and an error for each create that was never added."""
         records = await self.journal.find_records(keys)
         unknown = f"is not a key of fleet {self.name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {
@@ -279,10 +277,10 @@ class KeevxDocket:
         return missing | complete | await self._find_stopped(waiting)
 
     async def _find_stopped(self, waiting: Sequence[CreateRecord]) -> dict[str, Exception]:
-        """Return those creates that nobody works on, because the fleet has stopped."""
-        # 1. The fleet works: none.
-        # 2. Planned: not started. It stays in the docket, for the next workers.
-        # 3. Submitted, and no worker is left to poll its tasks: unfinished.
+        """Return an error for each create that nobody works on, because the fleet has stopped."""
+        # 1. The fleet works: there are none.
+        # 2. The create is planned: it has not started, and stays in the docket for later workers.
+        # 3. It is submitted, and no worker is left to poll its tasks: it is unfinished.
         # 4. Anything else, such as a create in flight: its worker records how it ends.
         if not waiting:
             return {}
@@ -305,13 +303,13 @@ class KeevxDocket:
 
     async def _is_complete(self, record: CreateRecord) -> bool:
         # 1. Uncertain or refused: complete, unless it is queued. A worker may still take it up: a
-        #    dead worker's is redelivered, and a refused one may have been added again. Where it is
-        #    no longer queued, a worker may have written its end since the record was read: only
-        #    what is read after that is final.
+        #    dead worker's create is redelivered, and a refused create may have been added again. If
+        #    it is no longer queued, a worker may have recorded its end since the record was read,
+        #    so it is read again.
         # 2. Not submitted yet: not complete.
-        # 3. All tasks have ended, or were waited for as long as their kind may take: complete.
-        # 4. Each task has ended or was abandoned without a result: complete, unless one that was
-        #    abandoned is to be polled again, as its create was added again.
+        # 3. All tasks have ended, or the maximum wait is over: complete.
+        # 4. Each task has ended or was abandoned without a result: complete, unless an abandoned
+        #    task will be polled again, because its create was added again.
         entry = record.entry
         if entry.state in (State.UNCERTAIN, State.REFUSED):
             if await self._is_queued(entry.key):
@@ -335,16 +333,16 @@ class KeevxDocket:
         return await self.journal.connection.call(purpose, lambda: find(key)) is not None
 
     def _age(self, entry: Entry) -> float:
-        """Return the seconds since a create was sent, never fewer than 0."""
-        # The clock that wrote the entry may be ahead of ours. One from the future is as old as it
-        # has been waited for in this process.
+        """Return the seconds since a create was sent, at least 0."""
+        # The clock that wrote the entry may be ahead of ours. An entry from the future is as old as
+        # the wait for it in this process.
         age, now = time.time() - entry.at, time.monotonic()
         if age < 0:
             self._ahead.setdefault(entry.key, now)
         return max(age, now - self._ahead.get(entry.key, now))
 
     async def _timeout_of(self, record: CreateRecord) -> WaitTimeout:
-        """Return the error of a wait that ended too early, with the last status of each task."""
+        """Return the error for a wait that ended too early, with the last status of each task."""
         pairs = zip(record.entry.task_ids, record.records, strict=True)
         ended = {task_id: each.task for task_id, each in pairs if each and each.task.done}
         pending = [task_id for task_id in record.entry.task_ids if task_id not in ended]

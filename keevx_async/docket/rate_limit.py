@@ -1,4 +1,4 @@
-"""One rate limit for the whole fleet, in Redis, and a hold that any worker's 429 sets."""
+"""A rate limit that the whole fleet shares in Redis, and a hold after any worker's 429."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ..journal.redis.scripts import ACQUIRE, HOLD, Script
 log = logging.getLogger("keevx_async.docket")
 
 BURST = 0.2
-"""The share of the rate that may go at once after a pause (measured, design.md)."""
+"""Seconds' worth of creates that may go at once after a pause (measured; see design.md)."""
 MIN_RATE, MAX_RATE = 0.001, 10_000.0
 """Creates per second. A fleet of a hundred million jobs a day needs 1,160; more is a typo."""
 HOLD_CHECK = 0.05
-"""Seconds between two checks whether a hold has ended, and for which no hold is assumed after one
-that found none."""
+"""Seconds between two checks whether a hold has ended. Without a rate, a check that found no hold
+counts for as long."""
 AHEAD = 50
-"""Milliseconds within which a turn is due that is taken at once and waited for, so that a create
-costs one round trip. A hold that comes meanwhile is noticed no later than by HOLD_CHECK."""
+"""Milliseconds. A turn that is due within them is taken at once and then waited for, so a create
+costs one round trip."""
 MAX_SLEEP = 1.0
-"""Seconds after which a wait looks again: the rate may have been changed."""
+"""The most seconds between two attempts to take a turn, since the rate may have changed."""
 
 
 def check_rate(rate: float) -> float:
-    """Return a rate that a fleet can keep.
+    """Return a rate if a fleet can keep to it.
 
     Raises:
-        ConfigurationError: it is not a number from MIN_RATE to MAX_RATE.
+        ConfigurationError: the rate is not a number from MIN_RATE to MAX_RATE.
     """
     if not MIN_RATE <= check_positive("rate", rate) <= MAX_RATE:
         bounds = f"from {MIN_RATE:g} to {MAX_RATE:,.0f} creates per second"
@@ -42,15 +42,15 @@ def check_rate(rate: float) -> float:
 
 
 class Stopping(Exception):
-    """A create has not begun and must not: its worker is stopping."""
+    """A create that has not begun must not begin, since its worker is stopping."""
 
 
 class Stop:
     """Whether a worker is to stop.
 
     Attributes:
-        event: set when it is to stop: creates that have not begun are left to other workers.
-        error: the error that stopped it; None if it was asked to stop.
+        event: set once it is to stop; creates that have not begun are left to other workers.
+        error: the error that stopped it; None if someone asked it to stop.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Stop:
         self.error: Exception | None = None
 
     def call(self, error: Exception | None = None) -> None:
-        """Stop the worker; a second call keeps the first error."""
+        """Stop the worker. A second call keeps the first error."""
         self.error = self.error or error
         self.event.set()
 
@@ -66,15 +66,15 @@ class Stop:
 class SharedRateLimiter:
     """Decides when the fleet may send one more create.
 
-    The rate is the journal's note ``rate``, read with every turn: whoever set it last set it for
-    all workers. A limiter library would hold the rate in each process, and take a round trip of
-    its own beside that for the hold.
+    The rate is the journal's note ``rate``, which is read with every turn, so the rate that was set
+    last applies to all workers. A limiter library would keep the rate in each process, and would
+    need a second round trip for the hold.
 
     Args:
-        connection: runs the journal's scripts, and waits for a Redis that is unavailable.
-        stop: ends all waits when its worker is to stop.
-        sleep: waits for so many seconds.
-        clock: seconds since the epoch; used only where Redis has no clock, in ``memory://``.
+        connection: runs the journal's scripts, and waits while Redis is unavailable.
+        stop: ends all waits once the worker is to stop.
+        sleep: waits for a number of seconds.
+        clock: returns seconds since the epoch; used only with ``memory://``, which has no clock.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class SharedRateLimiter:
         """Wait until one more create may be sent: no hold is in force, and the rate allows it.
 
         Raises:
-            Stopping: the worker is to stop; nothing may be sent any more.
-            JournalError: Redis cannot be used, and waiting does not help.
+            Stopping: the worker is to stop, so nothing more may be sent.
+            JournalError: Redis cannot be used, and waiting would not help.
         """
-        # Without a rate, only a hold can keep a create back: one answer counts for a while.
+        # Without a rate, only a hold can delay a create, so one reply counts for a while.
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and loop.time() >= self._free_until:
             try:
@@ -120,7 +120,7 @@ class SharedRateLimiter:
             raise Stopping
 
     def observe_rate(self, rate: str) -> None:
-        """Log the fleet's rate if it is another than before."""
+        """Log the fleet's rate if it has changed."""
         if rate != self._rate:
             if self._rate is not None:
                 new, old = _rate_text(rate), _rate_text(self._rate)
@@ -137,7 +137,7 @@ class SharedRateLimiter:
             milliseconds = max(1, round(seconds * 1000))
             try:
                 if await self._run(HOLD, milliseconds):
-                    log.warning("Keevx answered 429; the fleet's creates wait %.1f s", seconds)
+                    log.warning("Keevx returned 429; the fleet's creates wait %.1f s", seconds)
             except JournalError as error:
                 log.warning("%s", error)
 

@@ -1,4 +1,4 @@
-"""What a worker is set up with, and how a fleet's docket is named and connected."""
+"""The settings of a worker, and the name and connection of a fleet's docket."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
 from .rate_limit import check_rate
 
 CREATES = "-create"
-"""How the name of a fleet's docket ends."""
+"""The suffix of the name of a fleet's docket."""
 MAX_CONNECTIONS = 10_000
-"""Connections to Redis at most; redis-py's own limit of 100 breaks a worker of concurrency 200."""
+"""The most connections to Redis. redis-py's default of 100 breaks a worker with 200 slots."""
 
 
 @frozen(kw_only=True)
 class WorkerSettings:
-    """What a worker's client is set up with.
+    """The settings of a worker.
 
     Attributes:
-        api_key: by default from ``KEEVX_API_KEY``.
+        api_key: the API key; by default from ``KEEVX_API_KEY``.
         base_url: as for ``Keevx``.
-        rate: creates per second at most, of the whole fleet, from 0.001 to 10,000. It counts for
-            all workers at once, until another worker sets one. None keeps the rate that was set
-            last; without any, as many as Keevx accepts.
-        concurrency: creates in flight at most, in this worker.
+        rate: the most creates per second of the whole fleet, from 0.001 to 10,000. It applies to
+            all workers at once, until another worker sets a rate. None keeps the rate that was set
+            last; if none was set, the fleet sends as many as Keevx accepts.
+        concurrency: the most creates in flight in this worker.
         on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
-            leaves it as it is; ``"resubmit"`` sends it again, though it may have been paid for.
-        budget: the most that the whole fleet may make; give every worker the same. What does not
-            fit stays in the fleet's journal, and is tried again from time to time.
+            leaves it unchanged; ``"resubmit"`` sends it again, although it may have been charged.
+        budget: the most that the whole fleet may make; set the same budget for every worker.
+            Creates that do not fit stay in the fleet's journal, and are retried from time to time.
         retry: as for ``Keevx``.
         polling: as for ``Keevx``.
-        timeout: seconds for one exchange.
+        timeout: seconds for one HTTP exchange.
 
     Raises:
         ConfigurationError: a number is out of range.
-        ValueError: ``on_uncertain`` is neither of the two.
+        ValueError: ``on_uncertain`` is neither ``"report"`` nor ``"resubmit"``.
     """
 
     api_key: str | None = field(default=None, repr=False)
@@ -63,16 +63,14 @@ class WorkerSettings:
 
 
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
-"""What the tasks' clients are set up with; if it is not set, with the defaults."""
+"""The settings of the tasks' clients; if unset, the defaults apply."""
 
 
 def docket_of(name: str, url: str) -> Docket:
-    """Return a fleet's docket.
-
-    It keeps no results: the journal is the record.
+    """Return a fleet's docket. It stores no results, since the journal is the record.
 
     Args:
-        name: the name of the fleet.
+        name: the fleet's name.
         url: the URL of Redis; its password may be in KEEVX_REDIS_PASSWORD.
     """
     login = login_of(url)
@@ -90,10 +88,10 @@ def fleet_of(docket: str) -> str:
 
 
 def with_connection_options(url: str) -> str:
-    """Return a Redis URL with what a worker's connections need, unless it says otherwise itself."""
-    # As many as it needs; and one repetition of a command whose connection was lost, for which
-    # redis-py has only this switch in a URL. After an outage each pooled connection is dead: the
-    # first command on it would end Docket's loop, and leave what it had taken to the redelivery.
+    """Return a Redis URL with the options that a worker needs; options in the URL are kept."""
+    # Enough connections, and one repetition of a command whose connection was lost. In a URL,
+    # redis-py offers only this option for it. After an outage every pooled connection is dead, and
+    # the first command would end Docket's loop and leave the jobs it had to the redelivery.
     if url.startswith("memory:"):
         return url
     for option in (f"max_connections={MAX_CONNECTIONS}", "retry_on_timeout=true"):

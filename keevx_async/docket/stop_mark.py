@@ -1,4 +1,4 @@
-"""The mark that a fleet has stopped: a note in its journal, which those who wait for it read."""
+"""The mark of a stopped fleet: a note in its journal, read by everyone who waits for it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ..errors import (
 from ..settings import Budget
 
 STOPPED = "stopped"
-"""The journal's note that holds the mark; empty or missing while the fleet works. Workers clear it
-when they start, and the script that records a create's ids does if its intent is newer."""
+"""The name of the journal's note for the mark, which is empty or missing while the fleet works.
+A worker clears it when it starts. So does the script that records ids, if the intent is newer."""
 SETTLING = 1.0
-"""Seconds for which a mark must stand: one that is cleared within them was of a single create, such
-as one that did not fit in what a budget has left for smaller ones."""
+"""Seconds after which a mark counts. A mark that is cleared sooner concerned a single create, such
+as a large create that did not fit in a budget although smaller ones did."""
 
 _REFUSALS = {each.__name__: each for each in (APIError, AuthenticationError, InsufficientFunds)}
 
 
 def dump_stop(error: KeevxError, at: float) -> str:
-    """Return the mark of a fleet that an error has stopped.
+    """Return the mark of a fleet that was stopped by an error.
 
     Args:
-        error: what stopped it.
-        at: when, in seconds since the epoch; the mark begins with it, for the script.
+        error: the error that stopped it.
+        at: when it stopped, in seconds since the epoch. The mark starts with it, for the script.
     """
     name, values = type(error).__name__, list[Any]([error.message, error.hint])
     if isinstance(error, BudgetExceeded):
@@ -42,7 +42,7 @@ def dump_stop(error: KeevxError, at: float) -> str:
 
 
 def load_stop(mark: str) -> KeevxError:
-    """Return the error that stopped a fleet, from what ``dump_stop`` returned."""
+    """Return the error that stopped a fleet, from its mark."""
     name, values = json.loads(mark.partition(" ")[2])
     if name == BudgetExceeded.__name__:
         budget, spent, needed = values
@@ -57,8 +57,8 @@ class StopWatch:
     """Decides whether a fleet has stopped, from its mark at several times.
 
     Args:
-        before: the mark when the watch began. It says nothing about what was added since: workers
-            that were started again may not have begun.
+        before: the mark when the watch began. It does not count, since restarted workers may not
+            have cleared it yet.
     """
 
     def __init__(self, before: str) -> None:
@@ -66,14 +66,14 @@ class StopWatch:
         self._since: float | None = None
 
     def observe(self, mark: str, now: float) -> KeevxError | None:
-        """Return what has stopped the fleet; None if it works.
+        """Return the error that stopped the fleet; None if it works.
 
         Args:
             mark: the mark now; empty if there is none.
             now: seconds of a monotonic clock.
         """
-        # 1. There is no mark, or the one that was there before: the fleet works, or may.
-        # 2. A mark has stood for long enough, be it renewed by other workers: it has stopped.
+        # 1. There is no mark, or only the earlier mark: the fleet works, or may work.
+        # 2. There has been a mark for long enough, renewed or not: it has stopped.
         if mark in ("", self._before):
             self._since = None
             return None

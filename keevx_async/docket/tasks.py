@@ -1,7 +1,7 @@
 """The tasks of the fleet, as Docket runs them.
 
-A project that runs Docket already registers them on a docket of its own, whose name ends alike:
-``docket.register_collection("keevx_async.docket:create_tasks")`` on ``films-create``.
+A project that already runs Docket registers them on a docket whose name ends with ``-create``, such
+as ``films-create``: ``docket.register_collection("keevx_async.docket:create_tasks")``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from .client import UnreadableRecord, WorkerClient, worker_client
 log = logging.getLogger("keevx_async.docket")
 
 BUDGET_DELAY = timedelta(seconds=30)
-"""Until a create is tried again that did not fit in the budget. Another may make nothing meanwhile,
-or the workers may be started with a larger one."""
+"""The delay before a create that did not fit in the budget is tried again. By then another create
+may have been refused, or the workers may have been started with a larger budget."""
 TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
-"""Errors after which it is certain that nothing was paid, and which may pass."""
+"""Temporary errors, after which certainly nothing was charged."""
 RECORDED = (APIError, InvalidRequest, SubmissionUncertain)
-"""Errors that the journal has recorded as a create's end, unless they are transient."""
+"""Errors that the journal has recorded as the end of a create, unless they are transient."""
 RETRY_DELAY, MAX_RETRY_DELAY = timedelta(seconds=10), timedelta(hours=2)
-"""Until a create is tried again that failed for longer than the retry policy retries; each delay
-is twice the one before."""
+"""The delay before a create is tried again after the retry policy gave up; it doubles each time, up
+to the maximum."""
 TRIES = 20
-"""Tries of a create before it ends as failed; with these delays they take about a day."""
+"""The number of tries before a create ends as failed; they take about a day."""
 KEEP_POLLING = timedelta(seconds=10)
-"""Between two runs of ``keep_polling``."""
+"""The interval between two runs of ``keep_polling``."""
 
 
 async def create(
@@ -51,20 +51,21 @@ async def create(
     """Submit one create, and schedule the first poll of each of its tasks.
 
     Args:
-        key: under which the journal has it.
+        key: the create's key in the journal.
         client: this worker's client.
-        retry: repeats what cost nothing and may pass, up to TRIES times.
-        execution: returned to the docket if it has not begun and this worker stops.
+        retry: repeats a create that failed without a charge, up to TRIES times.
+        execution: the running job; it is returned to the docket if this worker stops before it
+            begins.
     """
-    # 1. It does not fit in the budget, which says nothing about it: it waits in the docket.
-    # 2. The record cannot be read: no try would change that, so it ends as failed.
-    # 3. The journal has recorded the failure: that is its end.
-    # 4. The worker stops, be it that its key, its account or too many creates were refused: what
-    #    the journal still has as planned goes back to the docket, and to another worker.
-    # 5. Anything else cost nothing, or is not known: Docket tries again, later each time. After
-    #    the last try the create ends as failed: whoever waits for it gets the error, and it may
+    # 1. It does not fit in the budget, which is not its own fault: it waits in the docket.
+    # 2. The record cannot be read: another try would not help, so it ends as failed.
+    # 3. The journal has recorded the failure: the create has ended.
+    # 4. The worker is stopping, for example because its key, its account or too many creates were
+    #    refused: a create that is still planned goes back to the docket, and to another worker.
+    # 5. Anything else cost nothing, or is unknown: Docket tries again, after a longer delay each
+    #    time. After the last try the create ends as failed: its waiters get the error, and it may
     #    be added again.
-    # The first and the fourth cost none of its tries.
+    # Cases 1 and 4 do not count as tries.
     try:
         entry = await client.claim(key)
         if entry is None:
@@ -76,7 +77,7 @@ async def create(
         raise AdmissionBlocked(execution, reason, retry_delay=BUDGET_DELAY) from None
     except UnreadableRecord as error:
         await client.give_up(key, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it must not be tried for ever
+    except Exception as error:  # noqa: BLE001 - no error may be retried forever
         if isinstance(error, RECORDED) and not isinstance(error, TRANSIENT):
             current = await client.journal.find(key)
             if current is not None and current.state is not State.PLANNED:
@@ -90,7 +91,7 @@ async def create(
 
 
 async def _try_later(client: WorkerClient, key: str, retry: Retry, error: Exception) -> None:
-    """Raise the error, so that Docket tries again; end the create after its last try."""
+    """Raise the error, which makes Docket try again. After the last try, end the create."""
     if retry.attempts is not None and retry.attempt >= retry.attempts:
         await client.give_up(key, f"failed {retry.attempt} times, the last time with: {error}")
         return
@@ -102,13 +103,13 @@ async def keep_polling(
     client: WorkerClient = Shared(worker_client),
     perpetual: Perpetual = Perpetual(every=KEEP_POLLING, automatic=True),
 ) -> None:
-    """Have a worker of Docket's own poll, also where there are no creates.
+    """Make Docket's own workers poll, even if there are no creates.
 
-    Whoever has run a task polls from then on; this is the task that is always there.
+    A worker polls from its first task on, and this task always exists.
 
     Args:
         client: this worker's client, which polls in the background.
-        perpetual: runs it again.
+        perpetual: repeats this task.
     """
 
 

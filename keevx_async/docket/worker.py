@@ -20,40 +20,40 @@ from .settings import WorkerSettings, worker_settings
 from .tasks import create
 
 REDELIVERY = timedelta(seconds=10)
-"""After which a dead worker's creates and polls go to another; a live worker renews its claim."""
+"""The time after which another worker takes over a dead worker's creates and polls."""
 
 RECONNECTION_DELAY = timedelta(seconds=0.5)
-"""Until a worker looks again whether a Redis that was away is back."""
+"""The pause before a worker tries again to reach an unavailable Redis."""
 MIN_CHECK, MAX_CHECK = timedelta(milliseconds=20), timedelta(milliseconds=250)
-"""Between two looks for work; a worker takes as much as it has free slots each time."""
+"""The bounds of the pause between two checks for work, each of which fills the free slots."""
 FILLS_PER_SECOND = 800
 
 
 def check_interval(concurrency: int) -> timedelta:
-    """Return Docket's ``minimum_check_interval`` for so many slots.
+    """Return Docket's ``minimum_check_interval`` for a number of slots.
 
-    Slots that become free are filled at the next look, so fewer slots need more of them: Docket's
-    own 250 ms let a worker of 16 slots make 63 creates a second.
+    Free slots are filled at the next check, so fewer slots need more frequent checks. With
+    Docket's default of 250 ms, a worker with 16 slots makes only 63 creates per second.
     """
     return max(MIN_CHECK, min(MAX_CHECK, timedelta(seconds=concurrency / FILLS_PER_SECOND)))
 
 
 class KeevxWorker:
-    """Works on a KeevxDocket; run as many as there are machines, or cores.
+    """Submits and polls the creates of a KeevxDocket. Run one for each machine or core.
 
-    Use it as ``async with KeevxWorker(docket) as worker:``. A worker that is cancelled returns
-    what has not begun to the docket, and lets its creates in flight record their answers.
+    Use it as ``async with KeevxWorker(docket) as worker:``. If a worker is cancelled, creates that
+    have not begun go back to the docket, and creates in flight record their responses.
 
     Args:
-        docket: whose requests it submits; open.
-        settings: what its client is set up with.
-        name: as for Docket's worker.
-        redelivery_timeout: after which a dead worker's work goes to another.
+        docket: the docket whose requests it submits; already open.
+        settings: the worker's settings.
+        name: the worker's name, as for Docket's ``Worker``.
+        redelivery_timeout: the time after which another worker takes over a dead worker's work.
 
     Raises:
-        AuthenticationError: the key is refused, when it is entered or later.
+        AuthenticationError: Keevx refused the key, when the worker was entered or later.
         InsufficientFunds: the account has no funds.
-        KeevxError: as many creates in a row as ``RetryPolicy.fuse`` got the same refusal.
+        KeevxError: ``RetryPolicy.fuse`` creates in a row got the same refusal.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class KeevxWorker:
         self._stop = Stop()
 
     async def __aenter__(self) -> Self:
-        # Before any work is taken: with a key that is refused, every create would fail.
+        # Check the key before taking any work: with a wrong key, every create would fail.
         settings = self._settings
         async with Keevx(
             settings.api_key, base_url=settings.base_url, timeout=settings.timeout
@@ -90,7 +90,7 @@ class KeevxWorker:
                 minimum_check_interval=check_interval(settings.concurrency),
             )
         )
-        # Docket keeps what its tasks share in context variables, which the next worker sets again.
+        # Docket keeps shared values in context variables, which the next worker would overwrite.
         self._context = copy_context()
         self._context.run(worker_settings.set, settings)
         self._context.run(worker_stop.set, self._stop)
@@ -140,9 +140,9 @@ class KeevxWorker:
             await work(client)
 
     async def _run_in_context(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work as this worker, whichever others this program has entered since."""
-        # Ended by whichever comes first: its work, a cancel, or a task that stops the worker. In
-        # each case the stop is called, so that creates which wait for the rate end.
+        """Run work as this worker, even if the program has entered other workers since."""
+        # The end of the work, a cancellation or a task that stops the worker ends this, whichever
+        # comes first. In each case the stop is called, which ends the waits for the rate limit.
         self._stop.event.clear()
         working = asyncio.create_task(work, context=self._context)
         stopped = asyncio.create_task(self._stop.event.wait())
@@ -160,7 +160,7 @@ class KeevxWorker:
 
 
 async def _run(work: Awaitable[None]) -> None:
-    """Run a worker of Docket's and raise if cancelled: it returns as if it had finished."""
+    """Run Docket's worker and raise if cancelled, since it would return as if it had finished."""
     working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working})

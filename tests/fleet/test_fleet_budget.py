@@ -134,8 +134,7 @@ async def test_clients_of_two_journals_in_one_redis_share_the_budget() -> None:
 async def test_two_workers_keep_one_budget_and_lose_no_job(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=(0.0, 0.05))) as fleet:
         keys = [await fleet.docket.add(request(number)) for number in range(60)]
-        for _ in range(2):
-            await fleet.start(concurrency=8, budget={"videos": 25})
+        await fleet.start_two(concurrency=8, budget={"videos": 25}, budget_delay=0.2)
 
         async def reached() -> bool:
             return len(fleet.emulator.tasks) == 25

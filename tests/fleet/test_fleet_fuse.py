@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from itertools import count
 from typing import Any
 
@@ -36,7 +37,12 @@ async def ends(docket: KeevxDocket, emulator: Emulator, *, workers: int) -> list
     async with AsyncExitStack() as stack:
         runs: list[Awaitable[None]] = []
         for number in range(workers):
-            worker = KeevxWorker(docket, settings, name=f"worker-{number}")
+            worker = KeevxWorker(
+                docket,
+                settings,
+                name=f"worker-{number}",
+                redelivery_timeout=timedelta(seconds=4),  # of jobs read just as a worker stops
+            )
             running = await stack.enter_async_context(worker)
             runs.append(running.run_until_finished())
         return await asyncio.gather(*runs, return_exceptions=True)

@@ -53,8 +53,7 @@ async def test_no_second_grants_more_than_the_rate_and_the_burst(
     rate = 50
     async with a_fleet(redis_server) as fleet, granted(redis_server) as grants:
         keys = [await fleet.docket.add(request(number)) for number in range(200)]
-        for _ in range(2):
-            await fleet.start(rate=float(rate))
+        await fleet.start_two(rate=float(rate))
         assert await fleet.results(keys) == {"ended": 200}
         assert len(grants) >= fleet.emulator.creates.total() == 200, "a create without a grant"
         most = max(bisect_right(grants, at + 1) - place for place, at in enumerate(grants))

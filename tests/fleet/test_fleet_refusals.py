@@ -122,8 +122,7 @@ async def test_workers_go_on_after_a_redis_that_refused(
 ) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=(0.1, 0.3))) as fleet:
         keys = [await fleet.docket.add(request(number)) for number in range(80)]
-        for _ in range(2):
-            await fleet.start(concurrency=8)
+        await fleet.start_two(concurrency=8)
         await reached(fleet.emulator, 20)
         with refusing(redis_server, refusal, tmp_path):
             await asyncio.sleep(3.0)

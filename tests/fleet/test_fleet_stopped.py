@@ -49,7 +49,7 @@ async def working(docket: KeevxDocket, emulator: Emulator, **more: Any) -> Async
         retry=RetryPolicy(first_delay=0.02),
         **more,
     )
-    async with KeevxWorker(docket, settings) as worker:
+    async with KeevxWorker(docket, settings, redelivery_timeout=timedelta(seconds=4)) as worker:
         running = asyncio.create_task(worker.run_forever())
         try:
             yield

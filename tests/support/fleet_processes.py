@@ -43,6 +43,10 @@ class Fleet:
         assert (await worker.stdout.readline()) == b"working\n"
         return worker
 
+    async def start_two(self, **settings: Any) -> list[asyncio.subprocess.Process]:
+        """Start two more workers at once; return them once they work."""
+        return list(await asyncio.gather(*(self.start(**settings) for _ in range(2))))
+
     async def kill(self, worker: asyncio.subprocess.Process) -> None:
         if worker.returncode is None:
             worker.kill()

@@ -3,7 +3,7 @@
     python -m tests.support.fleeting POINT REDIS_URL KEEVX_URL [SETTINGS]
 
 works until it is killed, or kills itself at POINT of its second create. SETTINGS is JSON: those of
-``WorkerSettings``, the fields of its budget, and ``redelivery``, in seconds.
+``WorkerSettings``, the fields of its budget, and ``redelivery`` and ``budget_delay``, in seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from keevx_async import Budget, PollPolicy, RetryPolicy
-from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings
+from keevx_async.docket import KeevxDocket, KeevxWorker, RedisJournal, WorkerSettings, tasks
 from keevx_async.docket.rate_limit import SharedRateLimiter
 from keevx_async.http.transport import AiohttpTransport
 from keevx_async.journal.redis.polls import PollQueue
@@ -41,6 +41,7 @@ POINTS: dict[str, Callable[[], None]] = {
 async def main(redis: str, keevx: str, given: str = "{}") -> None:
     more: dict[str, Any] = json.loads(given)
     redelivery = timedelta(seconds=more.pop("redelivery", REDELIVERY))
+    tasks.BUDGET_DELAY = timedelta(seconds=more.pop("budget_delay", 30.0))
     budget = more.pop("budget", None)
     settings = WorkerSettings(
         budget=budget and Budget(**budget),

@@ -47,7 +47,7 @@ async def test_creates_that_arrive_together_are_checked_together() -> None:
     left = asyncio.create_task(waiter.wait("left"))
     await asyncio.sleep(0)
     left.cancel()
-    assert await asyncio.gather(waiter.wait("4"), waiter.wait("5")) == ["4", "5"]
+    assert [*await asyncio.gather(waiter.wait("4"), waiter.wait("5"))] == ["4", "5"]
     assert [sorted(keys) for _, keys in checks.made[before:]] == [["0", "1", "2", "4", "5"]]
     await asyncio.sleep(10)
     assert len(checks.made) < before + 20, "checked again and again"

@@ -25,10 +25,12 @@ def test_a_fleet_that_stands_still_is_reported_once_and_again_when_it_goes_on() 
     assert stuck.observe(status(planned=5), 0.0) == ""
     assert stuck.observe(status(planned=5), 59.0) == ""
     line = stuck.observe(status(planned=5, held=12.0), 61.0)
-    assert line.startswith("the fleet is stuck: nothing ended for 61 s, 5 creates are planned")
+    assert line.startswith("the fleet is stuck: nothing has ended for 61 s, 5 creates are planned")
     assert "a 429 has held its creates for 12 s" in line
     assert stuck.observe(status(planned=5), 100.0) == ""
-    assert stuck.observe(status(planned=4, submitted=1), 101.0) == "the fleet makes progress again"
+    assert (
+        stuck.observe(status(planned=4, submitted=1), 101.0) == "the fleet is making progress again"
+    )
     assert stuck.observe(status(planned=4, submitted=1), 102.0) == ""
 
 
