@@ -223,7 +223,7 @@ async def test_a_second_signal_ends_the_grace_and_what_was_sent_is_uncertain(
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.wait_for(process.communicate(), 20)  # the grace is 30
         assert process.returncode == 130
-        assert b"at once" in err
+        assert b"ending now" in err
         assert {item["status"] for item in results(out).values()} == {"uncertain"}
         assert len(results(out)) == 4
 
@@ -273,6 +273,4 @@ async def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) ->
         assert len(list((home / "more").iterdir())) == 1
     assert not list(cwd.iterdir())
     ran = await keevx("journal", "~nobody/run.db", cwd=cwd, **env)
-    assert (
-        ran.err == "keevx: no journal at ~nobody/run.db; pass the file that run --journal wrote\n"
-    )
+    assert ran.err == "keevx: no journal at ~nobody/run.db; pass the journal file of a run\n"
