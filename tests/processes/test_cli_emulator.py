@@ -163,7 +163,7 @@ async def test_init_overwrites_nothing_and_names_what_contradicts(tmp_path: Path
     (tmp_path / "p.csv").write_text("mine")
     for words, message in (
         (("p.csv",), "p.csv already exists"),
-        (("q.csv", "--txt"), "not named like txt"),
+        (("q.csv", "--txt"), "does not match txt"),
         (("--csv", "--txt"), "pass one of --csv, --jsonl and --txt"),
         (("no/p.csv",), "cannot write no/p.csv: No such file"),
     ):
