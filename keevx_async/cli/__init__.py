@@ -9,7 +9,7 @@ from contextlib import suppress
 def main() -> None:
     """Run the command line, and exit with its code.
 
-    Without the ``cli`` extra it exits with a message that says how to install it.
+    If the ``cli`` extra is missing, exit with a message that says how to install it.
     """
     # Outside a command, Ctrl-C ends the process the way the system does. A KeyboardInterrupt would
     # print a traceback of whatever is being imported or closed.
@@ -17,8 +17,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # The parent may have closed descriptor 0, 1 or 2 (``keevx ... >&-``). The next file that is
     # opened, perhaps the journal, would get that number, so each gets the null device instead.
-    # 0 is opened for writing and 1 for reading: using them then fails as on a closed descriptor,
-    # because a result that nobody can receive must be an error.
+    # 0 is opened for writing and 1 for reading, so using them fails as on a closed descriptor: a
+    # result that nobody can receive must be an error.
     for name, flags in (("stdin", os.O_WRONLY), ("stdout", os.O_RDONLY), ("stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)  # takes the lowest free number
@@ -37,5 +37,5 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise
-        sys.exit("keevx: the command line needs an extra; pip install 'keevx_async[cli]'")
+        sys.exit("keevx: the command line needs the cli extra; pip install 'keevx_async[cli]'")
     sys.exit(code)

@@ -45,14 +45,14 @@ register(app)
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Parse the arguments and run their command; return its exit code. Errors are printed."""
+    """Parse the arguments, run the command, and return its exit code. Errors are printed."""
     # A command ends in one of these ways:
-    # 1. It returns its exit code, or nothing, which is 0. One that sends creates handles signals
-    #    itself, prints what it knows, and returns 130.
-    # 2. It raises an error of ours, or of the command line's syntax: EXIT_CODES has the code. A
-    #    program that reads --json gets it as an event too.
+    # 1. It returns its exit code, or nothing, which means 0. A command that sends creates handles
+    #    signals itself, prints what it knows, and returns 130.
+    # 2. It raises one of our errors, or a syntax error of the command line: EXIT_CODES has the
+    #    code. A program that reads --json gets an event as well.
     # 3. A signal interrupts it: 130.
-    # 4. The reader of its output has gone: 1, and nobody is left to read a message.
+    # 4. The reader of its output is gone: 1, since nobody is left to read a message.
     # 5. The system refuses something: 1, with the file's name.
     as_json = "--json" in arguments
     try:
@@ -93,13 +93,13 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def explicit(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments in the form that cyclopts parses, up to a ``--``.
+    """Return the arguments in a form that cyclopts can parse, up to a ``--``.
 
-    1. It takes a lone ``-`` for an option, so that is written as a path. Commands that read a file
-       take both for standard input.
-    2. It knows no option whose value may be left out, so the value is added.
+    1. cyclopts treats a lone ``-`` as an option, so ``-`` becomes the path ``./-``. Commands that
+       read a file accept both as standard input.
+    2. It does not support options whose value may be omitted, so the default value is added.
 
-    What follows ``--`` is another command's.
+    Arguments after ``--`` belong to another command and are left unchanged.
     """
     end = list(arguments).index("--") if "--" in arguments else len(arguments)
     forms = {STDIN: f"./{STDIN}", RETRY_FAILED: f"{RETRY_FAILED}={ALL}"}

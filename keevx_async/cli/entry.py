@@ -1,7 +1,7 @@
-"""Runs a command line between preparing the standard streams and closing them.
+"""Prepares the standard streams, runs a command line, and flushes the output.
 
-The parser and the commands are imported only where there is something to parse: scripts and
-installers ask for the version often.
+The parser and the commands are imported only if there is something to parse, because scripts and
+installers often ask for the version.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .output.console import FAILED, OK, finish_output, prepare_streams, print_er
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code.
 
-    Never raises for what a user or the system can cause: every such error is printed as
-    ``keevx: message``. An output that could not be written makes a success a failure.
+    Errors that a user or the system can cause are not raised: they are printed as
+    ``keevx: message``. If the output could not be written, a success becomes a failure.
 
     Args:
-        arguments: without the program's name.
+        arguments: the arguments, without the program's name.
     """
     prepare_streams()
     if list(arguments) == ["--version"]:
@@ -34,6 +34,6 @@ def run(arguments: Sequence[str]) -> int:
     error = finish_output()
     if error is None or code != OK:
         return code
-    if not isinstance(error, BrokenPipeError):  # the reader has gone, as head does
+    if not isinstance(error, BrokenPipeError):  # the reader closed the pipe, as head does
         print_error(describe_os_error(error))
     return FAILED

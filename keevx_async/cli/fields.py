@@ -1,4 +1,4 @@
-"""The fields of requests as options, derived from the classes of the requests."""
+"""Options for the fields of requests, derived from the request classes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ HELP_WORDS = {
     "as ``Keevx.target_languages()`` names it": "as Keevx names it, such as English",
     "; False adapts the lips too": ", or the lips are adapted too",
 }
-"""Phrases of a request's docstring, which is written for Python, and their command-line forms."""
+"""Phrases in request docstrings, which are written for Python, and their command-line forms."""
 
 TEMPLATE_HELP = (
-    "It may name columns: 'A {animal} in the {place}'. A row's own prompt comes first, unless "
-    "{prompt} is among them."
+    "It may contain columns: 'A {animal} in the {place}'. A row's own prompt takes precedence, "
+    "unless {prompt} is one of them."
 )
 
 
 def _union(name: str) -> tuple[Any, ...]:
-    """Return every value that some model takes."""
+    """Return every value that at least one model accepts."""
     rules = MODELS.values()
     return tuple(dict.fromkeys(value for each in rules for value in getattr(each, name)))
 
@@ -47,20 +47,20 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "duration": tuple(sorted(_union("durations"))),
     **IMAGE_VALUES,
 }
-"""The values that a shell completes, by field. Which of them go together is checked later."""
+"""The values that a shell completes, by field. Their combinations are checked later."""
 
 
 def _parse_number(_: object, tokens: Sequence[Token]) -> int | str:
-    """Convert an option that has numbers as choices; what is no number stays a text.
+    """Convert an option whose choices are numbers; a value that is not a number stays a string.
 
-    The rules of the request judge it, since they know which choices the row's model takes.
+    The request's rules validate it later: they know which choices the row's model accepts.
     """
     text = tokens[0].value
     return int(text) if text.isdecimal() and len(text) < 10 else text
 
 
 def _parse_text(_: object, tokens: Sequence[Token]) -> str:
-    """Return the value of an option that has texts as choices; it is judged likewise."""
+    """Return the value of an option whose choices are strings; it is validated later as well."""
     return tokens[0].value
 
 
@@ -72,19 +72,19 @@ def field_option(
     more_help: str = "",
     **settings: Any,
 ) -> Any:
-    """Return the annotation of the option for a field, with the help from the docstring.
+    """Return the annotation of a field's option; its help comes from the request's docstring.
 
     Args:
-        kind: whose field it is.
-        name: the name of the field.
-        is_optional: whether it is None where the option is not passed, whatever its type.
+        kind: the request class that has the field.
+        name: the field's name.
+        is_optional: whether the value is None if the option is not passed, whatever its type.
         more_help: sentences to add to the help.
-        settings: the settings of ``cyclopts.Parameter``.
+        settings: further settings of ``cyclopts.Parameter``.
     """
     docstring = inspect.getdoc(kind) or ""
     helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
     help_text = helps.get(name, "")
-    # A literal stays as it is; a sentence begins with a capital.
+    # A literal is left unchanged; a sentence starts with a capital letter.
     if help_text and not help_text.startswith("`"):
         help_text = help_text[0].upper() + help_text[1:]
     for phrase, replacement in HELP_WORDS.items():
@@ -92,19 +92,19 @@ def field_option(
     type_: Any = get_type_hints(kind)[name]
     if choices := CHOICES.get(name):
         settings["converter"] = _parse_number if isinstance(choices[0], int) else _parse_text
-        settings["show_choices"] = False  # the help has them, with what they depend on
+        settings["show_choices"] = False  # the help lists them, with their conditions
         type_ = cast(Any, Literal[choices])
     parameter = Parameter(
         help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
         consume_multiple=True,
         **settings,
     )
-    # Every value is checked when its request is made, and shown there with all that is wrong.
+    # Values are validated when the request is made, which reports all problems together.
     return Annotated[type_ | None if is_optional else type_, CONVERTED, parameter]
 
 
 def _alias(kind: type[Request], name: str) -> str | None:
-    """Return the short name of a field's option, the same as that of its column."""
+    """Return the short name of a field's option, which is also the short name of its column."""
     fields = attrs.fields_dict(cast(Any, kind))
     return next(
         (
@@ -117,8 +117,8 @@ def _alias(kind: type[Request], name: str) -> str | None:
 
 
 def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
-    """Yield an option for each field of a kind's request, as ``keevx submit`` takes it."""
-    for field in attrs.fields(cast(Any, kind)):  # Request itself is no attrs class
+    """Yield the options of ``keevx submit``: one for each field of a kind's request."""
+    for field in attrs.fields(cast(Any, kind)):  # Request itself is not an attrs class
         yield inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
@@ -127,14 +127,14 @@ def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
                 kind,
                 field.name,
                 alias=_alias(kind, field.name),
-                negative=None if field.default is True else "",  # --no-NAME, where it is on
+                negative=None if field.default is True else "",  # --no-NAME, if it is on by default
                 show_default=bool(field.default),
             ),
         )
 
 
 def _row_options() -> dict[str, Any]:
-    """Return an attribute for each field of every kind; those of several kinds come once."""
+    """Return an attribute for each field of every kind; a field that kinds share appears once."""
     options: dict[str, Any] = {}
     aliases: set[str | None] = {None}
     for number, kind in enumerate(REQUESTS.values()):
@@ -161,9 +161,9 @@ def _row_options() -> dict[str, Any]:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True, these=_row_options())
 class FieldOptions:
-    """An option for each field of a request: what the rows of a file that leave it out get."""
+    """An option for each field of a request: its value for rows that do not set the field."""
 
     def passed(self) -> dict[str, Any]:
-        """Return the values of the options that were passed, by field."""
+        """Return the values of the options that were passed, by field name."""
         values = attrs.asdict(cast(Any, self), recurse=False)
         return {name: value for name, value in values.items() if value is not None}

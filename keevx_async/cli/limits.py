@@ -1,4 +1,4 @@
-"""The options that limit a run: which rows, how much may be made, how fast, and whether to ask."""
+"""The options that limit a run: its rows, its budget, its rate, and whether to ask first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .input.selection import Selection
 from .options import FLAG, SPENDING, PathOption
 
 MAX_UNASKED = 100
-"""Videos that a terminal is not asked about first."""
+"""The most videos that a run makes without asking on a terminal first."""
 
 Prices = Annotated[
     PathOption | None,
     Parameter(
-        help='JSON or TOML file of prices per second of video, such as {"V/1080p": 0.12}; per '
-        "image or translation for those kinds. Keevx publishes none."
+        help='JSON or TOML file with prices per second of video, such as {"V/1080p": 0.12}; per '
+        "image or translation for those kinds. Keevx publishes no prices."
     ),
 ]
 
@@ -32,7 +32,7 @@ Prices = Annotated[
 @Parameter(name="*", group=SPENDING)
 @frozen(kw_only=True)
 class BudgetOptions:
-    """How much may be made, by all runs with the same journal together."""
+    """The budget of all runs with the same journal together."""
 
     max_videos: Annotated[
         int | None,
@@ -59,19 +59,19 @@ class BudgetOptions:
 
     @property
     def is_limited(self) -> bool:
-        """Whether there is a limit; prices alone are none."""
+        """Whether any limit is set; prices alone do not limit anything."""
         return not self.max_videos is self.max_seconds is self.max_cost is None
 
     def budget(self) -> Budget | None:
-        """Return the budget, with its prices; None without either.
+        """Return the budget with its prices; None if neither limits nor prices are set.
 
         Raises:
-            ConfigurationError: the prices cannot be read, or are missing.
+            ConfigurationError: the price file cannot be read, or is missing.
         """
         if self.max_cost is not None and self.prices is None:
             raise ConfigurationError(
-                "--max-cost needs --prices FILE, because Keevx publishes none: a JSON file such "
-                'as {"V/1080p": 0.12}, in money per second'
+                "--max-cost needs --prices FILE, because Keevx publishes no prices: a JSON file "
+                'such as {"V/1080p": 0.12}, the price per second'
             )
         prices = None if self.prices is None else read_prices(self.prices)
         if prices is None and not self.is_limited:
@@ -87,12 +87,12 @@ class LimitOptions(BudgetOptions):
     """All limits of ``keevx run``."""
 
     limit: Annotated[
-        int | None, Parameter(help="Take only the first N rows.", validator=Number(gte=1))
+        int | None, Parameter(help="Use only the first N rows.", validator=Number(gte=1))
     ] = None
     sample: Annotated[
         int | None,
         Parameter(
-            help="Take N rows at random: the same ones each time, so that a run can be resumed.",
+            help="Use N random rows, the same rows each time, so a run can be resumed.",
             validator=Number(gte=1),
         ),
     ] = None
@@ -103,19 +103,21 @@ class LimitOptions(BudgetOptions):
     yes: Annotated[
         bool,
         FLAG,
-        Parameter(help=f"Do not ask: before more than {MAX_UNASKED} videos, and with --fresh."),
+        Parameter(
+            help=f"Do not ask before making more than {MAX_UNASKED} videos, or with --fresh."
+        ),
     ] = False
 
     def selection(self, total: int) -> Selection:
-        """Return which of so many rows are taken."""
+        """Return the selected rows of an input with this many rows."""
         return Selection.of(total, self.limit, self.sample)
 
 
 def read_prices(path: Path) -> dict[str, float]:
-    """Read a file of prices: TOML by its suffix, else JSON.
+    """Read a price file: TOML if its suffix is ``.toml``, otherwise JSON.
 
     Raises:
-        ConfigurationError: it cannot be read, or holds something else.
+        ConfigurationError: it cannot be read, or does not contain prices.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -125,5 +127,5 @@ def read_prices(path: Path) -> dict[str, float]:
         return cast("dict[str, float]", Budget(prices=cast(Any, prices)).prices)
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # of JSON, of TOML, or of a price
+    except ValueError as error:  # invalid JSON or TOML, or an invalid price
         raise ConfigurationError(f"{path} is not a valid price file: {error}") from error

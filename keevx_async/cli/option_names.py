@@ -1,7 +1,7 @@
-"""Names of options that the parser and the suggestions after a run share. It imports nothing."""
+"""Option names that the parser and the suggestions after a run share. Imports nothing."""
 
 RETRY_FAILED = "--retry-failed"
 FRESH = "--fresh"
 ON_UNCERTAIN = "--on-uncertain"
 ALL = "all"
-"""What an option whose value may be left out, as in ``--retry-failed``, stands for without it."""
+"""The value of an option such as ``--retry-failed`` if none is given."""

@@ -1,6 +1,6 @@
-"""The options of the command line: their types, their help, and those of ``keevx run`` as a whole.
+"""The types and help of command-line options, and all options of ``keevx run``.
 
-cyclopts reads the annotations. A text is a sentence as the help shows it.
+cyclopts reads the annotations. Each help text is a sentence that the help shows unchanged.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .option_names import ALL
 
 
 class _Converted:
-    """Says in a type's metadata that an option's converter has the last word on its value.
+    """Marks an option whose converter decides its value, whatever its type says.
 
-    Where pydantic happens to be imported, cyclopts has it check every value against its type. A
-    converter here may return what the type does not show: a text that is checked later with a
-    better message, or the address of an object instead of a path.
+    If pydantic happens to be imported, cyclopts uses it to check every value against its type. Some
+    converters return other types: a string that is checked later with a better message, or an
+    address in object storage instead of a path.
     """
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, str]:
@@ -43,16 +43,16 @@ CONVERTED = _Converted()
 
 
 def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
-    """Convert an argument to a path; ``~`` is the home folder.
+    """Convert an argument to a path; ``~`` is expanded to the home folder.
 
-    A shell expands it in ``--out ~/videos``, but leaves ``--out=~/videos`` as it is.
+    A shell expands it in ``--out ~/videos``, but not in ``--out=~/videos``.
     """
     path = Path(tokens[0].value)
     if path.parts[:1] != ("~",):
         return path
     try:
         return path.expanduser()
-    except RuntimeError:  # in a container, whose user is in no list of users
+    except RuntimeError:  # in a container, the user may have no passwd entry
         raise ValueError(
             f"{path}: this user has no home folder; set HOME, or give the full path"
         ) from None
@@ -68,12 +68,12 @@ def _parse_destination(what: object, tokens: Sequence[Token]) -> Path:
 
 
 def _parse_text(_: object, tokens: Sequence[Token]) -> str:
-    """Return the value of an option as it is: what it may be is checked with a better message."""
+    """Return the value of an option unchanged; it is checked later, with a better message."""
     return tokens[0].value
 
 
 def check_seconds(_: object, value: float | None) -> None:
-    """Check that an option is a length of time; cyclopts calls it with the converted value.
+    """Check that an option is a number of seconds; cyclopts calls it with the converted value.
 
     Raises:
         ValueError: the value is negative, infinite or not a number.
@@ -100,8 +100,8 @@ Download = Annotated[
 PromptFile = Annotated[
     PathOption | None,
     Parameter(
-        help="Prompts: text with one per line, CSV with a header, JSON lines or a JSON array; a "
-        "folder of images; - for stdin."
+        help="File of prompts: text with one prompt per line, CSV with a header, JSON lines or a "
+        "JSON array; a folder of images; - for stdin."
     ),
 ]
 Concurrency = Annotated[int, Parameter(help="Maximum number of creates in flight.")]
@@ -109,15 +109,13 @@ Output = Annotated[
     Destination,
     Parameter(
         help="Folder for the results (created if missing), or a template for their names, such as "
-        f"'videos/{{date}}/{{index:04d}}-{{prompt}}-{{id}}', of {field_names()}; s3://, gs:// and "
-        "az:// too."
+        f"'videos/{{date}}/{{index:04d}}-{{prompt}}-{{id}}'; fields: {field_names()}. May start "
+        "with s3://, gs:// or az://."
     ),
 ]
 FitOption = Annotated[
     Fit,
-    Parameter(
-        help="Make local images fit (upright, right format, 20 MB), and frames to aspect_ratio."
-    ),
+    Parameter(help="Adapt local images (rotation, format, 20 MB), and frames to aspect_ratio."),
 ]
 Strict = Annotated[bool, FLAG, Parameter(help="Treat warnings as errors.")]
 VerifyOption = Annotated[
@@ -132,17 +130,17 @@ Fleet = Annotated[str, Parameter(help="Name of the fleet, if several share one R
 RunFuse = Annotated[
     int,
     Parameter(
-        help="Stop after so many identical refusals in a row; 0 for no limit. A refused key or an "
-        "empty account stops it at once."
+        help="Stop after this many identical refusals in a row; 0 for no limit. A refused key or "
+        "an empty account always stops it."
     ),
 ]
 
 
 def check_failure(_: object, value: str | None) -> None:
-    """Check that an option names a class of failure; cyclopts calls it with the value.
+    """Check that an option is a failure class; cyclopts calls it with the value.
 
     Raises:
-        ValueError: with the classes that exist.
+        ValueError: it is not; the message lists the classes.
     """
     if value not in (None, ALL, *failure_classes()):
         raise ValueError(f"Must be one of {', '.join(failure_classes())}.")
@@ -155,7 +153,7 @@ RetryFailed = Annotated[
         requires_equals=True,
         metavar="[=REASON]",
         validator=check_failure,
-        help="Submit items that failed in earlier runs again, or only those that failed for one "
+        help="Resubmit items that failed in earlier runs, or only those that failed for one "
         f"reason ({', '.join(failure_classes())}); every task is paid for again.",
     ),
 ]
@@ -169,7 +167,7 @@ else:  # what a shell completes
 @Parameter(name="*", group=INPUT)
 @frozen(kw_only=True)
 class InputOptions:
-    """How the prompts are read: the options that ``keevx run`` and ``keevx check`` share."""
+    """How prompts are read: the options that ``keevx run`` and ``keevx check`` share."""
 
     format: Annotated[
         Format | None, Parameter(help="Input format; detected from the file by default.")
@@ -179,7 +177,7 @@ class InputOptions:
         CONVERTED,
         Parameter(
             converter=_parse_text,
-            help="Kind to use for rows that do not name one; image_to_video by default.",
+            help="Kind of rows that do not set one; image_to_video by default.",
         ),
     ] = None
     matrix: Annotated[
@@ -188,7 +186,7 @@ class InputOptions:
             negative="",
             consume_multiple=True,
             show_default=False,
-            help="More files, or folders of images: each row combined with every row of the "
+            help="More files or folders of images; each row is combined with every row of the "
             "others.",
         ),
     ] = ()
@@ -204,8 +202,8 @@ class InputOptions:
 class RunOptions:
     """The options of ``keevx run``, which cyclopts parses into one value.
 
-    Each attribute is an option: ``dry_run`` is ``--dry-run``. They are checked one by one only;
-    ``run`` refuses those that exclude each other.
+    Each attribute is an option: ``dry_run`` is ``--dry-run``. Options are checked individually
+    here; ``run`` rejects combinations that exclude each other.
     """
 
     out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
@@ -229,7 +227,7 @@ class RunOptions:
         FLAG,
         Parameter(
             group=SPENDING,
-            help="Make, and pay for, new ones of the items that earlier runs made.",
+            help="Make new results, and pay again, for items that earlier runs already made.",
         ),
     ] = False
     verify: VerifyOption = False
@@ -243,7 +241,7 @@ class RunOptions:
         OnExisting,
         Parameter(
             group=SPENDING,
-            help="What to do with creates of earlier runs that may have been paid.",
+            help="What to do with creates of earlier runs that may have been charged.",
         ),
     ] = "report"
     concurrency: Concurrency = 32
@@ -251,8 +249,8 @@ class RunOptions:
     callbacks: Annotated[
         str | None,
         Parameter(
-            help="Public URL that leads to --listen. Keevx reports tasks that end there, and "
-            "creates whose answer was lost are recovered."
+            help="Public URL that forwards to --listen. Keevx reports ended tasks to it, which "
+            "also recovers creates whose response was lost."
         ),
     ] = None
     listen: Annotated[str, Parameter(help="HOST:PORT to receive callbacks on.")] = "127.0.0.1:8080"
@@ -264,7 +262,7 @@ class RunOptions:
     record: Annotated[
         PathOption | None,
         Parameter(
-            help="Add every exchange with Keevx to this file, without keys and signatures, for "
+            help="Append every exchange with Keevx to this file, without keys and signatures, for "
             "keevx emulator --replay."
         ),
     ] = None
@@ -279,7 +277,7 @@ class RunOptions:
 
     @property
     def on_failed(self) -> OnExisting | Callable[[Task], bool]:
-        """What to do with items that failed in earlier runs, as ``Journal`` takes it."""
+        """What to do with items that failed in earlier runs, as ``Journal(on_failed=…)``."""
         if self.retry_failed in (None, ALL):
             return "report" if self.retry_failed is None else "resubmit"
         return lambda task: failure_class(task.error_message) == self.retry_failed

@@ -1,4 +1,4 @@
-"""Words what the system refuses."""
+"""Describes errors of the operating system."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .input.sources import NO_WORKING_FOLDER
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return what the system refused, with the file, and the variable that named it.
+    """Return a message with the file and the reason, and the variable that contains the path.
 
-    A working folder that was removed is reported as such: the system says no more than "No such
-    file or directory".
+    If the working folder was removed, the message says so; the system only reports "No such file
+    or directory".
     """
     try:
         os.getcwd()

@@ -1,7 +1,7 @@
-"""The commands, each by its path: it is imported when it is called, so that help stays quick.
+"""The commands by import path. Each is imported when it is called, which keeps help fast.
 
-The summaries are here and not only in the docstrings, since to read those would import aiohttp. A
-test compares them.
+The summaries are repeated here because reading the docstrings would import aiohttp. A test compares
+the two.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from cyclopts import App
 
 HELP = {
     "run:run": "Submit a file of prompts, wait for the results, and download them.",
-    "gallery:gallery": "Make index.html and results.csv again from a results.jsonl.",
-    "init:init": "Write a file of prompts to begin with. It runs on the emulator as it is.",
-    "journal:journal": "Show what a journal holds, and settle its uncertain creates.",
+    "gallery:gallery": "Rebuild index.html and results.csv from a results.jsonl.",
+    "init:init": "Write a sample file of prompts, which runs on the emulator unchanged.",
+    "journal:journal": "Show a journal's contents, and settle its uncertain creates.",
     "listen:listen": (
-        "Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it."
+        "Receive callbacks until Ctrl-C, and print each task once Keevx confirms that it ended."
     ),
-    "demo:demo": "Run 20 prompts against an embedded emulator. Needs no key, costs nothing.",
+    "demo:demo": "Run 20 prompts against an embedded emulator: no key, no cost.",
     "models:check": "Check a file of prompts and print an estimate. Sends nothing.",
-    "submit:submit": "Submit one request, which is paid for, and print its task ids.",
+    "submit:submit": "Submit one paid request, and print its task ids.",
     "tasks:status": "Print the current status of tasks, or of a run.",
-    "tasks:wait": "Wait for tasks, and print each one when it ends.",
+    "tasks:wait": "Wait for tasks, and print each when it ends.",
     "tasks:download": "Download the results of tasks that have succeeded.",
     "ping:ping": "Check the key and the host, free of charge.",
     "tasks:upload": "Upload images, and print their URLs in the same order.",
     "models:models": "List what each model accepts; tab-separated when piped.",
     "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",
-    "emulator:emulator": "Serve an emulated Keevx on this machine. Needs no key and no network.",
+    "emulator:emulator": "Serve an emulated Keevx API on this machine: no key, no network.",
 }
-"""The summary of each command by its path below ``commands``: module, then function or app."""
+"""The summary of each command, by its path below ``commands``: module, then function or app."""
 
 EXAMPLES = {
     "gallery:gallery": """\
@@ -61,13 +61,13 @@ Examples:
   keevx emulator --lose 0.1 --fail 0.1 -- keevx run prompts.csv --out rehearsal/
 """,
 }
-"""Examples for the help of commands. A test parses each."""
+"""Examples in the help of commands. A test parses each of them."""
 
 
 def register(app: App) -> None:
-    """Add every command to the app without importing it, and the option that installs completion.
+    """Add all commands to an app without importing them, and the option to install completion.
 
-    Called once for an app.
+    Call it once for each app.
     """
     for path, summary in HELP.items():
         epilogue = {"help_epilogue": EXAMPLES[path]} if path in EXAMPLES else {}

@@ -14,7 +14,7 @@ from keevx_async.settings import RetryPolicy
 
 from .output.console import INTERRUPTED, print_error
 
-# SIGBREAK is Windows': Ctrl-Break, and a console window that is closed.
+# SIGBREAK exists on Windows: Ctrl-Break, or the console window was closed.
 SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
@@ -32,8 +32,9 @@ T = TypeVar("T")
 def handled_signals() -> list[signal.Signals]:
     """Return the signals that stop a command.
 
-    A signal that the parent process ignores stays ignored: ``nohup`` does so with SIGHUP, a
-    shell's ``&`` with SIGINT. Off the main thread the list is empty: Python sets no handlers there.
+    Signals that the parent process ignores stay ignored: ``nohup`` ignores SIGHUP, and a shell's
+    ``&`` ignores SIGINT. Outside the main thread the list is empty, because Python cannot set
+    handlers there.
     """
     if threading.current_thread() is not threading.main_thread():
         return []
@@ -42,9 +43,9 @@ def handled_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raising_interrupts() -> Generator[None]:
-    """Make every signal raise ``KeyboardInterrupt`` in the block, where no event loop handles it.
+    """Make every signal raise ``KeyboardInterrupt`` in the block, unless an event loop handles it.
 
-    SIGTERM then ends a blocking read of a pipe too, and open files are closed. The previous
+    SIGTERM then also ends a blocking read from a pipe, and open files are closed. The previous
     handlers are restored on exit.
     """
     previous = {
@@ -58,7 +59,7 @@ def raising_interrupts() -> Generator[None]:
 
 
 def print_stopping(times: int) -> None:
-    """Print what a signal does to a command that sends creates.
+    """Print how a command that sends creates reacts to a signal.
 
     Args:
         times: the number of signals so far.
@@ -69,19 +70,19 @@ def print_stopping(times: int) -> None:
 async def stoppable(
     work: Awaitable[T], on_signal: Callable[[int], object], *, terminated: int = INTERRUPTED
 ) -> T | int:
-    """Await work that signals cancel; return its result, or the exit code of an interruption.
+    """Await work that signals can cancel; return its result, or an exit code if interrupted.
 
     1. The first signal cancels the work; creates in flight keep their grace period.
-    2. The second cancels it again, which ends the grace period.
-    3. A third kills the process.
+    2. The second signal cancels it again, which ends the grace period.
+    3. A third signal kills the process.
 
-    A cancellation that no signal caused is raised. Handlers are set only while the work runs; of
-    two nested calls the inner one handles the signals.
+    A cancellation that was not caused by a signal is raised. Handlers are set only while the work
+    runs; if calls are nested, the inner call handles the signals.
 
     Args:
         work: must save everything it knows when it is cancelled.
         on_signal: called with the number of signals so far.
-        terminated: the exit code after a single SIGTERM; a service is stopped by one.
+        terminated: the exit code after a single SIGTERM, which is how services are stopped.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     times, first = 0, signal.SIGINT
@@ -98,8 +99,8 @@ async def stoppable(
         on_signal(times)
 
     def end_by_system() -> None:
-        # asyncio would log the tracebacks of tasks that were cancelled in their clean-up, and
-        # those may quote the signed URL of a result.
+        # asyncio would log the tracebacks of tasks that were cancelled during their cleanup, and
+        # those may contain the signed URL of a result.
         _reset_handlers(loop, signal.SIG_DFL)
         loop.set_exception_handler(lambda loop, context: None)
 
@@ -126,13 +127,13 @@ async def stoppable(
 
 @contextmanager
 def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[None]:
-    """Pass the signals that would stop this command on to another process, in the block.
+    """Pass signals that would stop this command on to another process, within the block.
 
-    Ctrl-C and a closed terminal reach every process in its foreground by themselves, and must not
-    be passed on as well: a second signal would end the other at once.
+    Ctrl-C and closing the terminal already reach every foreground process. They are not passed on,
+    because a second signal would end the other process immediately.
 
     Args:
-        send: sends a signal to the process; nothing happens if it has ended.
+        send: sends a signal to the process; it may have ended.
     """
     loop = asyncio.get_running_loop()
 
@@ -144,7 +145,7 @@ def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[No
     for number in handled_signals():
         try:
             loop.add_signal_handler(number, pass_on, number)
-        except NotImplementedError:  # on Windows, whose consoles signal every process
+        except NotImplementedError:  # on Windows, a console signals every process
             signal.signal(number, _ignore)
     try:
         yield
@@ -153,11 +154,11 @@ def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[No
 
 
 def _ignore(*_: object) -> None:
-    """Handle a signal by doing nothing."""
+    """Ignore a signal."""
 
 
 def _is_in_foreground() -> bool:
-    """Return whether this process is in the foreground of a terminal."""
+    """Return whether this process is in the foreground of its terminal."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
     except OSError:

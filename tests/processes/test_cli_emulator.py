@@ -28,7 +28,7 @@ REHEARSE = ("emulator", "--port", "0", "--seconds", "0.05")
     [
         ((), 0, "3 tasks made, 3 ended"),
         (("--fail", "1"), 1, "3 tasks made, 3 ended"),
-        (("--lose", "1"), 3, "3 tasks made, 3 ended, 3 answers lost"),
+        (("--lose", "1"), 3, "3 tasks made, 3 ended, 3 responses lost"),
         (("--refuse", "1"), 0, "3 tasks made, 3 ended, 3 refused"),
         (("--limit-rate", "20"), 0, "3 tasks made, 3 ended"),
     ],
@@ -45,7 +45,7 @@ async def test_a_rehearsal_ends_with_the_code_of_its_command(
         assert last.startswith(f"keevx: the emulator stopped: {counts}")
     else:
         assert "3 tasks made" in last
-        assert "3 answers lost" in last
+        assert "3 responses lost" in last
 
 
 @pytest.mark.asyncio
@@ -162,8 +162,8 @@ async def test_a_template_runs_on_the_emulator_as_it_is(tmp_path: Path, format: 
 async def test_init_overwrites_nothing_and_names_what_contradicts(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("mine")
     for words, message in (
-        (("p.csv",), "p.csv exists already"),
-        (("q.csv", "--txt"), "not named like txt"),
+        (("p.csv",), "p.csv already exists"),
+        (("q.csv", "--txt"), "does not match txt"),
         (("--csv", "--txt"), "pass one of --csv, --jsonl and --txt"),
         (("no/p.csv",), "cannot write no/p.csv: No such file"),
     ):

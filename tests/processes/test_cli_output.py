@@ -66,7 +66,7 @@ async def test_two_runs_do_not_write_the_same_results(tmp_path: Path) -> None:
         assert not emulator.requests
     assert ran.code == 2
     path = Path("videos/results.jsonl")
-    assert f"another keevx run writes {path}; choose another --out for this one" in ran.err
+    assert f"another keevx run is writing {path}; choose another --out" in ran.err
 
 
 @pytest.mark.asyncio

@@ -90,7 +90,7 @@ async def test_fresh_makes_new_ones_and_can_be_resumed(tmp_path: Path, file: Pat
         await keevx("run", file, cwd=tmp_path, **at(emulator))
         asked = await keevx("run", file, "--fresh", cwd=tmp_path, **at(emulator))
         assert asked.code == 2
-        assert "--fresh makes and pays for 20 of 20 again: add --yes" in asked.err
+        assert "--fresh makes and pays for 20 of 20 again: pass --yes" in asked.err
         assert emulator.creates == once()
         fresh = await keevx("run", file, "--fresh", "--yes", cwd=tmp_path, **at(emulator))
         assert fresh.code == 0, fresh.err

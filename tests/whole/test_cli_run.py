@@ -270,6 +270,4 @@ async def test_a_tilde_that_the_shell_left_is_the_home_folder(tmp_path: Path) ->
         assert len(list((home / "more").iterdir())) == 1
     assert not list(cwd.iterdir())
     ran = await keevx("journal", "~nobody/run.db", cwd=cwd, **env)
-    assert (
-        ran.err == "keevx: no journal at ~nobody/run.db; pass the file that run --journal wrote\n"
-    )
+    assert ran.err == "keevx: no journal at ~nobody/run.db; pass the journal file of a run\n"

@@ -1,4 +1,4 @@
-"""``keevx demo``: the main job against the embedded emulator, which injects faults."""
+"""``keevx demo``: a run against the embedded emulator, which injects faults."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ COUNT = 20
 async def demo(
     *, out: Output = Path("demo-videos"), concurrency: Concurrency = 8, json: Json = False
 ) -> int:
-    """Run 20 prompts against an embedded emulator. Needs no key, costs nothing.
+    """Run 20 prompts against an embedded emulator: no key, no cost.
 
-    A fifth of the creates and polls is refused or dropped, and a fifth of the downloads is cut
-    short. The last lines have the emulator's own count of the tasks it made, and of those it made
-    twice, and the page that shows the results.
+    A fifth of the creates and polls are refused or dropped, and a fifth of the downloads are cut
+    short. The last lines show how many tasks the emulator made, how many of them it made twice, and
+    the page with the results.
     """
     names = output_names(out)
     prompts = Prompts.from_requests(
@@ -44,8 +44,8 @@ async def demo(
         )
         for number in range(1, COUNT + 1)
     )
-    # Only faults that retries recover from, and none that leaves a create uncertain: the demo shows
-    # a run that succeeds. The first retries come quickly, because a person is watching.
+    # Only faults that retries recover from; none that leaves a create uncertain. The demo shows a
+    # run that succeeds. The first retries are quick, because a person is watching.
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
     retry = RetryPolicy(first_delay=0.1)
 

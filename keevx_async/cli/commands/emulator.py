@@ -1,4 +1,4 @@
-"""``keevx emulator``: a Keevx on this machine, to rehearse the other commands with."""
+"""``keevx emulator``: a Keevx API on this machine, to rehearse other commands with."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from ..signals import passing_signals_to
 
 SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 API_KEY = "emulator"
-"""Any key would do."""
+"""The emulator accepts any key."""
 DEFAULT_PORT = 8484
-"""Fixed, so that a journal of one rehearsal finds the same host in the next."""
+"""Fixed, because a journal belongs to one host: the next rehearsal can use it again."""
 REFRESH_INTERVAL = 0.5
-"""Seconds between two updates of the counts on a terminal."""
+"""Seconds between updates of the counts on a terminal."""
 
 _Share = Number(gte=0, lte=1)
 
@@ -39,7 +39,7 @@ _Share = Number(gte=0, lte=1)
 @Parameter(name="*", group=Group("Faults", sort_key=1))
 @frozen(kw_only=True)
 class FaultOptions:
-    """What goes wrong in the emulator, to see what a run makes of it."""
+    """The faults that the emulator injects, to see how a run handles them."""
 
     fail: Annotated[
         float,
@@ -48,22 +48,20 @@ class FaultOptions:
     lose: Annotated[
         float,
         Parameter(
-            help="Share of prompts whose create is made but never answered: exit code 3.",
+            help="Share of prompts whose task is made but gets no response: exit code 3.",
             validator=_Share,
         ),
     ] = 0.0
     refuse: Annotated[
         float,
         Parameter(
-            help="Share of prompts whose first create is refused as busy, and is retried.",
+            help="Share of prompts whose first create is refused as busy, then retried.",
             validator=_Share,
         ),
     ] = 0.0
     limit_rate: Annotated[
         float | None,
-        Parameter(
-            help="Creates accepted per second; more are answered 429.", validator=Number(gt=0)
-        ),
+        Parameter(help="Creates accepted per second; any more get a 429.", validator=Number(gt=0)),
     ] = None
     no_funds_after: Annotated[
         int | None,
@@ -88,8 +86,8 @@ async def emulator(
         str,
         Parameter(
             allow_leading_hyphen=True,
-            help="After --: a command to run against the emulator, which then stops; the exit "
-            "code is the command's.",
+            help="After --: a command to run against the emulator. The emulator then stops and "
+            "exits with the command's exit code.",
         ),
     ],
     seconds: Annotated[
@@ -113,22 +111,24 @@ async def emulator(
     replay: Annotated[
         PathOption | None,
         Parameter(
-            help="Answer as in this file of keevx run --record: same ids, same statuses. What is "
-            "not in it is refused."
+            help="Respond as recorded in this file by keevx run --record, with the same ids and "
+            "statuses. Requests that are not in it are refused."
         ),
     ] = None,
     speed: Annotated[
         float,
-        Parameter(help="With --replay: times faster than recorded.", validator=Number(gt=0)),
+        Parameter(
+            help="With --replay: how many times faster than recorded.", validator=Number(gt=0)
+        ),
     ] = 1.0,
     faults: FaultOptions = FaultOptions(),
     json: Json = False,
 ) -> int:
-    """Serve an emulated Keevx on this machine. Needs no key and no network.
+    """Serve an emulated Keevx API on this machine: no key, no network.
 
-    With a command it runs that and stops: ``keevx emulator -- keevx run prompts.txt``. Without, it
-    serves until Ctrl-C, and prints the variables that lead other commands to it, as a shell or a
-    JSON object takes them.
+    With a command, it runs the command and stops: ``keevx emulator -- keevx run prompts.txt``.
+    Without a command, it serves until Ctrl-C, and prints the environment variables that make other
+    commands use it, as shell commands or as a JSON object.
 
     Raises:
         ConfigurationError: the port cannot be used, the command does not exist, or the file is not
@@ -146,7 +146,7 @@ async def emulator(
         )
     except OSError as error:
         raise ConfigurationError(f"cannot read {replay}: {error.strerror or error}") from None
-    except ValueError as error:  # of a line, which it names
+    except ValueError as error:  # an invalid line, which the message names
         raise ConfigurationError(str(error)) from None
     async with _started(server, may_move=bool(command) and port is None):
         variables = {"KEEVX_BASE_URL": server.url, "KEEVX_API_KEY": API_KEY}
@@ -166,9 +166,9 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
     """Serve while the block runs.
 
     Args:
-        server: with the port to use.
-        may_move: use a free port where that one is taken. A command that gets the address does
-            not mind; a person who pasted it yesterday would.
+        server: the emulator; its port is set.
+        may_move: whether to use a free port if that port is taken. A command gets the address from
+            us; a person may have pasted it yesterday.
     """
     try:
         await server.start()
@@ -187,12 +187,12 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
 async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
     """Run a command with the variables set; return its exit code, 128 + N if signal N ended it.
 
-    Signals are passed on to it, and it ends in its own time.
+    Signals are passed on to the command, which ends in its own time.
 
     Raises:
-        ConfigurationError: it cannot be started.
+        ConfigurationError: the command cannot be started.
     """
-    # keevx is this very program, also where its folder is not on the PATH.
+    # keevx means this program, even if its folder is not on the PATH.
     own = [sys.executable, "-m", __name__.rpartition(".commands.")[0]]
     words = [*own, *command[1:]] if command[0] == "keevx" else list(command)
     if shutil.which(words[0]) is None:
@@ -204,7 +204,7 @@ async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
 
 
 async def _show_counts(server: Emulator) -> None:
-    """Keep the counts on the last line of a terminal; elsewhere, print them once, at the end."""
+    """Keep the counts on the last line of a terminal; otherwise print them once, at the end."""
     if not ERRORS.is_interactive:
         try:
             await asyncio.Event().wait()
@@ -218,13 +218,13 @@ async def _show_counts(server: Emulator) -> None:
 
 
 def describe_counts(server: Emulator) -> str:
-    """Return what an emulator has done so far, in one line."""
+    """Return a line that says what an emulator has done so far."""
     tasks = server.tasks.values()
     refused, lost = server.refused, server.strikes["drop_after_create"]
     counts = [f"{_number(len(tasks), 'task')} made"]
     counts.append(f"{sum(task.status in (SUCCEEDED, FAILED) for task in tasks):,} ended")
     optional = {
-        f"{_number(lost, 'answer')} lost": lost,
+        f"{_number(lost, 'response')} lost": lost,
         f"{refused['fault']:,} refused": refused["fault"],
         f"{refused['rate']:,} rate limited": refused["rate"],
         f"{refused['funds']:,} without funds": refused["funds"],

@@ -1,4 +1,4 @@
-"""``keevx gallery``: makes the page and the table of a folder again."""
+"""``keevx gallery``: rebuilds the page and the table of a results folder."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ..output.views import CSV_NAME, Views
 
 def gallery(
     results: Annotated[
-        PathOption, Parameter(help="A results.jsonl of keevx run, or the folder that it is in.")
+        PathOption, Parameter(help="A results.jsonl written by keevx run, or its folder.")
     ] = Path(NAME),
     /,
     *,
     parquet: Annotated[
-        bool, FLAG, Parameter(help="Write results.parquet too; needs keevx_async[frames].")
+        bool, FLAG, Parameter(help="Also write results.parquet; needs keevx_async[frames].")
     ] = False,
 ) -> int:
-    """Make index.html and results.csv again from a results.jsonl.
+    """Rebuild index.html and results.csv from a results.jsonl.
 
-    Nothing is sent. Files that were moved along with results.jsonl are found beside it.
+    Nothing is sent. Result files that were moved together with results.jsonl are found beside it.
 
     Raises:
-        ConfigurationError: there is no such file, or no line of it is one of ours.
+        ConfigurationError: the file does not exist, or has no lines written by ``keevx run``.
     """
     path = results / NAME if results.is_dir() else results
     views = Views(path)

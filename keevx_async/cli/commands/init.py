@@ -1,4 +1,4 @@
-"""``keevx init``: writes a file of prompts to begin with, which runs as it is."""
+"""``keevx init``: writes a sample file of prompts that runs unchanged."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SETTINGS = {
     "seconds": "6",
     "image": "https://example.com/start.jpg",
 }
-"""The options that a list of prompts needs, for it says nothing else."""
+"""The options that a plain list of prompts needs."""
 COMMANDS = (
-    ("keevx check {}", "count what it makes, and send nothing"),
+    ("keevx check {}", "check it and count the videos; nothing is sent"),
     ("keevx emulator -- keevx run {} --out rehearsal/", "rehearse: no key, no cost"),
-    ("keevx run {}", "make the videos, which are paid for"),
+    ("keevx run {}", "make the videos, and pay for them"),
 )
-"""What to do with the file, in this order."""
+"""The commands to run with the file, in this order, each with a comment."""
 TEMPLATES: dict[Format, str] = {
     "csv": """\
-# One request a line. Edit it in a spreadsheet, and save it as CSV.
+# One request per line. Edit it in a spreadsheet, and save it as CSV.
 {commands}
 # image_url is a URL, or a file beside this one. More columns: keevx run --help.
 prompt,model,aspect_ratio,aspect_resolution,duration,image_url
@@ -40,7 +40,7 @@ A golden retriever running in the grass,V,16:9,1080p,6,https://example.com/start
 "A paper boat on a pond, slow zoom",V,9:16,720p,4,https://example.com/start.jpg
 """,
     "jsonl": """\
-# One request a line: the fields of the API, and an optional "key" that names the request.
+# One request per line: the fields of the API, and an optional "key" that names the request.
 {commands}
 # image_url is a URL, or a file beside this one.
 {{"prompt": "A golden retriever running in the grass", "model": "V", "aspect_ratio": "16:9", \
@@ -49,13 +49,13 @@ A golden retriever running in the grass,V,16:9,1080p,6,https://example.com/start
 "aspect_resolution": "720p", "duration": 4, "image_url": "https://example.com/start.jpg"}}
 """,
     "txt": """\
-# One prompt per line; the options supply the rest. \\# begins a prompt with a #.
+# One prompt per line; options set the rest. Write \\# to start a prompt with a #.
 {commands}
 A golden retriever running in the grass
 A paper boat on a pond, slow zoom
 """,
 }
-"""The files, by format, in ASCII: Excel needs a byte-order mark to read anything else."""
+"""The sample files by format. They are ASCII, since Excel needs a byte-order mark otherwise."""
 
 
 def init(
@@ -69,12 +69,12 @@ def init(
     jsonl: Annotated[bool, FLAG, Parameter(help="JSON lines, for programs.")] = False,
     txt: Annotated[bool, FLAG, Parameter(help="Text, with one prompt per line.")] = False,
 ) -> int:
-    """Write a file of prompts to begin with. It runs on the emulator as it is.
+    """Write a sample file of prompts, which runs on the emulator unchanged.
 
     Prints the commands that check, rehearse and run it.
 
     Raises:
-        ConfigurationError: the file exists, it cannot be written, or its format is unclear.
+        ConfigurationError: the file exists, cannot be written, or its format is ambiguous.
     """
     flags: dict[Format, bool] = {"csv": csv, "jsonl": jsonl, "txt": txt}
     format = _format_of(file, [name for name, is_set in flags.items() if is_set])
@@ -85,7 +85,7 @@ def init(
         with path.open("x", encoding="utf-8", newline="\n") as template:
             template.write(TEMPLATES[format].format(commands=comments))
     except FileExistsError:
-        raise ConfigurationError(f"{path} exists already; name another file") from None
+        raise ConfigurationError(f"{path} already exists; choose another name") from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
     print(f"wrote {printable(str(path))}; next:")
@@ -95,7 +95,7 @@ def init(
 
 
 def _commands(path: Path, settings: Mapping[str, str]) -> list[str]:
-    """Return what to do with a file, each as a line of a shell with its comment."""
+    """Return the shell commands to run with a file, each with a comment."""
     words = [shlex.quote(str(path))]
     words += [f"--{name} {value}" for name, value in settings.items()]
     commands = [(command.format(" ".join(words)), comment) for command, comment in COMMANDS]
@@ -104,7 +104,7 @@ def _commands(path: Path, settings: Mapping[str, str]) -> list[str]:
 
 
 def _format_of(file: Path | None, flags: list[Format]) -> Format:
-    """Return the format that the flags or the file's suffix say; CSV where neither does.
+    """Return the format set by the flags or the file's suffix; CSV if neither sets one.
 
     Raises:
         ConfigurationError: they contradict each other.
@@ -115,5 +115,7 @@ def _format_of(file: Path | None, flags: list[Format]) -> Format:
         raise ConfigurationError("pass one of --csv, --jsonl and --txt")
     format = flags[0] if flags else by_suffix or "csv"
     if by_suffix not in (None, format) or suffix == ".tsv":
-        raise ConfigurationError(f"{file} is not named like {format}; name it prompts.{format}")
+        raise ConfigurationError(
+            f"the suffix of {file} does not match {format}; name it prompts.{format}"
+        )
     return format

@@ -1,4 +1,4 @@
-"""``keevx journal``: shows what a journal holds, and settles its uncertain creates."""
+"""``keevx journal``: shows a journal's contents, and settles its uncertain creates."""
 
 from __future__ import annotations
 
@@ -30,13 +30,12 @@ TASK_STATES = {
     "failed": "failed",
     "waiting": "in progress",
 }
-"""The states of tasks, in JSON and for people: downloaded; succeeded, and not downloaded yet;
-failed; not ended, as far as the journal knows."""
+"""The states of tasks in JSON, and as people read them."""
 
 
 async def journal(
     file: Annotated[
-        PathOption | None, Parameter(help="Journal file, as passed to run --journal.")
+        PathOption | None, Parameter(help="Journal file of a run, such as videos/keevx.db.")
     ] = None,
     /,
     *,
@@ -59,18 +58,18 @@ async def journal(
     adopt: Annotated[
         bool,
         FLAG,
-        Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, as after a new key."),
+        Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, e.g. for a new key."),
     ] = False,
     prices: Prices = None,
     json: Json = False,
 ) -> int:
-    """Show what a journal holds, and settle its uncertain creates.
+    """Show a journal's contents, and settle its uncertain creates.
 
-    It may be shown while a run writes it. Settling and handing over come first, and need it for
-    themselves. The exit code is 3 as long as a create is uncertain.
+    A journal can be shown while a run is writing it, but not settled or handed over. Both happen
+    before it is shown. The exit code is 3 as long as any create is uncertain.
 
     Raises:
-        ConfigurationError: there is no such journal, or a settlement is malformed.
+        ConfigurationError: the journal does not exist, or a settlement is malformed.
     """
     if (file is None) == (docket is None):
         raise ConfigurationError("pass one journal: either a file, or a fleet with --docket")
@@ -87,7 +86,7 @@ async def journal(
                 Printer(json), queue.journal, queue.journal.records(), name, amounts, failed=failed
             )
     if file is None or not file.is_file():
-        raise ConfigurationError(f"no journal at {file}; pass the file that run --journal wrote")
+        raise ConfigurationError(f"no journal at {file}; pass the journal file of a run")
     if adopt:
         await _hand_over(Journal(file, adopt=True), str(file))
     async with Journal(file) as record:
@@ -101,15 +100,15 @@ async def journal(
 
 
 async def _hand_over(journal: JournalProtocol, name: str) -> None:
-    """Let a journal belong to the host and the key that the environment names."""
+    """Hand a journal over to the host and the API key in the environment."""
     async with Keevx(journal=journal):
-        print_error(f"{name} belongs to this host and API key now")
+        print_error(f"{name} now belongs to this host and API key")
 
 
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the key and the task ids of ``KEY=ID[,ID]``; no ids for ``KEY=none``.
 
-    The key may contain ``=``; the last one separates.
+    The key may contain ``=``; the last ``=`` separates it from the ids.
 
     Raises:
         ConfigurationError: the text has another form.
@@ -122,7 +121,7 @@ def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 Record = tuple[Entry, Sequence[TaskRecord | None]]
-"""A create, and the record of each of its tasks."""
+"""A create, and the records of its tasks."""
 
 
 async def _records_of(journal: Journal) -> AsyncIterator[Record]:
@@ -139,17 +138,17 @@ async def print_journal(
     *,
     failed: bool = False,
 ) -> int:
-    """Print every uncertain create and the totals, and return the exit code.
+    """Print uncertain creates and the totals, and return the exit code.
 
-    As JSON, every create is printed.
+    In JSON, every create is printed.
 
     Args:
-        printer: where to.
-        journal: open.
+        printer: prints them.
+        journal: the open journal.
         records: all of its creates.
-        name: what names it on a command line, for the hint.
-        amounts: values what it has made, or may have.
-        failed: print the creates that failed instead, in either form.
+        name: the command-line arguments that name the journal, for the hint.
+        amounts: values the results that were made or may have been made.
+        failed: print failed creates instead, in both forms.
     """
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(TASK_STATES, 0))
@@ -162,7 +161,7 @@ async def print_journal(
                 tasks["failed"] += 1
             else:
                 tasks["made" if record.path is None else "home"] += 1
-        # A person can act on uncertain creates only; a program gets every create.
+        # A person can only act on uncertain creates; a program gets every create.
         shown = State.REFUSED if failed else State.UNCERTAIN
         if entry.state is shown or (printer.as_json and not failed):
             fields = {
@@ -181,7 +180,7 @@ async def print_journal(
         labels = {TASK_STATES[state]: count for state, count in tasks.items()}
         summary += f"; {tasks.total():,} tasks: {_format_counts(labels)}"
     totals = {state.value: counts[state] for state in State}
-    # What a budget counts: uncertain creates may have been made.
+    # Count as a budget does: uncertain creates may have been made.
     usage = Counter(await journal.usage()) + await read_resent(journal)
     if usage:
         summary += f"; spent: {amounts.to_text(usage)}"
@@ -190,8 +189,8 @@ async def print_journal(
     if not counts[State.UNCERTAIN]:
         return OK
     print_error(
-        "look for the uncertain creates in your Keevx account and record the task ids of each; "
-        "with KEY=none the next run submits it again:",
+        "look for the uncertain creates in your Keevx account and record the task ids of each, or "
+        "KEY=none to let the next run submit it again:",
         f"keevx journal {name} --settle KEY=ID",
     )
     return UNCERTAIN
@@ -200,7 +199,7 @@ async def print_journal(
 def _prompt_of(entry: Entry) -> str:
     try:
         return str(json_module.loads(entry.body)["prompt"])
-    except (KeyError, TypeError, ValueError):  # another kind's, or a damaged record
+    except (KeyError, TypeError, ValueError):  # another kind, or a damaged record
         return entry.body
 
 

@@ -1,4 +1,4 @@
-"""``keevx listen``: receives callbacks, and prints what Keevx then says of each task."""
+"""``keevx listen``: receives callbacks, and prints each task once Keevx confirms its end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ..output.printer import task_line
 
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
 MAX_REMEMBERED = 10_000
-"""Tasks that are remembered as printed, so that none is printed twice; the oldest are dropped."""
+"""The most printed tasks to remember, so none is printed twice; the oldest are forgotten."""
 RETRY_DELAYS = (1.0, 4.0)
-"""Seconds before a task is polled again that has ended by its callback, and not by its status."""
+"""Seconds before each further poll of a task whose status does not confirm its callback yet."""
 
 
 async def listen(
@@ -41,14 +41,14 @@ async def listen(
     port: Annotated[int, Parameter(help="Port to listen on.")] = 8080,
     journal: Annotated[
         PathOption | None,
-        Parameter(help="Journal whose uncertain creates get the task ids that callbacks report."),
+        Parameter(help="Journal; its uncertain creates get the task ids that callbacks report."),
     ] = None,
     json: Annotated[bool, FLAG, Parameter(help="Print each task as a JSON object.")] = False,
 ) -> None:
-    """Receive callbacks until Ctrl-C, and print each task that has ended, as Keevx confirms it.
+    """Receive callbacks until Ctrl-C, and print each task once Keevx confirms that it ended.
 
-    A callback with a wrong signature is ignored, and so is one for a task that Keevx does not
-    know: nobody else can make this print anything.
+    Callbacks with a wrong signature, or for a task that Keevx does not know, are ignored: nobody
+    else can make this print anything.
 
     Raises:
         ConfigurationError: the URL, the secret or the address cannot be used.
@@ -69,11 +69,11 @@ async def listen(
 async def serve_callbacks(
     public_url: str | None, address: str
 ) -> AsyncGenerator[CallbackReceiver | None]:
-    """Serve a receiver while the block runs; yield None where there is no public URL.
+    """Serve a receiver while the block runs; without a public URL, yield None.
 
     Args:
-        public_url: where Keevx reaches it.
-        address: HOST:PORT to listen on.
+        public_url: the URL at which Keevx reaches the receiver.
+        address: the HOST:PORT to listen on.
 
     Raises:
         ConfigurationError: the URL, the secret or the address cannot be used.
@@ -105,9 +105,9 @@ class TaskPrinter:
     """Prints each task once, when Keevx confirms that it has ended.
 
     Args:
-        keevx: the client that asks.
-        console: where to print.
-        as_json: print JSON.
+        keevx: the client that queries Keevx.
+        console: prints the tasks.
+        as_json: whether to print JSON.
     """
 
     def __init__(self, keevx: Keevx, console: Console, as_json: bool) -> None:
@@ -119,17 +119,17 @@ class TaskPrinter:
     async def __call__(self, key: str, task_id: str) -> None:
         """Handle a genuine callback.
 
-        A second one for the same task does nothing, while the first is handled and afterwards. If
-        the task could not be confirmed, the next one is handled again.
+        Another callback for the same task has no effect, both during and after the first one. If
+        the task could not be confirmed, the next callback is handled.
 
         Args:
             key: the key of the task's create.
-            task_id: as the callback has it.
+            task_id: the task id in the callback.
         """
-        # 1. A task is remembered before it is queried: another callback may arrive meanwhile.
-        # 2. A callback can be ahead of the status by seconds, so the query is repeated.
-        # 3. If the status does not confirm it, or the query fails, the task is forgotten: its next
-        #    callback is handled as if it were the first.
+        # 1. A task is remembered before it is queried, since another callback may arrive meanwhile.
+        # 2. A callback may arrive seconds before the status changes, so the query is repeated.
+        # 3. If the status does not confirm the end, or the query fails, the task is forgotten, and
+        #    its next callback is handled as if it were the first.
         if task_id in self._printed:
             return
         self._printed[task_id] = None

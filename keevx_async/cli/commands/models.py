@@ -1,4 +1,4 @@
-"""``keevx check`` and ``keevx models``: what the rules say. They send nothing and need no key."""
+"""``keevx check`` and ``keevx models`` apply and show the rules, without a key or the network."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def check(
 ) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    Problems are printed to standard output, and the exit code is then 2. So are warnings, of what
-    is allowed and probably a mistake; the exit code stays 0, unless ``--strict`` is given.
+    Problems are printed to standard output; the exit code is then 2. Warnings about values that are
+    allowed but probably mistakes are printed there too; they leave the exit code at 0 unless
+    ``--strict`` is passed.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.
@@ -55,7 +56,7 @@ def check(
                 survey.add(job)
 
             total, problems = find_problems(source, add)
-        # They are what was asked for, so they are results and go to standard output.
+        # Problems are the results of this command, so they go to standard output.
         if problems and not json:
             printer.print({}, *problem_lines(problems))
         elif problems:
@@ -80,8 +81,8 @@ def check(
 def models(*, json: Json = False) -> int:
     """List what each model accepts; tab-separated when piped.
 
-    On a terminal there is a column for each model, so that 80 columns hold the table. Piped, and
-    as JSON, there is a line for each model.
+    On a terminal each model is a column, so the table fits into 80 columns. When piped, and as
+    JSON, each model is a line.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     if json:
@@ -100,7 +101,7 @@ def models(*, json: Json = False) -> int:
 
 
 def _format_rules(rules: ModelRules) -> list[str]:
-    """Return the value of each rule: a list with commas, a flag as yes or no."""
+    """Return the value of each rule as text: lists with commas, flags as yes or no."""
     texts: list[str] = []
     for name in _RULES:
         value: object = getattr(rules, name)

@@ -1,4 +1,4 @@
-"""``keevx ping``: whether the key and the host are right."""
+"""``keevx ping``: checks the key and the host."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..output.printer import Printer
 async def ping(*, json: Json = False) -> int:
     """Check the key and the host, free of charge.
 
-    One line, and exit code 0 if Keevx takes the key; else the reason, and exit code 2.
+    If Keevx accepts the key, print one line and exit with 0; otherwise print the reason and exit
+    with 2.
     """
     try:
         async with Keevx() as keevx:

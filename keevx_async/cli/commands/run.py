@@ -56,18 +56,18 @@ def run(
     """Submit a file of prompts, wait for the results, and download them.
 
     All lines are checked before the first is sent. A journal, by default keevx.db beside the
-    results, lets a second run resume the first and pay for nothing twice. A signal stops it with
-    everything known saved.
+    results, lets a second run resume the first without paying twice. If a signal stops the run,
+    everything known so far is saved.
 
     Raises:
-        ConfigurationError: options exclude each other, or one is invalid. Nothing was sent.
+        ConfigurationError: an option is invalid, or options exclude each other. Nothing was sent.
     """
-    # Creates are paid for, so everything that can be checked is checked before the first is sent:
-    # 1. That the options go together, and that the template can name the results.
-    # 2. The input, read to its end; if it is valid, once more for what --callbacks rules out.
-    # 3. That the results folder is writable, and that no other run writes there.
-    # 4. The key and the host, with a query that costs nothing, and that the journal is theirs.
-    # A person who is asked whether to pay is asked last, so that nobody agrees and is then refused.
+    # Creates are paid for, so everything possible is checked before the first one is sent:
+    # 1. The options are compatible, and the template can name the results.
+    # 2. The input is valid. It is read to its end, and once more for what --callbacks rules out.
+    # 3. The results folder is writable, and no other run writes there.
+    # 4. The key and the host work (a free query), and the journal belongs to them.
+    # A person is asked for consent last, so that nobody agrees and is then refused.
     names = output_names(options.out)
     journal = journal_path(options, names.folder)
     if options.docket is not None and (
@@ -87,7 +87,7 @@ def run(
         raise ConfigurationError("--retry-failed cannot be used with --docket")
     if options.docket is not None and (limits.is_limited or limits.rate):
         raise ConfigurationError(
-            "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket: "
+            "--max-videos, --max-seconds, --max-cost and --rate cannot be used with --docket; "
             "pass them to the fleet's workers instead"
         )
     budget, survey = limits.budget(), Survey()
@@ -160,7 +160,7 @@ class Plan:
         """Check that the budget can value every row.
 
         Raises:
-            ConfigurationError: one has no price, or its length is not known.
+            ConfigurationError: a row has no price, or its duration is unknown.
         """
         if self.budget is not None:
             valuation = Valuation(self.budget)
@@ -186,11 +186,11 @@ async def _print_estimate(plan: Plan, path: Path | None, options: RunOptions) ->
 
 
 def _question(plan: Plan, estimate: Estimate | None) -> str | None:
-    """Return what a person is asked before the run, if anything: see `_agrees`."""
+    """Return the question to ask a person before the run, if any; see `_agrees`."""
     parts: list[str] = []
     if estimate is not None and estimate.again:
         parts.append(f"--fresh makes and pays for {estimate.again:,} of {estimate.total:,} again")
-    # What the journal has is not made, and so is not asked about.
+    # Items in the journal are not made again, so the question does not count them.
     usage = plan.survey.usage if estimate is None else estimate.usage
     most = plan.budget.videos if plan.budget is not None else None
     if min(usage.total(), usage.total() if most is None else most) > MAX_UNASKED:
@@ -200,32 +200,32 @@ def _question(plan: Plan, estimate: Estimate | None) -> str | None:
 
 
 async def _check_access(path: Path | None, names: OutputNames, options: RunOptions) -> None:
-    """Check that folder, journal, key and host can be used; a free query is all that is sent.
+    """Check that folder, journal, key and host can be used. Only a free query is sent.
 
     Raises:
-        KeevxError: one of them cannot.
+        KeevxError: one of them cannot be used.
     """
-    # What does not exist yet is nobody's, and must not exist if the answer is no.
+    # Nothing is created yet, because the person may still say no.
     if (folder := local_folder(names.folder)).exists():
         Results(folder).close()
     record = open_journal(path, options) if has_journal(path) else None
     async with Keevx(journal=record) as keevx:
         await keevx.ping()
-        await keevx.generate_many((), download=names)  # checks only that a bucket takes results
+        await keevx.generate_many((), download=names)  # only checks that a bucket is writable
 
 
 def _agrees(question: str, estimate: Estimate | None) -> bool:
-    """Ask before much is made, and before anything is paid for again.
+    """Ask before a large run, and before paying for anything again.
 
     Raises:
-        ConfigurationError: nobody can be asked whether to pay again.
+        ConfigurationError: paying again needs consent, and nobody can be asked.
     """
-    # Where nobody can be asked, a script runs the command: it means what it says, and may make
-    # many. To pay again for what was made is asked for twice, with --fresh and with --yes.
+    # If nobody can be asked, a script runs the command, and a script may make many results. To pay
+    # again for existing results it needs both --fresh and --yes.
     if can_ask():
         return confirm(f"{question}. Continue?")
     if estimate is not None and estimate.again:
-        raise ConfigurationError(f"{question}: add --yes to agree; nothing was sent")
+        raise ConfigurationError(f"{question}: pass --yes to agree; nothing was sent")
     return True
 
 
@@ -237,7 +237,7 @@ async def _run_reported(
     limits: LimitOptions,
     options: RunOptions,
 ) -> int:
-    """Open the report and the client, run the prompts, and print what to do next."""
+    """Open the report and the client, run the prompts, and print the next steps."""
 
     async def work() -> int:
         prompts, record = plan.prompts(), open_journal(path, options)
@@ -286,10 +286,10 @@ async def _run_reported(
 
 
 async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Request]:
-    """Yield the requests; before the first translation, fetch the languages that are offered.
+    """Yield the requests; before the first translation, fetch the available languages.
 
-    The client then refuses any other language before it is sent. Where they cannot be fetched,
-    Keevx itself refuses.
+    The client then refuses any other language before sending the request. If the languages cannot
+    be fetched, Keevx refuses it.
     """
     fetched = False
     for request in prompts:
@@ -304,7 +304,7 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 async def _open_client(
     plan: Plan, rate: float | None, journal: Journal | None, options: RunOptions, report: Report
 ) -> AsyncGenerator[Keevx]:
-    """Open the client that sends the creates, or the one that has a fleet send them."""
+    """Open a client that sends the creates, or one that passes them to a fleet."""
     if options.docket is not None:
         async with producer_for(options.docket, options.fleet, report) as keevx:
             yield keevx
@@ -331,11 +331,11 @@ async def run_prompts(
 ) -> int:
     """Report every outcome of a fan-out, and return the exit code.
 
-    When it is cut short, by a signal, an error or its fuse, the outcomes that are known are
-    reported too.
+    If it is cut short, by a signal, an error or its fuse, the outcomes known by then are reported
+    as well.
 
     Raises:
-        KeevxError: the whole run failed. The summary is printed if an item had ended by then.
+        KeevxError: the whole run failed. If an item had ended by then, the summary is printed.
     """
     try:
         with report.live():
@@ -343,15 +343,15 @@ async def run_prompts(
                 async for outcome in fan:
                     report.add(outcome, prompts.take_job(outcome.request))
             except asyncio.CancelledError:
-                # A signal ends the run early but in order. Any other cancellation is not ours.
+                # A signal ends the run early, in order. Any other cancellation is not ours.
                 if not report.stopping:
                     raise
             finally:
-                # What ended after the loop: creates in flight have time to be answered.
+                # Items that ended after the loop: creates in flight have a grace period.
                 for outcome in fan.outcomes:
                     report.add(outcome, prompts.take_job(outcome.request))
     except KeevxError:
-        # Where nothing has begun, the error is all there is to print.
+        # If no item has ended, there is only the error to print.
         if report.counters.ended:
             report.close(names.folder)
             report.print_page()

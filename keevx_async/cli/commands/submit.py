@@ -1,4 +1,4 @@
-"""``keevx submit``: one paid create. Its options are the fields of the request of its kind."""
+"""``keevx submit``: one paid create. Its options are the fields of the kind's request."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ Key = Annotated[str | None, Parameter(help="Key of this create in the journal.")
 Record = Annotated[
     PathOption | None,
     Parameter(
-        help="Journal file; the same command run again costs nothing and prints the same ids."
+        help="Journal file; running the same command again then prints the same ids for free."
     ),
 ]
 Wait = Annotated[bool, FLAG, Parameter(help="Wait for the results.")]
 
 
 def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
-    """Return the command that submits a request of a kind."""
+    """Return the command that submits one kind of request."""
 
     async def submit(
         *,
@@ -67,8 +67,8 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
                 journal=journal, fit=fit, retry=INTERACTIVE_RETRY, on_event=sent.append
             ) as keevx:
                 fan = keevx.submit_many([request], key=lambda _: key)
-                # A create that failed has raised. One without ids is uncertain, and the message is
-                # printed already; there is nothing to wait for.
+                # A failed create has raised its error. A create without ids is uncertain: its
+                # message has been printed, and there is nothing to wait for.
                 ids = await _submit(fan, printer, journal)
                 if not ids:
                     return UNCERTAIN
@@ -80,7 +80,7 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
 
         return await stoppable(work(), print_stopping)
 
-    # What cyclopts reads: the fields of the request, then the command's own options.
+    # The signature that cyclopts reads: the request's fields, then the command's own options.
     own = inspect.signature(submit, eval_str=True).parameters.values()
     cast(Any, submit).__signature__ = inspect.Signature(
         [*submit_options(kind), *(option for option in own if option.kind != option.VAR_KEYWORD)]
@@ -89,10 +89,10 @@ def _make_command(kind: type[Request]) -> Callable[..., Awaitable[int]]:
 
 
 def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Request:
-    """Return the request that options describe; a source that is not a URL is a local file.
+    """Return the request that the options describe; a source that is not a URL is a local file.
 
     Raises:
-        ConfigurationError: with everything that is wrong, each by its option.
+        ConfigurationError: the request is invalid; the message lists every problem by its option.
     """
     try:
         request = kind.from_dict(with_paths(fields, working_folder()))
@@ -110,9 +110,9 @@ def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Req
 
 
 async def _submit(fan: FanOut[Request], printer: Printer, journal: Path | None) -> list[str]:
-    """Send the create and print its outcome; return its task ids, none if it is uncertain.
+    """Send the create and print its outcome; return its task ids, or none if it is uncertain.
 
-    On cancel, what is known by then is printed, because it may have been paid.
+    If cancelled, print what is known by then, because the create may have been charged.
     """
     try:
         (outcome,) = [outcome async for outcome in fan]
@@ -133,10 +133,10 @@ def _print_outcome(outcome: Outcome[Request], printer: Printer, journal: Path | 
         print_error(error)
         if journal is not None:
             print_error(
-                "once you know its task ids, record them (or KEY=none if it made none):",
+                "once you know its task ids, record them, or KEY=none if it made no task:",
                 f"keevx journal {journal} --settle {error.key}=ID",
             )
-    # The ids are the only way to the results that were paid for: a closed pipe must not lose them.
+    # Paid results can only be found by their ids, which a closed pipe must not lose.
     if not ids:
         return
     try:
@@ -151,7 +151,7 @@ for _kind in REQUESTS.values():
     if _kind.kind == ImageToVideo.kind:
         submit.default(_make_command(_kind))
     _name = _kind.kind.name
-    # The first words of the request's docstring.
+    # The first phrase of the request's docstring.
     _summary = (inspect.getdoc(_kind) or "").partition(",")[0].partition(".")[0] + "."
-    # With a dash, as commands are written, and with an underscore, as the API does.
+    # With a dash, like other commands, and with an underscore, like the API.
     submit.command(_make_command(_kind), name=(_name.replace("_", "-"), _name), help=_summary)

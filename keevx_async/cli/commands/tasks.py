@@ -33,14 +33,14 @@ from ..output.run_status import show_run
 
 P = ParamSpec("P")
 INTERACTIVE_RETRY = RetryPolicy(attempts=4)
-"""A person waits: a host that cannot be reached is reported after seconds, not minutes."""
+"""A person is waiting, so an unreachable host is reported after seconds rather than minutes."""
 
 
 def check_kind(_: object, name: str | None) -> None:
-    """Check that an option names a kind of job; cyclopts calls it with the value.
+    """Check that an option is a kind of job; cyclopts calls it with the value.
 
     Raises:
-        ValueError: with the kinds that exist.
+        ValueError: it is not; the message lists the kinds.
     """
     if name is not None and name not in REQUESTS:
         raise ValueError(f"Must be one of {', '.join(REQUESTS)}.")
@@ -49,7 +49,7 @@ def check_kind(_: object, name: str | None) -> None:
 Kind = Annotated[
     str | None,
     Parameter(
-        help=f"Kind of the tasks ({', '.join(REQUESTS)}); detected from the ids by default.",
+        help=f"Kind of the tasks ({', '.join(REQUESTS)}); detected from their ids by default.",
         validator=check_kind,
     ),
 ]
@@ -59,7 +59,7 @@ TaskIds = Annotated[
     list[str],
     Parameter(
         name="ID|FILE",
-        help="Task ids; results.jsonl, or @FILE with ids or JSON lines; - for stdin.",
+        help="Task ids; a results.jsonl, or @FILE with ids or JSON lines; - for stdin.",
     ),
 ]
 
@@ -67,9 +67,9 @@ TaskIds = Annotated[
 def reading_ids(
     command: Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]],
 ) -> Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]]:
-    """Let a command have the ids that its arguments and their files name.
+    """Pass the ids in a command's arguments, and in the files that they name, to the command.
 
-    They are read before the event loop starts: while one runs, a read would keep it from Ctrl-C.
+    Files are read before the event loop starts: a blocking read inside it would delay Ctrl-C.
     """
 
     @wraps(command)
@@ -88,7 +88,7 @@ async def status(
     *,
     journal: Annotated[
         PathOption | None,
-        Parameter(help="Journal of a run, to show how far it is instead. Asks Keevx nothing."),
+        Parameter(help="Journal of a run, to show its progress instead; Keevx is not queried."),
     ] = None,
     watch: Annotated[
         bool, FLAG, Parameter(help="With --journal: refresh until the run ends.")
@@ -98,11 +98,11 @@ async def status(
 ) -> int:
     """Print the current status of tasks, or of a run.
 
-    Each task is queried once; one that cannot be queried is an error. The exit code is 1 if any
-    task has failed. A run is read from its journal, which may be in use.
+    Each task is queried once; a task that cannot be queried is an error. The exit code is 1 if any
+    task has failed. A run's status is read from its journal, which may be in use.
 
     Raises:
-        ConfigurationError: there are neither ids nor a journal, or both.
+        ConfigurationError: neither ids nor a journal were passed, or both.
     """
     if bool(ids) == (journal is not None) or (watch and journal is None):
         raise ConfigurationError("pass task ids, or --journal FILE; --watch needs --journal")
@@ -124,21 +124,21 @@ async def wait(
     timeout: Annotated[
         float | None,
         Parameter(
-            help="Maximum number of seconds to wait; by default as long as the kind may take.",
+            help="Maximum seconds to wait; by default, as long as the kind may take.",
             validator=check_seconds,
         ),
     ] = None,
     download: Download = None,
     json: Json = False,
 ) -> int:
-    """Wait for tasks, and print each one when it ends.
+    """Wait for tasks, and print each when it ends.
 
-    Stopping the wait does not stop the tasks: wait for the same ids again.
+    Stopping the wait does not stop the tasks; wait for the same ids again to continue.
     """
     async with Keevx(retry=INTERACTIVE_RETRY) as keevx:
-        # A wait survives an outage, so it would also survive a wrong key or host. One query first
-        # reports those at once. Any answer of Keevx about the task is left to the wait: a task
-        # that was just created may not be found yet.
+        # A wait survives outages, so it would also survive a wrong host. One query reports a wrong
+        # host or a refused key at once. Other responses are left to the wait: a task that was just
+        # created may not be found yet.
         try:
             await keevx.status(ids[0], kind=kind)
         except AuthenticationError:
@@ -160,10 +160,10 @@ async def wait_and_fetch(
 
     Args:
         keevx: an open client.
-        task_ids: the tasks; each is waited for once.
-        printer: where they are printed.
+        task_ids: the tasks' ids; each task is waited for once.
+        printer: prints the tasks.
         download: the folder for the results; None to download nothing.
-        timeout: seconds; None for as long as the kind may take.
+        timeout: the maximum seconds to wait; None for as long as the kind may take.
         kind: the kind of the tasks; None to detect it.
     """
 
@@ -177,11 +177,11 @@ async def wait_and_fetch(
             return failed.task, None
         if download is None:
             return task, None
-        # The file's name holds the task's id: one that exists is this task's own, from an earlier
-        # wait.
+        # The file's name contains the task's id, so an existing file is this task's own, from an
+        # earlier wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
-    # All at once: the client has one schedule for all its waits, and bounds queries and downloads.
+    # Wait for all at once: the client has one schedule, and limits queries and downloads itself.
     return await run_each(
         task_ids,
         follow,
@@ -198,8 +198,8 @@ async def download(
         list[str],
         Parameter(
             name="ID|URL|FILE",
-            help="Task ids, or URLs of results; results.jsonl, or @FILE with ids or JSON lines; - "
-            "for stdin.",
+            help="Task ids, or URLs of results; a results.jsonl, or @FILE with ids or JSON lines; "
+            "- for stdin.",
         ),
     ],
     /,
@@ -213,8 +213,8 @@ async def download(
 ) -> int:
     """Download the results of tasks that have succeeded.
 
-    A task that has not ended, or has failed, is an error, and so is a file that exists, without
-    ``--overwrite``. The others are still downloaded.
+    A task that has failed or not ended is an error. So is an existing file, unless ``--overwrite``
+    is passed. The other results are still downloaded.
     """
     printer = Printer(json)
 
@@ -230,7 +230,7 @@ async def download(
                     f"wait for it with: keevx wait {task.task_id} --download FOLDER"
                 )
         target = target_path(result, as_folder(out))
-        # The client refuses too, but its message names the argument of Python, not the option.
+        # The client also refuses this, but its message names the Python argument, not the option.
         if not overwrite and await asyncio.to_thread(os.path.exists, target):
             raise DownloadError(f"{target} already exists; pass --overwrite to replace it")
         return source, await keevx.download(result, as_folder(out), overwrite=overwrite)
@@ -255,8 +255,7 @@ async def upload(
 ) -> int:
     """Upload images, and print their URLs in the same order.
 
-    Uploads cost nothing. A file that cannot be uploaded is an error, and the others are uploaded
-    all the same.
+    Uploads are free. A file that cannot be uploaded is an error; the others are still uploaded.
     """
     printer = Printer(json)
 
@@ -273,8 +272,8 @@ async def upload(
 
 
 def as_folder(path: Path) -> str:
-    """Return a path in the form that always means a folder, even if its name is ``run.2026``.
+    """Return a path in a form that always means a folder, even if its name is ``run.2026``.
 
-    Without the slash at its end, a name with a suffix would be a file's.
+    Without the trailing slash, a name with a suffix would mean a file.
     """
     return f"{path}/"

@@ -1,4 +1,4 @@
-"""``keevx worker``, and the fleet that other commands name with ``--docket``."""
+"""``keevx worker``, and the fleet that other commands use with ``--docket``."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 EXTRA_MODULES = ("docket", "redis")
 PROGRESS_INTERVAL = 1.0
-"""Seconds between two queries of the fleet's progress."""
+"""Seconds between queries of the fleet's progress."""
 NO_WORKER = 2.0
-"""Seconds without a worker before that is reported; one that starts needs a moment."""
+"""Seconds without a worker before it is reported; a worker needs a moment to start."""
 
 RedisUrl = Annotated[
     str,
     Parameter(
-        help="Redis or Valkey URL that the fleet shares, such as redis://localhost:6379/0; its "
-        "password may be in KEEVX_REDIS_PASSWORD."
+        help="Redis or Valkey URL that the fleet shares, such as redis://localhost:6379/0; the "
+        "password can be set in KEEVX_REDIS_PASSWORD."
     ),
 ]
 
@@ -57,30 +57,30 @@ async def worker(
     ] = 64,
     on_uncertain: Annotated[
         OnExisting,
-        Parameter(help="What to do with creates whose worker died; they may have been paid."),
+        Parameter(help="What to do with creates whose worker died; they may have been charged."),
     ] = "report",
     fuse: RunFuse = DEFAULT_FUSE,
     metrics_port: Annotated[
-        int | None, Parameter(help="Serve Prometheus metrics, of Docket and of the fleet, here.")
+        int | None, Parameter(help="Port to serve Prometheus metrics of Docket and the fleet on.")
     ] = None,
     health_port: Annotated[
-        int | None, Parameter(help="Answer health checks (GET) on this port.")
+        int | None, Parameter(help="Port to respond to health checks (GET) on.")
     ] = None,
     log_format: Annotated[
-        LogFormat, Parameter(help="Log lines for people, or a JSON object per line.")
+        LogFormat, Parameter(help="Log as text for people, or as one JSON object per line.")
     ] = "text",
 ) -> int:
     """Work for a fleet until Ctrl-C: submit its requests and poll its tasks.
 
-    The first signal stops it once its creates are answered, the second at once. Either way the
-    fleet's journal has everything that is known. After one SIGTERM the exit code is 0. It stops by
-    itself if its API key is refused, the account has no funds, or too many creates in a row
-    get the same refusal; no job is lost.
+    The first signal stops it once its creates have a response, the second stops it immediately.
+    Either way, the fleet's journal has everything that is known. After a single SIGTERM the exit
+    code is 0. It stops on its own if its API key is refused, the account has no funds, or too many
+    creates in a row are refused for the same reason; no job is lost.
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
         from keevx_async.docket.monitor import servers
-    # Docket is an extra, so it is imported only where a fleet is used.
+    # Docket is an extra, so it is imported only if a fleet is used.
     settings = WorkerSettings(
         rate=rate,
         concurrency=concurrency,
@@ -90,7 +90,7 @@ async def worker(
     )
 
     def announce(message: str) -> None:
-        # Whoever reads JSON gets every line as JSON.
+        # A program that reads JSON gets every line as JSON.
         if log_format == "json":
             logging.getLogger(OURS).info("%s", message)
         else:
@@ -108,7 +108,7 @@ async def worker(
             open_docket(docket, fleet) as queue,
             KeevxWorker(queue, settings, name=name) as running,
         ):
-            announce(f"working for {fleet}; press Ctrl-C to stop once its creates are answered")
+            announce(f"working for {fleet}; press Ctrl-C to stop once its creates have a response")
             await running.run_forever()
         return INTERRUPTED  # run_forever ends only when it is cancelled
 
@@ -120,7 +120,7 @@ async def worker(
 
 
 def fleet_arguments(url: str, fleet: str) -> str:
-    """Return the arguments that name a fleet's journal on a command line.
+    """Return the command-line arguments that name a fleet's journal.
 
     The password in the URL is masked.
     """
@@ -132,7 +132,7 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
     """Open a fleet's docket for the duration of the block.
 
     Raises:
-        ConfigurationError: the extra is missing, or Redis cannot be used.
+        ConfigurationError: the extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket import KeevxDocket
@@ -141,10 +141,10 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
 
 
 def adopting_journal(url: str, fleet: str) -> JournalProtocol:
-    """Return a fleet's journal, which is handed over to the client that opens it.
+    """Return a fleet's journal that is handed over to the client that opens it.
 
     Raises:
-        ConfigurationError: the extra is missing.
+        ConfigurationError: the extra is not installed.
     """
     with require_docket():
         from keevx_async.docket import RedisJournal
@@ -153,10 +153,10 @@ def adopting_journal(url: str, fleet: str) -> JournalProtocol:
 
 @asynccontextmanager
 async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[Producer]:
-    """Open a client whose creates a fleet sends, and keep the report's view of the fleet current.
+    """Open a client that passes its creates to a fleet, and keep the report's fleet counts current.
 
     Raises:
-        ConfigurationError: the extra is missing, or Redis cannot be used.
+        ConfigurationError: the extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket.producer import Producer
@@ -171,10 +171,10 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
 
 
 async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
-    """Put the fleet's progress into a report every second, until cancelled.
+    """Update a report with the fleet's progress every second, until cancelled.
 
-    A fleet that has work and no worker is reported, once until it has one. Errors of Redis are
-    ignored here; those who wait for a result get them.
+    If the fleet has work but no worker, this is printed once, and again only after it had one.
+    Redis errors are ignored here; whoever waits for a result gets them.
     """
     loop, reported = asyncio.get_running_loop(), False
     alive_at = loop.time()
@@ -198,10 +198,10 @@ async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
 
 @contextmanager
 def require_docket() -> Generator[None]:
-    """Import what a fleet needs in the block.
+    """Guard a block that imports a fleet's dependencies.
 
     Raises:
-        ConfigurationError: its extra is not installed; the message says how to install it.
+        ConfigurationError: the extra is not installed; the message says how to install it.
     """
     try:
         yield
@@ -209,5 +209,5 @@ def require_docket() -> Generator[None]:
         if error.name not in EXTRA_MODULES:
             raise
         raise ConfigurationError(
-            "a fleet needs an extra; pip install 'keevx_async[cli,docket]'"
+            "a fleet needs the docket extra; pip install 'keevx_async[cli,docket]'"
         ) from None

@@ -1,4 +1,4 @@
-"""The axes of ``--matrix``: every row of a file, or every image of a folder, with every other's."""
+"""The axes of ``--matrix``: rows of files, or images of folders, in every combination."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .formats import BadLine, Row
 _COLUMNS = {
     suffix: IMAGE if row.media == IMAGE else "video" for row in FORMATS for suffix in row.suffixes
 }
-"""The column of a file by its suffix."""
+"""The column that a file belongs to, by its suffix."""
 
 
 @frozen
 class Axis:
-    """Rows that are combined with those of another axis, held in memory.
+    """Rows to combine with the rows of another axis; they are kept in memory.
 
     Attributes:
         name: the name of the file or folder, for messages.
-        rows: with the numbers of their lines.
+        rows: the rows, with their line numbers.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Axis:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Axis:
-        """Return an axis of the images and videos in a folder, in the order of their names.
+        """Return an axis of the images and videos in a folder, sorted by name.
 
-        Hidden files, folders in it, and files of other kinds are left out.
+        Hidden files, subfolders and other kinds of files are skipped.
 
         Raises:
-            ConfigurationError: it holds none, or cannot be read.
+            ConfigurationError: the folder contains none, or cannot be read.
         """
         try:
             names = sorted(os.listdir(folder))
@@ -60,16 +60,16 @@ class Axis:
 
 
 def combine(line: int, row: Mapping[str, Any], axes: Sequence[Axis], repeat: int) -> Iterator[Row]:
-    """Yield a row with every combination of the other axes' rows, each as often as ``--repeat``.
+    """Yield every combination of a row with the rows of other axes, ``repeat`` times each.
 
-    Where the row, or one of the others, has a key, each combination's key is made from it and the
-    others' keys, names of files or line numbers, so that it stays the same when rows are added.
-    The first repetition keeps its key, and the next ones end in ``-2``, ``-3`` and so on.
+    If any of the combined rows has a key, the combination's key joins their keys; a row without a
+    key adds its file name or line number. Keys therefore stay the same when rows are added. The
+    keys of repetitions end in ``-2``, ``-3`` and so on.
 
     Args:
-        line: the row's.
-        row: not changed.
-        axes: without bad lines.
+        line: the row's line number.
+        row: the row; it is not changed.
+        axes: the other axes, without bad lines.
         repeat: how often each combination is yielded.
     """
     if not axes and repeat == 1:
@@ -87,7 +87,7 @@ def combine(line: int, row: Mapping[str, Any], axes: Sequence[Axis], repeat: int
             has_key = has_key or other.get(KEY) is not None
             clash = clash or next(
                 (
-                    f"{name}: {axis.name} has it too"
+                    f"{name}: {axis.name} also has it"
                     for name in other
                     if name in merged and name != KEY
                 ),

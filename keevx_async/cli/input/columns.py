@@ -1,4 +1,4 @@
-"""What the columns of a file mean, whatever their spelling."""
+"""Recognizes the columns of a file, whatever their spelling."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEPARATORS = re.compile(r"(?<=.)[\s_-]+")
 
 
 def field_names() -> dict[str, None]:
-    """Return the fields of all kinds of requests, and the two that only a row has."""
+    """Return the fields of all kinds of requests, and the two fields that only rows have."""
     names: dict[str, None] = dict.fromkeys((KIND, KEY))
     for request in REQUESTS.values():
         names |= dict.fromkeys(fields_dict(cast(Any, request)))
@@ -26,10 +26,10 @@ def field_names() -> dict[str, None]:
 
 
 def _folded(name: str) -> str:
-    """Return a name without what spellings differ in: ``Image URL`` equals ``image_url``.
+    """Return a name in a normal form, in which ``Image URL`` equals ``image_url``.
 
-    Anything else is kept, quotation marks and a leading dash included: it may be a sign that the
-    file is not what it seems.
+    Anything else is kept, including quotation marks and a leading dash, which may be a sign that
+    the file is not what it seems.
     """
     return _SEPARATORS.sub("", name).casefold()
 
@@ -38,7 +38,7 @@ class Columns:
     """The columns that a file may have.
 
     Args:
-        extra: columns that are no fields, because a template uses them.
+        extra: columns that are not fields, used by a template.
     """
 
     def __init__(self, extra: Collection[str] = ()) -> None:
@@ -51,18 +51,18 @@ class Columns:
         return name in self._names
 
     def name(self, text: str) -> str:
-        """Return the column that a text means, or the text itself if it means none.
+        """Return the column that a text refers to, or the text itself if there is none.
 
-        Case, blanks, dashes and underscores make no difference.
+        Case, spaces, dashes and underscores are ignored.
         """
         return text if text in self._names else self._by_spelling.get(_folded(text), text)
 
     def unknown(self, name: str, *, suggest_all: bool = True) -> str:
-        """Return the message about a column that means nothing, with the most similar one.
+        """Return the message about an unknown column, with the most similar known name.
 
         Args:
-            name: the column.
-            suggest_all: where none is similar, list all of them.
+            name: the unknown column.
+            suggest_all: whether to list all names if none is similar.
         """
         shown = name[:50]
         if similar := similar_name(name, self._names):
@@ -79,14 +79,14 @@ class Columns:
 def without_aliases(
     row: Mapping[str, Any], request: type[Request], model: object
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return a row with the fields that its aliases stand for, and what is wrong with them.
+    """Return a row with its aliases replaced by field names, and messages about conflicts.
 
     Args:
-        row: not changed.
-        request: a request of the row's kind. An alias of a field that it lacks stays as it is.
-        model: the model of the row. An image is a reference where the model has no start frame.
+        row: the row; it is not changed.
+        request: the request class of the row's kind. An alias of a field that it lacks is kept.
+        model: the row's model. If it takes no start frame, an image is a reference image.
     """
-    if row.keys().isdisjoint(ALIASES):  # as nearly always
+    if row.keys().isdisjoint(ALIASES):  # nearly always
         return dict(row), ()
     fields = fields_dict(cast(Any, request))
     rules = MODELS.get(model) if isinstance(model, str) else None
@@ -98,7 +98,7 @@ def without_aliases(
             targets.reverse()
         field = targets[0] if targets else name
         if field != name and row.get(field) is not None:
-            messages.append(f"{name}: is another name of {field}, which the row has too")
+            messages.append(f"{name}: is another name for {field}, which the row also has")
         elif field != name and field == "reference_images" and not isinstance(value, list | tuple):
             values[field] = [value]
         else:

@@ -1,4 +1,4 @@
-"""Converts the cells of a CSV row to the types that the fields of the row's kind take."""
+"""Converts the cells of a CSV row to the types of the fields of the row's kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keevx_async.models.request import Request
 
 KIND, KEY = "kind", "key"
 NUMBER = re.compile(r"(-?\d{1,9})(?:[.,]0+)?")
-"""A whole number; pandas and spreadsheets write 6.0, and 6,0 where the decimal point is a comma."""
+"""A whole number. pandas and spreadsheets write 6.0, or 6,0 if a comma is the decimal point."""
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 _AFTER_IMAGE_NAME = re.compile(r"(\.(?:jpe?g|png|webp|gif|bmp))[,;]", re.IGNORECASE)
@@ -28,14 +28,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "seconds": ("duration",),
     "video": ("video_url",),
 }
-"""Short names that a column may have, each with the fields it stands for: the first that the kind
-of the row has."""
+"""Short names of columns, each with the fields it may stand for. The first of them that the row's
+kind has is used."""
 
 _types: dict[type, Mapping[str, Any]] = {}
 
 
 def kind_of_row(value: object) -> str:
-    """Return the name of a row's kind; a row that names none is image-to-video.
+    """Return the name of a row's kind; a row without one is image-to-video.
 
     The name is not checked.
     """
@@ -50,7 +50,7 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
 
     Args:
         row: the row's cells, keyed by field name or alias.
-        kind: the kind to assume if the row does not name one.
+        kind: the kind to assume if the row does not set one.
     """
     request = REQUESTS.get(kind_of_row(row.get(KIND, kind)), Request)
     types = _types.get(request) or _types.setdefault(request, get_type_hints(request))
@@ -65,7 +65,7 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
         elif field_type is bool:
             values[name] = FLAGS.get(number[1] if number else text.lower(), text)
         elif get_origin(field_type) is tuple:
-            # Sources are a list of URLs and paths. Other texts may hold blanks and commas.
+            # Sources are lists of URLs and paths. Other texts may contain spaces and commas.
             values[name] = references(text) if field in request.source_fields else [text]
         else:
             values[name] = text
@@ -75,19 +75,19 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
 def references(text: str) -> list[str]:
     """Return the URLs and paths that a cell lists.
 
-    1. Blanks and line breaks separate.
-    2. A comma or semicolon separates beside a blank, before a URL, and after the name of an
+    1. Spaces and line breaks are separators.
+    2. A comma or semicolon is a separator next to a space, before a URL, and after the name of an
        image file.
-    3. Any other belongs to its URL, which may contain some: ``…/upload/w_300,h_200/a.jpg``.
+    3. Any other comma or semicolon is part of a URL, such as ``…/upload/w_300,h_200/a.jpg``.
     """
     text = _AFTER_IMAGE_NAME.sub(r"\1 ", text)
     return _SEPARATOR.sub(" ", text).split()
 
 
 def ratio_from_time(text: str) -> str | None:
-    """Return the ratio that a spreadsheet turned into a time; None if text is not a time.
+    """Return the ratio that a spreadsheet turned into a time; None if the text is not a time.
 
-    16:9 becomes 16:09, 16:09:00, 4:09 PM, or 0.67291667, the fraction of a day.
+    16:9 may have become 16:09, 16:09:00, 4:09 PM, or 0.67291667 (a fraction of a day).
     """
     if match := _TIME.fullmatch(text):
         hours, minutes = int(match[1]), int(match[2])

@@ -1,4 +1,4 @@
-"""``--dry-run`` and ``keevx check``: what a file would make, beyond what a journal already has."""
+"""``--dry-run`` and ``keevx check``: what a file would make, apart from what a journal has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..output.amounts import Amounts, plural, result_noun
 from .prompts import Prompts
 
 Group = tuple[str, tuple[Any, ...]]
-"""A kind, and the values of the fields that its duration, and perhaps its price, depend on."""
+"""A kind, and the values of the fields that determine its duration and perhaps its price."""
 
 
 async def estimate_prompts(
@@ -34,17 +34,18 @@ async def estimate_prompts(
 ) -> Estimate:
     """Count what a run of prompts would make.
 
-    Keys are looked up as a run looks them up. Nothing is written or sent, and the journal is not
-    locked, so it may be in use. An item is not counted among the requests if the journal has its
-    task ids, or if its create is uncertain and the journal does not resubmit those.
+    Keys are looked up as in a run. Nothing is written or sent, and the journal is not locked, so it
+    may be in use. An item is not counted as a request if the journal has its task ids, or if its
+    create is uncertain and the journal does not resubmit uncertain creates.
 
     Args:
-        prompts: read to their end.
-        journal: opened and closed here; None where there is none yet.
-        fresh: count what was made among the requests, for it is to be made again.
+        prompts: the prompts; they are read to their end.
+        journal: the journal, which is opened and closed here; None if there is none yet.
+        fresh: whether items that were made will be made again, and so count as requests.
 
     Raises:
-        JournalError: the journal cannot be read, is incomplete, or a key is another request's.
+        JournalError: the journal cannot be read, is incomplete, or a key belongs to another
+            request.
     """
     estimate = Estimate()
     async with journal or nullcontext():
@@ -63,10 +64,10 @@ async def estimate_prompts(
 
 
 class _AttemptFinder:
-    """Finds what a journal has of the items of an input, in the input's order.
+    """Finds the entries of an input's items in a journal, in the input's order.
 
     Args:
-        journal: open.
+        journal: the open journal.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -75,10 +76,10 @@ class _AttemptFinder:
         self._digests: dict[Path, str] = {}
 
     async def __call__(self, request: Request, key: str | None) -> list[Entry]:
-        """Return the entries of an item that keep it from being sent; none if it would be sent.
+        """Return the entries that keep an item from being sent; empty if it would be sent.
 
-        They are its create and those under which it was resubmitted, each after the one before
-        had failed. The state of the last is SUBMITTED or UNCERTAIN.
+        The first entry is its create. Each further entry is a resubmission after the one before it
+        had failed. The last entry is SUBMITTED or UNCERTAIN.
         """
         for path in request.local_files():
             if path not in self._digests:
@@ -93,10 +94,10 @@ class _AttemptFinder:
             raise other_request_error(self._journal.path, key, entry.body, body)
         attempts: list[Entry] = []
         failed: Task | None = None
-        # 1. An attempt that is not sent again ends the search, and the item is recorded.
-        # 2. A failed one is followed by the next, if that was made or may have been.
+        # 1. An attempt that is not sent again ends the search: the item is recorded.
+        # 2. After a failed attempt comes the next one, if it was made or may have been made.
         # 3. Anything else would be sent: a first create that is planned or was refused; with
-        #    --retry-failed the next attempt; with --on-uncertain resubmit one without any id.
+        #    --retry-failed, the next attempt; with --on-uncertain resubmit, a create without ids.
         while entry is not None and entry.state in (State.SUBMITTED, State.UNCERTAIN):
             attempts.append(entry)
             if entry.state is State.UNCERTAIN:
@@ -104,13 +105,13 @@ class _AttemptFinder:
             if (failed := await self._failed_task(entry)) is None:
                 return attempts
             later = await self._journal.find(next_attempt_key(entry.key))
-            # A later entry with another body only has a key that looks like it.
+            # A later entry with another body is not an attempt: only its key looks like one.
             entry = later if later is not None and later.body == entry.body else None
         retries = self._journal.retries
         return [] if retries is not None and (failed is None or retries(failed)) else attempts
 
     async def _failed_task(self, entry: Entry) -> Task | None:
-        """Return the first failed task of a create of which all tasks have ended; None for none."""
+        """Return the first failed task of a create; None until all of its tasks have ended."""
         records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
         if len(ended) < len(records):
@@ -125,9 +126,9 @@ class Estimate:
         requests: creates that would be sent, by group.
         results: videos or images they would make, by group.
         usage: the same results, by what determines their price.
-        recorded: items that would not be sent, by the state in which the journal has them.
-        again: items among the requests that were made before.
-        made_keys: the keys of these, with those of their later attempts.
+        recorded: items that would not be sent, by their state in the journal.
+        again: the number of requests that were made before.
+        made_keys: the keys of those requests, including later attempts.
     """
 
     def __init__(self) -> None:
@@ -140,14 +141,14 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return self.requests.total() + self.recorded.total()
 
     def add(self, request: Request, recorded: State | None) -> None:
         """Count an item.
 
         Args:
-            request: the request of the item.
+            request: the item's request.
             recorded: the state that keeps it from being sent; None if it would be sent.
         """
         if recorded is not None:
@@ -160,21 +161,18 @@ class Estimate:
         self.usage[usage_group(request)] += request.count
 
     def add_again(self, request: Request, attempts: Iterable[Entry]) -> None:
-        """Count an item that was made and is to be made again.
+        """Count an item that was made and will be made again.
 
         Args:
-            request: the request of the item.
-            attempts: what the journal has of it.
+            request: the item's request.
+            attempts: its entries in the journal.
         """
         self.add(request, None)
         self.again += 1
         self.made_keys += [entry.key for entry in attempts]
 
     def to_json(self, amounts: Amounts) -> dict[str, object]:
-        """Return the counts as a JSON object: the totals, then ``groups``.
-
-        Its ``event`` is ``plan``.
-        """
+        """Return the counts as a JSON object: ``event``, the totals, then ``groups``."""
         groups = [
             {"kind": kind, **dict(zip(REQUESTS[kind].duration_fields, settings, strict=True))}
             | {"requests": count, f"{result_noun(kind)}s": self.results[kind, settings]}
@@ -193,7 +191,7 @@ class Estimate:
         Args:
             name: the input's name.
             amounts: values the results.
-            as_json: print JSON.
+            as_json: whether to print JSON.
         """
         if as_json:
             print(json.dumps(self.to_json(amounts)))
@@ -208,7 +206,7 @@ class Estimate:
             for field, value in zip(REQUESTS[kind].duration_fields, values, strict=True):
                 if not isinstance(value, bool):
                     words.append(f"{value} s" if field == "duration" else str(value))
-                elif value:  # a switch is shown by its name, where it is on
+                elif value:  # a flag is shown by its name, if it is on
                     words.append(field)
             table.add_row(kind, " ".join(words), f"{count:,}", f"{self.results[group]:,}")
         if self.requests:
@@ -217,4 +215,4 @@ class Estimate:
         made = f", {amounts.to_text(self.usage)}" if self.usage else ""
         console.print(f"{name}: {requests}{made}; nothing was sent")
         for state, count in self.recorded.items():
-            console.print(f"not counted, because the journal has them: {count:,} {state}")
+            console.print(f"not counted, because they are in the journal: {count:,} {state}")

@@ -1,6 +1,6 @@
-"""Reads text, JSON and CSV record by record, each with the number of the line it begins on.
+"""Reads text, JSON and CSV row by row, with the number of the line on which each row starts.
 
-The readers are pure: they take text and yield rows. ``sources`` opens the files.
+The readers are pure functions from text to rows. ``sources`` opens the files.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOT_TEXT = 'is not UTF-8 text; save the file as UTF-8 (in Excel: "CSV UTF-8")'
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\r\n])"?[\s,;]*', re.IGNORECASE)
 _COMPUTED_ERROR = re.compile(r"#[A-Z0-9/À-Þ]+[!?]|#N/A|#NV|#{3,}")
-"""What a spreadsheet saves for a formula that failed (``- a dog`` is one) or a narrow column."""
+"""What a spreadsheet saves for a failed formula (such as ``- a dog``) or a narrow column."""
 _INVISIBLE = "\ufeff\u200b"
 _CSV_ERRORS = {
     "unexpected end of data": "a quoted cell is not closed; a quotation mark is missing",
@@ -35,13 +35,13 @@ _NOT_BLANK = re.compile(r"\S")
 
 
 class BadLine(Exception):
-    """A line that is not a request.
+    """A line that does not contain a valid request.
 
-    Readers yield it in place of a row, so that one bad line does not hide the next.
+    Readers yield it instead of a row, so one bad line does not hide the next.
 
     Attributes:
         line: its number, from 1.
-        messages: what is wrong with it, one message for each problem.
+        messages: one message for each problem.
     """
 
     def __init__(self, line: int, messages: tuple[str, ...]) -> None:
@@ -55,18 +55,18 @@ Format = Literal["jsonl", "csv", "txt"]
 
 
 def detect_format(file: IO[str], columns: Columns, *, is_text: bool) -> Format:
-    """Return the format of a file whose name does not say it, by its first line with content.
+    """Detect the format of a file from its first line with content.
 
-    1. It begins with a bracket: JSON. A prompt may begin with one too, so that a file that is
-       named as text must begin like an object or an array of objects.
-    2. One of its cells is the name of a column: CSV. Spreadsheets save tables as .txt, too.
-    3. Anything else is text if the file is named so, and CSV otherwise: its reader then reports
-       that the header is missing. A list of prompts is not assumed, because each is paid for.
+    1. The line starts with a bracket: JSON. A prompt may also start with one, so in a file with a
+       text suffix the line must look like the start of an object or of an array of objects.
+    2. One of its cells is a column name: CSV. Spreadsheets also save tables as .txt.
+    3. Otherwise, a file with a text suffix is text, and any other file is CSV, whose reader will
+       report the missing header. A list of prompts is not assumed, because each is paid for.
 
     Args:
-        file: at its beginning before and after.
+        file: the file, positioned at its start; it is left there.
         columns: the columns that a table may have.
-        is_text: whether the file is named as text.
+        is_text: whether the file has a text suffix.
     """
     first = next((text for line in file if _has_content(text := line.strip())), "")
     file.seek(0)
@@ -83,10 +83,10 @@ def _has_content(line: str) -> bool:
 
 
 def read_text(file: Iterable[str]) -> Iterator[Row]:
-    """Yield a row for each line, which is a prompt.
+    """Yield a row for each line; the line is its prompt.
 
-    Blank lines are skipped, and so are comments, which begin with ``#``. A prompt that begins with
-    ``#`` is written with a backslash before it. Blanks around a prompt are removed.
+    Blank lines and comments, which start with ``#``, are skipped. A backslash before ``#`` starts a
+    prompt with ``#``. Spaces around a prompt are removed.
     """
     for number, text in enumerate(file, 1):
         prompt = text.strip().strip(_INVISIBLE)
@@ -103,14 +103,14 @@ def read_text(file: Iterable[str]) -> Iterator[Row]:
 def read_json(file: IO[str]) -> Iterator[Row]:
     """Yield the objects of a JSON file.
 
-    1. The text begins with ``[``: an array, whose elements are the rows.
-    2. Its first line is ``{`` alone: objects spread over lines, as ``jq`` and
+    1. The text starts with ``[``: it is an array, whose elements are the rows.
+    2. Its first line is just ``{``: objects span several lines, as ``jq`` and
        ``json.dumps(..., indent=2)`` write them.
-    3. Anything else: JSON lines, an object a line. A bad line leaves the others alone, and a line
-       that begins with ``#`` is a comment.
+    3. Anything else is JSON lines, one object per line. A bad line does not affect the others, and
+       a line that starts with ``#`` is a comment.
 
     Args:
-        file: at its beginning, and seekable.
+        file: a seekable file, positioned at its start.
     """
     first = next((line for text in file if (line := text.strip())), "")
     file.seek(0)
@@ -126,9 +126,9 @@ def read_json(file: IO[str]) -> Iterator[Row]:
 
 
 def _read_json_values(text: str) -> Iterator[Row]:
-    """Yield the elements of an array, or objects one after the other; stop at an error.
+    """Yield the elements of an array, or a sequence of objects; stop at the first error.
 
-    After a syntax error there is no telling where the next element begins.
+    After a syntax error, nobody can tell where the next element starts.
     """
     decoder = json.JSONDecoder()
     position = _past_blanks(text, 0)
@@ -185,7 +185,7 @@ def _json_error(error: Exception) -> str:
 
 
 def _valid(text: str) -> str:
-    """Return text; raise ``UnicodeError`` if a byte of it was not decoded (a lone surrogate)."""
+    """Return the text; raise ``UnicodeError`` if a byte was not decoded (a lone surrogate)."""
     if not text.isascii():
         text.encode()
     return text
@@ -196,25 +196,24 @@ def read_csv(
 ) -> Iterator[Row]:
     """Yield the rows of a table with a header, as spreadsheets save it.
 
-    The header alone decides which delimiter is used:
+    The header alone determines the delimiter:
 
-    1. The first line is ``sep=;``, as Excel reads and writes it: the delimiter is what it says.
-    2. Otherwise it is the one among comma, semicolon and tab with which the most names of the
-       header are known; of two such, the one that makes more columns; of two such, the first.
+    1. If the first line is ``sep=;``, as Excel reads and writes it, it sets the delimiter.
+    2. Otherwise it is whichever of comma, semicolon and tab yields the most known column names; if
+       tied, the most columns; if still tied, the first.
 
-    Names in the header are matched as ``Columns.name`` does. Empty things are ignored: a row of
-    empty cells, a column without a name, cells beyond the header; and lines above the header that
-    begin with ``#``.
-    A cell that is not empty and has no name is an error. An error in the header is the only one
+    Column names are matched as ``Columns.name`` does. Empty rows, empty columns without a name,
+    empty cells beyond the header, and lines above the header that start with ``#`` are ignored. A
+    non-empty cell without a column name is an error. An error in the header is the only error
     reported, because every row would repeat it.
 
     Args:
-        lines: with their ends, as a file opened with ``newline=""`` yields them.
-        columns: the columns that there may be; by default the fields.
-        kind: the kind of rows that do not name one.
+        lines: lines with their ends, as a file opened with ``newline=""`` yields them.
+        columns: the allowed columns; by default the fields.
+        kind: the kind of rows that do not set one.
     """
     columns = columns or Columns()
-    # An unread copy keeps every line that the others have read since, so it is deleted early.
+    # An unread copy keeps every line that the others have read, so it is deleted early.
     valid_lines, first_lines = tee(map(_valid, lines))
     try:
         separator = _SEPARATOR_LINE.fullmatch(next(first_lines, ""))
@@ -237,9 +236,9 @@ def read_csv(
 
 
 def _blank_comments(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines with the comments above the header as blank ones, so that they are counted.
+    """Replace the comments above the header with blank lines, which keeps line numbers right.
 
-    Below the header a ``#`` belongs to its cell. A header may begin with a column of that name.
+    Below the header, a ``#`` is part of its cell. A header may start with a column named ``#``.
     """
     above_header = True
     for line in lines:
@@ -249,7 +248,7 @@ def _blank_comments(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _read_header(lines: Iterator[str], delimiter: str, columns: Columns) -> list[str]:
-    """Return the names in the header as this delimiter splits it; none if it cannot."""
+    """Return the column names if this is the delimiter; empty if the header cannot be read."""
     try:
         for row in csv.reader(lines, delimiter=delimiter, strict=True):
             if any(map(str.strip, row)):
@@ -271,7 +270,7 @@ def _read_table(
         except StopIteration:
             return
         except UnicodeError:
-            line = lines_before + reader.line_num + 1  # the line at fault was not counted
+            line = lines_before + reader.line_num + 1  # the bad line was not counted
             yield line, BadLine(line, (NOT_TEXT,))
             return
         except csv.Error as error:
@@ -298,8 +297,8 @@ def _column(columns: Columns, cell: str) -> str:
 
 def _check_header(header: Sequence[str], columns: Columns) -> Iterator[str]:
     names = Counter(name for name in header if name)
-    # Without a single known name the first row is data, and the header is missing. To report each
-    # of its cells as an unknown field would hide that.
+    # If no name is known, the first row is data and the header is missing. Reporting each cell as
+    # an unknown field would hide that.
     if not any(name in columns for name in names):
         first = next(iter(names))[:50]
         yield (
@@ -327,7 +326,7 @@ def _read_record(
         if not value:
             continue
         if not name:
-            messages.append(f"column {number} has no name but holds {value[:50]!r}")
+            messages.append(f"column {number} has no name but contains {value[:50]!r}")
         elif _COMPUTED_ERROR.fullmatch(value):
             messages.append(f"{name}: {value!r} is a spreadsheet error; correct the cell")
         else:

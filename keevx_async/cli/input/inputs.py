@@ -1,4 +1,4 @@
-"""What a run reads: a file's rows, completed by the options, in every combination."""
+"""The input of a run: a file's rows, completed by the options, in every combination."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MODEL = "model"
 
 @frozen
 class Draft:
-    """A row of a file, completed by the options, before it is checked.
+    """A row of a file, completed by the options but not yet checked.
 
     Attributes:
-        values: by column.
-        options: the columns whose value is an option's.
-        row: the row as it was in the file, by column.
+        values: the values by column.
+        options: the columns whose values come from options.
+        row: the original row, by column.
     """
 
     values: dict[str, Any]
@@ -45,12 +45,12 @@ class Draft:
 
 @frozen(kw_only=True)
 class Defaults:
-    """What the options say for the rows that leave it out.
+    """Values from the options, for rows that do not set them.
 
     Attributes:
-        values: by field; relative paths in it are relative to the working folder.
-        kind: the kind of rows that do not name one.
-        template: the prompt with columns in braces; None where there is none.
+        values: the values by field; relative paths are relative to the working folder.
+        kind: the kind of rows that do not set one.
+        template: the prompt, which may contain columns in braces; None without ``--prompt``.
         columns: the columns that a file may have.
     """
 
@@ -63,16 +63,16 @@ class Defaults:
     def from_options(
         cls, values: Mapping[str, Any], kind: str | None, columns: Sequence[str] = ()
     ) -> Defaults:
-        """Return the defaults that the options of a command line make.
+        """Return the defaults set by command-line options.
 
         Args:
             values: the values of the options that were passed, by field.
-            kind: the kind of ``--kind``; a dash in it counts as an underscore.
+            kind: the value of ``--kind``; dashes count as underscores.
             columns: columns that other options use.
 
         Raises:
-            ConfigurationError: ``--prompt`` is malformed, there is no such kind, or the working
-                folder is gone.
+            ConfigurationError: ``--prompt`` is malformed, the kind does not exist, or the working
+                folder was removed.
         """
         if kind is not None and (kind := kind.replace("-", "_")) not in REQUESTS:
             raise ConfigurationError(f"--kind: must be one of {', '.join(REQUESTS)} (got {kind!r})")
@@ -90,9 +90,9 @@ class Defaults:
         )
 
     def complete(self, line: int, row: dict[str, Any]) -> Draft | BadLine:
-        """Return a row with what it leaves out, its aliases resolved, and its prompt filled in."""
-        # The order matters: the kind decides which fields there are, the model what an image is,
-        # and the template is filled last because it may use any other value.
+        """Return a row with aliases resolved, missing values added, and the prompt filled in."""
+        # The order matters: the kind determines the fields, and the model determines what an image
+        # is. The template is filled last, because it may use any other value.
         if self.kind is not None and row.get(KIND) is None:
             row[KIND] = self.kind
         kind = REQUESTS.get(kind_of_row(row.get(KIND)))
@@ -123,7 +123,7 @@ class Defaults:
         return Draft(values, options, row)
 
     def unused(self, kinds: Collection[type[Request]]) -> list[str]:
-        """Return the fields that none of the kinds of a file's rows has."""
+        """Return the fields that none of the given kinds has."""
         names = [*self.values, *([PROMPT] if self.template else [])]
         return [
             name
@@ -141,14 +141,14 @@ class Defaults:
 
 @frozen(kw_only=True)
 class Input:
-    """The rows of a run. It may be read as often as needed.
+    """The rows of a run. They can be read any number of times.
 
     Attributes:
         first: the file or folder whose rows are read one by one.
-        axes: the others, with whose rows every row of the first is combined.
+        axes: other axes; each row of the first is combined with their rows.
         repeat: how often each combination is made.
-        defaults: what the options say.
-        fit: how its images are made to fit, which decides what they may be.
+        defaults: values from the options.
+        fit: how images are adapted, which determines which images are allowed.
     """
 
     first: Source | Axis
@@ -159,11 +159,11 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Its name in messages, to which the number of a line is added."""
+        """Its name in messages, before the line number."""
         return self.first.name
 
     def drafts(self) -> Iterator[tuple[int, Draft | BadLine]]:
-        """Yield each row, completed, with the number of the line it begins on.
+        """Yield each completed row, with the number of the line on which it starts.
 
         Raises:
             OSError: the file cannot be read.
@@ -179,16 +179,16 @@ class Input:
                     yield line, self.defaults.complete(line, combined)
 
     def bad_lines(self) -> Iterator[tuple[str, BadLine]]:
-        """Yield every bad line of the axes, each with its axis's name."""
+        """Yield every bad line of the axes, with the name of its axis."""
         for axis in self.axes:
             for _, row in axis.rows:
                 if isinstance(row, BadLine):
                     yield axis.name, row
 
     def count(self, total: int) -> str | None:
-        """Return how a total came about: ``12 prompts.txt * 5 images * 2 = 120 requests``.
+        """Return how a total is computed: ``12 prompts.txt * 5 images * 2 = 120 requests``.
 
-        None where the total is the number of lines.
+        None if the total is just the number of lines.
         """
         factors = [len(axis.rows) for axis in self.axes] + [self.repeat] * (self.repeat > 1)
         if not factors:
@@ -205,7 +205,7 @@ class Input:
 def read_rows(
     source: Source | Axis, defaults: Defaults
 ) -> Iterator[tuple[int, dict[str, Any] | BadLine]]:
-    """Yield the rows of a file or an axis, with their columns' names and their paths in place."""
+    """Yield the rows of a file or an axis, with column names normalized and paths resolved."""
     if isinstance(source, Axis):
         yield from source.rows
         return
@@ -219,17 +219,17 @@ def read_rows(
             twice = next(
                 name for name in named if sum(columns.name(each) == name for each in row) > 1
             )
-            yield line, BadLine(line, (f"{twice}: must be one field (got it in two spellings)",))
+            yield line, BadLine(line, (f"{twice}: must appear once (got two spellings of it)",))
             continue
         yield line, with_paths(named, source.folder)
 
 
 def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a row with its local paths resolved against a folder; URLs and other fields stay.
+    """Return a row with its local paths resolved; URLs and other fields are left unchanged.
 
     Args:
-        row: not changed.
-        folder: what relative paths are relative to.
+        row: the row; it is not changed.
+        folder: the folder that relative paths are relative to.
     """
     names = {
         name
@@ -253,16 +253,17 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def open_prompts(
     file: Path | None, options: InputOptions, fields: FieldOptions, columns: Sequence[str] = ()
 ) -> Generator[Input]:
-    """Open what the command line names, for the duration of the block.
+    """Open the input named on the command line, for the duration of the block.
 
     Args:
-        file: ``-`` for standard input; a folder for the images in it; None if there is a matrix.
-        options: how it is read, and what it is combined with.
-        fields: what the rows that leave it out get.
-        columns: columns that the names of results use, and that need not be fields.
+        file: the file; ``-`` for standard input; a folder for its images; None if there is a
+            matrix.
+        options: how the file is read, and what it is combined with.
+        fields: field values for rows that do not set them.
+        columns: columns that the names of results use; they need not be fields.
 
     Raises:
-        ConfigurationError: there is no input, a folder holds no images, an input that can be
+        ConfigurationError: there is no input, a folder contains no images, an input that can be
             read only once is a terminal or cannot be copied, or ``--fit`` needs an extra that is
             not installed.
     """
@@ -270,8 +271,8 @@ def open_prompts(
     fit = check_fit(options.fit)
     if file is None and not matrix:
         raise ConfigurationError(
-            "no prompts; pass a file, - for standard input, or --matrix (keevx init writes a file "
-            "to begin with)"
+            "no prompts; pass a file, - for standard input, or --matrix (keevx init writes a "
+            "sample file)"
         )
     first, *others = matrix if file is None else (file, *matrix)
     axes: list[Axis] = []

@@ -1,4 +1,4 @@
-"""Reads and checks files of prompts: lazily, every problem named with its file, line and field."""
+"""Reads and checks files of prompts lazily; each problem names its file, line and field."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .sources import Source
 from .template import PROMPT
 
 MAX_PROBLEMS = 50
-"""Problems of a file that are printed one by one."""
+"""The most problems of a file to print."""
 MAX_MORE_LINES = 3
-"""Line numbers that are printed after the first, where several lines have the same problem."""
+"""The most line numbers to print after the first, if several lines have the same problem."""
 MAX_PATH_SHOWN = 300
-"""Characters of a path in a message; the text of a whole image may be given for one."""
+"""The most characters of a path in a message; someone may pass a whole image as text."""
 
 
 @frozen
@@ -40,9 +40,9 @@ class Job:
 
     Attributes:
         line: its number, from 1.
-        request: the request it describes.
-        key: its key in the journal, if it has one.
-        row: what was in its columns.
+        request: the request that it describes.
+        key: its key in the journal, if it sets one.
+        row: its values by column.
     """
 
     line: int
@@ -53,11 +53,11 @@ class Job:
 
 @frozen
 class Problem:
-    """A problem of a file; as a string, ``prompts.csv:2: duration: must be …``.
+    """A problem in a file; as a string, ``prompts.csv:2: duration: must be …``.
 
     Attributes:
         file: the file's name.
-        line: the first line that has the problem, from 1; 0 if it is the whole file's.
+        line: the first line that has the problem, from 1; 0 if it concerns the whole file.
         message: what is wrong.
         more_lines: the other lines that have the same problem.
     """
@@ -78,9 +78,9 @@ class Problem:
 
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Yield the lines to print for the problems of a file.
+    """Yield the lines to print for the problems in a file.
 
-    At most ``MAX_PROBLEMS`` are listed; a last line has the number of the others.
+    At most ``MAX_PROBLEMS`` are listed; a last line says how many more there are.
     """
     yield from map(str, problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
@@ -88,9 +88,9 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
-    """Yield each line's job, or what is wrong with the line.
+    """Yield each line's job, or its problems.
 
-    A duplicate key is a problem of the later line. Only the keys, and one line, are held in memory.
+    A duplicate key is a problem of the later line. Only the keys and one line are kept in memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -101,7 +101,7 @@ def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
         job = draft if isinstance(draft, BadLine) else _parse_draft(line, draft, source.fit)
         if isinstance(job, Job) and (key := job.key) is not None:
             if key in keys:
-                job = BadLine(line, (f"key: must be unique (line {keys[key]} has {key!r} too)",))
+                job = BadLine(line, (f"key: must be unique (line {keys[key]} also has {key!r})",))
             else:
                 keys[key] = line
         yield job
@@ -110,14 +110,14 @@ def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
 class Prompts:
     """The requests of a checked file, each with its job.
 
-    Iterating yields the requests, once. From then on a request's job can be looked up, until it
-    is taken.
+    Iterate over it once to get the requests. After a request was yielded, its job can be looked up
+    until it is taken.
 
     Args:
         file: the file, or its jobs.
 
     Raises:
-        ConfigurationError: while iterating, a line is bad: the file changed since it was checked.
+        ConfigurationError: while iterating, if a line is bad: the file changed since the check.
     """
 
     def __init__(self, file: Path | Input | Iterable[Job | BadLine]) -> None:
@@ -126,7 +126,7 @@ class Prompts:
 
     @classmethod
     def from_requests(cls, requests: Iterable[Request]) -> Prompts:
-        """Return the prompts of requests that come from no file; line numbers count from 1."""
+        """Return the prompts for requests that are not from a file; their lines count from 1."""
         return cls(Job(line, request) for line, request in enumerate(requests, 1))
 
     def __iter__(self) -> Iterator[Request]:
@@ -139,7 +139,7 @@ class Prompts:
             yield job.request
 
     def key(self, request: Request) -> str | None:
-        """Return the key that a request's line has, if any.
+        """Return the key of a request's line, if it sets one.
 
         Raises:
             KeyError: the request was not yielded, or its job was taken.
@@ -147,7 +147,7 @@ class Prompts:
         return self._in_progress[id(request)].key
 
     def row(self, request: Request) -> Row:
-        """Return where a request came from.
+        """Return the row that a request came from.
 
         Raises:
             KeyError: the request was not yielded, or its job was taken.
@@ -167,14 +167,14 @@ class Prompts:
 def find_problems(
     file: Path | Input, check: Callable[[Job], str | None] = lambda _: None
 ) -> tuple[int, list[Problem]]:
-    """Read a file to its end; return the number of its lines, and everything wrong with it.
+    """Read a file to its end; return the number of its lines, and all of its problems.
 
-    Lines with the same problem share one ``Problem``. A file that cannot be read, or has no
-    prompts, is a problem too, and no exception.
+    Lines with the same problem share one ``Problem``. A file that cannot be read or has no prompts
+    is also reported as a problem; no exception is raised.
 
     Args:
-        file: read line by line, and never held as a whole.
-        check: returns what else is wrong with a job that breaks no rule, or None.
+        file: the file; it is read line by line.
+        check: returns what is wrong with a job that breaks no rule, or None.
     """
     if isinstance(file, Path):
         file = Input(first=Source.from_path(file))
@@ -199,7 +199,7 @@ def find_problems(
                 messages = () if message is None else (message,)
             for message in messages:
                 lines = lines_by_message.setdefault(message, [])
-                if lines[-1:] != [job.line]:  # every combination of a line may have the same
+                if lines[-1:] != [job.line]:  # all combinations of a line may have the same problem
                     lines.append(job.line)
     except OSError as error:
         lines_by_message[f"cannot be read: {error.strerror or error}"] = [0]
@@ -214,17 +214,17 @@ def find_problems(
 
 
 def option_name(field: str) -> str:
-    """Return the name of a field's option, without the dashes before it."""
+    """Return the name of a field's option, without the leading dashes."""
     return field.replace("_", "-")
 
 
 def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
-    """Return a row's job, or its problems: of the key, else the kind, the fields, the files."""
+    """Return a row's job, or the problems of its key, its kind, its fields or its files."""
     # A line reports the problems of the first step that finds any, because later steps depend on
     # earlier ones:
-    # 1. The key must be a string that no later attempt of another line can have.
-    # 2. The kind decides which fields there are. Without one a line is image-to-video, unless its
-    #    fields show that the kind was forgotten: every field would be reported as unknown.
+    # 1. The key must be a string that a later attempt of another line cannot have.
+    # 2. The kind determines the fields. A line without one is image-to-video, unless its fields
+    #    show that the kind was forgotten: otherwise every field would be reported as unknown.
     # 3. The fields must satisfy the vendor's rules; all violations are reported.
     # 4. Local files must exist and be images; nothing is uploaded yet.
     row = draft.values
@@ -250,10 +250,10 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
                 ratio = ratio_from_time(value) if isinstance(value, str) else None
                 if ratio not in (None, value):
                     suffix = (
-                        f"; a spreadsheet turned {ratio} into a time, format the column as text"
+                        f"; a spreadsheet turned {ratio} into a time: format the column as text"
                     )
-            # A value that an option gave is the option's fault, and one that is missing everywhere
-            # is most easily given once.
+            # If an option set the value, name the option. A value that is missing in every line is
+            # best passed once.
             if violation.field in draft.options:
                 messages.append(f"--{option_name(violation.field)}: {violation.message}{suffix}")
                 continue
@@ -271,7 +271,7 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
 
 
 def _missing_kind(row: Mapping[str, Any]) -> str | None:
-    """Return what to write in a line without a kind, if its fields are another kind's alone."""
+    """Return the kind to add to a line without one, if its fields only fit another kind."""
     if row.keys() <= fields_dict(ImageToVideo).keys():
         return None
     for name, kind in REQUESTS.items():
@@ -285,10 +285,10 @@ def _as_tuple(value: object) -> tuple[object, ...]:
 
 
 def file_problem(path: Path, kind: Kind, fit: Fit = "none") -> str | None:
-    """Return what keeps a local file from being uploaded for a kind of job; None if nothing does.
+    """Return why a local file cannot be uploaded for a kind of job; None if it can.
 
-    The file is opened, and its first bytes decide what it is. Nothing is sent. Unless ``fit`` is
-    ``none``, an image may be too large, or of a format that is converted.
+    The file's type is determined by its first bytes. Nothing is sent. Unless ``fit`` is ``none``,
+    an image may be too large, or of a format that can be converted.
     """
     try:
         if path.is_file():

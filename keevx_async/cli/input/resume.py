@@ -1,4 +1,4 @@
-"""The journal of a run: which file it is, and what it has of the input already."""
+"""The journal of a run: where it is, and which items of the input it already has."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ JOURNAL = "keevx.db"
 
 
 def journal_path(options: RunOptions, folder: Path) -> Path | None:
-    """Return the journal of a run: the one that is named, else one beside the results.
+    """Return the journal of a run: ``--journal``, or by default a file beside the results.
 
-    None with ``--no-journal``, and for a fleet, which has its own.
+    None with ``--no-journal``, and for a fleet, which has its own journal.
 
     Args:
-        options: the options of the run.
-        folder: where the results go.
+        options: the run's options.
+        folder: the folder of the results.
 
     Raises:
         ConfigurationError: options exclude each other.
@@ -44,15 +44,15 @@ def journal_path(options: RunOptions, folder: Path) -> Path | None:
 
 
 def local_folder(folder: Path) -> Path:
-    """Return where the records of a run are kept: beside its results, where these are on disk.
+    """Return the folder for a run's records: the folder of its results if that is on disk.
 
-    Of results in object storage they are kept in the working folder.
+    If the results go to object storage, it is the working folder.
     """
     return Path() if isinstance(folder, ObjectPath) else folder
 
 
 def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
-    """Return the journal of a run, which is opened later; None without one."""
+    """Return the journal of a run, to be opened later; None without a journal."""
     if path is None:
         return None
     return Journal(path, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
@@ -67,12 +67,12 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
     """Look up which items of a checked input were made by earlier runs. Takes no lock.
 
     Args:
-        prompts: the prompts of the input; read only where there is a journal.
+        prompts: the prompts of the input; read only if there is a journal.
         path: the journal.
-        options: the options of the run.
+        options: the run's options.
 
     Returns:
-        What is still to be made; None where there is no journal yet, so that all is.
+        What remains to be made; None if there is no journal yet.
 
     Raises:
         JournalError: the journal cannot be read, or is incomplete.
@@ -83,14 +83,14 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
 
 
 async def begin(journal: Journal, estimate: Estimate | None, options: RunOptions) -> None:
-    """Name the journal of a run that is about to begin, and what it has of the input.
+    """Print the journal of a run that is about to start, and how many items it already has.
 
-    With ``--fresh``, what was made is set aside, so that it is made again.
+    With ``--fresh``, the existing entries are set aside, and their items are made again.
 
     Args:
-        journal: open.
-        estimate: in it.
-        options: the options of the run.
+        journal: the open journal.
+        estimate: what the journal has of the input.
+        options: the run's options.
     """
     if not options.quiet:
         print_error(f"journal {journal.path}: run the same command again to resume")

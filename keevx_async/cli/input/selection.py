@@ -1,4 +1,4 @@
-"""Which rows of an input are taken, and what they amount to."""
+"""Selects rows of an input, and counts what they make."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .prompts import Job
 
 T = TypeVar("T")
 SEED = 0
-"""Of the sample: a second run takes the same rows, and so pays for nothing twice."""
+"""The sample's seed. It is fixed: a second run takes the same rows, and pays for nothing twice."""
 MAX_DUPLICATES = 5
-"""Groups of equal requests that are printed."""
+"""The most groups of equal requests to print."""
 MAX_LINES = 3
-"""Line numbers that are printed of each."""
+"""The most line numbers to print for each group."""
 
 
 @frozen
@@ -31,9 +31,9 @@ class Selection:
     """Some of the rows of an input.
 
     Attributes:
-        total: how many rows are taken.
-        last: after how many rows of the input none is taken any more.
-        chosen: for each of these, 1 where it is taken; None where all are.
+        total: the number of selected rows.
+        last: no row after this many rows of the input is selected.
+        chosen: 1 for each of these rows that is selected, otherwise 0; None if all are.
     """
 
     total: int
@@ -42,12 +42,12 @@ class Selection:
 
     @classmethod
     def of(cls, total: int, limit: int | None, sample: int | None) -> Self:
-        """Return the first rows of an input, or a random sample of these.
+        """Select the first rows of an input, or a random sample of them.
 
         Args:
-            total: rows of the input.
-            limit: how many of the first; None for all.
-            sample: how many of those; None for all.
+            total: the number of rows of the input.
+            limit: how many of the first rows to use; None for all.
+            sample: how many of those to select at random; None for all.
         """
         last = total if limit is None else min(limit, total)
         if sample is None or sample >= last:
@@ -58,17 +58,17 @@ class Selection:
         return cls(sample, last, bytes(chosen))
 
     def apply(self, rows: Iterable[T]) -> Iterator[T]:
-        """Yield the rows that are taken, in their order."""
+        """Yield the selected rows in order."""
         return islice(rows, self.last) if self.chosen is None else compress(rows, self.chosen)
 
 
 class Survey:
-    """What rows amount to, and which of them are the same request.
+    """Counts what rows make, and finds rows that are the same request.
 
-    For each request, a hash and a line number are held in memory.
+    For each request, a hash and a line number are kept in memory.
 
     Attributes:
-        usage: results by their group.
+        usage: the number of results by group.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Survey:
 
     @classmethod
     def of(cls, rows: Iterable[Job | BadLine]) -> Self:
-        """Return the survey of rows."""
+        """Survey the given rows."""
         survey = cls()
         for row in rows:
             if isinstance(row, Job):
@@ -92,14 +92,14 @@ class Survey:
         body = request.kind.name.encode() + canonical_body(request)
         number = int.from_bytes(blake2b(body, digest_size=8).digest(), "big")
         line = self._first.setdefault(number, job.line)
-        if line != job.line:  # one row may be meant to be made several times
+        if line != job.line:  # --repeat may make one row several times
             _, lines = self._repeated.setdefault(number, (request.count, [line]))
             lines.append(job.line)
 
     def duplicates(self) -> Iterator[str]:
-        """Yield a sentence for each request that several lines have, and one for those left out.
+        """Yield a sentence for each request on several lines, and one for those not listed.
 
-        Such as ``lines 4 and 19 are the same request: 2 videos``.
+        For example ``lines 4 and 19 are the same request: 2 videos``.
         """
         for count, lines in islice(self._repeated.values(), MAX_DUPLICATES):
             results = count * len(lines)

@@ -1,4 +1,4 @@
-"""Opens what prompts are read from: a file, standard input, or another pipe."""
+"""Opens the input for prompts: a file, standard input, or another pipe."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
 }
 TEXT_SUFFIXES = (".txt", ".text", ".md")
-"""Suffixes of lists of prompts; spreadsheets save tables with the first of them, too."""
+"""Suffixes of lists of prompts; spreadsheets also save tables with the first of them."""
 DEVICES = ("/dev/", "/proc/")
-"""Folders of files that may continue where another reader stopped, as macOS's /dev/stdin does."""
+"""Folders of files that may continue where another reader stopped, like macOS's /dev/stdin."""
 NO_WORKING_FOLDER = "the working folder no longer exists; change to another one"
 NOT_DECODED = "keevx.not-decoded"
 # Bytes that are not text become a lone surrogate, which the readers report with its line.
@@ -39,15 +39,15 @@ codecs.register_error(NOT_DECODED, lambda error: ("\udc80", getattr(error, "end"
 
 @frozen
 class Source:
-    """Something to read prompts from, as often as needed.
+    """A file of prompts that can be read any number of times.
 
     Attributes:
         path: the file.
         name: its name in messages.
-        folder: what its local paths are relative to; absolute, so that a request does not
-            depend on how the file was named.
-        format: the format of the input; None to decide by the first line.
-        is_text: whether the file is named as text.
+        folder: the folder that its local paths are relative to. It is absolute, so a request does
+            not depend on how the file was named.
+        format: the input's format; None to detect it from the first line.
+        is_text: whether the file has a text suffix.
     """
 
     path: Path
@@ -58,19 +58,19 @@ class Source:
 
     @classmethod
     def from_path(cls, path: Path, format: Format | None = None) -> Source:
-        """Return a file as a source; without a format, its suffix may decide it.
+        """Return a file as a source; without a format, its suffix may determine one.
 
-        The file is not opened. Its local paths are relative to the folder that it really is in,
-        whatever links lead to it.
+        The file is not opened. Its local paths are relative to its real folder, with symbolic links
+        resolved.
         """
         suffix = path.suffix.lower()
         format, is_text = format or SUFFIXES.get(suffix), suffix in TEXT_SUFFIXES
         return cls(path, str(path), Path(os.path.realpath(path)).parent, format, is_text)
 
     def rows(self, columns: Columns, kind: str | None) -> Iterator[Row]:
-        """Yield each row with the number of the line it begins on; blank lines are skipped.
+        """Yield each row with the number of the line on which it starts; blank lines are skipped.
 
-        Each call reads the file from its beginning, and holds no more than a row of it.
+        Each call reads the file from its start, and keeps only one row in memory.
 
         Args:
             columns: the columns that a table may have.
@@ -92,12 +92,12 @@ class Source:
 
 
 def detect_encoding(head: bytes) -> str:
-    """Return the encoding of a text, from its first four bytes.
+    """Detect the encoding of a text from its first four bytes.
 
-    1. A byte-order mark of UTF-16, which Excel's "Unicode Text" and PowerShell write.
-    2. Every second byte is zero: UTF-16 without a mark. A header, or JSON, begins in ASCII.
-    3. Anything else is UTF-8, with or without a mark. An older code page is not guessed: nothing
-       in the file says which one it is, and a prompt that is decoded wrongly would be paid for.
+    1. A UTF-16 byte-order mark, as written by Excel's "Unicode Text" and by PowerShell.
+    2. Every second byte is zero: UTF-16 without a mark, since headers and JSON start in ASCII.
+    3. Anything else is UTF-8, with or without a mark. Older code pages are not guessed: the file
+       does not say which one it uses, and a wrongly decoded prompt would be paid for.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -110,9 +110,9 @@ def detect_encoding(head: bytes) -> str:
 
 
 def is_read_once(path: Path) -> bool:
-    """Return whether a path cannot be read twice: ``-``, a pipe, a terminal, a device.
+    """Return whether a path cannot be read twice: ``-``, a pipe, a terminal or a device.
 
-    A path that does not exist counts as a file; opening it will raise the error.
+    A path that does not exist counts as a file; opening it raises the error.
     """
     if str(path) == STDIN or str(path).startswith(DEVICES):
         return True
@@ -125,18 +125,19 @@ def is_read_once(path: Path) -> bool:
 
 @contextmanager
 def open_source(file: Path, format: Format | None) -> Generator[Source]:
-    """Open the input that the command line names, for the duration of the block.
+    """Open the input named on the command line, for the duration of the block.
 
     Prompts are read twice, because all are checked before the first is sent. An input that can be
-    read only once is therefore copied to a temporary file, to its end. Its local paths are relative
-    to the working folder. The copy is removed when the block ends.
+    read only once is therefore first copied to a temporary file, which is removed when the block
+    ends. Its local paths are relative to the working folder.
 
     Args:
-        file: ``-`` for standard input.
-        format: None to detect it.
+        file: the file; ``-`` for standard input.
+        format: the format; None to detect it.
 
     Raises:
-        ConfigurationError: it is a terminal, it cannot be copied, or the working folder is gone.
+        ConfigurationError: the input is a terminal or cannot be copied, or the working folder was
+            removed.
     """
     if not is_read_once(file):
         working_folder()
@@ -168,10 +169,10 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
 
 
 def working_folder() -> Path:
-    """Return the folder that the command runs in.
+    """Return the working folder.
 
     Raises:
-        ConfigurationError: it was removed. The system says no more than "No such file or
+        ConfigurationError: the folder was removed. The system only reports "No such file or
             directory".
     """
     try:
@@ -181,10 +182,10 @@ def working_folder() -> Path:
 
 
 def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
-    """Copy a pipe to its end; a non-blocking one returns None while it has nothing to read.
+    """Copy a pipe to its end; a non-blocking pipe returns None while it has nothing to read.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the pipe cannot be read.
         ConfigurationError: the copy cannot be written.
     """
     while (piece := pipe.read(65536)) != b"":

@@ -1,4 +1,4 @@
-"""Task ids as arguments: named one by one, or read from a file or from standard input."""
+"""Task ids as arguments: listed one by one, or read from a file or from standard input."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from keevx_async.transfer.addresses import is_url
 from .sources import STDIN, detect_encoding, open_source
 
 FILE_MARK = "@"
-"""Before the name of a file that holds the ids."""
+"""The prefix of a file that contains ids."""
 LINES = (".jsonl", ".ndjson")
-"""Suffixes of files that are read without the mark: no task id ends so."""
+"""Suffixes of files that are read without the prefix, since no task id ends with them."""
 
 
 def read_task_ids(arguments: Iterable[str]) -> list[str]:
-    """Return the task ids that arguments name, in their order.
+    """Return the task ids in the arguments, in order.
 
     1. ``-`` is standard input, and ``@FILE`` or a name that ends in ``.jsonl`` is a file. Each of
-       its lines is an id, or a JSON object with ``task_ids`` or ``task_id``, as ``results.jsonl``
-       and the output of ``--json`` have them. Blank lines and objects without either are skipped.
+       its lines is an id, or a JSON object with ``task_ids`` or ``task_id``, as in
+       ``results.jsonl`` and the output of ``--json``. Blank lines and other objects are skipped.
     2. Anything else is an id, or the URL of a result.
 
     Files are read to their end.
 
     Raises:
-        ConfigurationError: a file cannot be read, a line is neither, or there is no id at all.
+        ConfigurationError: a file cannot be read, a line has another form, or there is no id.
     """
     ids: list[str] = []
     names: list[str] = []
     for argument in arguments:
         is_file = argument.startswith(FILE_MARK) or argument.lower().endswith(LINES)
-        if argument in (STDIN, f"./{STDIN}"):  # the second as `explicit` writes the first
+        if argument in (STDIN, f"./{STDIN}"):  # `explicit` turns the first into the second
             path = Path(STDIN)
         elif is_file and not is_url(argument):
             path = Path(argument.removeprefix(FILE_MARK)).expanduser()
@@ -63,7 +63,9 @@ def _ids_of(text: str, name: str) -> Iterator[str]:
             continue
         if not line.startswith("{"):
             if len(line.split()) > 1:
-                raise _line_error(name, number, "one task id a line, or JSON lines (--json)", line)
+                raise _line_error(
+                    name, number, "one task id per line, or JSON lines (--json)", line
+                )
             yield line
             continue
         try:

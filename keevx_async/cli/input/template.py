@@ -1,4 +1,4 @@
-"""The template that ``--prompt`` may be: ``A {animal} in {place}``, filled from a row's columns."""
+"""The template in ``--prompt``, such as ``A {animal} in {place}``, filled from a row's columns."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ PROMPT = "prompt"
 
 @frozen
 class PromptTemplate:
-    """A prompt with the names of columns in braces.
+    """A prompt with column names in braces.
 
     Attributes:
-        parts: texts, each with the column whose value follows it, or None.
+        parts: literal texts, each with the column whose value follows it, or None.
     """
 
     parts: tuple[tuple[str, str | None], ...]
 
     @classmethod
     def parse(cls, text: str) -> PromptTemplate:
-        """Parse the value of ``--prompt``; a brace of the prompt itself is doubled.
+        """Parse the value of ``--prompt``, in which ``{{`` and ``}}`` stand for braces.
 
         Raises:
-            ConfigurationError: a brace is not closed, or holds more than a name.
+            ConfigurationError: a brace is not closed, or contains more than a name.
         """
         try:
             parsed = list(string.Formatter().parse(text))
@@ -37,23 +37,23 @@ class PromptTemplate:
             raise _malformed(str(error)) from None
         for _, name, format_spec, conversion in parsed:
             if name is not None and (not name.strip() or format_spec or conversion):
-                raise _malformed("braces must hold the name of a column")
+                raise _malformed("braces must contain a column name")
         return cls(tuple((literal, name) for literal, name, _, _ in parsed))
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names in braces, as they are written."""
+        """The names in braces, as written."""
         return tuple(name for _, name in self.parts if name is not None)
 
     def fill(self, row: Mapping[str, Any], column: Callable[[str], str]) -> str:
-        """Return the prompt of a row.
+        """Return the prompt for a row.
 
         Args:
-            row: its values by column.
-            column: returns the column that a name in braces means.
+            row: the row's values by column.
+            column: returns the column that a name in braces refers to.
 
         Raises:
-            ValueError: the row has no value for a column; the message names it.
+            ValueError: the row has no value for a column, which the message names.
         """
         texts: list[str] = []
         for literal, name in self.parts:

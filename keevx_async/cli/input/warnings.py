@@ -1,4 +1,4 @@
-"""Warnings about a file of prompts: what is allowed, and probably a mistake."""
+"""Warnings about values in a file of prompts that are allowed but probably mistakes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .inputs import Input
 from .prompts import Job, Problem
 
 THREADS = min(4, os.cpu_count() or 1)
-"""Images that are decoded at a time. Each is in memory as a whole, up to some hundred MB."""
+"""The most images to decode at a time. Each may take some hundred MB of memory."""
 MAX_AHEAD = 64
-"""Lines that may wait for their images, so that a file of any length takes bounded memory."""
+"""The most lines that wait for their images, which bounds the memory for a file of any length."""
 
 
 class Warnings:
-    """Collects the warnings of a file while ``find_problems`` reads it, grouped.
+    """Collects the warnings about a file while ``find_problems`` reads it, in groups.
 
-    A group is a field and a rule. It is shown with the message of its first line, and with the
-    numbers of the others. What ``--fit`` fixes is left out.
+    A group has one field and one rule. It is shown with the message for its first line, and the
+    numbers of the other lines. Warnings about what ``--fit`` fixes are left out.
 
-    Use it as a context manager around the reading: at its end every image has been looked at. Each
-    distinct image is decoded once, in a thread, while the reading goes on; a terminal shows
-    how far it has come.
+    Use it as a context manager around the reading; on exit, every image has been checked. Each
+    distinct image is decoded once, in a thread, while reading continues. A terminal shows the
+    progress.
 
     Args:
         source: the input.
-        quiet: whether a terminal shows nothing meanwhile.
+        quiet: whether to show no progress.
     """
 
     def __init__(self, source: Input, *, quiet: bool = False) -> None:
@@ -47,7 +47,7 @@ class Warnings:
         self._threads = ThreadPoolExecutor(THREADS, "keevx-images")
         self._pictures: dict[Path, Future[Picture | None]] = {}
         self._ahead: deque[Job] = deque()
-        # Rich writes it to terminals only.
+        # Rich shows it on terminals only.
         self._status = None if quiet else Status("", console=ERRORS)
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class Warnings:
         try:
             while kind is None and self._ahead:
                 self._judge(self._ahead.popleft())
-        finally:  # an error, or Ctrl-C: what was not begun is not waited for
+        finally:  # on an error or Ctrl-C, do not wait for images not yet started
             self._threads.shutdown(cancel_futures=True)
             if self._status is not None:
                 self._status.stop()
@@ -70,7 +70,7 @@ class Warnings:
         return bool(self._first)
 
     def add(self, job: Job) -> None:
-        """Add the warnings of a line without problems; its local images are opened."""
+        """Add the warnings about a line without problems. Its local images are opened."""
         for path in job.request.local_files():
             if path not in self._pictures:
                 self._pictures[path] = self._threads.submit(look_at, path)
@@ -95,10 +95,10 @@ class Warnings:
                 self._more[group].append(job.line)
 
     def stop(self, *, strict: bool) -> bool:
-        """Print them to standard error; return whether they stop a run, and say so.
+        """Print the warnings to standard error; return whether they stop the run, and say so.
 
         Args:
-            strict: whether any warning does.
+            strict: whether any warning stops the run.
         """
         for warning in self:
             ERRORS.print(printable(f"warning: {warning}"), style="yellow")

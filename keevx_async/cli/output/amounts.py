@@ -1,4 +1,4 @@
-"""How much is made, in words and numbers: videos, seconds and, where prices are given, money."""
+"""Amounts in words and numbers: videos, seconds and, if prices are set, money."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Amounts:
     """Values results.
 
     Args:
-        budget: its prices are used; None for no prices.
+        budget: the budget whose prices are used; None for no prices.
 
     Attributes:
-        are_shown: whether a person asked for amounts, by a limit or by prices.
+        are_shown: whether to show amounts, because limits or prices were set.
     """
 
     def __init__(self, budget: Budget | None = None) -> None:
@@ -28,9 +28,9 @@ class Amounts:
         )
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return the money that results cost; None without prices.
+        """Return the cost of results; None without prices.
 
-        Results without a price cost nothing here; `to_text` says how many they are.
+        Results without a price count as free; `to_text` says how many there are.
         """
         if self._valuation is None:
             return None
@@ -38,7 +38,7 @@ class Amounts:
         return sum((count * price for price, count in prices if price is not None), Decimal(0))
 
     def to_json(self, usage: Usage) -> dict[str, float]:
-        """Return ``videos``, ``images``, ``seconds`` and, where prices are given, ``cost``."""
+        """Return ``videos``, ``images``, ``seconds`` and, if prices are set, ``cost``."""
         amounts: dict[str, float] = {"videos": 0, "images": 0, "seconds": 0}
         for group, count in usage.items():
             name = f"{result_noun(group.kind)}s"
@@ -49,7 +49,7 @@ class Amounts:
         return amounts
 
     def to_text(self, usage: Usage) -> str:
-        """Return the same in words, such as ``40 videos, 240 s, cost 24.00``."""
+        """Return the amounts in words, such as ``40 videos, 240 s, cost 24.00``."""
         counts: Counter[str] = Counter()
         seconds = unpriced = 0
         for group, count in usage.items():
@@ -69,12 +69,12 @@ class Amounts:
 
 
 def format_money(value: Decimal) -> str:
-    """Format money with two decimals, or with as many as it has beyond them."""
+    """Format money with two decimals, or more if it has more."""
     return f"{value:,.2f}" if value == round(value, 2) else f"{value.normalize():,f}"
 
 
 def result_noun(kind: str) -> str:
-    """Return what a kind makes: ``video`` or ``image``; ``result`` for a kind that is unknown."""
+    """Return what a kind makes: ``video`` or ``image``; ``result`` if the kind is unknown."""
     request = REQUESTS.get(kind)
     return "result" if request is None else request.kind.results[0].removesuffix("_url")
 

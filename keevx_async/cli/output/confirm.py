@@ -1,4 +1,4 @@
-"""Asks a person before something is paid for."""
+"""Asks a person for consent before anything is paid for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .console import ERRORS, printable
 
 
 def can_ask() -> bool:
-    """Return whether a person can be asked: standard input and standard error are a terminal."""
+    """Return whether a person can be asked: standard input and standard error are terminals."""
     return ERRORS.is_interactive and sys.stdin is not None and sys.stdin.isatty()
 
 

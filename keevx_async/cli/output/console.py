@@ -1,7 +1,7 @@
-"""Standard output and error, safe to write to, and the exit codes of every command.
+"""Standard output and standard error made safe to write to, and the exit codes of all commands.
 
-Either stream may be closed, full or non-blocking. That is reported where it can be, and never ends
-a run whose creates are paid.
+Either stream may be closed, full or non-blocking. This is reported if possible, and never ends a
+run with paid creates.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 OK, FAILED, USAGE, UNCERTAIN, STOPPED, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: all done; something failed; invalid usage, input, key, host or journal (nothing was
-sent); a create may have been paid although its answer was lost; stopped before all had begun;
-interrupted, everything known saved."""
+sent); a create whose response was lost may have been charged; stopped before every item was
+started; interrupted, with everything known saved."""
 EXIT_CODES: dict[type[Exception], int] = {
     SubmissionUncertain: UNCERTAIN,
     ConfigurationError: USAGE,
@@ -46,21 +46,21 @@ EXIT_CODES: dict[type[Exception], int] = {
     UploadError: USAGE,
     ValueError: USAGE,
 }
-"""Exit codes by error, the first match; any other error is ``FAILED``."""
+"""Exit codes by error; the first match applies. Any other error is ``FAILED``."""
 
 _PASSWORD = re.compile(r"(://[^/@:?#]*:)[^/?#]*@|([?&]password=)[^&#]*")
 _abandoned: set[TextIO] = set()
 
 
 class BlockingFile(io.FileIO):
-    """A descriptor whose writes wait until there is room, even where it is non-blocking.
+    """A descriptor whose writes wait until there is room, even if it is non-blocking.
 
-    Pipes made by Node and terminals of ssh may be non-blocking, and the other end can make them so
-    at any time: O_NONBLOCK belongs to the open file, not to the process. Python's own streams then
-    raise ``BlockingIOError`` and drop what did not fit.
+    Node's pipes and ssh's terminals may be non-blocking, or become so at any time, because
+    O_NONBLOCK belongs to the open file rather than the process. Python's own streams then raise
+    ``BlockingIOError`` and drop what did not fit.
 
     Args:
-        descriptor: stays open when this object is closed.
+        descriptor: the descriptor; it stays open when this object is closed.
         label: the file's name in errors.
     """
 
@@ -69,7 +69,7 @@ class BlockingFile(io.FileIO):
         self._label = label
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write as much as fits, at least one byte; return the number of bytes.
+        """Write as much as fits, at least one byte; return the number of bytes written.
 
         Raises:
             OSError: the write failed; its file name is the stream's label.
@@ -83,12 +83,12 @@ class BlockingFile(io.FileIO):
 
 
 class ErrorConsole(Console):
-    """Standard error. Once it cannot be written, it discards everything and raises nothing."""
+    """Standard error. If it cannot be written, further output is discarded without an error."""
 
     def on_broken_pipe(self) -> None:
-        """Discard further output; rich's own method ends the process.
+        """Discard further output. Rich's own method would end the process.
 
-        The run continues: its creates are paid, and the journal and results.jsonl are written.
+        The run continues: its creates are paid for, and the journal and results.jsonl are written.
         """
         self.quiet = True
         abandon(sys.stderr)
@@ -99,7 +99,7 @@ class ErrorConsole(Console):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Flush buffered output. Everything rich writes, live displays included, passes here."""
+        """Flush buffered output. Everything that rich writes passes through here."""
         try:
             super().__exit__(exc_type, exc_value, traceback)
         except OSError:
@@ -107,21 +107,21 @@ class ErrorConsole(Console):
 
 
 ERRORS = ErrorConsole(stderr=True, highlight=False, markup=False, emoji=False)
-# Lines are wrapped for people only: a program that reads them gets each in one piece.
+# Lines are only wrapped for people; a program gets each line unwrapped.
 ERRORS.soft_wrap = not ERRORS.is_interactive
 
 
 def print_error(message: object, command: str = "") -> bool:
     """Print ``keevx: message`` to standard error; return whether it was written.
 
-    Every error and notice of every command goes this way. A message says what is wrong and, after
-    a semicolon, what to do. A terminal gets it wrapped between words.
+    All errors and notices of all commands are printed here. A message says what is wrong and, after
+    a semicolon, what to do. On a terminal it is wrapped between words.
 
     Args:
-        message: worded for a terminal; control characters in it are escaped.
-        command: the command to run next, on a line of its own that is never wrapped.
+        message: the message; it is reworded for a terminal, and control characters are escaped.
+        command: the command to run next; it is printed on its own line, which is never wrapped.
     """
-    # By way of rich, which knows of a live display on the same terminal and prints above it.
+    # Rich prints it, because it knows about a live display on the terminal and prints above it.
     ERRORS.print(f"keevx: {printable(for_terminal(str(message)))}")
     if command:
         ERRORS.print(f"  {printable(command)}", soft_wrap=True)
@@ -130,19 +130,19 @@ def print_error(message: object, command: str = "") -> bool:
 
 def exit_code(error: Exception) -> int:
     """Return the exit code of a command that ends with an error."""
-    if isinstance(error, JournalError) and error.task_ids:  # they are paid: something was sent
+    if isinstance(error, JournalError) and error.task_ids:  # paid creates: something was sent
         return FAILED
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
 
 
 def print_error_event(error: Exception, **fields: object) -> None:
-    """Print an error to standard output as a JSON event, for a program that reads ``--json``.
+    """Print an error to standard output as a JSON event, for programs that use ``--json``.
 
-    Nothing is raised if nobody reads it.
+    It raises nothing if standard output cannot be written.
 
     Args:
-        error: its ``type``, ``message`` and ``hint`` are printed.
-        fields: what else a program needs to know, such as the ``exit`` code.
+        error: the error; its ``type``, ``message`` and ``hint`` are printed.
+        fields: further fields, such as the ``exit`` code.
     """
     with suppress(OSError):
         print(json.dumps({"event": "error", **error_dict(error), **fields}), flush=True)
@@ -151,8 +151,8 @@ def print_error_event(error: Exception, **fields: object) -> None:
 def prepare_streams() -> None:
     """Make standard output and error wait for room, and escape what their encoding lacks.
 
-    Streams that are not files of the system, such as those of a notebook or a test, stay as they
-    are. To call it a second time changes nothing more.
+    Streams without a descriptor, such as those of a notebook or a test, are left unchanged. Calling
+    it again has no effect.
     """
     sys.stdout = _prepared(sys.stdout, "standard output")
     sys.stderr = _prepared(sys.stderr, "standard error")
@@ -162,13 +162,13 @@ def _prepared(stream: TextIO, label: str) -> TextIO:
     if not isinstance(stream, io.TextIOWrapper):  # a notebook's, or a test's
         return stream
     stream = cast("io.TextIOWrapper[io.BufferedWriter]", stream)
-    # On Windows nothing is non-blocking, and a console is not written to by its descriptor.
+    # On Windows nothing is non-blocking, and consoles are not written through a descriptor.
     if os.name == "nt":
         stream.reconfigure(errors="backslashreplace")
         return stream
     try:
         descriptor = stream.fileno()
-    except OSError:  # text in memory: a program captures what we print
+    except OSError:  # text in memory: a program captures our output
         return stream
     stream.flush()
     return io.TextIOWrapper(
@@ -180,9 +180,9 @@ def _prepared(stream: TextIO, label: str) -> TextIO:
 
 
 def finish_output() -> OSError | None:
-    """Flush standard output; return the error that kept it from being written, if any.
+    """Flush standard output; return the error if it cannot be written.
 
-    Called before the interpreter's own flush at exit, which would print a traceback.
+    It is called before the interpreter's flush at exit, which would print a traceback.
     """
     try:
         sys.stdout.flush()
@@ -193,9 +193,9 @@ def finish_output() -> OSError | None:
 
 
 def abandon(stream: TextIO) -> None:
-    """Discard everything that is written to a stream from now on.
+    """Discard everything written to a stream from now on.
 
-    The descriptor is redirected to the null device; otherwise the flush at exit would fail again.
+    The descriptor is redirected to the null device, because the flush at exit would fail again.
     Source: docs.python.org, "Note on SIGPIPE".
     """
     _abandoned.add(stream)
@@ -206,8 +206,8 @@ def abandon(stream: TextIO) -> None:
 def printable(text: str) -> str:
     """Return text with every control character escaped.
 
-    Prompts, reasons and file names come from elsewhere; none of them can move the cursor, change
-    the terminal's title, or begin a line that looks like ours.
+    Prompts, reasons and file names come from outside. They must not move the cursor, change the
+    terminal's title, or start a line that looks like one of ours.
     """
     if text.isprintable():
         return text
@@ -215,9 +215,9 @@ def printable(text: str) -> str:
 
 
 def masked(argument: str) -> str:
-    """Return a command-line argument with the password of a URL in it replaced by ``***``.
+    """Return a command-line argument with any URL password replaced by ``***``.
 
-    Both forms of Redis URLs are covered: ``redis://:password@host`` and ``?password=``.
+    Both forms in Redis URLs are covered: ``redis://:password@host`` and ``?password=``.
     """
     return _PASSWORD.sub(
         lambda match: f"{match[1]}***@" if match[1] else f"{match[2]}***", argument

@@ -1,4 +1,4 @@
-"""Counts, rate and time left of a run. Time comes in as an argument."""
+"""The counts, rate and remaining time of a run. Times are passed as arguments."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from keevx_async.models.outcomes import RESUMABLE_ERRORS
 from keevx_async.models.tasks import FAILED_STATUSES, SUCCEEDED
 
 RATE_WINDOW = 30
-"""Seconds over which the rate is taken; a whole run is slow at its start and at its end."""
+"""Seconds over which the rate is measured. A run is slow at its start and its end."""
 
 
 class Status(StrEnum):
-    """The state in which an item left the run."""
+    """How an item ended."""
 
     DONE = "done"
-    """All its results were downloaded, or all its tasks succeeded where nothing is downloaded."""
+    """All of its results were downloaded, or its tasks succeeded if nothing is downloaded."""
     FAILED = "failed"
-    """It was refused, a task failed, or no connection was made."""
+    """It was refused, a task failed, or no connection could be made."""
     UNCERTAIN = "uncertain"
-    """Its create was sent and the answer was lost: it may have been paid."""
+    """Its create was sent but the response was lost; it may have been charged."""
     UNFINISHED = "unfinished"
-    """It was created, and continuing costs nothing: a wait or a download was cut short."""
+    """It was created, but a wait or a download was cut short. Continuing is free."""
 
 
 def status_of(error: Exception | None) -> Status:
-    """Classify an item by the error of its outcome.
+    """Return the status of an item from its outcome's error.
 
-    No error is done, a lost answer is uncertain, an error after which the item can continue for
-    free is unfinished, and every other is failed.
+    Without an error it is done. If the response was lost it is uncertain, if it can continue for
+    free it is unfinished, and with any other error it is failed.
     """
     if error is None:
         return Status.DONE
@@ -45,14 +45,14 @@ class Counters:
 
     Args:
         total: the number of items in the input.
-        now: seconds on any clock, the same for every method.
+        now: the time in seconds, on the same clock for all methods.
 
     Attributes:
-        submitted: creates that were answered with task ids.
+        submitted: the number of creates that returned task ids.
         held_until: when the current rate-limit pause ends.
-        fleet: the progress of the fleet that does the work; empty where there is none.
-        spent: what was made and what remains, as text; empty unless asked for.
-        ended: items by their status.
+        fleet: the progress of the fleet that does the work; empty without a fleet.
+        spent: what was made and what remains, as text; empty unless it is shown.
+        ended: the number of items by status.
     """
 
     def __init__(self, total: int, now: float) -> None:
@@ -68,16 +68,16 @@ class Counters:
 
     @property
     def waiting(self) -> int:
-        """The number of tasks that Keevx is working on, as far as events say.
+        """The number of tasks that Keevx is working on, according to events.
 
-        Tasks of earlier runs count from the first time they are polled.
+        Tasks of earlier runs count from their first poll.
         """
         return len(self._waiting)
 
     def on_event(self, event: Event, now: float) -> None:
-        """Count an event of the client; kinds of events that nothing here shows are ignored.
+        """Count an event of the client; events that do not affect any count are ignored.
 
-        The same event twice changes nothing but ``submitted``.
+        Repeating an event only changes ``submitted``.
         """
         if isinstance(event, Submitted):
             self.submitted += 1
@@ -92,7 +92,7 @@ class Counters:
     def add(self, status: Status, now: float) -> None:
         """Count an item that has ended.
 
-        Called once for each item; the time counts towards the rate.
+        Call it once for each item; the time counts towards the rate.
         """
         self.ended[status] += 1
         self._end_times.append(now)
@@ -100,26 +100,24 @@ class Counters:
     def rate(self, now: float) -> float:
         """Return the items that ended per second, over the last ``RATE_WINDOW`` seconds.
 
-        Never divides by less than a second, so that the first items do not look like a flood.
+        In the first second it is the number of ended items, so the first items do not look like a
+        flood.
         """
-        # A run is slow while it starts, and while its last items end: only recent ends count.
+        # A run is slow while it starts and while its last items end, so only recent ends count.
         while self._end_times and self._end_times[0] < now - RATE_WINDOW:
             self._end_times.popleft()
         return len(self._end_times) / max(1.0, min(RATE_WINDOW, now - self.started_at))
 
     def remaining(self, now: float) -> float | None:
-        """Return the seconds left at the current rate.
-
-        None if nothing has ended in the window: there is no rate then.
-        """
+        """Return the seconds left at the current rate; None if nothing ended in the window."""
         rate = self.rate(now)
         return (self.total - self.ended.total()) / rate if rate else None
 
     def parts(self) -> list[tuple[str, str]]:
-        """Return the counts as short texts, each with its colour for rich.
+        """Return the counts as short texts, each with its style for rich.
 
-        A fleet's own counts stand in for those of creates and tasks, which its workers see.
-        Unfinished items are shown only where there are some.
+        A fleet's counts replace those of creates and tasks, which only its workers see. Unfinished
+        items are shown only if there are any.
         """
         ended = self.ended
         own = [(f"{self.submitted:,} submitted", ""), (f"{self.waiting:,} waiting", "")]
@@ -139,7 +137,7 @@ class Counters:
 
 
 def format_rate(rate: float) -> str:
-    """Format items per second: ``2.0/s``, and ``15.0/min`` below one a second."""
+    """Format items per second: ``2.0/s``, or ``15.0/min`` below one per second."""
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
 

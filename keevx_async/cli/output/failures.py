@@ -1,4 +1,4 @@
-"""Why items failed: in few words beside each, and grouped at the end with what to do about it."""
+"""Why items failed: briefly beside each item, and grouped at the end with advice."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .counters import Status
 from .wording import for_terminal
 
 MAX_LINES_NAMED = 10
-"""Lines of the input that a group names."""
+"""The most input lines that a group lists."""
 MAX_GROUPS = 10
-"""Groups that are printed, the largest first."""
+"""The most groups to print, largest first."""
 MAX_REASONS = 1000
-"""Groups that are kept; what comes later is counted together."""
+"""The most groups to keep; further reasons are counted together."""
 _ID = re.compile(r"\b(?:task )?\w+-[0-9a-f]{8,}\b ?")
 
 
 def reason_of(error: Exception) -> str:
-    """Return why an item has no result, without its ids and without advice."""
+    """Return why an item has no result, without ids and advice."""
     if isinstance(error, TaskFailed) and error.task.error_message:
         status = error.task.status
         return str(f"{status.lower()}: " * (status != FAILED) + error.task.error_message)
@@ -43,7 +43,7 @@ class _Group:
 
 
 class Failures:
-    """Groups the errors of a run by their reason. Its size does not grow with the run."""
+    """Groups the errors of a run by reason. Its size does not grow with the run."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Status, str], _Group] = {}
@@ -62,10 +62,10 @@ class Failures:
             group.lines.append(line)
 
     def lines(self, name: str) -> Iterator[tuple[str, Status]]:
-        """Yield the lines to print, each with the status that it is about.
+        """Yield the lines to print, each with the status of its group.
 
         Args:
-            name: the input's, for ``prompts.csv:3, 17``.
+            name: the input's name, for ``prompts.csv:3, 17``.
         """
         groups = sorted(self._groups.values(), key=lambda group: -group.count)
         for group in groups[:MAX_GROUPS]:

@@ -1,7 +1,7 @@
-"""``index.html``: one page to look at the results of a folder, that needs no network.
+"""``index.html``: a page that shows the results in a folder, without the network.
 
-The page is a frame of markup, style and script (``gallery.html``), and one row of JSON for each
-item. The script makes elements of the rows and sets their texts; no text is ever markup.
+The page consists of a frame (``gallery.html``: markup, style and script) and a JSON row for each
+item. The script creates elements from the rows and sets their text; text is never used as markup.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NOT_SETTINGS = {*FIELDS, "image_url", "video_url"}
 
 
 class Folder:
-    """Finds files from a page, wherever the page is opened from.
+    """Makes links from a page to files, wherever the page is opened from.
 
     Args:
-        root: the folder of the page.
+        root: the page's folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -42,10 +42,10 @@ class Folder:
         self._thumbnails = {name.rpartition(".")[0]: name for name in names}
 
     def link(self, path: str) -> str:
-        """Return the link to a file, relative to the page; an address of storage stays.
+        """Return the link to a file, relative to the page; object storage addresses are kept.
 
-        Paths in ``results.jsonl`` are relative to the folder that the run was started in. Where
-        that is not the one that the command works in now, the file is looked for below the page.
+        Paths in ``results.jsonl`` are relative to the folder in which the run was started. If that
+        is not the current working folder, the file is searched for below the page's folder.
         """
         if "://" in path:
             return path
@@ -68,31 +68,31 @@ class Folder:
         return quote(relative.replace(os.sep, "/"), safe="/", errors="surrogateescape")
 
     def thumbnail(self, task_id: str) -> str:
-        """Return the link to a task's thumbnail; empty without one."""
+        """Return the link to a task's thumbnail; empty if it has none."""
         name = self._thumbnails.get(safe_name(task_id))
         return f"{THUMBNAILS}/{quote(name)}" if name else ""
 
 
 @cache
 def _frame() -> tuple[str, str]:
-    """Return what precedes the rows and what follows them."""
+    """Return the parts of the page before and after the rows."""
     text = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
     start, _, end = text.partition(_DATA)
     return start, end
 
 
 def page_start(path: Path, total: int | None) -> str:
-    """Return the page up to its rows.
+    """Return the part of the page before its rows.
 
     Args:
         path: the ``results.jsonl``.
-        total: the number of items of the run that goes on; None where none does.
+        total: the number of items of the run in progress; None if there is none.
     """
     name = os.path.basename(os.path.abspath(path.parent)) or "results"
     at = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
     state = f"written {at}"
     if total is not None:
-        state = f"a run of {total:,} is under way; {state}: reload for more"
+        state = f"a run of {total:,} is in progress; {state}: reload for more"
     return _frame()[0].replace(_TITLE, _escaped(name)).replace(_STATE, _escaped(state))
 
 
@@ -122,13 +122,13 @@ def page_row(item: Mapping[str, Any], folder: Folder) -> str:
         "w": list(item.get("mismatches") or ()),
     }
     kept = {name: value for name, value in row.items() if value not in (None, "", [])}
-    # In a script element only these could end it, or begin a comment in it.
+    # In a script element, only these characters could end it or start a comment.
     text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def page_end() -> str:
-    """Return the page from the end of its rows."""
+    """Return the part of the page after its rows."""
     return _frame()[1]
 
 

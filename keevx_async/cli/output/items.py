@@ -1,4 +1,4 @@
-"""One line for each item of a run: for a person on a terminal, or tab-separated for a program."""
+"""A line for each item of a run: for people on a terminal, or tab-separated for programs."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ MARKS = {
     Status.UNCERTAIN: ("?", "?", "yellow"),
     Status.UNFINISHED: ("~", "~", "yellow"),
 }
-"""How a status looks: its mark, the mark where the terminal has ASCII only, and its colour."""
+"""How a status is shown: its mark, its mark on ASCII-only terminals, and its color."""
 COLUMNS = ("task_ids", "status", "index", "line", "seconds", "paths", "prompt", "error")
 """The columns of the tab-separated form."""
 MAX_PATH_WIDTH = 72
 MAX_PROMPT_WIDTH = 80
 ELAPSED_WIDTH = 6
 MIN_TIMED_WIDTH = 24
-"""Cells of file and time together, below which the time is left out."""
+"""The fewest cells for file and time together; in less space, the time is omitted."""
 GAP = "  "
 
 
 @frozen
 class Item:
-    """What a line says of an item.
+    """The contents of an item's line.
 
     Attributes:
         status: how it ended.
         index: its position in the input, from 0.
-        line: the line of the input that it came from.
-        prompt: what was asked for.
+        line: its line in the input.
+        prompt: its prompt.
         task_ids: the ids of its tasks.
         paths: its files.
-        seconds: how long it took; None where an earlier run made it.
-        reason: why it has no result; empty where it has one.
+        seconds: how long it took; None if an earlier run made it.
+        reason: why it has no result; empty if it has one.
     """
 
     status: Status
@@ -54,21 +54,21 @@ class Item:
 
 
 def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool = False) -> Text:
-    """Return an item as one line that fits a terminal.
+    """Return an item as a line that fits a terminal.
 
     ``✓  7  A golden retriever running …   videos/0007-a-golden-….mp4   1m42s``
 
     Args:
         item: the item.
-        width: the width of the terminal, in cells. A line is never wider, unless it is below 20.
-        index_width: the width of the longest index, so that all lines are aligned.
-        ascii_only: whether the terminal shows no other characters.
+        width: the width of the terminal, in cells. A line is never wider, unless this is below 20.
+        index_width: the width of the longest index, which aligns all lines.
+        ascii_only: whether the terminal can only show ASCII.
     """
     mark, ascii_mark, style = MARKS[item.status]
     more = "..." if ascii_only else "…"
     head = f"{ascii_mark if ascii_only else mark}{GAP}{item.index:>{index_width}}{GAP}"
-    # What is left is shared: the result gets somewhat more than half, and what it cannot use goes
-    # to the prompt. A reason takes the place of the file and of the time.
+    # The rest is shared: the result gets slightly more than half, and the prompt gets whatever the
+    # result cannot use. A reason replaces the file and the time.
     room = max(12, width - cell_len(head) - len(GAP))
     result_width = min(room * 55 // 100, MAX_PATH_WIDTH + len(GAP) + ELAPSED_WIDTH)
     prompt_width = min(room - result_width, MAX_PROMPT_WIDTH)
@@ -87,10 +87,10 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
 
 
 def tab_line(item: Item) -> str:
-    """Return an item as one line of ``COLUMNS``, separated by tabs.
+    """Return an item as a line of ``COLUMNS``, separated by tabs.
 
-    A column of several ids or paths separates them by a blank. What cannot be printed is escaped,
-    tabs and line breaks included.
+    Several ids or paths in a column are separated by spaces. Unprintable characters are escaped,
+    including tabs and line breaks.
     """
     seconds = "" if item.seconds is None else f"{item.seconds:.1f}"
     columns = (
@@ -107,7 +107,7 @@ def tab_line(item: Item) -> str:
 
 
 def format_elapsed(seconds: float) -> str:
-    """Format a length of time: ``8s``, ``1m42s``, ``1h02m``."""
+    """Format a duration: ``8s``, ``1m42s``, ``1h02m``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -121,14 +121,14 @@ def _collapse(text: str, ascii_only: bool) -> str:
 
 
 def _fit(text: str, width: int, more: str) -> str:
-    """Return text that is exactly so many cells wide: padded, or cut."""
+    """Pad or cut text to an exact width in cells."""
     if cell_len(text) <= width:
         return set_cell_size(text, width)
     return set_cell_size(text, max(0, width - len(more))) + more
 
 
 def _fit_path(path: str, width: int, more: str) -> str:
-    """Return a path that is at most so wide. Cut, it keeps its beginning and its suffix."""
+    """Cut a path to a maximum width in cells; it keeps its start and its suffix."""
     if cell_len(path) <= width:
         return path
     stem, dot, suffix = path.rpartition(".")

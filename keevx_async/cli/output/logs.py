@@ -1,4 +1,4 @@
-"""The log of a worker: time, level and worker on each line, and few lines for an incident."""
+"""A worker's log: each line has the time, level and worker, and repetitions are left out."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .console import ERRORS
 
 LogFormat = Literal["text", "json"]
 WINDOW = 30.0
-"""Seconds in which a message is logged once, whoever logs it; those left out are counted."""
+"""Seconds during which a message is logged only once; repetitions are counted."""
 ALWAYS = "keevx_async.journal"
-"""The logger whose messages are each logged: they name what was paid, and are few by themselves."""
+"""The logger whose messages are always logged: they are rare, and name paid creates."""
 OURS = "keevx_async.cli"
-"""The logger of what the command itself says."""
+"""The logger for the command's own messages."""
 
 
 class OncePerIncident(logging.Filter):
-    """Lets one message of a kind through in a while.
+    """Logs similar messages only once within ``WINDOW`` seconds.
 
-    Messages are of one kind if their logger, their template and the class of their error are: an
-    outage makes one line, not one per job. Those of the journal are logged each.
+    Messages are similar if their logger, template and error class are equal, so an outage makes one
+    line rather than one per job. Messages of the journal are always logged.
 
     Args:
-        clock: seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class OncePerIncident(logging.Filter):
         self._seen: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is logged; it says how many like it were left out."""
+        """Return whether to log a record, and set its ``left_out``: the repetitions before it."""
         if record.name == ALWAYS:
             return True
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
@@ -52,13 +52,13 @@ class OncePerIncident(logging.Filter):
 
 
 class Formatter(logging.Formatter):
-    """Formats a record as a line of text, or as a JSON object.
+    """Formats a record as a line of text or as a JSON object.
 
-    An error is its last line; where it was raised is in the traceback, which only JSON has.
+    Of an error, only the message is shown; JSON also has the traceback.
 
     Args:
-        form: which of the two.
-        worker: its name.
+        form: text or JSON.
+        worker: the worker's name.
     """
 
     def __init__(self, form: LogFormat, worker: str) -> None:
@@ -97,7 +97,7 @@ class Handler(logging.Handler):
         """Write a record."""
         try:
             ERRORS.print(self.format(record), markup=False, highlight=False, soft_wrap=True)
-        except Exception:  # noqa: BLE001 - as of every handler
+        except Exception:  # noqa: BLE001 - as in every handler
             self.handleError(record)
 
 
@@ -106,7 +106,7 @@ def configure_logs(form: LogFormat, worker: str) -> None:
 
     Args:
         form: text, or a JSON object on each line.
-        worker: names this process on each line.
+        worker: the name of this process, shown on each line.
     """
     handler = Handler()
     handler.setFormatter(Formatter(form, worker))

@@ -1,4 +1,4 @@
-"""How ``keevx run`` names its results, and which columns of the input the names hold."""
+"""How ``keevx run`` names its results, and which columns of the input the names contain."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..input.resume import local_folder
 RUN_NAME = "{index:04d}-{prompt}-{id}"
 """Names of results in a folder: ``0007-a-golden-retriever-i2v-ec37.mp4``."""
 THUMBNAILS = "thumbnails"
-"""The folder of the thumbnails, beside results.jsonl. Each is named after its task's id."""
+"""The folder of thumbnails, beside results.jsonl. Each is named after its task's id."""
 
 
 def output_names(destination: Path) -> OutputNames:
-    """Return the names of the results of a run.
+    """Return the names for a run's results.
 
     Raises:
-        ConfigurationError: the destination is a template that cannot name them.
+        ConfigurationError: the destination is a template that cannot name results.
     """
     names = OutputNames(destination, default=RUN_NAME, has_rows=True)
     names.thumbnails = local_folder(names.folder) / THUMBNAILS
@@ -32,11 +32,11 @@ def output_names(destination: Path) -> OutputNames:
 
 
 class NamedColumns:
-    """The columns that names of results hold, as in ``{row[scene]}``.
+    """The columns that the names of results contain, as in ``{row[scene]}``.
 
     Args:
         names: the columns, in any spelling.
-        source: whose columns they are.
+        source: the input that has the columns.
     """
 
     def __init__(self, names: Sequence[str], source: Input) -> None:
@@ -45,7 +45,7 @@ class NamedColumns:
         self._missing = dict(self._columns)
 
     def add(self, job: Job) -> None:
-        """Look for the columns in a row. A column of empty cells only counts as missing."""
+        """Look for the columns in a row. A column with only empty cells counts as missing."""
         if self._missing:
             self._missing = {k: v for k, v in self._missing.items() if v not in job.row}
 
@@ -57,7 +57,7 @@ class NamedColumns:
         ]
 
     def bind(self, names: OutputNames, prompts: Prompts) -> OutputNames:
-        """Return the names for the requests of a run."""
+        """Return the names for a run's requests."""
 
         def row(request: Request) -> Row:
             line, values = prompts.row(request)
@@ -67,9 +67,10 @@ class NamedColumns:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as all outputs of the command show it, in every run alike.
+    """Return a path in the form that all output uses.
 
-    Relative to the working folder, unless the absolute path is shorter. An object's address stays.
+    It is relative to the working folder, unless the absolute path is shorter. The address of an
+    object is left unchanged.
     """
     if isinstance(path, ObjectPath):
         return str(path)

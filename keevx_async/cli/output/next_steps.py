@@ -1,4 +1,4 @@
-"""Suggests the commands to run after a run that left something undone."""
+"""Suggests commands after a run that did not complete every item."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def next_steps(
     journal: str | None,
     folder: Path,
 ) -> Iterator[tuple[str, str | None]]:
-    """Yield each thing that can be done: a sentence, and the command for it, if one does it.
+    """Yield each possible next step: a sentence, and the command for it, if there is one.
 
-    Nothing is yielded for a run whose items are all done. A command never pays for anything twice
-    unless its sentence says so.
+    If all items are done, nothing is yielded. A command never pays for anything twice unless its
+    sentence says so.
 
     Args:
         counters: the counters of the run that has ended.
-        failed_tasks: for each item that failed after it was paid and can be submitted again, the
-            number of its tasks.
-        reasons: how many of these failed for which reason.
-        journal: the arguments that name the run's journal on a command line; None without one.
-        folder: where results.jsonl is.
+        failed_tasks: the number of tasks of each item that failed after it was paid for and can be
+            submitted again.
+        reasons: how many of these items failed for which reason.
+        journal: the command-line arguments that name the run's journal; None without a journal.
+        folder: the folder of results.jsonl.
     """
     not_done = counters.total - counters.ended[Status.DONE]
     uncertain = counters.ended[Status.UNCERTAIN]
@@ -45,7 +45,7 @@ def next_steps(
             yield f"{text} Check your Keevx account before you submit them again.", None
         else:
             yield f"{text} List and settle them:", f"keevx journal {journal}"
-    # 2. Without a journal nothing can be resumed. The ids are the only way to what was paid.
+    # 2. Without a journal nothing can be resumed. Paid results can only be found by their ids.
     if journal is None:
         if not_done > uncertain:
             text = "With --no-journal, running this again pays for every item again."
@@ -53,27 +53,27 @@ def next_steps(
                 text += f" {folder / NAME} has the ids so far, for keevx wait and download."
             yield text, None
         return
-    # 3. Items that were not begun, or were cut short: the same command resumes them.
+    # 3. Items that were not started, or were cut short: the same command resumes them.
     if not_done > uncertain + len(failed_tasks):
         yield "Resume without paying twice:", resume_command()
-    # 4. Items that Keevx failed to make: they are paid again.
+    # 4. Items that Keevx failed to make: making them again costs again.
     if failed_tasks:
         count = sum(failed_tasks)
         tasks = f"{count:,} task{'s' * (count > 1)}"
         text = f"Retry {len(failed_tasks):,} failed, which pays for {tasks} again"
-        if reasons.keys() - {UNKNOWN}:  # which of them are worth it is a choice
+        if reasons.keys() - {UNKNOWN}:  # the user decides which to retry
             choices = (f"={reason} for {number:,}" for reason, number in sorted(reasons.items()))
             text += f" ({RETRY_FAILED}{', '.join(choices)})"
         yield f"{text}:", resume_command(RETRY_FAILED)
 
 
 def resume_command(*more: str) -> str:
-    """Return the command that was run, so that running it again pays for nothing twice.
+    """Return the command that was run, in a form that pays for nothing twice.
 
-    The options that ask to pay again are removed, and passwords in URLs are masked.
+    Options that would pay again are removed, and passwords in URLs are masked.
 
     Args:
-        more: arguments to add at the end.
+        more: arguments to append.
     """
     kept: list[str] = []
     arguments = iter(sys.argv[1:])
@@ -85,6 +85,6 @@ def resume_command(*more: str) -> str:
         elif name not in (RETRY_FAILED, ON_UNCERTAIN, FRESH):
             kept.append(argument)
     command = shlex.join(["keevx", *map(masked, kept), *more])
-    # The shell's redirection is no argument, and cannot be repeated from here.
+    # A shell redirection is not an argument, so it cannot be repeated here.
     piped = any(is_read_once(Path(argument)) for argument in kept)
     return f"{command}  (with the same input)" if piped else command

@@ -1,4 +1,4 @@
-"""What single-shot commands print: results on standard output, errors on standard error."""
+"""Output of one-shot commands: results on standard output, errors on standard error."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .console import FAILED, OK, exit_code, print_error, print_error_event, prin
 
 T = TypeVar("T")
 MAX_AT_ONCE = 64
-"""Items that a command works on at a time: a file may name thousands."""
+"""The most items that a command works on at a time, since a file may list thousands."""
 
 
 @attrs.frozen
 class Printer:
-    """Prints results to standard output, each as lines or as one JSON object on a line.
+    """Prints results to standard output, as lines of text or as one JSON object per line.
 
-    Every result is flushed at once, for programs that read along.
+    Every result is flushed immediately, for programs that read the output as it is written.
 
     Args:
-        as_json: print JSON.
+        as_json: whether to print JSON.
     """
 
     as_json: bool
 
     def print(self, fields: Mapping[str, Any], *lines: str) -> None:
-        """Print one result: an object of its fields, or its lines with control characters escaped.
+        """Print a result: its fields as JSON, or its lines with control characters escaped.
 
         Raises:
             OSError: standard output cannot be written.
@@ -44,11 +44,11 @@ class Printer:
         print(*output, sep="\n", flush=True)
 
     def print_task(self, task: Task, path: Path | None = None) -> int:
-        """Print a task; return its exit code: failed where it ended without a result.
+        """Print a task; return its exit code: ``FAILED`` if it ended without a result.
 
         Args:
-            task: its last known state.
-            path: the file its result was downloaded to.
+            task: the task's last known state.
+            path: the file to which its result was downloaded.
 
         Raises:
             OSError: standard output cannot be written.
@@ -59,22 +59,22 @@ class Printer:
 
 
 def task_line(task: Task, path: Path | None = None) -> str:
-    """Return a task as one line: its id, its status, and its file, URL or error message.
+    """Return a task as a line: its id, its status, and its file, URL or error message.
 
-    Control characters are escaped: the message is the server's.
+    Control characters are escaped, because the message comes from the server.
     """
     result = path or next(iter(task.results.values()), task.error_message)
     return printable(f"{task.task_id}  {task.status}  {result}".rstrip())
 
 
 def save_task_ids(task_ids: Sequence[str]) -> None:
-    """Save the ids of paid tasks that could not be printed: the terminal is gone, a disk is full.
+    """Save the ids of paid tasks that could not be printed, for example because a disk is full.
 
-    They go to standard error. Where that is gone too, they are appended to ``keevx-task-ids.txt``
-    in the working folder, or else in the folder for temporary files. Raises nothing.
+    They are printed to standard error. If that fails, they are appended to ``keevx-task-ids.txt``
+    in the working folder, or in the folder for temporary files. Raises nothing.
     """
     ids = ", ".join(task_ids)
-    if print_error(f"keep these task ids, which are paid and could not be printed: {ids}"):
+    if print_error(f"keep these ids of paid tasks, which could not be printed: {ids}"):
         return
     for folder in (Path(), Path(tempfile.gettempdir())):
         with suppress(OSError), (folder / "keevx-task-ids.txt").open("a", encoding="utf-8") as file:
@@ -93,19 +93,19 @@ async def run_each(
 ) -> int:
     """Work on items concurrently, and return the highest exit code.
 
-    An item that fails is printed as an error and leaves the others alone. On cancel, all work is
-    cancelled and awaited.
+    An item that fails is printed as an error and does not affect the others. If cancelled, all work
+    is cancelled and awaited.
 
     Args:
-        items: ids, files or URLs; one that is named twice is worked on once.
-        work: the coroutine function that is called with each.
-        show: prints the result of one, and returns its exit code.
-        in_order: show results in the order of items, rather than as they end.
-        at_once: how many are worked on at a time.
-        as_json: print errors as JSON events too.
+        items: ids, files or URLs; an item that is listed twice is processed once.
+        work: the coroutine function that processes an item.
+        show: prints an item's result, and returns its exit code.
+        in_order: whether to show results in the order of items rather than as they end.
+        at_once: the most items to process at a time.
+        as_json: whether to print errors as JSON events too.
 
     Raises:
-        AuthenticationError: the key was refused, which holds for every item.
+        AuthenticationError: the key was refused, which applies to every item.
     """
     slots = asyncio.Semaphore(at_once)
 

@@ -1,4 +1,4 @@
-"""Progress of a run on standard error: two live lines on a terminal, else a line now and then."""
+"""Progress of a run on standard error: live on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from rich.text import Text
 from .counters import Counters, format_duration, format_rate
 
 REFRESH_INTERVAL = 0.25
-"""Seconds between two updates of the live display."""
+"""Seconds between updates of the live display."""
 LINE_INTERVAL = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between plain lines."""
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 10, 40
-"""Columns of the bar; a terminal without room for the shortest one gets none."""
+"""The bar's width in columns; a terminal too narrow for the shortest bar shows none."""
 BESIDE_BAR = 46
-"""Columns that the texts beside the bar need, with a million items."""
+"""The columns needed by the texts beside the bar, with a million items."""
 SEPARATOR = " · "
 
 
 @contextmanager
 def progress(console: Console, counters: Counters, clock: Callable[[], float]) -> Generator[None]:
-    """Show progress while the block runs: live on a terminal, else a line every 10 seconds.
+    """Show progress while the block runs: live on a terminal, otherwise a line every 10 seconds.
 
-    Must be entered with a running event loop, which does the updates. On leaving, by an exception
-    or a cancellation too, the live display is erased and the cursor is back.
+    It needs a running event loop, which updates the display. On exit, even by an exception or a
+    cancellation, the live display is erased and the cursor is restored.
     """
     if not console.is_interactive:
         with _every(LINE_INTERVAL, lambda: console.print(progress_line(counters, clock()))):
             yield
         return
-    # The event loop refreshes the display, instead of a thread of rich's: what the run prints and
-    # what the display prints never interleave.
+    # The event loop refreshes the display instead of one of rich's threads, so the run's output and
+    # the display's never interleave.
     live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
 
     def update() -> None:
@@ -65,7 +65,7 @@ def _every(seconds: float, do: Callable[[], object]) -> Generator[None]:
 
 
 def progress_line(counters: Counters, now: float) -> str:
-    """Return the progress as one plain line.
+    """Return the progress as a plain line.
 
     ``keevx: 20/100, 40 submitted, 20 waiting, 20 done, 0 failed, 0 uncertain, 2.0/s, 0:40 left``
     """
@@ -76,7 +76,7 @@ def progress_line(counters: Counters, now: float) -> str:
 
 
 def _time(counters: Counters, now: float) -> str:
-    """Return the time that is left, or the time so far before there is an estimate."""
+    """Return the time left or, until it can be estimated, the elapsed time."""
     left = counters.remaining(now)
     if left is None:
         return f"{format_duration(now - counters.started_at)} elapsed"
@@ -86,7 +86,8 @@ def _time(counters: Counters, now: float) -> str:
 def progress_display(counters: Counters, now: float, width: int) -> Group:
     """Return the progress for a terminal: a bar, then the counts in as few lines as they need.
 
-    No count is broken in two, and no line is wider than ``width`` columns unless one count is.
+    Counts are not split across lines, and a line is wider than ``width`` columns only if a single
+    count is.
     """
     ended, total = counters.ended.total(), counters.total
     columns: list[RenderableType] = [f"{ended:,}/{total:,}"]

@@ -1,4 +1,4 @@
-"""What ``results.jsonl`` says of an item: a flat dict of what was asked for and what came of it."""
+"""An item's line in ``results.jsonl``: a flat dict of its request and its results."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ FIELDS = (
     "mismatches",
     "error",
 )
-"""The fields of every item, in this order. What was asked for follows."""
+"""The fields of every item, in this order. The fields of its request follow."""
 CARRIED = ("submitted_at", "ended_at")
-"""Fields that only the run in which it happened may have; a later run takes over their values."""
+"""Fields that only one run may know; a later run keeps their values."""
 _SHARED = ("key", "kind", "prompt")
 
 
 @frozen
 class Facts:
-    """What events said of one item.
+    """What events reported about an item.
 
     Attributes:
         submitted_at: when its create was accepted, in seconds since the epoch; None if an earlier
             run made it.
-        began: the same moment on the clock of the run.
-        ended_at: when its last task ended, in seconds since the epoch; None if none did.
-        files: what was downloaded, by task.
+        began: the same moment on the run's clock.
+        ended_at: when its last task ended, in seconds since the epoch; None if no task ended.
+        files: the downloaded files, by task id.
     """
 
     submitted_at: float | None = None
@@ -67,19 +67,19 @@ class Facts:
 
 @define
 class EventLog:
-    """Keeps what events say of the items that are under way, until it is taken."""
+    """Collects what events report about items in progress, until it is taken."""
 
     _submitted: dict[str, tuple[float, float]] = field(factory=dict[str, tuple[float, float]])
     _ended: dict[str, float] = field(factory=dict[str, float])
     _files: dict[str, Downloaded] = field(factory=dict[str, Downloaded])
 
     def on_event(self, event: Event, now: float, clock: float) -> None:
-        """Keep what an event says.
+        """Record an event.
 
         Args:
-            event: the event of the client.
-            now: seconds since the epoch.
-            clock: seconds on the clock of the run.
+            event: an event of the client.
+            now: the time in seconds since the epoch.
+            clock: the time in seconds on the run's clock.
         """
         if isinstance(event, Submitted):
             self._submitted[event.key] = now, clock
@@ -89,7 +89,7 @@ class EventLog:
             self._files[event.task_id] = event
 
     def take(self, outcome: Outcome[Any]) -> Facts:
-        """Remove and return what is kept of an item."""
+        """Remove and return what was recorded about an item."""
         submitted_at, began = self._submitted.pop(outcome.key, (None, None))
         ended: list[float] = []
         files: dict[str, Downloaded] = {}
@@ -106,17 +106,17 @@ class EventLog:
 def record(
     outcome: Outcome[Request], job: Job, facts: Facts | None = None, cost: float | None = None
 ) -> dict[str, Any]:
-    """Return the fields of an item's line: ``FIELDS``, then the input's columns and the request's.
+    """Return an item's line: ``FIELDS``, then the input's columns and the request's fields.
 
-    ``key`` is the one of the input, or the first that the journal assigned: an item keeps it when
-    it is submitted again, so that its new line replaces the old one. A column that is named like
-    one of ``FIELDS`` and means something else gets ``input_`` before its name.
+    ``key`` is the input's key, or the first one that the journal assigned. An item keeps it when it
+    is submitted again, so its new line replaces the old one. A column whose name is also in
+    ``FIELDS``, with another meaning, gets the prefix ``input_``.
 
     Args:
-        outcome: the item.
+        outcome: the item's outcome.
         job: the row that it came from.
-        facts: what events said of it.
-        cost: what it cost; None without prices.
+        facts: what events reported about it.
+        cost: its cost; None without prices.
     """
     facts = facts or Facts()
     error, request = outcome.error, outcome.request
@@ -158,7 +158,7 @@ def record(
 
 
 def _attempts(key: str, first: str) -> int:
-    """Return how often an item was submitted: its key is ``KEY``, then ``KEY~2``, and so on."""
+    """Return how often an item was submitted; its keys are ``KEY``, ``KEY~2`` and so on."""
     if not key:
         return 0
     return int(key[len(first) + 1 :] or 1) if key.startswith(first) else 1

@@ -46,13 +46,13 @@ from .views import Views
 from .wording import for_terminal
 
 MAX_LISTED = 50
-"""Items, and errors of items, that a terminal shows one by one; a larger run shows progress."""
+"""The most items, and errors of items, that a terminal lists; a larger run shows progress only."""
 MAX_UNFINISHED_LISTED = 5
-"""Unfinished items that a terminal shows one by one; the summary has their number."""
+"""The most unfinished items that a terminal lists; the summary counts them all."""
 VIEW_INTERVAL = 2.0
-"""Seconds between two times that the table and the page are written, at least."""
+"""The minimum seconds between updates of the table and the page."""
 VIEW_SHARE = 0.03
-"""Of the time, what writing them may take at most: they grow with the run."""
+"""The maximum share of time spent on these updates, since the files grow with the run."""
 EVENT_FIELDS = [
     "line",
     "key",
@@ -64,30 +64,31 @@ EVENT_FIELDS = [
     "mismatches",
     "error",
 ]
-"""What an item's event says, as docs/keevx-json.schema.json has it; results.jsonl has more."""
+"""The fields of an item's event, see docs/keevx-json.schema.json; results.jsonl has more."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
 class Report:
     """Counts what happens in a run and prints it.
 
-    Standard output gets a line for each item, or JSON events; standard error gets progress, errors
-    and the summary. The table and the page beside results.jsonl are renewed meanwhile. An output
-    that cannot be written is reported once, and the run continues.
+    Standard output gets a line for each item, or JSON events. Standard error gets progress, errors
+    and the summary. The table and the page beside results.jsonl are updated during the run. If an
+    output cannot be written, this is reported once, and the run continues.
 
     Args:
         total: the number of items.
         name: the input's name, for errors such as ``prompts.csv:7: …``.
-        results: the file that gets each item's line; None for no file.
-        amounts: values what is made.
-        planned: what all items make.
-        as_json: print JSON events to standard output, and the summary to standard error.
-        quiet: print only errors and the summary.
+        results: the file for the items' lines; None for no file.
+        amounts: values the results.
+        planned: what all items together make.
+        as_json: whether to print JSON events to standard output. The summary still goes to standard
+            error.
+        quiet: whether to print only errors and the summary.
 
     Attributes:
-        stopping: set once a signal has asked the run to stop; unfinished items are then not errors.
-        failed_tasks: for each item that failed after it was paid, the number of its tasks.
-        reasons: how many of these items failed for which reason, as ``failure_class`` names it.
+        stopping: whether a signal has stopped the run; unfinished items are then not errors.
+        failed_tasks: the number of tasks of each item that failed after it was paid for.
+        reasons: how many of these items failed for which reason; see ``failure_class``.
     """
 
     def __init__(
@@ -117,12 +118,12 @@ class Report:
         self._log = EventLog()
         self._failures = Failures()
         self._is_dirty = False
-        # What is printed of each item:
-        # 1. A terminal gets a line that fits it, unless the run is large and its progress is on the
-        #    same terminal: then only of those that failed, and of unfinished ones only a few.
-        # 2. A file or a pipe gets every item, separated by tabs.
-        # 3. Standard error gets each error with its line of the input, unless the same terminal
-        #    has just shown it. Beyond a number, results.jsonl has them.
+        # How each item is printed:
+        # 1. A terminal gets a line that fits it. If the run is large and its progress is on the
+        #    same terminal, only failed items and a few unfinished items are listed.
+        # 2. A file or a pipe gets a tab-separated line for every item.
+        # 3. Standard error gets each error with its input line, unless the same terminal has just
+        #    shown it. Beyond a limit, errors are only in results.jsonl.
         self._groups_errors = not (as_json or quiet)
         self._on_screen = sys.stdout.isatty() and not (as_json or quiet)
         large = ERRORS.is_interactive and total > MAX_LISTED
@@ -137,7 +138,7 @@ class Report:
 
     @contextmanager
     def live(self) -> Generator[None]:
-        """Show progress while the block runs, unless the report is quiet, and renew the views."""
+        """Show progress while the block runs, unless the report is quiet, and update the views."""
         renewing = asyncio.ensure_future(self._renew_views())
         try:
             if self._quiet:
@@ -149,14 +150,14 @@ class Report:
             renewing.cancel()
 
     async def _renew_views(self) -> None:
-        """Write the table and the page now and then, as often as their size allows."""
+        """Write the table and the page repeatedly, as often as their size allows."""
         pause = VIEW_INTERVAL
         while self._views is not None:
             await asyncio.sleep(pause)
             if self._is_dirty:
                 self._is_dirty = False
                 began = time.monotonic()
-                # Cancelled, the thread goes on to its end; close() then writes after it.
+                # If this is cancelled, the thread keeps running; close() writes once it is done.
                 try:
                     await asyncio.to_thread(self._views.write, self.counters.total)
                 except OSError as error:
@@ -164,10 +165,7 @@ class Report:
                 pause = max(VIEW_INTERVAL, (time.monotonic() - began) / VIEW_SHARE)
 
     def on_event(self, event: Event) -> None:
-        """Count an event of the client, and print it for a program.
-
-        Of events only ``submitted`` and ``ended`` are printed.
-        """
+        """Count an event of the client; ``submitted`` and ``ended`` are printed as JSON."""
         now = time.monotonic()
         self.counters.on_event(event, now)
         self._log.on_event(event, time.time(), now)
@@ -181,10 +179,10 @@ class Report:
             self._emit("ended", task_id=task.task_id, status=task.status, **error)
 
     def add(self, outcome: Outcome[Request], job: Job) -> None:
-        """Count an item that has ended, write its line of results.jsonl, and print it.
+        """Count an item that has ended, write its line in results.jsonl, and print it.
 
-        Called once for each item. One that was not started is like those that were never read from
-        the input: the summary has their number.
+        Call it once for each item. Items that were not started only appear in the summary, like
+        those that were never read from the input.
         """
         if outcome.not_started:
             if isinstance(outcome.error, BudgetExceeded):
@@ -223,13 +221,13 @@ class Report:
         )
         for mismatch in outcome.mismatches:
             ERRORS.print(Text(printable(f"{self._name}:{job.line}: {mismatch}"), "yellow"))
-        # An item that was cut short because the user stopped the run is not an error.
+        # If the user stopped the run, an unfinished item is not an error.
         if outcome.error is not None and not (self.stopping and status is Status.UNFINISHED):
             self._failures.add(status, job.line, outcome.error)
             self._print_failure(status, job.line, outcome.error)
 
     def _list_item(self, item: Item) -> None:
-        """Print an item's line, where this run lists such items."""
+        """Print an item's line, if this run lists such items."""
         if item.status is Status.UNFINISHED:
             self._unfinished_left -= 1
             if self._unfinished_left < 0:
@@ -244,7 +242,7 @@ class Report:
             self._print_line(terminal_line(item, width, digits, ascii_only=self._ascii_only))
 
     def _print_failure(self, status: Status, line: int, error: Exception) -> None:
-        """Print an error with its line of the input. What to do about it comes once, at the end."""
+        """Print an error with its input line. The advice follows once, at the end."""
         self._errors_left -= 1
         if self._errors_left >= 0:
             if self._prints_errors:
@@ -257,7 +255,7 @@ class Report:
             print_error(f"further errors are only written to {shown_path(self._results.path)}")
 
     def _spend(self, outcome: Outcome[Request]) -> float | None:
-        """Count what an item has made, or may have; return its cost, where prices are given."""
+        """Count what an item made or may have made; return its cost, if there are prices."""
         made = 0
         if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
             made = max(outcome.request.count, len(outcome.task_ids))
@@ -275,7 +273,7 @@ class Report:
         self._results = None
 
     def _stop_views(self, error: OSError) -> None:
-        """Continue without the table and the page: keevx gallery makes them from results.jsonl."""
+        """Continue without the table and the page: keevx gallery can rebuild them."""
         if self._views is not None:
             print_error(f"stopped writing {self._views.page}: {error.strerror or error}")
         self._views = None
@@ -286,7 +284,7 @@ class Report:
 
     def _print_line(self, line: str | Text) -> None:
         """Print a line to standard output. If it is closed or full, paid work continues."""
-        # On the terminal of the live display, rich must print the line above it.
+        # If the live display is on the same terminal, rich must print the line above it.
         if ERRORS.is_interactive and sys.stdout.isatty():
             ERRORS.print(line, soft_wrap=True)
             return
@@ -294,25 +292,26 @@ class Report:
             print(line, flush=True)
         except OSError as error:
             abandon(sys.stdout)
-            # A reader of lines that closes the pipe has seen enough, as head has. A program that
-            # reads events has missed some.
+            # A reader of lines that closes the pipe, like head, has seen enough. A reader of JSON
+            # events misses some.
             if self._json or not isinstance(error, BrokenPipeError):
                 print_error(f"stopped writing standard output: {error.strerror or error}")
 
     def close(self, out: Path, stopped_by: Exception | None = None) -> int:
-        """Close results.jsonl, renew the views, and print the summary; return the exit code.
+        """Close results.jsonl, update the views, and print the summary; return the exit code.
 
-        Errors are printed before it once more, grouped by their reason.
+        Errors are printed again before the summary, grouped by reason.
 
-        The code is the first that applies: interrupted, if a signal stopped the run; uncertain, if
-        any item is; stopped, if the run stopped by itself; failed, if any item is not done; else 0.
+        The exit code is the first that applies: interrupted if a signal stopped the run, uncertain
+        if any item is uncertain, stopped if the run stopped on its own, failed if any item is not
+        done, otherwise 0.
 
         Args:
-            out: the folder of the results, as the summary names it.
-            stopped_by: why the run stopped by itself before all items had begun.
+            out: the results folder, as shown in the summary.
+            stopped_by: why the run stopped on its own before every item was started.
         """
         stopped_by = stopped_by or self._over_budget
-        # The file is closed first: whether it could be written decides what the summary names.
+        # The file is closed first, because the summary depends on whether it could be written.
         if self._results is not None:
             try:
                 self._results.close()
@@ -362,6 +361,6 @@ class Report:
         return code
 
     def print_page(self) -> None:
-        """Print where the page is, if there is one; nothing when quiet."""
+        """Print the path of the page, if there is one; print nothing if quiet."""
         if self._views is not None and self._views.page.exists() and not self._quiet:
             ERRORS.print(f"View the results: {shown_path(self._views.page)}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""``results.jsonl``: one line for each item, beside the videos. One run writes it at a time."""
+"""``results.jsonl``: a line for each item, beside the videos. Only one run at a time writes it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ NAME = "results.jsonl"
 
 
 class Results:
-    """Appends each item's line as it ends; once closed, holds only the last line of every key.
+    """Appends each item's line when the item ends. On close, only each key's last line is kept.
 
-    Lines of other keys stay: they belong to paid tasks whose videos are in the folder. So do all
-    lines without a key, of items that failed before they had one.
+    Lines from earlier runs are kept, since they belong to paid tasks whose videos are in the
+    folder. Lines without a key, of items that failed before they had one, are kept as well.
 
     Args:
-        folder: where the file goes; created if missing.
+        folder: the file's folder, which is created if missing.
 
     Raises:
-        ConfigurationError: the file is not ours, another run writes it, or it cannot be written.
+        ConfigurationError: the file is not a results file, another run is writing it, or it cannot
+            be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,21 +53,21 @@ class Results:
             raise _cannot_write(self.path, error.strerror or str(error)) from error
         except LockedError:
             raise ConfigurationError(
-                f"another keevx run writes {self.path}; choose another --out for this one"
+                f"another keevx run is writing {self.path}; choose another --out"
             ) from None
 
     def add(self, item: dict[str, Any]) -> None:
-        """Append an item's line, and hand it to the system at once.
+        """Append an item's line and flush it.
 
-        The file is created by the first item. Lone surrogates, which UTF-8 cannot encode, are
-        written as the escapes that JSON has for them.
+        The first item creates the file. Lone surrogates, which UTF-8 cannot encode, are written as
+        JSON escapes.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if self._file is None:
             self._file = self.path.open("ab")
-            # A run that was killed may have left half a line: start on a line of our own.
+            # A run that was killed may have left half a line, so start a new line.
             with self.path.open("rb") as file:
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
@@ -76,21 +77,21 @@ class Results:
         self._file.flush()
 
     def close(self) -> None:
-        """Reduce the file to one line for each key, and release it; a second call does nothing.
+        """Reduce the file to one line per key, and release it. Calling it again has no effect.
 
-        The file is replaced as a whole or not at all. Nothing is rewritten when every line is the
-        last of its key, or when no item was added.
+        The file is replaced completely or not at all. It is not rewritten if every line is the last
+        of its key, or if no item was added.
 
         Raises:
-            OSError: it cannot be written; the lines that were appended stay.
+            OSError: the file cannot be written; the appended lines are kept.
         """
         file, self._file = self._file, None
         try:
             if file is None:
                 return
             file.close()
-            # The file is read twice, and only keys and numbers are held: it may have as many lines
-            # as there are prompts, of all runs into this folder.
+            # The file is read twice, keeping only keys and line numbers in memory: it may have a
+            # line for every prompt of every run into this folder.
             last = {item["key"] or number: number for number, item, _ in self._lines() if item}
             kept = set(last.values())
             if len(kept) == self._count:
@@ -105,7 +106,7 @@ class Results:
             self._lock.release()
 
     def _last_lines(self, kept: Set[int]) -> Iterator[bytes]:
-        """Yield the lines to keep, completed from those of the same tasks that they replace."""
+        """Yield the lines to keep, with values that only an earlier line of the same tasks has."""
         earlier: dict[str, dict[str, Any]] = {}
         for number, item, line in self._lines():
             if item is None:
@@ -139,21 +140,21 @@ class LockedError(Exception):
 
 
 class FileLock:
-    """A lock file beside a file that is replaced; the kernel releases it if the process dies.
+    """A lock file for a file that is replaced. The kernel releases the lock if the process dies.
 
     Args:
-        path: the lock file, which exists only while it is held.
+        path: the lock file, which exists only while the lock is held.
 
     Raises:
-        LockedError: another process holds it.
-        OSError: it cannot be written.
+        LockedError: another process holds the lock.
+        OSError: the lock file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: int | None = None
-        # The holder removes its file when it releases it. A lock on a removed file excludes
-        # nobody, so the lock counts only if the path still leads to the file that was locked.
+        # The holder removes the file when it releases the lock. A lock on a removed file excludes
+        # nobody, so the lock counts only if the path still leads to the locked file.
         while self._file is None:
             file = open_binary(path)
             try:
@@ -169,9 +170,9 @@ class FileLock:
             os.close(file)
 
     def release(self) -> None:
-        """Remove the lock file and free the lock; a second call does nothing."""
+        """Remove the lock file and release the lock. Calling it again has no effect."""
         if self._file is not None:
-            with suppress(OSError):  # Windows removes no open file
+            with suppress(OSError):  # Windows cannot remove open files
                 self._path.unlink()
             os.close(self._file)
             self._file = None

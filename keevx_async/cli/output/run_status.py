@@ -1,4 +1,4 @@
-"""``keevx status --journal``: how far a run is, read from its journal while it is written."""
+"""``keevx status --journal``: the progress of a run, read from its journal during the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .console import ERRORS, FAILED, OK, UNCERTAIN, print_error
 from .printer import Printer
 
 INTERVAL = 1.0
-"""Seconds between two looks at the journal."""
+"""Seconds between reads of the journal."""
 
 
 @frozen
@@ -28,9 +28,10 @@ class RunStatus:
 
     Attributes:
         is_live: whether a run has it open.
-        creates: by state.
-        tasks: ``downloaded``, ``succeeded`` (and not downloaded), ``failed`` and ``in progress``.
-        lost: why it is incomplete; None if it is not.
+        creates: the number of creates by state.
+        tasks: the number of tasks that are ``downloaded``, ``succeeded`` (but not downloaded),
+            ``failed`` and ``in progress``.
+        lost: why the journal is incomplete; None if it is complete.
     """
 
     is_live: bool
@@ -54,17 +55,17 @@ class RunStatus:
 
     @property
     def code(self) -> int:
-        """The exit code: uncertain, if any create is; failed, if any task or create is."""
+        """The exit code: uncertain if any create is uncertain, failed if any task or create is."""
         if self.creates[State.UNCERTAIN]:
             return UNCERTAIN
         return FAILED if self.tasks["failed"] or self.creates[State.REFUSED] else OK
 
 
 async def read_status(path: Path) -> RunStatus:
-    """Read a journal. It takes no lock, so a run that begins or goes on is not disturbed.
+    """Read a journal. It takes no lock, so it does not disturb a run.
 
     Raises:
-        JournalError: it cannot be read.
+        JournalError: the journal cannot be read.
     """
     creates, tasks = Counter[State](), Counter[str]()
     async with Journal(path) as journal:
@@ -82,19 +83,18 @@ async def read_status(path: Path) -> RunStatus:
 
 
 async def show_run(path: Path, printer: Printer, *, watch: bool) -> int:
-    """Print how far a run is; return the exit code of what is recorded.
+    """Print the progress of a run; return the exit code of what is recorded.
 
     Args:
-        path: its journal.
-        printer: gets one line, or object, per look; a live line on a terminal.
-        watch: look again until no run has the journal open. A line that says nothing new is left
-            out.
+        path: the run's journal.
+        printer: prints a line or an object for each read; a terminal shows a live line instead.
+        watch: whether to read it again until no run has it open. Unchanged lines are not repeated.
 
     Raises:
         ConfigurationError: there is no journal.
     """
-    if not path.is_file():  # noqa: ASYNC240 - one look at a local file
-        raise ConfigurationError(f"no journal at {path}; pass the file that a run names")
+    if not path.is_file():  # noqa: ASYNC240 - one check of a local file
+        raise ConfigurationError(f"no journal at {path}; pass the journal file of a run")
     live = None
     if watch and ERRORS.is_interactive and not printer.as_json:
         live = Live(console=ERRORS, auto_refresh=False, transient=True)

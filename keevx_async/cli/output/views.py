@@ -1,7 +1,7 @@
-"""What is made from ``results.jsonl``: ``results.csv``, ``index.html`` and ``results.parquet``.
+"""Files made from ``results.jsonl``: ``results.csv``, ``index.html`` and ``results.parquet``.
 
-Each is replaced as a whole or not at all, and is read line by line from the file, so that memory
-does not grow with the lines.
+Each is replaced completely or not at all. ``results.jsonl`` is read line by line; only keys and
+line numbers are kept in memory, except for Parquet.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from .records import FIELDS
 
 CSV_NAME, PAGE_NAME, PARQUET_NAME = "results.csv", "index.html", "results.parquet"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet may run. Source: OWASP, "CSV Injection"."""
+"""The first characters of cells that a spreadsheet may run. Source: OWASP, "CSV Injection"."""
 REQUIRED = {"key", "prompt", "status", "task_ids", "paths", "error"}
-"""The fields by which a line is known to be ours."""
+"""The fields by which one of our lines is recognized."""
 
 
 def read_item(line: bytes) -> dict[str, Any] | None:
-    """Return the item of a line that we wrote, or None."""
+    """Return the item in one of our lines; None for any other line."""
     try:
         item = json.loads(line)
     except ValueError:
@@ -41,10 +41,10 @@ def read_item(line: bytes) -> dict[str, Any] | None:
 
 
 class Views:
-    """The files that are made from one ``results.jsonl``, beside it.
+    """Writes the files made from a ``results.jsonl``, beside it.
 
     Args:
-        path: the ``results.jsonl``. It may be written meanwhile.
+        path: the ``results.jsonl``. A run may be writing it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,15 +53,15 @@ class Views:
         self._lock = Lock()
 
     def write(self, total: int | None = None) -> bool:
-        """Write the table and the page, and return whether there was anything to write.
+        """Write the table and the page; return whether there was anything to write.
 
-        One thread writes at a time; another waits for it.
+        Only one thread writes at a time; others wait for it.
 
         Args:
-            total: the number of items of the run that goes on; None where none does.
+            total: the number of items of the run in progress; None if there is none.
 
         Raises:
-            OSError: one cannot be written.
+            OSError: a file cannot be written.
         """
         with self._lock:
             return self._write(total)
@@ -76,7 +76,7 @@ class Views:
             _replacing(self.path.with_name(CSV_NAME), "utf-8-sig") as table,
             _replacing(self.page, "utf-8") as page,
         ):
-            # A byte-order mark: without it Excel reads UTF-8 as the code page of the system.
+            # With a byte-order mark: without it, Excel reads UTF-8 as the system's code page.
             rows = csv.writer(table)
             rows.writerow(names)
             page.write(page_start(self.path, total))
@@ -89,17 +89,17 @@ class Views:
         return True
 
     def write_parquet(self) -> Path:
-        """Write ``results.parquet``, and return its path. Lists stay lists; numbers stay numbers.
+        """Write ``results.parquet``, and return its path. Lists and numbers keep their types.
 
         Raises:
             ConfigurationError: pyarrow is not installed.
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         if find_spec("pyarrow") is None:
             raise ConfigurationError(
                 "a Parquet file needs pyarrow", hint="pip install 'keevx_async[frames]'"
             )
-        # Any: pyarrow has no types of its own.
+        # Any: pyarrow has no type hints.
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")
 
@@ -110,7 +110,7 @@ class Views:
             values = [item.get(name) for item in items]
             try:
                 arrays[name] = arrow.array(values)
-            except (arrow.ArrowInvalid, arrow.ArrowTypeError):  # a column of several types
+            except (arrow.ArrowInvalid, arrow.ArrowTypeError):  # a column with several types
                 arrays[name] = arrow.array([None if v is None else str(_cell(v)) for v in values])
         target = self.path.with_name(PARQUET_NAME)
         new = target.with_name(f".{target.name}.new")
@@ -119,7 +119,7 @@ class Views:
         return target
 
     def _survey(self) -> tuple[set[int], list[str]]:
-        """Return the numbers of the lines that are the last of their key, and all columns."""
+        """Return the line numbers of the last line of each key, and all columns."""
         last: dict[str | int, int] = {}
         columns: dict[str, None] = {}
         try:
@@ -141,7 +141,7 @@ class Views:
 
 @contextmanager
 def _replacing(path: Path, encoding: str) -> Generator[IO[str]]:
-    """Open a file that replaces another once the block has ended without an error."""
+    """Open a file that replaces another if the block ends without an error."""
     new = path.with_name(f".{path.name}.new")
     with new.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
         yield file
@@ -149,7 +149,7 @@ def _replacing(path: Path, encoding: str) -> Generator[IO[str]]:
 
 
 def _cell(value: object) -> object:
-    """Return a value as a cell of a table. Text that a spreadsheet might run is made harmless."""
+    """Return a value as a table cell. Text that a spreadsheet might run is made harmless."""
     if isinstance(value, list):
         value = "; ".join(map(str, cast("list[object]", value)))
     if isinstance(value, str) and value.startswith(_FORMULA):

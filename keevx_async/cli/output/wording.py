@@ -1,4 +1,4 @@
-"""Words the messages of the library for a terminal: it has variables and options, not arguments."""
+"""Rewords the library's messages for a terminal, which has options instead of arguments."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PHRASES: Mapping[str, str] = {
     "when callbacks= is given": "with --callbacks",
     "is not expanded: call expanduser() on the path": "is not expanded here: write the full path",
 }
-"""What messages say to a program, each with what a terminal prints instead."""
+"""Phrases in the library's messages, and what a terminal prints instead."""
 
 
 def for_terminal(text: str) -> str:
-    """Return a message of the library as a terminal prints it; any other text stays as it is."""
+    """Return a message of the library as a terminal prints it; other text is left unchanged."""
     for phrase, replacement in PHRASES.items():
         text = text.replace(phrase, replacement)
     return text

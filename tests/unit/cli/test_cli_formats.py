@@ -73,7 +73,7 @@ def test_what_a_spreadsheet_adds_says_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "said"),
     [
-        (f"{HEADER},,\n{CELLS},note,\n", 2, "column 7 has no name but holds 'note'"),
+        (f"{HEADER},,\n{CELLS},note,\n", 2, "column 7 has no name but contains 'note'"),
         (f"{HEADER}\n{CELLS},note\n", 2, "has more cells than the header"),
         (f"{HEADER}, Prompt\n{CELLS},x\n", 1, "prompt: must be one column (got 2)"),
         (f"{HEADER},Promt\n" + f"{CELLS},x\n" * 30, 1, "unknown field 'Promt': did you mean"),

@@ -197,8 +197,12 @@ def test_aliases_are_the_fields_of_the_kind_and_the_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("p.csv", "prompt,seconds,duration\nA dog,4,6\n", "seconds: is another name of duration"),
-        ("p.jsonl", '{"prompt": "x", "Prompt": "y"}', "prompt: must be one field (got it in two"),
+        ("p.csv", "prompt,seconds,duration\nA dog,4,6\n", "seconds: is another name for duration"),
+        (
+            "p.jsonl",
+            '{"prompt": "x", "Prompt": "y"}',
+            "prompt: must appear once (got two spellings",
+        ),
         ("p.csv", "prompt,secnds\nA dog,4\n", "unknown field 'secnds': did you mean 'seconds'?"),
         ("p.csv", "prompt,animal\nA dog,4\n", "or use it in --prompt as {animal}"),
     ],
@@ -227,12 +231,15 @@ def objects(*rows: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (HEADER + ROW + b"a\n" + ROW + b"a", ":3: key: must be unique (line 2 has 'a' too)"),
+        (HEADER + ROW + b"a\n" + ROW + b"a", ":3: key: must be unique (line 2 also has 'a')"),
         (HEADER + ROW + b"a\n" + ROW.replace(b"dog", b"d\xf6g"), ":3: is not UTF-8"),
         (HEADER + ROW + b"a,b", ":2: has more cells"),
         (HEADER + ROW.replace(b",6,", b",six,"), ":2: duration: must be one of"),
         (HEADER.replace(b"key", b"key,prompt") + ROW, ":1: prompt: must be one column (got 2)"),
-        (objects(*[{**GOOD, "key": "mine"}] * 2), ":2: key: must be unique (line 1 has 'mine'"),
+        (
+            objects(*[{**GOOD, "key": "mine"}] * 2),
+            ":2: key: must be unique (line 1 also has 'mine'",
+        ),
         (objects(GOOD) + b'\n{"prompt": "d\xf6g"}', ":2: is not UTF-8"),
         (objects(GOOD) + b'\n{"prompt": }', ":2: invalid JSON at column 12"),
         (objects(GOOD) + b'\n{"model": ', ":2: invalid JSON"),
@@ -367,7 +374,7 @@ def test_what_a_matrix_has_wrong_is_named_with_its_file(folder: Path, images: Pa
     _, problems = read(file, matrix=(settings,))
     assert problems[0].startswith(f"{settings}:1: unknown field 'nonesuch'")
     _, problems = read(file, matrix=(written(folder / "q.txt", "A bird\n"),))
-    assert problems == [f"{file}:1: prompt: {folder / 'q.txt'} has it too … in 1 more line (2)"]
+    assert problems == [f"{file}:1: prompt: {folder / 'q.txt'} also has it … in 1 more line (2)"]
     (folder / "none").mkdir()
     for wrong, message in (
         (folder / "gone.txt", "gone.txt cannot be read: No such file"),
@@ -386,7 +393,7 @@ def test_a_repeated_row_is_read_as_often(folder: Path) -> None:
     assert [job.key for job in found] == ["dog", "dog-2", "dog-3", None, None, None]
     file.write_text("prompt,key\nA dog,dog\nA cat,dog-2\n")
     _, problems = read(file, repeat=2)
-    assert problems == [f"{file}:3: key: must be unique (line 2 has 'dog-2' too)"]
+    assert problems == [f"{file}:3: key: must be unique (line 2 also has 'dog-2')"]
 
 
 def test_comments_above_a_header_and_in_json_lines_are_skipped(folder: Path) -> None:

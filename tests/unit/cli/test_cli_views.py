@@ -132,7 +132,7 @@ def test_a_folder_that_was_moved_keeps_its_links(
     assert first["f"] == ["%C3%A9%20%231.mp4"]
     assert first["t"] == ["thumbnails/i2v-0.webp"]
     assert second["f"] == ["s3://b/a"]
-    assert "a run of 5 is under way" in views.page.read_text(encoding="utf-8")
+    assert "a run of 5 is in progress" in views.page.read_text(encoding="utf-8")
 
 
 def test_a_later_run_keeps_when_an_item_was_submitted(tmp_path: Path) -> None:

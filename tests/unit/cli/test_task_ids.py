@@ -37,7 +37,7 @@ def test_ids_stand_one_a_line(tmp_path: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("i2v-1\ni2v-2 SUCCEEDED\n", r":2: expected one task id a line, or JSON lines"),
+        ("i2v-1\ni2v-2 SUCCEEDED\n", r":2: expected one task id per line, or JSON lines"),
         ('{"task_ids": ["i2v-1"]}\n{"task_ids": [', r":2: expected a JSON object"),
         ('{"task_ids": "i2v-1"}', r":1: expected task_ids as a list of strings"),
         ('{"task_id": 7}', r":1: expected task_ids as a list of strings"),
