@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,7 +27,12 @@ ZSH = (
     "fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -d {folder}/dump; "
     "PS1='REA''DY> '\n"
 )
-SECONDS = 30.0
+IN_ZSH = """
+import fcntl, os, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp("zsh", ["zsh", "-f", "-i"])
+"""
+SECONDS = 120.0
 
 
 async def script_for(shell: str, folder: Path) -> Path:
@@ -51,10 +56,13 @@ def in_fish(script: Path, words: str, begun: str, _: set[str]) -> str:
 
 def in_zsh(script: Path, words: str, begun: str, offered: set[str]) -> str:
     """Press Tab twice in an interactive shell: zsh's own completion runs nowhere else."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(HOME=str(script.parent), TERM="xterm", COLUMNS="200")
-        os.execvp("zsh", ["zsh", "-f", "-i"])  # noqa: S606, S607 - the shell under test
+    terminal, end = os.openpty()
+    env = os.environ | {"HOME": str(script.parent), "TERM": "xterm", "COLUMNS": "200"}
+    shell = subprocess.Popen(
+        [sys.executable, "-c", IN_ZSH],
+        stdin=end, stdout=end, stderr=end, start_new_session=True, env=env,
+    )  # fmt: skip
+    os.close(end)
 
     def read_until(*texts: str) -> str:
         seen, end = b"", time.monotonic() + SECONDS
@@ -70,7 +78,7 @@ def in_zsh(script: Path, words: str, begun: str, offered: set[str]) -> str:
         return read_until(*offered)
     finally:
         os.close(terminal)  # which ends the shell
-        os.waitpid(child, 0)
+        shell.wait(SECONDS)
 
 
 SHELLS = {"bash": in_bash, "zsh": in_zsh, "fish": in_fish}

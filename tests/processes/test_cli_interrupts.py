@@ -139,12 +139,16 @@ async def waits(
 
 
 def is_asleep(pid: int) -> bool:
-    """Whether a process waits in a system call, as far as Linux tells.
+    """Whether a process waits for what a pipe brings, as far as Linux tells.
 
     A signal that comes just before a blocking read begins does not end it, in any Python program.
     """
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
+    process = Path(f"/proc/{pid}")
+    if not (process / "wchan").exists():
+        return True
+    state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+    place = (process / "wchan").read_text()  # "0" also where it is kept secret
+    return state == "S" and (place == "0" or "pipe_read" in place)
 
 
 def has_a_reader(fifo: Path) -> bool:

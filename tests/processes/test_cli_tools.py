@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from keevx_async import MODELS, Journal, Task
 from keevx_async.cli import registry as commands
 from keevx_async.testing import Emulator, Faults
 from tests.support.cli import COMMAND, GOOD, at, end_of, fed, keevx, start, written
+from tests.support.cli_terminal import terminal
 from tests.support.cli_verbs import EIGHT, IMAGE, SUBMIT, objects
 from tests.support.forking import python
 
@@ -61,25 +61,17 @@ async def test_check_names_file_line_and_field_of_every_fault(tmp_path: Path) ->
     assert (ran.code, "cannot be read: No such file" in ran.out) == (2, True)
 
 
-def in_terminal(*arguments: str, columns: int = 80) -> str:
+async def in_terminal(*arguments: str, cwd: Path, columns: int = 80) -> str:
     """What a command prints in a terminal of its own."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update(COLUMNS=str(columns), TERM="xterm")
-        os.execv(sys.executable, [sys.executable, "-m", "keevx_async.cli", *arguments])  # noqa: S606 - our own command
-    said = b""
-    try:
-        while part := os.read(terminal, 65536):
-            said += part
-    except OSError:
-        pass  # Linux says EIO where a terminal's other end has closed
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, said
-    return said.decode()
+    size = {"COLUMNS": str(columns), "TERM": "xterm"}
+    async with terminal(columns, *arguments, cwd=cwd, **size) as shown:
+        assert await shown.end() == 0, shown.text
+    return shown.raw
 
 
-def test_models_are_a_table_in_a_terminal() -> None:
-    said = in_terminal("models")
+@pytest.mark.asyncio
+async def test_models_are_a_table_in_a_terminal(tmp_path: Path) -> None:
+    said = await in_terminal("models", cwd=tmp_path)
     lines = said.splitlines()
     assert max(map(len, (line for line in lines if "\x1b" not in line))) <= 80
     rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines]

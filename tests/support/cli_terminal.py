@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import re
 import sys
@@ -26,13 +27,20 @@ class Terminal:
         self.raw = ""
         self.process = process
         self._screen = screen
+        self._closed = asyncio.Event()
+        # A read may end in the middle of a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         asyncio.get_running_loop().add_reader(screen, self._read)
 
     def _read(self) -> None:
         try:
-            self.raw += os.read(self._screen, 65536).decode(errors="replace")
+            written = os.read(self._screen, 65536)
         except OSError:  # Linux: the other end was closed
+            written = b""
+        self.raw += self._decoder.decode(written)
+        if not written:
             asyncio.get_running_loop().remove_reader(self._screen)
+            self._closed.set()
 
     @property
     def text(self) -> str:
@@ -40,15 +48,18 @@ class Terminal:
 
     async def shows(self, pattern: str) -> None:
         async with asyncio.timeout(120):
-            while not re.search(pattern, self.text):  # noqa: ASYNC110 - it rings no bell
+            while not re.search(pattern, self.text):
+                assert not self._closed.is_set(), self.text
                 await asyncio.sleep(0.02)
 
     def press(self, keys: bytes) -> None:
         os.write(self._screen, keys)
 
     async def end(self) -> int:
-        code = await asyncio.wait_for(self.process.wait(), 120)
-        await asyncio.sleep(0.05)  # what was written last is read
+        """Return its exit code, once all that it has written was read."""
+        async with asyncio.timeout(120):
+            code = await self.process.wait()
+            await self._closed.wait()
         return code
 
 
