@@ -54,7 +54,7 @@ class ReadAhead:
     Looking a key up in a large file costs ten times as much as reading the next row. Unordered
     look-ups are rarely near each other, so nothing is read ahead for them.
 
-    Without this, a run that has nothing left to do takes 16% more instructions per create (``python
+    Without this, a run that has nothing left to do takes 36% more instructions per create (``python
     -m benchmarks.journal readahead``).
 
     Args:
