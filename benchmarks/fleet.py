@@ -54,7 +54,7 @@ async def a_fleet(folder: str, seconds: float = SECONDS) -> AsyncIterator[tuple[
             KeevxDocket(FLEET, server.url) as docket,
             Redis.from_url(server.url) as redis,
         ):
-            fleet = Fleet(server, emulator, docket)
+            fleet = Fleet(server, emulator, docket, forks=False)
             yield fleet, redis
     finally:
         if fleet is not None:

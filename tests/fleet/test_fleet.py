@@ -85,10 +85,16 @@ async def test_killed_at_a_step_of_a_create(
 async def test_a_create_that_takes_longer_than_the_redelivery_time_runs_once(
     redis_server: RedisServer,
 ) -> None:
-    async with a_fleet(redis_server, faults=Faults(latency=6.0)) as fleet:
-        key = await fleet.docket.add(request(0))
+    async with a_fleet(redis_server) as fleet:
         await fleet.start_two(redelivery=4.0)
+        fleet.emulator.faults.latency = 6.0
+        began = asyncio.get_running_loop().time()
+        key = await fleet.docket.add(request(0))
+        await reached(fleet.emulator, 1)
+        await asyncio.sleep(0.1)  # until the response waits
+        fleet.emulator.faults.latency = 0.0  # of what comes later
         assert await fleet.results([key]) == {"ended": 1}
+        assert asyncio.get_running_loop().time() - began > 5.9, "it did not take long"
         assert fleet.emulator.creates == {"prompt 0": 1}
 
 
@@ -118,7 +124,7 @@ async def test_one_key_is_one_create_whenever_it_is_added(redis_server: RedisSer
 @pytest.mark.asyncio
 async def test_two_hundred_creates_under_way_in_one_worker(redis_server: RedisServer) -> None:
     async with a_fleet(redis_server, faults=Faults(latency=0.5)) as fleet:
-        keys = [await fleet.docket.add(request(number)) for number in range(400)]
+        keys = await asyncio.gather(*(fleet.docket.add(request(number)) for number in range(400)))
         await fleet.start(concurrency=200)
         assert await fleet.results(keys) == {"ended": 400}
         assert set(fleet.emulator.creates.values()) == {1}

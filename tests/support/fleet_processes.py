@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,24 +21,37 @@ from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator
 from tests.support.fleet import RedisServer
 from tests.support.fleeting import FLEET
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.forking import ROOT, can_fork, python
 
 
 class Fleet:
-    """Worker processes on one Redis, and what they are judged by."""
+    """Worker processes on one Redis, and what they are judged by.
 
-    def __init__(self, redis: RedisServer, emulator: Emulator, docket: KeevxDocket) -> None:
+    Args:
+        redis: the server.
+        emulator: their Keevx.
+        docket: whose creates they make.
+        forks: whether a worker is forked, which is quicker, instead of a new interpreter.
+    """
+
+    def __init__(
+        self, redis: RedisServer, emulator: Emulator, docket: KeevxDocket, *, forks: bool = True
+    ) -> None:
         self.redis, self.emulator, self.docket = redis, emulator, docket
+        self._forks = forks and can_fork({})
         self.workers: list[asyncio.subprocess.Process] = []
 
     async def start(self, point: str = "nowhere", **settings: Any) -> asyncio.subprocess.Process:
         """Start one more worker; return it once it works."""
-        worker = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.fleeting",
-            point, self.redis.url, self.emulator.url, json.dumps(settings),
-            cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        words = ("-m", "tests.support.fleeting", point, self.redis.url, self.emulator.url)
+        words = (*words, json.dumps(settings))
+        if self._forks:
+            streams = (subprocess.DEVNULL, subprocess.PIPE, 2)
+            worker = await python(*words, cwd=ROOT, env=dict(os.environ), streams=streams)
+        else:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, *words, cwd=ROOT, stdout=subprocess.PIPE
+            )
         self.workers.append(worker)
         assert worker.stdout is not None
         assert (await worker.stdout.readline()) == b"working\n"
