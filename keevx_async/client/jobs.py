@@ -293,7 +293,8 @@ class Jobs:
             await follow(outcome)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
-            await self.results.wait_for_room()
+            if not outcome.task_ids:  # else it was submitted, and must not be interrupted here
+                await self.results.wait_for_room()
             try:
                 if (rest := submit(outcome, slot)) is not None:
                     await rest
