@@ -258,7 +258,9 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
                 messages.append(f"--{option_name(violation.field)}: {violation.message}{suffix}")
                 continue
             if violation.message == "is required" and violation.field != PROMPT:
-                suffix = f"; pass --{option_name(violation.field)} for every line, or add a column"
+                suffix = f"; pass --{option_name(violation.field)} for every line"
+                if draft.row.keys() - {PROMPT}:  # a list of prompts has no columns
+                    suffix += ", or add a column"
             messages.append(f"{violation}{suffix}")
         return BadLine(line, tuple(messages))
     missing = tuple(
