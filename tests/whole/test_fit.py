@@ -138,7 +138,7 @@ async def test_check_lists_warnings_grouped_and_strict_refuses_them(tmp_path: Pa
     assert line.startswith(
         f"warning: {file}:1: image_url: {tmp_path / 'a.png'} is 1600 x 1200 (4:3)"
     )
-    assert line.endswith("in 1 more line (3)")
+    assert line.endswith(" (also on line 3)")
     assert (await keevx("check", file, "--strict", cwd=tmp_path)).code == 2
     ran = await keevx("check", file, "--strict", "--fit", "crop", cwd=tmp_path)
     assert (ran.code, ran.out.count("warning: ")) == (0, 0)

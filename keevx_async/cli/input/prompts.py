@@ -71,9 +71,9 @@ class Problem:
         where = f"{self.file}:{self.line}" if self.line else self.file
         text = f"{where}: {self.message}"
         if count := len(self.more_lines):
-            shown = [str(line) for line in self.more_lines[:MAX_MORE_LINES]]
-            shown += ["…"] * (count > MAX_MORE_LINES)
-            text += f" … in {count:,} more line{'s' * (count > 1)} ({', '.join(shown)})"
+            text += " (also on line" if count == 1 else f" (also on {count:,} more lines:"
+            text += f" {', '.join(str(line) for line in self.more_lines[:MAX_MORE_LINES])}"
+            text += ", …)" if count > MAX_MORE_LINES else ")"
         return text
 
 

@@ -138,7 +138,7 @@ def test_what_an_option_has_wrong_is_named_as_the_option(folder: Path) -> None:
     _, problems = read(file, options(**{**SETTINGS, "duration": 5}, image_url=URL))
     (problem,) = problems
     assert problem.startswith(f"{file}:1: --duration: must be one of 4, 6, 8 seconds for model V")
-    assert "2 more lines (2, 3)" in problem
+    assert problem.endswith(" (also on 2 more lines: 2, 3)")
     _, problems = read(file, options(model="V"))
     assert any("aspect_ratio: is required; pass --aspect-ratio" in each for each in problems)
     _, problems = read(file, options(**SETTINGS, image_url=URL, module="pro"))
@@ -374,7 +374,7 @@ def test_what_a_matrix_has_wrong_is_named_with_its_file(folder: Path, images: Pa
     _, problems = read(file, matrix=(settings,))
     assert problems[0].startswith(f"{settings}:1: unknown field 'nonesuch'")
     _, problems = read(file, matrix=(written(folder / "q.txt", "A bird\n"),))
-    assert problems == [f"{file}:1: prompt: {folder / 'q.txt'} also has it … in 1 more line (2)"]
+    assert problems == [f"{file}:1: prompt: {folder / 'q.txt'} also has it (also on line 2)"]
     (folder / "none").mkdir()
     for wrong, message in (
         (folder / "gone.txt", "gone.txt cannot be read: No such file"),
