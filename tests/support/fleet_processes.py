@@ -43,8 +43,8 @@ class Fleet:
 
     async def start(self, point: str = "nowhere", **settings: Any) -> asyncio.subprocess.Process:
         """Start one more worker; return it once it works."""
-        words = ("-m", "tests.support.fleeting", point, self.redis.url, self.emulator.url)
-        words = (*words, json.dumps(settings))
+        arguments = (point, self.redis.url, self.emulator.url, json.dumps(settings))
+        words = ("-m", "tests.support.fleeting", *arguments)
         if self._forks:
             streams = (subprocess.DEVNULL, subprocess.PIPE, 2)
             worker = await python(*words, cwd=ROOT, env=dict(os.environ), streams=streams)
