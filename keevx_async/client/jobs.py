@@ -40,7 +40,7 @@ from .kind_lookup import KindResolver
 from .recorded import RecordedCreates, recorded_request
 from .result_files import Results
 from .slot import Slot
-from .waits import Waits
+from .task_waiter import TaskWaiter
 
 log = logging.getLogger("keevx_async.client")
 
@@ -69,7 +69,7 @@ class Jobs:
     _recall: Recall | None = field(alias="recall")
     _creates: PendingCreates = field(alias="creates")
     _register: Callable[[str, Request, float], None] = field(alias="register")
-    _waits: Waits = field(alias="waits")
+    _waiter: TaskWaiter = field(alias="waiter")
     results: Results
     _journal: JournalProtocol = field(alias="journal")
     _reconciler: Reconciler | None = field(alias="reconciler")
@@ -144,7 +144,7 @@ class Jobs:
                 raise error from None
         try:
             limit = timeout if deadline is None else max(0.0, deadline - loop.time())
-            outcome.tasks = await self._waits.wait(
+            outcome.tasks = await self._waiter.wait(
                 outcome.task_ids, limit, any_age=names is not None
             )
         except BaseException:
@@ -316,7 +316,7 @@ class Jobs:
             WaitTimeout: a task did not end in time.
             DownloadError: a result could not be downloaded.
         """
-        outcome.tasks = await self._waits.wait(outcome.task_ids, any_age=names is not None)
+        outcome.tasks = await self._waiter.wait(outcome.task_ids, any_age=names is not None)
         if names is not None:
             outcome.error = DownloadError(CUT_SHORT)  # stands if the download is interrupted
             await self.results.download_all(outcome, names)
@@ -336,7 +336,7 @@ class Jobs:
         entry = await self._journal.find(error.key)
         age = max(0.0, time.time() - entry.at) if entry else 0.0  # a clock may have been wrong
         count, kind = error.request.count, error.request.kind
-        limit = self._waits.default_timeout([kind])
+        limit = self._waiter.default_timeout([kind])
         try:
             async with asyncio.timeout(limit and max(0.0, limit - age)):
                 task_ids = await self._reconciler.wait(error.key, count, kind)

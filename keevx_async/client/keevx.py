@@ -248,7 +248,7 @@ class Keevx(BaseClient):
         """
         components, limit = self._components(), options.wait_timeout(timeout)
         ids = components.kinds.remember_as(task_ids_of(task_ids), kind)
-        async for task in components.waits.wait_many(ids, limit):
+        async for task in components.waiter.wait_many(ids, limit):
             yield task
 
     async def generate(

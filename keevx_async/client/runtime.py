@@ -46,7 +46,7 @@ from .jobs import Jobs
 from .kind_lookup import KindResolver
 from .local_files import Sources
 from .result_files import Results
-from .waits import NO_SPAN, Waits
+from .task_waiter import NO_SPAN, TaskWaiter
 
 if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # imports aiohttp.web, which few need
@@ -198,7 +198,7 @@ class Components:
             )
         self._pollers.add(self.poller)
         self._transfers.update((self.uploads, self.downloads))
-        self.waits = Waits(
+        self.waiter = TaskWaiter(
             poller=self.poller,
             journal=config.journal,
             kinds=config.kinds,
@@ -218,7 +218,7 @@ class Components:
             ),
             creates=self.creates,
             register=self.poller.register,
-            waits=self.waits,
+            waiter=self.waiter,
             results=Results(self.downloads, self.api, config.journal, config.verify, config.emit),
             journal=config.journal,
             reconciler=self.reconciler,

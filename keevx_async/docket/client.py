@@ -17,7 +17,7 @@ from docket import CurrentDocket, CurrentWorker, Docket, Worker
 
 from ..client.fuse import Fuse
 from ..client.keevx import Keevx
-from ..client.waits import WAIT_FACTOR
+from ..client.task_waiter import WAIT_FACTOR
 from ..errors import BudgetExceeded, InvalidRequest, JournalError, KeevxError, RateLimitError
 from ..journal.protocol import Entry, State
 from ..journal.redis.journal import RedisJournal

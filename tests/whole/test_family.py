@@ -176,11 +176,11 @@ async def test_callbacks_settle_uncertain_creates_of_all_kinds(fault: str) -> No
 )
 async def test_a_wait_is_as_long_as_its_kind_may_need(kind: str, seconds: float) -> None:
     async with speaking() as (emulator, _), keevx_of(emulator, polling=PollPolicy()) as keevx:
-        waits, found = keevx._components().waits, REQUESTS[kind].kind
-        assert waits.default_timeout([found]) == seconds
-        assert waits.default_timeout([found, None]) == waits.default_timeout([None]) == 10800
+        waiter, found = keevx._components().waiter, REQUESTS[kind].kind
+        assert waiter.default_timeout([found]) == seconds
+        assert waiter.default_timeout([found, None]) == waiter.default_timeout([None]) == 10800
     async with keevx_of(emulator, polling=PollPolicy(timeout=None)) as keevx:
-        assert keevx._components().waits.default_timeout([found]) is None
+        assert keevx._components().waiter.default_timeout([found]) is None
 
 
 def test_ids_are_read_in_either_shape_and_never_in_part() -> None:

@@ -26,7 +26,7 @@ NO_SPAN = nullcontext()
 
 
 @define(eq=False)
-class Waits:
+class TaskWaiter:
     """Waits for tasks, on one event loop.
 
     Args:
