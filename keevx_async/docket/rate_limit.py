@@ -137,7 +137,9 @@ class SharedRateLimiter:
             milliseconds = max(1, round(seconds * 1000))
             try:
                 if await self._run(HOLD, milliseconds):
-                    log.warning("Keevx returned 429; the fleet's creates wait %.1f s", seconds)
+                    log.warning(
+                        "Keevx returned 429; pausing the fleet's creates for %.1f s", seconds
+                    )
             except JournalError as error:
                 log.warning("%s", error)
 

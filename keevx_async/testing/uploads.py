@@ -61,7 +61,7 @@ class Uploads:
         try:
             async for part in await request.multipart():
                 if not isinstance(part, BodyPartReader) or part.name != "file":
-                    raise self._bad("one part named file expected")
+                    raise self._bad("expected exactly one part, named file")
                 content, size = bytearray(), 0
                 while chunk := await part.read_chunk(2**16):
                     size += len(chunk)
@@ -73,7 +73,7 @@ class Uploads:
         except ValueError as error:
             raise self._bad(f"multipart body cannot be read: {error}") from error
         if len(files) != 1:
-            raise self._bad("one part named file expected")
+            raise self._bad("expected exactly one part, named file")
         return files[0]
 
     def _type(self, content: bytes) -> str:

@@ -394,7 +394,7 @@ async def test_headers_of_the_caller_never_double_ours(emulator: Emulator) -> No
         seen.append(params.headers)
 
     tracing = aiohttp.TraceConfig()
-    tracing.on_request_start.append(look)
+    tracing.on_request_headers_sent.append(look)
     async with (
         aiohttp.ClientSession(trace_configs=[tracing]) as session,
         keevx_of(emulator, session=session, headers=headers) as keevx,

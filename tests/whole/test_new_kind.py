@@ -12,6 +12,7 @@ from attrs import field, frozen
 from keevx_async import InvalidRequest, Journal, Task
 from keevx_async.cli.input.estimate import Estimate
 from keevx_async.cli.input.prompts import Job, jobs
+from keevx_async.client.duration_store import DURATIONS
 from keevx_async.models.converters import as_video
 from keevx_async.models.kinds import Kind
 from keevx_async.models.registry import REQUESTS
@@ -35,6 +36,7 @@ class Upscale(Request):
         results=("video_url",),
         max_seconds=60.0,
     )
+    source_fields: ClassVar[tuple[str, ...]] = ("video_url",)
     duration_fields: ClassVar[tuple[str, ...]] = ("factor",)
     rules: ClassVar[Mapping[str, Check]] = {
         "video_url": check_url,
@@ -75,14 +77,13 @@ async def test_it_goes_the_whole_way(tmp_path: Path) -> None:
                 fan = await keevx.generate_many([request], download=tmp_path)
                 fan.raise_for_errors()
                 assert (await keevx.status(fan.task_ids[0])).succeeded
-                assert list(keevx._config.durations.durations.dump()["groups"]) == [
-                    "video_upscale/4"
-                ]
         (task_id,) = emulator.tasks
         assert emulator.creates == {"https://example.com/a.mp4": 1}
         assert (tmp_path / f"{task_id}.mp4").read_bytes() == emulator.video(task_id)
     async with Journal(tmp_path / "run.db") as journal:
         (entry,) = [one async for one in journal.entries()]
+        learned = json.loads(await journal.get_note(DURATIONS) or "")
+    assert list(learned["groups"]) == ["video_upscale/4"]
     assert json.loads(entry.body) == {"factor": 4, "video_url": f"task:{VIDEO.task_id}"}
     assert REQUESTS[entry.kind].from_dict(request.to_dict()) == request
 

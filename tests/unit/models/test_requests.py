@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keevx_async import ImageToVideo, InvalidRequest
+from keevx_async.models.converters import as_image, as_images, as_video
+from keevx_async.models.registry import REQUESTS
 from tests.support.requests import LEAST, URL, make
 from tests.support.rules import VENDORS_EXAMPLE, taken
 
@@ -275,3 +277,12 @@ def test_local_files_are_found_and_replaced(end: Path | None, references: list[A
 def test_a_request_of_urls_alone_has_no_local_files() -> None:
     assert make(reference_images=[URL]).local_files() == ()
     assert make().with_urls({}) == make()
+
+
+@pytest.mark.parametrize("kind", REQUESTS.values(), ids=list(REQUESTS))
+def test_each_field_that_accepts_a_result_is_a_source(kind: type[Any]) -> None:
+    accepting: set[Any] = {as_image, as_images, as_video}
+    fields = attrs.fields_dict(kind).items()
+    assert set(kind.source_fields) == {
+        name for name, field in fields if field.converter in accepting
+    }
