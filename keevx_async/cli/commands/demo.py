@@ -28,9 +28,9 @@ async def demo(
 ) -> int:
     """Run 20 prompts against an embedded emulator: no key, no cost.
 
-    A fifth of the creates and polls are refused or dropped, and a fifth of the downloads are cut
-    short. The last lines show how many tasks the emulator made, how many of them it made twice, and
-    the page with the results.
+    A fifth of the creates are refused, a fifth of the polls are dropped, and a fifth of the
+    downloads are cut short. The last lines show the number of tasks that the emulator made, the
+    number of tasks made twice, and the path of the results page.
     """
     names = output_names(out)
     prompts = Prompts.from_requests(
