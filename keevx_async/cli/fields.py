@@ -104,7 +104,7 @@ def field_option(
 
 
 def _alias(kind: type[Request], name: str) -> str | None:
-    """Return the alias of a field's option, if it has one; its column has the same alias."""
+    """Return the option for a field's column alias, such as ``--ratio``; None without an alias."""
     fields = attrs.fields_dict(cast(Any, kind))
     return next(
         (
@@ -117,7 +117,7 @@ def _alias(kind: type[Request], name: str) -> str | None:
 
 
 def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
-    """Yield the options of ``keevx submit``: one for each field of a request."""
+    """Yield the options of ``keevx submit``: one for each field of the request."""
     for field in attrs.fields(cast(Any, kind)):  # Request itself is not an attrs class
         yield inspect.Parameter(
             field.name,
@@ -134,7 +134,7 @@ def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
 
 
 def _row_options() -> dict[str, Any]:
-    """Return an attribute for each field of any kind; a field shared by kinds appears once."""
+    """Return one attribute for each field of any kind, even if several kinds share the field."""
     options: dict[str, Any] = {}
     aliases: set[str | None] = {None}
     for number, kind in enumerate(REQUESTS.values()):

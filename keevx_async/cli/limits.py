@@ -1,4 +1,4 @@
-"""Options that limit a run's rows, budget and rate, and the option to run without asking."""
+"""Options that limit a run's rows, budget and rate, and ``--yes``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 API_KEY = "emulator"
 """The emulator accepts any key."""
 DEFAULT_PORT = 8484
-"""The port is fixed because a journal belongs to one host: rehearsals can then share a journal."""
+"""The default port. It is fixed because a journal belongs to one host: rehearsals can share one."""
 REFRESH_INTERVAL = 0.5
 """Seconds between updates of the counts on a terminal."""
 
@@ -167,8 +167,8 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
 
     Args:
         server: the emulator, with its port set.
-        may_move: whether to use a free port if the port is taken. A command gets the address from
-            us, but a person may have pasted the address yesterday.
+        may_move: whether to use a free port if the emulator's port is taken. A command gets the new
+            address from us, but a person may have pasted the old address yesterday.
     """
     try:
         await server.start()
@@ -187,7 +187,7 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
 async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
     """Run a command with the variables set; return its exit code, or 128 + N if signal N ended it.
 
-    Signals are passed on to the command, which ends in its own time.
+    Signals are passed on to the command, which then ends when it is ready.
 
     Raises:
         ConfigurationError: the command cannot be started.

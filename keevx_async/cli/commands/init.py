@@ -55,7 +55,7 @@ A golden retriever running in the grass
 A paper boat on a pond, slow zoom
 """,
 }
-"""The sample files by format. They are ASCII, because Excel reads UTF-8 only with a mark."""
+"""The sample files by format. They are ASCII, so Excel needs no byte-order mark."""
 
 
 def init(

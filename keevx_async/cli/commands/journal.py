@@ -65,8 +65,8 @@ async def journal(
 ) -> int:
     """Show a journal's contents, and settle its uncertain creates.
 
-    A journal can be shown while a run is writing it, but not settled or handed over. Both
-    happen before the journal is shown. The exit code is 3 as long as any create is uncertain.
+    A journal can be shown while a run is writing it, but not settled or handed over. Both are
+    done before the journal is shown. The exit code is 3 as long as any create is uncertain.
 
     Raises:
         ConfigurationError: the journal does not exist, or a settlement is malformed.
@@ -108,7 +108,7 @@ async def _hand_over(journal: JournalProtocol, name: str) -> None:
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the key and the task ids in ``KEY=ID[,ID]``; ``KEY=none`` has no ids.
 
-    The key may contain ``=``; the last ``=`` separates it from the ids.
+    The key may contain ``=``; the last ``=`` separates the key from the ids.
 
     Raises:
         ConfigurationError: the text has another form.

@@ -203,7 +203,7 @@ async def _check_access(path: Path | None, names: OutputNames, options: RunOptio
     """Check that the folder, journal, key and host can be used. Only a free query is sent.
 
     Raises:
-        KeevxError: one of them cannot be used.
+        KeevxError: any of these cannot be used.
     """
     # Nothing is created yet, because the person may still say no.
     if (folder := local_folder(names.folder)).exists():

@@ -110,9 +110,10 @@ def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Req
 
 
 async def _submit(fan: FanOut[Request], printer: Printer, journal: Path | None) -> list[str]:
-    """Send the create and print its outcome; return its task ids, or [] if it is uncertain.
+    """Send the create, print its outcome, and return its task ids.
 
-    If cancelled, print the outcome known by then, because the create may have been charged.
+    The list is empty if the create is uncertain. If cancelled, print the outcome known by then,
+    because the create may have been charged.
     """
     try:
         (outcome,) = [outcome async for outcome in fan]

@@ -67,9 +67,10 @@ TaskIds = Annotated[
 def reading_ids(
     command: Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]],
 ) -> Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]]:
-    """Pass a command the task ids in its arguments and in the files that they name.
+    """Wrap a command so that it receives the ids from its arguments and from files they name.
 
-    Files are read before the event loop starts: a blocking read inside it would delay Ctrl-C.
+    Files are read before the event loop starts: a blocking read inside the loop would
+    delay Ctrl-C.
     """
 
     @wraps(command)
@@ -273,7 +274,7 @@ async def upload(
 
 
 def as_folder(path: Path) -> str:
-    """Return a path as text that always means a folder, even if its name is ``run.2026``.
+    """Return a path as a string that always means a folder, even for a name like ``run.2026``.
 
     Without the trailing slash, a name with a suffix would mean a file.
     """

@@ -132,7 +132,7 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
     """Open a fleet's docket for the duration of the block.
 
     Raises:
-        ConfigurationError: the extra is not installed, or Redis cannot be used.
+        ConfigurationError: the docket extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket import KeevxDocket
@@ -144,7 +144,7 @@ def adopting_journal(url: str, fleet: str) -> JournalProtocol:
     """Return a fleet's journal, to be handed over to the client that opens it.
 
     Raises:
-        ConfigurationError: the extra is not installed.
+        ConfigurationError: the docket extra is not installed.
     """
     with require_docket():
         from keevx_async.docket import RedisJournal
@@ -156,7 +156,7 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
     """Open a client that passes creates to a fleet, and update the report with fleet progress.
 
     Raises:
-        ConfigurationError: the extra is not installed, or Redis cannot be used.
+        ConfigurationError: the docket extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket.producer import Producer
@@ -174,8 +174,8 @@ async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
     """Update a report with the fleet's progress every second, until cancelled.
 
     If the fleet has work but no worker, a message is printed once, and again only after a worker
-    ran or the work was done. Redis errors are ignored here; they are raised to whoever waits for a
-    result.
+    ran or the work was done. Redis errors are ignored here, and raised where a result is
+    awaited.
     """
     loop, reported = asyncio.get_running_loop(), False
     alive_at = loop.time()
@@ -202,7 +202,7 @@ def require_docket() -> Generator[None]:
     """Raise a helpful error if the block imports a fleet dependency that is not installed.
 
     Raises:
-        ConfigurationError: the extra is not installed; the message says how to install it.
+        ConfigurationError: the docket extra is not installed; the message says how to install it.
     """
     try:
         yield

@@ -62,9 +62,9 @@ class Axis:
 def combine(line: int, row: Mapping[str, Any], axes: Sequence[Axis], repeat: int) -> Iterator[Row]:
     """Yield every combination of a row with the rows of other axes, ``repeat`` times each.
 
-    If any of the combined rows has a key, the combination's key joins the keys of all its rows,
-    using the file name or line number of a row without a key. Keys therefore stay the same when
-    rows are added. The keys of repetitions end in ``-2``, ``-3`` and so on.
+    If any of the combined rows has a key, the combination's key joins the keys of all its rows.
+    A row without a key contributes its file name or line number, so keys stay the same when rows
+    are added. The keys of repetitions end in ``-2``, ``-3`` and so on.
 
     Args:
         line: the row's line number.

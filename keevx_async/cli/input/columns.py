@@ -51,7 +51,7 @@ class Columns:
         return name in self._names
 
     def name(self, text: str) -> str:
-        """Return the column that a text refers to; return an unknown text unchanged.
+        """Return the column that a name refers to; an unknown name is returned unchanged.
 
         Case, spaces, dashes and underscores are ignored.
         """
@@ -83,8 +83,8 @@ def without_aliases(
 
     Args:
         row: the row; it is not changed.
-        request: the request class of the row's kind. Aliases of fields that the
-            class does not have are kept.
+        request: the request class of the row's kind. Aliases of fields that the class does not have
+            are kept.
         model: the row's model. If it uses no start frame, ``image`` is a reference image.
     """
     if row.keys().isdisjoint(ALIASES):  # nearly always

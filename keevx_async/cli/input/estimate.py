@@ -41,7 +41,7 @@ async def estimate_prompts(
     Args:
         prompts: the prompts; all of them are read.
         journal: the journal, which is opened and closed here; None if there is none yet.
-        fresh: whether items that were already made count as requests, to be made again.
+        fresh: whether items that were already made are made again, and count as requests.
 
     Raises:
         JournalError: the journal cannot be read or is incomplete, or a key belongs to another
@@ -149,8 +149,7 @@ class Estimate:
 
         Args:
             request: the item's request.
-            recorded: the journal state that keeps the item from being sent; None if it would be
-                sent.
+            recorded: the item's state in the journal; None if the item would be sent.
         """
         if recorded is not None:
             self.recorded[recorded] += 1

@@ -57,12 +57,12 @@ Format = Literal["jsonl", "csv", "txt"]
 def detect_format(file: IO[str], columns: Columns, *, is_text: bool) -> Format:
     """Detect a file's format from its first line with content.
 
-    1. The line starts with a bracket: JSON. A prompt may also start with one, so in a file with a
-       text suffix the line must look like the start of an object or of an array of objects.
+    1. The line starts with a bracket: JSON. A prompt may also start with a bracket, so in a file
+       with a text suffix the line must look like the start of an object or of an array of objects.
     2. One of the line's cells is a column name: CSV. Spreadsheets also save tables as .txt.
     3. Otherwise, a file with a text suffix is text, and any other file is CSV, whose reader will
-       report the missing header. A list of prompts is not assumed, because each
-       prompt would be paid for.
+       report the missing header. A list of prompts is not assumed, because each prompt would
+       be paid for.
 
     Args:
         file: the file, positioned at its start; it is rewound afterwards.
@@ -104,7 +104,7 @@ def read_text(file: Iterable[str]) -> Iterator[Row]:
 def read_json(file: IO[str]) -> Iterator[Row]:
     """Yield the objects in a JSON file.
 
-    1. The text starts with ``[``: it is an array, whose elements are the rows.
+    1. The text starts with ``[``: an array, whose elements are the rows.
     2. The first line is just ``{``: objects span several lines, as ``jq`` and
        ``json.dumps(..., indent=2)`` write them.
     3. Anything else is JSON lines, one object per line. A bad line does not affect the others, and
@@ -200,13 +200,13 @@ def read_csv(
     The start of the file determines the delimiter:
 
     1. A first line such as ``sep=;``, which Excel reads and writes, sets the delimiter.
-    2. Otherwise, it is the comma, semicolon or tab that yields the most known column names in the
-       header; if tied, the most columns; if still tied, the first.
+    2. Otherwise, the delimiter is the comma, semicolon or tab that yields the most known column
+       names in the header; if tied, the most columns; if still tied, the first.
 
-    ``Columns.name`` matches column names. Empty rows, empty columns without a name,
-    empty cells beyond the header, and lines above the header that start with ``#`` are ignored. A
-    non-empty cell without a column name is an error. If the header has an error, only that
-    error is reported, because every row would repeat it.
+    Column names are matched with ``Columns.name``. Empty rows, empty columns without a name, empty
+    cells beyond the header, and lines above the header that start with ``#`` are ignored. A
+    non-empty cell without a column name is an error. If the header has errors, only these are
+    reported, because every row would repeat them.
 
     Args:
         lines: the lines with their line endings, as from a file opened with ``newline=""``.

@@ -123,7 +123,7 @@ class Defaults:
         return Draft(values, options, row)
 
     def unused(self, kinds: Collection[type[Request]]) -> list[str]:
-        """Return the fields set by options that none of the given kinds has."""
+        """Return the fields that were set by options but belong to none of the given kinds."""
         names = [*self.values, *([PROMPT] if self.template else [])]
         return [
             name
@@ -186,7 +186,7 @@ class Input:
                     yield axis.name, row
 
     def count(self, total: int) -> str | None:
-        """Return the formula for a total, ``12 prompts.txt * 5 images * 2 = 120 requests``.
+        """Return the formula for a total, such as ``12 prompts.txt * 5 images = 60 requests``.
 
         Return None if the total is just the number of lines.
         """
@@ -256,7 +256,7 @@ def open_prompts(
     """Open the input named on the command line, for the duration of the block.
 
     Args:
-        file: a file, ``-`` for standard input, or a folder of images; None if there is a matrix.
+        file: a file, ``-`` for standard input, or a folder of images; None to use only the matrix.
         options: the options for reading the input and combining it with other files.
         fields: field values for rows that do not set them.
         columns: the columns used in result names; they need not be fields.

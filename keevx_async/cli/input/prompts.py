@@ -167,7 +167,7 @@ class Prompts:
 def find_problems(
     file: Path | Input, check: Callable[[Job], str | None] = lambda _: None
 ) -> tuple[int, list[Problem]]:
-    """Read a whole file; return the number of jobs, good and bad, and all problems.
+    """Read a whole file; return the number of jobs, valid or not, and all problems.
 
     Lines with the same problem share one ``Problem``. A file that cannot be read or has no prompts
     is also reported as a problem; no exception is raised.
@@ -273,7 +273,7 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
 
 
 def _missing_kind(row: Mapping[str, Any]) -> str | None:
-    """Return a message naming the kind to add, if a row without a kind only fits another."""
+    """Return a message with the kind to add, if a row's fields fit only a different kind."""
     if row.keys() <= fields_dict(ImageToVideo).keys():
         return None
     for name, kind in REQUESTS.items():

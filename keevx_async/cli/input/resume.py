@@ -72,7 +72,7 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
         options: the run's options.
 
     Returns:
-        The items already made and those still to be made; None if there is no journal yet.
+        An estimate of the items already made and still to be made; None if there is no journal.
 
     Raises:
         JournalError: the journal cannot be read, or is incomplete.

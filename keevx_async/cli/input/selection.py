@@ -86,7 +86,7 @@ class Survey:
         return survey
 
     def add(self, job: Job) -> None:
-        """Count a row."""
+        """Add a row to the counts."""
         request = job.request
         self.usage[usage_group(request)] += request.count
         body = request.kind.name.encode() + canonical_body(request)

@@ -96,8 +96,8 @@ def detect_encoding(head: bytes) -> str:
 
     1. A UTF-16 byte-order mark means UTF-16. Excel's "Unicode Text" and PowerShell write it.
     2. If every second byte is zero, it is UTF-16 without a mark: headers and JSON start in ASCII.
-    3. Anything else is UTF-8, with or without a mark. Older code pages are not guessed: the file
-       does not say which one it uses, and a wrongly decoded prompt would be paid for.
+    3. Anything else is UTF-8, with or without a mark. Older code pages are not guessed: a file
+       does not name its code page, and a wrongly decoded prompt would be paid for.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -182,7 +182,7 @@ def working_folder() -> Path:
 
 
 def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
-    """Copy a pipe to a file. A non-blocking pipe returns None while it has nothing to read.
+    """Copy a pipe to a file until the pipe ends; if it is non-blocking, wait for data.
 
     Raises:
         OSError: the pipe cannot be read.

@@ -22,8 +22,8 @@ def read_task_ids(arguments: Iterable[str]) -> list[str]:
     """Return the task ids in the arguments, in order.
 
     1. ``-`` is standard input, and ``@FILE`` or a name that ends in ``.jsonl`` is a file. Each
-       line is an id, or a JSON object with ``task_ids`` or ``task_id``, as in
-       ``results.jsonl`` and the output of ``--json``. Blank lines and other objects are skipped.
+       line is an id, or a JSON object with ``task_ids`` or ``task_id``, as in ``results.jsonl`` and
+       the output of ``--json``. Blank lines and other objects are skipped.
     2. Anything else is an id, or the URL of a result.
 
     Files are read to their end.

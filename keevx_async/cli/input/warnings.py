@@ -22,7 +22,7 @@ from .prompts import Job, Problem
 THREADS = min(4, os.cpu_count() or 1)
 """The maximum number of images to decode at a time. Each may need a few hundred MB of memory."""
 MAX_AHEAD = 64
-"""The maximum number of lines that wait for their images. It limits the memory for long files."""
+"""The maximum number of lines that wait for their images, to limit the memory for long files."""
 
 
 class Warnings:
@@ -70,7 +70,7 @@ class Warnings:
         return bool(self._first)
 
     def add(self, job: Job) -> None:
-        """Check a line that has no problems for warnings. Its local images are opened."""
+        """Collect the warnings about a valid line. Its local images are opened."""
         for path in job.request.local_files():
             if path not in self._pictures:
                 self._pictures[path] = self._threads.submit(look_at, path)

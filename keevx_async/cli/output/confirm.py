@@ -8,7 +8,7 @@ from .console import ERRORS, printable
 
 
 def can_ask() -> bool:
-    """Return whether a person can be asked, since standard input and error are terminals."""
+    """Return whether a person can answer: standard input and standard error are terminals."""
     return ERRORS.is_interactive and sys.stdin is not None and sys.stdin.isatty()
 
 

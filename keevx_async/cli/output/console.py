@@ -116,7 +116,8 @@ def print_error(message: object, command: str = "") -> bool:
     """Print ``keevx: message`` to standard error; return whether it was written.
 
     All commands print their errors and notices with this function. A message says what is wrong
-    and, after a semicolon, what to do. On a terminal it is wrapped between words.
+    and, after a semicolon, what to do. On a terminal, the message is wrapped between
+    words.
 
     Args:
         message: the message; it is reworded for a terminal, and control characters are escaped.
@@ -183,7 +184,8 @@ def _prepared(stream: TextIO, label: str) -> TextIO:
 def finish_output() -> OSError | None:
     """Flush standard output; return the error if it cannot be written.
 
-    Call this before the interpreter flushes it at exit, which would print a traceback.
+    Call this before the interpreter exits, because the interpreter's own flush would print a
+    traceback.
     """
     try:
         sys.stdout.flush()

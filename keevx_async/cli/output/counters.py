@@ -30,8 +30,8 @@ class Status(StrEnum):
 def status_of(error: Exception | None) -> Status:
     """Return an item's status, given its outcome's error.
 
-    Without an error, the item is done. It is uncertain if a response was lost, unfinished if the
-    item can continue for free, and failed with any other error.
+    Without an error, the item is done. If the response was lost, the item is uncertain; if the item
+    can continue for free, it is unfinished; any other error means that it failed.
     """
     if error is None:
         return Status.DONE
@@ -98,7 +98,7 @@ class Counters:
         self._end_times.append(now)
 
     def rate(self, now: float) -> float:
-        """Return the number of items ended per second, over the last ``RATE_WINDOW`` seconds.
+        """Return the number of items that ended per second, over the last ``RATE_WINDOW`` seconds.
 
         In the first second, the rate is the number of ended items, so the first items do not
         inflate it.

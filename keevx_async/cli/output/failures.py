@@ -43,7 +43,7 @@ class _Group:
 
 
 class Failures:
-    """Groups a run's errors by reason. Memory use is limited, however long the run is."""
+    """Groups a run's errors by reason. Memory use does not grow with the run."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Status, str], _Group] = {}

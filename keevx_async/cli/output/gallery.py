@@ -25,7 +25,7 @@ _NOT_SETTINGS = {*FIELDS, "image_url", "video_url"}
 
 
 class Folder:
-    """Makes links from a page to files that work wherever the page is opened.
+    """Makes links from a page to files. The links work wherever the page is opened.
 
     Args:
         root: the page's folder.
@@ -44,9 +44,9 @@ class Folder:
     def link(self, path: str) -> str:
         """Return the link to a file, relative to the page; object storage addresses are unchanged.
 
-        Paths in ``results.jsonl`` are relative to the folder in which the run was started. A path
-        that leads outside the page's folder from the current working folder is therefore searched
-        for below the page's folder.
+        Paths in ``results.jsonl`` are relative to the folder in which the run was started. If a
+        path, read from the current working folder, leads outside the page's folder, the file is
+        searched for below the page's folder.
         """
         if "://" in path:
             return path

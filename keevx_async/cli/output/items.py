@@ -24,7 +24,7 @@ MAX_PATH_WIDTH = 72
 MAX_PROMPT_WIDTH = 80
 ELAPSED_WIDTH = 6
 MIN_TIMED_WIDTH = 24
-"""The minimum width in cells of file and time together; with less, the time is omitted."""
+"""The minimum width for a file and a time, in cells; in less space, the time is omitted."""
 GAP = "  "
 
 
@@ -39,7 +39,7 @@ class Item:
         prompt: the prompt.
         task_ids: the task ids.
         paths: the result files.
-        seconds: the seconds from its create to its end; None if an earlier run made the item.
+        seconds: the time from its create to its end; None if an earlier run made the item.
         reason: the reason the item has no result; empty if it has a result.
     """
 
@@ -60,8 +60,8 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
 
     Args:
         item: the item.
-        width: the width of the terminal, in cells. A line is never wider, unless
-            ``width`` is below 20.
+        width: the width of the terminal, in cells. A line is never wider, unless ``width`` is
+            below 20.
         index_width: the width of the longest index, so that all lines are aligned.
         ascii_only: whether the terminal can only show ASCII.
     """

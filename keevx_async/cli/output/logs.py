@@ -37,7 +37,10 @@ class OncePerIncident(logging.Filter):
         self._seen: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log a record, and set ``left_out``, the number of skipped repetitions."""
+        """Return whether to log a record.
+
+        Set its ``left_out`` to the number of similar records that were left out before it.
+        """
         if record.name == ALWAYS:
             return True
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""

@@ -57,7 +57,7 @@ class NamedColumns:
         ]
 
     def bind(self, names: OutputNames, prompts: Prompts) -> OutputNames:
-        """Return the names, with column values taken from each request's row."""
+        """Return names that take column values from each request's row."""
 
         def row(request: Request) -> Row:
             line, values = prompts.row(request)

@@ -86,8 +86,8 @@ def _time(counters: Counters, now: float) -> str:
 def progress_display(counters: Counters, now: float, width: int) -> Group:
     """Return the progress for a terminal: a bar, then the counts on as few lines as possible.
 
-    Counts are not split across lines, and a line is wider than ``width`` columns only if a single
-    count is.
+    Counts are not split across lines. A line is wider than ``width`` columns only if a single count
+    does not fit.
     """
     ended, total = counters.ended.total(), counters.total
     columns: list[RenderableType] = [f"{ended:,}/{total:,}"]

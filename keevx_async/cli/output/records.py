@@ -43,7 +43,7 @@ FIELDS = (
 )
 """The fields of every item, in this order. The request's fields follow."""
 CARRIED = ("submitted_at", "ended_at")
-"""Fields that a later run may not know; it keeps their values."""
+"""Fields whose values a later run may not know; the earlier values are then kept."""
 _SHARED = ("key", "kind", "prompt")
 
 
@@ -55,7 +55,8 @@ class Facts:
         submitted_at: the time its create was accepted, in seconds since the epoch; None if an
             earlier run made the item.
         began: the same time on the run's clock.
-        ended_at: the time its last task ended, in seconds since the epoch; None if no task ended.
+        ended_at: the time its last task ended, in seconds since the epoch; None if no task has
+            ended.
         files: the downloaded files, by task id.
     """
 

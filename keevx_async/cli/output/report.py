@@ -52,7 +52,7 @@ MAX_UNFINISHED_LISTED = 5
 VIEW_INTERVAL = 2.0
 """The minimum time between updates of the table and the page, in seconds."""
 VIEW_SHARE = 0.03
-"""The maximum share of time spent on these updates, since the files grow with the run."""
+"""The maximum share of time spent updating the table and the page, which grow with the run."""
 EVENT_FIELDS = [
     "line",
     "key",
@@ -255,7 +255,7 @@ class Report:
             print_error(f"further errors are only written to {shown_path(self._results.path)}")
 
     def _spend(self, outcome: Outcome[Request]) -> float | None:
-        """Count the results that an item made or may have made; return their cost if known."""
+        """Count the results that an item made or may have made; return the cost, if known."""
         made = 0
         if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
             made = max(outcome.request.count, len(outcome.task_ids))

@@ -106,7 +106,7 @@ class Results:
             self._lock.release()
 
     def _last_lines(self, kept: Set[int]) -> Iterator[bytes]:
-        """Yield the lines to keep; add values that only an earlier line for the same tasks has."""
+        """Yield the lines to keep, adding missing values from earlier lines for the same tasks."""
         earlier: dict[str, dict[str, Any]] = {}
         for number, item, line in self._lines():
             if item is None:
@@ -140,7 +140,9 @@ class LockedError(Exception):
 
 
 class FileLock:
-    """A lock file for a file that gets replaced. The kernel releases the lock if the process dies.
+    """A lock for a file that is replaced, held on a separate lock file.
+
+    The kernel releases the lock if the process dies.
 
     Args:
         path: the lock file, which exists only while the lock is held.

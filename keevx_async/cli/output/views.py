@@ -119,7 +119,7 @@ class Views:
         return target
 
     def _survey(self) -> tuple[set[int], list[str]]:
-        """Return the number of each key's last line, and all columns."""
+        """Return the line number of each key's last line, and the names of all columns."""
         last: dict[str | int, int] = {}
         columns: dict[str, None] = {}
         try:
