@@ -44,7 +44,7 @@ async def demo(
         )
         for number in range(1, COUNT + 1)
     )
-    # Only faults that retries recover from; none that leaves a create uncertain. The demo shows a
+    # Retries recover from these faults, and no fault leaves a create uncertain: the demo shows a
     # run that succeeds. The first retries are quick, because a person is watching.
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
     retry = RetryPolicy(first_delay=0.1)

@@ -29,7 +29,7 @@ SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 API_KEY = "emulator"
 """The emulator accepts any key."""
 DEFAULT_PORT = 8484
-"""The default port. It is fixed because a journal belongs to one host: rehearsals can share one."""
+"""The default port. It is fixed, so that a journal, which belongs to one host, can be reused."""
 REFRESH_INTERVAL = 0.5
 """Seconds between updates of the counts on a terminal."""
 

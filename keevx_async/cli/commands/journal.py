@@ -111,7 +111,7 @@ def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
     The key may contain ``=``; the last ``=`` separates the key from the ids.
 
     Raises:
-        ConfigurationError: the text has another form.
+        ConfigurationError: the text is malformed.
     """
     key, equals, value = text.rpartition("=")
     ids = tuple(value.replace(",", " ").split())

@@ -343,7 +343,7 @@ async def run_prompts(
                 async for outcome in fan:
                     report.add(outcome, prompts.take_job(outcome.request))
             except asyncio.CancelledError:
-                # A signal ends the run early, in order. Any other cancellation is not ours.
+                # A signal ends the run early but cleanly. Any other cancellation is raised.
                 if not report.stopping:
                     raise
             finally:

@@ -183,7 +183,7 @@ async def wait_and_fetch(
         # earlier wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
-    # Wait for all at once: the client has one schedule, and limits queries and downloads itself.
+    # Wait for all tasks at once: the client has one schedule, and limits its own requests.
     return await run_each(
         task_ids,
         follow,

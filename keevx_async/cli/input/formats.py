@@ -214,7 +214,7 @@ def read_csv(
         kind: the kind for rows that do not set one.
     """
     columns = columns or Columns()
-    # An unread copy keeps every line that the others have read, so it is deleted early.
+    # An unread copy buffers every line that the other has read, so this copy is deleted early.
     valid_lines, first_lines = tee(map(_valid, lines))
     try:
         separator = _SEPARATOR_LINE.fullmatch(next(first_lines, ""))

@@ -83,7 +83,7 @@ class Counters:
             self.submitted += 1
             self._waiting.update(event.task_ids)
         elif isinstance(event, Polled) and event.status not in (SUCCEEDED, *FAILED_STATUSES):
-            self._waiting.add(event.task_id)  # perhaps of an earlier run, and not submitted here
+            self._waiting.add(event.task_id)  # perhaps from an earlier run
         elif isinstance(event, Ended):
             self._waiting.discard(event.task.task_id)
         elif isinstance(event, Paused):

@@ -70,8 +70,9 @@ def task_line(task: Task, path: Path | None = None) -> str:
 def save_task_ids(task_ids: Sequence[str]) -> None:
     """Save the ids of paid tasks that could not be printed, for example because a disk is full.
 
-    They are printed to standard error. If that fails, they are appended to ``keevx-task-ids.txt``
-    in the working folder, or in the folder for temporary files. Raises nothing.
+    The ids are printed to standard error. If that fails, they are appended to
+    ``keevx-task-ids.txt`` in the working folder, or in the folder for temporary files. Raises
+    nothing.
     """
     ids = ", ".join(task_ids)
     if print_error(f"keep these ids of paid tasks, which could not be printed: {ids}"):

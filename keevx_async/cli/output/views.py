@@ -24,7 +24,7 @@ from .records import FIELDS
 
 CSV_NAME, PAGE_NAME, PARQUET_NAME = "results.csv", "index.html", "results.parquet"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Characters that make a spreadsheet treat a cell as a formula. Source: OWASP, "CSV Injection"."""
+"""First characters that make a cell a formula in a spreadsheet. Source: OWASP, "CSV Injection"."""
 REQUIRED = {"key", "prompt", "status", "task_ids", "paths", "error"}
 """The fields that identify one of our lines."""
 
