@@ -1,4 +1,4 @@
-"""The entry point of ``python -m keevx_async.cli``."""
+"""The entry point for ``python -m keevx_async.cli``."""
 
 from . import main
 

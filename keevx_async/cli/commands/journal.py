@@ -30,7 +30,7 @@ TASK_STATES = {
     "failed": "failed",
     "waiting": "in progress",
 }
-"""Task states in JSON, each with its name for people."""
+"""Task states in JSON, each with its name in text output."""
 
 
 async def journal(

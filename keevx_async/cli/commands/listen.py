@@ -24,7 +24,8 @@ from ..output.printer import task_line
 
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
 MAX_REMEMBERED = 10_000
-"""The maximum number of printed tasks to remember, so that no task is printed twice."""
+"""The maximum number of printed tasks to remember, so that no task is printed twice. Beyond it, the
+oldest tasks are forgotten."""
 RETRY_DELAYS = (1.0, 4.0)
 """Seconds to wait before each new poll if the status does not confirm the callback yet."""
 
