@@ -1,4 +1,4 @@
-"""``python -m keevx_async.cli``."""
+"""The entry point for ``python -m keevx_async.cli``."""
 
 from . import main
 

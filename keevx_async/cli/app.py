@@ -1,4 +1,4 @@
-"""Parses the command line, runs the command, and turns every error into a message and exit code."""
+"""Parses the command line, runs the command, and reports errors as messages and exit codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ app = App(
         "before every item was started; 130 interrupted."
     ),
     version=VERSION,
-    # Markdown would import a parser and a highlighter, which doubles the time that help takes.
+    # Markdown would import a parser and a highlighter, which doubles the time to show help.
     help_format="plaintext",
     version_format="plaintext",
     result_action="return_value",
@@ -49,11 +49,11 @@ def run_command(arguments: Sequence[str]) -> int:
     # A command ends in one of these ways:
     # 1. It returns its exit code, or nothing, which means 0. A command that sends creates handles
     #    signals itself, prints what it knows, and returns 130.
-    # 2. It raises one of our errors, or a syntax error of the command line: EXIT_CODES has the
-    #    code. A program that reads --json gets an event as well.
+    # 2. It raises one of our errors, or the command line has a syntax error: EXIT_CODES has the
+    #    code. With --json, the error is also printed as an event.
     # 3. A signal interrupts it: 130.
     # 4. The reader of its output is gone: 1, since nobody is left to read a message.
-    # 5. The system refuses something: 1, with the file's name.
+    # 5. The system refuses an operation: 1, and the message names the file.
     as_json = "--json" in arguments
     try:
         with raising_interrupts():
@@ -61,11 +61,11 @@ def run_command(arguments: Sequence[str]) -> int:
                 command, bound, _ = app.parse_args(
                     explicit(arguments), exit_on_error=False, print_error=False
                 )
-            except OSError as error:  # raised by an import of the command: nothing has begun
+            except OSError as error:  # raised while importing the command: nothing has started
                 raise ConfigurationError(describe_os_error(error)) from None
             result = command(*bound.args, **bound.kwargs)
             if inspect.iscoroutine(result):
-                # A command that handles signals itself takes them from this handler.
+                # A command that handles signals itself replaces this handler.
                 signals: list[int] = []
                 result = asyncio.run(stoppable(result, signals.append))
                 if signals and result == INTERRUPTED:
@@ -93,11 +93,11 @@ def run_command(arguments: Sequence[str]) -> int:
 
 
 def explicit(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments in a form that cyclopts can parse, up to a ``--``.
+    """Rewrite the arguments before a ``--`` into a form that cyclopts can parse.
 
     1. cyclopts treats a lone ``-`` as an option, so ``-`` becomes the path ``./-``. Commands that
        read a file accept both as standard input.
-    2. It does not support options whose value may be omitted, so the default value is added.
+    2. cyclopts does not support options with an optional value, so a missing value is filled in.
 
     Arguments after ``--`` belong to another command and are left unchanged.
     """

@@ -1,7 +1,7 @@
 """Prepares the standard streams, runs a command line, and flushes the output.
 
-The parser and the commands are imported only if there is something to parse, because scripts and
-installers often ask for the version.
+``--version`` imports neither the parser nor the commands, because scripts and installers run it
+often.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code.
 
     Errors that a user or the system can cause are not raised: they are printed as
-    ``keevx: message``. If the output could not be written, a success becomes a failure.
+    ``keevx: message``. A successful command returns ``FAILED`` if its output cannot be written.
 
     Args:
         arguments: the arguments, without the program's name.

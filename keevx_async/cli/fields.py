@@ -1,4 +1,4 @@
-"""Options for the fields of requests, derived from the request classes."""
+"""Command-line options for request fields, derived from the request classes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HELP_WORDS = {
     "as ``Keevx.target_languages()`` names it": "as Keevx names it, such as English",
     "; False adapts the lips too": ", or the lips are adapted too",
 }
-"""Phrases in request docstrings, which are written for Python, and their command-line forms."""
+"""Phrases in request docstrings, each with its replacement for the command line."""
 
 TEMPLATE_HELP = (
     "It may contain columns: 'A {animal} in the {place}'. A row's own prompt takes precedence, "
@@ -35,7 +35,7 @@ TEMPLATE_HELP = (
 
 
 def _union(name: str) -> tuple[Any, ...]:
-    """Return every value that at least one model accepts."""
+    """Return every value that at least one model accepts for a field."""
     rules = MODELS.values()
     return tuple(dict.fromkeys(value for each in rules for value in getattr(each, name)))
 
@@ -47,20 +47,20 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "duration": tuple(sorted(_union("durations"))),
     **IMAGE_VALUES,
 }
-"""The values that a shell completes, by field. Their combinations are checked later."""
+"""The values for shell completion, by field. Combinations of values are checked later."""
 
 
 def _parse_number(_: object, tokens: Sequence[Token]) -> int | str:
-    """Convert an option whose choices are numbers; a value that is not a number stays a string.
+    """Convert the value of an option with numeric choices; any other text stays a string.
 
-    The request's rules validate it later: they know which choices the row's model accepts.
+    The request's rules validate the value later, because they depend on the row's model.
     """
     text = tokens[0].value
     return int(text) if text.isdecimal() and len(text) < 10 else text
 
 
 def _parse_text(_: object, tokens: Sequence[Token]) -> str:
-    """Return the value of an option whose choices are strings; it is validated later as well."""
+    """Return the value of an option with text choices unchanged; it is validated later."""
     return tokens[0].value
 
 
@@ -72,14 +72,14 @@ def field_option(
     more_help: str = "",
     **settings: Any,
 ) -> Any:
-    """Return the annotation of a field's option; its help comes from the request's docstring.
+    """Return the annotation for a field's option, with help from the request's docstring.
 
     Args:
         kind: the request class that has the field.
         name: the field's name.
-        is_optional: whether the value is None if the option is not passed, whatever its type.
+        is_optional: whether the value is None if the option is not passed.
         more_help: sentences to add to the help.
-        settings: further settings of ``cyclopts.Parameter``.
+        settings: further arguments for ``cyclopts.Parameter``.
     """
     docstring = inspect.getdoc(kind) or ""
     helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
@@ -104,7 +104,7 @@ def field_option(
 
 
 def _alias(kind: type[Request], name: str) -> str | None:
-    """Return the short name of a field's option, which is also the short name of its column."""
+    """Return the option for a field's column alias, such as ``--ratio``; None without an alias."""
     fields = attrs.fields_dict(cast(Any, kind))
     return next(
         (
@@ -117,7 +117,7 @@ def _alias(kind: type[Request], name: str) -> str | None:
 
 
 def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
-    """Yield the options of ``keevx submit``: one for each field of a kind's request."""
+    """Yield the options of ``keevx submit``: one for each field of the request."""
     for field in attrs.fields(cast(Any, kind)):  # Request itself is not an attrs class
         yield inspect.Parameter(
             field.name,
@@ -134,7 +134,7 @@ def submit_options(kind: type[Request]) -> Iterator[inspect.Parameter]:
 
 
 def _row_options() -> dict[str, Any]:
-    """Return an attribute for each field of every kind; a field that kinds share appears once."""
+    """Return one attribute for each field of any kind, even if several kinds share the field."""
     options: dict[str, Any] = {}
     aliases: set[str | None] = {None}
     for number, kind in enumerate(REQUESTS.values()):
@@ -161,7 +161,7 @@ def _row_options() -> dict[str, Any]:
 @Parameter(name="*")
 @attrs.frozen(kw_only=True, these=_row_options())
 class FieldOptions:
-    """An option for each field of a request: its value for rows that do not set the field."""
+    """One option for each request field, for rows that do not set the field."""
 
     def passed(self) -> dict[str, Any]:
         """Return the values of the options that were passed, by field name."""

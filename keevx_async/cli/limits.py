@@ -1,4 +1,4 @@
-"""The options that limit a run: its rows, its budget, its rate, and whether to ask first."""
+"""Options that limit a run's rows, budget and rate, and ``--yes``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .input.selection import Selection
 from .options import FLAG, SPENDING, PathOption
 
 MAX_UNASKED = 100
-"""The most videos that a run makes without asking on a terminal first."""
+"""The maximum number of videos that a run makes without asking first on a terminal."""
 
 Prices = Annotated[
     PathOption | None,
@@ -32,7 +32,7 @@ Prices = Annotated[
 @Parameter(name="*", group=SPENDING)
 @frozen(kw_only=True)
 class BudgetOptions:
-    """The budget of all runs with the same journal together."""
+    """The options for the budget that all runs with the same journal share."""
 
     max_videos: Annotated[
         int | None,
@@ -59,14 +59,15 @@ class BudgetOptions:
 
     @property
     def is_limited(self) -> bool:
-        """Whether any limit is set; prices alone do not limit anything."""
+        """Whether any limit is set; prices alone are not a limit."""
         return not self.max_videos is self.max_seconds is self.max_cost is None
 
     def budget(self) -> Budget | None:
         """Return the budget with its prices; None if neither limits nor prices are set.
 
         Raises:
-            ConfigurationError: the price file cannot be read, or is missing.
+            ConfigurationError: the price file cannot be read or is invalid, or ``--max-cost`` was
+                passed without ``--prices``.
         """
         if self.max_cost is not None and self.prices is None:
             raise ConfigurationError(
@@ -84,7 +85,7 @@ class BudgetOptions:
 @Parameter(name="*", group=SPENDING)
 @frozen(kw_only=True)
 class LimitOptions(BudgetOptions):
-    """All limits of ``keevx run``."""
+    """All options that limit ``keevx run``."""
 
     limit: Annotated[
         int | None, Parameter(help="Use only the first N rows.", validator=Number(gte=1))
@@ -109,7 +110,7 @@ class LimitOptions(BudgetOptions):
     ] = False
 
     def selection(self, total: int) -> Selection:
-        """Return the selected rows of an input with this many rows."""
+        """Return the selection from an input with ``total`` rows."""
         return Selection.of(total, self.limit, self.sample)
 
 
@@ -117,7 +118,7 @@ def read_prices(path: Path) -> dict[str, float]:
     """Read a price file: TOML if its suffix is ``.toml``, otherwise JSON.
 
     Raises:
-        ConfigurationError: it cannot be read, or does not contain prices.
+        ConfigurationError: the file cannot be read, or does not contain prices.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

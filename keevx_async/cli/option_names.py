@@ -1,7 +1,7 @@
-"""Option names that the parser and the suggestions after a run share. Imports nothing."""
+"""Option names used by the parser and by the suggestions after a run. Imports nothing."""
 
 RETRY_FAILED = "--retry-failed"
 FRESH = "--fresh"
 ON_UNCERTAIN = "--on-uncertain"
 ALL = "all"
-"""The value of an option such as ``--retry-failed`` if none is given."""
+"""The value of ``--retry-failed`` when the option is passed without a value."""

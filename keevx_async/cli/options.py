@@ -1,6 +1,6 @@
-"""The types and help of command-line options, and all options of ``keevx run``.
+"""Types and help texts for command-line options, and all options of ``keevx run``.
 
-cyclopts reads the annotations. Each help text is a sentence that the help shows unchanged.
+cyclopts reads the annotations, and shows each help text unchanged.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .option_names import ALL
 
 
 class _Converted:
-    """Marks an option whose converter decides its value, whatever its type says.
+    """Marks an option whose converter may return a value of another type.
 
-    If pydantic happens to be imported, cyclopts uses it to check every value against its type. Some
-    converters return other types: a string that is checked later with a better message, or an
-    address in object storage instead of a path.
+    If pydantic is imported, cyclopts uses it to check every value against the option's type. Some
+    converters return another type: a string that is checked later with a better message, or an
+    object storage address instead of a path.
     """
 
     def __get_pydantic_core_schema__(self, source: object, handler: object) -> dict[str, str]:
@@ -45,7 +45,7 @@ CONVERTED = _Converted()
 def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
     """Convert an argument to a path; ``~`` is expanded to the home folder.
 
-    A shell expands it in ``--out ~/videos``, but not in ``--out=~/videos``.
+    Shells expand ``~`` in ``--out ~/videos``, but not in ``--out=~/videos``.
     """
     path = Path(tokens[0].value)
     if path.parts[:1] != ("~",):
@@ -59,7 +59,7 @@ def _parse_path(_: object, tokens: Sequence[Token]) -> Path:
 
 
 def _parse_destination(what: object, tokens: Sequence[Token]) -> Path:
-    """Convert an argument to a path, or to an address in object storage."""
+    """Convert an argument to a path or an object storage address."""
     text = tokens[0].value
     try:
         return as_path(text) if is_object(text) else _parse_path(what, tokens)
@@ -68,12 +68,12 @@ def _parse_destination(what: object, tokens: Sequence[Token]) -> Path:
 
 
 def _parse_text(_: object, tokens: Sequence[Token]) -> str:
-    """Return the value of an option unchanged; it is checked later, with a better message."""
+    """Return an option's value unchanged; it is checked later, with a better message."""
     return tokens[0].value
 
 
 def check_seconds(_: object, value: float | None) -> None:
-    """Check that an option is a number of seconds; cyclopts calls it with the converted value.
+    """Check that an option's value is a valid number of seconds. Called by cyclopts.
 
     Raises:
         ValueError: the value is negative, infinite or not a number.
@@ -137,10 +137,10 @@ RunFuse = Annotated[
 
 
 def check_failure(_: object, value: str | None) -> None:
-    """Check that an option is a failure class; cyclopts calls it with the value.
+    """Check that an option's value is ``all`` or a failure class. Called by cyclopts.
 
     Raises:
-        ValueError: it is not; the message lists the classes.
+        ValueError: the value is neither; the message lists the classes.
     """
     if value not in (None, ALL, *failure_classes()):
         raise ValueError(f"Must be one of {', '.join(failure_classes())}.")
@@ -160,14 +160,14 @@ RetryFailed = Annotated[
 OnExisting = Literal["report", "resubmit"]
 if TYPE_CHECKING:
     KindName = str
-else:  # what a shell completes
+else:  # for shell completion
     KindName = Literal[tuple(REQUESTS)]
 
 
 @Parameter(name="*", group=INPUT)
 @frozen(kw_only=True)
 class InputOptions:
-    """How prompts are read: the options that ``keevx run`` and ``keevx check`` share."""
+    """Options for reading prompts, shared by ``keevx run`` and ``keevx check``."""
 
     format: Annotated[
         Format | None, Parameter(help="Input format; detected from the file by default.")
@@ -200,10 +200,10 @@ class InputOptions:
 @Parameter(name="*", group=ADVANCED)
 @frozen(kw_only=True)
 class RunOptions:
-    """The options of ``keevx run``, which cyclopts parses into one value.
+    """The options of ``keevx run``, which cyclopts parses into one object.
 
     Each attribute is an option: ``dry_run`` is ``--dry-run``. Options are checked individually
-    here; ``run`` rejects combinations that exclude each other.
+    here; ``run`` rejects options that exclude each other.
     """
 
     out: Annotated[Output, Parameter(group=OUTPUT)] = Path("videos")
@@ -277,7 +277,7 @@ class RunOptions:
 
     @property
     def on_failed(self) -> OnExisting | Callable[[Task], bool]:
-        """What to do with items that failed in earlier runs, as ``Journal(on_failed=…)``."""
+        """The ``on_failed`` argument of ``Journal``, for items that failed in earlier runs."""
         if self.retry_failed in (None, ALL):
             return "report" if self.retry_failed is None else "resubmit"
         return lambda task: failure_class(task.error_message) == self.retry_failed

@@ -1,4 +1,4 @@
-"""Describes errors of the operating system."""
+"""Describes operating system errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .input.sources import NO_WORKING_FOLDER
 
 
 def describe_os_error(error: OSError) -> str:
-    """Return a message with the file and the reason, and the variable that contains the path.
+    """Return a message with the file, the reason, and any environment variable with that path.
 
     If the working folder was removed, the message says so; the system only reports "No such file
     or directory".

@@ -1,7 +1,7 @@
-"""The commands by import path. Each is imported when it is called, which keeps help fast.
+"""Registers the commands. Each is imported only when it is called, which keeps help fast.
 
-The summaries are repeated here because reading the docstrings would import aiohttp. A test compares
-the two.
+The summaries are repeated here, because reading the docstrings would import aiohttp. A test checks
+that they match.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HELP = {
     "worker:worker": "Work for a fleet until Ctrl-C: submit its requests and poll its tasks.",
     "emulator:emulator": "Serve an emulated Keevx API on this machine: no key, no network.",
 }
-"""The summary of each command, by its path below ``commands``: module, then function or app."""
+"""Each command's summary, by its path below ``commands``: module, then function or app."""
 
 EXAMPLES = {
     "gallery:gallery": """\
@@ -61,11 +61,11 @@ Examples:
   keevx emulator --lose 0.1 --fail 0.1 -- keevx run prompts.csv --out rehearsal/
 """,
 }
-"""Examples in the help of commands. A test parses each of them."""
+"""The examples shown in command help. A test parses each example."""
 
 
 def register(app: App) -> None:
-    """Add all commands to an app without importing them, and the option to install completion.
+    """Add all commands, without importing them, and ``--install-completion`` to an app.
 
     Call it once for each app.
     """

@@ -1,4 +1,4 @@
-"""Signals that stop a command: Ctrl-C, SIGTERM from services, SIGHUP from a closed terminal."""
+"""Handles signals that stop a command: Ctrl-C, SIGTERM, and SIGHUP from a closed terminal."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def handled_signals() -> list[signal.Signals]:
 
 @contextmanager
 def raising_interrupts() -> Generator[None]:
-    """Make every signal raise ``KeyboardInterrupt`` in the block, unless an event loop handles it.
+    """Make signals raise ``KeyboardInterrupt`` in the block, unless an event loop handles them.
 
     SIGTERM then also ends a blocking read from a pipe, and open files are closed. The previous
     handlers are restored on exit.
@@ -59,7 +59,7 @@ def raising_interrupts() -> Generator[None]:
 
 
 def print_stopping(times: int) -> None:
-    """Print how a command that sends creates reacts to a signal.
+    """Print the effect of a signal on a command that sends creates.
 
     Args:
         times: the number of signals so far.
@@ -73,14 +73,14 @@ async def stoppable(
     """Await work that signals can cancel; return its result, or an exit code if interrupted.
 
     1. The first signal cancels the work; creates in flight keep their grace period.
-    2. The second signal cancels it again, which ends the grace period.
+    2. The second signal cancels the work again, which ends the grace period.
     3. A third signal kills the process.
 
     A cancellation that was not caused by a signal is raised. Handlers are set only while the work
     runs; if calls are nested, the inner call handles the signals.
 
     Args:
-        work: must save everything it knows when it is cancelled.
+        work: the awaitable; it must save everything it knows when it is cancelled.
         on_signal: called with the number of signals so far.
         terminated: the exit code after a single SIGTERM, which is how services are stopped.
     """
@@ -100,7 +100,7 @@ async def stoppable(
 
     def end_by_system() -> None:
         # asyncio would log the tracebacks of tasks that were cancelled during their cleanup, and
-        # those may contain the signed URL of a result.
+        # tracebacks may contain a result's signed URL.
         _reset_handlers(loop, signal.SIG_DFL)
         loop.set_exception_handler(lambda loop, context: None)
 
@@ -127,13 +127,13 @@ async def stoppable(
 
 @contextmanager
 def passing_signals_to(send: Callable[[signal.Signals], object]) -> Generator[None]:
-    """Pass signals that would stop this command on to another process, within the block.
+    """Within the block, forward signals that would stop this command to another process.
 
-    Ctrl-C and closing the terminal already reach every foreground process. They are not passed on,
-    because a second signal would end the other process immediately.
+    Every foreground process already gets the signals for Ctrl-C and for closing the terminal. They
+    are not forwarded, because a second signal would end the other process immediately.
 
     Args:
-        send: sends a signal to the process; it may have ended.
+        send: sends a signal to the process, which may have ended already.
     """
     loop = asyncio.get_running_loop()
 

@@ -28,9 +28,9 @@ async def demo(
 ) -> int:
     """Run 20 prompts against an embedded emulator: no key, no cost.
 
-    A fifth of the creates and polls are refused or dropped, and a fifth of the downloads are cut
-    short. The last lines show how many tasks the emulator made, how many of them it made twice, and
-    the page with the results.
+    A fifth of the creates are refused, a fifth of the polls are dropped, and a fifth of the
+    downloads are cut short. The last lines show the number of tasks that the emulator made, the
+    number of tasks made twice, and the path of the results page.
     """
     names = output_names(out)
     prompts = Prompts.from_requests(
@@ -44,7 +44,7 @@ async def demo(
         )
         for number in range(1, COUNT + 1)
     )
-    # Only faults that retries recover from; none that leaves a create uncertain. The demo shows a
+    # Retries recover from these faults, and no fault leaves a create uncertain: the demo shows a
     # run that succeeds. The first retries are quick, because a person is watching.
     faults = Faults(refuse=0.2, drop_polls=0.2, cut_downloads=0.2, latency=(0.0, 0.05))
     retry = RetryPolicy(first_delay=0.1)

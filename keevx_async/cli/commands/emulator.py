@@ -1,4 +1,4 @@
-"""``keevx emulator``: a Keevx API on this machine, to rehearse other commands with."""
+"""``keevx emulator``: a local Keevx API for rehearsing other commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUCCEEDED, FAILED = "SUCCEEDED", "FAILED"
 API_KEY = "emulator"
 """The emulator accepts any key."""
 DEFAULT_PORT = 8484
-"""Fixed, because a journal belongs to one host: the next rehearsal can use it again."""
+"""The default port. It is fixed, so that a journal, which belongs to one host, can be reused."""
 REFRESH_INTERVAL = 0.5
 """Seconds between updates of the counts on a terminal."""
 
@@ -39,7 +39,7 @@ _Share = Number(gte=0, lte=1)
 @Parameter(name="*", group=Group("Faults", sort_key=1))
 @frozen(kw_only=True)
 class FaultOptions:
-    """The faults that the emulator injects, to see how a run handles them."""
+    """The options for the faults that the emulator injects."""
 
     fail: Annotated[
         float,
@@ -72,7 +72,7 @@ class FaultOptions:
     ] = None
 
     def to_faults(self) -> Faults:
-        """Return the faults that the emulator injects."""
+        """Return the emulator's faults, without ``fail``, which is passed separately."""
         return Faults(
             drop_after_create=self.lose,
             refuse=self.refuse,
@@ -126,9 +126,9 @@ async def emulator(
 ) -> int:
     """Serve an emulated Keevx API on this machine: no key, no network.
 
-    With a command, it runs the command and stops: ``keevx emulator -- keevx run prompts.txt``.
-    Without a command, it serves until Ctrl-C, and prints the environment variables that make other
-    commands use it, as shell commands or as a JSON object.
+    With a command, run the command and stop: ``keevx emulator -- keevx run prompts.txt``. Without a
+    command, serve until Ctrl-C, and print the environment variables that make other commands use
+    the emulator, as shell commands or as a JSON object.
 
     Raises:
         ConfigurationError: the port cannot be used, the command does not exist, or the file is not
@@ -166,9 +166,9 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
     """Serve while the block runs.
 
     Args:
-        server: the emulator; its port is set.
-        may_move: whether to use a free port if that port is taken. A command gets the address from
-            us; a person may have pasted it yesterday.
+        server: the emulator, with its port set.
+        may_move: whether to use a free port if the emulator's port is taken. A command gets the new
+            address from us, but a person may have pasted the old address yesterday.
     """
     try:
         await server.start()
@@ -185,9 +185,9 @@ async def _started(server: Emulator, *, may_move: bool) -> AsyncGenerator[None]:
 
 
 async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
-    """Run a command with the variables set; return its exit code, 128 + N if signal N ended it.
+    """Run a command with the variables set; return its exit code, or 128 + N if signal N ended it.
 
-    Signals are passed on to the command, which ends in its own time.
+    Signals are passed on to the command, which then ends when it is ready.
 
     Raises:
         ConfigurationError: the command cannot be started.
@@ -204,7 +204,7 @@ async def _run(command: Sequence[str], variables: dict[str, str]) -> int:
 
 
 async def _show_counts(server: Emulator) -> None:
-    """Keep the counts on the last line of a terminal; otherwise print them once, at the end."""
+    """Show the counts on the last line of a terminal; otherwise print them once, at the end."""
     if not ERRORS.is_interactive:
         try:
             await asyncio.Event().wait()
@@ -218,7 +218,7 @@ async def _show_counts(server: Emulator) -> None:
 
 
 def describe_counts(server: Emulator) -> str:
-    """Return a line that says what an emulator has done so far."""
+    """Return a one-line summary of an emulator's activity so far."""
     tasks = server.tasks.values()
     refused, lost = server.refused, server.strikes["drop_after_create"]
     counts = [f"{_number(len(tasks), 'task')} made"]

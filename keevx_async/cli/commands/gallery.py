@@ -1,4 +1,4 @@
-"""``keevx gallery``: rebuilds the page and the table of a results folder."""
+"""``keevx gallery``: rebuilds the page and the table in a results folder."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ A golden retriever running in the grass
 A paper boat on a pond, slow zoom
 """,
 }
-"""The sample files by format. They are ASCII, since Excel needs a byte-order mark otherwise."""
+"""The sample files by format. They are ASCII, so Excel needs no byte-order mark."""
 
 
 def init(
@@ -71,10 +71,10 @@ def init(
 ) -> int:
     """Write a sample file of prompts, which runs on the emulator unchanged.
 
-    Prints the commands that check, rehearse and run it.
+    Print the commands that check, rehearse and run the file.
 
     Raises:
-        ConfigurationError: the file exists, cannot be written, or its format is ambiguous.
+        ConfigurationError: the file exists or cannot be written, or its format is ambiguous.
     """
     flags: dict[Format, bool] = {"csv": csv, "jsonl": jsonl, "txt": txt}
     format = _format_of(file, [name for name, is_set in flags.items() if is_set])
@@ -107,7 +107,7 @@ def _format_of(file: Path | None, flags: list[Format]) -> Format:
     """Return the format set by the flags or the file's suffix; CSV if neither sets one.
 
     Raises:
-        ConfigurationError: they contradict each other.
+        ConfigurationError: the flags and the suffix contradict each other.
     """
     suffix = "" if file is None else file.suffix.lower()
     by_suffix: Format | None = "txt" if suffix in TEXT_SUFFIXES else SUFFIXES.get(suffix)

@@ -30,7 +30,7 @@ TASK_STATES = {
     "failed": "failed",
     "waiting": "in progress",
 }
-"""The states of tasks in JSON, and as people read them."""
+"""Task states in JSON, each with its name in text output."""
 
 
 async def journal(
@@ -65,8 +65,8 @@ async def journal(
 ) -> int:
     """Show a journal's contents, and settle its uncertain creates.
 
-    A journal can be shown while a run is writing it, but not settled or handed over. Both happen
-    before it is shown. The exit code is 3 as long as any create is uncertain.
+    A journal can be shown while a run is writing it, but not settled or handed over. Both are
+    done before the journal is shown. The exit code is 3 as long as any create is uncertain.
 
     Raises:
         ConfigurationError: the journal does not exist, or a settlement is malformed.
@@ -106,12 +106,12 @@ async def _hand_over(journal: JournalProtocol, name: str) -> None:
 
 
 def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
-    """Return the key and the task ids of ``KEY=ID[,ID]``; no ids for ``KEY=none``.
+    """Return the key and the task ids in ``KEY=ID[,ID]``; ``KEY=none`` has no ids.
 
-    The key may contain ``=``; the last ``=`` separates it from the ids.
+    The key may contain ``=``; the last ``=`` separates the key from the ids.
 
     Raises:
-        ConfigurationError: the text has another form.
+        ConfigurationError: the text is malformed.
     """
     key, equals, value = text.rpartition("=")
     ids = tuple(value.replace(",", " ").split())
@@ -121,7 +121,7 @@ def parse_settlement(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 Record = tuple[Entry, Sequence[TaskRecord | None]]
-"""A create, and the records of its tasks."""
+"""A create's journal entry, and the records of its tasks."""
 
 
 async def _records_of(journal: Journal) -> AsyncIterator[Record]:
@@ -143,12 +143,12 @@ async def print_journal(
     In JSON, every create is printed.
 
     Args:
-        printer: prints them.
+        printer: prints the creates and the totals.
         journal: the open journal.
-        records: all of its creates.
+        records: all creates in the journal, with their tasks.
         name: the command-line arguments that name the journal, for the hint.
-        amounts: values the results that were made or may have been made.
-        failed: print failed creates instead, in both forms.
+        amounts: computes the amounts and the cost of results that were or may have been made.
+        failed: whether to print failed creates instead, as text or as JSON.
     """
     counts: Counter[str] = Counter()
     tasks: Counter[str] = Counter(dict.fromkeys(TASK_STATES, 0))
@@ -180,7 +180,7 @@ async def print_journal(
         labels = {TASK_STATES[state]: count for state, count in tasks.items()}
         summary += f"; {tasks.total():,} tasks: {_format_counts(labels)}"
     totals = {state.value: counts[state] for state in State}
-    # Count as a budget does: uncertain creates may have been made.
+    # Count like a budget, which includes uncertain creates because they may have been charged.
     usage = Counter(await journal.usage()) + await read_resent(journal)
     if usage:
         summary += f"; spent: {amounts.to_text(usage)}"

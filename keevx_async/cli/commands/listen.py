@@ -1,4 +1,4 @@
-"""``keevx listen``: receives callbacks, and prints each task once Keevx confirms its end."""
+"""``keevx listen``: receives callbacks, and prints each task once Keevx confirms that it ended."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from ..output.printer import task_line
 
 SECRET = "KEEVX_CALLBACK_SECRET"  # noqa: S105 - the variable's name
 MAX_REMEMBERED = 10_000
-"""The most printed tasks to remember, so none is printed twice; the oldest are forgotten."""
+"""The maximum number of printed tasks to remember, so that no task is printed twice. Beyond it, the
+oldest tasks are forgotten."""
 RETRY_DELAYS = (1.0, 4.0)
-"""Seconds before each further poll of a task whose status does not confirm its callback yet."""
+"""Seconds to wait before each new poll if the status does not confirm the callback yet."""
 
 
 async def listen(
@@ -47,8 +48,8 @@ async def listen(
 ) -> None:
     """Receive callbacks until Ctrl-C, and print each task once Keevx confirms that it ended.
 
-    Callbacks with a wrong signature, or for a task that Keevx does not know, are ignored: nobody
-    else can make this print anything.
+    Callbacks with a wrong signature, or for a task that Keevx does not know, are ignored, so
+    nobody else can make this command print anything.
 
     Raises:
         ConfigurationError: the URL, the secret or the address cannot be used.
@@ -90,7 +91,7 @@ async def serve_callbacks(
 
 
 def make_receiver(public_url: str) -> CallbackReceiver:
-    """Return a receiver with the secret from the environment.
+    """Return a callback receiver that uses the secret from the environment.
 
     Raises:
         ConfigurationError: the secret is missing or too short, or the URL is invalid.
@@ -117,10 +118,10 @@ class TaskPrinter:
         self._printed: OrderedDict[str, None] = OrderedDict()
 
     async def __call__(self, key: str, task_id: str) -> None:
-        """Handle a genuine callback.
+        """Handle a callback whose signature was verified.
 
-        Another callback for the same task has no effect, both during and after the first one. If
-        the task could not be confirmed, the next callback is handled.
+        Further callbacks for the same task have no effect, whether they arrive during or after the
+        first callback. If the task's end could not be confirmed, its next callback is handled.
 
         Args:
             key: the key of the task's create.

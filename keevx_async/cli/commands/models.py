@@ -1,4 +1,4 @@
-"""``keevx check`` and ``keevx models`` apply and show the rules, without a key or the network."""
+"""``keevx check`` and ``keevx models``, which need neither a key nor the network."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def check(
 ) -> int:
     """Check a file of prompts and print an estimate. Sends nothing.
 
-    Problems are printed to standard output; the exit code is then 2. Warnings about values that are
-    allowed but probably mistakes are printed there too; they leave the exit code at 0 unless
-    ``--strict`` is passed.
+    If there are problems, they are printed to standard output, and the exit code is 2. Warnings
+    about values that are allowed but probably mistakes are printed there too. With ``--strict``,
+    they also set the exit code to 2.
 
     Raises:
         ConfigurationError: standard input is a terminal, or cannot be copied.

@@ -64,7 +64,7 @@ def run(
     """
     # Creates are paid for, so everything possible is checked before the first one is sent:
     # 1. The options are compatible, and the template can name the results.
-    # 2. The input is valid. It is read to its end, and once more for what --callbacks rules out.
+    # 2. The input is valid. It is read to its end, and a second time with --callbacks.
     # 3. The results folder is writable, and no other run writes there.
     # 4. The key and the host work (a free query), and the journal belongs to them.
     # A person is asked for consent last, so that nobody agrees and is then refused.
@@ -138,15 +138,15 @@ def run(
 
 @frozen
 class Plan:
-    """What a run will create.
+    """The plan for a run.
 
     Attributes:
         source: the validated input.
         selection: the rows to run.
         survey: the totals for those rows.
-        budget: limits and prices; None if neither was given.
-        fit: how local images are made to fit.
-        named: the columns used in the names of results.
+        budget: the limits and prices; None if neither was passed.
+        fit: the ``--fit`` mode for local images.
+        named: the columns used in result names.
     """
 
     source: Input
@@ -168,7 +168,7 @@ class Plan:
                 valuation.check(group)
 
     def prompts(self) -> Prompts:
-        """Return the selected rows."""
+        """Return the prompts in the selected rows."""
         return Prompts(self.selection.apply(jobs(self.source)))
 
 
@@ -186,7 +186,7 @@ async def _print_estimate(plan: Plan, path: Path | None, options: RunOptions) ->
 
 
 def _question(plan: Plan, estimate: Estimate | None) -> str | None:
-    """Return the question to ask a person before the run, if any; see `_agrees`."""
+    """Return the question to ask a person before the run, if any; see ``_agrees``."""
     parts: list[str] = []
     if estimate is not None and estimate.again:
         parts.append(f"--fresh makes and pays for {estimate.again:,} of {estimate.total:,} again")
@@ -200,10 +200,10 @@ def _question(plan: Plan, estimate: Estimate | None) -> str | None:
 
 
 async def _check_access(path: Path | None, names: OutputNames, options: RunOptions) -> None:
-    """Check that folder, journal, key and host can be used. Only a free query is sent.
+    """Check that the folder, journal, key and host can be used. Only a free query is sent.
 
     Raises:
-        KeevxError: one of them cannot be used.
+        KeevxError: any of these cannot be used.
     """
     # Nothing is created yet, because the person may still say no.
     if (folder := local_folder(names.folder)).exists():
@@ -215,13 +215,13 @@ async def _check_access(path: Path | None, names: OutputNames, options: RunOptio
 
 
 def _agrees(question: str, estimate: Estimate | None) -> bool:
-    """Ask before a large run, and before paying for anything again.
+    """Ask before a large run or before paying again; return whether to continue.
 
     Raises:
         ConfigurationError: paying again needs consent, and nobody can be asked.
     """
     # If nobody can be asked, a script runs the command, and a script may make many results. To pay
-    # again for existing results it needs both --fresh and --yes.
+    # again for existing results, a script must pass both --fresh and --yes.
     if can_ask():
         return confirm(f"{question}. Continue?")
     if estimate is not None and estimate.again:
@@ -288,8 +288,8 @@ async def _run_reported(
 async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Request]:
     """Yield the requests; before the first translation, fetch the available languages.
 
-    The client then refuses any other language before sending the request. If the languages cannot
-    be fetched, Keevx refuses it.
+    The client then refuses a request for any other language without sending it. If the languages
+    cannot be fetched, Keevx refuses such a request.
     """
     fetched = False
     for request in prompts:
@@ -304,7 +304,7 @@ async def with_languages(keevx: Keevx, prompts: Prompts) -> AsyncGenerator[Reque
 async def _open_client(
     plan: Plan, rate: float | None, journal: Journal | None, options: RunOptions, report: Report
 ) -> AsyncGenerator[Keevx]:
-    """Open a client that sends the creates, or one that passes them to a fleet."""
+    """Open a client that sends creates to Keevx or passes them to a fleet."""
     if options.docket is not None:
         async with producer_for(options.docket, options.fleet, report) as keevx:
             yield keevx
@@ -331,11 +331,11 @@ async def run_prompts(
 ) -> int:
     """Report every outcome of a fan-out, and return the exit code.
 
-    If it is cut short, by a signal, an error or its fuse, the outcomes known by then are reported
-    as well.
+    If the fan-out is cut short by a signal, an error or its fuse, the outcomes known by then are
+    still reported.
 
     Raises:
-        KeevxError: the whole run failed. If an item had ended by then, the summary is printed.
+        KeevxError: the whole run failed. If any item has ended, the summary is printed first.
     """
     try:
         with report.live():
@@ -343,7 +343,7 @@ async def run_prompts(
                 async for outcome in fan:
                     report.add(outcome, prompts.take_job(outcome.request))
             except asyncio.CancelledError:
-                # A signal ends the run early, in order. Any other cancellation is not ours.
+                # A signal ends the run early but cleanly. Any other cancellation is raised.
                 if not report.stopping:
                     raise
             finally:

@@ -1,4 +1,4 @@
-"""``keevx submit``: one paid create. Its options are the fields of the kind's request."""
+"""``keevx submit``: submits one paid request, with an option for each request field."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Req
     """Return the request that the options describe; a source that is not a URL is a local file.
 
     Raises:
-        ConfigurationError: the request is invalid; the message lists every problem by its option.
+        ConfigurationError: the request is invalid; the message lists every problem with its option.
     """
     try:
         request = kind.from_dict(with_paths(fields, working_folder()))
@@ -110,9 +110,10 @@ def _parse_request(kind: type[Request], fields: dict[str, Any], fit: Fit) -> Req
 
 
 async def _submit(fan: FanOut[Request], printer: Printer, journal: Path | None) -> list[str]:
-    """Send the create and print its outcome; return its task ids, or none if it is uncertain.
+    """Send the create, print its outcome, and return its task ids.
 
-    If cancelled, print what is known by then, because the create may have been charged.
+    The list is empty if the create is uncertain. If cancelled, print the outcome known by then,
+    because the create may have been charged.
     """
     try:
         (outcome,) = [outcome async for outcome in fan]

@@ -1,4 +1,4 @@
-"""Commands about existing tasks and files: status, wait, download, upload."""
+"""Commands for working with existing tasks and files: status, wait, download, upload."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ INTERACTIVE_RETRY = RetryPolicy(attempts=4)
 
 
 def check_kind(_: object, name: str | None) -> None:
-    """Check that an option is a kind of job; cyclopts calls it with the value.
+    """Check that an option's value is a kind of job. Called by cyclopts.
 
     Raises:
-        ValueError: it is not; the message lists the kinds.
+        ValueError: the value is not a kind; the message lists the kinds.
     """
     if name is not None and name not in REQUESTS:
         raise ValueError(f"Must be one of {', '.join(REQUESTS)}.")
@@ -67,9 +67,10 @@ TaskIds = Annotated[
 def reading_ids(
     command: Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]],
 ) -> Callable[Concatenate[list[str], P], Coroutine[Any, Any, int]]:
-    """Pass the ids in a command's arguments, and in the files that they name, to the command.
+    """Wrap a command so that it receives the ids from its arguments and from files they name.
 
-    Files are read before the event loop starts: a blocking read inside it would delay Ctrl-C.
+    Files are read before the event loop starts: a blocking read inside the loop would
+    delay Ctrl-C.
     """
 
     @wraps(command)
@@ -102,7 +103,8 @@ async def status(
     task has failed. A run's status is read from its journal, which may be in use.
 
     Raises:
-        ConfigurationError: neither ids nor a journal were passed, or both.
+        ConfigurationError: ids and a journal were both passed or both left out, or ``--watch`` was
+            passed without a journal.
     """
     if bool(ids) == (journal is not None) or (watch and journal is None):
         raise ConfigurationError("pass task ids, or --journal FILE; --watch needs --journal")
@@ -156,14 +158,14 @@ async def wait_and_fetch(
     timeout: float | None = None,
     kind: str | None = None,
 ) -> int:
-    """Wait for tasks, download their results, and print each as it ends; return the exit code.
+    """Wait for tasks, download the results, and print each task; return the exit code.
 
     Args:
         keevx: an open client.
         task_ids: the tasks' ids; each task is waited for once.
         printer: prints the tasks.
         download: the folder for the results; None to download nothing.
-        timeout: the maximum seconds to wait; None for as long as the kind may take.
+        timeout: the maximum time to wait in seconds; None for as long as the kind may take.
         kind: the kind of the tasks; None to detect it.
     """
 
@@ -181,7 +183,7 @@ async def wait_and_fetch(
         # earlier wait.
         return task, await keevx.download(task, as_folder(download), overwrite=True)
 
-    # Wait for all at once: the client has one schedule, and limits queries and downloads itself.
+    # Wait for all tasks at once: the client has one schedule, and limits its own requests.
     return await run_each(
         task_ids,
         follow,
@@ -213,8 +215,8 @@ async def download(
 ) -> int:
     """Download the results of tasks that have succeeded.
 
-    A task that has failed or not ended is an error. So is an existing file, unless ``--overwrite``
-    is passed. The other results are still downloaded.
+    It is an error if a task has failed or has not ended, or if a file already exists and
+    ``--overwrite`` is not passed. The other results are still downloaded.
     """
     printer = Printer(json)
 
@@ -272,7 +274,7 @@ async def upload(
 
 
 def as_folder(path: Path) -> str:
-    """Return a path in a form that always means a folder, even if its name is ``run.2026``.
+    """Return a path as a string that always means a folder, even for a name like ``run.2026``.
 
     Without the trailing slash, a name with a suffix would mean a file.
     """

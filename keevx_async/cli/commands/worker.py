@@ -1,4 +1,4 @@
-"""``keevx worker``, and the fleet that other commands use with ``--docket``."""
+"""``keevx worker``, and access to a fleet for other commands with ``--docket``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EXTRA_MODULES = ("docket", "redis")
 PROGRESS_INTERVAL = 1.0
 """Seconds between queries of the fleet's progress."""
 NO_WORKER = 2.0
-"""Seconds without a worker before it is reported; a worker needs a moment to start."""
+"""Seconds before the lack of a worker is reported; a worker needs a moment to start."""
 
 RedisUrl = Annotated[
     str,
@@ -72,10 +72,10 @@ async def worker(
 ) -> int:
     """Work for a fleet until Ctrl-C: submit its requests and poll its tasks.
 
-    The first signal stops it once its creates have a response, the second stops it immediately.
-    Either way, the fleet's journal has everything that is known. After a single SIGTERM the exit
-    code is 0. It stops on its own if its API key is refused, the account has no funds, or too many
-    creates in a row are refused for the same reason; no job is lost.
+    The first signal stops the worker once its creates have a response; the second stops the worker
+    immediately. Either way, the fleet's journal has everything that is known. After a single
+    SIGTERM the exit code is 0. The worker also stops if its API key is refused, the account has no
+    funds, or too many creates in a row are refused for the same reason; no job is lost.
     """
     with require_docket():
         from keevx_async.docket import KeevxWorker, WorkerSettings
@@ -132,7 +132,7 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
     """Open a fleet's docket for the duration of the block.
 
     Raises:
-        ConfigurationError: the extra is not installed, or Redis cannot be used.
+        ConfigurationError: the docket extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket import KeevxDocket
@@ -141,10 +141,10 @@ async def open_docket(url: str, fleet: str) -> AsyncGenerator[KeevxDocket]:
 
 
 def adopting_journal(url: str, fleet: str) -> JournalProtocol:
-    """Return a fleet's journal that is handed over to the client that opens it.
+    """Return a fleet's journal, to be handed over to the client that opens it.
 
     Raises:
-        ConfigurationError: the extra is not installed.
+        ConfigurationError: the docket extra is not installed.
     """
     with require_docket():
         from keevx_async.docket import RedisJournal
@@ -153,10 +153,10 @@ def adopting_journal(url: str, fleet: str) -> JournalProtocol:
 
 @asynccontextmanager
 async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[Producer]:
-    """Open a client that passes its creates to a fleet, and keep the report's fleet counts current.
+    """Open a client that passes creates to a fleet, and update the report with fleet progress.
 
     Raises:
-        ConfigurationError: the extra is not installed, or Redis cannot be used.
+        ConfigurationError: the docket extra is not installed, or Redis cannot be used.
     """
     with require_docket():
         from keevx_async.docket.producer import Producer
@@ -173,8 +173,9 @@ async def producer_for(url: str, fleet: str, report: Report) -> AsyncGenerator[P
 async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
     """Update a report with the fleet's progress every second, until cancelled.
 
-    If the fleet has work but no worker, this is printed once, and again only after it had one.
-    Redis errors are ignored here; whoever waits for a result gets them.
+    If the fleet has work but no worker, a message is printed once, and again only after a worker
+    ran or the work was done. Redis errors are ignored here, and raised where a result is
+    awaited.
     """
     loop, reported = asyncio.get_running_loop(), False
     alive_at = loop.time()
@@ -198,10 +199,10 @@ async def watch_progress(docket: KeevxDocket, url: str, report: Report) -> None:
 
 @contextmanager
 def require_docket() -> Generator[None]:
-    """Guard a block that imports a fleet's dependencies.
+    """Raise a helpful error if the block imports a fleet dependency that is not installed.
 
     Raises:
-        ConfigurationError: the extra is not installed; the message says how to install it.
+        ConfigurationError: the docket extra is not installed; the message says how to install it.
     """
     try:
         yield

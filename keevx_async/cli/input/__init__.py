@@ -1,1 +1,1 @@
-"""Prompt files, read."""
+"""Reads prompt files."""

@@ -1,4 +1,4 @@
-"""The axes of ``--matrix``: rows of files, or images of folders, in every combination."""
+"""The axes of ``--matrix``: rows from files and images from folders, to be combined."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .formats import BadLine, Row
 _COLUMNS = {
     suffix: IMAGE if row.media == IMAGE else "video" for row in FORMATS for suffix in row.suffixes
 }
-"""The column that a file belongs to, by its suffix."""
+"""The column for a file, by the file's suffix."""
 
 
 @frozen
 class Axis:
-    """Rows to combine with the rows of another axis; they are kept in memory.
+    """Rows, kept in memory, to combine with the rows of other axes.
 
     Attributes:
         name: the name of the file or folder, for messages.
@@ -41,7 +41,7 @@ class Axis:
         Hidden files, subfolders and other kinds of files are skipped.
 
         Raises:
-            ConfigurationError: the folder contains none, or cannot be read.
+            ConfigurationError: the folder contains no images or videos, or cannot be read.
         """
         try:
             names = sorted(os.listdir(folder))
@@ -62,15 +62,15 @@ class Axis:
 def combine(line: int, row: Mapping[str, Any], axes: Sequence[Axis], repeat: int) -> Iterator[Row]:
     """Yield every combination of a row with the rows of other axes, ``repeat`` times each.
 
-    If any of the combined rows has a key, the combination's key joins their keys; a row without a
-    key adds its file name or line number. Keys therefore stay the same when rows are added. The
-    keys of repetitions end in ``-2``, ``-3`` and so on.
+    If any of the combined rows has a key, the combination's key joins the keys of all its rows.
+    A row without a key contributes its file name or line number, so keys stay the same when rows
+    are added. The keys of repetitions end in ``-2``, ``-3`` and so on.
 
     Args:
         line: the row's line number.
         row: the row; it is not changed.
         axes: the other axes, without bad lines.
-        repeat: how often each combination is yielded.
+        repeat: the number of times to yield each combination.
     """
     if not axes and repeat == 1:
         yield line, dict(row)

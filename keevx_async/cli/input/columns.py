@@ -1,4 +1,4 @@
-"""Recognizes the columns of a file, whatever their spelling."""
+"""Recognizes column names in different spellings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SEPARATORS = re.compile(r"(?<=.)[\s_-]+")
 
 
 def field_names() -> dict[str, None]:
-    """Return the fields of all kinds of requests, and the two fields that only rows have."""
+    """Return the names of all request fields, and of ``kind`` and ``key``, which only rows have."""
     names: dict[str, None] = dict.fromkeys((KIND, KEY))
     for request in REQUESTS.values():
         names |= dict.fromkeys(fields_dict(cast(Any, request)))
@@ -26,10 +26,10 @@ def field_names() -> dict[str, None]:
 
 
 def _folded(name: str) -> str:
-    """Return a name in a normal form, in which ``Image URL`` equals ``image_url``.
+    """Return a name's normal form, which is the same for ``Image URL`` and ``image_url``.
 
-    Anything else is kept, including quotation marks and a leading dash, which may be a sign that
-    the file is not what it seems.
+    Other characters are kept, including quotation marks and a leading dash, which may show that
+    the file has another format.
     """
     return _SEPARATORS.sub("", name).casefold()
 
@@ -38,7 +38,7 @@ class Columns:
     """The columns that a file may have.
 
     Args:
-        extra: columns that are not fields, used by a template.
+        extra: columns that are used by a template but are not fields.
     """
 
     def __init__(self, extra: Collection[str] = ()) -> None:
@@ -51,14 +51,14 @@ class Columns:
         return name in self._names
 
     def name(self, text: str) -> str:
-        """Return the column that a text refers to, or the text itself if there is none.
+        """Return the column that a name refers to; an unknown name is returned unchanged.
 
         Case, spaces, dashes and underscores are ignored.
         """
         return text if text in self._names else self._by_spelling.get(_folded(text), text)
 
     def unknown(self, name: str, *, suggest_all: bool = True) -> str:
-        """Return the message about an unknown column, with the most similar known name.
+        """Return a message about an unknown column, with the most similar known name.
 
         Args:
             name: the unknown column.
@@ -83,8 +83,9 @@ def without_aliases(
 
     Args:
         row: the row; it is not changed.
-        request: the request class of the row's kind. An alias of a field that it lacks is kept.
-        model: the row's model. If it takes no start frame, an image is a reference image.
+        request: the request class of the row's kind. Aliases of fields that the class does not have
+            are kept.
+        model: the row's model. If it uses no start frame, ``image`` is a reference image.
     """
     if row.keys().isdisjoint(ALIASES):  # nearly always
         return dict(row), ()

@@ -1,4 +1,4 @@
-"""Converts the cells of a CSV row to the types of the fields of the row's kind."""
+"""Converts the cells of a CSV row to the field types of the row's kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keevx_async.models.request import Request
 
 KIND, KEY = "kind", "key"
 NUMBER = re.compile(r"(-?\d{1,9})(?:[.,]0+)?")
-"""A whole number. pandas and spreadsheets write 6.0, or 6,0 if a comma is the decimal point."""
+"""A whole number. pandas and spreadsheets write 6.0, or 6,0 if a comma is the decimal separator."""
 FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 _AFTER_IMAGE_NAME = re.compile(r"(\.(?:jpe?g|png|webp|gif|bmp))[,;]", re.IGNORECASE)
@@ -28,14 +28,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "seconds": ("duration",),
     "video": ("video_url",),
 }
-"""Short names of columns, each with the fields it may stand for. The first of them that the row's
-kind has is used."""
+"""Column aliases, each with the fields that it may stand for. The first field that the row's kind
+has is used."""
 
 _types: dict[type, Mapping[str, Any]] = {}
 
 
 def kind_of_row(value: object) -> str:
-    """Return the name of a row's kind; a row without one is image-to-video.
+    """Return the name of a row's kind; a row without a kind is image-to-video.
 
     The name is not checked.
     """
@@ -45,8 +45,8 @@ def kind_of_row(value: object) -> str:
 def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, Any]:
     """Convert each cell of a row to the type of its field.
 
-    A cell that cannot be converted, or belongs to no known kind or field, stays a string, so that
-    validation names it. Nothing is raised.
+    A cell stays a string if it cannot be converted, or if its kind or field is unknown. Validation
+    reports the cell later; nothing is raised here.
 
     Args:
         row: the row's cells, keyed by field name or alias.
@@ -56,7 +56,7 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
     types = _types.get(request) or _types.setdefault(request, get_type_hints(request))
     values: dict[str, Any] = {}
     for name, text in row.items():
-        # Spreadsheets have one type of number: 6 may arrive as 6.0, and true as 1 or 1.0.
+        # Spreadsheets have only one number type: 6 may arrive as 6.0, and true as 1 or 1.0.
         number = NUMBER.fullmatch(text)
         field = next((each for each in ALIASES.get(name, ()) if each in types), name)
         field_type = types.get(field)
@@ -73,11 +73,11 @@ def parse_cells(row: Mapping[str, str], kind: str | None = None) -> dict[str, An
 
 
 def references(text: str) -> list[str]:
-    """Return the URLs and paths that a cell lists.
+    """Return the URLs and paths listed in a cell.
 
     1. Spaces and line breaks are separators.
-    2. A comma or semicolon is a separator next to a space, before a URL, and after the name of an
-       image file.
+    2. A comma or semicolon is a separator next to a space, before a URL, and after an image
+       file's name.
     3. Any other comma or semicolon is part of a URL, such as ``…/upload/w_300,h_200/a.jpg``.
     """
     text = _AFTER_IMAGE_NAME.sub(r"\1 ", text)

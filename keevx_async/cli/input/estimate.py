@@ -1,4 +1,4 @@
-"""``--dry-run`` and ``keevx check``: what a file would make, apart from what a journal has."""
+"""Estimates the requests that a run would send, for ``--dry-run`` and ``keevx check``."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from ..output.amounts import Amounts, plural, result_noun
 from .prompts import Prompts
 
 Group = tuple[str, tuple[Any, ...]]
-"""A kind, and the values of the fields that determine its duration and perhaps its price."""
+"""A kind, with the values of the fields that determine its duration and possibly its price."""
 
 
 async def estimate_prompts(
     prompts: Prompts, journal: Journal | None, *, fresh: bool = False
 ) -> Estimate:
-    """Count what a run of prompts would make.
+    """Count the requests that a run would send, and their results.
 
     Keys are looked up as in a run. Nothing is written or sent, and the journal is not locked, so it
     may be in use. An item is not counted as a request if the journal has its task ids, or if its
     create is uncertain and the journal does not resubmit uncertain creates.
 
     Args:
-        prompts: the prompts; they are read to their end.
+        prompts: the prompts; all of them are read.
         journal: the journal, which is opened and closed here; None if there is none yet.
-        fresh: whether items that were made will be made again, and so count as requests.
+        fresh: whether items that were already made are made again, and count as requests.
 
     Raises:
-        JournalError: the journal cannot be read, is incomplete, or a key belongs to another
+        JournalError: the journal cannot be read or is incomplete, or a key belongs to another
             request.
     """
     estimate = Estimate()
@@ -64,7 +64,7 @@ async def estimate_prompts(
 
 
 class _AttemptFinder:
-    """Finds the entries of an input's items in a journal, in the input's order.
+    """Finds the journal entries for each item of an input. Pass items in the input's order.
 
     Args:
         journal: the open journal.
@@ -76,10 +76,10 @@ class _AttemptFinder:
         self._digests: dict[Path, str] = {}
 
     async def __call__(self, request: Request, key: str | None) -> list[Entry]:
-        """Return the entries that keep an item from being sent; empty if it would be sent.
+        """Return the entries that keep an item from being sent; an empty list if it would be sent.
 
-        The first entry is its create. Each further entry is a resubmission after the one before it
-        had failed. The last entry is SUBMITTED or UNCERTAIN.
+        The first entry is the item's first create. Each further entry is a resubmission of the
+        previous entry, which failed. The last entry is SUBMITTED or UNCERTAIN.
         """
         for path in request.local_files():
             if path not in self._digests:
@@ -95,7 +95,7 @@ class _AttemptFinder:
         attempts: list[Entry] = []
         failed: Task | None = None
         # 1. An attempt that is not sent again ends the search: the item is recorded.
-        # 2. After a failed attempt comes the next one, if it was made or may have been made.
+        # 2. A failed attempt is followed by the next attempt, if it was or may have been made.
         # 3. Anything else would be sent: a first create that is planned or was refused; with
         #    --retry-failed, the next attempt; with --on-uncertain resubmit, a create without ids.
         while entry is not None and entry.state in (State.SUBMITTED, State.UNCERTAIN):
@@ -105,13 +105,13 @@ class _AttemptFinder:
             if (failed := await self._failed_task(entry)) is None:
                 return attempts
             later = await self._journal.find(next_attempt_key(entry.key))
-            # A later entry with another body is not an attempt: only its key looks like one.
+            # A later entry with another body is not an attempt, although its key looks like one.
             entry = later if later is not None and later.body == entry.body else None
         retries = self._journal.retries
         return [] if retries is not None and (failed is None or retries(failed)) else attempts
 
     async def _failed_task(self, entry: Entry) -> Task | None:
-        """Return the first failed task of a create; None until all of its tasks have ended."""
+        """Return a create's first failed task; None if no task failed or a task has not ended."""
         records = [await self._journal.find_task(task_id) for task_id in entry.task_ids]
         ended = [record.task for record in records if record is not None and record.task.done]
         if len(ended) < len(records):
@@ -123,12 +123,12 @@ class Estimate:
     """Counts requests and their results, by kind and settings.
 
     Attributes:
-        requests: creates that would be sent, by group.
-        results: videos or images they would make, by group.
-        usage: the same results, by what determines their price.
-        recorded: items that would not be sent, by their state in the journal.
-        again: the number of requests that were made before.
-        made_keys: the keys of those requests, including later attempts.
+        requests: the number of creates that would be sent, by group.
+        results: the number of videos or images that the creates would make, by group.
+        usage: the same results by usage group, which determines their price.
+        recorded: the number of items that would not be sent, by their state in the journal.
+        again: the number of requests for items that were already made.
+        made_keys: the journal keys of those items, including later attempts.
     """
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class Estimate:
 
         Args:
             request: the item's request.
-            recorded: the state that keeps it from being sent; None if it would be sent.
+            recorded: the item's state in the journal; None if the item would be sent.
         """
         if recorded is not None:
             self.recorded[recorded] += 1
@@ -165,7 +165,7 @@ class Estimate:
 
         Args:
             request: the item's request.
-            attempts: its entries in the journal.
+            attempts: the item's journal entries.
         """
         self.add(request, None)
         self.again += 1
@@ -190,7 +190,7 @@ class Estimate:
 
         Args:
             name: the input's name.
-            amounts: values the results.
+            amounts: computes the amounts and the cost of the results.
             as_json: whether to print JSON.
         """
         if as_json:

@@ -1,4 +1,4 @@
-"""Reads text, JSON and CSV row by row, with the number of the line on which each row starts.
+"""Reads text, JSON and CSV row by row, with each row's starting line number.
 
 The readers are pure functions from text to rows. ``sources`` opens the files.
 """
@@ -22,7 +22,7 @@ NOT_TEXT = 'is not UTF-8 text; save the file as UTF-8 (in Excel: "CSV UTF-8")'
 
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\r\n])"?[\s,;]*', re.IGNORECASE)
 _COMPUTED_ERROR = re.compile(r"#[A-Z0-9/À-Þ]+[!?]|#N/A|#NV|#{3,}")
-"""What a spreadsheet saves for a failed formula (such as ``- a dog``) or a narrow column."""
+"""The text that spreadsheets save for a failed formula (as in ``- a dog``) or a narrow column."""
 _INVISIBLE = "\ufeff\u200b"
 _CSV_ERRORS = {
     "unexpected end of data": "a quoted cell is not closed; a quotation mark is missing",
@@ -37,10 +37,10 @@ _NOT_BLANK = re.compile(r"\S")
 class BadLine(Exception):
     """A line that does not contain a valid request.
 
-    Readers yield it instead of a row, so one bad line does not hide the next.
+    Readers yield it instead of a row, so one bad line does not hide later problems.
 
     Attributes:
-        line: its number, from 1.
+        line: the line number, from 1.
         messages: one message for each problem.
     """
 
@@ -55,16 +55,17 @@ Format = Literal["jsonl", "csv", "txt"]
 
 
 def detect_format(file: IO[str], columns: Columns, *, is_text: bool) -> Format:
-    """Detect the format of a file from its first line with content.
+    """Detect a file's format from its first line with content.
 
-    1. The line starts with a bracket: JSON. A prompt may also start with one, so in a file with a
-       text suffix the line must look like the start of an object or of an array of objects.
-    2. One of its cells is a column name: CSV. Spreadsheets also save tables as .txt.
+    1. The line starts with a bracket: JSON. A prompt may also start with a bracket, so in a file
+       with a text suffix the line must look like the start of an object or of an array of objects.
+    2. One of the line's cells is a column name: CSV. Spreadsheets also save tables as .txt.
     3. Otherwise, a file with a text suffix is text, and any other file is CSV, whose reader will
-       report the missing header. A list of prompts is not assumed, because each is paid for.
+       report the missing header. A list of prompts is not assumed, because each prompt would
+       be paid for.
 
     Args:
-        file: the file, positioned at its start; it is left there.
+        file: the file, positioned at its start; it is rewound afterwards.
         columns: the columns that a table may have.
         is_text: whether the file has a text suffix.
     """
@@ -83,10 +84,10 @@ def _has_content(line: str) -> bool:
 
 
 def read_text(file: Iterable[str]) -> Iterator[Row]:
-    """Yield a row for each line; the line is its prompt.
+    """Yield a row for each line, with the line as its prompt.
 
-    Blank lines and comments, which start with ``#``, are skipped. A backslash before ``#`` starts a
-    prompt with ``#``. Spaces around a prompt are removed.
+    Blank lines and comments, which start with ``#``, are skipped. To start a prompt with ``#``,
+    put a backslash before it. Spaces around a prompt are removed.
     """
     for number, text in enumerate(file, 1):
         prompt = text.strip().strip(_INVISIBLE)
@@ -101,10 +102,10 @@ def read_text(file: Iterable[str]) -> Iterator[Row]:
 
 
 def read_json(file: IO[str]) -> Iterator[Row]:
-    """Yield the objects of a JSON file.
+    """Yield the objects in a JSON file.
 
-    1. The text starts with ``[``: it is an array, whose elements are the rows.
-    2. Its first line is just ``{``: objects span several lines, as ``jq`` and
+    1. The text starts with ``[``: an array, whose elements are the rows.
+    2. The first line is just ``{``: objects span several lines, as ``jq`` and
        ``json.dumps(..., indent=2)`` write them.
     3. Anything else is JSON lines, one object per line. A bad line does not affect the others, and
        a line that starts with ``#`` is a comment.
@@ -128,7 +129,7 @@ def read_json(file: IO[str]) -> Iterator[Row]:
 def _read_json_values(text: str) -> Iterator[Row]:
     """Yield the elements of an array, or a sequence of objects; stop at the first error.
 
-    After a syntax error, nobody can tell where the next element starts.
+    After a syntax error, the start of the next element is unknown.
     """
     decoder = json.JSONDecoder()
     position = _past_blanks(text, 0)
@@ -185,7 +186,7 @@ def _json_error(error: Exception) -> str:
 
 
 def _valid(text: str) -> str:
-    """Return the text; raise ``UnicodeError`` if a byte was not decoded (a lone surrogate)."""
+    """Return the text; raise ``UnicodeError`` if it contains a lone surrogate (a bad byte)."""
     if not text.isascii():
         text.encode()
     return text
@@ -194,26 +195,26 @@ def _valid(text: str) -> str:
 def read_csv(
     lines: Iterable[str], columns: Columns | None = None, kind: str | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a table with a header, as spreadsheets save it.
+    """Yield the rows of a CSV table that has a header.
 
-    The header alone determines the delimiter:
+    The start of the file determines the delimiter:
 
-    1. If the first line is ``sep=;``, as Excel reads and writes it, it sets the delimiter.
-    2. Otherwise it is whichever of comma, semicolon and tab yields the most known column names; if
-       tied, the most columns; if still tied, the first.
+    1. A first line such as ``sep=;``, which Excel reads and writes, sets the delimiter.
+    2. Otherwise, the delimiter is the comma, semicolon or tab that yields the most known column
+       names in the header; if tied, the most columns; if still tied, the first.
 
-    Column names are matched as ``Columns.name`` does. Empty rows, empty columns without a name,
-    empty cells beyond the header, and lines above the header that start with ``#`` are ignored. A
-    non-empty cell without a column name is an error. An error in the header is the only error
-    reported, because every row would repeat it.
+    Column names are matched with ``Columns.name``. Empty rows, empty columns without a name, empty
+    cells beyond the header, and lines above the header that start with ``#`` are ignored. A
+    non-empty cell without a column name is an error. If the header has errors, only these are
+    reported, because every row would repeat them.
 
     Args:
-        lines: lines with their ends, as a file opened with ``newline=""`` yields them.
-        columns: the allowed columns; by default the fields.
-        kind: the kind of rows that do not set one.
+        lines: the lines with their line endings, as from a file opened with ``newline=""``.
+        columns: the allowed columns; by default the request fields.
+        kind: the kind for rows that do not set one.
     """
     columns = columns or Columns()
-    # An unread copy keeps every line that the others have read, so it is deleted early.
+    # An unread copy buffers every line that the other has read, so this copy is deleted early.
     valid_lines, first_lines = tee(map(_valid, lines))
     try:
         separator = _SEPARATOR_LINE.fullmatch(next(first_lines, ""))
@@ -236,7 +237,7 @@ def read_csv(
 
 
 def _blank_comments(lines: Iterable[str]) -> Iterator[str]:
-    """Replace the comments above the header with blank lines, which keeps line numbers right.
+    """Replace the comments above the header with blank lines, which keeps line numbers correct.
 
     Below the header, a ``#`` is part of its cell. A header may start with a column named ``#``.
     """
@@ -248,7 +249,7 @@ def _blank_comments(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _read_header(lines: Iterator[str], delimiter: str, columns: Columns) -> list[str]:
-    """Return the column names if this is the delimiter; empty if the header cannot be read."""
+    """Return the column names for a delimiter; an empty list if the header cannot be read."""
     try:
         for row in csv.reader(lines, delimiter=delimiter, strict=True):
             if any(map(str.strip, row)):

@@ -1,4 +1,4 @@
-"""The input of a run: a file's rows, completed by the options, in every combination."""
+"""A run's input: the rows of files, completed with option values and combined with each other."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MODEL = "model"
 
 @frozen
 class Draft:
-    """A row of a file, completed by the options but not yet checked.
+    """A row of a file, completed with option values but not yet checked.
 
     Attributes:
         values: the values by column.
-        options: the columns whose values come from options.
-        row: the original row, by column.
+        options: the columns with values from options.
+        row: the original values by column.
     """
 
     values: dict[str, Any]
@@ -45,12 +45,12 @@ class Draft:
 
 @frozen(kw_only=True)
 class Defaults:
-    """Values from the options, for rows that do not set them.
+    """Option values, for rows that do not set their own.
 
     Attributes:
-        values: the values by field; relative paths are relative to the working folder.
-        kind: the kind of rows that do not set one.
-        template: the prompt, which may contain columns in braces; None without ``--prompt``.
+        values: the values by field; local paths are resolved from the working folder.
+        kind: the kind for rows that do not set one.
+        template: the prompt, which may contain column names in braces; None without ``--prompt``.
         columns: the columns that a file may have.
     """
 
@@ -68,7 +68,7 @@ class Defaults:
         Args:
             values: the values of the options that were passed, by field.
             kind: the value of ``--kind``; dashes count as underscores.
-            columns: columns that other options use.
+            columns: the columns used by other options.
 
         Raises:
             ConfigurationError: ``--prompt`` is malformed, the kind does not exist, or the working
@@ -91,8 +91,8 @@ class Defaults:
 
     def complete(self, line: int, row: dict[str, Any]) -> Draft | BadLine:
         """Return a row with aliases resolved, missing values added, and the prompt filled in."""
-        # The order matters: the kind determines the fields, and the model determines what an image
-        # is. The template is filled last, because it may use any other value.
+        # The order matters: the kind determines the fields, and the model determines the field for
+        # an image. The template is filled last, because it may use any other value.
         if self.kind is not None and row.get(KIND) is None:
             row[KIND] = self.kind
         kind = REQUESTS.get(kind_of_row(row.get(KIND)))
@@ -123,7 +123,7 @@ class Defaults:
         return Draft(values, options, row)
 
     def unused(self, kinds: Collection[type[Request]]) -> list[str]:
-        """Return the fields that none of the given kinds has."""
+        """Return the fields that were set by options but belong to none of the given kinds."""
         names = [*self.values, *([PROMPT] if self.template else [])]
         return [
             name
@@ -141,14 +141,14 @@ class Defaults:
 
 @frozen(kw_only=True)
 class Input:
-    """The rows of a run. They can be read any number of times.
+    """The input for a run. Its rows can be read any number of times.
 
     Attributes:
-        first: the file or folder whose rows are read one by one.
-        axes: other axes; each row of the first is combined with their rows.
-        repeat: how often each combination is made.
-        defaults: values from the options.
-        fit: how images are adapted, which determines which images are allowed.
+        first: the file or folder with the rows to read one by one.
+        axes: further axes, whose rows are combined with each row of ``first``.
+        repeat: the number of times to make each combination.
+        defaults: option values, for rows that do not set their own.
+        fit: the ``--fit`` mode, which determines the images that are allowed.
     """
 
     first: Source | Axis
@@ -159,11 +159,11 @@ class Input:
 
     @property
     def name(self) -> str:
-        """Its name in messages, before the line number."""
+        """The input's name in messages, before the line number."""
         return self.first.name
 
     def drafts(self) -> Iterator[tuple[int, Draft | BadLine]]:
-        """Yield each completed row, with the number of the line on which it starts.
+        """Yield each completed row, with its starting line number.
 
         Raises:
             OSError: the file cannot be read.
@@ -179,16 +179,16 @@ class Input:
                     yield line, self.defaults.complete(line, combined)
 
     def bad_lines(self) -> Iterator[tuple[str, BadLine]]:
-        """Yield every bad line of the axes, with the name of its axis."""
+        """Yield every bad line in the axes, with the name of its axis."""
         for axis in self.axes:
             for _, row in axis.rows:
                 if isinstance(row, BadLine):
                     yield axis.name, row
 
     def count(self, total: int) -> str | None:
-        """Return how a total is computed: ``12 prompts.txt * 5 images * 2 = 120 requests``.
+        """Return the formula for a total, such as ``12 prompts.txt * 5 images = 60 requests``.
 
-        None if the total is just the number of lines.
+        Return None if the total is just the number of lines.
         """
         factors = [len(axis.rows) for axis in self.axes] + [self.repeat] * (self.repeat > 1)
         if not factors:
@@ -229,7 +229,7 @@ def with_paths(row: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     Args:
         row: the row; it is not changed.
-        folder: the folder that relative paths are relative to.
+        folder: the base folder for relative paths.
     """
     names = {
         name
@@ -256,11 +256,10 @@ def open_prompts(
     """Open the input named on the command line, for the duration of the block.
 
     Args:
-        file: the file; ``-`` for standard input; a folder for its images; None if there is a
-            matrix.
-        options: how the file is read, and what it is combined with.
+        file: a file, ``-`` for standard input, or a folder of images; None to use only the matrix.
+        options: the options for reading the input and combining it with other files.
         fields: field values for rows that do not set them.
-        columns: columns that the names of results use; they need not be fields.
+        columns: the columns used in result names; they need not be fields.
 
     Raises:
         ConfigurationError: there is no input, a folder contains no images, an input that can be

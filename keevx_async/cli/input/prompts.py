@@ -27,11 +27,11 @@ from .sources import Source
 from .template import PROMPT
 
 MAX_PROBLEMS = 50
-"""The most problems of a file to print."""
+"""The maximum number of problems to print for a file."""
 MAX_MORE_LINES = 3
-"""The most line numbers to print after the first, if several lines have the same problem."""
+"""The maximum number of other line numbers to print, if several lines have the same problem."""
 MAX_PATH_SHOWN = 300
-"""The most characters of a path in a message; someone may pass a whole image as text."""
+"""The maximum length of a path in a message; someone may pass a whole image as text."""
 
 
 @frozen
@@ -39,10 +39,10 @@ class Job:
     """One line of a file.
 
     Attributes:
-        line: its number, from 1.
-        request: the request that it describes.
-        key: its key in the journal, if it sets one.
-        row: its values by column.
+        line: the line number, from 1.
+        request: the request on the line.
+        key: the request's key in the journal, if the line sets one.
+        row: the line's values by column.
     """
 
     line: int
@@ -53,11 +53,11 @@ class Job:
 
 @frozen
 class Problem:
-    """A problem in a file; as a string, ``prompts.csv:2: duration: must be …``.
+    """A problem in a file, printed as ``prompts.csv:2: duration: must be …``.
 
     Attributes:
         file: the file's name.
-        line: the first line that has the problem, from 1; 0 if it concerns the whole file.
+        line: the first line with the problem, from 1; 0 if the problem concerns the whole file.
         message: what is wrong.
         more_lines: the other lines that have the same problem.
     """
@@ -80,7 +80,7 @@ class Problem:
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
     """Yield the lines to print for the problems in a file.
 
-    At most ``MAX_PROBLEMS`` are listed; a last line says how many more there are.
+    At most ``MAX_PROBLEMS`` are listed; a last line counts the others.
     """
     yield from map(str, problems[:MAX_PROBLEMS])
     if len(problems) > MAX_PROBLEMS:
@@ -88,9 +88,9 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
-    """Yield each line's job, or its problems.
+    """Yield the jobs in a file; a line with problems is yielded as a ``BadLine``.
 
-    A duplicate key is a problem of the later line. Only the keys and one line are kept in memory.
+    A duplicate key is a problem on the later line. Only the keys and one line are kept in memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -108,16 +108,16 @@ def jobs(file: Path | Input) -> Iterator[Job | BadLine]:
 
 
 class Prompts:
-    """The requests of a checked file, each with its job.
+    """The requests in a checked file, each with its job.
 
-    Iterate over it once to get the requests. After a request was yielded, its job can be looked up
-    until it is taken.
+    Iterate over it once to get the requests. Once a request has been yielded, its job can be
+    looked up until ``take_job`` removes the job.
 
     Args:
         file: the file, or its jobs.
 
     Raises:
-        ConfigurationError: while iterating, if a line is bad: the file changed since the check.
+        ConfigurationError: while iterating, if the file changed after the check and a line is bad.
     """
 
     def __init__(self, file: Path | Input | Iterable[Job | BadLine]) -> None:
@@ -126,7 +126,7 @@ class Prompts:
 
     @classmethod
     def from_requests(cls, requests: Iterable[Request]) -> Prompts:
-        """Return the prompts for requests that are not from a file; their lines count from 1."""
+        """Return prompts for requests that are not from a file; lines are numbered from 1."""
         return cls(Job(line, request) for line, request in enumerate(requests, 1))
 
     def __iter__(self) -> Iterator[Request]:
@@ -139,7 +139,7 @@ class Prompts:
             yield job.request
 
     def key(self, request: Request) -> str | None:
-        """Return the key of a request's line, if it sets one.
+        """Return a request's key, if its line sets one.
 
         Raises:
             KeyError: the request was not yielded, or its job was taken.
@@ -147,7 +147,7 @@ class Prompts:
         return self._in_progress[id(request)].key
 
     def row(self, request: Request) -> Row:
-        """Return the row that a request came from.
+        """Return the row from which a request was made.
 
         Raises:
             KeyError: the request was not yielded, or its job was taken.
@@ -156,7 +156,7 @@ class Prompts:
         return Row(job.line, job.row)
 
     def take_job(self, request: Request) -> Job:
-        """Remove and return a request's job, once the request has ended.
+        """Remove and return a request's job; call it once the request has ended.
 
         Raises:
             KeyError: the request was not yielded, or its job was taken.
@@ -167,14 +167,14 @@ class Prompts:
 def find_problems(
     file: Path | Input, check: Callable[[Job], str | None] = lambda _: None
 ) -> tuple[int, list[Problem]]:
-    """Read a file to its end; return the number of its lines, and all of its problems.
+    """Read a whole file; return the number of jobs, valid or not, and all problems.
 
     Lines with the same problem share one ``Problem``. A file that cannot be read or has no prompts
     is also reported as a problem; no exception is raised.
 
     Args:
         file: the file; it is read line by line.
-        check: returns what is wrong with a job that breaks no rule, or None.
+        check: checks a job that breaks no rule; returns a message, or None if the job is fine.
     """
     if isinstance(file, Path):
         file = Input(first=Source.from_path(file))
@@ -187,7 +187,7 @@ def find_problems(
         for axis, bad in file.bad_lines()
         for message in bad.messages
     ]:
-        return 0, problems  # without an axis there is nothing to combine
+        return 0, problems  # rows cannot be combined with a bad axis
     try:
         for job in jobs(file):
             count += 1
@@ -214,16 +214,16 @@ def find_problems(
 
 
 def option_name(field: str) -> str:
-    """Return the name of a field's option, without the leading dashes."""
+    """Return a field's option name, without the leading dashes."""
     return field.replace("_", "-")
 
 
 def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
-    """Return a row's job, or the problems of its key, its kind, its fields or its files."""
+    """Return a row's job, or the problems with its key, kind, fields or files."""
     # A line reports the problems of the first step that finds any, because later steps depend on
     # earlier ones:
-    # 1. The key must be a string that a later attempt of another line cannot have.
-    # 2. The kind determines the fields. A line without one is image-to-video, unless its fields
+    # 1. The key must be a string that cannot equal the key of another line's later attempt.
+    # 2. The kind determines the fields. Without a kind, a line is image-to-video, unless its fields
     #    show that the kind was forgotten: otherwise every field would be reported as unknown.
     # 3. The fields must satisfy the vendor's rules; all violations are reported.
     # 4. Local files must exist and be images; nothing is uploaded yet.
@@ -273,7 +273,7 @@ def _parse_draft(line: int, draft: Draft, fit: Fit) -> Job | BadLine:
 
 
 def _missing_kind(row: Mapping[str, Any]) -> str | None:
-    """Return the kind to add to a line without one, if its fields only fit another kind."""
+    """Return a message with the kind to add, if a row's fields fit only a different kind."""
     if row.keys() <= fields_dict(ImageToVideo).keys():
         return None
     for name, kind in REQUESTS.items():
@@ -287,10 +287,10 @@ def _as_tuple(value: object) -> tuple[object, ...]:
 
 
 def file_problem(path: Path, kind: Kind, fit: Fit = "none") -> str | None:
-    """Return why a local file cannot be uploaded for a kind of job; None if it can.
+    """Return the reason a local file cannot be uploaded for a kind of job; None if it can be.
 
     The file's type is determined by its first bytes. Nothing is sent. Unless ``fit`` is ``none``,
-    an image may be too large, or of a format that can be converted.
+    an image may be too large, or in a format that can be converted.
     """
     try:
         if path.is_file():

@@ -1,4 +1,4 @@
-"""The journal of a run: where it is, and which items of the input it already has."""
+"""Finds and opens a run's journal, and looks up the input's items in it."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .estimate import Estimate, estimate_prompts
 from .prompts import Prompts
 
 JOURNAL = "keevx.db"
-"""The name of the default journal; see ``local_folder`` for where it is."""
+"""The file name of the default journal, in the folder that ``local_folder`` returns."""
 
 
 def journal_path(options: RunOptions, folder: Path) -> Path | None:
-    """Return the journal of a run: ``--journal``, or by default a file beside the results.
+    """Return the path of a run's journal: ``--journal``, or by default a file beside the results.
 
-    None with ``--no-journal``, and for a fleet, which has its own journal.
+    Return None with ``--no-journal``, and for a fleet, which has its own journal.
 
     Args:
         options: the run's options.
-        folder: the folder of the results.
+        folder: the results folder.
 
     Raises:
         ConfigurationError: options exclude each other.
@@ -44,15 +44,15 @@ def journal_path(options: RunOptions, folder: Path) -> Path | None:
 
 
 def local_folder(folder: Path) -> Path:
-    """Return the folder for a run's records: the folder of its results if that is on disk.
+    """Return the local folder for a run's records.
 
-    If the results go to object storage, it is the working folder.
+    This is the results folder, or the working folder if the results go to object storage.
     """
     return Path() if isinstance(folder, ObjectPath) else folder
 
 
 def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
-    """Return the journal of a run, to be opened later; None without a journal."""
+    """Return a run's journal, not yet opened; None without a path."""
     if path is None:
         return None
     return Journal(path, on_uncertain=options.on_uncertain, on_failed=options.on_failed)
@@ -64,15 +64,15 @@ def has_journal(path: Path | None) -> bool:
 
 
 async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) -> Estimate | None:
-    """Look up which items of a checked input were made by earlier runs. Takes no lock.
+    """Find the items of a checked input that earlier runs made, without locking the journal.
 
     Args:
-        prompts: the prompts of the input; read only if there is a journal.
-        path: the journal.
+        prompts: the input's prompts; read only if there is a journal.
+        path: the journal's path.
         options: the run's options.
 
     Returns:
-        What remains to be made; None if there is no journal yet.
+        An estimate of the items already made and still to be made; None if there is no journal.
 
     Raises:
         JournalError: the journal cannot be read, or is incomplete.
@@ -83,13 +83,13 @@ async def find_made(prompts: Prompts, path: Path | None, options: RunOptions) ->
 
 
 async def begin(journal: Journal, estimate: Estimate | None, options: RunOptions) -> None:
-    """Print the journal of a run that is about to start, and how many items it already has.
+    """Print the journal's path and the number of items already in it, before a run starts.
 
-    With ``--fresh``, the existing entries are set aside, and their items are made again.
+    With ``--fresh``, the items' existing entries are set aside, and the items are made again.
 
     Args:
         journal: the open journal.
-        estimate: what the journal has of the input.
+        estimate: the result of ``find_made``.
         options: the run's options.
     """
     if not options.quiet:

@@ -1,4 +1,4 @@
-"""Selects rows of an input, and counts what they make."""
+"""Selects rows from an input, and counts the results they make."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .prompts import Job
 
 T = TypeVar("T")
 SEED = 0
-"""The sample's seed. It is fixed: a second run takes the same rows, and pays for nothing twice."""
+"""The fixed seed for samples: a second run selects the same rows, and pays for nothing twice."""
 MAX_DUPLICATES = 5
-"""The most groups of equal requests to print."""
+"""The maximum number of groups of equal requests to print."""
 MAX_LINES = 3
-"""The most line numbers to print for each group."""
+"""The maximum number of line numbers to print for each group."""
 
 
 @frozen
 class Selection:
-    """Some of the rows of an input.
+    """A selection of an input's rows.
 
     Attributes:
         total: the number of selected rows.
-        last: no row after this many rows of the input is selected.
-        chosen: 1 for each of these rows that is selected, otherwise 0; None if all are.
+        last: the number of rows, from the start of the input, that may be selected.
+        chosen: for each of these rows, 1 if it is selected and 0 if not; None if all are selected.
     """
 
     total: int
@@ -45,9 +45,9 @@ class Selection:
         """Select the first rows of an input, or a random sample of them.
 
         Args:
-            total: the number of rows of the input.
-            limit: how many of the first rows to use; None for all.
-            sample: how many of those to select at random; None for all.
+            total: the number of rows in the input.
+            limit: the number of rows to use, from the start; None for all.
+            sample: the number of these rows to select at random; None for all.
         """
         last = total if limit is None else min(limit, total)
         if sample is None or sample >= last:
@@ -63,12 +63,12 @@ class Selection:
 
 
 class Survey:
-    """Counts what rows make, and finds rows that are the same request.
+    """Counts the results that rows make, and finds rows that are the same request.
 
     For each request, a hash and a line number are kept in memory.
 
     Attributes:
-        usage: the number of results by group.
+        usage: the number of results by usage group.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Survey:
 
     @classmethod
     def of(cls, rows: Iterable[Job | BadLine]) -> Self:
-        """Survey the given rows."""
+        """Return a survey of the given rows."""
         survey = cls()
         for row in rows:
             if isinstance(row, Job):
@@ -86,7 +86,7 @@ class Survey:
         return survey
 
     def add(self, job: Job) -> None:
-        """Count a row."""
+        """Add a row to the counts."""
         request = job.request
         self.usage[usage_group(request)] += request.count
         body = request.kind.name.encode() + canonical_body(request)
@@ -97,9 +97,10 @@ class Survey:
             lines.append(job.line)
 
     def duplicates(self) -> Iterator[str]:
-        """Yield a sentence for each request on several lines, and one for those not listed.
+        """Yield a sentence for each request that is on several lines.
 
-        For example ``lines 4 and 19 are the same request: 2 videos``.
+        For example, ``lines 4 and 19 are the same request: 2 videos``. If there are more than
+        ``MAX_DUPLICATES`` such requests, a last sentence counts the others.
         """
         for count, lines in islice(self._repeated.values(), MAX_DUPLICATES):
             results = count * len(lines)

@@ -28,12 +28,12 @@ SUFFIXES: dict[str, Format] = {
     ".ndjson": "jsonl",
 }
 TEXT_SUFFIXES = (".txt", ".text", ".md")
-"""Suffixes of lists of prompts; spreadsheets also save tables with the first of them."""
+"""Suffixes of prompt lists. Spreadsheets also save tables as ``.txt``."""
 DEVICES = ("/dev/", "/proc/")
-"""Folders of files that may continue where another reader stopped, like macOS's /dev/stdin."""
+"""Folders of devices that may continue where another reader stopped, like macOS's /dev/stdin."""
 NO_WORKING_FOLDER = "the working folder no longer exists; change to another one"
 NOT_DECODED = "keevx.not-decoded"
-# Bytes that are not text become a lone surrogate, which the readers report with its line.
+# Bytes that are not text become a lone surrogate, which the readers report as a bad line.
 codecs.register_error(NOT_DECODED, lambda error: ("\udc80", getattr(error, "end", 0)))
 
 
@@ -42,11 +42,11 @@ class Source:
     """A file of prompts that can be read any number of times.
 
     Attributes:
-        path: the file.
-        name: its name in messages.
-        folder: the folder that its local paths are relative to. It is absolute, so a request does
-            not depend on how the file was named.
-        format: the input's format; None to detect it from the first line.
+        path: the file's path.
+        name: the file's name in messages.
+        folder: the base folder for local paths in the file. It is absolute, so requests do not
+            depend on the form of the file's path.
+        format: the file's format; None to detect it from the first line.
         is_text: whether the file has a text suffix.
     """
 
@@ -58,23 +58,23 @@ class Source:
 
     @classmethod
     def from_path(cls, path: Path, format: Format | None = None) -> Source:
-        """Return a file as a source; without a format, its suffix may determine one.
+        """Return the source for a file; without ``format``, the suffix may determine the format.
 
-        The file is not opened. Its local paths are relative to its real folder, with symbolic links
-        resolved.
+        The file is not opened. Local paths in the file are relative to its real folder, with
+        symbolic links resolved.
         """
         suffix = path.suffix.lower()
         format, is_text = format or SUFFIXES.get(suffix), suffix in TEXT_SUFFIXES
         return cls(path, str(path), Path(os.path.realpath(path)).parent, format, is_text)
 
     def rows(self, columns: Columns, kind: str | None) -> Iterator[Row]:
-        """Yield each row with the number of the line on which it starts; blank lines are skipped.
+        """Yield each row with its starting line number; blank lines are skipped.
 
-        Each call reads the file from its start, and keeps only one row in memory.
+        Each call reads the file from the start, and keeps only one row in memory.
 
         Args:
             columns: the columns that a table may have.
-            kind: the kind of rows that do not name one.
+            kind: the kind for rows that do not set one.
 
         Raises:
             OSError: the file cannot be read.
@@ -94,10 +94,10 @@ class Source:
 def detect_encoding(head: bytes) -> str:
     """Detect the encoding of a text from its first four bytes.
 
-    1. A UTF-16 byte-order mark, as written by Excel's "Unicode Text" and by PowerShell.
-    2. Every second byte is zero: UTF-16 without a mark, since headers and JSON start in ASCII.
-    3. Anything else is UTF-8, with or without a mark. Older code pages are not guessed: the file
-       does not say which one it uses, and a wrongly decoded prompt would be paid for.
+    1. A UTF-16 byte-order mark means UTF-16. Excel's "Unicode Text" and PowerShell write it.
+    2. If every second byte is zero, it is UTF-16 without a mark: headers and JSON start in ASCII.
+    3. Anything else is UTF-8, with or without a mark. Older code pages are not guessed: a file
+       does not name its code page, and a wrongly decoded prompt would be paid for.
     """
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
@@ -110,9 +110,9 @@ def detect_encoding(head: bytes) -> str:
 
 
 def is_read_once(path: Path) -> bool:
-    """Return whether a path cannot be read twice: ``-``, a pipe, a terminal or a device.
+    """Return whether a path can be read only once: ``-``, a pipe, a terminal or a device.
 
-    A path that does not exist counts as a file; opening it raises the error.
+    A path that does not exist counts as a file; opening it later raises an error.
     """
     if str(path) == STDIN or str(path).startswith(DEVICES):
         return True
@@ -129,7 +129,7 @@ def open_source(file: Path, format: Format | None) -> Generator[Source]:
 
     Prompts are read twice, because all are checked before the first is sent. An input that can be
     read only once is therefore first copied to a temporary file, which is removed when the block
-    ends. Its local paths are relative to the working folder.
+    ends. Local paths in this input are relative to the working folder.
 
     Args:
         file: the file; ``-`` for standard input.
@@ -182,7 +182,7 @@ def working_folder() -> Path:
 
 
 def _copy(pipe: io.RawIOBase, path: Path, name: str) -> None:
-    """Copy a pipe to its end; a non-blocking pipe returns None while it has nothing to read.
+    """Copy a pipe to a file until the pipe ends; if it is non-blocking, wait for data.
 
     Raises:
         OSError: the pipe cannot be read.

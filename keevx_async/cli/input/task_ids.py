@@ -1,4 +1,4 @@
-"""Task ids as arguments: listed one by one, or read from a file or from standard input."""
+"""Reads task ids from arguments, files or standard input."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from keevx_async.transfer.addresses import is_url
 from .sources import STDIN, detect_encoding, open_source
 
 FILE_MARK = "@"
-"""The prefix of a file that contains ids."""
+"""The prefix of an argument that names a file of ids."""
 LINES = (".jsonl", ".ndjson")
-"""Suffixes of files that are read without the prefix, since no task id ends with them."""
+"""Suffixes of files that need no prefix, since no task id ends with these suffixes."""
 
 
 def read_task_ids(arguments: Iterable[str]) -> list[str]:
     """Return the task ids in the arguments, in order.
 
-    1. ``-`` is standard input, and ``@FILE`` or a name that ends in ``.jsonl`` is a file. Each of
-       its lines is an id, or a JSON object with ``task_ids`` or ``task_id``, as in
-       ``results.jsonl`` and the output of ``--json``. Blank lines and other objects are skipped.
+    1. ``-`` is standard input, and ``@FILE`` or a name that ends in ``.jsonl`` is a file. Each
+       line is an id, or a JSON object with ``task_ids`` or ``task_id``, as in ``results.jsonl`` and
+       the output of ``--json``. Blank lines and other objects are skipped.
     2. Anything else is an id, or the URL of a result.
 
     Files are read to their end.
 
     Raises:
-        ConfigurationError: a file cannot be read, a line has another form, or there is no id.
+        ConfigurationError: a file cannot be read or has an invalid line, or there are no ids.
     """
     ids: list[str] = []
     names: list[str] = []

@@ -1,4 +1,4 @@
-"""The template in ``--prompt``, such as ``A {animal} in {place}``, filled from a row's columns."""
+"""The ``--prompt`` template, such as ``A {animal} in {place}``, filled from a row's columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PromptTemplate:
     """A prompt with column names in braces.
 
     Attributes:
-        parts: literal texts, each with the column whose value follows it, or None.
+        parts: literal texts, each with the name of the column that follows it, or None.
     """
 
     parts: tuple[tuple[str, str | None], ...]
@@ -29,7 +29,7 @@ class PromptTemplate:
         """Parse the value of ``--prompt``, in which ``{{`` and ``}}`` stand for braces.
 
         Raises:
-            ConfigurationError: a brace is not closed, or contains more than a name.
+            ConfigurationError: a brace is not closed, or braces contain anything but a name.
         """
         try:
             parsed = list(string.Formatter().parse(text))
@@ -42,7 +42,7 @@ class PromptTemplate:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names in braces, as written."""
+        """The column names in braces, as written."""
         return tuple(name for _, name in self.parts if name is not None)
 
     def fill(self, row: Mapping[str, Any], column: Callable[[str], str]) -> str:

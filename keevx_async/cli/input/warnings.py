@@ -1,4 +1,4 @@
-"""Warnings about values in a file of prompts that are allowed but probably mistakes."""
+"""Warns about values in a prompt file that are allowed but probably mistakes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from .inputs import Input
 from .prompts import Job, Problem
 
 THREADS = min(4, os.cpu_count() or 1)
-"""The most images to decode at a time. Each may take some hundred MB of memory."""
+"""The maximum number of images to decode at a time. Each may need a few hundred MB of memory."""
 MAX_AHEAD = 64
-"""The most lines that wait for their images, which bounds the memory for a file of any length."""
+"""The maximum number of lines that wait for their images, to limit the memory for long files."""
 
 
 class Warnings:
-    """Collects the warnings about a file while ``find_problems`` reads it, in groups.
+    """Collects and groups the warnings about a file while ``find_problems`` reads the file.
 
-    A group has one field and one rule. It is shown with the message for its first line, and the
-    numbers of the other lines. Warnings about what ``--fit`` fixes are left out.
+    Warnings with the same field and rule form a group. A group is shown as the message for its
+    first line and the numbers of its other lines. Problems that ``--fit`` fixes are left out.
 
-    Use it as a context manager around the reading; on exit, every image has been checked. Each
-    distinct image is decoded once, in a thread, while reading continues. A terminal shows the
-    progress.
+    Use this as a context manager around ``find_problems``; on exit, every image has been checked.
+    Each distinct image is decoded once, in a thread, while reading continues. Progress is shown on
+    a terminal.
 
     Args:
         source: the input.
-        quiet: whether to show no progress.
+        quiet: whether to hide the progress.
     """
 
     def __init__(self, source: Input, *, quiet: bool = False) -> None:
@@ -47,7 +47,7 @@ class Warnings:
         self._threads = ThreadPoolExecutor(THREADS, "keevx-images")
         self._pictures: dict[Path, Future[Picture | None]] = {}
         self._ahead: deque[Job] = deque()
-        # Rich shows it on terminals only.
+        # Rich shows the status only on terminals.
         self._status = None if quiet else Status("", console=ERRORS)
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class Warnings:
         return bool(self._first)
 
     def add(self, job: Job) -> None:
-        """Add the warnings about a line without problems. Its local images are opened."""
+        """Collect the warnings about a valid line. Its local images are opened."""
         for path in job.request.local_files():
             if path not in self._pictures:
                 self._pictures[path] = self._threads.submit(look_at, path)
@@ -95,7 +95,7 @@ class Warnings:
                 self._more[group].append(job.line)
 
     def stop(self, *, strict: bool) -> bool:
-        """Print the warnings to standard error; return whether they stop the run, and say so.
+        """Print the warnings to standard error; if they stop the run, say so and return True.
 
         Args:
             strict: whether any warning stops the run.

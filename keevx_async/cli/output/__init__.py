@@ -1,1 +1,1 @@
-"""What the command prints and writes."""
+"""Writes all output of the command line: terminal text, JSON and result files."""

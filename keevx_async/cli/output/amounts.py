@@ -1,4 +1,4 @@
-"""Amounts in words and numbers: videos, seconds and, if prices are set, money."""
+"""Computes amounts of results: videos, images, seconds and, if prices are set, cost."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from keevx_async.submission.budget import Valuation
 
 
 class Amounts:
-    """Values results.
+    """Computes and formats the amounts and the cost of results.
 
     Args:
-        budget: the budget whose prices are used; None for no prices.
+        budget: the budget with the prices to use; None for no prices.
 
     Attributes:
         are_shown: whether to show amounts, because limits or prices were set.
@@ -30,7 +30,7 @@ class Amounts:
     def cost(self, usage: Usage) -> Decimal | None:
         """Return the cost of results; None without prices.
 
-        Results without a price count as free; `to_text` says how many there are.
+        Results without a price count as free; ``to_text`` shows their number.
         """
         if self._valuation is None:
             return None
@@ -69,12 +69,12 @@ class Amounts:
 
 
 def format_money(value: Decimal) -> str:
-    """Format money with two decimals, or more if it has more."""
+    """Format an amount of money with two decimals, or more if needed."""
     return f"{value:,.2f}" if value == round(value, 2) else f"{value.normalize():,f}"
 
 
 def result_noun(kind: str) -> str:
-    """Return what a kind makes: ``video`` or ``image``; ``result`` if the kind is unknown."""
+    """Return the noun for a kind's results: ``video`` or ``image``; ``result`` if unknown."""
     request = REQUESTS.get(kind)
     return "result" if request is None else request.kind.results[0].removesuffix("_url")
 

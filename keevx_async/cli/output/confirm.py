@@ -8,12 +8,12 @@ from .console import ERRORS, printable
 
 
 def can_ask() -> bool:
-    """Return whether a person can be asked: standard input and standard error are terminals."""
+    """Return whether a person can answer: standard input and standard error are terminals."""
     return ERRORS.is_interactive and sys.stdin is not None and sys.stdin.isatty()
 
 
 def confirm(question: str) -> bool:
-    """Ask a person; return whether they agreed. Blocks until there is an answer."""
+    """Ask a yes-or-no question; return whether the answer was yes. Blocks until it is answered."""
     try:
         prompt = f"{printable(question)} [y/N] "
         return ERRORS.input(prompt, markup=False).strip().lower() in ("y", "yes")

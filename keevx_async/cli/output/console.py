@@ -1,7 +1,7 @@
-"""Standard output and standard error made safe to write to, and the exit codes of all commands.
+"""Makes standard output and standard error safe to write to, and defines the exit codes.
 
-Either stream may be closed, full or non-blocking. This is reported if possible, and never ends a
-run with paid creates.
+Either stream may be closed, full or non-blocking. A write error is reported if possible, and never
+ends a run with paid creates.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _abandoned: set[TextIO] = set()
 
 
 class BlockingFile(io.FileIO):
-    """A descriptor whose writes wait until there is room, even if it is non-blocking.
+    """A file whose writes wait until there is room, even if its descriptor is non-blocking.
 
     Node's pipes and ssh's terminals may be non-blocking, or become so at any time, because
     O_NONBLOCK belongs to the open file rather than the process. Python's own streams then raise
-    ``BlockingIOError`` and drop what did not fit.
+    ``BlockingIOError`` and drop the data that did not fit.
 
     Args:
         descriptor: the descriptor; it stays open when this object is closed.
@@ -72,7 +72,7 @@ class BlockingFile(io.FileIO):
         """Write as much as fits, at least one byte; return the number of bytes written.
 
         Raises:
-            OSError: the write failed; its file name is the stream's label.
+            OSError: the write failed; the error's file name is the label.
         """
         try:
             while (written := super().write(data)) is None:  # it would block
@@ -88,7 +88,8 @@ class ErrorConsole(Console):
     def on_broken_pipe(self) -> None:
         """Discard further output. Rich's own method would end the process.
 
-        The run continues: its creates are paid for, and the journal and results.jsonl are written.
+        The run continues, because its creates are paid for. The journal and results.jsonl are still
+        written.
         """
         self.quiet = True
         abandon(sys.stderr)
@@ -114,8 +115,9 @@ ERRORS.soft_wrap = not ERRORS.is_interactive
 def print_error(message: object, command: str = "") -> bool:
     """Print ``keevx: message`` to standard error; return whether it was written.
 
-    All errors and notices of all commands are printed here. A message says what is wrong and, after
-    a semicolon, what to do. On a terminal it is wrapped between words.
+    All commands print their errors and notices with this function. A message says what is wrong
+    and, after a semicolon, what to do. On a terminal, the message is wrapped between
+    words.
 
     Args:
         message: the message; it is reworded for a terminal, and control characters are escaped.
@@ -129,7 +131,7 @@ def print_error(message: object, command: str = "") -> bool:
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code of a command that ends with an error."""
+    """Return the exit code for a command that ends with an error."""
     if isinstance(error, JournalError) and error.task_ids:  # paid creates: something was sent
         return FAILED
     return next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), FAILED)
@@ -138,7 +140,7 @@ def exit_code(error: Exception) -> int:
 def print_error_event(error: Exception, **fields: object) -> None:
     """Print an error to standard output as a JSON event, for programs that use ``--json``.
 
-    It raises nothing if standard output cannot be written.
+    Nothing is raised if standard output cannot be written.
 
     Args:
         error: the error; its ``type``, ``message`` and ``hint`` are printed.
@@ -149,7 +151,7 @@ def print_error_event(error: Exception, **fields: object) -> None:
 
 
 def prepare_streams() -> None:
-    """Make standard output and error wait for room, and escape what their encoding lacks.
+    """Make standard output and error wait for room, and escape characters they cannot encode.
 
     Streams without a descriptor, such as those of a notebook or a test, are left unchanged. Calling
     it again has no effect.
@@ -159,7 +161,7 @@ def prepare_streams() -> None:
 
 
 def _prepared(stream: TextIO, label: str) -> TextIO:
-    if not isinstance(stream, io.TextIOWrapper):  # a notebook's, or a test's
+    if not isinstance(stream, io.TextIOWrapper):  # in a notebook or a test
         return stream
     stream = cast("io.TextIOWrapper[io.BufferedWriter]", stream)
     # On Windows nothing is non-blocking, and consoles are not written through a descriptor.
@@ -182,7 +184,8 @@ def _prepared(stream: TextIO, label: str) -> TextIO:
 def finish_output() -> OSError | None:
     """Flush standard output; return the error if it cannot be written.
 
-    It is called before the interpreter's flush at exit, which would print a traceback.
+    Call this before the interpreter exits, because the interpreter's own flush would print a
+    traceback.
     """
     try:
         sys.stdout.flush()
@@ -195,8 +198,8 @@ def finish_output() -> OSError | None:
 def abandon(stream: TextIO) -> None:
     """Discard everything written to a stream from now on.
 
-    The descriptor is redirected to the null device, because the flush at exit would fail again.
-    Source: docs.python.org, "Note on SIGPIPE".
+    The descriptor is redirected to the null device, because otherwise the flush at exit would fail
+    again. Source: docs.python.org, "Note on SIGPIPE".
     """
     _abandoned.add(stream)
     with open(os.devnull, "w") as null:
@@ -206,7 +209,7 @@ def abandon(stream: TextIO) -> None:
 def printable(text: str) -> str:
     """Return text with every control character escaped.
 
-    Prompts, reasons and file names come from outside. They must not move the cursor, change the
+    Prompts, error messages and file names are untrusted. They must not move the cursor, change the
     terminal's title, or start a line that looks like one of ours.
     """
     if text.isprintable():

@@ -1,4 +1,4 @@
-"""The counts, rate and remaining time of a run. Times are passed as arguments."""
+"""Computes a run's counts, rate and remaining time. Times are passed as arguments."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from keevx_async.models.outcomes import RESUMABLE_ERRORS
 from keevx_async.models.tasks import FAILED_STATUSES, SUCCEEDED
 
 RATE_WINDOW = 30
-"""Seconds over which the rate is measured. A run is slow at its start and its end."""
+"""Seconds over which the rate is measured, because a run is slower at its start and its end."""
 
 
 class Status(StrEnum):
-    """How an item ended."""
+    """The final status of an item."""
 
     DONE = "done"
-    """All of its results were downloaded, or its tasks succeeded if nothing is downloaded."""
+    """All results were downloaded or, if nothing is downloaded, all tasks succeeded."""
     FAILED = "failed"
-    """It was refused, a task failed, or no connection could be made."""
+    """The create was refused, a task failed, or no connection could be made."""
     UNCERTAIN = "uncertain"
-    """Its create was sent but the response was lost; it may have been charged."""
+    """The create was sent but its response was lost; it may have been charged."""
     UNFINISHED = "unfinished"
-    """It was created, but a wait or a download was cut short. Continuing is free."""
+    """The tasks were created, but a wait or a download was cut short. Continuing is free."""
 
 
 def status_of(error: Exception | None) -> Status:
-    """Return the status of an item from its outcome's error.
+    """Return an item's status, given its outcome's error.
 
-    Without an error it is done. If the response was lost it is uncertain, if it can continue for
-    free it is unfinished, and with any other error it is failed.
+    Without an error, the item is done. If the response was lost, the item is uncertain; if the item
+    can continue for free, it is unfinished; any other error means that it failed.
     """
     if error is None:
         return Status.DONE
@@ -41,7 +41,7 @@ def status_of(error: Exception | None) -> Status:
 
 
 class Counters:
-    """Counts the events and the ended items of a run.
+    """Counts a run's events and ended items.
 
     Args:
         total: the number of items in the input.
@@ -49,10 +49,10 @@ class Counters:
 
     Attributes:
         submitted: the number of creates that returned task ids.
-        held_until: when the current rate-limit pause ends.
-        fleet: the progress of the fleet that does the work; empty without a fleet.
-        spent: what was made and what remains, as text; empty unless it is shown.
-        ended: the number of items by status.
+        held_until: the time at which the current rate-limit pause ends.
+        fleet: the fleet's progress as text; empty without a fleet.
+        spent: the amounts made and remaining, as text; empty unless they are shown.
+        ended: the number of ended items by status.
     """
 
     def __init__(self, total: int, now: float) -> None:
@@ -70,20 +70,20 @@ class Counters:
     def waiting(self) -> int:
         """The number of tasks that Keevx is working on, according to events.
 
-        Tasks of earlier runs count from their first poll.
+        Tasks from earlier runs are counted from their first poll.
         """
         return len(self._waiting)
 
     def on_event(self, event: Event, now: float) -> None:
-        """Count an event of the client; events that do not affect any count are ignored.
+        """Count a client event; events that affect no count are ignored.
 
-        Repeating an event only changes ``submitted``.
+        A repeated event changes only ``submitted`` and ``held_until``.
         """
         if isinstance(event, Submitted):
             self.submitted += 1
             self._waiting.update(event.task_ids)
         elif isinstance(event, Polled) and event.status not in (SUCCEEDED, *FAILED_STATUSES):
-            self._waiting.add(event.task_id)  # perhaps of an earlier run, and not submitted here
+            self._waiting.add(event.task_id)  # perhaps from an earlier run
         elif isinstance(event, Ended):
             self._waiting.discard(event.task.task_id)
         elif isinstance(event, Paused):
@@ -92,16 +92,16 @@ class Counters:
     def add(self, status: Status, now: float) -> None:
         """Count an item that has ended.
 
-        Call it once for each item; the time counts towards the rate.
+        Call it once for each item; ``now`` is used for the rate.
         """
         self.ended[status] += 1
         self._end_times.append(now)
 
     def rate(self, now: float) -> float:
-        """Return the items that ended per second, over the last ``RATE_WINDOW`` seconds.
+        """Return the number of items that ended per second, over the last ``RATE_WINDOW`` seconds.
 
-        In the first second it is the number of ended items, so the first items do not look like a
-        flood.
+        In the first second, the rate is the number of ended items, so the first items do not
+        inflate it.
         """
         # A run is slow while it starts and while its last items end, so only recent ends count.
         while self._end_times and self._end_times[0] < now - RATE_WINDOW:
@@ -109,14 +109,14 @@ class Counters:
         return len(self._end_times) / max(1.0, min(RATE_WINDOW, now - self.started_at))
 
     def remaining(self, now: float) -> float | None:
-        """Return the seconds left at the current rate; None if nothing ended in the window."""
+        """Return the seconds left at the current rate; None if no item ended in the window."""
         rate = self.rate(now)
         return (self.total - self.ended.total()) / rate if rate else None
 
     def parts(self) -> list[tuple[str, str]]:
-        """Return the counts as short texts, each with its style for rich.
+        """Return the counts as short texts, each with its rich style.
 
-        A fleet's counts replace those of creates and tasks, which only its workers see. Unfinished
+        A fleet's counts replace the counts of creates and tasks, which only workers see. Unfinished
         items are shown only if there are any.
         """
         ended = self.ended

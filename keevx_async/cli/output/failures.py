@@ -1,4 +1,4 @@
-"""Why items failed: briefly beside each item, and grouped at the end with advice."""
+"""Describes failures: briefly for each item, and grouped with advice at the end."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .counters import Status
 from .wording import for_terminal
 
 MAX_LINES_NAMED = 10
-"""The most input lines that a group lists."""
+"""The maximum number of input lines to list for a group."""
 MAX_GROUPS = 10
-"""The most groups to print, largest first."""
+"""The maximum number of groups to print, largest first."""
 MAX_REASONS = 1000
-"""The most groups to keep; further reasons are counted together."""
+"""The maximum number of groups to keep; further reasons are counted together."""
 _ID = re.compile(r"\b(?:task )?\w+-[0-9a-f]{8,}\b ?")
 
 
 def reason_of(error: Exception) -> str:
-    """Return why an item has no result, without ids and advice."""
+    """Return the reason an item has no result, without ids or advice."""
     if isinstance(error, TaskFailed) and error.task.error_message:
         status = error.task.status
         return str(f"{status.lower()}: " * (status != FAILED) + error.task.error_message)
@@ -43,7 +43,7 @@ class _Group:
 
 
 class Failures:
-    """Groups the errors of a run by reason. Its size does not grow with the run."""
+    """Groups a run's errors by reason. Memory use does not grow with the run."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Status, str], _Group] = {}
@@ -62,7 +62,7 @@ class Failures:
             group.lines.append(line)
 
     def lines(self, name: str) -> Iterator[tuple[str, Status]]:
-        """Yield the lines to print, each with the status of its group.
+        """Yield the lines to print, each with its group's status.
 
         Args:
             name: the input's name, for ``prompts.csv:3, 17``.

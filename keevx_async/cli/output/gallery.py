@@ -1,4 +1,4 @@
-"""``index.html``: a page that shows the results in a folder, without the network.
+"""Makes ``index.html``, a page that shows a folder's results without the network.
 
 The page consists of a frame (``gallery.html``: markup, style and script) and a JSON row for each
 item. The script creates elements from the rows and sets their text; text is never used as markup.
@@ -25,7 +25,7 @@ _NOT_SETTINGS = {*FIELDS, "image_url", "video_url"}
 
 
 class Folder:
-    """Makes links from a page to files, wherever the page is opened from.
+    """Makes links from a page to files. The links work wherever the page is opened.
 
     Args:
         root: the page's folder.
@@ -42,10 +42,11 @@ class Folder:
         self._thumbnails = {name.rpartition(".")[0]: name for name in names}
 
     def link(self, path: str) -> str:
-        """Return the link to a file, relative to the page; object storage addresses are kept.
+        """Return the link to a file, relative to the page; object storage addresses are unchanged.
 
-        Paths in ``results.jsonl`` are relative to the folder in which the run was started. If that
-        is not the current working folder, the file is searched for below the page's folder.
+        Paths in ``results.jsonl`` are relative to the folder in which the run was started. If a
+        path, read from the current working folder, leads outside the page's folder, the file is
+        searched for below the page's folder.
         """
         if "://" in path:
             return path
@@ -68,7 +69,7 @@ class Folder:
         return quote(relative.replace(os.sep, "/"), safe="/", errors="surrogateescape")
 
     def thumbnail(self, task_id: str) -> str:
-        """Return the link to a task's thumbnail; empty if it has none."""
+        """Return the link to a task's thumbnail; an empty string if there is no thumbnail."""
         name = self._thumbnails.get(safe_name(task_id))
         return f"{THUMBNAILS}/{quote(name)}" if name else ""
 
@@ -85,8 +86,8 @@ def page_start(path: Path, total: int | None) -> str:
     """Return the part of the page before its rows.
 
     Args:
-        path: the ``results.jsonl``.
-        total: the number of items of the run in progress; None if there is none.
+        path: the path of ``results.jsonl``.
+        total: the number of items in the run in progress; None if no run is in progress.
     """
     name = os.path.basename(os.path.abspath(path.parent)) or "results"
     at = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
@@ -122,7 +123,7 @@ def page_row(item: Mapping[str, Any], folder: Folder) -> str:
         "w": list(item.get("mismatches") or ()),
     }
     kept = {name: value for name, value in row.items() if value not in (None, "", [])}
-    # In a script element, only these characters could end it or start a comment.
+    # Only these characters could end a script element, or start a comment in it.
     text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 

@@ -1,4 +1,4 @@
-"""A line for each item of a run: for people on a terminal, or tab-separated for programs."""
+"""Formats an item as a line: for people on a terminal, or tab-separated for programs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MARKS = {
     Status.UNCERTAIN: ("?", "?", "yellow"),
     Status.UNFINISHED: ("~", "~", "yellow"),
 }
-"""How a status is shown: its mark, its mark on ASCII-only terminals, and its color."""
+"""For each status: its mark, its mark on ASCII-only terminals, and its color."""
 COLUMNS = ("task_ids", "status", "index", "line", "seconds", "paths", "prompt", "error")
-"""The columns of the tab-separated form."""
+"""The columns of a tab-separated line."""
 MAX_PATH_WIDTH = 72
 MAX_PROMPT_WIDTH = 80
 ELAPSED_WIDTH = 6
 MIN_TIMED_WIDTH = 24
-"""The fewest cells for file and time together; in less space, the time is omitted."""
+"""The minimum width for a file and a time, in cells; in less space, the time is omitted."""
 GAP = "  "
 
 
@@ -33,14 +33,14 @@ class Item:
     """The contents of an item's line.
 
     Attributes:
-        status: how it ended.
-        index: its position in the input, from 0.
-        line: its line in the input.
-        prompt: its prompt.
-        task_ids: the ids of its tasks.
-        paths: its files.
-        seconds: how long it took; None if an earlier run made it.
-        reason: why it has no result; empty if it has one.
+        status: the item's final status.
+        index: the item's position in the input, from 0.
+        line: the item's line number in the input.
+        prompt: the prompt.
+        task_ids: the task ids.
+        paths: the result files.
+        seconds: the time from its create to its end; None if an earlier run made the item.
+        reason: the reason the item has no result; empty if it has a result.
     """
 
     status: Status
@@ -60,8 +60,9 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
 
     Args:
         item: the item.
-        width: the width of the terminal, in cells. A line is never wider, unless this is below 20.
-        index_width: the width of the longest index, which aligns all lines.
+        width: the width of the terminal, in cells. A line is never wider, unless ``width`` is
+            below 20.
+        index_width: the width of the longest index, so that all lines are aligned.
         ascii_only: whether the terminal can only show ASCII.
     """
     mark, ascii_mark, style = MARKS[item.status]
@@ -87,7 +88,7 @@ def terminal_line(item: Item, width: int, index_width: int, *, ascii_only: bool 
 
 
 def tab_line(item: Item) -> str:
-    """Return an item as a line of ``COLUMNS``, separated by tabs.
+    """Return an item as a line with the ``COLUMNS`` separated by tabs.
 
     Several ids or paths in a column are separated by spaces. Unprintable characters are escaped,
     including tabs and line breaks.
@@ -128,7 +129,7 @@ def _fit(text: str, width: int, more: str) -> str:
 
 
 def _fit_path(path: str, width: int, more: str) -> str:
-    """Cut a path to a maximum width in cells; it keeps its start and its suffix."""
+    """Cut a path to a maximum width in cells, keeping its start and its suffix."""
     if cell_len(path) <= width:
         return path
     stem, dot, suffix = path.rpartition(".")

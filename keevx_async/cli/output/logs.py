@@ -1,4 +1,4 @@
-"""A worker's log: each line has the time, level and worker, and repetitions are left out."""
+"""Writes a worker's log with time, level and worker on each line, and without repetitions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ OURS = "keevx_async.cli"
 class OncePerIncident(logging.Filter):
     """Logs similar messages only once within ``WINDOW`` seconds.
 
-    Messages are similar if their logger, template and error class are equal, so an outage makes one
-    line rather than one per job. Messages of the journal are always logged.
+    Messages are similar if their logger, template and error class are equal, so an outage causes
+    one line rather than one line per job. Journal messages are always logged.
 
     Args:
         clock: returns the time in seconds.
@@ -37,7 +37,10 @@ class OncePerIncident(logging.Filter):
         self._seen: dict[tuple[str, str, str], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log a record, and set its ``left_out``: the repetitions before it."""
+        """Return whether to log a record.
+
+        Set its ``left_out`` to the number of similar records that were left out before it.
+        """
         if record.name == ALWAYS:
             return True
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
@@ -54,7 +57,7 @@ class OncePerIncident(logging.Filter):
 class Formatter(logging.Formatter):
     """Formats a record as a line of text or as a JSON object.
 
-    Of an error, only the message is shown; JSON also has the traceback.
+    For an error, text has only the class and the message; JSON also has the traceback.
 
     Args:
         form: text or JSON.
@@ -67,7 +70,7 @@ class Formatter(logging.Formatter):
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line for a record."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         message, left_out = record.getMessage(), getattr(record, "left_out", 0)
         error = record.exc_info[1] if record.exc_info else None
@@ -91,7 +94,7 @@ class Formatter(logging.Formatter):
 
 
 class Handler(logging.Handler):
-    """Writes lines to standard error, which may be closed or full."""
+    """Writes records to standard error, which may be closed or full."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
@@ -102,11 +105,11 @@ class Handler(logging.Handler):
 
 
 def configure_logs(form: LogFormat, worker: str) -> None:
-    """Send the log of this process to standard error.
+    """Send this process's log to standard error.
 
     Args:
         form: text, or a JSON object on each line.
-        worker: the name of this process, shown on each line.
+        worker: the worker name to show on each line.
     """
     handler = Handler()
     handler.setFormatter(Formatter(form, worker))

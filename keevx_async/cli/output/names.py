@@ -1,4 +1,4 @@
-"""How ``keevx run`` names its results, and which columns of the input the names contain."""
+"""Names the results of ``keevx run``, and looks up the input columns used in the names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..input.prompts import Job, Problem, Prompts
 from ..input.resume import local_folder
 
 RUN_NAME = "{index:04d}-{prompt}-{id}"
-"""Names of results in a folder: ``0007-a-golden-retriever-i2v-ec37.mp4``."""
+"""The default name of a result, such as ``0007-a-golden-retriever-i2v-ec37.mp4``."""
 THUMBNAILS = "thumbnails"
-"""The folder of thumbnails, beside results.jsonl. Each is named after its task's id."""
+"""The thumbnail folder, beside results.jsonl. Each thumbnail is named after its task's id."""
 
 
 def output_names(destination: Path) -> OutputNames:
@@ -32,11 +32,11 @@ def output_names(destination: Path) -> OutputNames:
 
 
 class NamedColumns:
-    """The columns that the names of results contain, as in ``{row[scene]}``.
+    """The input columns used in result names, as in ``{row[scene]}``.
 
     Args:
         names: the columns, in any spelling.
-        source: the input that has the columns.
+        source: the input that should have the columns.
     """
 
     def __init__(self, names: Sequence[str], source: Input) -> None:
@@ -57,7 +57,7 @@ class NamedColumns:
         ]
 
     def bind(self, names: OutputNames, prompts: Prompts) -> OutputNames:
-        """Return the names for a run's requests."""
+        """Return names that take column values from each request's row."""
 
         def row(request: Request) -> Row:
             line, values = prompts.row(request)
@@ -67,10 +67,10 @@ class NamedColumns:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path in the form that all output uses.
+    """Return a path as it is shown in all output.
 
-    It is relative to the working folder, unless the absolute path is shorter. The address of an
-    object is left unchanged.
+    It is relative to the working folder, unless the absolute path is shorter. An object storage
+    address is left unchanged.
     """
     if isinstance(path, ObjectPath):
         return str(path)

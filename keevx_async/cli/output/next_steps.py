@@ -30,15 +30,15 @@ def next_steps(
 
     Args:
         counters: the counters of the run that has ended.
-        failed_tasks: the number of tasks of each item that failed after it was paid for and can be
-            submitted again.
-        reasons: how many of these items failed for which reason.
+        failed_tasks: for each item that failed after it was paid for and can be resubmitted, its
+            number of tasks.
+        reasons: the number of these items by reason.
         journal: the command-line arguments that name the run's journal; None without a journal.
-        folder: the folder of results.jsonl.
+        folder: the folder that contains results.jsonl.
     """
     not_done = counters.total - counters.ended[Status.DONE]
     uncertain = counters.ended[Status.UNCERTAIN]
-    # 1. Uncertain creates: only a person can find out what became of them.
+    # 1. Uncertain creates: only a person can find out what happened to them.
     if uncertain:
         text = f"{uncertain:,} uncertain: the response was lost, so each may have been charged."
         if journal is None:
@@ -68,7 +68,7 @@ def next_steps(
 
 
 def resume_command(*more: str) -> str:
-    """Return the command that was run, in a form that pays for nothing twice.
+    """Return the command that was run, changed so that it pays for nothing twice.
 
     Options that would pay again are removed, and passwords in URLs are masked.
 

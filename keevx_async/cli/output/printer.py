@@ -1,4 +1,4 @@
-"""Output of one-shot commands: results on standard output, errors on standard error."""
+"""Prints the results of one-shot commands to standard output, and errors to standard error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .console import FAILED, OK, exit_code, print_error, print_error_event, prin
 
 T = TypeVar("T")
 MAX_AT_ONCE = 64
-"""The most items that a command works on at a time, since a file may list thousands."""
+"""The maximum number of items to process at a time; a file may list thousands."""
 
 
 @attrs.frozen
@@ -44,11 +44,11 @@ class Printer:
         print(*output, sep="\n", flush=True)
 
     def print_task(self, task: Task, path: Path | None = None) -> int:
-        """Print a task; return its exit code: ``FAILED`` if it ended without a result.
+        """Print a task; return ``FAILED`` if it ended without a result, otherwise ``OK``.
 
         Args:
             task: the task's last known state.
-            path: the file to which its result was downloaded.
+            path: the file to which its result was downloaded, if any.
 
         Raises:
             OSError: standard output cannot be written.
@@ -70,8 +70,9 @@ def task_line(task: Task, path: Path | None = None) -> str:
 def save_task_ids(task_ids: Sequence[str]) -> None:
     """Save the ids of paid tasks that could not be printed, for example because a disk is full.
 
-    They are printed to standard error. If that fails, they are appended to ``keevx-task-ids.txt``
-    in the working folder, or in the folder for temporary files. Raises nothing.
+    The ids are printed to standard error. If that fails, they are appended to
+    ``keevx-task-ids.txt`` in the working folder, or in the folder for temporary files. Raises
+    nothing.
     """
     ids = ", ".join(task_ids)
     if print_error(f"keep these ids of paid tasks, which could not be printed: {ids}"):
@@ -91,17 +92,17 @@ async def run_each(
     at_once: int = MAX_AT_ONCE,
     as_json: bool = False,
 ) -> int:
-    """Work on items concurrently, and return the highest exit code.
+    """Process items concurrently, and return the highest exit code.
 
-    An item that fails is printed as an error and does not affect the others. If cancelled, all work
-    is cancelled and awaited.
+    An item that fails is printed as an error and does not affect the others. If this is
+    cancelled, all work is cancelled and awaited.
 
     Args:
         items: ids, files or URLs; an item that is listed twice is processed once.
         work: the coroutine function that processes an item.
         show: prints an item's result, and returns its exit code.
-        in_order: whether to show results in the order of items rather than as they end.
-        at_once: the most items to process at a time.
+        in_order: whether to show results in the order of the items rather than as they arrive.
+        at_once: the maximum number of items to process at a time.
         as_json: whether to print errors as JSON events too.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Progress of a run on standard error: live on a terminal, otherwise a line now and then."""
+"""Shows a run's progress on standard error: live on a terminal, otherwise as periodic lines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .counters import Counters, format_duration, format_rate
 REFRESH_INTERVAL = 0.25
 """Seconds between updates of the live display."""
 LINE_INTERVAL = 10.0
-"""Seconds between plain lines."""
+"""Seconds between progress lines if standard error is not a terminal."""
 MIN_BAR_WIDTH, MAX_BAR_WIDTH = 10, 40
-"""The bar's width in columns; a terminal too narrow for the shortest bar shows none."""
+"""The bar's width in columns. A terminal too narrow for the minimum width shows no bar."""
 BESIDE_BAR = 46
-"""The columns needed by the texts beside the bar, with a million items."""
+"""The columns needed for the text beside the bar if a run has a million items."""
 SEPARATOR = " · "
 
 
@@ -30,8 +30,8 @@ SEPARATOR = " · "
 def progress(console: Console, counters: Counters, clock: Callable[[], float]) -> Generator[None]:
     """Show progress while the block runs: live on a terminal, otherwise a line every 10 seconds.
 
-    It needs a running event loop, which updates the display. On exit, even by an exception or a
-    cancellation, the live display is erased and the cursor is restored.
+    A running event loop is required, since it updates the display. On exit, even after an
+    exception or a cancellation, the live display is erased and the cursor is restored.
     """
     if not console.is_interactive:
         with _every(LINE_INTERVAL, lambda: console.print(progress_line(counters, clock()))):
@@ -84,10 +84,10 @@ def _time(counters: Counters, now: float) -> str:
 
 
 def progress_display(counters: Counters, now: float, width: int) -> Group:
-    """Return the progress for a terminal: a bar, then the counts in as few lines as they need.
+    """Return the progress for a terminal: a bar, then the counts on as few lines as possible.
 
-    Counts are not split across lines, and a line is wider than ``width`` columns only if a single
-    count is.
+    Counts are not split across lines. A line is wider than ``width`` columns only if a single count
+    does not fit.
     """
     ended, total = counters.ended.total(), counters.total
     columns: list[RenderableType] = [f"{ended:,}/{total:,}"]

@@ -1,4 +1,4 @@
-"""An item's line in ``results.jsonl``: a flat dict of its request and its results."""
+"""Makes an item's line in ``results.jsonl``: a flat dict with its request and results."""
 
 from __future__ import annotations
 
@@ -41,21 +41,22 @@ FIELDS = (
     "mismatches",
     "error",
 )
-"""The fields of every item, in this order. The fields of its request follow."""
+"""The fields of every item, in this order. The request's fields follow."""
 CARRIED = ("submitted_at", "ended_at")
-"""Fields that only one run may know; a later run keeps their values."""
+"""Fields whose values a later run may not know; the earlier values are then kept."""
 _SHARED = ("key", "kind", "prompt")
 
 
 @frozen
 class Facts:
-    """What events reported about an item.
+    """Facts about an item, collected from events.
 
     Attributes:
-        submitted_at: when its create was accepted, in seconds since the epoch; None if an earlier
-            run made it.
-        began: the same moment on the run's clock.
-        ended_at: when its last task ended, in seconds since the epoch; None if no task ended.
+        submitted_at: the time its create was accepted, in seconds since the epoch; None if an
+            earlier run made the item.
+        began: the same time on the run's clock.
+        ended_at: the time its last task ended, in seconds since the epoch; None if no task has
+            ended.
         files: the downloaded files, by task id.
     """
 
@@ -67,7 +68,7 @@ class Facts:
 
 @define
 class EventLog:
-    """Collects what events report about items in progress, until it is taken."""
+    """Collects facts about items in progress from events, until ``take`` removes them."""
 
     _submitted: dict[str, tuple[float, float]] = field(factory=dict[str, tuple[float, float]])
     _ended: dict[str, float] = field(factory=dict[str, float])
@@ -77,7 +78,7 @@ class EventLog:
         """Record an event.
 
         Args:
-            event: an event of the client.
+            event: a client event.
             now: the time in seconds since the epoch.
             clock: the time in seconds on the run's clock.
         """
@@ -89,7 +90,7 @@ class EventLog:
             self._files[event.task_id] = event
 
     def take(self, outcome: Outcome[Any]) -> Facts:
-        """Remove and return what was recorded about an item."""
+        """Remove and return the facts about an item."""
         submitted_at, began = self._submitted.pop(outcome.key, (None, None))
         ended: list[float] = []
         files: dict[str, Downloaded] = {}
@@ -108,15 +109,15 @@ def record(
 ) -> dict[str, Any]:
     """Return an item's line: ``FIELDS``, then the input's columns and the request's fields.
 
-    ``key`` is the input's key, or the first one that the journal assigned. An item keeps it when it
-    is submitted again, so its new line replaces the old one. A column whose name is also in
-    ``FIELDS``, with another meaning, gets the prefix ``input_``.
+    ``key`` is the input's key, or the first key that the journal assigned. It does not change when
+    the item is resubmitted, so the item's new line replaces its old line. A column whose name has
+    another meaning in ``FIELDS`` gets the prefix ``input_``.
 
     Args:
         outcome: the item's outcome.
-        job: the row that it came from.
-        facts: what events reported about it.
-        cost: its cost; None without prices.
+        job: the item's row in the input.
+        facts: the facts about the item from events.
+        cost: the item's cost; None without prices.
     """
     facts = facts or Facts()
     error, request = outcome.error, outcome.request
@@ -158,7 +159,7 @@ def record(
 
 
 def _attempts(key: str, first: str) -> int:
-    """Return how often an item was submitted; its keys are ``KEY``, ``KEY~2`` and so on."""
+    """Return the number of times an item was submitted; its keys are ``KEY``, ``KEY~2`` etc."""
     if not key:
         return 0
     return int(key[len(first) + 1 :] or 1) if key.startswith(first) else 1

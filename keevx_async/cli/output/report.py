@@ -46,13 +46,13 @@ from .views import Views
 from .wording import for_terminal
 
 MAX_LISTED = 50
-"""The most items, and errors of items, that a terminal lists; a larger run shows progress only."""
+"""The maximum number of items and errors to list on a terminal. Larger runs show only progress."""
 MAX_UNFINISHED_LISTED = 5
-"""The most unfinished items that a terminal lists; the summary counts them all."""
+"""The maximum number of unfinished items to list on a terminal; the summary counts all of them."""
 VIEW_INTERVAL = 2.0
-"""The minimum seconds between updates of the table and the page."""
+"""The minimum time between updates of the table and the page, in seconds."""
 VIEW_SHARE = 0.03
-"""The maximum share of time spent on these updates, since the files grow with the run."""
+"""The maximum share of time spent updating the table and the page, which grow with the run."""
 EVENT_FIELDS = [
     "line",
     "key",
@@ -64,31 +64,31 @@ EVENT_FIELDS = [
     "mismatches",
     "error",
 ]
-"""The fields of an item's event, see docs/keevx-json.schema.json; results.jsonl has more."""
+"""The fields of an item's event (see docs/keevx-json.schema.json); results.jsonl has more."""
 EVENTS = {Status.DONE: "downloaded"}
 
 
 class Report:
-    """Counts what happens in a run and prints it.
+    """Counts and prints the events and results of a run.
 
     Standard output gets a line for each item, or JSON events. Standard error gets progress, errors
     and the summary. The table and the page beside results.jsonl are updated during the run. If an
-    output cannot be written, this is reported once, and the run continues.
+    output cannot be written, the error is reported once, and the run continues.
 
     Args:
         total: the number of items.
         name: the input's name, for errors such as ``prompts.csv:7: …``.
-        results: the file for the items' lines; None for no file.
-        amounts: values the results.
-        planned: what all items together make.
+        results: the results.jsonl to write; None for no file.
+        amounts: computes the amounts and the cost of the results.
+        planned: the results planned for all items together.
         as_json: whether to print JSON events to standard output. The summary still goes to standard
             error.
         quiet: whether to print only errors and the summary.
 
     Attributes:
         stopping: whether a signal has stopped the run; unfinished items are then not errors.
-        failed_tasks: the number of tasks of each item that failed after it was paid for.
-        reasons: how many of these items failed for which reason; see ``failure_class``.
+        failed_tasks: for each item that failed after it was paid for, its number of tasks.
+        reasons: the number of these items by reason; see ``failure_class``.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Report:
 
     @contextmanager
     def live(self) -> Generator[None]:
-        """Show progress while the block runs, unless the report is quiet, and update the views."""
+        """While the block runs, update the views and, unless the report is quiet, show progress."""
         renewing = asyncio.ensure_future(self._renew_views())
         try:
             if self._quiet:
@@ -150,14 +150,14 @@ class Report:
             renewing.cancel()
 
     async def _renew_views(self) -> None:
-        """Write the table and the page repeatedly, as often as their size allows."""
+        """Rewrite the table and the page periodically, less often as they grow."""
         pause = VIEW_INTERVAL
         while self._views is not None:
             await asyncio.sleep(pause)
             if self._is_dirty:
                 self._is_dirty = False
                 began = time.monotonic()
-                # If this is cancelled, the thread keeps running; close() writes once it is done.
+                # If this is cancelled, the thread keeps running, and close() waits for it.
                 try:
                     await asyncio.to_thread(self._views.write, self.counters.total)
                 except OSError as error:
@@ -165,7 +165,7 @@ class Report:
                 pause = max(VIEW_INTERVAL, (time.monotonic() - began) / VIEW_SHARE)
 
     def on_event(self, event: Event) -> None:
-        """Count an event of the client; ``submitted`` and ``ended`` are printed as JSON."""
+        """Count a client event; with JSON output, print ``submitted`` and ``ended`` events."""
         now = time.monotonic()
         self.counters.on_event(event, now)
         self._log.on_event(event, time.time(), now)
@@ -179,10 +179,10 @@ class Report:
             self._emit("ended", task_id=task.task_id, status=task.status, **error)
 
     def add(self, outcome: Outcome[Request], job: Job) -> None:
-        """Count an item that has ended, write its line in results.jsonl, and print it.
+        """Count an item that has ended, write it to results.jsonl, and print it.
 
         Call it once for each item. Items that were not started only appear in the summary, like
-        those that were never read from the input.
+        items that were never read from the input.
         """
         if outcome.not_started:
             if isinstance(outcome.error, BudgetExceeded):
@@ -227,7 +227,7 @@ class Report:
             self._print_failure(status, job.line, outcome.error)
 
     def _list_item(self, item: Item) -> None:
-        """Print an item's line, if this run lists such items."""
+        """Print an item's line, if items with its status are listed."""
         if item.status is Status.UNFINISHED:
             self._unfinished_left -= 1
             if self._unfinished_left < 0:
@@ -242,7 +242,7 @@ class Report:
             self._print_line(terminal_line(item, width, digits, ascii_only=self._ascii_only))
 
     def _print_failure(self, status: Status, line: int, error: Exception) -> None:
-        """Print an error with its input line. The advice follows once, at the end."""
+        """Print an error with its input line. Advice is printed once, at the end."""
         self._errors_left -= 1
         if self._errors_left >= 0:
             if self._prints_errors:
@@ -255,7 +255,7 @@ class Report:
             print_error(f"further errors are only written to {shown_path(self._results.path)}")
 
     def _spend(self, outcome: Outcome[Request]) -> float | None:
-        """Count what an item made or may have made; return its cost, if there are prices."""
+        """Count the results that an item made or may have made; return the cost, if known."""
         made = 0
         if isinstance(outcome.request, Request) and (outcome.task_ids or outcome.uncertain):
             made = max(outcome.request.count, len(outcome.task_ids))
@@ -283,7 +283,7 @@ class Report:
             self._print_line(json.dumps({"event": event, **fields}))
 
     def _print_line(self, line: str | Text) -> None:
-        """Print a line to standard output. If it is closed or full, paid work continues."""
+        """Print a line. If standard output is closed or full, paid work continues."""
         # If the live display is on the same terminal, rich must print the line above it.
         if ERRORS.is_interactive and sys.stdout.isatty():
             ERRORS.print(line, soft_wrap=True)
@@ -302,16 +302,16 @@ class Report:
 
         Errors are printed again before the summary, grouped by reason.
 
-        The exit code is the first that applies: interrupted if a signal stopped the run, uncertain
-        if any item is uncertain, stopped if the run stopped on its own, failed if any item is not
-        done, otherwise 0.
+        The exit code is the first that applies: ``INTERRUPTED`` if a signal stopped the run,
+        ``UNCERTAIN`` if any item is uncertain, ``STOPPED`` if ``stopped_by`` is set, ``FAILED`` if
+        any item is not done, otherwise ``OK``.
 
         Args:
             out: the results folder, as shown in the summary.
-            stopped_by: why the run stopped on its own before every item was started.
+            stopped_by: the error that stopped the run before every item was started, if any.
         """
         stopped_by = stopped_by or self._over_budget
-        # The file is closed first, because the summary depends on whether it could be written.
+        # The file is closed first, because a write error changes the summary.
         if self._results is not None:
             try:
                 self._results.close()
@@ -361,6 +361,6 @@ class Report:
         return code
 
     def print_page(self) -> None:
-        """Print the path of the page, if there is one; print nothing if quiet."""
+        """Print the page's path if the page exists, unless the report is quiet."""
         if self._views is not None and self._views.page.exists() and not self._quiet:
             ERRORS.print(f"View the results: {shown_path(self._views.page)}", soft_wrap=True)

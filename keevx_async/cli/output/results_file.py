@@ -1,4 +1,4 @@
-"""``results.jsonl``: a line for each item, beside the videos. Only one run at a time writes it."""
+"""Writes ``results.jsonl``, with a line for each item. Only one run writes it at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Results:
     """Appends each item's line when the item ends. On close, only each key's last line is kept.
 
     Lines from earlier runs are kept, since they belong to paid tasks whose videos are in the
-    folder. Lines without a key, of items that failed before they had one, are kept as well.
+    folder. Lines without a key, from items that failed before they got a key, are kept as well.
 
     Args:
         folder: the file's folder, which is created if missing.
@@ -77,10 +77,10 @@ class Results:
         self._file.flush()
 
     def close(self) -> None:
-        """Reduce the file to one line per key, and release it. Calling it again has no effect.
+        """Reduce the file to one line per key, and unlock it. Calling this again has no effect.
 
         The file is replaced completely or not at all. It is not rewritten if every line is the last
-        of its key, or if no item was added.
+        line for its key, or if no item was added.
 
         Raises:
             OSError: the file cannot be written; the appended lines are kept.
@@ -106,7 +106,7 @@ class Results:
             self._lock.release()
 
     def _last_lines(self, kept: Set[int]) -> Iterator[bytes]:
-        """Yield the lines to keep, with values that only an earlier line of the same tasks has."""
+        """Yield the lines to keep, adding missing values from earlier lines for the same tasks."""
         earlier: dict[str, dict[str, Any]] = {}
         for number, item, line in self._lines():
             if item is None:
@@ -140,7 +140,9 @@ class LockedError(Exception):
 
 
 class FileLock:
-    """A lock file for a file that is replaced. The kernel releases the lock if the process dies.
+    """A lock for a file that is replaced, held on a separate lock file.
+
+    The kernel releases the lock if the process dies.
 
     Args:
         path: the lock file, which exists only while the lock is held.
@@ -154,7 +156,7 @@ class FileLock:
         self._path = path
         self._file: int | None = None
         # The holder removes the file when it releases the lock. A lock on a removed file excludes
-        # nobody, so the lock counts only if the path still leads to the locked file.
+        # nobody, so the lock is valid only if the path still refers to the locked file.
         while self._file is None:
             file = open_binary(path)
             try:

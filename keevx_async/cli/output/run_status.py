@@ -1,4 +1,4 @@
-"""``keevx status --journal``: the progress of a run, read from its journal during the run."""
+"""``keevx status --journal``: a run's progress, read from its journal."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ INTERVAL = 1.0
 
 @frozen
 class RunStatus:
-    """What a journal has recorded so far.
+    """The number of creates and tasks recorded in a journal so far.
 
     Attributes:
-        is_live: whether a run has it open.
+        is_live: whether a run has the journal open.
         creates: the number of creates by state.
-        tasks: the number of tasks that are ``downloaded``, ``succeeded`` (but not downloaded),
-            ``failed`` and ``in progress``.
-        lost: why the journal is incomplete; None if it is complete.
+        tasks: the number of tasks by status: ``downloaded``, ``succeeded`` (but not downloaded),
+            ``failed`` or ``in progress``.
+        lost: the reason the journal is incomplete; None if it is complete.
     """
 
     is_live: bool
@@ -55,14 +55,18 @@ class RunStatus:
 
     @property
     def code(self) -> int:
-        """The exit code: uncertain if any create is uncertain, failed if any task or create is."""
+        """The exit code.
+
+        ``UNCERTAIN`` if any create is uncertain; otherwise ``FAILED`` if any task failed or any
+        create was refused; otherwise ``OK``.
+        """
         if self.creates[State.UNCERTAIN]:
             return UNCERTAIN
         return FAILED if self.tasks["failed"] or self.creates[State.REFUSED] else OK
 
 
 async def read_status(path: Path) -> RunStatus:
-    """Read a journal. It takes no lock, so it does not disturb a run.
+    """Read the status from a journal. The journal is not locked, so a run is not disturbed.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -83,12 +87,14 @@ async def read_status(path: Path) -> RunStatus:
 
 
 async def show_run(path: Path, printer: Printer, *, watch: bool) -> int:
-    """Print the progress of a run; return the exit code of what is recorded.
+    """Print a run's progress; return the exit code for the recorded status.
 
     Args:
         path: the run's journal.
-        printer: prints a line or an object for each read; a terminal shows a live line instead.
-        watch: whether to read it again until no run has it open. Unchanged lines are not repeated.
+        printer: prints a line or a JSON object for each read; while watching, a terminal shows a
+            live line instead.
+        watch: whether to keep reading the journal until no run has it open. Unchanged lines are
+            not repeated.
 
     Raises:
         ConfigurationError: there is no journal.

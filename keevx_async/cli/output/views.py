@@ -1,7 +1,7 @@
-"""Files made from ``results.jsonl``: ``results.csv``, ``index.html`` and ``results.parquet``.
+"""Makes ``results.csv``, ``index.html`` and ``results.parquet`` from ``results.jsonl``.
 
-Each is replaced completely or not at all. ``results.jsonl`` is read line by line; only keys and
-line numbers are kept in memory, except for Parquet.
+Each file is replaced completely or not at all. ``results.jsonl`` is read line by line; only keys
+and line numbers are kept in memory, except for Parquet.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .records import FIELDS
 
 CSV_NAME, PAGE_NAME, PARQUET_NAME = "results.csv", "index.html", "results.parquet"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""The first characters of cells that a spreadsheet may run. Source: OWASP, "CSV Injection"."""
+"""First characters that make a cell a formula in a spreadsheet. Source: OWASP, "CSV Injection"."""
 REQUIRED = {"key", "prompt", "status", "task_ids", "paths", "error"}
-"""The fields by which one of our lines is recognized."""
+"""The fields that identify one of our lines."""
 
 
 def read_item(line: bytes) -> dict[str, Any] | None:
@@ -41,10 +41,10 @@ def read_item(line: bytes) -> dict[str, Any] | None:
 
 
 class Views:
-    """Writes the files made from a ``results.jsonl``, beside it.
+    """Writes the table, the page and the Parquet file beside a ``results.jsonl``.
 
     Args:
-        path: the ``results.jsonl``. A run may be writing it.
+        path: the path of ``results.jsonl``. A run may be writing the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,10 +55,10 @@ class Views:
     def write(self, total: int | None = None) -> bool:
         """Write the table and the page; return whether there was anything to write.
 
-        Only one thread writes at a time; others wait for it.
+        Only one thread writes at a time; other threads wait.
 
         Args:
-            total: the number of items of the run in progress; None if there is none.
+            total: the number of items in the run in progress; None if no run is in progress.
 
         Raises:
             OSError: a file cannot be written.
@@ -119,7 +119,7 @@ class Views:
         return target
 
     def _survey(self) -> tuple[set[int], list[str]]:
-        """Return the line numbers of the last line of each key, and all columns."""
+        """Return the line number of each key's last line, and the names of all columns."""
         last: dict[str | int, int] = {}
         columns: dict[str, None] = {}
         try:
@@ -141,7 +141,7 @@ class Views:
 
 @contextmanager
 def _replacing(path: Path, encoding: str) -> Generator[IO[str]]:
-    """Open a file that replaces another if the block ends without an error."""
+    """Open a new file that replaces ``path`` if the block ends without an error."""
     new = path.with_name(f".{path.name}.new")
     with new.open("w", encoding=encoding, errors="backslashreplace", newline="") as file:
         yield file

@@ -1,4 +1,4 @@
-"""Rewords the library's messages for a terminal, which has options instead of arguments."""
+"""Rewords library messages for the command line, which has options instead of arguments."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PHRASES: Mapping[str, str] = {
     "when callbacks= is given": "with --callbacks",
     "is not expanded: call expanduser() on the path": "is not expanded here: write the full path",
 }
-"""Phrases in the library's messages, and what a terminal prints instead."""
+"""Phrases in library messages, each with its replacement on the command line."""
 
 
 def for_terminal(text: str) -> str:
-    """Return a message of the library as a terminal prints it; other text is left unchanged."""
+    """Return a library message reworded for the command line; other text is left unchanged."""
     for phrase, replacement in PHRASES.items():
         text = text.replace(phrase, replacement)
     return text
