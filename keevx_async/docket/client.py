@@ -108,7 +108,7 @@ class PollState:
 
     @classmethod
     def load(cls, task_id: str, text: str) -> PollState:
-        """Return the state from the text that ``dump`` returned."""
+        """Recreate a state from the text that ``dump`` returned."""
         return cls(task_id, *json.loads(text))
 
 
@@ -209,7 +209,7 @@ class WorkerClient(Keevx):
             await self.journal.set_note(STOPPED, dump_stop(error, time.time()))
 
     async def give_up(self, key: str, reason: str) -> None:
-        """Record as refused a create that cannot be made. It may be added again.
+        """Give up on a create: record it as refused, so that it may be added again.
 
         A create that may have been charged is left unchanged.
         """

@@ -38,7 +38,8 @@ class FleetStatus:
         rate: the maximum number of creates per second; 0 if there is no limit.
         held_seconds: how long creates have been paused by a 429; 0 if they are not paused.
         throttled: the number of 429 responses so far.
-        oldest_seconds: the age of the oldest job waiting for a worker; 0 if none is waiting.
+        oldest_seconds: the age of the oldest job that is due but not done; 0 if no create is
+            waiting.
     """
 
     counts: Mapping[str, int]
@@ -70,7 +71,7 @@ GAUGES: Mapping[str, tuple[str, str, Callable[[FleetStatus], float]]] = {
     "keevx_fleet_throttled": ("1", "429 responses so far", lambda s: s.throttled),
     "keevx_fleet_oldest_job": ("s", "Age of the oldest waiting job", lambda s: s.oldest_seconds),
 }
-"""Each gauge's unit, description and value. All workers report the same values for their fleet."""
+"""Each gauge's unit, description and value. All workers of a fleet report the same values."""
 
 
 async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:

@@ -19,7 +19,7 @@ DELAY_AFTER_ERROR = 30.0
 
 
 class FleetPoller:
-    """Polls a fleet's tasks, several at a time, until it is cancelled.
+    """Polls a fleet's tasks, several at a time, until cancelled.
 
     Args:
         queue: the fleet's polls.

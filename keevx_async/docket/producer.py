@@ -1,4 +1,4 @@
-"""A client that has a fleet make its creates, and waits for and downloads the results itself."""
+"""A client that leaves its creates to a fleet, but downloads the results itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Producer(Keevx):
 
     Args:
         docket: the fleet's docket, which must be open.
-        settings: the arguments of ``Keevx``, except for the journal, which is the fleet's.
+        settings: the arguments of ``Keevx``, except ``journal``: the fleet's journal is used.
     """
 
     def __init__(self, docket: KeevxDocket, **settings: Any) -> None:
@@ -37,12 +37,12 @@ class Producer(Keevx):
     ) -> FanOut[R]:
         """Have the fleet make many creates, and download their results.
 
-        The arguments and outcomes are those of ``Keevx.generate_many``. If this call is
-        interrupted, the fleet keeps working; to continue, call this again with the same requests.
+        See ``Keevx.generate_many`` for the arguments and outcomes. If this call is interrupted, the
+        fleet keeps working; to continue, call this again with the same requests.
 
         If the fleet stops because it has no funds, its budget is used up or its creates are
         refused, existing results are still delivered. Each remaining request gets the error
-        ``NotStarted``, and its create stays in the fleet.
+        ``NotStarted``, and its create stays in the fleet's docket.
         """
         names = None if download is None else OutputNames.of(download)
 

@@ -217,7 +217,7 @@ class KeevxDocket:
         return raise_for_failed(tuple(each.task for each in record.records if each is not None))
 
     async def progress(self) -> dict[str, int]:
-        """Return the number of creates in each state, and the numbers of ended tasks.
+        """Return the number of creates in each state, and of tasks that succeeded and failed.
 
         The keys are the values of ``State``, plus ``succeeded`` and ``failed`` for tasks.
         """
@@ -237,8 +237,8 @@ class KeevxDocket:
 
         Args:
             key: the create's key.
-            task_ids: the ids of the create's tasks, which are then polled. If empty, the create was
-                not made, and is then submitted.
+            task_ids: the ids of the create's tasks, which are then polled. Empty means that the
+                create was not made; it is then submitted.
 
         Raises:
             JournalError: the create is not uncertain, or it has ids but none were passed.
@@ -268,7 +268,7 @@ class KeevxDocket:
         return record
 
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
-        """Return complete creates, and errors for creates that were never added or have stopped."""
+        """Return complete creates, and errors for creates that there is no point in waiting for."""
         records = await self.journal.find_records(keys)
         unknown = f"is not a key of fleet {self.name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {

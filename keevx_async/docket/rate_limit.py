@@ -50,7 +50,7 @@ class Stop:
     """Whether a worker should stop.
 
     Attributes:
-        event: set once the worker should stop. It leaves creates that have not started to others.
+        event: set once the worker should stop; creates that have not started go to other workers.
         error: the error that stopped the worker; None if it was asked to stop.
     """
 

@@ -22,7 +22,7 @@ working. A worker clears the mark on startup, and the script that records a crea
 if the create's intent is newer than the mark."""
 SETTLING = 1.0
 """Seconds after which a mark means that the fleet has stopped. A mark that is cleared sooner
-concerned a single create, for example one that exceeded the budget although smaller ones fit."""
+concerned a single create, such as one that exceeded the budget although smaller creates fit."""
 
 _REFUSALS = {each.__name__: each for each in (APIError, AuthenticationError, InsufficientFunds)}
 
@@ -33,7 +33,7 @@ def dump_stop(error: KeevxError, at: float) -> str:
     Args:
         error: the error.
         at: when the fleet stopped, in seconds since the epoch. The mark starts with this time,
-            which the script that records ids compares with a create's intent.
+            which the script that records ids compares with the time of a create's intent.
     """
     name, values = type(error).__name__, list[Any]([error.message, error.hint])
     if isinstance(error, BudgetExceeded):
@@ -56,7 +56,7 @@ def load_stop(mark: str) -> KeevxError:
 
 
 class StopWatch:
-    """Decides whether a fleet has stopped by observing its mark over time.
+    """Watches a fleet's mark over time to decide whether the fleet has stopped.
 
     Args:
         before: the mark when the watch began. It is ignored, since restarted workers may not have

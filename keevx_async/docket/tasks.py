@@ -63,7 +63,7 @@ async def create(
     # 3. The journal has recorded the failure: the create has ended.
     # 4. The worker is stopping, for example because its key, its account or too many creates were
     #    refused: a create that is still planned goes back to the docket, and to another worker.
-    # 5. Anything else cost nothing, or is unknown: Docket tries again, after a longer delay each
+    # 5. Any other error cost nothing or is unknown: Docket tries again, after a longer delay each
     #    time. After the last try the create ends as failed: its waiters get the error, and it may
     #    be added again.
     # Cases 1 and 4 do not count as tries.

@@ -161,7 +161,7 @@ class KeevxWorker:
 
 
 async def _run(work: Awaitable[None]) -> None:
-    """Run Docket's worker; raise if cancelled, because Docket's worker returns normally."""
+    """Run Docket's worker, but raise if cancelled; Docket's worker itself would return normally."""
     working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working})

@@ -187,7 +187,7 @@ class Claims:
             self._is_shared = True
 
     def meet(self, row: int, *, is_met: bool = True) -> None:
-        """Record whether this client has found a row's entry. If not, it may find it again."""
+        """Record whether a row's entry counts as found; if not, this client may find it again."""
         if row >= len(self._met):
             self._met.extend(bytes(row + 1 - len(self._met)))
         self._met[row] = is_met

@@ -49,7 +49,7 @@ RENAME = (
 
 
 class ReadAhead:
-    """Reads the following rows ahead, since a program that runs again looks up keys in order.
+    """Reads rows ahead, since a program that runs again looks up keys in order.
 
     Looking up a key in a large file costs ten times as much as reading the next row. Unordered
     look-ups are rarely near each other, so nothing is read ahead for them.
@@ -75,7 +75,7 @@ class ReadAhead:
 
         Args:
             key: the key.
-            quiet: see ``observe``. If true, the next rows are read once these are used up.
+            quiet: see ``observe``. If true, more rows are read once the current rows are used up.
         """
         row = self._rows.get(key)
         if row is None and quiet and self.in_step and self._last == self._end:
@@ -299,7 +299,7 @@ def join(path: Path) -> Database:
 
 
 def leave(database: Database) -> None:
-    """Stop using a journal, which is closed if this was its last user."""
+    """Stop using a journal. The last user to do so closes it."""
     with _turn:
         database.users -= 1
         if not database.users:

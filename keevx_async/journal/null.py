@@ -1,4 +1,4 @@
-"""The journal that is used if a client has none. It remembers named keys in memory."""
+"""A client's default journal, which only remembers named keys in memory."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class JournalFile:
         """Do nothing, because ``attach`` has already checked the owner."""
 
     async def detach(self) -> None:
-        """Stop using the journal, whose file is closed if this was its last user.
+        """Stop using the journal. The last user to do so closes the file.
 
         Everything recorded before this call is durable on return.
         """
@@ -134,7 +134,7 @@ class JournalFile:
 
     @property
     def shared(self) -> object:
-        """An object that all users of this open journal in this process share."""
+        """An object that is the same for all users of the open journal in this process."""
         return self._file
 
     @property

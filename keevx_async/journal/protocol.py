@@ -92,8 +92,8 @@ class State(StrEnum):
 
     Attributes:
         PLANNED: nothing was sent, or it is certain that nothing was made. The create may be sent.
-        SENDING: the intent is recorded, and the request may have been sent. If its process has
-            died, the create reads as UNCERTAIN.
+        SENDING: the intent is recorded, and the request may have been sent. If the sending process
+            has died, the create reads as UNCERTAIN.
         SUBMITTED: Keevx accepted the create, and its task ids are recorded. It is never sent again.
         REFUSED: Keevx refused the create for good. Nothing was charged; it may be sent again.
         UNCERTAIN: the response was lost, so the create may have been charged. It must be settled.
@@ -205,7 +205,7 @@ class JournalProtocol(Protocol):
 
     @property
     def shared(self) -> object:
-        """An object that all users of this open journal in this process share.
+        """An object that is the same for all users of the open journal in this process.
 
         The object is hashable and supports weak references.
         """
@@ -243,7 +243,7 @@ class JournalProtocol(Protocol):
         ...
 
     async def detach(self) -> None:
-        """Stop using the journal, which is closed if this was its last user.
+        """Stop using the journal. The last user to do so closes it.
 
         Everything recorded before this call is durable on return.
         """
@@ -260,8 +260,8 @@ class JournalProtocol(Protocol):
         Args:
             kind: the kind of job.
             encode: returns the request's canonical JSON, or None if the JSON is not available yet.
-                It is not called if no earlier run's entry is in memory, so new creates take no
-                longer.
+                It is not called if no earlier run's entry is in memory, so new creates are not
+                slowed down.
             key: see ``claim``.
         """
         ...

@@ -154,7 +154,7 @@ class Queries:
 class Reader(Queries):
     """A journal opened only for reading. It takes no lock, so a run may write at the same time.
 
-    A journal that has lost commits can still be read, to see the creates in its remaining entries.
+    A journal that has lost commits can still be read: its remaining entries show earlier creates.
 
     Args:
         path: the file's path.

@@ -42,21 +42,22 @@ class Journal(JournalFile):
 
     A create's intent is on disk before its first byte is sent, and its ids are on disk before the
     caller gets them. Pass the journal to ``Keevx(journal=…)``, which opens it. It belongs to its
-    first client's host and account; clients for any other are refused before anything is sent.
+    first client's host and account; a client for another host or account is refused before anything
+    is sent.
 
     ``async with Journal(path) as journal:`` opens the journal for reading, even while a run is
     writing. No lock is taken until something is changed, for example by ``settle``. A copy made
     without its log (``-wal``) is read-only: anything recorded in the log would be paid for again.
 
-    The file is written with ``synchronous=FULL``: a power cut loses no acknowledged intent if the
-    disk reports its writes honestly. Only one process at a time may write the file. Within a
-    process, all clients of the same file share it, and each counts as a separate run: the n-th of
-    several equal requests is made only once.
+    The file is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, unless
+    the disk ignores syncs. Only one process at a time may write to the file. Within a process, all
+    clients of the same file share it, and each counts as a separate run: the n-th of several equal
+    requests is made only once.
 
     Args:
         path: the file's path; the file is created if necessary. While it is open, ``-wal``,
-            ``-shm`` and ``-lock`` files exist next to it. If the program is killed, keep them with
-            it. ``":memory:"`` keeps the journal in memory until it is closed.
+            ``-shm`` and ``-lock`` files exist next to it. If the program is killed, keep these with
+            the file. ``":memory:"`` keeps the journal in memory until it is closed.
         on_uncertain: what to do with a create whose response was lost in an earlier run.
             ``"report"`` reports it again; ``"resubmit"`` sends it again, although it may have been
             charged.
@@ -226,7 +227,7 @@ class Journal(JournalFile):
         )
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Return False, because the client counts: no other process writes the journal."""
+        """Return False: the client counts usage, because no other process writes the journal."""
         return False
 
     async def usage(self) -> Usage:

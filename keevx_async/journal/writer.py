@@ -103,8 +103,7 @@ BATCH = (
     + _upsert("notes", "name", {"value": "excluded.value"})
     + " END",
 )
-"""A temporary view into which batches are inserted; its trigger writes each row into the row's
-table."""
+"""A temporary view into which batches are inserted. A trigger writes each row to its table."""
 
 
 @cache

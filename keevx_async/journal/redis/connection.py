@@ -33,7 +33,7 @@ class Client(Protocol):
         ...
 
     def script_load(self, script: str, /) -> Awaitable[Any]:
-        """Load a script into the server."""
+        """Load a script onto the server."""
         ...
 
     def pipeline(self) -> Any:
@@ -45,8 +45,8 @@ class Connection:
     """Runs scripts, and retries them while Redis is unavailable.
 
     A script may run twice if its reply is lost, so every script must be safe to repeat. A script
-    that records something that was paid for is retried after any error, other scripts only after
-    temporary errors.
+    that records something that was paid for is retried after any error; other scripts are retried
+    only after temporary errors.
 
     Args:
         redis: the client; it must return bytes.

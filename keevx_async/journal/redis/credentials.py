@@ -1,4 +1,4 @@
-"""Read the Redis password from the environment, because others can see a command line's URL."""
+"""Read the Redis password from the environment, since command lines are visible to others."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Login(NamedTuple):
 
 
 def login_of(url: str) -> Login:
-    """Return the login for a Redis URL, with the password in KEEVX_REDIS_PASSWORD if it is set.
+    """Return the login for a Redis URL, with the password from KEEVX_REDIS_PASSWORD if it is set.
 
     A password in the URL takes precedence, because it was set for this server. The user is taken
     from the URL (``redis://worker@host:6379/0``); without a user, Redis uses its default user.

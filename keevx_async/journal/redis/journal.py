@@ -130,7 +130,7 @@ class RedisJournal(Session):
         return journal
 
     async def detach(self) -> None:
-        """Stop using the journal. If this was its last user, release all claims and close it."""
+        """Stop using the journal. The last user to do so releases all claims and closes it."""
         self._unwritten.flush()
         await super().detach()
 
@@ -428,14 +428,14 @@ class RedisJournal(Session):
                 yield record.entry, record.records
 
     async def counts(self) -> dict[str, int]:
-        """Return the number of creates in each state, and the numbers of ended tasks.
+        """Return the number of creates in each state, and of tasks that succeeded and failed.
 
         Creates that a dead worker was sending count as ``uncertain`` once its lease has expired.
         """
         return encoding.counts_of(await self._run(UNREADABLE, scripts.COUNTS))
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a text for later runs, replacing any with the same name. Durable on return."""
+        """Store a text for later runs, replacing any text of the same name. Durable on return."""
         await self._run(f"the note {name} could not be written", scripts.SET_NOTE, name, value)
 
     async def get_note(self, name: str) -> str | None:

@@ -44,7 +44,7 @@ class Taken(NamedTuple):
 
 
 class PollQueue:
-    """A fleet's polls. A worker that takes a poll has it to itself until the hold ends.
+    """A fleet's polls. A poll that a worker has taken belongs to that worker until the hold ends.
 
     Args:
         connection: runs scripts.
@@ -56,7 +56,7 @@ class PollQueue:
         self._clock = clock
 
     async def schedule(self, polls: Iterable[tuple[str, float, str]]) -> None:
-        """Schedule the first polls of tasks. A poll that is already scheduled is left unchanged.
+        """Schedule each task's first poll. A poll that is already scheduled is left unchanged.
 
         Args:
             polls: each poll's task id, the seconds until it is due, and its state.

@@ -15,7 +15,7 @@ from .connection import Connection, Sleep
 from .lease import Lease
 
 OWNER = "owner"
-"""The note that contains the journal's owner."""
+"""The name of the note that contains the journal's owner."""
 ADOPT = "run: keevx journal --docket URL --adopt"
 
 
@@ -120,7 +120,7 @@ class Session:
         self._is_owned = True
 
     async def detach(self) -> None:
-        """Stop using the journal. If this was its last user, release all claims and close it."""
+        """Stop using the journal. The last user to do so releases all claims and closes it."""
         self._users -= 1
         if self._users == 0 and self._opened is not None:
             lease, self._opened = self._opened, None

@@ -88,7 +88,7 @@ class Unwritten:
             self._unlogged = {}
 
     def written(self, key: str) -> None:
-        """Remove a create's ids, which are now in the journal, if they were added."""
+        """Remove a create's ids, which are now in the journal; ids never added are ignored."""
         if self._ids.pop(key, None) is None or self._ids:
             return
         self.flush()
