@@ -1,4 +1,4 @@
-"""A FastAPI service around one client. Needs the ``fastapi`` extra.
+"""A FastAPI service built around one client. Requires the ``fastapi`` extra.
 
 ::
 
@@ -56,7 +56,7 @@ STATUS: Mapping[type[KeevxError], int] = {
     JournalError: 500,
     KeevxError: 502,
 }
-"""The HTTP status for each error; an unlisted error has the status of its nearest base class."""
+"""The HTTP status for each error; an unlisted error gets the status of its nearest base class."""
 
 
 def get_keevx(request: Request) -> Keevx:
@@ -66,17 +66,17 @@ def get_keevx(request: Request) -> Keevx:
 
 
 Client = Annotated[Keevx, Depends(get_keevx)]
-"""Annotate a route's parameter with this type to receive the service's client."""
+"""Annotate a route parameter with this type to receive the service's client."""
 
 
 class KeevxService:
     """Runs a client as part of a FastAPI app, and waits for its tasks in the background.
 
     Args:
-        keevx: the client. It is opened and closed with the app. With a journal, a request may be
-            repeated and a restart loses nothing.
-        callbacks: the client's receiver, which ``install`` mounts.
-        download: the folder for the results of followed tasks; None to wait without downloading.
+        keevx: the client, which is opened and closed with the app. If it has a journal, requests
+            may be repeated, and a restart loses nothing.
+        callbacks: the client's callback receiver, which ``install`` mounts.
+        download: the folder for followed tasks' results; None to wait without downloading.
         ready_path: the path of the readiness probe that ``install`` adds.
     """
 
@@ -97,9 +97,9 @@ class KeevxService:
 
     @asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncGenerator[None]:
-        """Open the client, follow the unfinished tasks of earlier runs, and close it on exit.
+        """Open the client, follow earlier runs' unfinished tasks, and close the client on exit.
 
-        On SIGTERM or SIGINT, no more creates are started, and those in flight may still receive
+        On SIGTERM or SIGINT, no more creates are started, and creates in flight may still receive
         their responses while the server waits for open requests. Set the server's shutdown timeout
         higher than ``RetryPolicy.grace``.
 
@@ -156,7 +156,7 @@ class KeevxService:
         """Wait for tasks in the background, and download their results as ``TASK_ID.mp4``.
 
         Following a task again has no effect, and an existing file is left unchanged. Failures are
-        logged; the next start tries again.
+        logged, and the service tries again when it next starts.
         """
         for task_id in task_ids:
             if task_id not in self._following:
@@ -181,7 +181,7 @@ class KeevxService:
             log.warning("%s", error, extra={"task_id": task_id})
 
     async def _resume(self) -> None:
-        """Follow the tasks of earlier runs, and log creates that are still uncertain."""
+        """Follow earlier runs' tasks, and log creates that are still uncertain."""
         try:
             async for task_ids in unfinished_ids(self.keevx, download=self._folder is not None):
                 self.follow(task_ids)
@@ -210,7 +210,7 @@ async def _answer(_: Request, error: Exception) -> JSONResponse:
 
 @contextmanager
 def _call_on_stop(stop: Callable[[], object]) -> Generator[None]:
-    """Call ``stop`` as soon as SIGINT or SIGTERM arrives; uvicorn ends the lifespan only later."""
+    """Call ``stop`` as soon as SIGINT or SIGTERM arrives, before uvicorn ends the lifespan."""
     if threading.current_thread() is not threading.main_thread():  # for example in a test client
         yield
         return

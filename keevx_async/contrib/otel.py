@@ -1,8 +1,8 @@
-"""OpenTelemetry spans and metrics for a client. Needs the ``otel`` extra.
+"""OpenTelemetry spans and metrics for a client. Requires the ``otel`` extra.
 
 Pass ``Keevx(on_event=Telemetry())``. Names follow OpenTelemetry's conventions for HTTP and
-generative AI; a name that they do not define starts with ``keevx``. No span or attribute contains
-the API key, a prompt, or the URL of a result, which may be signed.
+generative AI; all other names start with ``keevx``. No span or attribute contains the API key, a
+prompt, or a result's URL, which may be signed.
 
 ====================  =========  ==============================================================
 span                  kind       covers
@@ -14,10 +14,10 @@ span                  kind       covers
 ``POST /v1/…``        client     one exchange with the API, as a child of one of the above
 ====================  =========  ==============================================================
 
-``keevx.spent.results``, ``.seconds`` and ``.cost`` count in the same way as a ``Budget``: the
-results that creates made, and those that uncertain creates may have made. ``keevx.task.lag`` is an
-upper bound of how late the end of a task was noticed: the time since the previous status query or,
-without one, since the create's response.
+``keevx.spent.results``, ``.seconds`` and ``.cost`` count in the same way as a ``Budget``: they
+include the results that uncertain creates may have made. ``keevx.task.lag`` is an upper bound on
+the delay before a task's end was noticed: the time since the previous status query or, if there was
+none, since the create's response.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from ..submission.budget import Valuation
 NAME = "keevx_async"
 PROVIDER = "keevx"
 MAX_TASKS = 100_000
-"""How many tasks' start times are remembered; the oldest are forgotten."""
+"""Maximum number of tasks whose start times are remembered; the oldest are forgotten first."""
 
 
 class Telemetry:
@@ -124,15 +124,16 @@ class Telemetry:
         self._began: BoundedDict[str, float] = BoundedDict(MAX_TASKS)
         # The times of the last two queries of each task: the last one may notice its end.
         self._queried: BoundedDict[str, tuple[float | None, float]] = BoundedDict(MAX_TASKS)
-        # Not kept by key: clients that share a hook may use the same key for different requests.
+        # Not stored by key, because clients that share a hook may use the same key for different
+        # requests.
         self._submitting: ContextVar[Request | None] = ContextVar("submitting", default=None)
 
     @contextmanager
     def span(self, operation: Operation, subject: str, request: Request | None) -> Generator[None]:
-        """Record an operation as a span, with its error, if any.
+        """Record an operation as a span, including its error if it fails.
 
-        The span of a wait is not made the current span, because the caller's code runs between two
-        ended tasks. The span of a poll starts a new trace.
+        A wait's span is not made the current span, because the caller's code runs each time the
+        wait yields an ended task. A poll's span starts a new trace.
         """
         model = str(getattr(request, "model", request.kind.name)) if request else None
         attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}
@@ -216,7 +217,7 @@ class Telemetry:
             self._on_event(event)
 
     def _spend(self, ids: int) -> None:
-        """Count what a create made or may have made, in the same way as a budget."""
+        """Count the results that a create made or may have made, in the same way as a budget."""
         request = self._submitting.get()
         if request is None:
             return
@@ -267,18 +268,18 @@ SUBJECTS: dict[Operation, str] = {
     "poll": "keevx.task_id",
     "download": "keevx.file",
 }
-"""The attribute that contains each operation's subject."""
+"""The span attribute that contains the subject of each operation."""
 
 
 def template(path: str) -> str:
-    """Return a path with ``{task_id}`` in place of a task's id, to limit the number of names."""
+    """Return a path with any task id replaced by ``{task_id}``, to limit the number of names."""
     path = path.partition("?")[0]
     parent, _, last = path.rpartition("/")
     return f"{parent}/{{task_id}}" if kind_by_id(last) is not None else path
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's description for a span: without text from the caller or from Keevx."""
+    """Describe an error for a span, without any text from the caller or from Keevx."""
     if isinstance(error, APIError):
         return f"HTTP {error.status}, code {error.code}"
     if isinstance(error, SubmissionUncertain):

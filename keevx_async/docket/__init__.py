@@ -1,7 +1,7 @@
-"""A fleet of workers on Docket: many machines, one key, one limit, one bill.
+"""Run a fleet of workers on Docket: many machines that share an API key, a rate limit and a budget.
 
-Requests are added to a ``KeevxDocket``, any number of ``KeevxWorker`` processes submit them, and a
-``RedisJournal`` is the record that decides whether a create may be sent.
+Requests are added to a ``KeevxDocket``, and any number of ``KeevxWorker`` processes submit them. A
+``RedisJournal`` records every create and decides whether it may be sent.
 """
 
 from ..journal.redis.journal import RedisJournal

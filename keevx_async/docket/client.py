@@ -1,4 +1,4 @@
-"""A worker's client: the usual create path, with the fleet's journal and rate limit."""
+"""A worker's client, which makes creates as usual but with the fleet's journal and rate limit."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from .stop_mark import STOPPED, dump_stop
 log = logging.getLogger("keevx_async.docket")
 
 RATE = "rate"
-"""The name of the journal's note that stores the fleet's rate."""
+"""The name of the journal note that stores the fleet's rate."""
 
 STOP_TIMEOUT = 20.0
-"""Seconds that a stopping worker waits for an unavailable Redis."""
+"""Maximum seconds that a stopping worker waits for an unavailable Redis."""
 
 MARK_INTERVAL = 0.5
-"""The least seconds between two times that one worker marks the fleet as stopped."""
+"""Minimum seconds before the same worker marks the fleet as stopped again."""
 
 worker_stop: ContextVar[Stop] = ContextVar("worker_stop")
-"""Stops the worker that runs the current task."""
+"""The ``Stop`` of the worker that runs the current task."""
 
 
 class UnreadableRecord(JournalError):
@@ -54,11 +54,11 @@ class UnreadableRecord(JournalError):
 
 
 def request_of(entry: Entry) -> Request:
-    """Return the request of a create in the journal.
+    """Return the request of a journal entry.
 
     Raises:
-        InvalidRequest: the request breaks a rule that was not known when it was added.
-        UnreadableRecord: the record is not a request.
+        InvalidRequest: the request breaks a rule that was unknown when the request was added.
+        UnreadableRecord: the entry's record cannot be read.
     """
     try:
         return REQUESTS[entry.kind].from_dict(json.loads(entry.body))
@@ -70,9 +70,9 @@ def request_of(entry: Entry) -> Request:
 
 
 def wait_limit(kind: str, polling: PollPolicy) -> float:
-    """Return the maximum seconds to wait for a task of a kind.
+    """Return the maximum number of seconds to wait for a task.
 
-    The default is WAIT_FACTOR times the vendor's documented maximum for the kind.
+    The default is WAIT_FACTOR times the vendor's documented maximum for the task's kind.
     """
     if isinstance(polling.timeout, NotGiven):
         return WAIT_FACTOR * kind_by_name(kind).max_seconds
@@ -86,11 +86,12 @@ class PollState:
     Attributes:
         task_id: the task's id.
         kind: the job's kind.
-        group: the task's group; tasks in a group are expected to take equally long.
-        created_at: when the create started.
+        group: the task's group; tasks in a group are expected to take about the same time.
+        created_at: when the create was sent.
         seen_at: when the task was last seen running.
         status: the last status that Keevx returned; empty before the first poll.
-        resultless_since: when Keevx first reported it as SUCCEEDED without a result; otherwise 0.
+        resultless_since: when Keevx first reported the task as SUCCEEDED without a result; 0 if it
+            has not.
     """
 
     task_id: str
@@ -107,19 +108,19 @@ class PollState:
 
     @classmethod
     def load(cls, task_id: str, text: str) -> PollState:
-        """Return the state that ``dump`` turned into text."""
+        """Recreate a state from the text that ``dump`` returned."""
         return cls(task_id, *json.loads(text))
 
 
 class WorkerClient(Keevx):
-    """The client of one worker of a fleet.
+    """The client of a fleet worker.
 
     Args:
         journal: the fleet's journal.
         shared_limit: the fleet's rate limit.
         redelivery: seconds after which another worker takes over a dead worker's polls.
         settings: the worker's settings.
-        stop: stops the worker.
+        stop: used to stop the worker.
     """
 
     def __init__(
@@ -152,10 +153,10 @@ class WorkerClient(Keevx):
         self._intervals: PollIntervals | None = None
 
     async def claim(self, key: str) -> Entry | None:
-        """Claim a create of the journal; return it, or None if the journal does not have it.
+        """Claim a create and return its journal entry, or None if it is not in the journal.
 
         Raises:
-            JournalError: another worker kept it for too long, or Redis stayed unavailable.
+            JournalError: another worker held the create too long, or Redis stayed unavailable.
         """
         claim = await self.journal.claim("", b"", key)
         if claim.entry is None:
@@ -163,16 +164,17 @@ class WorkerClient(Keevx):
         return claim.entry
 
     async def submit_entry(self, entry: Entry) -> tuple[str, ...]:
-        """Submit a claimed create, unless it was submitted before; return its task ids.
+        """Submit a claimed create and return its task ids. A submitted create is not sent again.
 
-        The claim is released. The worker stops when its fuse is blown: a refused key, no funds, or
-        equal refusals in a row. Creates that have not begun go back to the docket.
+        The claim is released. The worker stops when its fuse blows: the API key is refused, the
+        account has no funds, or several creates in a row get the same refusal. Creates that have
+        not started then go back to the docket.
 
         Raises:
-            InvalidRequest: the request breaks a rule that whoever added it did not know. It is
-                recorded as refused.
-            UnreadableRecord: the journal's record is not a request.
-            KeevxError: as for ``Keevx.submit``.
+            InvalidRequest: the request breaks a rule that was unknown when the request was added.
+                The create is recorded as refused.
+            UnreadableRecord: the entry's record cannot be read.
+            KeevxError: see ``Keevx.submit``.
         """
         try:
             try:
@@ -197,7 +199,7 @@ class WorkerClient(Keevx):
         return task_ids
 
     async def _mark_stopped(self, error: KeevxError) -> None:
-        """Mark the fleet as stopped, for everyone who waits for it."""
+        """Mark the fleet as stopped, for the programs that are waiting for its results."""
         # Thousands of creates may exceed the same budget at once; one mark is enough for a while.
         now = time.monotonic()
         if now - self._marked_at < MARK_INTERVAL:
@@ -207,7 +209,7 @@ class WorkerClient(Keevx):
             await self.journal.set_note(STOPPED, dump_stop(error, time.time()))
 
     async def give_up(self, key: str, reason: str) -> None:
-        """End a create that cannot be made. It is recorded as refused, and may be added again.
+        """Give up on a create: record it as refused, so that it may be added again.
 
         A create that may have been charged is left unchanged.
         """
@@ -225,15 +227,15 @@ class WorkerClient(Keevx):
             await self.journal.release(key)
 
     async def schedule_polls(self, entry: Entry, task_ids: Iterable[str]) -> None:
-        """Schedule the first poll of each of a create's tasks.
+        """Schedule the first poll for each of a create's tasks.
 
         Args:
-            entry: the create's entry from before it was submitted.
+            entry: the create's journal entry as it was before the submission.
             task_ids: the create's task ids.
         """
         group, now = request_of(entry).group, time.time()
-        # A create that was submitted earlier is as old as its intent, unless the clock that wrote
-        # it was ahead of ours. Any other create was submitted just now.
+        # A create that was submitted earlier is as old as its intent, unless the clock that
+        # recorded the intent was ahead of ours. Any other create was submitted just now.
         created_at = min(entry.at, now) if entry.state is State.SUBMITTED else now
         intervals = await self._loaded_intervals()
         polls: list[tuple[str, float, str]] = []
@@ -243,23 +245,23 @@ class WorkerClient(Keevx):
         await self.polls.schedule(polls)
 
     async def poll_once(self, task_id: str, text: str) -> Polled:
-        """Poll a task once; return the outcome.
+        """Poll a task once and return the outcome.
 
         Args:
             task_id: the task's id.
             text: the poll's state.
         """
-        # Clocks of two machines differ, so by this machine's clock it may be created in the future.
+        # The clocks of two machines differ, so the task may seem to come from the future.
         state = PollState.load(task_id, text)
         state = evolve(state, created_at=min(state.created_at, time.time()))
         min_wait, max_wait = 0.0, math.inf
-        # 1. The poll failed: it is polled again as usual, but after a 429 only after the longest
-        #    interval.
-        # 2. The task has ended: its end is recorded, and its duration is learned.
-        # 3. It has SUCCEEDED without a result: it is polled soon, until the grace period is over,
-        #    and is then recorded as abandoned.
-        # 4. It is still running: it is polled again as usual.
-        # In cases 1, 3 and 4 it is abandoned once the maximum wait is over.
+        # 1. The poll failed: the task is polled again as usual or, after a 429, no sooner than
+        #    after the longest interval.
+        # 2. The task has ended: its end is recorded, and its duration improves later intervals.
+        # 3. The task SUCCEEDED without a result: it is polled again soon until the grace period
+        #    ends, and is then recorded as abandoned.
+        # 4. The task is still running: it is polled again as usual.
+        # In cases 1, 3 and 4 the task is abandoned once the maximum wait is over.
         try:
             task = await self._components().api.status_once(task_id, kind_by_name(state.kind))
         except KeevxError as error:
@@ -302,9 +304,9 @@ current_client: ContextVar[WorkerClient] = ContextVar("current_client")
 async def worker_client(
     docket: Docket = CurrentDocket(), worker: Worker = CurrentWorker()
 ) -> AsyncGenerator[WorkerClient]:
-    """Provide the client of a worker's tasks, for as long as the worker runs.
+    """Provide the client for a worker's tasks while the worker runs.
 
-    Docket's own ``Worker`` has no client yet; it gets one that polls in the background.
+    Docket's own ``Worker`` has no client, so this opens one that polls in the background.
 
     Args:
         docket: the docket whose tasks the worker runs; its name contains the fleet's name.
@@ -327,8 +329,8 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
     """Open a worker's client.
 
     Args:
-        docket: the fleet's docket of creates.
-        name: the name of the worker.
+        docket: the docket that contains the fleet's creates.
+        name: the worker's name.
         redelivery: seconds after which another worker takes over a dead worker's work.
     """
     fleet, settings = fleet_of(docket.name), worker_settings.get(WorkerSettings())
@@ -348,7 +350,8 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
         async with journal, AsyncExitStack() as stack:
             limit = SharedRateLimiter(journal.connection, stop)
             limit.observe_rate(await set_rate(journal, settings.rate))
-            # Whoever starts a worker has fixed what stopped the fleet. If not, it stops again.
+            # Whoever starts a worker has presumably fixed the problem that stopped the fleet. If
+            # not, the fleet stops again.
             await journal.set_note(STOPPED, "")
             for work in (journal.write_left_ids(), _bound_waits(journal, stop)):
                 stack.push_async_callback(_cancel, asyncio.create_task(work))
@@ -357,7 +360,7 @@ async def open_client(docket: Docket, name: str, redelivery: float) -> AsyncGene
 
 
 async def _bound_waits(journal: RedisJournal, stop: Stop) -> None:
-    """Limit the waits for Redis once the worker is stopping; until then they have no limit."""
+    """Put a time limit on waits for Redis once the worker is stopping."""
     await stop.event.wait()
     journal.connection.end_within(STOP_TIMEOUT)
 
@@ -368,7 +371,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 async def set_rate(journal: RedisJournal, rate: float | None) -> str:
-    """Set the fleet's rate for all workers; return it as text, which is empty without a rate.
+    """Set the rate for all of a fleet's workers, and return it as text; empty if there is none.
 
     Args:
         journal: the fleet's journal, which stores the rate.

@@ -1,4 +1,4 @@
-"""Wait for creates to be complete; one check covers all that are waited for."""
+"""Wait for creates to complete, checking many of them at once."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..errors import ConfigurationError
 T = TypeVar("T")
 
 WINDOW = 1_000
-"""Creates checked in one round trip."""
+"""Maximum number of creates checked in one round trip."""
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0
-"""Seconds between two checks of all creates; the pause grows until a create is complete."""
+"""Minimum and maximum seconds between checks of all creates. The pause grows until one is done."""
 GATHERING = 0.02
-"""Seconds for which new keys are collected before their first check. They do not wait for the next
-check of all keys, so it is quick to ask for complete creates one by one."""
+"""Seconds spent collecting new keys before their first check. New keys do not wait for the next
+check of all creates, so waiting for completed creates one by one is fast."""
 MAX_RATE = 2_000
-"""The most creates checked per second, to leave Redis free for other work."""
+"""Maximum number of creates checked per second, so that Redis has time for other work."""
 
 
 class CompletionWaiter(Generic[T]):
-    """Checks from time to time, as long as anyone waits.
+    """Waits for creates to complete, checking them periodically while anyone is waiting.
 
     Args:
-        check: given some keys, returns the complete ones, each with its result or with the error
-            to raise for its waiters.
-        sleep: waits for a number of seconds.
+        check: given some keys, returns those whose creates are complete, each with its result or
+            with the error to raise for its waiters.
+        sleep: waits for the given number of seconds.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class CompletionWaiter(Generic[T]):
     async def wait(self, key: str) -> T:
         """Wait until a create is complete, and return its result.
 
-        If cancelled, the key is no longer checked unless someone else waits for it.
+        If cancelled, the key is no longer checked unless another caller is waiting for it.
 
         Raises:
-            Exception: the error that the check returned for the key, or raised.
+            Exception: the error that ``check`` returned for the key or raised.
             ConfigurationError: the waiter was closed in the meantime.
         """
         loop = asyncio.get_running_loop()
@@ -71,7 +71,7 @@ class CompletionWaiter(Generic[T]):
                     self._waiters.pop(key, None)
 
     async def close(self) -> None:
-        """Stop checking. Waits that are under way raise ConfigurationError."""
+        """Stop checking. Waits in progress raise ConfigurationError."""
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.wait({self._checking})
@@ -93,10 +93,10 @@ class CompletionWaiter(Generic[T]):
                 sleeping.cancel()
 
     async def _check_all(self, keys: Sequence[str]) -> bool:
-        """Check some keys; return whether any is complete."""
+        """Check some keys, and return whether any create is complete."""
         self._new.difference_update(keys)
         has_news = False
-        # One window after the other: all keys in one script would keep Redis from others.
+        # One window at a time, because a single script for all keys would block other clients.
         for first in range(0, len(keys), WINDOW):
             window = keys[first : first + WINDOW]
             results: Mapping[str, T | Exception]
@@ -110,7 +110,7 @@ class CompletionWaiter(Generic[T]):
         return has_news
 
     async def _check_new(self, sleeping: asyncio.Future[None]) -> None:
-        """Check the keys that arrive during a pause. Return when it ends, or after one check."""
+        """Check keys that arrive during a pause. Return when the pause ends, or after one check."""
         if not self._new:
             self._arrived.clear()
             arriving = asyncio.ensure_future(self._arrived.wait())

@@ -1,4 +1,4 @@
-"""The status of a fleet: gauges for its operator, and a log line when it is stuck."""
+"""Monitor a fleet: publish gauges for its operator, and log when the fleet is stuck."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..journal.redis.scripts import STATUS
 log = logging.getLogger("keevx_async.docket")
 
 INTERVAL = 5.0
-"""Seconds between two checks of the fleet."""
+"""Seconds between checks of the fleet."""
 STUCK = 60.0
 """Seconds without progress after which a fleet that has work counts as stuck."""
 
@@ -33,11 +33,13 @@ class FleetStatus:
     """The current status of a fleet.
 
     Attributes:
-        counts: the number of creates in each state, and of tasks that succeeded or failed.
-        rate: the maximum creates per second; 0 if there is no limit.
-        held_seconds: for how long a 429 has held its creates; 0 if they are not held.
+        counts: the number of creates in each state, and the numbers of tasks that succeeded and
+            failed.
+        rate: the maximum number of creates per second; 0 if there is no limit.
+        held_seconds: how long creates have been paused by a 429; 0 if they are not paused.
         throttled: the number of 429 responses so far.
-        oldest_seconds: the age of the oldest job waiting for a worker; 0 if none is waiting.
+        oldest_seconds: the age of the oldest job that is due but not done; 0 if no create is
+            waiting.
     """
 
     counts: Mapping[str, int]
@@ -48,13 +50,13 @@ class FleetStatus:
 
     @property
     def done(self) -> tuple[int, ...]:
-        """Counts that only grow. If they have not changed, the fleet has made no progress."""
+        """The counts that show progress: if none has changed, the fleet has made no progress."""
         names = ("submitted", "refused", "uncertain", "succeeded", "failed")
         return tuple(self.counts[name] for name in names)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether creates are waiting to be made."""
+        """Whether any create is planned or being sent."""
         return self.counts["planned"] + self.counts["sending"] > 0
 
 
@@ -69,11 +71,11 @@ GAUGES: Mapping[str, tuple[str, str, Callable[[FleetStatus], float]]] = {
     "keevx_fleet_throttled": ("1", "429 responses so far", lambda s: s.throttled),
     "keevx_fleet_oldest_job": ("s", "Age of the oldest waiting job", lambda s: s.oldest_seconds),
 }
-"""Each gauge's unit, description and value. They describe the fleet, so all workers agree."""
+"""Each gauge's unit, description and value. All workers of a fleet report the same values."""
 
 
 async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
-    """Return the status of a fleet.
+    """Return a fleet's status.
 
     Raises:
         JournalError: Redis cannot be used.
@@ -100,7 +102,7 @@ async def read_status(journal: RedisJournal, creates: Docket) -> FleetStatus:
 
 
 class StuckDetector:
-    """Decides whether a fleet that has work is stuck. It has no clock of its own.
+    """Decides whether a fleet that has work is stuck.
 
     Args:
         after: seconds without progress after which the fleet is stuck.
@@ -113,10 +115,15 @@ class StuckDetector:
         self._reported = False
 
     def observe(self, status: FleetStatus, now: float) -> str:
-        """Return a message to log about the fleet; empty if nothing has changed."""
-        # 1. It made progress, or has nothing to do: it is not stuck. If it was reported as stuck,
-        #    that is over, which is reported too.
-        # 2. It has made no progress for long enough: reported once.
+        """Return a message to log, or an empty string if there is nothing to report.
+
+        Args:
+            status: the fleet's current status.
+            now: the time on a monotonic clock, in seconds.
+        """
+        # 1. The fleet made progress or has nothing to do, so it is not stuck. If it was reported as
+        #    stuck, its recovery is reported too.
+        # 2. The fleet has made no progress for long enough: this is reported once.
         if status.done != self._last or not status.is_waiting:
             was_reported, self._reported = self._reported, False
             self._last, self._since = status.done, now
@@ -140,11 +147,11 @@ class StuckDetector:
 
 
 class Monitor:
-    """Watches a fleet: updates the gauges, and logs when it is stuck.
+    """Watches a fleet, updates its gauges, and logs when it is stuck.
 
     Args:
         journal: the fleet's journal.
-        creates: the fleet's docket of creates.
+        creates: the docket that contains the fleet's creates.
         fleet: the fleet's name, which labels the gauges.
     """
 
@@ -169,7 +176,7 @@ class Monitor:
         return observe
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Watch the fleet until cancelled."""
         loop, detector = asyncio.get_running_loop(), StuckDetector()
         while True:
             with suppress(JournalError):  # those who do the work report that Redis is unavailable
@@ -181,10 +188,10 @@ class Monitor:
 
 @contextmanager
 def servers(metrics_port: int | None, health_port: int | None) -> Generator[None]:
-    """Serve Docket's metrics and its health check during the block.
+    """Serve Docket's metrics and health check while the ``with`` block runs.
 
     Raises:
-        ConfigurationError: a port cannot be used, or the extra for metrics is not installed.
+        ConfigurationError: a port cannot be used, or Docket's ``metrics`` extra is not installed.
     """
     with ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""A worker's poller: it takes the polls that are due, and writes their outcomes."""
+"""A worker's poller, which takes due polls and writes their outcomes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ..journal.redis.polls import Polled, PollQueue
 log = logging.getLogger("keevx_async.docket")
 
 TICK = 0.05
-"""Seconds for which outcomes are collected, to be written in one script."""
+"""Seconds spent collecting outcomes before one script writes them."""
 IDLE = 0.5
-"""The most seconds between two checks for due polls; another worker may have added some."""
+"""Maximum seconds between checks for due polls, since another worker may have added some."""
 DELAY_AFTER_ERROR = 30.0
 """Seconds until a task is polled again after an unexpected error."""
 
 
 class FleetPoller:
-    """Polls the tasks of a fleet, a number of them at a time, until it is cancelled.
+    """Polls a fleet's tasks, several at a time, until cancelled.
 
     Args:
         queue: the fleet's polls.
-        poll: polls one task once, given its id and the poll's state.
-        concurrency: the most polls in flight.
+        poll: polls one task once, given the task's id and the poll's state.
+        concurrency: the maximum number of polls in flight.
         hold: seconds after which another worker takes over a dead worker's polls. A poll that
-            takes longer is made twice, which is free.
+            takes longer is repeated, which costs nothing.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class FleetPoller:
         self._changed = asyncio.Event()
 
     async def run(self, *, until_empty: bool = False) -> None:
-        """Poll until cancelled. Known outcomes are then written, and other workers poll the rest.
+        """Poll tasks until cancelled.
+
+        On cancellation, known outcomes are written, and other workers poll the remaining tasks.
 
         Args:
-            until_empty: end once no poll is scheduled.
+            until_empty: whether to return once no poll is scheduled.
         """
         try:
             while True:

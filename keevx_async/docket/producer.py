@@ -1,4 +1,4 @@
-"""A client that leaves its creates to the fleet, and waits and downloads on its own."""
+"""A client that leaves its creates to a fleet, but downloads the results itself."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .queue import KeevxDocket
 
 
 class Producer(Keevx):
-    """Adds requests to a fleet, and downloads the results to this machine.
+    """Adds requests to a fleet and downloads the results to this machine.
 
     Args:
-        docket: the fleet's docket, already open.
-        settings: as for ``Keevx``, without the journal: it uses the fleet's journal.
+        docket: the fleet's docket, which must be open.
+        settings: the arguments of ``Keevx``, except ``journal``: the fleet's journal is used.
     """
 
     def __init__(self, docket: KeevxDocket, **settings: Any) -> None:
@@ -35,11 +35,14 @@ class Producer(Keevx):
         download: Destination | None = None,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Have the fleet make many creates, and download their results; as for ``Keevx``.
+        """Have the fleet make many creates, and download their results.
 
-        If it is cut short the fleet goes on; the same call with the same requests continues it. If
-        the fleet stops, without funds, over its budget or because its creates are refused, what
-        was made is still delivered; the rest is ``NotStarted`` and stays in the fleet.
+        See ``Keevx.generate_many`` for the arguments and outcomes. If this call is interrupted, the
+        fleet keeps working; to continue, call this again with the same requests.
+
+        If the fleet stops because it has no funds, its budget is used up or its creates are
+        refused, existing results are still delivered. Each remaining request gets the error
+        ``NotStarted``, and its create stays in the fleet's docket.
         """
         names = None if download is None else OutputNames.of(download)
 
@@ -49,8 +52,8 @@ class Producer(Keevx):
                     try:
                         record = await self._docket.wait_until_done(outcome.key)
                     except NotStarted as error:
-                        # The rest is still added: some of it may have been made, and adding costs
-                        # nothing.
+                        # Later requests are still added: some may have been made already, and
+                        # adding costs nothing.
                         slot.stop(cast(Exception, error.__cause__), lambda: True)
                         raise
                     outcome.task_ids = record.entry.task_ids
@@ -58,7 +61,7 @@ class Producer(Keevx):
 
                 request: Any = outcome.request
                 outcome.key = await self._docket.add(request, key=key(request) if key else None)
-                outcome.error = WaitTimeout(())  # holds if the wait is cut short
+                outcome.error = WaitTimeout(())  # kept if the wait is interrupted
                 return finish
 
             return add

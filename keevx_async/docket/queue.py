@@ -41,20 +41,20 @@ from .tasks import create
 
 T = TypeVar("T")
 WINDOW = 1_000
-"""The most requests added in one round trip."""
+"""Maximum number of requests added in one round trip."""
 
 
 class KeevxDocket:
-    """The requests of a fleet of workers.
+    """The request queue of a fleet of workers.
 
-    Use it as ``async with KeevxDocket(…) as docket:``. Added requests stay in Redis until they are
-    done, even if the program that added them ends.
+    Use it as ``async with KeevxDocket(…) as docket:``. Requests stay in Redis until they are done,
+    even if the program that added them exits.
 
     Args:
-        name: the fleet's name, which names its docket, ``NAME-create``, and its journal.
-        url: the URL of Redis or Valkey; ``memory://…`` is a fleet in this process, for tests. The
+        name: the fleet's name. The fleet's docket is called ``NAME-create``, its journal ``NAME``.
+        url: the Redis or Valkey URL; ``memory://…`` keeps the fleet in this process, for tests. The
             password may be in KEEVX_REDIS_PASSWORD instead of the URL.
-        polling: sets how long to wait for tasks.
+        polling: sets the maximum time to wait for tasks.
 
     Attributes:
         name: the fleet's name.
@@ -82,7 +82,7 @@ class KeevxDocket:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self.creates)
             redis = cast(Any, await stack.enter_async_context(self.creates.redis()))
-            # A wrong URL is an error at once. Later calls wait while Redis is unavailable.
+            # A wrong URL fails at once. Later calls wait while Redis is unavailable.
             try:
                 await redis.exists("keevx")
             except RedisError as error:
@@ -103,12 +103,14 @@ class KeevxDocket:
         await self._stack.aclose()
 
     async def add(self, request: Request, *, key: str | None = None) -> str:
-        """Add one request; return its key. A create that was submitted is not submitted again.
+        """Add one request and return its key. A submitted create is not submitted again.
 
         Args:
-            request: the request, without local files, since workers may be on other machines.
-            key: identifies the create; by default a digest of the request and a running number.
-                A service that may get the same request twice should pass a separate key for each.
+            request: the request. It must not name local files, since workers may be on other
+                machines.
+            key: identifies the create. The default is a digest of the request followed by a running
+                number. A service that may get the same request twice should pass a different key
+                each time.
 
         Raises:
             InvalidRequest: the request names a local file.
@@ -120,13 +122,13 @@ class KeevxDocket:
     async def add_many(
         self, requests: Iterable[R] | AsyncIterable[R], *, key: KeyOf[R] | None = None
     ) -> int:
-        """Add requests, a window at a time; return their number.
+        """Add requests in batches, and return the number of requests.
 
         If the same program runs again, it adds nothing twice.
 
         Args:
             requests: any iterable or async iterable, of any length, consumed lazily.
-            key: a function that returns the key of each request's create.
+            key: a function that returns the create's key for a request.
 
         Raises:
             InvalidRequest: a request names a local file; earlier requests may have been added.
@@ -150,7 +152,7 @@ class KeevxDocket:
         added = await self.journal.add_many(rows, self._run)
         # 1. It was submitted, and every task has ended: there is nothing to do.
         # 2. It was refused or uncertain: it is queued again. The worker that recorded this may not
-        #    have returned yet, and add_many() would then leave its old execution in place.
+        #    have returned yet, in which case add_many() would leave the old execution in place.
         # 3. Otherwise it is queued, unless it is already queued.
         submitted = [
             key for key, entry in added if entry is not None and entry.state is State.SUBMITTED
@@ -173,7 +175,8 @@ class KeevxDocket:
         """Queue creates.
 
         Raises:
-            JournalError: Redis stayed unavailable, or did not accept some, such as when it is full.
+            JournalError: Redis stayed unavailable, or did not accept some of the creates, for
+                example because it is full.
         """
         calls = [self.creates.call(create, key=key)(key) for key in keys]
         purpose = f"{len(calls)} creates could not be queued"
@@ -187,19 +190,20 @@ class KeevxDocket:
             )
 
     async def get_result(self, key: str, *, timeout: float | None = None) -> tuple[Task, ...]:
-        """Wait until every task of a create has ended; return the tasks.
+        """Wait until all of a create's tasks have ended, and return the tasks.
 
         Args:
             key: the key that ``add`` returned.
-            timeout: seconds; by default, as long as its kind may take once it is submitted.
+            timeout: the maximum number of seconds to wait. By default, only the time after the
+                submission is limited, to the maximum wait for the create's kind.
 
         Raises:
-            TaskFailed: a task ended without a result; ``tasks`` contains all of them.
+            TaskFailed: a task ended without a result; the error's ``tasks`` contains all tasks.
             SubmissionUncertain: the response was lost, or the worker died while sending the create.
             APIError: Keevx refused the create.
-            NotStarted: the fleet has stopped: without funds, over its budget, or because its
-                creates are refused. It makes this create once it works again.
-            WaitTimeout: the create did not end in time; the fleet keeps working on it.
+            NotStarted: the fleet has stopped because it has no funds, its budget is used up, or its
+                creates are refused. It makes this create once it is working again.
+            WaitTimeout: the tasks did not end in time; the fleet keeps working on them.
             JournalError: the create was never added, or Redis stayed unavailable.
         """
         try:
@@ -213,14 +217,14 @@ class KeevxDocket:
         return raise_for_failed(tuple(each.task for each in record.records if each is not None))
 
     async def progress(self) -> dict[str, int]:
-        """Return the number of creates in each state, and of tasks that succeeded or failed.
+        """Return the number of creates in each state, and of tasks that succeeded and failed.
 
-        The keys are the values of ``State``, ``succeeded`` and ``failed``.
+        The keys are the values of ``State``, plus ``succeeded`` and ``failed`` for tasks.
         """
         return await self.journal.counts()
 
     async def has_workers(self) -> bool:
-        """Return whether a worker of the fleet is alive, by its heartbeat of two seconds.
+        """Return whether any of the fleet's workers is alive, based on its two-second heartbeat.
 
         Raises:
             JournalError: Redis cannot be used.
@@ -229,28 +233,28 @@ class KeevxDocket:
         return bool(await self.journal.connection.call(purpose, self.creates.workers))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create, and continue with it.
+        """Record the outcome of an uncertain create, and queue the create again.
 
         Args:
             key: the create's key.
-            task_ids: its task ids, which are then polled; empty if it was not made, and it is then
-                submitted.
+            task_ids: the ids of the create's tasks, which are then polled. Empty means that the
+                create was not made; it is then submitted.
 
         Raises:
-            JournalError: the create is not uncertain, or it has ids and none were passed.
+            JournalError: the create is not uncertain, or it has ids but none were passed.
         """
         await self.journal.settle(key, task_ids)
         # Not add(): the worker that lost the response may not have returned yet.
         await self._queue(self.creates.replace_many, [key])
 
     async def wait_until_done(self, key: str) -> CreateRecord:
-        """Wait until nothing is left to do for a create; return it with the records of its tasks.
+        """Wait until a create is done, and return it with the records of its tasks.
 
         The record of a task that did not end within the maximum wait is None.
 
         Raises:
             JournalError: the create was never added, or Redis stayed unavailable.
-            NotStarted: the fleet stopped before it made the create; ``__cause__`` says why.
+            NotStarted: the fleet stopped before making the create; ``__cause__`` says why.
             WaitTimeout: the fleet has stopped, and no worker is left to poll the tasks.
             SubmissionUncertain: the response was lost, or the worker died while sending the create.
             APIError: Keevx refused the create.
@@ -264,7 +268,7 @@ class KeevxDocket:
         return record
 
     async def _find_complete(self, keys: Sequence[str]) -> dict[str, CreateRecord | Exception]:
-        """Return the complete creates, and an error for each create that was never added."""
+        """Return complete creates, and errors for creates that there is no point in waiting for."""
         records = await self.journal.find_records(keys)
         unknown = f"is not a key of fleet {self.name!r}; add a request under it first"
         missing: dict[str, CreateRecord | Exception] = {
@@ -277,11 +281,11 @@ class KeevxDocket:
         return missing | complete | await self._find_stopped(waiting)
 
     async def _find_stopped(self, waiting: Sequence[CreateRecord]) -> dict[str, Exception]:
-        """Return an error for each create that nobody works on, because the fleet has stopped."""
-        # 1. The fleet works: there are none.
+        """Return an error for each create that nobody is working on because the fleet stopped."""
+        # 1. The fleet is working: there are no such creates.
         # 2. The create is planned: it has not started, and stays in the docket for later workers.
         # 3. It is submitted, and no worker is left to poll its tasks: it is unfinished.
-        # 4. Anything else, such as a create in flight: its worker records how it ends.
+        # 4. Anything else, such as a create in flight: its worker records the outcome.
         if not waiting:
             return {}
         mark = await self.journal.get_note(STOPPED) or ""
@@ -302,10 +306,10 @@ class KeevxDocket:
         return stopped
 
     async def _is_complete(self, record: CreateRecord) -> bool:
-        # 1. Uncertain or refused: complete, unless it is queued. A worker may still take it up: a
-        #    dead worker's create is redelivered, and a refused create may have been added again. If
-        #    it is no longer queued, a worker may have recorded its end since the record was read,
-        #    so it is read again.
+        # 1. Uncertain or refused: complete, unless it is queued, because a worker may still process
+        #    it: a dead worker's create is redelivered, and a refused create may have been added
+        #    again. If it is no longer queued, a worker may have recorded its end since the record
+        #    was read, so the entry is read again.
         # 2. Not submitted yet: not complete.
         # 3. All tasks have ended, or the maximum wait is over: complete.
         # 4. Each task has ended or was abandoned without a result: complete, unless an abandoned
@@ -333,16 +337,16 @@ class KeevxDocket:
         return await self.journal.connection.call(purpose, lambda: find(key)) is not None
 
     def _age(self, entry: Entry) -> float:
-        """Return the seconds since a create was sent, at least 0."""
-        # The clock that wrote the entry may be ahead of ours. An entry from the future is as old as
-        # the wait for it in this process.
+        """Return the number of seconds since a create was sent, never less than 0."""
+        # The clock that wrote the entry may be ahead of ours. The age of an entry from the future
+        # is the time for which this process has been waiting for it.
         age, now = time.time() - entry.at, time.monotonic()
         if age < 0:
             self._ahead.setdefault(entry.key, now)
         return max(age, now - self._ahead.get(entry.key, now))
 
     async def _timeout_of(self, record: CreateRecord) -> WaitTimeout:
-        """Return the error for a wait that ended too early, with the last status of each task."""
+        """Return the error for a wait that timed out, with each unfinished task's last status."""
         pairs = zip(record.entry.task_ids, record.records, strict=True)
         ended = {task_id: each.task for task_id, each in pairs if each and each.task.done}
         pending = [task_id for task_id in record.entry.task_ids if task_id not in ended]
@@ -355,7 +359,7 @@ class KeevxDocket:
 
 
 async def _windows(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[list[T]]:
-    """Yield the items of an iterable in lists of at most WINDOW."""
+    """Yield an iterable's items in lists of at most WINDOW items."""
     if not isinstance(items, AsyncIterable):
         iterator = iter(items)
         while window := list(islice(iterator, WINDOW)):

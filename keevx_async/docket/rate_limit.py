@@ -1,4 +1,4 @@
-"""A rate limit that the whole fleet shares in Redis, and a hold after any worker's 429."""
+"""A rate limit that the whole fleet shares through Redis, and a pause after any worker's 429."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from ..journal.redis.scripts import ACQUIRE, HOLD, Script
 log = logging.getLogger("keevx_async.docket")
 
 BURST = 0.2
-"""Seconds' worth of creates that may go at once after a pause (measured; see design.md)."""
+"""The maximum burst after a pause, in seconds' worth of creates (measured; see design.md)."""
 MIN_RATE, MAX_RATE = 0.001, 10_000.0
-"""Creates per second. A fleet of a hundred million jobs a day needs 1,160; more is a typo."""
+"""The allowed rates, in creates per second. Even a hundred million jobs a day need only 1,160, so a
+rate above the maximum is probably a typo."""
 HOLD_CHECK = 0.05
-"""Seconds between two checks whether a hold has ended. Without a rate, a check that found no hold
-counts for as long."""
+"""Seconds between checks for the end of a hold. Without a rate, a check that finds no hold is valid
+for this long."""
 AHEAD = 50
-"""Milliseconds. A turn that is due within them is taken at once and then waited for, so a create
-costs one round trip."""
+"""Milliseconds by which a turn may be taken early. The worker then waits for the turn to come, so a
+create costs only one round trip."""
 MAX_SLEEP = 1.0
-"""The most seconds between two attempts to take a turn, since the rate may have changed."""
+"""Maximum seconds between attempts to take a turn, since the rate may have changed."""
 
 
 def check_rate(rate: float) -> float:
-    """Return a rate if a fleet can keep to it.
+    """Check a rate and return it as a float.
 
     Raises:
         ConfigurationError: the rate is not a number from MIN_RATE to MAX_RATE.
@@ -42,15 +43,15 @@ def check_rate(rate: float) -> float:
 
 
 class Stopping(Exception):
-    """A create that has not begun must not begin, since its worker is stopping."""
+    """The worker is stopping, so a create that has not started must not start."""
 
 
 class Stop:
-    """Whether a worker is to stop.
+    """Whether a worker should stop.
 
     Attributes:
-        event: set once it is to stop; creates that have not begun are left to other workers.
-        error: the error that stopped it; None if someone asked it to stop.
+        event: set once the worker should stop; creates that have not started go to other workers.
+        error: the error that stopped the worker; None if it was asked to stop.
     """
 
     def __init__(self) -> None:
@@ -58,22 +59,22 @@ class Stop:
         self.error: Exception | None = None
 
     def call(self, error: Exception | None = None) -> None:
-        """Stop the worker. A second call keeps the first error."""
+        """Stop the worker. If there are several errors, the first is kept."""
         self.error = self.error or error
         self.event.set()
 
 
 class SharedRateLimiter:
-    """Decides when the fleet may send one more create.
+    """Decides when the fleet may send another create.
 
-    The rate is the journal's note ``rate``, which is read with every turn, so the rate that was set
-    last applies to all workers. A limiter library would keep the rate in each process, and would
-    need a second round trip for the hold.
+    The rate is stored in the journal note ``rate``, which is read at every turn, so a new rate
+    applies to all workers. A rate-limiter library would keep the rate in each process, and would
+    need a second round trip to check for a hold.
 
     Args:
         connection: runs the journal's scripts, and waits while Redis is unavailable.
-        stop: ends all waits once the worker is to stop.
-        sleep: waits for a number of seconds.
+        stop: ends all waits once the worker should stop.
+        sleep: waits for the given number of seconds.
         clock: returns seconds since the epoch; used only with ``memory://``, which has no clock.
     """
 
@@ -94,13 +95,13 @@ class SharedRateLimiter:
         self._free_until = 0.0
 
     async def acquire(self) -> None:
-        """Wait until one more create may be sent: no hold is in force, and the rate allows it.
+        """Wait until another create may be sent: creates are not held, and the rate allows it.
 
         Raises:
-            Stopping: the worker is to stop, so nothing more may be sent.
+            Stopping: the worker should stop, so nothing more may be sent.
             JournalError: Redis cannot be used, and waiting would not help.
         """
-        # Without a rate, only a hold can delay a create, so one reply counts for a while.
+        # Without a rate, only a hold can delay a create, so one reply is valid for a while.
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set() and loop.time() >= self._free_until:
             try:
@@ -128,9 +129,9 @@ class SharedRateLimiter:
             self._rate = rate
 
     def throttled(self, seconds: float) -> None:
-        """Hold the creates of all workers for some seconds, unless they are held for longer.
+        """Hold all workers' creates for this many seconds, unless they are already held for longer.
 
-        Returns at once. If Redis cannot be reached, only this worker's creates are held.
+        Returns immediately. If Redis cannot be reached, only this worker's creates are held.
         """
 
         async def hold() -> None:

@@ -1,4 +1,4 @@
-"""The settings of a worker, and the name and connection of a fleet's docket."""
+"""A worker's settings, and the name and connection of a fleet's docket."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from ..settings import DEFAULT_TIMEOUT, Budget, PollPolicy, RetryPolicy
 from .rate_limit import check_rate
 
 CREATES = "-create"
-"""The suffix of the name of a fleet's docket."""
+"""The suffix that turns a fleet's name into its docket's name."""
 MAX_CONNECTIONS = 10_000
-"""The most connections to Redis. redis-py's default of 100 breaks a worker with 200 slots."""
+"""Maximum number of Redis connections. redis-py's default of 100 breaks a worker with 200 slots."""
 
 
 @frozen(kw_only=True)
 class WorkerSettings:
-    """The settings of a worker.
+    """A worker's settings.
 
     Attributes:
         api_key: the API key; by default from ``KEEVX_API_KEY``.
-        base_url: as for ``Keevx``.
-        rate: the most creates per second of the whole fleet, from 0.001 to 10,000. It applies to
-            all workers at once, until another worker sets a rate. None keeps the rate that was set
-            last; if none was set, the fleet sends as many as Keevx accepts.
-        concurrency: the most creates in flight in this worker.
+        base_url: see ``Keevx``.
+        rate: the whole fleet's maximum number of creates per second, from 0.001 to 10,000. It
+            applies to all workers until another worker sets a rate. None keeps the current rate; if
+            no rate was ever set, the fleet sends as many creates as Keevx accepts.
+        concurrency: the maximum number of creates in flight in this worker.
         on_uncertain: what to do with a create whose worker died while sending it. ``"report"``
             leaves it unchanged; ``"resubmit"`` sends it again, although it may have been charged.
-        budget: the most that the whole fleet may make; set the same budget for every worker.
-            Creates that do not fit stay in the fleet's journal, and are retried from time to time.
-        retry: as for ``Keevx``.
-        polling: as for ``Keevx``.
-        timeout: seconds for one HTTP exchange.
+        budget: the whole fleet's budget; set the same budget for every worker. Creates that do not
+            fit stay in the fleet's journal and are retried periodically.
+        retry: see ``Keevx``.
+        polling: see ``Keevx``.
+        timeout: the timeout for one HTTP exchange, in seconds.
 
     Raises:
         ConfigurationError: a number is out of range.
@@ -63,15 +63,15 @@ class WorkerSettings:
 
 
 worker_settings: ContextVar[WorkerSettings] = ContextVar("worker_settings")
-"""The settings of the tasks' clients; if unset, the defaults apply."""
+"""The settings for the client that runs the tasks; if unset, the defaults apply."""
 
 
 def docket_of(name: str, url: str) -> Docket:
-    """Return a fleet's docket. It stores no results, since the journal is the record.
+    """Return a fleet's docket. It stores no results, because the journal records them.
 
     Args:
         name: the fleet's name.
-        url: the URL of Redis; its password may be in KEEVX_REDIS_PASSWORD.
+        url: the Redis URL; the password may be in KEEVX_REDIS_PASSWORD instead.
     """
     login = login_of(url)
     return Docket(
@@ -83,15 +83,16 @@ def docket_of(name: str, url: str) -> Docket:
 
 
 def fleet_of(docket: str) -> str:
-    """Return the name of the fleet that a docket belongs to."""
+    """Return the name of a docket's fleet, given the docket's name."""
     return docket.removesuffix(CREATES)
 
 
 def with_connection_options(url: str) -> str:
-    """Return a Redis URL with the options that a worker needs; options in the URL are kept."""
-    # Enough connections, and one repetition of a command whose connection was lost. In a URL,
-    # redis-py offers only this option for it. After an outage every pooled connection is dead, and
-    # the first command would end Docket's loop and leave the jobs it had to the redelivery.
+    """Add the connection options that a worker needs to a Redis URL; existing options are kept."""
+    # The options allow enough connections, and retry a command once if its connection was lost. (In
+    # a URL, this is redis-py's only retry option.) After an outage every pooled connection is dead.
+    # Without a retry, the first command would end Docket's loop, and its jobs would have to wait
+    # for redelivery.
     if url.startswith("memory:"):
         return url
     for option in (f"max_connections={MAX_CONNECTIONS}", "retry_on_timeout=true"):

@@ -1,4 +1,4 @@
-"""The mark of a stopped fleet: a note in its journal, read by everyone who waits for it."""
+"""The mark of a stopped fleet: a journal note that is read by programs waiting for the fleet."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from ..errors import (
 from ..settings import Budget
 
 STOPPED = "stopped"
-"""The name of the journal's note for the mark, which is empty or missing while the fleet works.
-A worker clears it when it starts. So does the script that records ids, if the intent is newer."""
+"""The name of the journal note that contains the mark. It is empty or missing while the fleet is
+working. A worker clears the mark on startup, and the script that records a create's ids clears it
+if the create's intent is newer than the mark."""
 SETTLING = 1.0
-"""Seconds after which a mark counts. A mark that is cleared sooner concerned a single create, such
-as a large create that did not fit in a budget although smaller ones did."""
+"""Seconds after which a mark means that the fleet has stopped. A mark that is cleared sooner
+concerned a single create, such as one that exceeded the budget although smaller creates fit."""
 
 _REFUSALS = {each.__name__: each for each in (APIError, AuthenticationError, InsufficientFunds)}
 
 
 def dump_stop(error: KeevxError, at: float) -> str:
-    """Return the mark of a fleet that was stopped by an error.
+    """Return the mark for a fleet that was stopped by an error.
 
     Args:
-        error: the error that stopped it.
-        at: when it stopped, in seconds since the epoch. The mark starts with it, for the script.
+        error: the error.
+        at: when the fleet stopped, in seconds since the epoch. The mark starts with this time,
+            which the script that records ids compares with the time of a create's intent.
     """
     name, values = type(error).__name__, list[Any]([error.message, error.hint])
     if isinstance(error, BudgetExceeded):
@@ -42,7 +44,7 @@ def dump_stop(error: KeevxError, at: float) -> str:
 
 
 def load_stop(mark: str) -> KeevxError:
-    """Return the error that stopped a fleet, from its mark."""
+    """Return the error that a fleet's mark contains."""
     name, values = json.loads(mark.partition(" ")[2])
     if name == BudgetExceeded.__name__:
         budget, spent, needed = values
@@ -54,11 +56,11 @@ def load_stop(mark: str) -> KeevxError:
 
 
 class StopWatch:
-    """Decides whether a fleet has stopped, from its mark at several times.
+    """Watches a fleet's mark over time to decide whether the fleet has stopped.
 
     Args:
-        before: the mark when the watch began. It does not count, since restarted workers may not
-            have cleared it yet.
+        before: the mark when the watch began. It is ignored, since restarted workers may not have
+            cleared it yet.
     """
 
     def __init__(self, before: str) -> None:
@@ -66,14 +68,14 @@ class StopWatch:
         self._since: float | None = None
 
     def observe(self, mark: str, now: float) -> KeevxError | None:
-        """Return the error that stopped the fleet; None if it works.
+        """Return the error that stopped the fleet, or None if the fleet is working.
 
         Args:
-            mark: the mark now; empty if there is none.
-            now: seconds of a monotonic clock.
+            mark: the current mark; empty if there is none.
+            now: the time on a monotonic clock, in seconds.
         """
-        # 1. There is no mark, or only the earlier mark: the fleet works, or may work.
-        # 2. There has been a mark for long enough, renewed or not: it has stopped.
+        # 1. There is no mark, or only the earlier mark: the fleet is, or may be, working.
+        # 2. There has been a mark for long enough, renewed or not: the fleet has stopped.
         if mark in ("", self._before):
             self._since = None
             return None

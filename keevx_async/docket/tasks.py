@@ -1,7 +1,8 @@
-"""The tasks of the fleet, as Docket runs them.
+"""The fleet's tasks, as run by Docket.
 
-A project that already runs Docket registers them on a docket whose name ends with ``-create``, such
-as ``films-create``: ``docket.register_collection("keevx_async.docket:create_tasks")``.
+A project that already runs Docket registers these tasks on a docket whose name ends with
+``-create``, such as ``films-create``:
+``docket.register_collection("keevx_async.docket:create_tasks")``.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from .client import UnreadableRecord, WorkerClient, worker_client
 log = logging.getLogger("keevx_async.docket")
 
 BUDGET_DELAY = timedelta(seconds=30)
-"""The delay before a create that did not fit in the budget is tried again. By then another create
-may have been refused, or the workers may have been started with a larger budget."""
+"""The delay before a create that did not fit in the budget is tried again. By then, another create
+may have been refused, or the workers may have been restarted with a larger budget."""
 TRANSIENT = (ConnectionFailed, RateLimitError, ServerError)
-"""Temporary errors, after which certainly nothing was charged."""
+"""Temporary errors after which it is certain that nothing was charged."""
 RECORDED = (APIError, InvalidRequest, SubmissionUncertain)
-"""Errors that the journal has recorded as the end of a create, unless they are transient."""
+"""Errors that end a create and that the journal has recorded, except those in TRANSIENT."""
 RETRY_DELAY, MAX_RETRY_DELAY = timedelta(seconds=10), timedelta(hours=2)
-"""The delay before a create is tried again after the retry policy gave up; it doubles each time, up
-to the maximum."""
+"""The delay before a create is tried again after the retry policy has given up. The delay doubles
+each time, up to the maximum."""
 TRIES = 20
-"""The number of tries before a create ends as failed; they take about a day."""
+"""The number of tries before a create fails for good, which takes about a day."""
 KEEP_POLLING = timedelta(seconds=10)
-"""The interval between two runs of ``keep_polling``."""
+"""The interval between runs of ``keep_polling``."""
 
 
 async def create(
@@ -48,21 +49,21 @@ async def create(
     retry: Retry = Retry(TRIES, RETRY_DELAY),
     execution: Execution = CurrentExecution(),
 ) -> None:
-    """Submit one create, and schedule the first poll of each of its tasks.
+    """Submit one create and schedule the first poll for each of its tasks.
 
     Args:
         key: the create's key in the journal.
         client: this worker's client.
         retry: repeats a create that failed without a charge, up to TRIES times.
-        execution: the running job; it is returned to the docket if this worker stops before it
-            begins.
+        execution: the running job, which goes back to the docket if this worker stops before the
+            create starts.
     """
-    # 1. It does not fit in the budget, which is not its own fault: it waits in the docket.
-    # 2. The record cannot be read: another try would not help, so it ends as failed.
+    # 1. The create does not fit in the budget: it waits in the docket.
+    # 2. The record cannot be read: another try would not help, so the create ends as failed.
     # 3. The journal has recorded the failure: the create has ended.
     # 4. The worker is stopping, for example because its key, its account or too many creates were
     #    refused: a create that is still planned goes back to the docket, and to another worker.
-    # 5. Anything else cost nothing, or is unknown: Docket tries again, after a longer delay each
+    # 5. Any other error cost nothing or is unknown: Docket tries again, after a longer delay each
     #    time. After the last try the create ends as failed: its waiters get the error, and it may
     #    be added again.
     # Cases 1 and 4 do not count as tries.
@@ -91,7 +92,7 @@ async def create(
 
 
 async def _try_later(client: WorkerClient, key: str, retry: Retry, error: Exception) -> None:
-    """Raise the error, which makes Docket try again. After the last try, end the create."""
+    """Raise the error to make Docket try again or, after the last try, end the create."""
     if retry.attempts is not None and retry.attempt >= retry.attempts:
         await client.give_up(key, f"failed {retry.attempt} times, the last time with: {error}")
         return
@@ -105,7 +106,7 @@ async def keep_polling(
 ) -> None:
     """Make Docket's own workers poll, even if there are no creates.
 
-    A worker polls from its first task on, and this task always exists.
+    A worker starts polling when it runs its first task, and this task always exists.
 
     Args:
         client: this worker's client, which polls in the background.

@@ -1,4 +1,4 @@
-"""A worker of the fleet: submits creates and polls tasks until it is stopped."""
+"""A fleet worker, which submits creates and polls tasks until it is stopped."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ REDELIVERY = timedelta(seconds=10)
 """The time after which another worker takes over a dead worker's creates and polls."""
 
 RECONNECTION_DELAY = timedelta(seconds=0.5)
-"""The pause before a worker tries again to reach an unavailable Redis."""
+"""The pause before a worker tries again to connect to Redis."""
 MIN_CHECK, MAX_CHECK = timedelta(milliseconds=20), timedelta(milliseconds=250)
-"""The bounds of the pause between two checks for work, each of which fills the free slots."""
+"""The minimum and maximum pause between checks for work. Each check fills the free slots."""
 FILLS_PER_SECOND = 800
 
 
 def check_interval(concurrency: int) -> timedelta:
-    """Return Docket's ``minimum_check_interval`` for a number of slots.
+    """Return Docket's ``minimum_check_interval`` for a worker with this many slots.
 
     Free slots are filled at the next check, so fewer slots need more frequent checks. With
     Docket's default of 250 ms, a worker with 16 slots makes only 63 creates per second.
@@ -39,19 +39,19 @@ def check_interval(concurrency: int) -> timedelta:
 
 
 class KeevxWorker:
-    """Submits and polls the creates of a KeevxDocket. Run one for each machine or core.
+    """Submits a KeevxDocket's requests and polls their tasks. Run one worker per machine or core.
 
     Use it as ``async with KeevxWorker(docket) as worker:``. If a worker is cancelled, creates that
-    have not begun go back to the docket, and creates in flight record their responses.
+    have not started go back to the docket, and the responses to creates in flight are recorded.
 
     Args:
-        docket: the docket whose requests it submits; already open.
+        docket: the docket whose requests the worker submits; it must be open.
         settings: the worker's settings.
-        name: the worker's name, as for Docket's ``Worker``.
+        name: the worker's name, which is passed to Docket's ``Worker``.
         redelivery_timeout: the time after which another worker takes over a dead worker's work.
 
     Raises:
-        AuthenticationError: Keevx refused the key, when the worker was entered or later.
+        AuthenticationError: Keevx refused the API key, on entry or later.
         InsufficientFunds: the account has no funds.
         KeevxError: ``RetryPolicy.fuse`` creates in a row got the same refusal.
     """
@@ -103,7 +103,8 @@ class KeevxWorker:
         """Work until cancelled.
 
         Raises:
-            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
+            KeevxError: the worker stopped because its key was refused, the account has no funds, or
+                several creates in a row got the same refusal.
         """
 
         async def work(client: WorkerClient) -> None:
@@ -119,7 +120,7 @@ class KeevxWorker:
         """Work until every create is submitted and every task has ended.
 
         Raises:
-            KeevxError: what stopped it: a refused key, no funds, or equal refusals in a row.
+            KeevxError: see ``run_forever``.
         """
 
         async def work(client: WorkerClient) -> None:
@@ -140,7 +141,7 @@ class KeevxWorker:
             await work(client)
 
     async def _run_in_context(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run work as this worker, even if the program has entered other workers since."""
+        """Run work in this worker's context, even if other workers were entered later."""
         # The end of the work, a cancellation or a task that stops the worker ends this, whichever
         # comes first. In each case the stop is called, which ends the waits for the rate limit.
         self._stop.event.clear()
@@ -160,7 +161,7 @@ class KeevxWorker:
 
 
 async def _run(work: Awaitable[None]) -> None:
-    """Run Docket's worker and raise if cancelled, since it would return as if it had finished."""
+    """Run Docket's worker, but raise if cancelled; Docket's worker itself would return normally."""
     working = asyncio.ensure_future(work)
     try:
         await asyncio.wait({working})

@@ -1,1 +1,1 @@
-"""The durable record of submitted creates: in one SQLite file, or in Redis for many machines."""
+"""The durable record of submitted creates, in a SQLite file or, for many machines, in Redis."""

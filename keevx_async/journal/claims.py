@@ -1,4 +1,4 @@
-"""Track which caller has which key, within one process."""
+"""Track the keys that callers have claimed within one process."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Find = Callable[[str], tuple[int, Entry] | None]
 Take = Callable[[str], Awaitable[Claim | None]]
 
 RESTARTABLE = (State.PLANNED, State.REFUSED)
-"""The states in which nothing can have been charged: the next claim may send the create again."""
+"""The states in which nothing can have been charged, so a new claim may send the create again."""
 
 
 class Forks:
-    """How many forks led to this process.
+    """Counts the forks that led to this process.
 
     Attributes:
-        count: one more than in the parent process.
+        count: the number of forks, which is one more than in the parent process.
     """
 
     count = 0
 
     @classmethod
     def add(cls) -> None:
-        """Count a fork, in the child."""
+        """Count a fork. This is called in the child process."""
         cls.count += 1
 
 
@@ -38,13 +38,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class Holds:
-    """Tracks which of a journal's keys are claimed, and by which of this process's clients.
+    """Tracks a journal's claimed keys and the clients of this process that claimed them.
 
     Args:
-        name: the journal's name, for errors.
+        name: the journal's name, for error messages.
 
     Attributes:
-        intents: when the last intent of each claimed key was written, in seconds since the epoch.
+        intents: the time of each claimed key's last intent, in seconds since the epoch.
     """
 
     def __init__(self, name: str = "this journal") -> None:
@@ -58,15 +58,15 @@ class Holds:
         self._switch = threading.Lock()
 
     def enter(self) -> None:
-        """Check that the journal may be used here: by one process, on one event loop at a time.
+        """Check that this process may use the journal on the running event loop.
 
         Raises:
             JournalError: this is a forked process, or another event loop is using the journal.
         """
         # 1. A forked process has neither the writer thread nor its own lock.
         # 2. Two loops running at once, in two threads, could both get the same key.
-        # 3. A stopped loop leaves its keys behind. They are free for the next loop, and waiters on
-        #    the old loop are woken in case it runs again.
+        # 3. A stopped loop may still have keys. They are freed for the next loop, and waiters on
+        #    the old loop are woken in case that loop runs again.
         loop = asyncio.get_running_loop()
         if self._fork_count != Forks.count:
             raise JournalError(
@@ -101,10 +101,10 @@ class Holds:
         self.enter()
 
     def join(self, last_row: int) -> Claims:
-        """Return the claims of one more client.
+        """Add a client and return its claims.
 
         Args:
-            last_row: the journal's current last row; 0 for a new journal.
+            last_row: the number of the journal's current last row; 0 for a new journal.
         """
         claims = Claims(self, last_row, is_shared=bool(self._members))
         for member in self._members:
@@ -149,15 +149,16 @@ class Holds:
 
 
 class Claims:
-    """Hands out keys to the callers of one client, each key to one caller at a time.
+    """Hands out keys to one client's callers, each key to one caller at a time.
 
-    When a program runs again, it claims keys for the same bodies in some order: the n-th of equal
-    bodies finds the n-th entry, whichever client wrote it. One byte for each entry from others
-    records whether it has been found, so memory stays small for a stream of any length.
+    When a program runs again, it claims keys for the same bodies in some order: the n-th of several
+    equal bodies finds the n-th entry, whichever client wrote the entry. One byte per entry written
+    by others records whether this client has found the entry, so even a long stream needs little
+    memory.
 
     Args:
-        holds: the keys that the clients of this journal have.
-        last_row: the last row that others wrote before; 0 for a new journal.
+        holds: the keys claimed by all of the journal's clients.
+        last_row: the number of the last row that others wrote before; 0 for a new journal.
         is_shared: whether other clients of this process use the journal.
     """
 
@@ -170,23 +171,23 @@ class Claims:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other clients of this process use the journal, or did."""
+        """Whether other clients of this process use or have used the journal."""
         return self._is_shared
 
     def share(self, last_row: int) -> None:
         """Start sharing the journal with another client of this process.
 
         Args:
-            last_row: the journal's current last row.
+            last_row: the number of the journal's current last row.
         """
         # A lone client has written every row after those it started with. From now on, such rows
-        # may be another client's, so it must record which ones it has found.
+        # may be another client's, so the client must record the rows that it has found.
         if not self._is_shared:
             self._met.extend(b"\1" * (last_row + 1 - len(self._met)))
             self._is_shared = True
 
     def meet(self, row: int, *, is_met: bool = True) -> None:
-        """Record that this client has found the entry in a row, or that it may find it again."""
+        """Record whether a row's entry counts as found; if not, this client may find it again."""
         if row >= len(self._met):
             self._met.extend(bytes(row + 1 - len(self._met)))
         self._met[row] = is_met
@@ -215,14 +216,14 @@ class Claims:
         return row <= self._last_row
 
     def number(self, digest: str, find: Find) -> Claim | str:
-        """Claim the first key for a body that no equal body of this client has used.
+        """Claim a body's first key that this client has not yet used for an equal body.
 
         If another client has that key, the key itself is returned. Wait until it is free and call
         this again, because this client should find the other client's create.
 
         Args:
             digest: the body's digest, with which its keys start.
-            find: returns the row and the entry of a key.
+            find: returns a key's row and entry.
         """
         # Looked up even if the body is new to this run: an earlier run, or a caller's own key, may
         # have used it. A Bloom filter of new bodies saved only 3 of the 200 µs that a create takes.
@@ -236,8 +237,8 @@ class Claims:
     def recall(self, digest: str, find: Find) -> Entry | None:
         """Return the submitted entry that ``number`` would claim, without claiming its key.
 
-        The entry then counts as found. None means that ``number`` decides, and that nothing has
-        changed: for example if other clients use the journal.
+        The entry then counts as found. If None is returned, nothing has changed, and ``number`` has
+        to decide, for example because other clients use the journal.
         """
         if self._is_shared:
             return None
@@ -255,15 +256,16 @@ class Claims:
     def recall_named(
         self, key: str, kind: str, encode: Callable[[], bytes | None], find: Find
     ) -> Entry | None:
-        """Return the submitted entry of a named key, without claiming it.
+        """Return a named key's submitted entry, without claiming the key.
 
-        None means that a claim decides: for example if the key belongs to another request.
+        If None is returned, a claim has to decide, for example because the key belongs to another
+        request.
 
         Args:
             key: the key.
             kind: the kind of job.
-            encode: returns the canonical JSON of the request, or None if that must be waited for.
-            find: returns the row and the entry of a key.
+            encode: returns the request's canonical JSON, or None if the JSON is not available yet.
+            find: returns a key's row and entry.
         """
         row_and_entry = self._find_submitted(key, find)
         if row_and_entry is None or (body := encode()) is None:
@@ -283,7 +285,7 @@ class Claims:
         # 1. Another caller of this client has the key: it is taken.
         # 2. Another client has it: wait for it, since this run should find its create.
         # 3. There is no entry: the key is free.
-        # 4. Another client's entry that was not found yet: this is the one to find.
+        # 4. The entry is another client's and has not been found yet: it is found now.
         # 5. For any other entry, the key is free only if nothing was charged.
         if (holder := self._holds.holder(key)) is not None:
             return None if holder is self else key
@@ -306,10 +308,10 @@ class Claims:
 
         Args:
             key: the key.
-            find: returns the row and the entry of a key.
+            find: returns a key's row and entry.
         """
         await self._holds.wait_until_free(key)
-        # Looked up before it is held, so ``sending`` is correctly read as left by a dead run.
+        # Looked up before it is held, so that ``sending`` is recognized as a dead run's.
         row_and_entry = find(key)
         self._holds.take(key, self)
         return row_and_entry[1] if row_and_entry else None
@@ -329,7 +331,7 @@ class Claims:
         ``take`` raises, the key stays held: ``take`` knows what happened and must release it.
 
         Args:
-            stem: the common start of the keys of equal bodies.
+            stem: the prefix shared by the keys of equal bodies.
             take: returns the claim, or None if the key is unavailable.
         """
         claim: Claim | None = None
@@ -354,8 +356,8 @@ class Claims:
             key: the key.
             made: whether its create was made; if not, the next equal body gets the same key.
         """
-        # This body's numbers go back to before this one, so the next equal body finds the same
-        # entry. A body seen only once has no number to go back to.
+        # The body's last number is set back to before this one, so the next equal body finds the
+        # same entry. No number is stored for a body that was seen only once.
         digest, _, number = key.rpartition("-")
         if not made and digest in self._repeats and number.isdecimal():
             self._repeats[digest] = min(self._repeats[digest], int(number) - 1)

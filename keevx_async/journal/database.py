@@ -31,11 +31,11 @@ MEMORY = Path(":memory:")
 """SQLite's name for a database that exists in memory only."""
 
 MAX_GAP = 64
-"""The maximum number of rows between two look-ups in order: roughly the number of creates in
-flight."""
+"""Maximum number of rows between two look-ups that are still considered in order. This is roughly
+the number of creates in flight."""
 
 READ_AHEAD = 512
-"""How many rows are read at once."""
+"""The number of rows read at once."""
 
 RECORDED = "INSERT OR REPLACE INTO owner VALUES (1, ?, ?, ?, ?)"
 PAID = (
@@ -49,9 +49,9 @@ RENAME = (
 
 
 class ReadAhead:
-    """Reads ahead the rows that follow, since a program that runs again looks keys up in order.
+    """Reads rows ahead, since a program that runs again looks up keys in order.
 
-    Looking a key up in a large file costs ten times as much as reading the next row. Unordered
+    Looking up a key in a large file costs ten times as much as reading the next row. Unordered
     look-ups are rarely near each other, so nothing is read ahead for them.
 
     Without this, a run that has nothing left to do takes 36% more instructions per create (``python
@@ -75,7 +75,7 @@ class ReadAhead:
 
         Args:
             key: the key.
-            quiet: as for ``observe``; if so, the next rows are read once these are used up.
+            quiet: see ``observe``. If true, more rows are read once the current rows are used up.
         """
         row = self._rows.get(key)
         if row is None and quiet and self.in_step and self._last == self._end:
@@ -87,11 +87,12 @@ class ReadAhead:
         return row
 
     def observe(self, row: EntryRow, *, quiet: bool) -> None:
-        """Record which row was looked up; read ahead if it closely followed the last row.
+        """Record that a row was looked up, and read ahead if it closely follows the last row.
 
         Args:
             row: the row.
-            quiet: whether nothing is being written. Rows read then are valid until dropped.
+            quiet: whether nothing is being written. Rows that are read then stay valid until
+                dropped.
         """
         in_order = 0 < row[0] - self._last <= MAX_GAP
         self._last = row[0]
@@ -116,15 +117,15 @@ class Database(Queries):
         path: the file's path; MEMORY for a database without a file.
 
     Raises:
-        LostCommits: the journal can only be read.
+        LostCommits: the journal has lost commits, so it can only be read.
         JournalError: the journal cannot be used; the message says why.
 
     Attributes:
         later_attempts: the keys under which failed creates were resubmitted.
         writer: the thread that writes rows.
         holds: the claimed keys.
-        identity: the file's identity; None in memory.
-        users: the number of users who have joined.
+        identity: the file's identity; None for a journal in memory.
+        users: the current number of users.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,8 +147,8 @@ class Database(Queries):
                 verify(writing, self._path)
                 commits = upgrade(writing, header.commits)
                 lock.committed(commits)
-            # Read once: looking for a later attempt of each entry would double the cost of a
-            # resume.
+            # Read only once, because looking for each entry's later attempt would double the cost
+            # of a resume.
             self.later_attempts: set[str] = {row[0] for row in writing.execute(LATER)}
             reader = writing
             if not self._in_memory:
@@ -171,16 +172,16 @@ class Database(Queries):
         self._close()
 
     def join(self) -> Claims:
-        """Return the claims of one more client."""
+        """Add a client and return its claims."""
         return self.holds.join(self.select(LAST)[0])
 
     def own(self, owner: Owner, name: str, *, adopts: bool) -> None:
         """Let an owner use the journal, and record the owner if it is new.
 
         Args:
-            owner: the owner for whom a client is about to use it.
+            owner: the host and account for which a client is about to use the journal.
             name: the journal's name, as its user wrote it.
-            adopts: whether the journal is handed over to this owner.
+            adopts: whether to hand the journal over to this owner.
 
         Raises:
             JournalError: the journal belongs to another host or account.
@@ -199,9 +200,9 @@ class Database(Queries):
             self._execute(RECORDED, *attrs.astuple(new))
 
     def set_aside(self, keys: Sequence[str], mark: str) -> None:
-        """Rename submitted entries, so that their requests are made again under the old keys.
+        """Rename submitted entries, so that their old keys can be used for new creates.
 
-        Their ids stay in the journal. Either all or none are renamed; durable on return.
+        The entries keep their ids. Either all or none are renamed. Durable on return.
 
         Args:
             keys: the entries' keys.
@@ -226,7 +227,7 @@ class Database(Queries):
 
     @property
     def is_read_ahead(self) -> bool:
-        """Whether the next entry that is looked up is likely to have been read already."""
+        """Whether the next entry to be looked up has probably been read already."""
         return self._ahead.in_step
 
     def recall(self, key: str) -> tuple[int, Entry] | None:
@@ -235,7 +236,7 @@ class Database(Queries):
         return None if row is None else (row[0], entry_of(row, self._is_held))
 
     def find(self, key: str) -> tuple[int, Entry] | None:
-        """Return the row number and the entry of a key, or None if it has no entry.
+        """Return a key's row number and entry, or None if the key has no entry.
 
         Raises:
             JournalError: the file cannot be read.
@@ -277,12 +278,12 @@ _turn = threading.Lock()
 
 
 def join(path: Path) -> Database:
-    """Open a journal, or join it if this process already has it open, under any path.
+    """Open a journal, or join it if this process already has it open under any path.
 
-    Each call must be matched by one call of ``leave``. ``:memory:`` is never shared.
+    Each call must be matched by one call to ``leave``. A journal in memory is never shared.
 
     Raises:
-        LostCommits: the journal can only be read.
+        LostCommits: the journal has lost commits, so it can only be read.
         JournalError: the journal cannot be used; the message says why.
     """
     with _turn:
@@ -298,7 +299,7 @@ def join(path: Path) -> Database:
 
 
 def leave(database: Database) -> None:
-    """Leave a journal; the last user closes it."""
+    """Stop using a journal. The last user to do so closes it."""
     with _turn:
         database.users -= 1
         if not database.users:
@@ -308,7 +309,7 @@ def leave(database: Database) -> None:
 
 
 def _forget_inherited() -> None:
-    """Forget the parent's journals: a forked process has none of them open."""
+    """Forget the parent's journals, because a forked process has none of them open."""
     global _turn
     _turn = threading.Lock()
     _databases.clear()

@@ -33,7 +33,7 @@ NEVER = -1.0
 
 
 def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
-    """Return the row of a create that is about to be sent.
+    """Return the row for a create that is about to be sent.
 
     Args:
         key: the entry's key.
@@ -47,7 +47,7 @@ def intent_row(key: str, kind: str, body: bytes, at: float, last: float) -> Row:
 
 
 def last_intent(entry: Entry | None) -> float:
-    """Return when the last intent of an entry was written; NEVER if none was."""
+    """Return the time of an entry's last intent, or NEVER if it has none."""
     return NEVER if entry is None or entry.at is None else entry.at
 
 
@@ -58,15 +58,15 @@ def state_row(key: str, state: State, reason: str = "", ids: Sequence[str] | Non
         key: the entry's key.
         state: the new state.
         reason: the reason for the state; lone surrogates in it are replaced.
-        ids: the ids to add to the entry's ids.
+        ids: the ids to add to the entry.
     """
     return [key, state, storable(reason), None, None, None, None if ids is None else join_ids(ids)]
 
 
 def join_ids(ids: Sequence[str]) -> str:
-    """Return ids as they are stored: percent-encoded and separated by spaces."""
+    """Return ids in their stored form, percent-encoded and separated by spaces."""
     # Keevx promises nothing about its ids: an id may contain a space, or an invalid character.
-    # Most need no encoding, and finding that out is cheaper than encoding them.
+    # Most ids need no encoding, and checking that is cheaper than encoding them.
     return " ".join(
         [
             task_id if _is_plain(task_id) else quote(task_id, errors="surrogatepass")
@@ -76,7 +76,7 @@ def join_ids(ids: Sequence[str]) -> str:
 
 
 def split_ids(text: str | None) -> tuple[str, ...]:
-    """Return the ids from a string made by ``join_ids``."""
+    """Return the ids in a string made by ``join_ids``."""
     if not text:
         return ()
     ids = text.split()
@@ -86,12 +86,12 @@ def split_ids(text: str | None) -> tuple[str, ...]:
 
 
 def entry_of(row: tuple[Any, ...], is_held: Callable[[str], bool]) -> Entry:
-    """Return the entry of a row.
+    """Return a row's entry.
 
     Args:
-        row: the columns of ENTRY.
-        is_held: returns whether a caller of this process has claimed a key. If not, ``sending``
-            was left by a dead run, and reads as ``uncertain``.
+        row: the columns in ENTRY.
+        is_held: returns whether a key's holder is alive. If not, a ``sending`` entry is from a dead
+            run and reads as ``uncertain``.
     """
     _, key, kind, state, body, at, reason, ids = row
     state = _STATES[state]
@@ -101,11 +101,11 @@ def entry_of(row: tuple[Any, ...], is_held: Callable[[str], bool]) -> Entry:
 
 
 def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
-    """Return a group of results, and how many of them its creates made or may have made.
+    """Return a usage group and the number of results that its creates made or may have made.
 
     Args:
         row: the kind; the requests' model, resolution, duration and count as a JSON array; the
-            number of ids of each create; the number of creates.
+            number of ids per create; the number of creates.
     """
     kind, settings, ids, creates = row
     model, resolution, duration, count = json.loads(settings or "[null, null, null, null]")
@@ -114,7 +114,7 @@ def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
 
 
 def end_row(task: Task, at: float | None = None) -> Row:
-    """Return the row of an ended task.
+    """Return the row for an ended task.
 
     Args:
         task: the task's snapshot.
@@ -125,12 +125,12 @@ def end_row(task: Task, at: float | None = None) -> Row:
 
 
 def download_row(task: Task, at: float | None, path: Path, size: int, digest: str) -> Row:
-    """Return the row of a task whose result was downloaded; its path is made absolute."""
+    """Return the row for a task whose result was downloaded. The path is made absolute."""
     return [*end_row(task, at)[:3], storable(absolute(path)), size, digest]
 
 
 def record_of(row: tuple[Any, ...]) -> TaskRecord:
-    """Return the record of a task from the columns of TASK."""
+    """Return a task's record, given the columns in TASK."""
     snapshot, at, path, size, digest = row
     return TaskRecord(
         Task(**json.loads(snapshot)), at, as_path(path) if path else None, size, digest
@@ -153,8 +153,8 @@ def other_request_error(journal: object, key: str, existing: str, body: bytes) -
     Args:
         journal: the journal to name in the error.
         key: the key.
-        existing: the canonical JSON of the request to which the key belongs.
-        body: the canonical JSON of the request to be submitted now.
+        existing: the canonical JSON of the request that the key belongs to.
+        body: the canonical JSON of the new request.
     """
     return JournalError(
         f"key {key!r} belongs to another request; in {journal}: {existing}; "
@@ -163,5 +163,5 @@ def other_request_error(journal: object, key: str, existing: str, body: bytes) -
 
 
 def storable(value: str) -> str:
-    """Return text with lone surrogates, which are not valid UTF-8, replaced by ``?``."""
+    """Replace lone surrogates, which are not valid UTF-8, with ``?``."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()

@@ -14,7 +14,7 @@ from typing import Final
 from ..errors import JournalError
 
 LOCKED_BYTE: Final = 0x4000_0800
-"""The byte of the journal that is locked.
+"""The offset of the journal byte that is locked.
 
 It lies in a page in which SQLite never stores data, after the 512 bytes that SQLite itself locks,
 so neither lock affects the other. Source: https://www.sqlite.org/fileformat2.html#lock_byte_page
@@ -24,7 +24,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def lock_file(file: int) -> None:
-        """Lock an open file for this process; raise OSError if another has it locked."""
+        """Lock an open file for this process; raise OSError if another process has locked it."""
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
 
     def _mark_live(file: int) -> None:
@@ -38,7 +38,7 @@ else:
     import fcntl
 
     def lock_file(file: int) -> None:
-        """Lock an open file for this process; raise OSError if another has it locked."""
+        """Lock an open file for this process; raise OSError if another process has locked it."""
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     _mark_live = lock_file
@@ -62,7 +62,7 @@ def open_binary(path: Path | str) -> int:
 
 
 _MARK = b"keevx-1\n"
-"""The start of a witness file; the eight bytes of the number follow."""
+"""The start of a witness file. The commit number follows in eight bytes."""
 _SIZE = len(_MARK) + 8
 _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 """The error codes for a lock that another process holds."""
@@ -70,16 +70,16 @@ _TAKEN = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 Identity = tuple[int, int]
 """A file's device and inode."""
 _locks: dict[Identity, Lock] = {}
-"""The locks of this process. Opening and closing a journal that SQLite has open in this process
-would drop SQLite's own locks: https://www.sqlite.org/howtocorrupt.html#posix_close_bug"""
+"""This process's locks. Opening and closing a journal that SQLite has open in this process would
+drop SQLite's own locks: https://www.sqlite.org/howtocorrupt.html#posix_close_bug"""
 _turn = threading.Lock()
 
 
 def is_live(path: Path) -> bool:
     """Return whether a live program has the journal open for writing.
 
-    For display only: no decision depends on it. It does not touch the lock itself, so it never
-    causes a starting run to be refused.
+    The result is only for display. The lock itself is not touched, so this never prevents a run
+    from starting.
     """
     # A separate mark on the witness, because opening and closing the journal would drop SQLite's
     # locks.
@@ -99,7 +99,7 @@ def is_live(path: Path) -> bool:
 
 
 class LostCommits(JournalError):
-    """A journal has lost its log and the commits in it. It can be read, but nothing may be sent."""
+    """A journal has lost its log and the commits in it. It is read-only, so nothing may be sent."""
 
 
 def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bool) -> None:
@@ -107,7 +107,7 @@ def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bo
 
     Args:
         path: the journal's path.
-        content: the content of its witness, read before the number.
+        content: the content of the journal's witness file, which must be read before the number.
         number: the number of commits that the journal has recorded.
         log_is_missing: whether the journal needs a log that does not exist.
 
@@ -119,9 +119,9 @@ def check_witness(path: Path, content: bytes, number: int, *, log_is_missing: bo
     if len(content) == _SIZE and content.startswith(_MARK):
         witnessed = int.from_bytes(content[len(_MARK) :], "big")
     # 1. The journal has fewer commits than the witness: it has lost them.
-    # 2. It has as many, or one more, since a run may be killed between a commit and its witness:
-    #    nothing is lost. The log may still be gone: another program that opened the journal of a
-    #    killed run may have moved it into the file.
+    # 2. It has as many, or one more, since a run may be killed after a commit but before writing
+    #    the witness: nothing is lost. The log may still be missing, because another program that
+    #    opened a killed run's journal may have moved the log's content into the file.
     # 3. There is no witness, or it is another journal's: if a log is missing, so is its content.
     if witnessed is not None and number < witnessed:
         lost = f"has lost {witnessed - number} commits: its -wal file was truncated or removed, or"
@@ -148,16 +148,16 @@ def _lost(path: Path, problem: str) -> str:
 class Lock:
     """The lock on an open journal; the kernel releases it when the process dies.
 
-    The lock is on the journal itself, so nobody can remove one and keep the other. The ``-lock``
-    file next to it is only a witness: it contains the number of the last commit, written after that
-    commit. A journal with fewer commits than its witness has lost some: its log was truncated, or
-    it is an old copy. A missing or empty witness proves nothing.
+    The lock is on the journal file itself, so the journal cannot exist without its lock. The
+    ``-lock`` file next to it is only a witness: it contains the last commit's number, which is
+    written after that commit. A journal with fewer commits than its witness has lost some, because
+    its log was truncated or the journal is an old copy. A missing or empty witness proves nothing.
 
     Args:
         path: the journal's path.
 
     Attributes:
-        identity: the file's device and inode, which all paths to it share.
+        identity: the file's device and inode, which are the same for all paths to the file.
 
     Raises:
         JournalError: another process holds the lock, or the file or its folder cannot be written.
@@ -192,10 +192,10 @@ class Lock:
             ) from error
 
     def _lock_journal(self) -> tuple[int, Identity]:
-        """Lock the journal; return its descriptor and its identity."""
-        # This process's locks are checked before the file is opened, because closing it again would
-        # drop SQLite's locks on it. They are checked by identity, because a link names the same
-        # file.
+        """Lock the journal, and return its descriptor and identity."""
+        # This process's locks are checked before the file is opened, because closing the file again
+        # would drop SQLite's locks on it. They are checked by identity, because several paths may
+        # lead to the same file.
         if self._path.exists() and identity_of(self._path.stat()) in _locks:
             raise self._in_use()
         file = self._open(self._path, "it is a readonly database")
@@ -237,8 +237,8 @@ class Lock:
     def committed(self, number: int) -> None:
         """Write the number of the last commit into the witness.
 
-        On return the number is in the kernel's memory, so it survives the process but not a power
-        cut.
+        On return, the number is in the kernel's memory, so it survives a crash of the process but
+        not a power cut.
 
         Raises:
             OSError: the number could not be written.
@@ -257,7 +257,7 @@ class Lock:
 
 
 def identity_of(stat: os.stat_result) -> Identity:
-    """Return a file's identity, which all paths to it share."""
+    """Return a file's identity, which is the same for all paths to the file."""
     return stat.st_dev, stat.st_ino
 
 

@@ -1,4 +1,4 @@
-"""The journal of a client without a journal: it remembers named keys in memory."""
+"""A client's default journal, which only remembers named keys in memory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .protocol import (
 class NullJournal:
     """Generates a key for each create, and remembers keys that the caller names.
 
-    It takes the same steps as other journals, so the create path needs no special case. A named key
-    is never submitted twice while the client lives, so its entry is kept that long. A create
-    without a named key is kept only if it failed, because the caller may name its key next, so
-    memory does not grow with successful creates. Keys are unique across processes, including forked
-    ones.
+    It supports the same steps as other journals, so the create path needs no special case. A named
+    key is never submitted twice while the client exists, so its entry is kept for that long. A
+    create without a named key is kept only if it failed, because the caller may name its key next.
+    Memory therefore does not grow with successful unnamed creates. Keys are unique across
+    processes, including forked processes.
     """
 
     resubmits = False
@@ -44,44 +44,44 @@ class NullJournal:
         self._numbers = count(1)
         self._claims = Holds().join(0)
         self._entries: dict[str, Entry] = {}
-        # Creates under way without a named key: kind, body and time. Only a failed one becomes an
-        # entry.
+        # The kind, body and time of creates in progress without a named key. Only a failed create
+        # becomes an entry.
         self._sending: dict[str, tuple[str, bytes, float]] = {}
         self._named: set[str] = set()
 
     @property
     def shared(self) -> object:
-        """The journal itself, because each client has its own."""
+        """The journal itself, because each client has its own journal."""
         return self
 
     @property
     def lost(self) -> None:
-        """None: nothing is lost."""
+        """Always None, because this journal has no stored data to lose."""
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Do nothing: there is no file to open."""
+        """Do nothing, because there is no file to open."""
 
     async def check_owner(self) -> None:
-        """Do nothing: there is no recorded owner."""
+        """Do nothing, because there is no recorded owner."""
 
     async def detach(self) -> None:
-        """Do nothing: there is no file to close."""
+        """Do nothing, because there is no file to close."""
 
     def recall(
         self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
     ) -> Entry | None:
-        """Return None: no earlier run left anything."""
+        """Return None, because nothing is kept from earlier runs."""
         return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
-        """Claim the passed key, waiting while another caller has it, or return a new key.
+        """Claim the given key, waiting while another caller has it; if None, return a new key.
 
         Raises:
-            JournalError: the key belongs to another request; or it was generated for a create
-                without a named key, whose ids are not kept.
+            JournalError: the key belongs to another request, or was generated for an earlier create
+                whose ids were not kept.
         """
-        # A forked process continues its parent's numbers, so it needs a prefix of its own. What
-        # its parent submitted stays its parent's.
+        # A forked process continues its parent's numbers, so it needs its own prefix. The parent's
+        # creates remain the parent's.
         if self._forks != Forks.count:
             self._begin()
         if key is None:
@@ -110,7 +110,7 @@ class NullJournal:
             self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Remember the create, in case its key is named later."""
+        """Remember the create in case the caller names its key later."""
         old = self._entries.get(key)
         if old is None and key not in self._named:
             self._sending[key] = kind, body, time.time()
@@ -121,15 +121,15 @@ class NullJournal:
         self._entries[key] = Entry(key, kind, State.SENDING, text, time.time(), "", ids)
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Return False: the client counts."""
+        """Return False, because the client counts usage."""
         return False
 
     async def usage(self) -> Usage:
-        """Return an empty mapping: nothing is kept from earlier runs."""
+        """Return an empty mapping, because nothing is kept from earlier runs."""
         return {}
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Remember the ids of a key that was named; forget any other."""
+        """Remember the create's ids if its key was named; otherwise forget the create."""
         if key in self._named:
             self._change(key, State.SUBMITTED, "", task_ids)
         elif self._sending.pop(key, None) is None:
@@ -138,15 +138,15 @@ class NullJournal:
     async def mark_uncertain(
         self, key: str, reason: str, task_ids: Sequence[str] | None = None
     ) -> None:
-        """Remember that the response was lost."""
+        """Remember that the response to a create was lost."""
         self._change(key, State.UNCERTAIN, reason, task_ids or ())
 
     async def mark_refused(self, key: str, reason: str) -> None:
-        """Remember that it was refused; it may be sent again."""
+        """Remember that a create was refused; it may be sent again."""
         self._change(key, State.REFUSED, reason)
 
     async def mark_planned(self, key: str) -> None:
-        """Remember that it made no task; it may be sent again."""
+        """Remember that a create made no task; it may be sent again."""
         self._change(key, State.PLANNED, "")
 
     def _change(self, key: str, state: State, reason: str, ids: Sequence[str] = ()) -> None:
@@ -164,10 +164,10 @@ class NullJournal:
         return Entry(key, kind, State.SENDING, body.decode(), at, "", ())
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record nothing."""
+        """Do nothing."""
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add ids from callbacks to a remembered create; return None if it is not remembered."""
+        """Add ids from callbacks to a create, and return its earlier entry; None if it has none."""
         entry = self._read(key)
         if entry is not None and not set(task_ids) <= set(entry.task_ids):
             ids = tuple(dict.fromkeys((*entry.task_ids, *task_ids)))
@@ -178,13 +178,13 @@ class NullJournal:
         return entry
 
     async def mark_ended(self, task: Task) -> None:
-        """Record nothing."""
+        """Do nothing."""
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record nothing."""
+        """Do nothing."""
 
     async def find(self, key: str) -> Entry | None:
-        """Return the entry of a key; None if it is not remembered."""
+        """Return a key's entry, or None if the key is not remembered."""
         return self._read(key)
 
     def _read(self, key: str, *, is_held: bool | None = None) -> Entry | None:
@@ -207,13 +207,13 @@ class NullJournal:
         return None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
-        """Yield nothing: entries are not listed."""
+        """Yield nothing, because this journal does not list its entries."""
         empty: tuple[Entry, ...] = ()
         for entry in empty:
             yield entry
 
     async def set_note(self, name: str, value: str) -> None:
-        """Record nothing."""
+        """Do nothing."""
 
     async def get_note(self, name: str) -> str | None:
         """Return None."""

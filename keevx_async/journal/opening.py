@@ -1,4 +1,4 @@
-"""Open a SQLite journal: for writing, shared by the clients of this process, or for reading."""
+"""Open a SQLite journal for reading, or for writing by all clients of this process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JournalFile:
 
     Args:
         path: the file's path.
-        adopts: whether the journal is handed over to the client that opens it.
+        adopts: whether to hand the journal over to the client that opens it.
     """
 
     def __init__(self, path: Path, *, adopts: bool) -> None:
@@ -39,7 +39,7 @@ class JournalFile:
         self._is_changing = False
 
     async def __aenter__(self) -> Self:
-        # 1. It is open: there is one more user.
+        # 1. The journal is open: there is one more user.
         # 2. The file exists: it is opened for reading, and for writing on the first change.
         # 3. The file does not exist: it is created.
         with _users:
@@ -63,13 +63,14 @@ class JournalFile:
             await self.detach()
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open the journal for one more user; the first user opens the file.
+        """Open the journal for another user. The first user opens the file.
 
-        A journal whose log is missing is opened read-only, and this is logged. It still shows what
-        was made. Nothing can be recorded, so nothing is sent; ``lost`` says why.
+        If the journal's log is missing, the journal is opened read-only, and a warning is logged.
+        Its entries can still be read. Nothing can be recorded, so nothing is sent; ``lost`` says
+        why.
 
         Args:
-            owner: the host and account for which it is used; None skips the check.
+            owner: the host and account for which the journal is used; None skips the check.
 
         Raises:
             JournalError: the journal cannot be used, belongs to another host or account, or is in
@@ -109,19 +110,19 @@ class JournalFile:
         log.warning("the journal is read-only, so nothing is sent: %s", lost.message)
 
     def _close_reader(self) -> None:
-        """Close the file opened for reading, unless it still has readers."""
+        """Close the reader unless it is still in use."""
         needed = self._readers or (self._users and self._opened is None)
         if self._reader is not None and not needed:
             self._reader.close()
             self._reader = None
 
     async def check_owner(self) -> None:
-        """Do nothing: ``attach`` has checked the owner."""
+        """Do nothing, because ``attach`` has already checked the owner."""
 
     async def detach(self) -> None:
-        """Leave the journal; the last user closes the file.
+        """Stop using the journal. The last user to do so closes the file.
 
-        Everything recorded before is durable on return.
+        Everything recorded before this call is durable on return.
         """
         with _users:
             self._users -= 1
@@ -133,27 +134,27 @@ class JournalFile:
 
     @property
     def shared(self) -> object:
-        """An object shared by all users of this journal in this process while it is open."""
+        """An object that is the same for all users of the open journal in this process."""
         return self._file
 
     @property
     def lost(self) -> str | None:
-        """Why the journal is read-only: it has lost the content of its log. None if it has not."""
+        """A message about the data that the journal lost with its log; None if it lost nothing."""
         if self._opened is not None or self._reader is None or self._reader.lost is None:
             return None
         return self._reader.lost.message
 
     @property
     def is_live(self) -> bool:
-        """Whether a live program, this one or another, has it open for writing.
+        """Whether a live program, this one or another, has the journal open for writing.
 
-        For a journal opened only for reading, this was determined when it was opened.
+        If the journal is open only for reading, this was determined when it was opened.
         """
         return self._opened is not None or (self._reader is not None and self._reader.is_live)
 
     @property
     def _file(self) -> Database:
-        """The file, open for writing."""
+        """The journal's database, which is opened for writing if necessary."""
         if self._opened is None and self.lost is not None:
             raise JournalError(self.lost)
         if self._opened is None and self._reader is not None:
@@ -166,7 +167,7 @@ class JournalFile:
 
     @property
     def _queries(self) -> Queries:
-        """The file, open at least for reading."""
+        """The journal's queries. The file is open for reading or writing."""
         return self._reader if self._opened is None and self._reader is not None else self._file
 
     @property

@@ -1,4 +1,4 @@
-"""A journal's owner: one host and one account. Runs of another owner cannot use its creates."""
+"""A journal's owner: one account on one host. Runs for any other owner cannot use the journal."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ..errors import JournalError
 SALT = 16
 """The size of a journal's salt in bytes."""
 DIGEST = 4
-"""The size of the digest in bytes: enough to tell two keys apart, too few to confirm a guessed
-key."""
+"""The size of the digest in bytes: large enough to tell two keys apart, too small to confirm a
+guessed key."""
 WORK = 2**12
-"""The cost parameter of scrypt: about 10 ms and 4 MB, each time a journal is opened."""
+"""The cost parameter for scrypt, which takes about 10 ms and 4 MB each time a journal is opened."""
 
 
 @frozen
 class Owner:
-    """The host and account for which a client works.
+    """The host and account that a client uses.
 
     Attributes:
         host: the normalized origin of the base URL, such as ``https://api.keevx.com``.
-        api_key: the API key; only a salted digest of it is ever written.
+        api_key: the API key; only a salted digest of the key is ever written.
         account: the name passed as ``Keevx(account=…)``; None if none was passed.
     """
 
@@ -33,7 +33,7 @@ class Owner:
     account: str | None = None
 
     def sign(self, salt: str) -> str:
-        """Return the digest of the API key, as recorded by a journal with this salt."""
+        """Return the API key's digest, as recorded by a journal with this salt."""
         digest = scrypt(self.api_key.encode(), salt=salt.encode(), n=WORK, r=8, p=1, dklen=DIGEST)
         return digest.hex()
 
@@ -44,12 +44,12 @@ def admit(
     """Let an owner use a journal; return the record to write, or None if it is up to date.
 
     Args:
-        record: the journal's record; None if it has never been used, or only by an older
-            keevx_async.
-        owner: the owner for whom a client is about to use it.
-        journal: the journal's name, for the error.
-        adopt: how to hand it over, as the end of a sentence.
-        adopts: whether it is handed over now.
+        record: the journal's owner record; None if the journal is new, or has only been used by an
+            older keevx_async.
+        owner: the host and account for which a client is about to use the journal.
+        journal: the journal's name, for the error message.
+        adopt: how to hand the journal over, worded as the end of a sentence.
+        adopts: whether to hand the journal over now.
 
     Raises:
         JournalError: the journal belongs to another host or account.
@@ -72,13 +72,13 @@ def admit(
 
 @frozen
 class OwnerRecord:
-    """The owner that a journal records.
+    """A journal's record of its owner.
 
     Attributes:
         host: see ``Owner``.
         account: see ``Owner``.
         salt: a random salt, unique to this journal.
-        digest: the digest of the API key, made with the salt.
+        digest: the API key's digest, made with the salt.
     """
 
     host: str
@@ -93,12 +93,12 @@ class OwnerRecord:
         return cls(owner.host, owner.account, salt, owner.sign(salt))
 
     def refusal(self, owner: Owner, journal: str, adopt: str) -> str | None:
-        """Return why an owner may not use the journal and what to do, or None if it may be used.
+        """Return an error message if an owner may not use the journal, otherwise None.
 
         Args:
-            owner: the owner for whom a client is about to use it.
+            owner: the host and account for which a client is about to use the journal.
             journal: the journal's name, for the message.
-            adopt: how to hand it over, as the end of a sentence.
+            adopt: how to hand the journal over, worded as the end of a sentence.
         """
         # 1. Another host: its tasks do not exist here, and may have been "made" by an emulator.
         # 2. Both sides have an account name: the names decide, whichever key is in use now.

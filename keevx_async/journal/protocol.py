@@ -1,9 +1,9 @@
-"""The states of creates and tasks in a journal, and the protocol that every journal follows.
+"""The states of creates and tasks in a journal, and the protocol that every journal implements.
 
 planned ──> sending ──> submitted        then per task:  succeeded | failed ──> downloaded
    ^            ├─────> refused
    └────────────┤
-                └─────> uncertain        ``sending`` left by a dead run reads as this
+                └─────> uncertain        ``sending`` reads as this if the run died
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ..models.usage import Usage, UsageLimit
 from .owner import Owner
 
 DIED_WHILE_SENDING = "the program ended before the response arrived"
-"""The reason reported for a create that an earlier run left as ``sending``."""
+"""The reason reported for a create that was still ``sending`` when its run died."""
 
 
 def partial_reason(reported: int, count: int) -> str:
-    """Return the reason for a create that is uncertain because only some of its ids arrived."""
+    """Return the reason to record for a create that is uncertain because some ids are missing."""
     return f"callbacks reported {reported} of its {count} tasks"
 
 
 def has_ids_reason(task_ids: Sequence[str]) -> str:
-    """Return why a create that has ids cannot be settled as not made."""
+    """Return the reason why a create that has ids cannot be settled as not made."""
     return f"was made: it has {', '.join(task_ids)}, so it cannot be settled as none"
 
 
 ATTEMPT_MARK = "~"
-"""Separates a key from its attempt number once a failed create has been resubmitted."""
+"""Separates a key from the attempt number that is added when a failed create is resubmitted."""
 
 
 def next_attempt_key(key: str) -> str:
@@ -63,7 +63,7 @@ def _split_attempt(key: str) -> tuple[str, int]:
 
 
 def stem_of(kind: str, body: bytes) -> str:
-    """Return the common start of the keys of equal requests; ``-`` and a running number follow.
+    """Return the prefix shared by the keys of equal requests. Keys add ``-`` and a running number.
 
     Args:
         kind: the kind of job.
@@ -76,7 +76,7 @@ def is_resubmit(name: str, value: str) -> bool:
     """Return whether a setting is ``"resubmit"``.
 
     Args:
-        name: the setting's name, for the error.
+        name: the setting's name, for the error message.
         value: ``"report"`` or ``"resubmit"``.
 
     Raises:
@@ -88,15 +88,15 @@ def is_resubmit(name: str, value: str) -> bool:
 
 
 class State(StrEnum):
-    """How far a create has progressed.
+    """The state of a create.
 
     Attributes:
-        PLANNED: nothing was sent, or certainly nothing was made; it may be sent.
-        SENDING: its intent is on disk, and the request may be on its way. If its process has died,
-            it reads as UNCERTAIN.
-        SUBMITTED: Keevx accepted it, and its task ids are recorded. It is never sent again.
-        REFUSED: Keevx refused it for good. Nothing was charged; the same key may be sent again.
-        UNCERTAIN: the response was lost, so it may have been charged. It waits to be settled.
+        PLANNED: nothing was sent, or it is certain that nothing was made. The create may be sent.
+        SENDING: the intent is recorded, and the request may have been sent. If the sending process
+            has died, the create reads as UNCERTAIN.
+        SUBMITTED: Keevx accepted the create, and its task ids are recorded. It is never sent again.
+        REFUSED: Keevx refused the create for good. Nothing was charged; it may be sent again.
+        UNCERTAIN: the response was lost, so the create may have been charged. It must be settled.
     """
 
     PLANNED = "planned"
@@ -112,11 +112,11 @@ class Entry(NamedTuple):
     Attributes:
         key: its key, which identifies it within the journal.
         kind: the kind of job.
-        state: how far it has progressed.
-        body: the canonical JSON of its request.
+        state: its state.
+        body: its request as canonical JSON.
         at: when its intent was written, in seconds since the epoch.
-        reason: why it was refused or is uncertain.
-        task_ids: the ids of its tasks, from Keevx.
+        reason: the reason why it was refused or is uncertain.
+        task_ids: the ids that Keevx gave its tasks.
     """
 
     key: str
@@ -129,11 +129,14 @@ class Entry(NamedTuple):
 
     @property
     def is_submitted(self) -> bool:
-        """Whether it was made and its ids are recorded, so it is never sent again."""
+        """Whether the create was made and its ids are recorded, so it is never sent again."""
         return self.state is State.SUBMITTED
 
     def is_final(self, *, resubmits: bool) -> bool:
-        """Return whether it is never sent again: it has ids, or is uncertain and not resubmitted.
+        """Return whether the create will never be sent again.
+
+        This is the case if it has ids, or if it is uncertain and uncertain creates are not
+        resubmitted.
 
         Args:
             resubmits: whether the journal resubmits uncertain creates.
@@ -142,11 +145,11 @@ class Entry(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A key that belongs to one caller until it is released.
+    """A claimed key, which belongs to one caller until the caller releases it.
 
     Attributes:
         key: the key.
-        entry: the journal's entry for the key; None if it has none.
+        entry: the key's entry in the journal; None if there is none.
     """
 
     key: str
@@ -155,12 +158,12 @@ class Claim(NamedTuple):
 
 @frozen
 class TaskRecord:
-    """One task that has ended.
+    """The record of an ended task.
 
     Attributes:
         task: the task's last snapshot.
         at: when the snapshot was taken, in seconds since the epoch.
-        path: the path of its downloaded result; None if it was not downloaded.
+        path: the path of the downloaded result; None if the result was not downloaded.
         size: the file's size in bytes.
         digest: the file's SHA-256 in hexadecimal.
     """
@@ -173,10 +176,10 @@ class TaskRecord:
 
 
 class OverLimit(Exception):
-    """A create does not fit in the journal's limit; its intent was not written.
+    """A create does not fit in the journal's usage limit, so its intent was not written.
 
     Args:
-        usage: what the journal's creates have made or may have made.
+        usage: the results that the journal's creates have made or may have made.
     """
 
     def __init__(self, usage: Usage) -> None:
@@ -187,43 +190,44 @@ class OverLimit(Exception):
 class JournalProtocol(Protocol):
     """The durable record of creates and their tasks.
 
-    Whatever is "durable on return" survives the death of the process; whether it survives a power
-    cut depends on the implementation. Every method may raise ``JournalError``, if the journal is
-    closed or cannot be read or written. After a failed write, no further create may start.
+    A record that is "durable on return" survives a crash of the process. Whether it survives a
+    power cut depends on the implementation. Every method may raise ``JournalError`` if the journal
+    is closed or cannot be read or written. After a failed write, no further create may start.
     """
 
     @property
     def resubmits(self) -> bool:
-        """Whether an uncertain create of an earlier run is sent again.
+        """Whether an earlier run's uncertain creates are sent again.
 
-        It may have been charged, so by default it is only reported.
+        Such a create may have been charged, so by default it is only reported.
         """
         ...
 
     @property
     def shared(self) -> object:
-        """An object shared by all users of this journal in this process while it is open.
+        """An object that is the same for all users of the open journal in this process.
 
-        It is hashable and supports weak references.
+        The object is hashable and supports weak references.
         """
         ...
 
     @property
     def lost(self) -> str | None:
-        """Why the journal is read-only: it has lost recorded data. None if it has lost nothing.
+        """A message about the recorded data that the journal has lost; None if it has lost nothing.
 
-        If it is set, every claim raises ``JournalError`` with this message.
+        If data was lost, the journal is read-only: every claim raises ``JournalError`` with this
+        message.
         """
         ...
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open the journal for one more user.
+        """Open the journal for another user.
 
-        Each call must be matched by one call of ``detach``.
+        Each call must be matched by one call to ``detach``.
 
         Args:
-            owner: the host and account for which it is used; None skips the check. A journal
-                belongs to its first owner.
+            owner: the host and account for which the journal is used; None skips the check. A
+                journal belongs to its first owner.
 
         Raises:
             JournalError: the journal cannot be used, or belongs to another host or account.
@@ -231,7 +235,7 @@ class JournalProtocol(Protocol):
         ...
 
     async def check_owner(self) -> None:
-        """Check the journal's owner, if ``attach`` could not do so yet.
+        """Check the journal's owner if ``attach`` could not do so.
 
         Raises:
             JournalError: the journal belongs to another host or account, or cannot be reached.
@@ -239,26 +243,26 @@ class JournalProtocol(Protocol):
         ...
 
     async def detach(self) -> None:
-        """Leave the journal; the last user closes it.
+        """Stop using the journal. The last user to do so closes it.
 
-        Everything recorded before is durable on return.
+        Everything recorded before this call is durable on return.
         """
         ...
 
     def recall(
         self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
     ) -> Entry | None:
-        """Return the submitted entry that ``claim`` would find, as if claimed and released.
+        """Return the submitted entry that ``claim`` would find, without waiting.
 
-        It does not wait. If the entry is neither in memory nor next in the file, only
-        ``claim`` finds it.
+        The effect is the same as claiming and releasing the key. An entry that is neither in memory
+        nor next in the file is found only by ``claim``.
 
         Args:
             kind: the kind of job.
-            encode: returns the canonical JSON of the request, or None if that must be waited for.
-                Not called if no entry of an earlier run is in memory, so a new create costs no
-                more.
-            key: as for ``claim``.
+            encode: returns the request's canonical JSON, or None if the JSON is not available yet.
+                It is not called if no earlier run's entry is in memory, so new creates are not
+                slowed down.
+            key: see ``claim``.
         """
         ...
 
@@ -268,8 +272,8 @@ class JournalProtocol(Protocol):
         Args:
             kind: the kind of job.
             body: the request's canonical JSON.
-            key: the key to claim, waiting while another caller has it. None claims the first free
-                key of this body, so the n-th of equal requests finds the n-th entry again.
+            key: the key to claim, waiting while another caller has it. None claims the body's first
+                free key, so the n-th of several equal requests finds the n-th entry again.
         """
         ...
 
@@ -283,37 +287,37 @@ class JournalProtocol(Protocol):
         ...
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Record the intent to send. Durable on return.
+        """Record the intent to send a create. Durable on return.
 
-        No byte of a create may be sent before this returns.
+        No byte of the create may be sent before this returns.
         """
         ...
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Enforce a budget, if the journal itself counts what its creates use.
+        """Enforce a usage limit if the journal itself counts usage.
 
-        A journal that several processes write does so: its ``mark_sending`` then raises
-        ``OverLimit`` for a create that does not fit. If only one process writes the journal, that
-        process counts.
+        A journal that is written by several processes counts usage, and its ``mark_sending`` raises
+        ``OverLimit`` if a create does not fit. If only one process writes the journal, that process
+        counts instead.
 
         Args:
-            limit: what all of its creates may use together; None for no limit.
+            limit: the limit for all of the journal's creates together; None for no limit.
 
         Returns:
-            Whether the journal itself counts.
+            Whether the journal itself counts usage.
         """
         ...
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, including uncertain ones.
+        """Return the number of results in each group, including those of uncertain creates.
 
-        A create counts as the results it requested or, if it has more ids, as its ids. May read
-        the whole journal, in bounded memory.
+        A create counts as the number of results it requested or the number of its ids, whichever is
+        greater. This may read the whole journal, in bounded memory.
         """
         ...
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record the task ids of a create. Durable on return.
+        """Record a create's task ids. Durable on return.
 
         Ids are only ever added, never removed.
         """
@@ -331,7 +335,7 @@ class JournalProtocol(Protocol):
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was charged; the next claimant of the key may send it again.
+        Nothing was charged; the next caller that claims the key may send the create again.
         """
         ...
 
@@ -343,40 +347,39 @@ class JournalProtocol(Protocol):
         ...
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create. Durable on return.
+        """Record the outcome of an uncertain create. Durable on return.
 
         Args:
             key: the create's key.
             task_ids: the create's task ids; empty if it was not made and may be sent again.
 
         Raises:
-            JournalError: the create is not uncertain, or it has ids and so cannot be settled
-                without any.
+            JournalError: the create is not uncertain, or it has ids but none were passed.
         """
         ...
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+        """Add task ids that Keevx confirmed, regardless of the entry's state. Durable on return.
 
         Args:
             key: the create's key.
-            task_ids: the ids to add; ids that it already has are ignored.
+            task_ids: the ids to add; ids that the create already has are ignored.
             count: the number of tasks that the create requested.
 
         Returns:
-            The entry before this call; None if the key had no entry.
+            The entry as it was before this call; None if the key had no entry.
         """
         ...
 
     async def mark_ended(self, task: Task) -> None:
-        """Record the end of a task.
+        """Record that a task has ended.
 
-        Need not be durable on return: a run without the record queries Keevx again.
+        This need not be durable on return: without the record, a later run queries Keevx again.
         """
         ...
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded. Durable on return.
+        """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
             task: the ended task.
@@ -389,41 +392,35 @@ class JournalProtocol(Protocol):
     async def find(self, key: str) -> Entry | None:
         """Return a key's entry, or None if it has no entry.
 
-        An entry in state ``sending`` without a live holder reads as ``uncertain``.
+        A ``sending`` entry whose holder is no longer alive reads as ``uncertain``.
         """
         ...
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task.
-
-        None until its end is recorded.
-        """
+        """Return a task's record, or None if the task's end has not been recorded."""
         ...
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that a task belongs to.
+        """Return the key of the create to which a task belongs, or None if no entry has its id.
 
-        None if no entry has the id. May read the whole journal.
+        This may read the whole journal.
         """
         ...
 
     def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read as needed; the journal may be used in the meantime.
+        Entries are read as needed; the journal may be used during the iteration.
         """
         ...
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a short text for later runs, replacing any previous text of that name.
+        """Store a short text for later runs, replacing any previous text with the same name.
 
-        Need not be durable on return.
+        This need not be durable on return.
         """
         ...
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text stored by ``set_note``.
-
-        None if no text has that name.
-        """
+        """Return the text that ``set_note`` stored under a name, or None if there is none."""
         ...

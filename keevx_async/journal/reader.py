@@ -1,4 +1,4 @@
-"""Read a SQLite journal: the queries shared by journals open for writing and for reading."""
+"""Read a SQLite journal, whether it is open for reading or for writing."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ GROUP BY 1, 2, 3"""
 RECORD = "SELECT host, account, salt, digest FROM owner"
 
 EntryRow = tuple[Any, ...]
-"""The columns of ENTRY: first the row's number, then its key."""
+"""The columns in ENTRY, which start with the row's number and its key."""
 
 
 def is_written(path: Path) -> bool:
-    """Return whether the file exists and has any content, whether it is a journal or not."""
+    """Return whether the file exists and contains data, even if it is not a journal."""
     try:
         if not path.stat().st_size:
             return False
@@ -49,10 +49,10 @@ def is_written(path: Path) -> bool:
 
 
 class Queries:
-    """The queries of a journal.
+    """Queries that read a journal.
 
     Args:
-        path: the file's path, for errors.
+        path: the file's path, for error messages.
         connection: the connection to read from.
     """
 
@@ -72,7 +72,7 @@ class Queries:
             raise self._unreadable(error) from error
 
     def find(self, key: str) -> tuple[int, Entry] | None:
-        """Return the row number and the entry of a key; None if it has no entry.
+        """Return a key's row number and entry, or None if the key has no entry.
 
         Raises:
             JournalError: the file cannot be read.
@@ -91,9 +91,10 @@ class Queries:
                 yield self._entry(row)
 
     def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the entry that has a task id, or None. Any thread may call it.
+        """Return the key of the entry that contains a task id, or None if there is none.
 
-        Reads all entries: there is no index of ids, because it would slow down every create.
+        Any thread may call this. It reads all entries, because an index of ids would slow down
+        every create.
 
         Raises:
             JournalError: the file cannot be read.
@@ -103,7 +104,9 @@ class Queries:
         return row[0] if row else None
 
     def usage(self) -> Counter[UsageGroup]:
-        """Return the results that creates made or may have made. Any thread may call it.
+        """Return the number of results that creates made or may have made, by group.
+
+        Any thread may call this.
 
         Raises:
             JournalError: the file cannot be read.
@@ -116,7 +119,7 @@ class Queries:
         return counts
 
     def owner(self) -> OwnerRecord | None:
-        """Return the journal's owner; None if none is recorded, as in older versions.
+        """Return the journal's owner, or None if none is recorded, as in older journals.
 
         Raises:
             JournalError: the file cannot be read.
@@ -130,7 +133,7 @@ class Queries:
         return entry_of(row, self._is_held)
 
     def _is_held(self, key: str) -> bool:
-        """Return whether the key's claimant is alive; if not, ``sending`` means uncertain."""
+        """Return whether the key's holder is alive. If not, ``sending`` reads as ``uncertain``."""
         raise NotImplementedError
 
     def _own_connection(self) -> AbstractContextManager[sqlite3.Connection]:
@@ -149,9 +152,9 @@ class Queries:
 
 
 class Reader(Queries):
-    """A journal opened for reading. It takes no lock and changes nothing, even while a run writes.
+    """A journal opened only for reading. It takes no lock, so a run may write at the same time.
 
-    A journal that has lost commits can also be read: the remaining entries show what was made.
+    A journal that has lost commits can still be read: its remaining entries show earlier creates.
 
     Args:
         path: the file's path.
@@ -160,8 +163,8 @@ class Reader(Queries):
         JournalError: there is no journal, or it cannot be read; the message says why.
 
     Attributes:
-        is_live: whether a live program had it open for writing when this was opened.
-        lost: the error that says which commits are lost; None if none are.
+        is_live: whether a live program had the journal open for writing when this was opened.
+        lost: the error that describes the lost commits; None if none are lost.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The SQLite file: recognize it, check it, and migrate it from older versions."""
+"""Recognize a journal's SQLite file, check it, and migrate it from older versions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MIGRATIONS: Mapping[int, tuple[str, ...]] = {
 """The statements that migrate each older version to the next; version 0 is an empty file."""
 
 COMMITS = "commits"
-"""The note that counts commits."""
+"""The name of the note that contains the number of commits."""
 
 OPEN = "open"
-"""The note that is 1 while the journal is open, then 0.
+"""The name of the note that is 1 while the journal is open, and 0 afterwards.
 
 The 1 is checkpointed into the file when the journal is opened, the 0 only when it is closed
 cleanly. A file that contains a 1 is therefore incomplete without its log (``-wal``).
@@ -41,12 +41,12 @@ cleanly. A file that contains a 1 is therefore incomplete without its log (``-wa
 
 
 def version() -> int:
-    """Return the version to which journals are migrated on opening."""
+    """Return the version to which journals are migrated when they are opened."""
     return max(MIGRATIONS) + 1
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Return a connection that any thread may use, but only one thread at a time."""
+    """Return a connection that may be used by any thread, but only by one at a time."""
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
 
 
@@ -81,9 +81,9 @@ class Header(NamedTuple):
     """Information about a file, read from it before anything is changed.
 
     Attributes:
-        commits: the number of commits that it has recorded.
-        log_is_missing: whether it needs a log that does not exist.
-        is_empty: whether it has no tables yet.
+        commits: the number of commits recorded in the file.
+        log_is_missing: whether the file needs a log that does not exist.
+        is_empty: whether the file has no tables yet.
     """
 
     commits: int
@@ -121,7 +121,7 @@ def inspect(path: Path) -> Header:
 
 
 def verify(connection: sqlite3.Connection, path: Path) -> None:
-    """Read every page: a key hidden by a damaged page would be paid for again.
+    """Check every page, because a create hidden by a damaged page would be paid for again.
 
     Raises:
         JournalError: the file is damaged.
@@ -141,10 +141,10 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
 
     Args:
         connection: a connection to the file.
-        commits: the number of commits that the file has recorded.
+        commits: the number of commits recorded in the file.
 
     Returns:
-        The number of commits that it has recorded now.
+        The number of commits recorded in the file after the upgrade.
     """
     (current,) = connection.execute("PRAGMA user_version").fetchone()
     # WAL: reads never wait for the writer, and a commit is one fsync. FULL: every commit is synced;
@@ -169,7 +169,7 @@ def upgrade(connection: sqlite3.Connection, commits: int) -> int:
 
 
 def is_locked(error: sqlite3.Error) -> bool:
-    """Return whether another program has locked the file, which is temporary.
+    """Return whether an error means that another program has locked the file, which is temporary.
 
     Source: https://www.sqlite.org/rescode.html#busy
     """

@@ -1,4 +1,4 @@
-"""The journal in one SQLite file, read on the event loop and written by one thread."""
+"""The journal in a SQLite file, which is read on the event loop and written by one thread."""
 
 from __future__ import annotations
 
@@ -41,32 +41,33 @@ class Journal(JournalFile):
     """The durable record of submitted creates, in one SQLite file.
 
     A create's intent is on disk before its first byte is sent, and its ids are on disk before the
-    caller gets them. Pass the journal to ``Keevx(journal=…)``, which opens it. It belongs to the
-    host and account of its first client; any other is refused before anything is sent.
+    caller gets them. Pass the journal to ``Keevx(journal=…)``, which opens it. It belongs to its
+    first client's host and account; a client for another host or account is refused before anything
+    is sent.
 
-    ``async with Journal(path) as journal:`` reads it, even while a run is writing. This takes no
-    lock until something is changed, for example by ``settle``. A copy made without its log
-    (``-wal``) can only be read: anything recorded in the log would be paid for again.
+    ``async with Journal(path) as journal:`` opens the journal for reading, even while a run is
+    writing. No lock is taken until something is changed, for example by ``settle``. A copy made
+    without its log (``-wal``) is read-only: anything recorded in the log would be paid for again.
 
-    It is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, provided that
-    the disk keeps its promises. Only one process at a time may write it. Within a process, all
-    clients that name the same file share it, and each counts as a separate run: the n-th of equal
-    requests is made once.
+    The file is written with ``synchronous=FULL``: a power cut loses no acknowledged intent, unless
+    the disk ignores syncs. Only one process at a time may write to the file. Within a process, all
+    clients of the same file share it, and each counts as a separate run: the n-th of several equal
+    requests is made only once.
 
     Args:
         path: the file's path; the file is created if necessary. While it is open, ``-wal``,
-            ``-shm`` and ``-lock`` files exist next to it; if the program is killed, they still
-            belong to it. ``":memory:"`` keeps the journal in memory until it is closed.
+            ``-shm`` and ``-lock`` files exist next to it. If the program is killed, keep these with
+            the file. ``":memory:"`` keeps the journal in memory until it is closed.
         on_uncertain: what to do with a create whose response was lost in an earlier run.
             ``"report"`` reports it again; ``"resubmit"`` sends it again, although it may have been
             charged.
         adopt: whether to hand the journal over to the client that opens it, for example after its
             API key was rotated.
         on_failed: what to do with an earlier run's create if one of its tasks failed. ``"report"``
-            reports it again; ``"resubmit"`` makes and pays for a new create with all of its videos,
-            under the key ``KEY~2``, once every task of the first has ended. A function is called
-            with the first failed task, which is also the one in ``TaskFailed``; the create is
-            resubmitted if the function returns true. See ``models.failures``.
+            reports it again; ``"resubmit"`` makes, and pays for, all of its videos again in a new
+            create with the key ``KEY~2``, once all of the first create's tasks have ended. A
+            function is called with the first failed task, which is also the task in ``TaskFailed``;
+            if it returns true, the create is resubmitted. See ``models.failures``.
 
     Raises:
         ConfigurationError: the path is a URL, such as ``sqlite:///run.db``.
@@ -101,7 +102,7 @@ class Journal(JournalFile):
     def recall(
         self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
     ) -> Entry | None:
-        """Return the submitted entry that ``claim`` would find, as if claimed and released."""
+        """Return the submitted entry that ``claim`` would find, without waiting."""
         opened = self._opened
         if opened is None or not opened.is_read_ahead or self.retries or opened.later_attempts:
             return None
@@ -119,8 +120,8 @@ class Journal(JournalFile):
         Args:
             kind: the kind of job.
             body: the request's canonical JSON.
-            key: the key to claim, waiting while another caller has it. None claims the first free
-                key of this body, so the n-th of equal requests finds the n-th entry again.
+            key: the key to claim, waiting while another caller has it. None claims the body's first
+                free key, so the n-th of several equal requests finds the n-th entry again.
 
         Raises:
             JournalError: the key belongs to another request, or cannot be stored.
@@ -133,7 +134,7 @@ class Journal(JournalFile):
                 await claims.wait_until_free(claim)
         else:
             claim = await self._claim_named(kind, body, key)
-        # Follows the attempts to the first one that has not failed, or that is to be made now.
+        # Follow the attempts to the first that has not failed or that should be made now.
         while (later := self._later_attempt(file, claim)) is not None:
             claims.release(claim.key, made=True)
             claim = await self._claim_named(kind, body, later)
@@ -150,7 +151,7 @@ class Journal(JournalFile):
         return Claim(key, entry)
 
     def _later_attempt(self, file: Database, claim: Claim) -> str | None:
-        """Return the key under which a failed create was, or is now to be, resubmitted."""
+        """Return the key of a failed create's next attempt, or None if there is no next attempt."""
         entry, retries = claim.entry, self.retries
         if entry is None or not (retries or file.later_attempts):
             return None
@@ -164,13 +165,13 @@ class Journal(JournalFile):
         if len(ended) < len(records) or failed is None:
             return None
         resubmits = retries is not None and retries(failed)
-        # 1. A later attempt exists: it is followed, unless it never started and is not to start
+        # 1. A later attempt exists: it is followed, unless it never started and should not start
         #    now.
         existing = file.find(later)
-        if existing is not None and existing[1].body == entry.body:  # else it only has that key
+        if existing is not None and existing[1].body == entry.body:  # else only the key matches
             return later if resubmits or existing[1].state not in RESTARTABLE else None
         # 2. None exists: an entry of an earlier run is resubmitted. An entry of this run is not,
-        #    because a program that retries on its own would pay again and again.
+        #    because a program with its own retries would pay again and again.
         row_and_entry = file.find(claim.key)
         is_old = row_and_entry is not None and self._own_claims.is_old(row_and_entry[0])
         if not (resubmits and is_old):
@@ -195,15 +196,15 @@ class Journal(JournalFile):
         claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Record the intent to send. Durable on return.
+        """Record the intent to send a create. Durable on return.
 
         Raises:
             JournalError: the intent cannot be written, an earlier write failed, or the entry has
-                changed since it was claimed: another run has it, or ids arrived for it.
+                changed since it was claimed, because another run has it or ids arrived for it.
         """
-        # The row contains the last intent that its claim saw. The writer refuses the row if the
-        # entry has a different intent by now, so if two runs share a file despite its lock, only
-        # one sends.
+        # The row contains the time of the last intent that the claim saw. The writer refuses the
+        # row if the entry has a different intent by now. So if two runs share a file despite its
+        # lock, only one of them sends the create.
         file, now = self._file, time.time()
         file.writer.check()
         last = file.holds.intents.get(key)
@@ -226,19 +227,19 @@ class Journal(JournalFile):
         )
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Return False: only this process writes it, so the client counts."""
+        """Return False: the client counts usage, because no other process writes the journal."""
         return False
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, including uncertain ones.
+        """Return the number of results in each group, including those of uncertain creates.
 
-        A create counts as the results it requested or, if it has more ids, as its ids. Reads all
-        entries, in a thread and in bounded memory.
+        A create counts as the number of results it requested or the number of its ids, whichever is
+        greater. This reads all entries, in a thread and in bounded memory.
         """
         return await asyncio.to_thread(self._queries.usage)
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record the task ids of a create. Durable on return; if cancelled, they are still written.
+        """Record a create's task ids. Durable on return; if cancelled, the ids are still written.
 
         Ids are only ever added, never removed.
         """
@@ -256,7 +257,7 @@ class Journal(JournalFile):
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was charged; the next claimant of the key may send it again.
+        Nothing was charged; the next caller that claims the key may send the create again.
         """
         await self._file.save(encoding.state_row(key, State.REFUSED, reason))
 
@@ -268,10 +269,10 @@ class Journal(JournalFile):
         await self._file.save(encoding.state_row(key, State.PLANNED))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create. Durable on return; still written if cancelled.
+        """Record the outcome of an uncertain create. Durable on return; still written if cancelled.
 
-        A create of several tasks may be settled again as more of its ids become known; ids are
-        never removed. If the create is in flight or being settled, this waits for it.
+        A create with several tasks may be settled again as more of its ids become known; ids are
+        never removed. If the create is in flight or being settled, this waits for that to finish.
 
         Args:
             key: the create's key.
@@ -279,7 +280,7 @@ class Journal(JournalFile):
 
         Raises:
             JournalError: the create is not uncertain (it may have been settled in the meantime), or
-                it has ids and so cannot be settled without any.
+                it has ids but none were passed.
         """
 
         async def change(entry: Entry | None) -> None:
@@ -304,19 +305,19 @@ class Journal(JournalFile):
         await self._change_alone(key, change)
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+        """Add task ids that Keevx confirmed, regardless of the entry's state. Durable on return.
 
         Ids override any assumed state: a planned, refused or uncertain entry becomes submitted once
         it has all of its ids, and is uncertain until then. If the create is in flight or being
-        settled, this waits for it. If cancelled, the ids are still written.
+        settled, this waits for that to finish. If cancelled, the ids are still written.
 
         Args:
             key: the create's key.
-            task_ids: the ids to add; ids that it already has are ignored.
+            task_ids: the ids to add; ids that the create already has are ignored.
             count: the number of tasks that the create requested.
 
         Returns:
-            The entry before this call; None if the key had no entry.
+            The entry as it was before this call; None if the key had no entry.
         """
 
         async def change(entry: Entry | None) -> Entry | None:
@@ -334,10 +335,10 @@ class Journal(JournalFile):
     async def _change_alone(
         self, key: str, change: Callable[[Entry | None], Coroutine[Any, Any, T]]
     ) -> T:
-        """Read an entry and change it while no other caller can.
+        """Read an entry and change it while no other caller can change it.
 
-        This completes even if cancelled: the key is held until the change can be read, because the
-        next caller would otherwise decide by outdated data.
+        This completes even if cancelled. The key is held until the change can be read, because the
+        next caller would otherwise act on outdated data.
         """
 
         async def hold_and_change() -> T:
@@ -355,16 +356,16 @@ class Journal(JournalFile):
         return await asyncio.shield(asyncio.ensure_future(hold_and_change()))
 
     async def mark_ended(self, task: Task) -> None:
-        """Record the end of a task, without waiting for the disk.
+        """Record that a task has ended, without waiting for the disk.
 
-        If the record is lost, a later run queries Keevx again. A read-only journal skips it.
+        If the record is lost, a later run queries Keevx again. A read-only journal records nothing.
         """
         if self.lost is not None:
             return
         self._file.writer.put("tasks", encoding.end_row(task))
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded. Durable on return.
+        """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
             task: the ended task.
@@ -381,16 +382,13 @@ class Journal(JournalFile):
     async def find(self, key: str) -> Entry | None:
         """Return a key's entry, or None if it has no entry.
 
-        An entry in state ``sending`` that no caller here holds is returned as ``uncertain``.
+        A ``sending`` entry whose holder is no longer alive is returned as ``uncertain``.
         """
         row_and_entry = self._queries.find(key)
         return row_and_entry[1] if row_and_entry else None
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task.
-
-        None until its end is recorded.
-        """
+        """Return a task's record, or None if the task's end has not been recorded."""
         return self._task(task_id)
 
     def _task(self, task_id: str) -> TaskRecord | None:
@@ -398,26 +396,26 @@ class Journal(JournalFile):
         return encoding.record_of(row) if row else None
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create that a task belongs to.
+        """Return the key of the create to which a task belongs, or None if no entry has its id.
 
-        None if no entry has the id. Reads all entries, in a thread.
+        This reads all entries, in a thread.
         """
         return await asyncio.to_thread(self._queries.find_owner, task_id)
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read as needed; the journal may be used in the meantime.
+        Entries are read as needed; the journal may be used during the iteration.
         """
         for entry in self._queries.entries():
             if state in (None, entry.state):
                 yield entry
 
     async def set_aside(self, keys: Sequence[str]) -> None:
-        """Set submitted creates aside, so that the next submissions under their keys are sent.
+        """Set submitted creates aside, so that their keys can be used to send new creates.
 
-        Their entries are kept with their ids, each under its key followed by ``@`` and the time.
-        Either all or none are set aside; durable on return.
+        The entries are kept with their ids, under their keys followed by ``@`` and the time. Either
+        all or none are set aside. Durable on return.
 
         Args:
             keys: the entries' keys; an entry that is not submitted is left unchanged.
@@ -430,15 +428,12 @@ class Journal(JournalFile):
     async def set_note(self, name: str, value: str) -> None:
         """Store a short text for later runs, without waiting for the disk.
 
-        It replaces any previous text of that name.
+        This replaces any previous text with the same name.
         """
         self._file.writer.put("notes", [name, encoding.storable(value)])
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text stored by ``set_note``.
-
-        None if no text has that name.
-        """
+        """Return the text that ``set_note`` stored under a name, or None if there is none."""
         row = self._queries.select("SELECT value FROM notes WHERE name = ?", name)
         return row[0] if row else None
 

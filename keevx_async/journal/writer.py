@@ -1,9 +1,9 @@
 """The single writer thread, which uses group commit: many rows, one statement, one fsync.
 
-While the event loop is busy, this thread may wait 5 ms for the GIL each time it has released it. It
-therefore releases the GIL as rarely as possible: whatever arrives during a commit is the next
-batch; a batch is a single statement; and a commit is witnessed only after its waiters have been
-woken.
+While the event loop is busy, this thread may wait 5 ms to get the GIL back each time it releases
+the GIL. It therefore does so as rarely as possible: rows that arrive during a commit form the next
+batch, a batch is a single statement, and a commit is recorded in the witness file only after its
+waiters have been woken.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ log = logging.getLogger("keevx_async.journal")
 Row = list[Any]
 Waiter = asyncio.Future[None]
 _Item = tuple[Row, Waiter | None]
-"""A row, after the name of its table, and what is to be resolved once it is durable."""
+"""A row, which starts with its table's name, and the waiter to resolve once the row is durable."""
 
 _COLUMNS = "abcdefgh"
 _WIDTH = 1 + len(_COLUMNS)
 MAX_ROWS = 64
-"""The most rows in one commit. SQLite before 3.32 takes at most 999 values in a statement."""
+"""Maximum number of rows in one commit. SQLite before 3.32 allows only 999 values per statement."""
 
 CHANGED = "changed"
 _IDS_COLUMN = 7
@@ -45,7 +45,7 @@ ELSE excluded.task_ids || (
     FROM json_each('["' || replace(entries.task_ids, ' ', '","') || '"]')
     WHERE instr(' ' || excluded.task_ids || ' ', ' ' || value || ' ') = 0)
 END"""
-"""Ids are only ever added, in the order of their last arrival."""
+"""Ids are only ever added. The ids that arrived last come first."""
 
 _IS_REFUSED = (
     "NEW.h IS NOT NULL AND (state = 'submitted' OR ifnull(task_ids, '') <> '' "
@@ -62,11 +62,11 @@ _ENTRIES: Mapping[str, str] = {
     "at": "coalesce(excluded.at, at)",
     "task_ids": _IDS,
 }
-"""How a row changes an existing entry, column by column.
+"""The new value of each column when a row changes an existing entry.
 
-1. An intent is refused if the entry has changed since it was claimed: another intent was written,
-   or it has ids. Otherwise one create could be charged twice. The last column of an intent, NULL in
-   other rows, is the time of the last intent that its claim saw.
+1. An intent is refused if the entry has changed since it was claimed, because another intent was
+   written or ids were added. Otherwise one create could be charged twice. The last column of an
+   intent is the time of the last intent that its claim saw; in other rows it is NULL.
 2. A submitted entry stays submitted; it can only gain ids.
 """
 _TASKS: Mapping[str, str] = {
@@ -79,12 +79,12 @@ _TASKS: Mapping[str, str] = {
 
 
 def _upsert(table: str, key: str, sets: Mapping[str, str]) -> str:
-    """Return the trigger's statement that writes a row of the batch into one table.
+    """Return the trigger statement that writes batch rows into one table.
 
     Args:
         table: the table; rows for other tables are skipped.
         key: the table's first column, which identifies an existing row.
-        sets: the table's other columns, and the new value of each in an existing row.
+        sets: the table's other columns, each with its new value in an existing row.
     """
     columns = [key, *sets]
     values = ", ".join(f"NEW.{column}" for column in _COLUMNS[: len(columns)])
@@ -103,21 +103,20 @@ BATCH = (
     + _upsert("notes", "name", {"value": "excluded.value"})
     + " END",
 )
-"""A temporary view into which batches are inserted; its trigger sorts the rows into their
-tables."""
+"""A temporary view into which batches are inserted. A trigger writes each row to its table."""
 
 
 @cache
 def _insert(count: int) -> str:
-    """Return the statement that writes so many rows of the batch."""
+    """Return the statement that inserts this many rows into the batch view."""
     row = f"({', '.join('?' * _WIDTH)})"
     return f"INSERT INTO batch VALUES {', '.join([row] * count)}"  # noqa: S608 - our own names
 
 
 class EntryChanged(JournalError):
-    """An intent was refused: its entry has changed since it was claimed.
+    """An intent was refused because its entry has changed since it was claimed.
 
-    Only that create is stopped; the journal continues.
+    Only that create is stopped; the journal keeps working.
     """
 
 
@@ -131,7 +130,7 @@ class Writer(threading.Thread):
         connection: a connection to the file, which only this thread uses from now on.
         lock: the lock that witnesses each commit; None for a journal in memory.
         commits: the number of commits that the file has recorded.
-        path: the file's path, for errors.
+        path: the file's path, for error messages.
     """
 
     def __init__(
@@ -153,7 +152,7 @@ class Writer(threading.Thread):
 
     @property
     def idle(self) -> bool:
-        """Whether everything that was queued has been written."""
+        """Whether all queued rows have been written."""
         return self._put == self._done
 
     def check(self) -> None:
@@ -177,13 +176,13 @@ class Writer(threading.Thread):
         return error
 
     def put(self, table: str, row: Row, waiter: Waiter | None = None) -> None:
-        """Queue a row to be written. Any thread may call it.
+        """Queue a row to be written. Any thread may call this.
 
         Args:
             table: the row's table.
             row: the row's values; an existing row with the same key is changed.
-            waiter: a future that is resolved on its own loop once the row is durable, or with the
-                error.
+            waiter: a future to resolve, on its own loop, once the row is durable; it gets the error
+                if the row cannot be written.
         """
         with self._turn:
             self._put += 1
@@ -207,11 +206,11 @@ class Writer(threading.Thread):
             self.join()
 
     def run(self) -> None:
-        """Commit batch after batch, until ``stop``."""
+        """Commit batches until ``stop`` is called."""
         is_last = False
         while not is_last:
-            # Waits for the first item, then takes all that are queued and fit in one statement, in
-            # which the count of commits is a row too. None means that no more follow.
+            # Wait for the first item, then take as many queued items as fit in one statement, which
+            # also contains a row for the commit count. None means that no more items follow.
             batch = [self._items.get()]
             with suppress(Empty):
                 while len(batch) < MAX_ROWS - 1:
@@ -240,7 +239,7 @@ class Writer(threading.Thread):
             self._unwritten += [row for row, _ in items if row[0] == "entries" and row[_IDS_COLUMN]]
 
     def _write_unwritten(self) -> None:
-        """Try again to write ids whose commit failed: the disk may have space by now."""
+        """Try again to write ids whose commit failed, since the disk may have space by now."""
         rows, self._unwritten = self._unwritten, []
         for row in rows:
             if self._try([row]) is None:
@@ -249,7 +248,7 @@ class Writer(threading.Thread):
                 self._unwritten.append(row)
 
     def _try(self, rows: Sequence[Row]) -> JournalError | None:
-        """Commit rows; return the error if that failed."""
+        """Commit rows, and return the error if the commit failed."""
         # 1. An entry has changed since it was claimed: only its create is stopped.
         # 2. Another program has locked the file for longer than SQLite waits: try once more.
         # 3. Anything else: no further create starts.
@@ -292,7 +291,7 @@ class Writer(threading.Thread):
 
 
 def _wake(waiters: Iterable[Waiter], error: JournalError | None) -> None:
-    """Resolve waiters, each on its own loop, with one wake-up per loop instead of per waiter."""
+    """Resolve each waiter on its own event loop, waking each loop only once."""
     loops: dict[asyncio.AbstractEventLoop, list[Waiter]] = {}
     for waiter in waiters:
         loops.setdefault(waiter.get_loop(), []).append(waiter)

@@ -1,1 +1,1 @@
-"""The durable record of creates in Redis, shared by many machines."""
+"""The durable record of creates in Redis, which many machines share."""

@@ -14,11 +14,11 @@ from .encoding import Added, Planned
 
 
 class Adder:
-    """Adds planned creates, and remembers how many equal bodies each input contained.
+    """Adds planned creates, and remembers the number of equal bodies in each input.
 
     Args:
         connection: runs scripts.
-        journal: the journal to name in errors.
+        journal: the journal to name in error messages.
     """
 
     def __init__(self, connection: Connection, journal: object) -> None:
@@ -34,8 +34,8 @@ class Adder:
             if key is not None:
                 check_key(key)
             stem, token = stem_of(kind, body), token_hex(scripts.TOKEN // 2)
-            # Numbers up to this input's last number are taken. Starting after them saves the n-th
-            # of equal creates from counting through all earlier numbers.
+            # Numbers up to this input's last number are taken. By starting after them, the n-th of
+            # several equal creates does not have to try all earlier numbers.
             first = self._added.get((run, stem), 0) + 1
             rows.append((token, kind, body.decode(), now, run, key or "", stem, first))
         purpose = f"{len(rows)} creates could not be added"

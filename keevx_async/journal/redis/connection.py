@@ -1,4 +1,4 @@
-"""Run scripts on a Redis that may be temporarily unavailable."""
+"""Run scripts on a Redis server that may be temporarily unavailable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .scripts import Script
 MIN_PAUSE = 0.05
 """Seconds before the first retry; each later pause is twice the previous pause."""
 MAX_PAUSE = 0.5
-"""The maximum number of seconds between two retries."""
+"""Maximum seconds between retries."""
 SETTLING = 1.0
-"""Seconds after an outage during which nothing is claimed: longer than any worker's pause."""
+"""Seconds after an outage during which nothing is claimed. This is longer than any retry pause."""
 
 Sleep = Callable[[float], Awaitable[None]]
 Value = str | int | float
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class Client(Protocol):
-    """The interface of a client, as provided by ``redis.asyncio.Redis`` and ``docket.redis()``."""
+    """The client interface that ``redis.asyncio.Redis`` and ``docket.redis()`` provide."""
 
     def evalsha(self, sha: str, numkeys: int, /, *keys_and_args: Any) -> Awaitable[Any]:
         """Run a script that the server has loaded."""
         ...
 
     def script_load(self, script: str, /) -> Awaitable[Any]:
-        """Load a script into the server."""
+        """Load a script onto the server."""
         ...
 
     def pipeline(self) -> Any:
@@ -44,15 +44,15 @@ class Client(Protocol):
 class Connection:
     """Runs scripts, and retries them while Redis is unavailable.
 
-    A script may run twice if its reply is lost, so each must be safe to repeat. A script that
-    records something paid for is repeated after any error; any other script, only after a temporary
-    error.
+    A script may run twice if its reply is lost, so every script must be safe to repeat. A script
+    that records something that was paid for is retried after any error; other scripts are retried
+    only after temporary errors.
 
     Args:
         redis: the client; it must return bytes.
         name: the journal's name, with which all keys start.
-        reconnect_timeout: seconds to wait for an unavailable Redis.
-        sleep: waits for a number of seconds.
+        reconnect_timeout: maximum seconds to wait for an unavailable Redis.
+        sleep: waits for the given number of seconds.
 
     Raises:
         ConfigurationError: the name or the client cannot be used.
@@ -73,7 +73,7 @@ class Connection:
         self._last_deadline = math.inf
 
     def end_within(self, seconds: float) -> None:
-        """Stop waiting for an unavailable Redis, in any call, a number of seconds from now."""
+        """Make all calls stop waiting for an unavailable Redis after this many seconds."""
         self._last_deadline = asyncio.get_running_loop().time() + seconds
 
     async def run(
@@ -88,16 +88,16 @@ class Connection:
         """Run a script and return its reply.
 
         Args:
-            purpose: what could not be done, for the error.
+            purpose: a description of the failure, for the error message.
             script: the script.
-            holder: the id of the holder that runs it.
+            holder: the id of the holder that runs the script.
             values: the script's arguments.
             on_failure: called once if the script fails at first and is retried.
-            settled_by: a script, with its argument, that detects the end of an outage. The main
-                script then waits until other workers have written their pending records.
+            settled_by: a script and its argument, used to detect the end of an outage. The main
+                script then waits until other workers have had time to write their pending records.
 
         Raises:
-            JournalError: Redis stayed unavailable, or refused.
+            JournalError: Redis stayed unavailable or refused the script.
         """
         (answer,) = await self.run_many(
             purpose, script, holder, [values], on_failure=on_failure, settled_by=settled_by
@@ -114,10 +114,10 @@ class Connection:
         on_failure: Callable[[], object] | None = None,
         settled_by: tuple[Script, Value] | None = None,
     ) -> list[Any]:
-        """Run a script once for each of several sequences of values, in one round trip.
+        """Run a script once for each sequence of values, in one round trip.
 
         Raises:
-            JournalError: Redis stayed unavailable, or refused.
+            JournalError: Redis stayed unavailable or refused a script.
         """
         order = f"{self._prefix}order"  # a cluster finds the node by this key
         runs = [(script.sha, 1, order, self._prefix, holder, *map(str, values)) for values in each]
@@ -138,21 +138,22 @@ class Connection:
         holds_paid: bool = False,
         on_failure: Callable[[], object] | None = None,
     ) -> T:
-        """Return what a call of Redis returns, repeating it while Redis is unavailable.
+        """Call Redis and return its reply, retrying while Redis is unavailable.
 
         Args:
-            purpose: what could not be done, for the error.
-            send: calls Redis; safe to repeat.
-            holds_paid: whether it records something paid for, and is repeated after any error.
-            on_failure: called once if the call fails at first and is repeated.
+            purpose: a description of the failure, for the error message.
+            send: calls Redis; it must be safe to repeat.
+            holds_paid: whether the call records something that was paid for. If so, it is retried
+                after any error.
+            on_failure: called once if the call fails at first and is retried.
 
         Raises:
-            JournalError: Redis stayed unavailable, or refused.
+            JournalError: Redis stayed unavailable or refused the call.
         """
-        # 1. Redis is unavailable, or refuses temporarily: repeated until the deadline.
-        # 2. It refuses for another reason, such as a wrong password, or an unknown one: a record of
-        #    something paid for is repeated until the deadline, because it would otherwise be lost.
-        #    Anything else raises.
+        # 1. Redis is unavailable or refuses temporarily: the call is retried until the deadline.
+        # 2. Redis refuses for another reason, such as a wrong password, or for an unknown reason: a
+        #    call that records something that was paid for is retried until the deadline, because
+        #    the record would otherwise be lost. Any other call raises.
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._reconnect_timeout
         pause, failed = MIN_PAUSE, False
@@ -180,8 +181,8 @@ class Connection:
 
     async def _settle(self, holder: str, script: Script, value: Value) -> None:
         """Wait after an outage until every worker has had time to write its pending records."""
-        # Leases expire during an outage. Without this wait, the first claim would take a live
-        # worker for dead, and its paid creates would be uncertain until it writes their ids.
+        # Leases expire during an outage. Without this wait, the first claim would consider a live
+        # worker dead, and the worker's paid creates would be uncertain until it writes their ids.
         loop = asyncio.get_running_loop()
         if self._outage.is_on:
             run = (script.sha, 1, f"{self._prefix}order", self._prefix, holder, str(value))

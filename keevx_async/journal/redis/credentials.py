@@ -1,4 +1,4 @@
-"""Reads the Redis password from the environment: everyone can see a URL on a command line."""
+"""Read the Redis password from the environment, since command lines are visible to others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PASSWORD_OPTION = re.compile(r"[?&]password=")
 
 
 class Login(NamedTuple):
-    """How to log in to Redis.
+    """The URL and credentials for logging in to Redis.
 
     Attributes:
         url: the URL, without the credentials that the provider returns.
-        provider: returns the user and the password to redis-py; None to use those in the URL.
+        provider: returns the user and password to redis-py; None to use the URL's credentials.
     """
 
     url: str
@@ -28,7 +28,7 @@ class Login(NamedTuple):
 
 
 def login_of(url: str) -> Login:
-    """Return how to log in to Redis, using the password in KEEVX_REDIS_PASSWORD if it is set.
+    """Return the login for a Redis URL, with the password from KEEVX_REDIS_PASSWORD if it is set.
 
     A password in the URL takes precedence, because it was set for this server. The user is taken
     from the URL (``redis://worker@host:6379/0``); without a user, Redis uses its default user.

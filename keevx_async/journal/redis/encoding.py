@@ -1,4 +1,4 @@
-"""Convert between values and what Redis stores."""
+"""Convert values to and from the form in which Redis stores them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Planned(NamedTuple):
     Attributes:
         kind: the kind of job.
         body: the request's canonical JSON.
-        key: the create's key; None to number it among equal bodies.
+        key: the create's key; None to generate a key from the body and a running number.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Added(NamedTuple):
 
     Attributes:
         key: the create's key.
-        entry: the journal's earlier entry for the key; None if it had none.
+        entry: the key's earlier entry in the journal; None if there was none.
     """
 
     key: str
@@ -49,8 +49,8 @@ class CreateRecord:
 
     Attributes:
         entry: the create.
-        records: the record of each task, in the order of the ids; None for a task without a
-            recorded end.
+        records: each task's record, in the order of the ids; None for a task whose end is not
+            recorded.
     """
 
     entry: Entry
@@ -58,27 +58,27 @@ class CreateRecord:
 
     @property
     def done(self) -> bool:
-        """Whether all of its tasks have ended; an abandoned task has not."""
+        """Whether all of the create's tasks have ended. An abandoned task has not ended."""
         return all(record is not None and record.task.done for record in self.records)
 
 
 def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
-    """Return the entry from a hash; None if the hash is empty.
+    """Return the entry that a hash contains, or None if the hash is empty.
 
-    An unreadable entry is uncertain.
+    If the entry cannot be read, its state is ``uncertain``.
 
     Args:
         key: the create's key.
         pairs: alternating names and values, as Lua returns a hash.
-        held: whether a live worker has claimed it. If not, ``sending`` was left by a dead worker,
-            and reads as ``uncertain``.
+        held: whether a live worker has claimed the create. If not, a ``sending`` entry is from a
+            dead worker and reads as ``uncertain``.
     """
     fields = {pairs[n].decode(): pairs[n + 1].decode() for n in range(0, len(pairs), 2)}
     if not fields:
         return None
     reason, ids = fields.get("reason", ""), split_ids(fields.get("ids"))
     kind, body = fields.get("kind", ""), fields.get("body", "")
-    # A damaged record must not prevent others in its window from being read. It may or may not have
+    # A damaged record must not prevent others in its window from being read. Its create may have
     # been sent.
     try:
         state = State(fields.get("state", ""))
@@ -94,7 +94,7 @@ def entry_of(key: str, pairs: Sequence[bytes], *, held: bool) -> Entry | None:
 
 
 def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
-    """Return results by group, from alternating names and values, as Lua returns a hash."""
+    """Return the number of results in each group, from a hash of alternating names and values."""
     usage: dict[UsageGroup, int] = {}
     for n in range(0, len(pairs), 2):
         kind, _, rest = pairs[n].decode().partition("|")
@@ -104,7 +104,7 @@ def usage_of(pairs: Sequence[bytes]) -> dict[UsageGroup, int]:
 
 
 def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
-    """Return the script's arguments for a limit; empty for no limit."""
+    """Return the script arguments for a limit; empty if there is no limit."""
     if limit is None:
         return ()
     limits = (limit.videos, limit.seconds, limit.cost)
@@ -113,17 +113,17 @@ def limit_of(limit: UsageLimit | None) -> tuple[str | int, ...]:
 
 
 def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
-    """Return a task's id, its outcome and its record, without fields at their defaults.
+    """Return a task's id, its outcome, and its record without fields that have default values.
 
-    The outcome is ``+`` for a success, ``-`` for a failure and ``?`` for a task that was abandoned
-    without a result, which has not ended.
+    The outcome is ``+`` for a success, ``-`` for a failure, and ``?`` for a task that was abandoned
+    without a result and so has not ended.
 
     Args:
         task: the task's last snapshot.
         at: when the snapshot was taken, in seconds since the epoch; None means now.
     """
 
-    # Redis keeps every record in memory, and most fields of a task are at their defaults.
+    # Redis keeps every record in memory, and most of a task's fields have their default values.
     def is_stored(attribute: attrs.Attribute[Any], value: Any) -> bool:
         return attribute.name != "task_id" and value not in (attribute.default, {})
 
@@ -136,7 +136,7 @@ def end_of(task: Task, at: float | None = None) -> tuple[str, str, str]:
 
 
 def file_of(path: Path, size: int, digest: str) -> str:
-    """Return the record of a downloaded file; its path is made absolute."""
+    """Return the record of a downloaded file. The path is made absolute."""
     return json.dumps([storable(absolute(path)), size, digest], separators=(",", ":"))
 
 
@@ -145,8 +145,8 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
 
     Args:
         task_id: the task's id.
-        end: its outcome and record, as made by ``end_of``; None if no end is recorded.
-        file: its file's record, as made by ``file_of``; None if it was not downloaded.
+        end: the outcome and record made by ``end_of``; None if no end is recorded.
+        file: the file record made by ``file_of``; None if the result was not downloaded.
     """
     if end is None:
         return None
@@ -158,9 +158,9 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
 
 
 def counts_of(answer: tuple[int, Sequence[bytes]]) -> dict[str, int]:
-    """Return the counts per state and of tasks, from the reply of COUNTS.
+    """Return the counts of creates by state and of ended tasks, from a reply to COUNTS.
 
-    Creates that dead workers were sending are moved to ``uncertain``.
+    Creates that dead workers were sending are counted as ``uncertain``.
     """
     died, pairs = answer
     counts = dict.fromkeys([*(state.value for state in State), "succeeded", "failed"], 0)

@@ -1,4 +1,4 @@
-"""The journal that many machines share, in Redis or Valkey."""
+"""The journal in Redis or Valkey, which many machines share."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from .unwritten import Unwritten
 log = logging.getLogger("keevx_async.journal")
 
 CONNECTIONS = 1000
-"""redis-py's default limit of 100 breaks a worker that runs 200 jobs at a time."""
+"""Maximum number of connections. redis-py's default of 100 breaks a worker that runs 200 jobs."""
 PAGE = 500
-"""How many keys are read in one round trip when all are read."""
+"""The number of keys read per round trip when all keys are read."""
 UNREADABLE = "it could not be read"
 
 
@@ -43,10 +43,10 @@ class RedisJournal(Session):
 
     Only one worker at a time works on a create, and each step is one atomic script. A worker that
     dies loses its claims within seconds; creates that it was sending then read as uncertain.
-    Durability is that of the server's append-only file: set ``appendonly yes`` and ``appendfsync
+    Durability depends on the server's append-only file: set ``appendonly yes`` and ``appendfsync
     always``, or a power cut may lose the last second's ids.
 
-    While Redis is unavailable, everything waits for it; nothing is sent until its intent is
+    While Redis is unavailable, every call waits for it, and no create is sent before its intent is
     recorded.
 
     Args:
@@ -55,15 +55,15 @@ class RedisJournal(Session):
         name: the journal's name, with which its keys start.
         on_uncertain: what to do with a create whose response was lost. ``"report"`` reports it
             again; ``"resubmit"`` sends it again, although it may have been charged.
-        reconnect_timeout: seconds to wait for an unavailable Redis.
+        reconnect_timeout: maximum seconds to wait for an unavailable Redis.
         lease: seconds without a heartbeat after which a worker counts as dead.
-        holder_name: this process's name, as shown to others that wait for it; by default the host
-            and process id.
+        holder_name: this process's name, as shown to processes that wait for its claims; by default
+            the host name and process id.
         unwritten: a folder on this machine for ids that Redis did not accept, which
-            ``write_left_ids`` writes later; None to only log them.
+            ``write_left_ids`` writes later; None to only log the ids.
         adopt: whether to hand the journal over to the client that opens it, for example after its
             API key was rotated.
-        sleep: waits for a number of seconds.
+        sleep: waits for the given number of seconds.
 
     Raises:
         ConfigurationError: the name is empty or contains braces, or the client decodes responses.
@@ -109,10 +109,10 @@ class RedisJournal(Session):
 
         Args:
             url: the server's URL, such as ``redis://host:6379/0``; its query may contain settings
-                for redis-py. Without a password in the URL, KEEVX_REDIS_PASSWORD is used.
+                for redis-py. If the URL has no password, KEEVX_REDIS_PASSWORD is used.
             name: the journal's name, with which its keys start.
             on_uncertain: see the class.
-            reconnect_timeout: seconds to wait for an unavailable Redis.
+            reconnect_timeout: maximum seconds to wait for an unavailable Redis.
             adopt: see the class.
         """
         login = login_of(url)
@@ -130,24 +130,24 @@ class RedisJournal(Session):
         return journal
 
     async def detach(self) -> None:
-        """Leave the journal; the last user releases all its claims and closes it."""
+        """Stop using the journal. The last user to do so releases all claims and closes it."""
         self._unwritten.flush()
         await super().detach()
 
     def recall(
         self, kind: str, encode: Callable[[], bytes | None], key: str | None = None
     ) -> Entry | None:
-        """Return None: reading an entry requires waiting."""
+        """Return None, because reading an entry requires waiting."""
         return None
 
     async def claim(self, kind: str, body: bytes, key: str | None) -> Claim:
         """Claim a key, so that no other worker submits the same create in the meantime.
 
         Args:
-            kind: the kind of job; empty to claim the create of a key whatever its request.
+            kind: the kind of job; empty to claim an existing key without checking its request.
             body: the request's canonical JSON.
-            key: the key to claim, waiting while another worker has it. None claims the first free
-                key of this body, so the n-th of equal requests finds the n-th entry again.
+            key: the key to claim, waiting while another worker has it. None claims the body's first
+                free key, so the n-th of several equal requests finds the n-th entry again.
 
         Raises:
             JournalError: the key belongs to another request, or Redis stayed unavailable.
@@ -157,7 +157,7 @@ class RedisJournal(Session):
         return await self._lease.claim(kind, body, key)
 
     async def release(self, key: str, *, made: bool = True) -> None:
-        """Give up a claim. Releasing it again has no effect. It completes even if cancelled.
+        """Give up a claim, even if cancelled. Releasing it again has no effect.
 
         Args:
             key: the claimed key.
@@ -167,9 +167,9 @@ class RedisJournal(Session):
             await asyncio.shield(self._opened.release(key, made=made))
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
-        """Record the intent to send. Durable on return.
+        """Record the intent to send a create. Durable on return.
 
-        This extends the lease, so the response has the full lease in which to arrive.
+        This extends the lease, so the response has the full duration of the lease to arrive.
 
         Raises:
             JournalError: the intent cannot be written, or another worker has claimed the key.
@@ -184,23 +184,23 @@ class RedisJournal(Session):
         self._check(key, answer)
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
-        """Keep all creates within a limit from now on, counted in Redis for all workers.
+        """Enforce a usage limit from now on. Usage is counted in Redis, for all workers together.
 
         Returns:
-            True: the journal itself counts.
+            True, because the journal itself counts usage.
         """
         self._limit = encoding.limit_of(limit)
         return True
 
     async def usage(self) -> Usage:
-        """Return what its creates have made or may have made, including uncertain ones."""
+        """Return the number of results in each group, including those of uncertain creates."""
         return encoding.usage_of(await self._run(UNREADABLE, scripts.USAGE))
 
     async def mark_submitted(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record the task ids of a create, whoever holds it now. Durable on return.
+        """Record a create's task ids, regardless of its current holder. Durable on return.
 
-        Ids are only ever added. Any other ids that the create had were also paid for, and are
-        logged.
+        Ids are only ever added, never removed. If the create already had other ids, it was charged
+        twice, which is logged.
 
         Raises:
             JournalError: the ids cannot be written; the error's ``task_ids`` contains them.
@@ -226,12 +226,12 @@ class RedisJournal(Session):
             log.warning(what, key, others, task_ids, extra={"key": key})
 
     async def write_left_ids(self) -> None:
-        """Write the ids that other workers of this machine could not write before they ended.
+        """Write the ids that earlier workers on this machine could not write before they ended.
 
         Raises:
             JournalError: Redis stayed unavailable.
         """
-        # Ids are only ever added, so other workers may do the same, or write their own.
+        # Ids are only ever added, so it is safe if other workers write the same ids.
         for path, ids in self._unwritten.left_by_others():
             for key, task_ids in ids.items():
                 await self.mark_submitted(key, task_ids)
@@ -251,7 +251,7 @@ class RedisJournal(Session):
     async def mark_refused(self, key: str, reason: str) -> None:
         """Record that Keevx refused a create for good. Durable on return.
 
-        Nothing was charged; the next claimant of the key may send it again.
+        Nothing was charged; the next worker that claims the key may send the create again.
         """
         await self._change(key, State.REFUSED, reason)
 
@@ -271,9 +271,9 @@ class RedisJournal(Session):
         self._check(key, await self._run(purpose, scripts.CHANGE, *values))
 
     async def settle(self, key: str, task_ids: Sequence[str]) -> None:
-        """Record what became of an uncertain create. Durable on return.
+        """Record the outcome of an uncertain create. Durable on return.
 
-        A create of several tasks may be settled again as more of its ids become known; ids are
+        A create with several tasks may be settled again as more of its ids become known; ids are
         never removed.
 
         Args:
@@ -282,7 +282,7 @@ class RedisJournal(Session):
 
         Raises:
             JournalError: the create is not uncertain (it may have been settled in the meantime), or
-                it has ids and so cannot be settled without any.
+                it has ids but none were passed.
         """
         token, ids = token_hex(scripts.TOKEN), join_ids(task_ids)
         purpose = f"the settlement of {key} could not be written"
@@ -296,35 +296,35 @@ class RedisJournal(Session):
             )
 
     async def add_ids(self, key: str, task_ids: Sequence[str], count: int) -> Entry | None:
-        """Add task ids that Keevx confirmed, whatever the entry's state. Durable on return.
+        """Add task ids that Keevx confirmed, regardless of the entry's state. Durable on return.
 
         Ids override any assumed state: a planned, refused or uncertain entry becomes submitted once
-        it has all of its ids, and is uncertain until then. If a worker is sending the create, it
-        keeps these ids in addition to those in its response.
+        it has all of its ids, and is uncertain until then. If a worker is sending the create, the
+        create keeps these ids in addition to the ids in the response.
 
         Args:
             key: the create's key.
-            task_ids: the ids to add; ids that it already has are ignored.
+            task_ids: the ids to add; ids that the create already has are ignored.
             count: the number of tasks that the create requested.
 
         Returns:
-            The entry before this call; None if the key had no entry.
+            The entry as it was before this call; None if the key had no entry.
         """
         purpose = f"ids of {key} could not be written"
         before = await self._run(purpose, scripts.ADD_IDS, key, count, join_ids(task_ids))
         return encoding.entry_of(key, before[1], held=bool(before[0])) if before else None
 
     async def mark_ended(self, task: Task) -> None:
-        """Record the end of a task, or that it was abandoned without a result. Durable on return.
+        """Record that a task has ended or was abandoned without a result. Durable on return.
 
-        An abandoned task counts as neither succeeded nor failed. A second end replaces the first
-        and keeps the path of its result.
+        An abandoned task counts as neither succeeded nor failed. A second call replaces the first
+        record but keeps the path of the task's result.
         """
         purpose = f"the end of {task.task_id} could not be written"
         await self._run(purpose, scripts.END_TASK, *encoding.end_of(task), "")
 
     async def mark_downloaded(self, task: Task, path: Path, size: int, digest: str) -> None:
-        """Record where a task's result was downloaded. Durable on return.
+        """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
             task: the ended task.
@@ -345,8 +345,8 @@ class RedisJournal(Session):
 
         Args:
             creates: the creates to record.
-            run: the id of one input. Within an input, each of several equal bodies is a separate
-                create; across inputs, the n-th of equal bodies finds the n-th create again.
+            run: the id of one input. Within an input, equal bodies are separate creates; across
+                inputs, the n-th of several equal bodies finds the n-th create again.
 
         Returns:
             The added creates, in the same order.
@@ -358,14 +358,14 @@ class RedisJournal(Session):
         return await self._adder.add_many(self._lease.holder, creates, run)
 
     def _check(self, key: str, answer: Sequence[bytes]) -> None:
-        """Raise JournalError if a script refused."""
+        """Raise JournalError if a script's reply is a refusal."""
         if answer[0] in scripts.REFUSALS:
             raise JournalError(f"{self!r}: {scripts.REFUSALS[answer[0]].format(key)}")
 
     async def find(self, key: str) -> Entry | None:
         """Return a key's entry, or None if it has no entry.
 
-        An entry in state ``sending`` that no live worker holds reads as ``uncertain``.
+        A ``sending`` entry that no live worker holds reads as ``uncertain``.
         """
         return (await self._find([key]))[0]
 
@@ -375,7 +375,7 @@ class RedisJournal(Session):
         return [encoding.entry_of(key, fields, held=bool(held)) for key, (held, fields) in pairs]
 
     async def find_task(self, task_id: str) -> TaskRecord | None:
-        """Return the record of a task; None until its end is recorded."""
+        """Return a task's record, or None if the task's end has not been recorded."""
         return (await self._find_tasks([task_id]))[0]
 
     async def _find_tasks(self, task_ids: Sequence[str]) -> list[TaskRecord | None]:
@@ -385,11 +385,11 @@ class RedisJournal(Session):
         return [encoding.record_of(task_id, *answer) for task_id, answer in pairs]
 
     async def find_records(self, keys: Sequence[str]) -> dict[str, CreateRecord]:
-        """Return creates and the records of their tasks, in two round trips.
+        """Return creates with their tasks' records, in two round trips.
 
         Args:
-            keys: the creates' keys, at most a thousand; keys that are not in the journal are left
-                out.
+            keys: the creates' keys, at most a thousand. The result omits keys that are not in the
+                journal.
         """
         entries = [entry for entry in await self._find(keys) if entry is not None]
         task_ids = [task_id for entry in entries for task_id in entry.task_ids]
@@ -400,14 +400,14 @@ class RedisJournal(Session):
         }
 
     async def find_owner(self, task_id: str) -> str | None:
-        """Return the key of the create to which a task belongs; None if no entry has the id."""
+        """Return the key of the create to which a task belongs, or None if no entry has its id."""
         answer = await self._run(UNREADABLE, scripts.FIND_OWNER, join_ids([task_id]))
         return answer.decode() if answer else None
 
     async def entries(self, state: State | None = None) -> AsyncIterator[Entry]:
         """Iterate over the entries in one state, or over all entries, oldest first.
 
-        They are read a page at a time; the journal may be used in the meantime.
+        Entries are read a page at a time; the journal may be used during the iteration.
         """
         first = 0
         while keys := await self._run(UNREADABLE, scripts.FIND_KEYS, first, first + PAGE - 1):
@@ -417,9 +417,9 @@ class RedisJournal(Session):
                     yield entry
 
     async def records(self) -> AsyncIterator[tuple[Entry, tuple[TaskRecord | None, ...]]]:
-        """Iterate over all creates, oldest first, each with the record of each of its tasks.
+        """Iterate over all creates, oldest first, each with its tasks' records.
 
-        They are read a page at a time, in three round trips.
+        Creates are read a page at a time, in three round trips per page.
         """
         first = 0
         while keys := await self._run(UNREADABLE, scripts.FIND_KEYS, first, first + PAGE - 1):
@@ -428,18 +428,18 @@ class RedisJournal(Session):
                 yield record.entry, record.records
 
     async def counts(self) -> dict[str, int]:
-        """Return how many creates are in each state, and how many tasks succeeded and failed.
+        """Return the number of creates in each state, and of tasks that succeeded and failed.
 
         Creates that a dead worker was sending count as ``uncertain`` once its lease has expired.
         """
         return encoding.counts_of(await self._run(UNREADABLE, scripts.COUNTS))
 
     async def set_note(self, name: str, value: str) -> None:
-        """Store a short text for later runs, replacing any of that name. Durable on return."""
+        """Store a text for later runs, replacing any text of the same name. Durable on return."""
         await self._run(f"the note {name} could not be written", scripts.SET_NOTE, name, value)
 
     async def get_note(self, name: str) -> str | None:
-        """Return a text stored by ``set_note``; None if no text has that name."""
+        """Return the text that ``set_note`` stored under a name, or None if there is none."""
         run, holder = self.connection.run, self._lease.holder
         answer = await run(UNREADABLE, scripts.GET_NOTE, holder, name)
         return answer.decode() if answer else None

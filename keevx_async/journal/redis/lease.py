@@ -32,16 +32,16 @@ class Lease:
         connection: runs scripts.
         duration: seconds for which the lease lasts after a heartbeat; three heartbeats are sent in
             that time.
-        name: this process's name, as shown to others.
-        journal: the journal's name, for errors.
-        sleep: waits for a number of seconds.
+        name: this process's name, as shown to other processes.
+        journal: the journal's name, for error messages.
+        sleep: waits for the given number of seconds.
 
     Attributes:
-        holder: the id under which Redis knows this run.
+        holder: this run's id in Redis.
         terms: the duration in milliseconds and the name, in the form that scripts expect.
-        claims: which caller of this process has which key.
-        released_keys: keys that Redis has freed with the ids of their creates, and that callers of
-            this process have yet to release.
+        claims: the keys claimed by this process's callers.
+        released_keys: keys that Redis freed when their creates' ids were recorded, and that callers
+            of this process have not released yet.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Lease:
         self._releasing: set[asyncio.Task[None]] = set()
 
     def start_heartbeat(self) -> None:
-        """Send heartbeats from now on. Calling it again has no effect.
+        """Start sending heartbeats. Calling it again has no effect.
 
-        A failed heartbeat is logged: the next may succeed before the lease ends.
+        A failed heartbeat is only logged, because the next may succeed before the lease ends.
         """
 
         async def beat() -> None:
@@ -76,14 +76,14 @@ class Lease:
             self._heartbeat = asyncio.create_task(beat())
 
     def fence(self, key: str) -> tuple[int, int]:
-        """Return the token of this run's claim of a key, and its last attempt to send the create.
+        """Return the token of this run's claim on a key, and the number of the last send attempt.
 
-        Scripts compare both, so a copy of a call that arrives after a later call changes nothing.
+        Scripts compare both, so a duplicate call that arrives after a later call changes nothing.
         """
         return self._fences.get(key, (0, 0))
 
     def next_attempt(self, key: str) -> tuple[int, int]:
-        """Begin a new attempt to send a create; return the claim's token and the attempt."""
+        """Start a new attempt to send a create; return the claim's token and attempt number."""
         token, attempt = self.fence(key)
         self._fences[key] = (token, attempt + 1)
         return self._fences[key]
@@ -101,8 +101,8 @@ class Lease:
                 return None if isinstance(claim, str) else claim
 
             return await self.claims.number_held(stem_of(kind, body), take)
-        # First claimed among this process's callers, then among workers. The latter is polled with
-        # growing pauses, because Redis does not call back.
+        # The key is claimed first among this process's callers, then among workers. The second
+        # claim is retried with growing pauses, because Redis does not call back.
         check_key(key)
         try:
             async with asyncio.timeout(CLAIM_TIMEOUT):
@@ -134,7 +134,7 @@ class Lease:
     async def _claim(
         self, kind: str, body: bytes, key: str, *, numbered: bool = False
     ) -> Claim | str:
-        """Claim a key in Redis, or return its holder: a worker's name, or "" for this run."""
+        """Claim a key in Redis. If it is taken, return its holder's name, or "" if it has none."""
         # The token distinguishes a claim repeated after a lost reply from a later claim.
         self.start_heartbeat()
         token = next(self._tokens)
@@ -157,7 +157,7 @@ class Lease:
         return rest[0].decode() if verdict == b"held" else ""
 
     def release(self, key: str, *, made: bool) -> asyncio.Task[None]:
-        """Start giving up a claim; the task completes even if nobody awaits it.
+        """Start giving up a claim. The returned task completes even if nobody awaits it.
 
         Args:
             key: the claimed key.
@@ -165,8 +165,8 @@ class Lease:
         """
 
         async def release() -> None:
-            # Redis first, because waiters in this process must find the key free there. Repeated
-            # until it succeeds, because nothing else frees the key while this process lives.
+            # The key is released in Redis first, because waiters in this process must find it free
+            # there. This is retried, because nothing else frees the key while this process lives.
             try:
                 if key in self.released_keys:
                     self.released_keys.discard(key)
@@ -185,10 +185,10 @@ class Lease:
     async def close(self) -> None:
         """Release everything and end the lease, even if cancelled while keys are being released.
 
-        If Redis cannot be reached, the lease expires on its own.
+        If Redis cannot be reached, the lease expires automatically.
         """
-        # Ending the lease frees any keys that could not be released, for workers that wait for
-        # them.
+        # Ending the lease frees any keys that could not be released, so that other workers can
+        # claim them.
         try:
             if self._releasing:
                 await asyncio.wait(self._releasing, timeout=self._duration)

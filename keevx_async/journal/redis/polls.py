@@ -1,4 +1,4 @@
-"""When each task of a fleet is polled next: a sorted set in Redis, shared by all workers."""
+"""The schedule of a fleet's polls, in a sorted set in Redis that all workers share."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Polled(NamedTuple):
 
     Attributes:
         task_id: the task's id.
-        wait: seconds until the next poll; None if there is none.
-        state: the state of the next poll.
-        end: the task's last snapshot, to be recorded; None while it is running, or if it is
-            abandoned.
+        wait: seconds until the next poll; None if polling ends.
+        state: the state for the next poll.
+        end: the last snapshot to record, if the task has ended or was abandoned without a result;
+            otherwise None.
     """
 
     task_id: str
@@ -32,10 +32,10 @@ class Polled(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Polls that this worker has taken.
+    """Polls that a worker has taken from the queue.
 
     Attributes:
-        polls: the task id and the state of each poll.
+        polls: each poll's task id and state.
         next_in: seconds until the next poll is due; infinite if none is scheduled.
     """
 
@@ -44,7 +44,7 @@ class Taken(NamedTuple):
 
 
 class PollQueue:
-    """The polls of a fleet. Each belongs to one worker at a time, until its hold ends.
+    """A fleet's polls. A poll that a worker has taken belongs to that worker until the hold ends.
 
     Args:
         connection: runs scripts.
@@ -56,10 +56,10 @@ class PollQueue:
         self._clock = clock
 
     async def schedule(self, polls: Iterable[tuple[str, float, str]]) -> None:
-        """Schedule first polls. A poll that is already scheduled is left unchanged.
+        """Schedule each task's first poll. A poll that is already scheduled is left unchanged.
 
         Args:
-            polls: the task id, the seconds until due, and the state of each poll.
+            polls: each poll's task id, the seconds until it is due, and its state.
         """
         values: list[str | int] = []
         for task_id, wait, state in polls:
@@ -68,10 +68,10 @@ class PollQueue:
         await self._connection.run(purpose, scripts.SCHEDULE_POLLS, "", self._now(), *values)
 
     async def exchange(self, done: Iterable[Polled], limit: int, hold: float) -> Taken:
-        """Write the outcomes of polls, and take polls that are due, in one round trip.
+        """Write poll outcomes and take due polls, in one round trip.
 
         Args:
-            done: the outcomes of polls.
+            done: the outcomes to write.
             limit: the maximum number of polls to take.
             hold: seconds after which a taken poll is due again, in case its worker has died.
         """
@@ -93,7 +93,7 @@ class PollQueue:
         return Taken(polls, next_in / 1000 if next_in >= 0 else math.inf)
 
     async def find(self, task_ids: Sequence[str]) -> list[str | None]:
-        """Return the state of each task's next poll; None if none is scheduled."""
+        """Return the state of each task's next poll; None for tasks without a scheduled poll."""
         ids = [join_ids([task_id]) for task_id in task_ids]
         purpose = "polls could not be read"
         states = await self._connection.run(purpose, scripts.FIND_POLLS, "", *ids)

@@ -1,4 +1,4 @@
-"""The meaning of Redis errors, and a log of outages.
+"""Interpret Redis errors, and log outages.
 
 ``refusal_of`` is a pure function; ``Outage`` condenses the errors of many callers into a few log
 lines.
@@ -29,7 +29,7 @@ from redis.exceptions import (
 log = logging.getLogger("keevx_async.journal")
 
 UNAVAILABLE = (ConnectionError, TimeoutError)
-"""Redis does not respond: a restart, a dropped connection, a new primary."""
+"""Errors raised if Redis does not respond, for example during a restart or a failover."""
 REFUSED = {
     "READONLY": "it is a replica; writes work again once a primary is available",
     "OOM": "its memory is full; raise maxmemory",
@@ -42,11 +42,10 @@ REFUSED = {
     "TRYAGAIN": "its cluster is moving these keys",
     "max number of clients": "it has too many clients; raise maxclients",
 }
-"""Refusals that are temporary, each with its cause or remedy.
+"""Temporary refusals, each with its cause or remedy.
 
-Redis's own list is in ``createSharedObjects`` in its ``server.c``, and in ``cluster.c``. The
-refusals that are not here mean that a command, a key or a password is wrong, which waiting does not
-fix."""
+Redis's own list is in ``createSharedObjects`` in its ``server.c``, and in ``cluster.c``. Any other
+refusal means that a command, a key or a password is wrong, which waiting does not fix."""
 CLASSES: dict[type[Exception], str] = {
     ReadOnlyError: "READONLY",
     OutOfMemoryError: "OOM",
@@ -55,17 +54,17 @@ CLASSES: dict[type[Exception], str] = {
     MasterDownError: "MASTERDOWN",
     TryAgainError: "TRYAGAIN",
 }
-"""redis-py's exception classes for these refusals: it removes the code from the text."""
+"""redis-py's exception classes for these refusals; redis-py removes the code from the text."""
 _CODE = re.compile(r"(?:^|[\s:-])(" + "|".join(map(re.escape, REFUSED)) + r")\b")
 INTERVAL = 30.0
-"""Seconds between two log lines about the same outage."""
+"""Seconds between log lines about the same outage."""
 
 
 class Refusal(NamedTuple):
     """The meaning of a Redis error.
 
     Attributes:
-        reason: the error in a few words, with what to do if that is known.
+        reason: a short description of the error, with a remedy if one is known.
         passes: whether the same command is likely to succeed later.
     """
 
@@ -94,12 +93,12 @@ def refusal_of(error: RedisError | RedisClusterException) -> Refusal:
 
 
 class Outage:
-    """Logs an outage of Redis: one line when it starts, a few while it lasts, one when it ends.
+    """Logs a Redis outage: one line when it starts, a few while it lasts, and one when it ends.
 
     Callers that retry report each failure, and a success after a failure.
 
     Attributes:
-        ended: when the last outage ended; minus infinity if there was none.
+        ended: when the last outage ended, on the callers' clock; minus infinity if there was none.
     """
 
     def __init__(self) -> None:
@@ -113,7 +112,7 @@ class Outage:
         return self._began is not None
 
     def failed(self, reason: str, now: float) -> None:
-        """Report that a call failed and is retried."""
+        """Report that a call failed and will be retried."""
         if self._began is None:
             self._began = self._logged = now
             log.warning("Redis is unavailable: %s; waiting for it", reason)

@@ -1,7 +1,7 @@
-"""The Lua scripts of the journal in Redis: each transition is one atomic step on the server.
+"""The Redis journal's Lua scripts. Each state transition is one atomic step on the server.
 
-They are files in ``lua/``; ``common.lua`` describes how they are called and what they store. The
-first lines of each script describe what it does and returns.
+The scripts are files in ``lua/``; ``common.lua`` describes their arguments and the stored data. The
+first lines of each script describe its effect and its reply.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Script(NamedTuple):
     Attributes:
         source: the script's text, preceded by ``common.lua``.
         sha: the SHA-1 by which the server identifies it.
-        holds_paid: whether it records something paid for, or releases a create. It is then repeated
-            until it succeeds, whatever error Redis returns.
+        holds_paid: whether it records something that was paid for, or releases a create. If so, it
+            is retried after any error until the connection's deadline.
     """
 
     source: str
@@ -77,4 +77,4 @@ REFUSALS = {
     b"made": "{} now has ids, so it was made; claim it again to get them",
     b"missing": "{} is not in the journal: has Redis lost data?",
 }
-"""Why a script that changes a create changed nothing, by the first word of its reply."""
+"""The reason why a script did not change a create, by the first word of its reply."""

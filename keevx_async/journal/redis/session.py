@@ -1,4 +1,4 @@
-"""Open and leave a journal in Redis, and check its owner."""
+"""Open and close a journal in Redis, and check its owner."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .connection import Connection, Sleep
 from .lease import Lease
 
 OWNER = "owner"
-"""The note that contains the journal's owner."""
+"""The name of the note that contains the journal's owner."""
 ADOPT = "run: keevx journal --docket URL --adopt"
 
 
 class Session:
-    """A journal's users, its owner, and its lease while it has users.
+    """A journal's users and owner, and its lease while it is in use.
 
     Args:
         connection: runs scripts.
         name: the journal's name.
         duration: seconds without a heartbeat after which a worker counts as dead.
-        holder_name: this process's name, as shown to others that wait for it.
-        adopts: whether the journal is handed over to the client that opens it.
-        sleep: waits for a number of seconds.
+        holder_name: this process's name, as shown to processes that wait for its claims.
+        adopts: whether to hand the journal over to the client that opens it.
+        sleep: waits for the given number of seconds.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Session:
 
     @property
     def shared(self) -> object:
-        """The journal itself, because shared data is in Redis."""
+        """The journal itself, because the shared data is in Redis."""
         return self
 
     @property
     def lost(self) -> None:
-        """None: whether Redis has lost data is unknown here."""
+        """Always None, because the journal cannot tell whether Redis has lost data."""
 
     def attach(self, owner: Owner | None = None) -> None:
-        """Open the journal for one more user. Redis is first contacted when it is used.
+        """Open the journal for another user. Redis is not contacted until the journal is used.
 
         Args:
-            owner: the host and account for which it is used; None skips the check.
+            owner: the host and account for which the journal is used; None skips the check.
 
         Raises:
             JournalError: this object is open for another host or account.
@@ -100,9 +100,9 @@ class Session:
         Raises:
             JournalError: the journal belongs to another owner, or Redis stayed unavailable.
         """
-        # Runs before each step once the owner is known, so the first step contacts Redis. If two
-        # first clients race, the script lets one of them record itself, and the other reads that
-        # record.
+        # This runs before each step once the owner is known, so the first step contacts Redis. If
+        # two first clients race, the script lets one of them record itself as the owner, and the
+        # other reads that record.
         if self._owner is None or self._is_owned:
             return
         purpose, run = "its owner could not be read", self.connection.run
@@ -120,7 +120,7 @@ class Session:
         self._is_owned = True
 
     async def detach(self) -> None:
-        """Leave the journal; the last user releases all its claims and closes it."""
+        """Stop using the journal. The last user to do so releases all claims and closes it."""
         self._users -= 1
         if self._users == 0 and self._opened is not None:
             lease, self._opened = self._opened, None

@@ -1,4 +1,4 @@
-"""Task ids that Redis has not accepted yet: kept in the log, and in a file for the next worker."""
+"""Keep task ids that Redis has not accepted yet in the log, and in a file for the next worker."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from typing import NamedTuple
 log = logging.getLogger("keevx_async.journal")
 
 BATCH = 0.5
-"""Seconds for which ids are collected for one line of the log."""
+"""Seconds spent collecting ids for one log line."""
 
 
 class Left(NamedTuple):
-    """The ids that an ended worker could not write.
+    """The ids that another worker could not write.
 
     Attributes:
-        path: the path of its file.
-        ids: the task ids of each create, by key.
+        path: the path of the worker's file.
+        ids: each create's task ids, by key.
     """
 
     path: Path
@@ -32,12 +32,12 @@ class Left(NamedTuple):
 
 
 def default_folder(fleet: str, url: str) -> Path:
-    """Return the folder in which a fleet's workers on this machine leave ids they could not write.
+    """Return the folder where a fleet's workers on this machine save ids they could not write.
 
     Args:
         fleet: the fleet's name.
-        url: the URL of its Redis. Fleets with the same name on different servers use different
-            folders; the password in the URL is ignored, because it may have changed.
+        url: the fleet's Redis URL. Fleets with the same name on different servers use different
+            folders. The password in the URL is ignored, because it may have changed.
     """
     base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     server = url.rpartition("@")[2].partition("?")[0]
@@ -46,15 +46,15 @@ def default_folder(fleet: str, url: str) -> Path:
 
 
 class Unwritten:
-    """The ids of a worker that Redis has not accepted yet.
+    """A worker's task ids that Redis has not accepted yet.
 
-    They are appended at once to a file, which the next worker to start on this machine reads, and
-    soon afterwards logged as one line of JSON for a person. Once all are written, the file is
-    removed. If no file can be written, they are still logged.
+    Ids are appended at once to a file, which the next worker to start on this machine reads. Soon
+    afterwards, they are also logged as one line of JSON, for people to read. The file is removed
+    once Redis has accepted all ids. If the file cannot be written, the ids are still logged.
 
     Args:
         name: the journal's name.
-        folder: the folder of the files; None to only log.
+        folder: the folder for the files; None to only log the ids.
     """
 
     def __init__(self, name: str, folder: Path | None) -> None:
@@ -88,7 +88,7 @@ class Unwritten:
             self._unlogged = {}
 
     def written(self, key: str) -> None:
-        """Remove a create's ids, which are now in the journal. They may never have been added."""
+        """Remove a create's ids, which are now in the journal; ids never added are ignored."""
         if self._ids.pop(key, None) is None or self._ids:
             return
         self.flush()
@@ -100,8 +100,8 @@ class Unwritten:
     def left_by_others(self) -> Iterator[Left]:
         """Iterate over the ids that other workers on this machine could not write.
 
-        Such a worker may still be trying; writing ids twice is harmless, because ids are only ever
-        added.
+        Such a worker may still be trying to write its ids. Writing ids twice is harmless, because
+        ids are only ever added.
         """
         if self._folder is None:
             return
