@@ -343,7 +343,7 @@ class Keevx(BaseClient):
             The envelope's ``data``, or its ``result`` if there is no ``data``.
 
         Raises:
-            InvalidRequest: the request is invalid, or is a create, which needs ``submit``.
+            InvalidRequest: the request is invalid or a create (use ``submit``); nothing was sent.
             APIError: Keevx refused the request.
             ConnectionFailed: nothing was sent, or a GET received no response.
             SubmissionUncertain: a request other than a GET was sent, but its response was lost.
