@@ -20,7 +20,7 @@ class DurationStore:
     """Loads and saves the task durations that polling learns.
 
     It never raises: if the journal cannot be read or written, only the learned durations are lost.
-    A store is kept when the event loop changes.
+    A store can be used on several event loops, one after another.
 
     Args:
         journal: stores the durations between runs.

@@ -1,7 +1,7 @@
 """Runs many items at once: bounded, fed lazily, safe to cancel. Knows nothing about Keevx.
 
 An item occupies a slot from before it is pulled until its job returns. A job may return a follow-up
-(a wait, a download), which runs without the slot. So a few creates can be in flight while many
+(a wait, a download), which runs without the slot. So only a few creates are in flight while many
 tasks are being waited for.
 
 A fan-out ends early in one of two ways:
@@ -73,7 +73,7 @@ class FanOut(Generic[R_co]):
         stopping: whether the fan-out was cancelled or closed, after which nothing new starts.
         stopped_by: the error that stopped the fan-out before the end of its input, such as
             ``InsufficientFunds``; None if there was none. Submitted items still ran to their end;
-            ``counts.not_started`` is the number of the others.
+            ``counts.not_started`` counts the others.
     """
 
     def __init__(
@@ -210,8 +210,8 @@ class FanOut(Generic[R_co]):
     async def aclose(self) -> None:
         """Stop starting new work, and give paid steps their grace period to finish.
 
-        If cancelled, it ends the grace period at once. It has no effect before the fan-out starts
-        or after it ends. A second caller waits for the same steps.
+        If cancelled, it ends the grace period at once. Closing has no effect before the fan-out
+        starts or after it ends. A second caller waits for the same steps.
         """
         running = self._running
         if running is None or running.done():

@@ -34,7 +34,7 @@ class Feed:
         self._returned: list[Outcome[Any]] = []
 
     def resume(self, unfinished: Iterable[Outcome[Any]]) -> None:
-        """Resume, perhaps on another event loop. Pull ``unfinished`` before any new items."""
+        """Resume, perhaps on another event loop, starting with the unfinished outcomes."""
         self._lock = asyncio.Lock()
         self._returned += unfinished
         self._returned.sort(key=lambda outcome: outcome.index, reverse=True)

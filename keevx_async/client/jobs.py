@@ -50,7 +50,7 @@ CUT_SHORT = "interrupted; download the task again: the bytes received so far are
 
 @define(eq=False)
 class Jobs:
-    """Runs the jobs of requests on one event loop.
+    """Runs requests' jobs on one event loop.
 
     Args:
         submitter: submits requests.
@@ -114,7 +114,7 @@ class Jobs:
             request: the request to submit.
             key: see ``submit``.
             timeout: seconds for the whole call; None for no limit; NOT_GIVEN to limit only the
-                wait, see ``Keevx.wait``.
+                wait (see ``Keevx.wait``).
             names: the template for the results' paths; None to download nothing.
 
         Raises:
@@ -230,7 +230,7 @@ class Jobs:
         """Return the job for ``generate_many``: it submits an item and has a follow-up.
 
         1. If the item was submitted, the follow-up waits for its tasks and downloads the results.
-        2. If its create is uncertain, the follow-up first waits for callbacks to report the ids.
+        2. If the create is uncertain, the follow-up first waits for callbacks to report the ids.
 
         Args:
             key: a function that returns the key for each request's create.
@@ -260,7 +260,7 @@ class Jobs:
         return self._followed(take_up, names)
 
     async def unfinished(self, *, download: bool) -> AsyncGenerator[Entry]:
-        """Yield the journal entries from earlier runs whose tasks have not ended.
+        """Yield earlier runs' journal entries whose tasks have not ended.
 
         Uncertain creates are included. Creates submitted after the iteration started are not.
 
@@ -308,7 +308,7 @@ class Jobs:
         return work
 
     async def finish(self, outcome: Outcome[Any], names: OutputNames | None) -> None:
-        """Wait for an outcome's tasks and download their results. Its task ids must be known.
+        """Wait for an outcome's tasks and download their results. The outcome must have task ids.
 
         If cancelled, the outcome keeps everything recorded so far.
 
@@ -327,7 +327,7 @@ class Jobs:
     async def settle(self, error: SubmissionUncertain) -> tuple[str, ...]:
         """Return the ids of an uncertain create, once callbacks have reported all of them.
 
-        It waits no longer than the create's tasks may take, counted from the intent's time.
+        It waits no longer than the create's tasks may take, counted from the time of its intent.
 
         Raises:
             SubmissionUncertain: the ids did not arrive in time, or there is no receiver.
@@ -357,7 +357,7 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return tasks if all of them succeeded.
 
     Raises:
-        TaskFailed: a task failed. The error contains the first failed task and a tuple of all.
+        TaskFailed: a task failed. The error contains the first failed task and all tasks.
     """
     for task in tasks:
         if not task.succeeded:

@@ -443,7 +443,7 @@ async def unfinished_ids(keevx: Keevx, *, download: bool) -> AsyncGenerator[tupl
 
     Args:
         keevx: an open client.
-        download: whether to include creates whose results are not downloaded yet.
+        download: whether to include creates whose results have not been downloaded.
     """
     jobs = keevx._components().jobs  # pyright: ignore[reportPrivateUsage] - beside it
     async for entry in jobs.unfinished(download=download):

@@ -22,7 +22,7 @@ class KindResolver:
     2. the prefix of its id;
     3. the journal's record of its create.
 
-    A resolver is kept when the event loop changes.
+    A resolver can be used on several event loops, one after another.
 
     Args:
         journal: records the kind of each create.
@@ -44,7 +44,7 @@ class KindResolver:
                 self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
-        """Return the ids, and remember their kind if the caller passed one.
+        """Return the ids as a tuple, and remember their kind if ``kind`` is not None.
 
         Raises:
             InvalidRequest: there is no such kind.

@@ -74,7 +74,7 @@ def base_url(value: object) -> str:
 
 
 def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the values that a base URL's edition offers, by field; empty if it has no limits."""
+    """Return the values that a base URL's edition offers, by field; empty if none are limited."""
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
@@ -231,7 +231,7 @@ def names(download: Destination | None) -> OutputNames | None:
 
 
 def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
-    """Return the journal, not yet opened.
+    """Return the journal without opening it.
 
     Args:
         value: a path, a Journal, or None for a NullJournal, which stores nothing on disk.

@@ -18,7 +18,7 @@ from ..models.request import Request
 class RecordedCreates:
     """Counts a journal's creates from earlier runs, and those found in this run's input.
 
-    When nothing more can be submitted, the counts decide how far the input is still read. Creates
+    When nothing more can be submitted, the counts decide how far the input is still read. Items
     that were already charged are waited for and downloaded, or reported as uncertain, at no cost.
     Once all of them have been found, reading stops, even if the input is endless.
 
@@ -33,7 +33,7 @@ class RecordedCreates:
     _total: int | None = field(default=None, init=False)
 
     def meet(self, entry: Entry | None) -> bool:
-        """Count an item's entry and return True if its create must not be sent again."""
+        """If an item's create must not be sent again, count its entry and return True."""
         if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return False
         self.count(entry)

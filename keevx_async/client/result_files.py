@@ -39,7 +39,7 @@ MAX_QUEUED = 2_000
 """Submitting pauses while this many items are queued, because results would only pile up. A queue
 of this length keeps downloads busy until new tasks end."""
 NEW_FOR = 600.0
-"""Seconds after a task's end during which its storage host may not have the result yet."""
+"""Seconds after a task's end during which the storage host may not have the result yet."""
 
 
 @define(eq=False)

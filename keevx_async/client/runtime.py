@@ -72,7 +72,7 @@ class ClientConfig:
         journal: the durable record.
         owner: returns the journal's host and account; None without a journal.
         reservations: enforces the budget.
-        callbacks: signs callback URLs and receives callbacks; None without callbacks.
+        callbacks: signs callback URLs and receives callbacks; None without ``callbacks=``.
         emit: receives events; None without ``on_event``.
         span: opens a span around each operation; None unless ``on_event`` is an ``Observer``.
         kinds: resolves a task's kind.
@@ -309,7 +309,7 @@ class Components:
 
 
 def with_callbacks(policy: PollPolicy) -> PollPolicy:
-    """Return a policy for use with callbacks: it polls rarely, in case a callback never arrives."""
+    """Return a policy for use with callbacks: poll rarely, only in case a callback is lost."""
     return evolve(
         policy,
         shortest=SHORTEST_FACTOR * policy.shortest,

@@ -23,8 +23,8 @@ class Slot:
     """A worker's slot, which guards the worker's paid steps and can stop the feed.
 
     A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
-    result is in the outcome: the worker may have to wait before that, to release the key, and a
-    cancellation at that point would lose ids that have been paid for.
+    result is in the outcome. Releasing the key in between may take time, and a cancellation during
+    that time would lose ids that have been paid for.
     """
 
     __slots__ = ("_fan", "busy", "pulls")

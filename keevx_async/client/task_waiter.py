@@ -90,7 +90,7 @@ class TaskWaiter:
         Args:
             task_ids: task ids from any submissions.
             timeout: seconds for all tasks together; None for no limit; NOT_GIVEN for the default
-                of the tasks' kinds.
+                (see `default_timeout`).
 
         Raises:
             WaitTimeout: some tasks did not end in time.

@@ -95,7 +95,7 @@ class ThrottleSample:
         return bool(self.before) and self.before[0] < self.refused - 1
 
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return bounds on the capacity of a token bucket with this rate.
+        """Return the sample's bounds on the capacity of a token bucket with this rate.
 
         Returns:
             The lowest capacity that allows every accepted create, and the lowest capacity that
@@ -191,11 +191,11 @@ class AdaptiveRate:
 
     @property
     def rate(self) -> float:
-        """The creates per second currently allowed. Without a ceiling, infinite before any 429."""
+        """The creates per second allowed now; infinite until the first 429 if no ceiling is set."""
         return min(self._rate, 1.0 / self._spacing if self._spacing else math.inf)
 
     def delay(self, now: float) -> float:
-        """Return the seconds to wait before the next call; 0 if a create may be sent now."""
+        """Return the seconds to wait before calling this again; 0 if a create may be sent now."""
         if self._in_flight >= self._window and now < self._taken + MAX_HOLD:
             return max(TICK, self._ready - now)
         if now < self._ready:
@@ -233,7 +233,7 @@ class AdaptiveRate:
             self._raise_rate(now)
 
     def _widen_window(self) -> None:
-        """During slow start, allow more creates in flight, evenly spaced if timers permit."""
+        """In slow start, allow more creates in flight, evenly spaced if timers are fine enough."""
         self._window += 1.0 if self._window < DOUBLING else OPENING
         measured = self._round_trip < MAX_HOLD  # only after the first was accepted
         gap = self._round_trip / self._window if measured else 0.0
@@ -318,7 +318,7 @@ class AdaptiveRate:
         return max(self._limit * MIN_LEFT, min(measured or math.inf, self._bound))
 
     def _measure(self, sample: ThrottleSample, reference: ThrottleSample | None) -> float:
-        """Return the highest limit that explains the sample, for any limiter; 0 if none does."""
+        """Return the highest limit that explains the sample, for any kind of limiter, or 0."""
         # The server's limiter may be a token bucket, a window of a second, or one that only lets
         # through what drains. Each explains the sample with a different limit. Use the highest: the
         # next 429 corrects a limit that is too high; only a later probe corrects one that is too
@@ -337,9 +337,9 @@ class AdaptiveRate:
         return min(self._rate, max(drained, window, bucket, refilled))
 
     def _plateau(self) -> float:
-        """Return the seconds to wait between probes, so that probes cost little.
+        """Return a plateau's length in seconds, chosen so that probes cost little.
 
-        If the limit has fallen far below its peak, the wait is half as long.
+        If the limit has fallen far below its peak, the plateau is half as long.
         """
         if not self._limit:
             return 0.0

@@ -44,8 +44,8 @@ async def read_answer(
         seconds: the response time, for the log.
 
     Raises:
-        Retryable: Keevx is busy, or asks to wait for funds. The delay comes from the response. For
-            a rate limit without a delay, it is 0, because the throttle decides how long to wait.
+        Retryable: Keevx is busy, or asks to wait for funds. The delay comes from the response. If a
+            rate limit has no delay, the delay is 0, because the throttle does the waiting.
         APIError: Keevx refused the create.
         ConfigurationError: the host is not Keevx.
         SubmissionUncertain: the response does not show whether a task was made.

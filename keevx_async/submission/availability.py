@@ -1,4 +1,4 @@
-"""Limits fields to the values that this edition of Keevx offers, in addition to `models`' rules."""
+"""Limits fields to the values that this edition of Keevx offers, beyond the rules in `models`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Availability:
         self.limits[field] = (values, self._clock() + TTL)
 
     def values(self, field: str) -> tuple[str, ...] | None:
-        """Return the values offered for a field; None if it is not limited or they expired."""
+        """Return a field's offered values; None if the field has no limit or the limit expired."""
         values, until = self.limits.get(field, ((), 0.0))
         return values if self._clock() < until else None
 

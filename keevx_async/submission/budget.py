@@ -12,7 +12,7 @@ from ..models.usage import Usage, UsageGroup, UsageLimit
 from ..settings import Budget
 
 UNITS = ("videos", "seconds", "cost")
-"""The names of the units that a budget may limit, and of its attributes."""
+"""The units that a budget may limit. ``Budget`` has an attribute for each."""
 UNKNOWN_LENGTH = frozenset({"video_translate"})
 """Kinds whose results are as long as their source, which only the server can measure."""
 
@@ -80,7 +80,7 @@ class Valuation:
             )
 
     def spent(self, usage: Usage) -> dict[str, Decimal]:
-        """Return the total of some results in each unit that the budget limits.
+        """Return the total of ``usage`` in each unit that the budget limits.
 
         Results without a price, which earlier runs may have made, count as free.
         """

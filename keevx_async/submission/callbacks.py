@@ -1,4 +1,4 @@
-"""Creates signed callback URLs and receives callbacks.
+"""Signs callback URLs and receives callbacks.
 
 The vendor does not sign callbacks (keevx-api.md, "Callback"), so the URL itself is the secret. A
 callback is only a hint: nothing in it is trusted until Keevx confirms it in a status query.
@@ -30,7 +30,7 @@ from ..models.validators import is_url
 log = logging.getLogger("keevx_async.submission")
 
 MAX_BODY = 64 * 1024
-"""The maximum number of bytes of a callback's body that are read."""
+"""The maximum number of bytes read from a callback's body."""
 MAX_KEY = 512
 """The maximum length of a key, in bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733
 characters."""
@@ -55,9 +55,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class CallbackReceiver:
-    """Creates a signed callback URL for each create, and receives the callbacks.
+    """Provides a signed callback URL for each create, and receives the callbacks.
 
-    Pass it to ``Keevx(callbacks=…)`` and serve it on the same event loop:
+    Pass the receiver to ``Keevx(callbacks=…)`` and serve it on the same event loop:
     ``app.add_routes(receiver.routes())`` in aiohttp, ``app.mount("/keevx", receiver.asgi_app())``
     in FastAPI or Starlette, ``async with receiver.serving(host, port)`` standalone, or call
     ``await receiver.receive(token, body)`` from any other framework. Keep these URLs out of your

@@ -44,7 +44,7 @@ class PendingCreate:
     Attributes:
         plan: the create's plan.
         task: the task, which returns the create's ids.
-        callers: the number of calls that wait for the create.
+        callers: the number of calls that are waiting for the create.
         is_detached: whether a call has timed out, so the create continues without callers.
         is_sending: whether the create is in a paid step or has its ids.
         is_ending: whether no further attempt may start, because the caller was cancelled or the

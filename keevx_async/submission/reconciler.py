@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("keevx_async.submission")
 
 MAX_REPORTED_IDS = 3
-"""The maximum number of unrecorded ids that callbacks may report for a create, per task."""
+"""The maximum number of unrecorded ids that callbacks may report per expected id of a create."""
 MAX_REMEMBERED = 10_000
 """The maximum size of each collection in memory: idle creates, owned ids and ended tasks. The
 oldest are forgotten."""
@@ -69,7 +69,7 @@ class _Create:
 
     Attributes:
         count: the number of ids that the create should have.
-        kind: the kind of its tasks.
+        kind: the kind of the create's tasks.
         ids: ids that are known to be the create's, and are recorded if there is a journal.
         confirmed: ids that Keevx confirmed and that may not be recorded yet.
         denied: reported ids that Keevx does not know, or that belong to another create.
@@ -117,7 +117,7 @@ class Reconciler:
 
     Args:
         receiver: signs the URLs, and passes on the callbacks.
-        query: queries a task's status, with retries: a callback alone is not trusted.
+        query: queries a task's status, with retries, since a callback alone is not trusted.
         wake: polls a task at once.
         journal: stores the ids.
         sleep: waits for the given seconds; tests pass their own.
@@ -305,7 +305,10 @@ class Reconciler:
         return self._active.get(key) or self._idle.get(key)
 
     async def _reopen(self, key: str, task_id: str | None = None) -> _Create | None:
-        """Restore a create from the journal; return None without an entry, or if it has the id."""
+        """Restore a create from the journal.
+
+        Return None if the journal has no entry for the key, or if the entry already has the id.
+        """
         entry = await self._journal.find(key)
         if entry is None or task_id in entry.task_ids:
             return None
@@ -381,7 +384,7 @@ class Reconciler:
         create.changed.set()
 
     async def _confirm(self, key: str, create: _Create, task_id: str) -> bool:
-        """Claim a task for a create; return False if it does not exist or belongs to another."""
+        """Return whether a task exists and is this create's; claim the task if no create has it."""
         if task_id in create.confirmed:
             return True
         async with self._confirmations:

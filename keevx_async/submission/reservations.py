@@ -29,7 +29,7 @@ class _Account:
         balance: the results spent and reserved.
         resent: results of creates that were sent again and may have been made before.
         is_saved: whether the journal has the current ``resent``.
-        waiters: set when a create that is waiting for another to end should check again.
+        waiters: the futures of creates that are waiting for other creates to end.
         loop: the reservations' event loop.
     """
 

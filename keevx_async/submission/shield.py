@@ -18,7 +18,7 @@ Ts = TypeVarTuple("Ts")
 
 
 Guard = AbstractContextManager[None, None]
-"""Protects the paid step in its block from being interrupted, for a bounded time.
+"""Protects the paid step in its block from interruption for a limited time.
 
 A fan-out guards its own workers; any other create is shielded by the submitter.
 """

@@ -20,8 +20,8 @@ The journal records each step before the next step starts. A create's State is
   as uncertain.
 - submitted: the ids are on disk. The create is never sent again; its ids are returned.
 - refused: case 2 or 3. It cost nothing, and the same request may be sent again.
-- uncertain: case 5, with any ids known to be the create's. It is sent again only if the user asks
-  for ``on_uncertain="resubmit"``, and never if it has an id.
+- uncertain: case 5, with any ids known to be the create's. The create is sent again only if the
+  user asks for ``on_uncertain="resubmit"``, and never if it has an id.
 
 The intent is durable before the first byte is sent, and the ids are durable before the caller gets
 them. In between, only the response or the end of the grace period ends a create: the step is
@@ -99,7 +99,7 @@ class Submitter:
         remember_kind: called with ids whose prefix may not show their kind.
         emit: receives Submitted, Refused and Uncertain events.
         span: opens a span around each submit.
-        shielded: paid steps in progress. Clients made by ``with_options`` share this and the next.
+        shielded: paid steps in progress. Clients made by ``with_options`` share this and `stopped`.
         stopped: set once no more paid steps may start.
     """
 
@@ -161,7 +161,7 @@ class Submitter:
 
         Raises:
             InvalidRequest: the request has a value that this edition does not offer.
-            BudgetExceeded: the request does not fit in the rest of the budget.
+            BudgetExceeded: the request does not fit in the remaining budget.
             SubmissionUncertain: the create was sent, now or in an earlier run, and its response
                 was lost.
             APIError: Keevx refused the create.
@@ -215,7 +215,7 @@ class Submitter:
         return task_ids
 
     def stop(self) -> None:
-        """Start no more paid steps, except in fan-outs, which guard their own."""
+        """Start no more paid steps outside of fan-outs."""
         self._stopped.set()
 
     async def drain(self) -> None:

@@ -98,7 +98,7 @@ class Throttle:
     async def acquire(self) -> Permit:
         """Wait for a permit.
 
-        If cancelled, it takes no permit, and the calls behind it move up.
+        A cancelled call takes no permit, and the calls behind it move up.
 
         Raises:
             RateLimitError: the wait would be longer than max_wait.
