@@ -1,4 +1,4 @@
-"""A client's lifecycle: it opens on an event loop, is closed at the end, and shares its parts."""
+"""The client's lifecycle: opening on an event loop, deriving other clients, and closing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class BaseClient:
-    """The lifecycle of a client, without its verbs.
+    """The client's lifecycle. ``Keevx`` adds the API methods.
 
     Args:
         config: the client's configuration.
@@ -55,17 +55,17 @@ class BaseClient:
         headers: Mapping[str, str] | None = None,
         fit: Fit | None = None,
     ) -> Self:
-        """Return a client with other settings that shares everything else with this one.
+        """Return a client with different settings that shares everything else with this client.
 
         Both use the same connections, journal, limiter and budget; closing either closes both.
-        It is cheap to call. Settings that you do not pass are inherited.
+        Calling this is cheap. Settings that you do not pass are inherited.
 
         Args:
             timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
-            retry: when, and how often, a request is sent again.
-            polling: how tasks are waited for.
-            headers: sent with every API call, in addition to this client's own.
-            fit: how local images are adapted; see ``Keevx``.
+            retry: the policy for retrying requests.
+            polling: the policy for polling tasks.
+            headers: headers for every API call, in addition to this client's headers.
+            fit: how to adapt local images; see ``Keevx``.
 
         Raises:
             ConfigurationError: an argument is invalid.
@@ -111,7 +111,7 @@ class BaseClient:
     async def __aenter__(self) -> Self:
         config = self._config
         if config.owner is not None and config.transport.key is not None:
-            await config.transport.key.current()  # a journal is opened for a key
+            await config.transport.key.current()  # the journal's owner depends on the key
         self._components()
         try:
             await config.journal.check_owner()
@@ -130,19 +130,19 @@ class BaseClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the client, after waiting for the creates in flight.
+        """Close the client after waiting for creates in flight.
 
-        No new create starts. Creates in flight get ``RetryPolicy.grace`` seconds to receive their
-        response, and fan-outs stop. If cancelled, it still closes everything, but stops waiting
-        for creates in flight. Calling it again has no effect.
+        No new create starts, and fan-outs stop. Creates in flight get ``RetryPolicy.grace``
+        seconds to receive their responses. If cancelled, ``close`` stops waiting for them but
+        still closes everything. Calling it again has no effect.
         """
         if self._origin is not None:
             await self._origin.close()
             return
         self._closed = True
         components = self._runtime
-        # Everything is closed, whatever is cancelled or fails on the way. The journal comes last:
-        # creates that are still being waited for write to it.
+        # Close everything, even if a step fails or is cancelled. The journal comes last, because
+        # creates in flight still write to it.
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._detach_journal)
             last_first.push_async_callback(self._config.transport.close)
@@ -162,7 +162,7 @@ class BaseClient:
             await self._config.journal.detach()
 
     def _components(self) -> Components:
-        """Return the components on the running event loop, opening them if necessary."""
+        """Return the components for the running event loop, creating them if necessary."""
         if self._origin is not None:
             shared = self._origin._components()
             if self._runtime is None or self._runtime.shared is not shared:
@@ -173,10 +173,10 @@ class BaseClient:
         components = self._runtime
         if components is not None and components.loop is asyncio.get_running_loop():
             return components
-        # 1. There are none yet: open the journal with them.
-        # 2. They are on another running loop: refuse, since two loops cannot share a pool.
-        # 3. They are on a loop that has ended, or that a fork left behind: make new ones. The old
-        #    ones receive no more callbacks.
+        # 1. There are no components yet: open the journal and create them.
+        # 2. They belong to another running loop: refuse, since two loops cannot share a pool.
+        # 3. They belong to a loop that has ended, or to a parent process before a fork: create new
+        #    components. The old ones receive no more callbacks.
         with self._opening:
             before = self._runtime
             if before is None:

@@ -1,4 +1,4 @@
-"""Stores the learned durations of tasks in the journal between runs."""
+"""Stores learned task durations in the journal between runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..journal.protocol import JournalProtocol
 from ..polling.durations import Durations
 
 DURATIONS = "durations"
-"""The name of the journal's note."""
+"""The name of the journal note that contains the durations."""
 
 
 @define(eq=False)
 class DurationStore:
-    """The durations that polling learns from, in earlier runs and in this one.
+    """Loads and saves the task durations that polling learns.
 
-    It never fails: if the journal cannot be read or written, only the learned durations are lost.
-    It outlives an event loop.
+    It never raises: if the journal cannot be read or written, only the learned durations are lost.
+    A store can be used on several event loops, one after another.
 
     Args:
         journal: stores the durations between runs.
@@ -34,10 +34,10 @@ class DurationStore:
     _loaded: bool = field(default=False, init=False)
 
     async def load(self) -> None:
-        """Load the durations that earlier runs learned; call it before a task is scheduled.
+        """Load the durations learned in earlier runs. Call it before scheduling any task.
 
-        Once is enough: later calls return immediately. If the note cannot be read, the next call
-        tries again, and until then `save` does not overwrite it.
+        After the durations are loaded, calls return immediately. If the note cannot be read, the
+        next call tries again; until then, `save` does not overwrite the note.
         """
         if self._loaded:
             return
@@ -45,9 +45,9 @@ class DurationStore:
             note = await self._journal.get_note(DURATIONS)
             try:
                 learned: object = json.loads(note or "{}")
-            except ValueError:  # a damaged note teaches nothing
+            except ValueError:  # ignore a damaged note
                 learned = {}
-            if not self._loaded:  # else another call loaded it, and more was learned since
+            if not self._loaded:  # another call may have loaded it, and more was learned since
                 self._loaded = True
                 self.durations.load(learned)
 

@@ -1,14 +1,15 @@
 """Runs many items at once: bounded, fed lazily, safe to cancel. Knows nothing about Keevx.
 
-An item has a slot from before it is pulled until its job returns. A job may leave a follow-up (a
-wait, a download) that runs without the slot, so a few creates can be in flight while many tasks
-are being waited for.
+An item occupies a slot from before it is pulled until its job returns. A job may return a follow-up
+(a wait, a download), which runs without the slot. So only a few creates are in flight while many
+tasks are being waited for.
 
 A fan-out ends early in one of two ways:
-1. A job stops its feed (`Slot.stop`), for instance because the account has no funds or the budget
-   is used up. Nothing new starts; what has started runs to its end. The rest of the input is pulled
-   only while it may contain items that an earlier run has paid for.
-2. It is cancelled or closed. Paid steps get their grace, and everything else ends at once.
+1. A job stops the feed (`Slot.stop`), for instance because the account has no funds or the budget
+   is used up. Nothing new starts, and started items run to their end. The rest of the input is
+   pulled only while it may contain items that an earlier run paid for.
+2. The fan-out is cancelled or closed. Paid steps get their grace period, and everything else ends
+   at once.
 In both cases unfinished items are kept, and awaiting the fan-out again resumes them.
 """
 
@@ -34,43 +35,45 @@ from .slot import Slot
 from .stopped import brief_if_stopped, describe_fan_out, note_ids
 
 MAX_FOLLOW_UPS = 10_000
-"""The maximum number of concurrent follow-ups, which bounds the memory for a long stream."""
+"""The maximum number of concurrent follow-ups. It limits the memory that a long stream needs."""
 YIELD_EVERY = 64
 """A worker yields to other tasks after this many items, even if its items never wait."""
 
 FollowUp = Callable[[Outcome[Any]], Awaitable[None]]
-"""Continues with an outcome after its job has returned."""
+"""Continues work on an item after its job has returned."""
 
 
 Job = Callable[[Outcome[Any], Slot], Awaitable[FollowUp | None] | None]
-"""Processes one item: it fills in the outcome, and runs each paid step in the slot.
+"""Processes one item: fills in its outcome, and runs each paid step inside the slot.
 
-It returns the rest of the work, to be awaited; None if the item has already ended, for example
-because an earlier run submitted it. An outcome with task ids comes from an earlier run of the same
-fan-out: only its follow-up remains.
+It returns an awaitable for the rest of the work, or None if the item has already ended, for example
+because an earlier run submitted it. If the outcome already has task ids, the fan-out submitted the
+item before it was stopped, and only the follow-up remains.
 """
 
 
 class FanOut(Generic[R_co]):
-    """The outcomes of many items.
+    """Runs many items concurrently and collects their outcomes.
 
-    Await it to get all of them, or iterate over it with ``async for`` to get each as it ends and
-    keep only the items in flight in memory. One bad item does not affect the others.
+    Await the fan-out to get all outcomes. Iterate over it with ``async for`` to get each outcome as
+    it ends, and to keep only the items in flight in memory. One bad item does not affect the
+    others.
 
-    If it is cancelled or left early, nothing new starts. Paid steps get ``RetryPolicy.grace``
-    seconds to end, and the outcomes remain readable. Await it or iterate over it again to resume:
-    it starts the remaining items, and continues waits and downloads that were interrupted. A
-    complete fan-out returns immediately.
+    If the fan-out is cancelled or the loop is left early, nothing new starts. Paid steps get
+    ``RetryPolicy.grace`` seconds to end, and the outcomes remain readable. Await the fan-out or
+    iterate over it again to resume: the remaining items start, and interrupted waits and downloads
+    continue. A complete fan-out returns immediately.
 
     ``len(fan)``, ``for outcome in fan`` and ``fan[0]`` refer to ``outcomes``.
 
     Attributes:
-        outcomes: those so far, in input order once complete; with ``async for``, those not yielded.
-        counts: how many items ended in which way, including those already yielded.
-        stopping: whether it was cancelled or closed and starts nothing new.
-        stopped_by: why its feed was stopped before the end of the input, such as
-            ``InsufficientFunds``; None if it was not. Submitted items still ran to their end; the
-            rest are ``counts.not_started``.
+        outcomes: the outcomes so far, in input order after an ``await``; with ``async for``, only
+            the outcomes that have not been yielded.
+        counts: the number of items in each state, including items that were already yielded.
+        stopping: whether the fan-out was cancelled or closed, after which nothing new starts.
+        stopped_by: the error that stopped the fan-out before the end of its input, such as
+            ``InsufficientFunds``; None if there was none. Submitted items still ran to their end;
+            ``counts.not_started`` counts the others.
     """
 
     def __init__(
@@ -103,13 +106,13 @@ class FanOut(Generic[R_co]):
         self._running: asyncio.Future[None] | None = None
         self._closing = False
         self._has_more: Callable[[], bool] | None = None
-        # Items that were not submitted because of a stop. They are also kept here, because they may
-        # have been yielded; each worker leaves at most one, unless the rest is still pulled.
+        # Items that were not submitted because of a stop. They are kept here too, because they may
+        # have been yielded. There is at most one per worker, unless the rest is still pulled.
         self._not_submitted: list[Outcome[Any]] = []
 
     @property
     def task_ids(self) -> list[str]:
-        """The task ids of ``outcomes``, as a flat list; a request may have several."""
+        """The task ids in ``outcomes``, as a flat list; a request may have several."""
         return [task_id for outcome in self.outcomes for task_id in outcome.task_ids]
 
     @property
@@ -121,7 +124,7 @@ class FanOut(Generic[R_co]):
         """Raise the errors of the items that failed. Call it once all items have ended.
 
         Raises:
-            ExceptionGroup: contains ``errors``, if there are any.
+            ExceptionGroup: at least one item failed. The group contains ``errors``.
         """
         if errors := self.errors:
             failed = sum(1 for error in errors if not isinstance(error, NotStarted))
@@ -133,7 +136,7 @@ class FanOut(Generic[R_co]):
     def to_records(self) -> list[dict[str, Any]]:
         """Return ``outcomes`` as flat dicts, for a table: ``pandas.DataFrame(fan.to_records())``.
 
-        Each has the fields of its request, followed by those of the outcome: ``index``, ``key``,
+        Each dict has the request's fields, followed by the outcome's: ``index``, ``key``,
         ``state``, ``task_ids``, ``paths`` and ``urls`` (joined by spaces), and ``error`` (the
         message, or None).
         """
@@ -207,13 +210,13 @@ class FanOut(Generic[R_co]):
     async def aclose(self) -> None:
         """Stop starting new work, and give paid steps their grace period to finish.
 
-        If cancelled, it cuts the grace period short. It has no effect before the start or after the
-        end; a second caller waits together with the first.
+        If cancelled, it ends the grace period at once. Closing has no effect before the fan-out
+        starts or after it ends. A second caller waits for the same steps.
         """
         running = self._running
         if running is None or running.done():
             return
-        if not self._closing:  # a second caller must not end the first one's grace
+        if not self._closing:  # a second caller must not cut the grace period short
             self._closing = running.cancel()
         try:
             await asyncio.wait({running})
@@ -229,7 +232,7 @@ class FanOut(Generic[R_co]):
         return self._feed.has_returned or self._has_more()
 
     def _is_complete(self) -> bool:
-        """Whether it ran to the end of its input."""
+        """Return whether the fan-out ran to the end of its input."""
         run = self._running
         return run is not None and run.done() and not run.cancelled() and self.stopped_by is None
 
@@ -253,8 +256,8 @@ class FanOut(Generic[R_co]):
             self.counts.remove(outcome)
         indices = {outcome.index for outcome in again}
         self.outcomes = [outcome for outcome in self.outcomes if outcome.index not in indices]
-        # Use blank outcomes, since the old ones may have been handed out. One with ids keeps them:
-        # its create was paid for, and only its follow-up is left.
+        # Use new outcomes, since callers may hold the old ones. Keep any task ids: their creates
+        # were paid for, and only their follow-ups are left.
         self._feed.resume(
             Outcome(each.index, each.request, each.key, each.task_ids)
             if each.task_ids
@@ -271,9 +274,9 @@ class FanOut(Generic[R_co]):
         self._line = asyncio.Lock()
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Start nothing more. A job calls this through ``Slot.stop``."""
-        # Cancel the workers that are uploading or waiting for a permit or a retry, and those that
-        # are pulling, if nothing more is to be pulled. The calling job ends on its own.
+        """Stop the feed. Jobs call this through ``Slot.stop``."""
+        # Cancel workers that are uploading, or waiting for a permit or a retry. If nothing more
+        # will be pulled, also cancel workers that are pulling. The calling job is not cancelled.
         if self.stopping or self.stopped_by is not None:
             return
         self.stopped_by, self._has_more = reason, has_more
@@ -286,7 +289,7 @@ class FanOut(Generic[R_co]):
         """Process the input.
 
         Raises:
-            Exception: what ``prepare``, or the input itself, raised; all under way has ended.
+            Exception: ``prepare`` or the input raised it. No item is running any more.
         """
         if self._prepare is not None:
             await self._prepare()
@@ -295,11 +298,11 @@ class FanOut(Generic[R_co]):
             self._workers[asyncio.ensure_future(self._worker(slot))] = slot
         try:
             await asyncio.wait(self._workers)
-            while self._followers:
-                await asyncio.wait([next(iter(self._followers))])  # all at once would keep all
+            while self._followers:  # one at a time: waiting for all would keep all in memory
+                await asyncio.wait([next(iter(self._followers))])
         except asyncio.CancelledError:
-            # Cancel follow-ups and workers between paid steps at once. Workers in a paid step get
-            # the grace period first.
+            # Cancel follow-ups, and workers that are not in a paid step, at once. Workers in a paid
+            # step get the grace period first.
             self.stopping = True
             idle = [task for task, slot in self._workers.items() if not slot.busy]
             for task in (*idle, *self._followers):
@@ -307,7 +310,7 @@ class FanOut(Generic[R_co]):
             await end_within({*self._workers, *self._followers}, self._grace)
             raise
         if self.stopped_by is not None and self.counts.total is not None:
-            # Computed, not counted: the rest of the input is not pulled.
+            # Computed instead of counted, because the rest of the input is not pulled.
             self.counts.not_started = self.counts.total - self.counts.ended
         if self._feed.error is not None:
             raise self._feed.error
@@ -334,8 +337,8 @@ class FanOut(Generic[R_co]):
                 raise
 
     def _start_item(self, outcome: Outcome[Any], slot: Slot) -> Awaitable[FollowUp | None] | None:
-        """Start one item's job, and return its follow-up; without one, the item is recorded."""
-        # Many recorded items may follow each other, so they must not cost a coroutine each.
+        """Start one item's job. Return the rest of the job, or None if the item has ended."""
+        # Many items in a row may come from earlier runs, so they must not cost a coroutine each.
         self.counts.under_way += 1
         try:
             rest = self._job(outcome, slot)
@@ -349,12 +352,12 @@ class FanOut(Generic[R_co]):
         self, outcome: Outcome[Any], rest: Awaitable[FollowUp | None], slot: Slot
     ) -> None:
         """Run the rest of one item's job, and start its follow-up."""
-        # 1. Cancelled: an item that had started is recorded as it is. If an item had not started
-        #    and the fan-out was cancelled, it has no outcome and is put back.
+        # 1. Cancelled: record an item that has started as it is. If the fan-out was cancelled, put
+        #    back an item that has not started.
         # 2. The feed was stopped before the item started: record it as not started. If the feed is
         #    still pulled, put it back and let its job decide: an earlier run may have made it.
-        # 3. The item was in flight then, and was refused for the same reason: record it as not
-        #    started. Only the first refusal is reported.
+        # 3. The item was in flight when the feed was stopped, and was refused for the same reason:
+        #    record it as not started. Only the first refusal is reported.
         # 4. Failed, or done without a follow-up: record it, and wait for the consumer.
         # 5. A follow-up runs in its own task, unless the fan-out is stopping.
         follow: FollowUp | None = None
@@ -411,14 +414,14 @@ class FanOut(Generic[R_co]):
 
     @property
     def _is_ahead(self) -> bool:
-        """Whether the consumer has as many outcomes waiting as it may have."""
+        """Whether the maximum number of outcomes is waiting for the consumer."""
         is_full = len(self.outcomes) >= self._concurrency
         return is_full and self._consumed is not None and not self.stopping
 
     async def _wait_for_consumer(self) -> None:
         """Wait until the consumer has caught up."""
-        # In single file: if all woke at once, each would make one item and wait again. The first
-        # makes as many as may be waiting, and then goes to the end of the line.
+        # Workers wait in line: if all woke at once, each would process one item and wait again.
+        # Instead, the first fills the free space, and then goes to the end of the line.
         async with self._line:
             while self._is_ahead:
                 consumed = cast(asyncio.Event, self._consumed)

@@ -1,4 +1,4 @@
-"""Decides when to stop a run of creates because the rest would be refused too."""
+"""Decides when to stop a run because its remaining creates would be refused too."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..errors import (
 )
 
 CERTAIN = (AuthenticationError, InsufficientFunds, ConfigurationError)
-"""Refusals of the key, the account or the client's setup: every other create would fail too."""
+"""Errors about the key, the account or the client's setup: every other create would fail too."""
 UNREACHABLE = (AuthenticationError, ConfigurationError, ConnectionFailed)
-"""Refusals after which a status query would fail too."""
+"""Errors after which a status query would fail too."""
 
 
 @define(eq=False)
 class Fuse:
-    """Decides whether creates are being refused for a reason that they all share.
+    """Detects that creates keep failing for the same reason.
 
-    Creates may end in a different order than they were sent, so "in a row" refers to the order in
-    which they end, each after its last retry.
+    Here, "in a row" refers to the order in which creates end after their last retry, which may
+    differ from the order in which they were sent.
 
     Args:
-        limit: how many identical refusals in a row blow the fuse; 0 for no limit. An error in
-            ``CERTAIN`` blows it at once.
+        limit: the fuse blows after this many identical failures in a row; 0 for no limit. An
+            error in ``CERTAIN`` blows it at once.
     """
 
     _limit: int = field(alias="limit")
@@ -37,15 +37,15 @@ class Fuse:
     _count: int = field(default=0, init=False)
 
     def accepted(self) -> None:
-        """Report that Keevx accepted a create: earlier refusals no longer count."""
+        """Report that Keevx accepted a create; earlier failures no longer count."""
         self._last, self._count = None, 0
 
     def blown_by(self, error: KeevxError) -> bool:
         """Report how a create failed; return whether the run should stop.
 
         1. The key, the account or the setup was refused: stop at once.
-        2. Any other refusal, or no connection: stop after ``limit`` identical failures in a row,
-           with the same class, status and code.
+        2. Any other refusal, or no connection: stop after ``limit`` failures in a row with the
+           same class, status and code.
         3. Anything else, such as an invalid request or a lost response, does not count.
         """
         if isinstance(error, CERTAIN):
@@ -62,5 +62,5 @@ class Fuse:
 
 
 def not_started(reason: Exception) -> NotStarted:
-    """Return the error for an item that was not made because the run was stopped."""
+    """Return the error for an item that was not started because the run was stopped."""
     return NotStarted(reason.message if isinstance(reason, KeevxError) else str(reason))

@@ -1,4 +1,4 @@
-"""The input of a fan-out: pulled one item at a time, and resumed after a stop."""
+"""A fan-out's input: pulled one item at a time, and resumed after a stop."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Items = Iterable[Any] | AsyncIterable[Any]
 
 
 class Feed:
-    """Pulls and numbers the input's items, one at a time. An error in the input ends it.
+    """Pulls and numbers the input's items, one at a time. An error in the input ends the feed.
 
     Args:
         items: the input, consumed lazily.
 
     Attributes:
-        error: what the input raised; None if it has raised nothing.
+        error: the exception that the input raised; None if there was none.
     """
 
     def __init__(self, items: Items) -> None:
@@ -34,14 +34,14 @@ class Feed:
         self._returned: list[Outcome[Any]] = []
 
     def resume(self, unfinished: Iterable[Outcome[Any]]) -> None:
-        """Resume, perhaps on another event loop; these outcomes come before any new item."""
+        """Resume, perhaps on another event loop, starting with the unfinished outcomes."""
         self._lock = asyncio.Lock()
         self._returned += unfinished
         self._returned.sort(key=lambda outcome: outcome.index, reverse=True)
 
     @property
     def has_returned(self) -> bool:
-        """Whether items were put back; they are the next to be pulled."""
+        """Whether any items were put back. They are pulled before new items."""
         return bool(self._returned)
 
     def undeliver(self, outcome: Outcome[Any]) -> None:
@@ -49,7 +49,7 @@ class Feed:
         self._returned.append(Outcome(outcome.index, outcome.request))
 
     async def pull(self) -> Outcome[Any] | None:
-        """Return the next item's blank outcome, or None at the end."""
+        """Return an outcome to fill in for the next item, or None at the end of the input."""
         if self._returned:
             return self._returned.pop()
         if self._ended:
@@ -62,7 +62,7 @@ class Feed:
         except (StopIteration, StopAsyncIteration):
             self._ended = True
             return None
-        except Exception as error:  # noqa: BLE001 - raised once what is under way has ended
+        except Exception as error:  # noqa: BLE001 - raised once all running items have ended
             self._ended, self.error = True, error
             return None
         return Outcome(next(self._numbers), item)
@@ -71,8 +71,8 @@ class Feed:
         async with self._lock:  # an async generator refuses two pulls at once
             if self._ended:
                 raise StopAsyncIteration
-            # A generator that is cancelled while it waits for its next item has ended. It would
-            # look as if it had reached its end, and its remaining items would be silently lost.
+            # Cancelling a generator while it waits for its next item ends it. That would look like
+            # the end of the input, and the remaining items would be silently lost.
             interrupted, self._interrupted = self._interrupted, True
             try:
                 item = await anext(items)

@@ -1,4 +1,4 @@
-"""Whole jobs: how a fan-out processes each item."""
+"""Runs whole jobs: submit, wait, download."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ CUT_SHORT = "interrupted; download the task again: the bytes received so far are
 
 @define(eq=False)
 class Jobs:
-    """Takes requests through their jobs, on one event loop.
+    """Runs requests' jobs on one event loop.
 
     Args:
-        submitter: makes creates.
-        recall: finds the creates of earlier runs; None if each create has more to do.
-        creates: creates that other calls may join.
-        register: remembers the age of a task that is about to be waited for.
-        waits: waits for tasks.
-        results: downloads their results.
-        journal: the record of this run and of earlier runs.
+        submitter: submits requests.
+        recall: finds creates from earlier runs without waiting; None to always use the submitter.
+        creates: pending creates, which other calls may join.
+        register: tells the poller a task's id, request and age in seconds.
+        waiter: waits for tasks.
+        results: downloads the tasks' results.
+        journal: the record of this run and earlier runs.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
-        kinds: resolves the kind of a task.
+        kinds: resolves a task's kind.
         fuse: ``RetryPolicy.fuse``.
     """
 
@@ -79,12 +79,12 @@ class Jobs:
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
     ) -> tuple[Planned, tuple[str, ...]]:
-        """Submit one request, outside of any fan-out; return the create and its ids.
+        """Submit one request outside of a fan-out; return its plan and task ids.
 
         Args:
             request: the request to submit.
-            key: names the create; with a key or a timeout, other calls may join the create.
-            timeout: seconds after which the call ends, but not the create; None for no limit.
+            key: the create's key; with a key or a timeout, other calls may join the create.
+            timeout: seconds for this call; the create continues. None for no limit.
 
         Raises:
             KeevxError: see ``Keevx.submit``.
@@ -97,7 +97,7 @@ class Jobs:
     def submit_claimed(
         self, request: Request, entry: Entry
     ) -> Coroutine[Any, Any, tuple[str, ...]]:
-        """Submit a create whose key is claimed in the journal; see ``Submitter.submit``."""
+        """Submit a request whose key is already claimed; see ``Submitter.submit``."""
         body, has_files = canonical_body(request), bool(request.files())
         return self._submitter.submit(Planned(request, entry.key, body, entry, None, has_files))
 
@@ -108,13 +108,14 @@ class Jobs:
         timeout: float | NotGiven | None,
         names: OutputNames | None,
     ) -> list[Task]:
-        """Submit one request, wait, download, and return its tasks.
+        """Submit one request, wait for its tasks, download their results, and return the tasks.
 
         Args:
             request: the request to submit.
             key: see ``submit``.
-            timeout: seconds for the whole call; None for no limit. Default: see ``wait_many``.
-            names: the paths of the results; None to download nothing.
+            timeout: seconds for the whole call; None for no limit; NOT_GIVEN to limit only the
+                wait (see ``Keevx.wait``).
+            names: the template for the results' paths; None to download nothing.
 
         Raises:
             KeevxError: see ``Keevx.generate``.
@@ -160,14 +161,14 @@ class Jobs:
         return list(raise_for_failed(outcome.tasks))
 
     async def check_destination(self, names: OutputNames | None) -> None:
-        """Raise ConfigurationError if results cannot be written to object storage."""
+        """Raise ConfigurationError if the destination is in object storage and not writable."""
         if names is not None:
             await self.results.check_writable(names.folder)
 
     def submitting(self, key: KeyOf[Any] | None) -> Job:
-        """Return the job of ``submit_many``, which submits and leaves no follow-up.
+        """Return the job for ``submit_many``: it submits an item and has no follow-up.
 
-        It stops the feed when its fuse is blown.
+        The job stops the feed when its fuse blows or the budget is used up.
 
         Args:
             key: a function that returns the key for each request's create.
@@ -180,7 +181,7 @@ class Jobs:
         fuse, recorded = Fuse(self._fuse), RecordedCreates(self._journal)
 
         async def stop(slot: Slot, reason: KeevxError) -> None:
-            # Deliver the results of earlier runs, unless their tasks could not be queried.
+            # Keep delivering the results of earlier runs, unless status queries would fail too.
             if isinstance(reason, UNREACHABLE):
                 slot.stop(reason)
                 return
@@ -212,7 +213,7 @@ class Jobs:
                 outcome.task_ids = error.task_ids
                 raise
             except BudgetExceeded as error:
-                # A smaller request may still fit, and the journal may have a later request.
+                # A smaller request may still fit, and the journal may have a later request's ids.
                 if self._submitter.reservations.is_exhausted:
                     await stop(slot, error)
                 raise
@@ -226,19 +227,19 @@ class Jobs:
         return work
 
     def generating(self, key: KeyOf[Any] | None, names: OutputNames | None) -> Job:
-        """Return the job of ``generate_many``. Its follow-up waits and downloads, without a slot.
+        """Return the job for ``generate_many``: it submits an item and has a follow-up.
 
-        1. Submitted: the follow-up waits for the tasks and downloads the results.
-        2. Uncertain: it first waits for callbacks to report the ids.
+        1. If the item was submitted, the follow-up waits for its tasks and downloads the results.
+        2. If the create is uncertain, the follow-up first waits for callbacks to report the ids.
 
         Args:
             key: a function that returns the key for each request's create.
-            names: the paths of the results; None to download nothing.
+            names: the template for the results' paths; None to download nothing.
         """
         return self._followed(self.submitting(key), names)
 
     def resuming(self, names: OutputNames | None) -> Job:
-        """Return the job of ``follow_unfinished``, whose items are journal entries.
+        """Return the job for ``follow_unfinished``. Its items are journal entries.
 
         Args:
             names: see ``generating``.
@@ -259,12 +260,12 @@ class Jobs:
         return self._followed(take_up, names)
 
     async def unfinished(self, *, download: bool) -> AsyncGenerator[Entry]:
-        """Yield the creates of earlier runs whose tasks have not ended.
+        """Yield earlier runs' journal entries whose tasks have not ended.
 
-        Uncertain creates are included. Creates that this run submits in the meantime are not.
+        Uncertain creates are included. Creates submitted after the iteration started are not.
 
         Args:
-            download: whether to include creates whose results are not downloaded yet.
+            download: whether to include creates whose results have not been downloaded.
         """
         now = time.time()
         async for entry in self._journal.entries():
@@ -280,7 +281,7 @@ class Jobs:
                 yield entry
 
     def _followed(self, submit: Job, names: OutputNames | None) -> Job:
-        """Return a job that submits, with a follow-up that waits for the tasks and downloads."""
+        """Return a job that runs ``submit``, with a follow-up that waits and downloads."""
         follow = partial(self.finish, names=names)
 
         async def settle_and_follow(outcome: Outcome[Any]) -> None:
@@ -289,11 +290,11 @@ class Jobs:
                 outcome.task_ids = await self.settle(uncertain)
             finally:
                 outcome.task_ids = outcome.task_ids or await self._ids_so_far(uncertain.key)
-            outcome.error = WaitTimeout(outcome.task_ids)  # stands if the wait is interrupted
+            outcome.error = WaitTimeout(outcome.task_ids)  # kept if the wait is interrupted
             await follow(outcome)
 
         async def work(outcome: Outcome[Any], slot: Slot) -> FollowUp:
-            if not outcome.task_ids:  # else it was submitted, and must not be interrupted here
+            if not outcome.task_ids:  # a submitted item must not be interrupted here
                 await self.results.wait_for_room()
             try:
                 if (rest := submit(outcome, slot)) is not None:
@@ -301,24 +302,24 @@ class Jobs:
             except SubmissionUncertain as error:
                 outcome.error = error
                 return settle_and_follow
-            outcome.error = WaitTimeout(outcome.task_ids)  # stands if the wait is interrupted
+            outcome.error = WaitTimeout(outcome.task_ids)  # kept if the wait is interrupted
             return follow
 
         return work
 
     async def finish(self, outcome: Outcome[Any], names: OutputNames | None) -> None:
-        """Wait for the tasks of an outcome whose task ids are known, and download their results.
+        """Wait for an outcome's tasks and download their results. The outcome must have task ids.
 
-        If this is cancelled, the outcome contains everything known up to that point.
+        If cancelled, the outcome keeps everything recorded so far.
 
         Raises:
-            TaskFailed: a task ended without a result. The results of the others are on disk.
+            TaskFailed: a task ended without a result; raised after the other tasks' downloads.
             WaitTimeout: a task did not end in time.
             DownloadError: a result could not be downloaded.
         """
         outcome.tasks = await self._waiter.wait(outcome.task_ids, any_age=names is not None)
         if names is not None:
-            outcome.error = DownloadError(CUT_SHORT)  # stands if the download is interrupted
+            outcome.error = DownloadError(CUT_SHORT)  # kept if the download is interrupted
             await self.results.download_all(outcome, names)
         outcome.error = None
         raise_for_failed(outcome.tasks)
@@ -326,7 +327,7 @@ class Jobs:
     async def settle(self, error: SubmissionUncertain) -> tuple[str, ...]:
         """Return the ids of an uncertain create, once callbacks have reported all of them.
 
-        It waits as long as its tasks may take, counted from when the intent was written.
+        It waits no longer than the create's tasks may take, counted from the time of its intent.
 
         Raises:
             SubmissionUncertain: the ids did not arrive in time, or there is no receiver.
@@ -356,7 +357,7 @@ def raise_for_failed(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     """Return tasks if all of them succeeded.
 
     Raises:
-        TaskFailed: a task failed. The error contains the first failed task, and all tasks.
+        TaskFailed: a task failed. The error contains the first failed task and all tasks.
     """
     for task in tasks:
         if not task.succeeded:

@@ -1,4 +1,4 @@
-"""The Keevx client: its lifecycle and its verbs, which delegate to its components."""
+"""The Keevx client: its methods, which delegate to the client's components."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Keevx(BaseClient):
 
     ``async with Keevx() as keevx:`` opens the journal and the connection pool, and closes them on
     exit. Without ``async with``, the first call opens them; call ``await keevx.close()`` when you
-    are done. A client that outlives its event loop opens new ones on the next loop.
+    are done. If its event loop ends, the client opens a new connection pool on the next loop.
 
     Args:
         api_key: the bearer token, or a function, sync or async, that returns it; by default from
@@ -69,26 +69,26 @@ class Keevx(BaseClient):
             different key, the request is sent once more.
         base_url: the API's URL; by default ``KEEVX_BASE_URL``, or the vendor's. The China
             edition is ``settings.CHINA``; values that it does not offer are refused.
-        account: names the account in the journal; by default a salted digest of the key does.
-        journal: a path or a Journal, for one host and account: its creates are not sent again.
-        budget: limits what may be made; with a journal, by all runs that use it.
+        account: the account's name in the journal; by default a salted digest of the key.
+        journal: a path or a Journal, for one host and account. Its creates are not sent again.
+        budget: limits what this client may make; with a journal, what all runs sharing it may make.
         callbacks: gives every create a signed callback URL; see CallbackReceiver.
-        retry: when, and how often, a request is sent again.
-        polling: how tasks are waited for.
+        retry: the policy for retrying requests.
+        polling: the policy for polling tasks.
         rate: the maximum number of creates per second; by default as many as Keevx accepts.
-        fit: how local images are adapted (``images`` extra): ``crop`` and ``pad`` send them
-            upright, as JPEG or PNG, within 20 MB, and frames in the request's aspect ratio.
+        fit: how to adapt local images (``images`` extra). ``crop`` and ``pad`` send them
+            upright, as JPEG or PNG, within 20 MB; frames get the request's aspect ratio.
         verify: ``probe`` compares each downloaded video with its request (``probe`` extra).
         timeout: seconds for one exchange, or an ``aiohttp.ClientTimeout``.
         max_connections: the maximum number of creates in flight.
-        headers: sent with every API call.
+        headers: additional headers for every API call.
         session: your own session, never closed by the client. Its connector, headers, proxy
             settings and trace configs are used; ``trust_env`` adds environment proxies. A login for
             the API's host, from ``auth=`` or netrc, is refused.
-        on_event: called with the events of ``keevx_async.events``; must not block. An ``Observer``
-            also follows operations, as ``contrib.otel.Telemetry`` does.
-        record: a file to append API exchanges to, without keys and signatures, for the Emulator to
-            replay. It is written on the event loop, so use it only in development.
+        on_event: called with each event (``keevx_async.events``); must not block. An ``Observer``,
+            such as ``contrib.otel.Telemetry``, also follows operations.
+        record: a file to which API exchanges are appended, without keys and signatures, for the
+            Emulator to replay. Writing blocks the event loop, so use it only in development.
 
     Raises:
         ConfigurationError: there is no key, or an argument is invalid.
@@ -147,22 +147,22 @@ class Keevx(BaseClient):
     async def submit(
         self, request: R, *, key: str | None = None, timeout: float | None = None
     ) -> Submission[R]:
-        """Submit one request. Sends at most one paid create.
+        """Submit one request, sending at most one paid create.
 
         If the call is cancelled, a create in flight gets ``RetryPolicy.grace`` seconds to receive
-        its response. A create that the journal has, or that this client made with the same ``key``,
-        is not sent again: the submission has its ids and is marked ``reused``.
+        its response. If the journal has the create, or this client made one with the same ``key``,
+        nothing is sent: the submission has the existing ids and is marked ``reused``.
 
         Args:
             request: the request to submit.
-            key: names the create; by default, a digest of the request and a running number. If a
-                create with this key is under way, the call joins it.
+            key: the create's key; by default, a digest of the request and a running number. If a
+                create with this key is in progress, the call joins it.
             timeout: seconds for this call. The create itself continues; ``close`` waits for it.
 
         Raises:
             BudgetExceeded: the request does not fit in the budget; nothing was sent.
             SubmissionPending: the timeout passed. Submit with the same key to join the create.
-            SubmissionUncertain: it was sent, but its response was lost. It is not sent again.
+            SubmissionUncertain: the response to the create was lost. The create is not sent again.
             APIError, ConnectionFailed: Keevx refused the request, or could not be reached.
         """
         jobs, limit = self._components().jobs, options.call_timeout(timeout)
@@ -177,11 +177,11 @@ class Keevx(BaseClient):
         concurrency: int = DEFAULT_CONCURRENCY,
         key: KeyOf[R] | None = None,
     ) -> FanOut[R]:
-        """Submit many requests; see FanOut. Nothing starts until it is awaited or iterated over.
+        """Submit many requests. Nothing starts until the FanOut is awaited or iterated over.
 
         Args:
             requests: any iterable or async iterable, consumed lazily.
-            concurrency: the maximum number of creates under way.
+            concurrency: the maximum number of creates in progress.
             key: a function that returns the key for each request's create.
 
         Raises:
@@ -196,7 +196,7 @@ class Keevx(BaseClient):
         Args:
             task_id: the task's id.
             kind: the task's kind, such as ``image_to_video``; needed only if this client did not
-                submit it and neither the id's prefix nor the journal shows its kind.
+                submit the task, and neither the id's prefix nor the journal shows the kind.
 
         Raises:
             InvalidRequest, NotFoundError: the task's kind is unknown, or there is no such task.
@@ -234,17 +234,17 @@ class Keevx(BaseClient):
         timeout: float | NotGiven | None = NOT_GIVEN,
         kind: str | None = None,
     ) -> AsyncGenerator[Task]:
-        """Yield tasks as they end, including failed tasks. One scheduler polls for all waits.
+        """Yield tasks as they end, including failed tasks. All waits share one poll scheduler.
 
         Args:
             task_ids: task ids from any submissions, of any kinds.
-            timeout: seconds for all of them together; see ``wait``.
-            kind: the kind of all of them; see ``status``.
+            timeout: seconds for all tasks together; see ``wait``.
+            kind: the kind of all tasks; see ``status``.
 
         Raises:
-            InvalidRequest: task_ids is not a list of ids, such as a single id.
+            InvalidRequest: task_ids is not a list of ids (for example, a single id).
             WaitTimeout: some tasks did not end in time.
-            KeevxError: a task can no longer be queried; raised once the others have ended.
+            KeevxError: a task can no longer be queried; raised once the other tasks have ended.
         """
         components, limit = self._components(), options.wait_timeout(timeout)
         ids = components.kinds.remember_as(task_ids_of(task_ids), kind)
@@ -261,7 +261,7 @@ class Keevx(BaseClient):
     ) -> list[Task]:
         """Submit one request, wait for all of its tasks, and download the results.
 
-        With ``callbacks=``, it also waits for an uncertain create whose ids may still arrive.
+        With ``callbacks=``, it also waits for callbacks to report an uncertain create's ids.
 
         Args:
             request: the request to submit.
@@ -270,7 +270,7 @@ class Keevx(BaseClient):
             download: where to save the results; see ``generate_many``.
 
         Raises:
-            TaskFailed: a task ended without a result; ``tasks`` has all of them.
+            TaskFailed: a task ended without a result; the error's ``tasks`` has all tasks.
             SubmissionPending, WaitTimeout: the timeout passed during the submit or the wait.
             DownloadError: the timeout passed during the download, or a download failed.
             KeevxError: see ``submit``.
@@ -291,15 +291,16 @@ class Keevx(BaseClient):
 
         Args:
             requests: any iterable or async iterable, consumed lazily.
-            concurrency: the maximum number of creates under way; waits and downloads do not count.
+            concurrency: the maximum number of creates in progress, not counting waits or downloads.
             download: a folder (or ``s3://``, ``gs://``, ``az://``), or a path template such as
                 ``videos/{index:05d}-{task_id}``, with the fields ``index`` (in the input),
-                ``task_id``, ``key`` and ``model``. A path without a suffix gets the result's; if
-                two paths are equal, the second gets ``-2``. Write braces as ``{{`` and ``}}``.
+                ``task_id``, ``key`` and ``model``. A path without a suffix gets the result's
+                suffix; the second of two equal paths gets ``-2``. Write ``{{`` and ``}}`` for
+                braces.
             key: a function that returns the key for each request's create.
 
         Raises:
-            ConfigurationError: the template or an argument is invalid, or the bucket not writable.
+            ConfigurationError: an argument or template is invalid, or the bucket is not writable.
         """
         options.hook("key", key)
         names = options.names(download)
@@ -308,9 +309,9 @@ class Keevx(BaseClient):
     def follow_unfinished(self, *, download: Destination | None = None) -> FanOut[Any]:
         """Wait for tasks that earlier runs submitted but did not finish; see FanOut.
 
-        Call it when a service starts. It submits nothing. Creates whose response was lost are among
-        the outcomes, as ``SubmissionUncertain``, once no callback can settle them any more. A
-        create that was never sent has no outcome: submit it again with the same key.
+        Call it when a service starts. It submits nothing. A create whose response was lost ends
+        with ``SubmissionUncertain`` once no callback can settle it any more. A create that was
+        never sent has no outcome: submit it again with the same key.
 
         Args:
             download: where to save the results; see ``generate_many``; None to download nothing.
@@ -339,26 +340,26 @@ class Keevx(BaseClient):
             json: the body.
 
         Returns:
-            The ``data`` of the response's envelope, or its ``result`` if it has no ``data``.
+            The envelope's ``data``, or its ``result`` if there is no ``data``.
 
         Raises:
-            InvalidRequest: it is invalid, or a create, which needs ``submit``. Nothing was sent.
+            InvalidRequest: the request is invalid or a create (use ``submit``); nothing was sent.
             APIError: Keevx refused the request.
             ConnectionFailed: nothing was sent, or a GET received no response.
-            SubmissionUncertain: the request, not a GET, was sent, but its response was lost.
+            SubmissionUncertain: a request other than a GET was sent, but its response was lost.
         """
         call = options.api_request(method, path, json)
         return await self._components().api.request(call)
 
     async def ping(self) -> float:
-        """Check the host and the key, free of charge; return the seconds it took.
+        """Check the host and the API key, free of charge; return the elapsed seconds.
 
         It queries a task that does not exist, at most four times.
 
         Raises:
             AuthenticationError: Keevx refused the key.
             ConfigurationError: the host at the base URL is not Keevx.
-            ServerError: something in front of Keevx failed.
+            ServerError: a server in front of Keevx failed.
             ConnectionFailed: Keevx could not be reached.
         """
         began = time.monotonic()
@@ -380,15 +381,16 @@ class Keevx(BaseClient):
     ) -> str:
         """Upload an image or a video and return its URL. Uploads are free, and are retried.
 
-        A file whose bytes this client has uploaded in the last hour is not sent again.
+        A file is not sent again if this client has uploaded the same bytes in the last hour.
 
         Args:
-            source: a path, which is streamed; the bytes; or a binary file, read from its current
-                position. JPEG, PNG, WebP, BMP and GIF images of at most 20 MB, and videos.
-            filename: the name to send; by default the path's name, with the suffix of its type.
+            source: a path (streamed), bytes, or a binary file (read from its current position):
+                a JPEG, PNG, WebP, BMP or GIF image of at most 20 MB, or a video.
+            filename: the name to send; by default the path's name with the suffix for its type.
 
         Raises:
-            UploadError: it is unreadable, empty, truncated, too large or of another type; not sent.
+            UploadError: the file is unreadable, empty, truncated, too large or of another type;
+                nothing was sent.
         """
         return await self._components().uploads.upload(source, filename)
 
@@ -398,8 +400,8 @@ class Keevx(BaseClient):
         """Download a result, and its captions next to it. A partial file never gets the final name.
 
         A response must be a video, an image or captions, by its declared type and first bytes. If
-        not, it is requested again under the RetryPolicy, as after any transient error (408, 425,
-        429, 5xx; 403 and 404 for a task that just ended). An expired URL is renewed once. An
+        not, the URL is requested again under the RetryPolicy, as after any transient error (408,
+        425, 429, 5xx; 403 and 404 for a task that just ended). An expired URL is renewed once. An
         interrupted download is resumed, even by a later call. The API key is never sent.
 
         Args:
@@ -409,7 +411,7 @@ class Keevx(BaseClient):
             overwrite: whether to replace an existing file.
 
         Raises:
-            DownloadError: it could not be downloaded or written, or the response is not a result.
+            DownloadError: the download or the write failed, or the response is not a result.
             ConfigurationError: the environment names a proxy that cannot be used.
             KeevxError: the URL of an expired result could not be renewed.
         """
@@ -441,7 +443,7 @@ async def unfinished_ids(keevx: Keevx, *, download: bool) -> AsyncGenerator[tupl
 
     Args:
         keevx: an open client.
-        download: whether to include creates whose results are not downloaded yet.
+        download: whether to include creates whose results have not been downloaded.
     """
     jobs = keevx._components().jobs  # pyright: ignore[reportPrivateUsage] - beside it
     async for entry in jobs.unfinished(download=download):

@@ -1,4 +1,4 @@
-"""Resolves the kind of a task, which decides where its status is queried."""
+"""Resolves a task's kind, which determines the endpoint for status queries."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..models.kinds import Kind
 from ..models.registry import REQUESTS, kind_by_id, kind_by_name
 
 MAX_REMEMBERED = 100_000
-"""The maximum number of remembered ids whose prefix does not show their kind; the oldest are
+"""The maximum number of remembered ids whose prefix does not show their kind. The oldest ids are
 forgotten."""
 
 
 class KindResolver:
-    """Resolves the kind of a task, from the first source that has it.
+    """Resolves a task's kind from the first source that knows it.
 
     1. the kind remembered from its submission, or from a caller's ``kind=``;
     2. the prefix of its id;
     3. the journal's record of its create.
 
-    It outlives an event loop.
+    A resolver can be used on several event loops, one after another.
 
     Args:
         journal: records the kind of each create.
@@ -33,9 +33,9 @@ class KindResolver:
         self._remembered: BoundedDict[str, Kind] = BoundedDict(MAX_REMEMBERED)
 
     def remember(self, task_ids: Iterable[str], kind: Kind) -> None:
-        """Remember the kind of tasks, unless the prefix of their ids shows it.
+        """Remember the tasks' kind, unless the prefix of their ids shows it.
 
-        It replaces the kind remembered so far, which a caller may have given by mistake.
+        This replaces any kind remembered before, which may be a caller's mistake.
         """
         for task_id in task_ids:
             if kind_by_id(task_id) is kind:
@@ -44,7 +44,7 @@ class KindResolver:
                 self._remembered[task_id] = kind
 
     def remember_as(self, task_ids: Iterable[str], kind: str | None) -> tuple[str, ...]:
-        """Return the ids, and remember their kind if the caller names it.
+        """Return the ids as a tuple, and remember their kind if ``kind`` is not None.
 
         Raises:
             InvalidRequest: there is no such kind.
@@ -55,11 +55,11 @@ class KindResolver:
         return ids
 
     def lookup(self, task_id: str) -> Kind | None:
-        """Return the remembered kind, or that of the id's prefix; the journal is not read."""
+        """Return a task's kind without reading the journal; None if it is unknown."""
         return self._remembered.get(task_id) or kind_by_id(task_id)
 
     async def resolve(self, task_id: str) -> Kind:
-        """Return the kind of a task. For an id without a known prefix, it reads the whole journal.
+        """Return a task's kind. If `lookup` does not know it, read the whole journal.
 
         Raises:
             InvalidRequest: the task's kind is unknown.

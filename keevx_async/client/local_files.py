@@ -1,4 +1,4 @@
-"""The local files of requests: hashed, checked for likely mistakes, fitted and uploaded."""
+"""Prepares requests' local files: hashes, checks, fits and uploads them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ log = logging.getLogger("keevx_async.client")
 
 @define(eq=False)
 class Sources:
-    """Prepares the local files of requests.
+    """Prepares requests' local files.
 
     Args:
         uploads: uploads files and returns their URLs.
-        journal: records what was sent in place of an image that did not fit.
+        journal: records the digests of fitted copies that were sent in place of local images.
         emit: receives Warned events.
-        fit: how images are adapted.
+        fit: how to adapt local images.
     """
 
     _uploads: Uploads
@@ -41,9 +41,10 @@ class Sources:
     _fit: Fit
 
     async def digests(self, request: Request) -> Mapping[Path, str]:
-        """Return the SHA-256 of each local file of a request, which identifies it in the journal.
+        """Return the SHA-256 digest of each of a request's local files.
 
-        The files are hashed as they are on disk, so the digest does not depend on ``fit``.
+        Digests identify the files in the journal. Files are hashed as they are on disk, so digests
+        do not depend on ``fit``.
 
         Raises:
             UploadError: a file cannot be read, or is not in a format that Keevx accepts.
@@ -58,7 +59,7 @@ class Sources:
 
         Args:
             key: the create's key.
-            request: the request, none of which has been sent yet.
+            request: the request; nothing has been sent for it yet.
 
         Raises:
             UploadError: a file cannot be read or uploaded.

@@ -1,6 +1,6 @@
-"""Checks the client's arguments: each function returns the value that the client works with.
+"""Checks the client's arguments. Each function returns the value that the client uses.
 
-Each raises ConfigurationError, which names the argument and what it must be.
+If an argument is invalid, the error names the argument and says what it must be.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PORTS = {"http": 80, "https": 443}
 _PATH = re.compile(r"/[!#-;=?-\[\]_a-z~]*")
-"""A path and a query, made of characters that are valid in a URL."""
+"""A path, with or without a query, that contains only characters that are valid in a URL."""
 _OURS = frozenset({"authorization", "content-type", "content-length", "transfer-encoding"})
-"""Headers that describe the request or carry the key: a duplicate would contradict ours."""
+"""Headers for the request's body and key. The client sets them, so duplicates would conflict."""
 
 
 def base_url(value: object) -> str:
-    """Return the base URL: the argument, ``KEEVX_BASE_URL``, or the vendor's.
+    """Return the base URL: the argument, ``KEEVX_BASE_URL``, or the vendor's URL.
 
     Args:
-        value: a string, or a URL object of pydantic, yarl or httpx.
+        value: a string, or a pydantic, yarl or httpx URL.
 
     Raises:
-        ConfigurationError: it is not an http(s) URL, or it has a query, a fragment or a user. The
-            message does not show a password.
+        ConfigurationError: the value is not an http(s) URL, or it has a query, a fragment or a
+            user. The message never shows a password.
     """
     url = url_text(value) or os.environ.get("KEEVX_BASE_URL") or BASE_URL
     url = url.strip() if isinstance(url, str) else url
@@ -74,7 +74,7 @@ def base_url(value: object) -> str:
 
 
 def edition_values(url: str) -> Mapping[str, tuple[str, ...]]:
-    """Return the values that the edition at a base URL offers, by field; empty for no limits."""
+    """Return the values that a base URL's edition offers, by field; empty if none are limited."""
     return EDITIONS.get(url.rstrip("/").lower(), {})
 
 
@@ -82,11 +82,11 @@ def api_key(value: object) -> str | KeySource:
     """Return the API key, or a KeySource if a function provides it.
 
     Args:
-        value: a string, a pydantic SecretStr, or a function that returns either or an awaitable of
-            either; None for ``KEEVX_API_KEY``.
+        value: a string, a pydantic SecretStr, or a sync or async function that returns either;
+            None for ``KEEVX_API_KEY``.
 
     Raises:
-        ConfigurationError: there is no key, or it is not valid. The message never shows it.
+        ConfigurationError: the key is missing or invalid. The message never shows the key.
     """
     if callable(value):
         return KeySource(cast("Callable[[], object]", value), _checked_key)
@@ -107,14 +107,15 @@ def _checked_key(value: object) -> str:
 
 
 def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
-    """Return the headers for every API call, including the key unless a function returns it.
+    """Return the headers for every API call, including the key unless a function provides it.
 
     Args:
         key: the result of ``api_key``.
-        extra: additional headers. Those that the client sets itself are dropped.
+        extra: additional headers. Headers that the client sets itself are dropped.
 
     Raises:
-        ConfigurationError: a header cannot be sent. The message shows no value: it may be secret.
+        ConfigurationError: a header cannot be sent. The message shows no values: they may be
+            secrets.
     """
     headers = extra_headers(extra)
     if not any(name.lower() == "user-agent" for name in headers):
@@ -123,17 +124,18 @@ def api_headers(key: str | KeySource, extra: object) -> dict[str, str]:
 
 
 def extra_headers(extra: object) -> dict[str, str]:
-    """Return the caller's headers, without those that the client sets itself.
+    """Return the caller's headers, except headers that the client sets itself.
 
     Raises:
-        ConfigurationError: a header cannot be sent. The message shows no value: it may be secret.
+        ConfigurationError: a header cannot be sent. The message shows no values: they may be
+            secrets.
     """
     by_name = {name.lower(): (name, value) for name, value in _extra_headers(extra)}
     return {name: value for lower, (name, value) in by_name.items() if lower not in _OURS}
 
 
 def _extra_headers(value: object) -> Iterator[tuple[str, str]]:
-    """Yield valid headers. Their values may be secrets, so messages never show them."""
+    """Check and yield each header. Messages never show the values, which may be secrets."""
     if value is None:
         return
     if not isinstance(value, Mapping):
@@ -161,7 +163,7 @@ def timeout(value: object) -> aiohttp.ClientTimeout:
         value: seconds, or an ``aiohttp.ClientTimeout``.
 
     Raises:
-        ConfigurationError: one of its values is not a number of seconds.
+        ConfigurationError: the value, or one of its fields, is not a number of seconds.
     """
     if not (hasattr(value, "sock_connect") and hasattr(value, "total")):
         return exchange_timeout(check_positive("timeout", value))
@@ -184,7 +186,7 @@ def wait_timeout(value: object) -> float | NotGiven | None:
     """Return the timeout of a wait, in seconds.
 
     Args:
-        value: a number of any library's type, None for no limit, or NOT_GIVEN.
+        value: a number of any numeric type, None for no limit, or NOT_GIVEN.
 
     Raises:
         ConfigurationError: the value has another type, such as a timedelta.
@@ -200,16 +202,16 @@ def wait_timeout(value: object) -> float | NotGiven | None:
 
 
 def call_timeout(value: object) -> float | None:
-    """Return the timeout of a call, in seconds; None for no limit. Checked like `wait_timeout`."""
+    """Return the timeout of a call, in seconds; None for no limit. See `wait_timeout`."""
     limit = wait_timeout(value)
     return None if isinstance(limit, NotGiven) else limit
 
 
 def transport_type(record: object) -> Callable[..., AiohttpTransport]:
-    """Return the factory of the transport, which records exchanges if a file is passed.
+    """Return a factory for the transport, which records exchanges if ``record`` is a path.
 
     Raises:
-        ConfigurationError: it is not a path, or it cannot be written.
+        ConfigurationError: ``record`` is not a path, or the file cannot be written.
     """
     if record is None:
         return AiohttpTransport
@@ -229,7 +231,7 @@ def names(download: Destination | None) -> OutputNames | None:
 
 
 def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
-    """Return the journal, not yet opened.
+    """Return the journal without opening it.
 
     Args:
         value: a path, a Journal, or None for a NullJournal, which stores nothing on disk.
@@ -251,12 +253,13 @@ def owner(
 ) -> Callable[[], Owner] | None:
     """Return a function that returns the client's host and account; None without a journal.
 
-    It is called when the journal is opened. A function that provides the key is not called earlier.
+    The function is called when the journal is opened. If the key itself comes from a function, that
+    function is not called before then.
 
     Args:
         url: the base URL.
         key: the result of ``api_key``.
-        account: a name, or None.
+        account: the account's name, or None.
         journal: the client's journal.
 
     Raises:
@@ -278,7 +281,7 @@ def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None
     """Return a borrowed session, or None.
 
     Raises:
-        ConfigurationError: it is not a session, such as the class itself.
+        ConfigurationError: the value is not a session (for example, it is the class itself).
     """
     usable = hasattr(value, "request") and hasattr(value, "closed")
     if value is None or (usable and not isinstance(value, type)):
@@ -287,10 +290,10 @@ def session(value: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None
 
 
 def policy(name: str, value: P | None, kind: type[P]) -> P:
-    """Return a policy, or a default one for None.
+    """Return the policy, or a default policy for None.
 
     Raises:
-        ConfigurationError: it is not an instance of the class.
+        ConfigurationError: the value is not an instance of ``kind``.
     """
     if value is None:
         return kind()
@@ -300,10 +303,10 @@ def policy(name: str, value: P | None, kind: type[P]) -> P:
 
 
 def reservations(budget: Budget | None, journal: JournalProtocol) -> Reservations:
-    """Return the reservations for a budget; None for no limit.
+    """Return the reservations for a budget. A budget of None means no limit.
 
     Raises:
-        ConfigurationError: it is not a Budget.
+        ConfigurationError: ``budget`` is not a Budget.
     """
     return Reservations(None if budget is None else policy("budget", budget, Budget), journal)
 
@@ -312,7 +315,7 @@ def hook(name: str, value: F) -> F:
     """Return the caller's function, or None.
 
     Raises:
-        ConfigurationError: it cannot be called.
+        ConfigurationError: the value is not callable.
     """
     if value is None or callable(value):
         return value
@@ -353,7 +356,7 @@ def check_positive(name: str, value: object) -> float:
     """Return value as a number above 0. Any numeric type is accepted.
 
     Raises:
-        ConfigurationError: the value is not such a number, for example infinity or a timedelta.
+        ConfigurationError: the value is not a finite number above 0.
     """
     number = _number(value)
     if number is None or not 0 < number < math.inf:
@@ -364,7 +367,7 @@ def check_positive(name: str, value: object) -> float:
 
 
 def _number(value: object) -> float | None:
-    """Return a value of any library's numeric type as a number; a bool is not a number."""
+    """Return value as an int or a float; None if it is a bool or not a number."""
     number = to_int(cast(int, value))
     if is_int(number):
         return number
@@ -377,10 +380,10 @@ def _in_seconds(value: object) -> str:
 
 
 def check_whole(name: str, value: object) -> int:
-    """Return value as an int of 1 or more. Any library's integer type is accepted.
+    """Return value as an int of 1 or more. Any integer type is accepted.
 
     Raises:
-        ConfigurationError: the value is not such a number.
+        ConfigurationError: the value is not an integer, or is less than 1.
     """
     number = to_int(cast(int, value))
     if not is_int(number) or number < 1:
@@ -389,11 +392,11 @@ def check_whole(name: str, value: object) -> int:
 
 
 def check_iterable(requests: object) -> None:
-    """Check that an argument can be a list of requests.
+    """Check that an argument can be an iterable of requests.
 
     Raises:
-        ConfigurationError: it cannot be iterated over, or is a single request, a string or a
-            mapping, whose items are not requests.
+        ConfigurationError: the argument is not iterable, or is a single request, a string or a
+            mapping.
     """
     kind = type(requests)
     if issubclass(kind, Request | Mapping | str | bytes):
@@ -411,7 +414,7 @@ def api_request(method: object, path: object, body: object) -> HttpRequest:
     """Return a request to an endpoint that the client has no method for.
 
     Raises:
-        InvalidRequest: it cannot be sent, or is a create, which must be recorded.
+        InvalidRequest: the request is invalid, or is a create, which must be recorded.
     """
     broken = check_choice("method", method, METHODS)
     if not isinstance(path, str) or not _PATH.fullmatch(path):

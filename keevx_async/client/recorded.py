@@ -1,4 +1,4 @@
-"""Creates of earlier runs, which a run still delivers once it cannot submit any more."""
+"""Finds creates from earlier runs, which a run still delivers when it can no longer submit."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..models.request import Request
 
 @define(eq=False)
 class RecordedCreates:
-    """The creates of earlier runs in a journal, and how many of them this run has found.
+    """Counts a journal's creates from earlier runs, and those found in this run's input.
 
-    When nothing more can be made, it decides how far the input is still worth reading. Creates that
-    were already charged are waited for and downloaded, or reported as uncertain, at no cost. Even
-    an endless input ends once all of them have been found.
+    When nothing more can be submitted, the counts decide how far the input is still read. Items
+    that were already charged are waited for and downloaded, or reported as uncertain, at no cost.
+    Once all of them have been found, reading stops, even if the input is endless.
 
     Args:
-        journal: the record of this run and of earlier runs.
+        journal: the record of this run and earlier runs.
         since: when this run started, in seconds since the epoch.
     """
 
@@ -33,18 +33,18 @@ class RecordedCreates:
     _total: int | None = field(default=None, init=False)
 
     def meet(self, entry: Entry | None) -> bool:
-        """Count an item's entry, if any; return whether its create must not be sent again."""
+        """If an item's create must not be sent again, count its entry and return True."""
         if entry is None or not entry.is_final(resubmits=self._journal.resubmits):
             return False
         self.count(entry)
         return True
 
     def count(self, entry: Entry) -> None:
-        """Count an item's entry whose create must not be sent again."""
+        """Count the entry of an item whose create must not be sent again."""
         self._met += self._is_earlier(entry)
 
     async def load(self) -> None:
-        """Count the creates of earlier runs by reading the whole journal, once only."""
+        """Read the whole journal to count the creates of earlier runs. Later calls do nothing."""
         if self._total is None:
             counted = 0
             resubmits = self._journal.resubmits
@@ -53,7 +53,7 @@ class RecordedCreates:
             self._total = counted
 
     def has_more(self) -> bool:
-        """Return whether any of the loaded creates of earlier runs is still to be found."""
+        """Return whether some creates counted by `load` have not been found in the input yet."""
         return self._met < (self._total or 0)
 
     def _is_earlier(self, entry: Entry) -> bool:
@@ -63,8 +63,8 @@ class RecordedCreates:
 def recorded_request(entry: Entry) -> Request:
     """Return the request of a create in the journal, as it was submitted.
 
-    It is not checked again: the rules may have changed since, and a local file or a task's result
-    is recorded by what identifies it, not by its URL.
+    The request is not validated again: the rules may have changed, and the journal records local
+    files and task results by identifiers instead of URLs.
     """
     kind, fields = REQUESTS[entry.kind], json.loads(entry.body)
     request = object.__new__(kind)

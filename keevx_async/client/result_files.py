@@ -34,12 +34,12 @@ from ..transfer.part_files import DownloadedFile, FindEarlier
 from ..transfer.probe import Verify, can_probe, verify_file
 
 MAX_ACTIVE = 2 * PARALLEL_DOWNLOADS
-"""The maximum number of items whose results are named or downloaded at once; the rest queue."""
+"""The maximum number of items whose results are named or downloaded at once. Others are queued."""
 MAX_QUEUED = 2_000
-"""While more items are queued, nothing new is submitted, because results would only pile up. A
-queue of this length lasts until new tasks end, so downloads do not pause either."""
+"""Submitting pauses while this many items are queued, because results would only pile up. A queue
+of this length keeps downloads busy until new tasks end."""
 NEW_FOR = 600.0
-"""Seconds after a task's end during which its storage host may not have the result yet."""
+"""Seconds after a task's end during which the storage host may not have the result yet."""
 
 
 @define(eq=False)
@@ -50,7 +50,7 @@ class Results:
         downloads: fetches one URL into one file, completely or not at all.
         api: queries a task again to get fresh URLs.
         journal: records the downloads and their paths.
-        verify: how downloaded videos are verified.
+        verify: how to verify downloaded videos.
         emit: receives Downloaded and Mismatched events.
     """
 
@@ -66,7 +66,7 @@ class Results:
     _has_room: asyncio.Event = field(factory=asyncio.Event, init=False)
 
     async def check_writable(self, folder: Path) -> None:
-        """Check that results can be written to a folder, if it is in object storage.
+        """Check that a folder in object storage is writable. Local folders are not checked.
 
         Raises:
             ConfigurationError: the folder is not writable.
@@ -76,7 +76,7 @@ class Results:
     async def download(
         self, task_or_url: Task | str, destination: Destination, *, overwrite: bool
     ) -> Path:
-        """Download a result and the files that belong to it; return the main file's path.
+        """Download a result and its related files; return the main file's path.
 
         Raises:
             DownloadError: a file exists and overwrite is false, or a download failed.
@@ -92,13 +92,13 @@ class Results:
         return target
 
     async def download_all(self, outcome: Outcome[Any], names: OutputNames) -> None:
-        """Download the results of an outcome's tasks; ``outcome.paths`` grows file by file.
+        """Download the results of an outcome's tasks, adding each path to ``outcome.paths``.
 
-        Files that an earlier run downloaded are left unchanged if they are still complete. No two
-        tasks of a client get the same file name.
+        Complete files from an earlier run are left unchanged. No two of a client's tasks get the
+        same file name.
 
         Raises:
-            DownloadError: a download failed. Files completed before it are kept and recorded.
+            DownloadError: a download failed. Files completed before that are kept and recorded.
         """
         self._queued += 1
         try:
@@ -114,7 +114,7 @@ class Results:
             self._turns.release()
 
     async def wait_for_room(self) -> None:
-        """Wait while ``MAX_QUEUED`` items or more queue for their downloads."""
+        """Wait while ``MAX_QUEUED`` or more items are queued for download."""
         while self._queued >= MAX_QUEUED:
             self._has_room.clear()
             await self._has_room.wait()
@@ -125,7 +125,7 @@ class Results:
         #    other existing file. Fetch only the missing ones.
         # 2. Otherwise the task gets its own file names. An existing file with such a name is
         #    replaced only if it belongs to this task.
-        # A URL that has certainly expired is renewed first, which is free.
+        # An expired URL is renewed first, which is free.
         record = await self._journal.find_task(task.task_id)
         files: Mapping[str, Path] = {}
         existing: Sequence[Path] = ()
@@ -144,7 +144,7 @@ class Results:
                 name = names.name(task, outcome, self._names_taken)
                 named = reserved.enter_context(name)
                 files, overwrite = result_paths(task, named.path), named.is_own
-                # An earlier run that died may have left the file unrecorded.
+                # An earlier run may have died before it recorded the file.
                 if record is not None:
                     find_earlier = partial(_find_twin, named.lookalikes, self._began_at)
             fetching = self._fetch(task, files, existing, find_earlier, overwrite=overwrite)
@@ -153,20 +153,20 @@ class Results:
                 outcome.paths += (path,)
                 if main is None:
                     main = path
-                    # The end may have been recorded only with the download: a later run
-                    # reports the time that the journal has.
+                    # The task's end may have been recorded with the download. Report the
+                    # journal's time, as later runs do.
                     record = record or await self._journal.find_task(task.task_id)
                     self._report(task, path, fetched, record)
             if self._verify == "probe" and main and can_probe(main):
                 await self._probe(task, main, outcome)
 
     async def _keep_thumbnail(self, task: Task, folder: Path, *, is_new: bool) -> None:
-        """Save a video's thumbnail under its task's id, if it can be fetched.
+        """Save a video's thumbnail, named after the task id, if the thumbnail can be fetched.
 
         Args:
             task: the video's task.
-            folder: the folder of the thumbnails.
-            is_new: whether the video is about to be downloaded; its thumbnail cannot exist yet.
+            folder: the folder for thumbnails.
+            is_new: whether the video is about to be downloaded, so it has no thumbnail yet.
         """
         url = task.thumbnail_url
         if not (url and task.video_url):  # an image needs no thumbnail
@@ -176,7 +176,7 @@ class Results:
             _save(path, data)
 
     async def _probe(self, task: Task, path: Path, outcome: Outcome[Any]) -> None:
-        """Record in an outcome how a file differs from its request; the file is kept."""
+        """Add any differences between a file and its request to the outcome. Keep the file."""
         differences = await asyncio.to_thread(verify_file, path, outcome.request)
         if differences:
             outcome.mismatches += tuple(f"{path} {mismatch}" for mismatch in differences)
@@ -192,21 +192,23 @@ class Results:
         *,
         overwrite: bool,
     ) -> AsyncGenerator[tuple[Path, DownloadedFile | None]]:
-        """Yield each of a task's files once it is on disk, the main file first and once recorded.
+        """Yield each of a task's files once it is on disk, starting with the main file.
 
-        Each comes with its DownloadedFile, or None for an existing file that is kept.
+        The main file is also in the journal by then. Each path comes with its DownloadedFile, or
+        with None if an existing file was kept.
 
         Args:
             task: a task that succeeded.
-            files: the target paths, by the task's fields.
+            files: the target paths, by the result's field.
             existing: paths that are already on disk and are kept.
-            find_earlier: finds a file with the same bytes as the main one; it keeps its name.
+            find_earlier: finds an existing file with the same bytes as the main file. That file is
+                used under its own name.
             overwrite: whether to replace existing files.
         """
         # 1. Request the task's URL. If it is gone, it may have expired, so query Keevx once for a
         #    new one: that is free, and faster than waiting.
         # 2. A host may return 403 or 404 for a result made a moment ago. So the second URL is
-        #    requested under the RetryPolicy, unless the task certainly ended long ago.
+        #    requested under the RetryPolicy, unless the task is known to have ended long ago.
         main = next(iter(files))
         files = dict(files)
         for name in tuple(files):
@@ -227,7 +229,7 @@ class Results:
                     task = await self._api.status(task.task_id)
                     fetched = await fetch(url_of(task, name), is_new=is_new)
                 if name == main:
-                    if fetched.path != path:  # an earlier run left it
+                    if fetched.path != path:  # an earlier run saved it
                         path = fetched.path
                         files.update(result_paths(task, path))
                         existing = await asyncio.to_thread(_existing, files)
@@ -247,13 +249,13 @@ class Results:
 
 
 def _find_twin(lookalikes: Sequence[Path], before: float, size: int, digest: str) -> Path | None:
-    """Return a file with the given bytes that an earlier run left; None if there is none.
+    """Return an earlier run's file with the given size and digest; None if there is none.
 
     Args:
-        lookalikes: files to compare.
-        before: the file must be older than this, in seconds since the epoch.
-        size: the file's size in bytes.
-        digest: the file's SHA-256, in hexadecimal.
+        lookalikes: the files to compare.
+        before: seconds since the epoch; only files older than this are considered.
+        size: the size in bytes.
+        digest: the SHA-256 digest in hexadecimal.
     """
     for earlier in lookalikes:
         with suppress(OSError):
@@ -266,12 +268,12 @@ def _find_twin(lookalikes: Sequence[Path], before: float, size: int, digest: str
 
 
 def has_expired(record: TaskRecord) -> bool:
-    """Return whether the URLs of a task's results have expired, after 7 days."""
+    """Return whether a task's result URLs have expired, which they do after 7 days."""
     return record.task.succeeded and time.time() - record.at > URL_LIFE
 
 
 def url_of(task: Task, field: str) -> str:
-    """Return the URL of a task's result.
+    """Return the URL of one of a task's results.
 
     Args:
         task: a task that has ended.
@@ -293,7 +295,7 @@ def _save(path: Path, data: bytes) -> None:
     with suppress(OSError):
         try:
             part.write_bytes(data)
-        except FileNotFoundError:  # rarer than a mkdir() before each file
+        except FileNotFoundError:  # cheaper than a mkdir() before each file
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_bytes(data)
         part.replace(path)

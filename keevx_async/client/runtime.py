@@ -1,4 +1,4 @@
-"""The components of a client on one event loop."""
+"""A client's components on one event loop."""
 
 from __future__ import annotations
 
@@ -52,35 +52,36 @@ if TYPE_CHECKING:
     from ..submission.callbacks import CallbackReceiver  # imports aiohttp.web, which few need
 
 SHORTEST_FACTOR, LONGEST_FACTOR = 20.0, 30.0
-"""Factors for the shortest and longest time between polls when callbacks are expected."""
+"""Multipliers for the shortest and longest time between polls when callbacks are expected."""
 CHECK_POLICY = RetryPolicy(attempts=4, first_delay=0.2)
 POLLS_WITH_CALLBACKS = 1.0
-"""Polls per task in that case, once durations are learned; counts the poll after a callback."""
+"""Polls per task when callbacks are expected, once durations are learned. The poll after a callback
+is included."""
 
 
 @frozen(kw_only=True)
 class ClientConfig:
-    """A client's configuration, and the state it keeps when its event loop changes.
+    """A client's configuration, and the state that it keeps when its event loop changes.
 
     Attributes:
-        transport: sends requests; opens a connection pool on each loop.
-        retry: when, and how often, a request is sent again.
-        polling: when tasks are polled.
-        rate: paces creates; its measurements are kept across loops.
+        transport: sends requests; opens a connection pool for each loop.
+        retry: the policy for retrying requests.
+        polling: the policy for polling tasks.
+        rate: paces creates; keeps its measurements when the loop changes.
         max_connections: the maximum number of creates in flight.
         journal: the durable record.
-        owner: returns the host and account that the journal is used for; None without a journal.
-        reservations: enforce the budget.
-        callbacks: signs callback URLs and receives callbacks; None for polling alone.
+        owner: returns the journal's host and account; None without a journal.
+        reservations: enforces the budget.
+        callbacks: signs callback URLs and receives callbacks; None without ``callbacks=``.
         emit: receives events; None without ``on_event``.
-        span: entered around operations; None unless ``on_event`` is an ``Observer``.
-        kinds: resolves the kind of a task.
-        fit: how local images are adapted.
-        verify: how downloaded videos are verified.
-        availability: the values that the edition offers.
-        durations: how long tasks take, as learned so far.
-        uploaded: files that were uploaded within the last hour.
-        owners: the key of the create that each task id belongs to.
+        span: opens a span around each operation; None unless ``on_event`` is an ``Observer``.
+        kinds: resolves a task's kind.
+        fit: how to adapt local images.
+        verify: how to verify downloaded videos.
+        availability: the values offered by this edition of Keevx.
+        durations: the task durations learned so far.
+        uploaded: files uploaded within the last hour.
+        owners: maps each task id to its create's key.
         shared_limit: a rate limit shared with other processes.
     """
 
@@ -106,7 +107,7 @@ class ClientConfig:
 
 
 class Components:
-    """The components of a client on the running event loop.
+    """A client's components on the running event loop.
 
     Args:
         config: the client's configuration.
@@ -114,19 +115,19 @@ class Components:
             client is not derived from another.
 
     Attributes:
-        loop: the event loop that they belong to.
-        process: the id of the process that created them.
+        loop: the components' event loop.
+        process: the id of the process that created the components.
         host: the host at the base URL.
         api: sends free queries.
         uploads: uploads files.
         poller: polls tasks until they end.
         reconciler: settles uncertain creates from callbacks; None without a receiver.
-        submitter: makes creates.
-        creates: creates that other calls may join.
+        submitter: submits requests.
+        creates: pending creates, which other calls may join.
         downloads: downloads results.
-        waits: waits for tasks.
+        waiter: waits for tasks.
         jobs: runs whole jobs, using the components above.
-        kinds: resolves the kind of a task.
+        kinds: resolves a task's kind.
     """
 
     def __init__(self, config: ClientConfig, shared: Components | None = None) -> None:
@@ -149,7 +150,7 @@ class Components:
         sources = Sources(self.uploads, config.journal, emit, config.fit)
         if shared is None:
             # Weak references: with_options() may create a client per call. Pollers and transfers
-            # keep themselves alive while work is under way.
+            # keep themselves alive while they have work.
             self._pollers: WeakSet[Poller] = WeakSet()
             self._transfers: WeakSet[Uploads | Downloads] = WeakSet()
             self.reconciler = (
@@ -181,7 +182,7 @@ class Components:
             )
             self.creates = PendingCreates(self.submitter, config.retry.grace)
         else:
-            # Both clients share their knowledge of the host, and permits, claims and callbacks.
+            # Both clients share permits, claims, callbacks, and what is known about the host.
             host.is_keevx = shared.host.is_keevx
             self._pollers, self._transfers = shared._pollers, shared._transfers
             self.reconciler = shared.reconciler
@@ -227,12 +228,12 @@ class Components:
         )
 
     def _wake(self, task_id: str) -> None:
-        """Poll a task at once, if anyone is waiting for it."""
+        """Poll a task at once if anyone is waiting for it."""
         for poller in list(self._pollers):
             poller.wake(task_id)
 
     async def _poll(self, task_id: str) -> Task:
-        """Query a task, unless the reconciler just did so because of a callback."""
+        """Query a task, unless the reconciler has just queried it after a callback."""
         ended = self.reconciler.end_of(task_id) if self.reconciler is not None else None
         if ended is not None:
             return ended
@@ -242,13 +243,14 @@ class Components:
             return await self.api.status_once(task_id)
 
     async def check_credentials(self) -> None:
-        """Query a task that does not exist, in at most four attempts whatever the RetryPolicy says.
+        """Check the host and the key by querying a task that does not exist.
 
-        Any response from Keevx except a refused key shows that the host and the key are right.
+        Any response from Keevx, except a refusal of the key, shows that both are right. The query
+        is sent at most four times, whatever the RetryPolicy says.
 
         Raises:
             AuthenticationError: Keevx refused the key.
-            ServerError: something in front of Keevx failed, and Keevx has not responded yet.
+            ServerError: a server in front of Keevx failed, and Keevx itself has never responded.
             ConfigurationError: the host at the base URL is not Keevx.
             ConnectionFailed: Keevx could not be reached.
         """
@@ -268,32 +270,32 @@ class Components:
                 raise
 
     async def target_languages(self) -> tuple[str, ...]:
-        """Return the languages that a video can be translated into, cached for an hour."""
+        """Return the languages a video can be translated into; the list is cached for an hour."""
         if (languages := self._availability.values(LANGUAGES)) is None:
             languages = await self.api.target_languages()
             self._availability.remember(LANGUAGES, languages)
         return languages
 
     def stop(self) -> None:
-        """Stop sending single creates."""
+        """Stop sending creates outside of fan-outs."""
         self.submitter.stop()
         self.creates.stop()
 
     async def drain(self) -> None:
-        """End single creates. Those in flight get ``RetryPolicy.grace`` seconds for a response."""
-        if self.loop is asyncio.get_running_loop():  # else the loop has ended, and so have they
+        """End creates outside of fan-outs, after at most ``RetryPolicy.grace`` seconds."""
+        if self.loop is asyncio.get_running_loop():  # otherwise its creates ended with it
             await asyncio.gather(self.submitter.drain(), self.creates.drain())
 
     def detach(self) -> None:
-        """Stop receiving callbacks: the event loop is left behind."""
+        """Stop receiving callbacks, because the event loop is no longer used."""
         if self.reconciler is not None:
             self.reconciler.detach()
 
     async def close(self) -> None:
-        """Stop every poll, upload, download and callback, then save the learned durations.
+        """Stop all callbacks, transfers and polls, then save the reservations and durations.
 
-        All of this happens even if it is cancelled. It does not wait for creates under way;
-        `Submitter.drain` does that.
+        Every step runs even if the call is cancelled. It does not wait for creates in progress;
+        call `drain` first.
         """
         async with AsyncExitStack() as last_first:
             last_first.push_async_callback(self._durations.save)
@@ -307,7 +309,7 @@ class Components:
 
 
 def with_callbacks(policy: PollPolicy) -> PollPolicy:
-    """Return the policy to use with callbacks: it polls rarely, for those that never arrive."""
+    """Return a policy for use with callbacks: poll rarely, only in case a callback is lost."""
     return evolve(
         policy,
         shortest=SHORTEST_FACTOR * policy.shortest,

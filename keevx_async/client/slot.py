@@ -1,4 +1,4 @@
-"""The slot of one of a fan-out's workers: it guards paid steps, and can stop the fan-out's feed."""
+"""A fan-out worker's slot, which guards paid steps and can stop the feed."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ..http.retry import Retryable
 
 
 class Stoppable(Protocol):
-    """The methods of a fan-out that its slots use."""
+    """The part of a fan-out that its slots use."""
 
     stopping: bool
     stopped_by: Exception | None
 
     def stop_feed(self, reason: Exception, has_more: Callable[[], bool] | None) -> None:
-        """Start nothing more; see ``Slot.stop``."""
+        """Stop the feed; see ``Slot.stop``."""
 
 
 class Slot:
-    """One worker's slot: it guards the worker's paid steps, and can stop the feed.
+    """A worker's slot, which guards the worker's paid steps and can stop the feed.
 
     A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
-    result is in the outcome: releasing a key may wait, and a cancellation there would lose ids
-    that have been paid for.
+    result is in the outcome. Releasing the key in between may take time, and a cancellation during
+    that time would lose ids that have been paid for.
     """
 
     __slots__ = ("_fan", "busy", "pulls")
@@ -35,7 +35,7 @@ class Slot:
 
     @property
     def stopped_by(self) -> Exception | None:
-        """Why the feed was stopped, after which this slot's job must not start anything."""
+        """The error that stopped the feed, or None. After a stop, jobs must not start anything."""
         return self._fan.stopped_by
 
     def __enter__(self) -> None:
@@ -50,15 +50,15 @@ class Slot:
             task.cancel()  # do not retry: end at the next wait
 
     def stop(self, reason: Exception, has_more: Callable[[], bool] | None = None) -> None:
-        """Stop the feed: no item starts, and nothing more is pulled, except while ``has_more()``.
+        """Stop the feed: no new item starts, and no more items are pulled.
 
         1. Items in a paid step continue, as do waits and downloads.
         2. Items that were pulled but have sent nothing end as ``NotStarted``, with this reason.
-        3. This slot's own item continues; its job decides how it ends.
+        3. This slot's own item continues, and its job decides how the item ends.
 
         Args:
             reason: becomes ``FanOut.stopped_by``. Stopping again has no effect.
-            has_more: while it returns true, items are still pulled. Their job sends nothing: it
-                follows up the creates of earlier runs, and raises ``NotStarted`` for the rest.
+            has_more: while it returns true, items are still pulled, but their jobs send nothing.
+                A job follows up on a create from an earlier run, or raises ``NotStarted``.
         """
         self._fan.stop_feed(reason, has_more)

@@ -1,4 +1,4 @@
-"""The text shown when a notebook cell is stopped, and the note that lists an error's task ids."""
+"""Text for interrupted work: a notebook line for a stopped cell, an error note with task ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, cast
 from ..models.outcomes import Counts
 
 MAX_NOTED_IDS = 100
-"""The maximum number of ids that an error's note lists; all of them are in ``task_ids``."""
+"""The maximum number of ids in an error's note; ``FanOut.task_ids`` has all of them."""
 
 
 @contextmanager
@@ -27,19 +27,19 @@ def make_brief(error: asyncio.CancelledError, describe: Callable[[], str]) -> No
     """Make a notebook show one line instead of a traceback for a cancellation.
 
     People who stop a cell know where they stopped it. They need to know what was kept and how to
-    continue, and a traceback through asyncio buries that. ``CancelledError`` itself is still
-    raised: the line is an attribute that only IPython looks for (``_render_traceback_``).
+    continue, and a traceback through asyncio buries that. ``CancelledError`` is still raised: only
+    IPython uses the attribute that is set here (``_render_traceback_``).
 
     Args:
         error: the cancellation.
-        describe: returns the text after "Stopped:"; called when the line is shown, once everything
-            under way has ended.
+        describe: returns the text after "Stopped:"; called when the line is shown, after all work
+            has ended.
     """
     cast(Any, error)._render_traceback_ = lambda: [f"Stopped: {describe()}"]
 
 
 def describe_fan_out(counts: Counts) -> str:
-    """Return how far a fan-out got, and how to resume it."""
+    """Describe a fan-out's progress and how to resume it."""
     total = "" if counts.total is None else f", of {counts.total:,}"
     return (
         f"{counts}{total}. Await the fan-out again to resume; its outcomes and task_ids have "
@@ -48,15 +48,15 @@ def describe_fan_out(counts: Counts) -> str:
 
 
 def describe_waits(task_ids: Sequence[str]) -> str:
-    """Return which tasks were still pending; they keep running at Keevx."""
+    """Describe the tasks that were still pending and keep running at Keevx."""
     number = "1 task keeps" if len(task_ids) == 1 else f"{len(task_ids):,} tasks keep"
     return f"{number} running at Keevx. Wait again to continue, free of charge: {_some(task_ids)}"
 
 
 def note_ids(error: BaseException, task_ids: Sequence[str]) -> None:
-    """Add a note with the task ids received so far to an error, unless it already has a note.
+    """Add a note with the task ids received so far to an error, unless the error has a note.
 
-    The caller may have no other way to get them: a fan-out without a name is gone.
+    The caller may have no other way to get the ids, for example if no variable holds the fan-out.
     """
     if not task_ids or getattr(error, "__notes__", None):
         return

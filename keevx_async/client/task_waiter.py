@@ -1,4 +1,4 @@
-"""Waits for tasks, and records in the journal how they ended."""
+"""Waits for tasks and records in the journal that they ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .result_files import has_expired
 from .stopped import brief_if_stopped, describe_waits, make_brief
 
 WAIT_FACTOR = 1.5
-"""The default wait is this factor times the vendor's documented maximum for the kind."""
+"""The default timeout is the vendor's documented maximum for the kind, times this factor."""
 NO_SPAN = nullcontext()
 
 
@@ -31,12 +31,12 @@ class TaskWaiter:
 
     Args:
         poller: polls tasks until they end.
-        journal: contains the tasks that ended in earlier runs, and records those that end now.
-        kinds: resolves the kind of a task.
-        durations: how long tasks take; loaded before the first wait.
-        timeout: the maximum seconds of a wait; None for no limit; by default, as long as the tasks'
-            kinds may need.
-        span: entered around each wait that has to poll.
+        journal: has the tasks that ended in earlier runs, and records tasks that end now.
+        kinds: resolves a task's kind.
+        durations: the learned task durations; loaded before the first wait.
+        timeout: the default for waits, in seconds; None for no limit; NOT_GIVEN to derive it from
+            the tasks' kinds.
+        span: opens a span around each wait that polls.
     """
 
     _poller: Poller = field(alias="poller")
@@ -58,7 +58,8 @@ class TaskWaiter:
         Args:
             task_ids: the task ids of one submission.
             timeout: see ``wait_many``.
-            any_age: whether the URL of a result that is on disk may have expired.
+            any_age: whether to accept a recorded task whose URL has expired, if its result is on
+                disk.
 
         Raises:
             WaitTimeout: some tasks did not end in time.
@@ -83,13 +84,13 @@ class TaskWaiter:
     ) -> AsyncGenerator[Task]:
         """Yield each task as it ends.
 
-        A task whose end is in the journal is yielded at once and costs no query, unless its URL has
-        expired.
+        If the journal shows that a task has ended and its URL has not expired, the task is yielded
+        at once without a query.
 
         Args:
             task_ids: task ids from any submissions.
-            timeout: seconds for all of them; None for no limit; by default, as long as their kinds
-                may need.
+            timeout: seconds for all tasks together; None for no limit; NOT_GIVEN for the default
+                (see `default_timeout`).
 
         Raises:
             WaitTimeout: some tasks did not end in time.
@@ -110,10 +111,10 @@ class TaskWaiter:
     async def _recorded(
         self, task_ids: Iterable[str], *, any_age: bool = False
     ) -> tuple[list[Task], list[str]]:
-        """Return the tasks whose end is in the journal, and the ids of the others.
+        """Return the tasks that have ended according to the journal, and the ids of the others.
 
-        A task whose URL has expired is among the others, since a query renews it, unless
-        ``any_age`` holds and its result is on disk.
+        A task whose URL has expired is among the others, since a query renews the URL. With
+        ``any_age``, this does not apply if the task's result is on disk.
         """
         ended: list[Task] = []
         pending: list[str] = []
@@ -140,7 +141,7 @@ class TaskWaiter:
         return self._poller.wait_many(pending, timeout, ended)
 
     async def _record_end(self, task: Task) -> None:
-        if task.done:  # else it was given up without a result: the next run queries again
+        if task.done:  # polling may give up on a task: the next run queries it again
             await self._journal.mark_ended(task)
 
     def _span_of(self, pending: Sequence[str]) -> AbstractContextManager[object]:
@@ -150,7 +151,7 @@ class TaskWaiter:
         """Return the default timeout, in seconds, for a wait for tasks of these kinds.
 
         Args:
-            kinds: the kind of each task; None if it is unknown and may be any kind.
+            kinds: each task's kind; None for an unknown kind, which gets the longest timeout.
         """
         if not isinstance(self._timeout, NotGiven):
             return self._timeout

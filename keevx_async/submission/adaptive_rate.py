@@ -1,12 +1,13 @@
-"""Decides when the next create may go. A pure state machine: time is passed as an argument.
+"""Decides when the next create may be sent. A pure state machine: time is passed as an argument.
 
-Keevx publishes no rate limit, so this measures it. There are four phases:
+Keevx publishes no rate limit, so this module measures the limit. There are four phases:
 
 1. Slow start: a window limits the creates in flight, and widens until the first 429. There is no
    rate yet.
-2. Hold: a 429 holds every create. The creates accepted and refused until then measure the limit.
-3. Search: if the hold measured nothing, the rate then doubles every 0.17 s until the next 429.
-4. Plateau and probe: the rate stays a little below the measured limit for a few seconds. Then it
+2. Hold: a 429 pauses all creates. The limit is measured from the creates accepted and refused so
+   far.
+3. Search: if the limit could not be measured, the rate doubles every 0.17 s until the next 429.
+4. Plateau and probe: the rate stays slightly below the measured limit for a few seconds. Then it
    grows, slowly at first and then faster, to see if the limit has risen. A probe ends with a 429.
 """
 
@@ -58,19 +59,22 @@ NEAR = 1e-6
 
 
 class ThrottleSample:
-    """What one 429 measures: when the creates since the previous 429 were sent.
+    """Measures the limit from one 429 and the creates sent since the previous 429.
 
     Args:
-        accepted: when the accepted creates were sent, in any order, in seconds of any clock.
-        refused: when the refused creates, which were in flight together, were sent; at least one.
+        accepted: the times at which accepted creates were sent, in any order, in seconds of any
+            clock.
+        refused: the times at which refused creates were sent; at least one. These creates were in
+            flight together.
 
     Attributes:
-        accepted: when the accepted creates were sent, sorted.
-        refused: when the first refused create was sent.
+        accepted: the times at which accepted creates were sent, sorted.
+        refused: the time at which the first refused create was sent.
         before: the times in ``accepted`` that are not after ``refused``.
-        last_second: how many of ``before`` are in the last second before ``refused``.
-        sustained_rate: creates per second that the exhausted limit still let through; 0 if hardly
-            any; None if the creates are too few, or too close together, to measure it.
+        last_second: the number of times in ``before`` in the last second before ``refused``.
+        sustained_rate: creates per second that were accepted after the limit was exhausted; 0 if
+            there were hardly any; None if the creates are too few, or too close together, to
+            measure the rate.
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
@@ -87,15 +91,15 @@ class ThrottleSample:
 
     @property
     def spans_a_second(self) -> bool:
-        """Whether creates were accepted for longer than the last second before the refusal."""
+        """Whether any accepted create was sent more than a second before the first refused one."""
         return bool(self.before) and self.before[0] < self.refused - 1
 
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return the bounds of the capacity of a token bucket of this rate, from the sample.
+        """Return the sample's bounds on the capacity of a token bucket with this rate.
 
         Returns:
-            The lowest capacity with which every accepted create passes, and the capacity from which
-            the refused create would have passed, too.
+            The lowest capacity that allows every accepted create, and the lowest capacity that
+            would have allowed the refused create too.
         """
         level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
         less_than = max(0.0, level - rate * (self.refused - last)) + 1
@@ -104,10 +108,10 @@ class ThrottleSample:
 
 
 def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float, float]:
-    """Add 1 to a bucket at each time in ``sent``, while it drains at this rate.
+    """Add 1 to a bucket at each time in ``sent``, while the bucket drains at ``rate``.
 
     Returns:
-        Its level, its highest level, and the last time in ``sent``.
+        The bucket's level, its highest level, and the last time in ``sent``.
     """
     highest = 0.0
     for at in sent:
@@ -120,11 +124,11 @@ def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[f
 
 
 def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) -> float:
-    """Return the rate of a token bucket, full before either sample, that explains both 429s.
+    """Return the rate of a token bucket that explains both 429s, if it was full before each sample.
 
     Args:
-        first: the sample to compare with.
-        second: the newer sample.
+        first: the earlier sample.
+        second: the later sample.
         max_rate: the highest rate to return, in creates per second.
     """
 
@@ -143,7 +147,7 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
 
 
 def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
-    """Return the highest rate up to max_rate for which ``holds`` is true, by bisection."""
+    """Bisect for the highest rate, up to ``max_rate``, for which ``holds`` is true."""
     low, high = max_rate / RANGE, max_rate
     for _ in range(HALVINGS):
         middle = math.sqrt(low * high)
@@ -152,15 +156,16 @@ def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
 
 
 class AdaptiveRate:
-    """Decides when creates may go.
+    """Decides when creates may be sent.
 
-    Call `delay`. When it returns 0, call `take`, send one create, and report once how it ended:
-    `accepted`, `refused`, or `lost` for anything else. It reads no clock: every time is an
-    argument, in seconds of one monotonic clock, and times must never decrease.
+    Call `delay`. When it returns 0, call `take`, send one create, and then report how the create
+    ended with exactly one call: `accepted`, `refused` (with a 429), or `lost` (anything else). The
+    class reads no clock. All times are arguments, in seconds of one monotonic clock, and must never
+    decrease.
 
     Args:
-        ceiling: the maximum creates per second, or None. At most ``ceiling * w + 1`` creates go in
-            any w seconds.
+        ceiling: the maximum number of creates per second, or None. At most ``ceiling * w + 1``
+            creates are sent in any w seconds.
     """
 
     def __init__(self, ceiling: float | None = None) -> None:
@@ -186,11 +191,11 @@ class AdaptiveRate:
 
     @property
     def rate(self) -> float:
-        """The creates per second that it currently allows; infinite until the first 429."""
+        """The creates per second allowed now; infinite until the first 429 if no ceiling is set."""
         return min(self._rate, 1.0 / self._spacing if self._spacing else math.inf)
 
     def delay(self, now: float) -> float:
-        """Return the seconds to wait before calling it again; 0 if a create may go now."""
+        """Return the seconds to wait before calling this again; 0 if a create may be sent now."""
         if self._in_flight >= self._window and now < self._taken + MAX_HOLD:
             return max(TICK, self._ready - now)
         if now < self._ready:
@@ -210,13 +215,13 @@ class AdaptiveRate:
             self._ready = max(due + self._gap, now + self._spacing)
 
     def lost(self) -> None:
-        """Report that a create ended, neither accepted nor refused with a 429."""
+        """Report that a create ended without being accepted or refused with a 429."""
         self._in_flight -= 1
         if self._starting:
             self._widen_window()  # whatever became of it, no limit stopped it
 
     def accepted(self, now: float, sent: float) -> None:
-        """Report that the create taken at `sent` was accepted."""
+        """Report that the create taken at ``sent`` was accepted."""
         self._in_flight -= 1
         self._accepted.append(sent)
         if now - sent < self._round_trip:
@@ -228,7 +233,7 @@ class AdaptiveRate:
             self._raise_rate(now)
 
     def _widen_window(self) -> None:
-        """Slow start: allow more in flight, evenly spaced if timers are fine enough."""
+        """In slow start, allow more creates in flight, evenly spaced if timers are fine enough."""
         self._window += 1.0 if self._window < DOUBLING else OPENING
         measured = self._round_trip < MAX_HOLD  # only after the first was accepted
         gap = self._round_trip / self._window if measured else 0.0
@@ -237,17 +242,17 @@ class AdaptiveRate:
             self._starting, self._window, self._gap = False, math.inf, self._spacing
 
     def refused(self, now: float, sent: float, retry_after: float | None = None) -> None:
-        """Report a 429: every create is held.
+        """Report a 429, which pauses all creates.
 
-        1. The create was sent after the last 429 arrived: a new hold. If nothing was accepted since
-           the last hold, that hold was too short and nothing new is learned; this one is twice as
-           long.
-        2. The create was in flight when the last 429 arrived: it is added to that 429's sample.
+        1. If the create was sent after the last 429 arrived, a new hold starts. If nothing was
+           accepted since the last hold, that hold was too short: nothing is measured, and the new
+           hold is twice as long.
+        2. If the create was in flight when the last 429 arrived, it is added to that 429's sample.
 
         Args:
             now: when the 429 arrived.
-            sent: when its create was taken.
-            retry_after: the seconds that it asks to wait; None or 0 to use our own hold.
+            sent: when the refused create was taken.
+            retry_after: the response's Retry-After in seconds; None or 0 to use our own hold.
         """
         self._in_flight -= 1
         if retry_after:
@@ -265,7 +270,7 @@ class AdaptiveRate:
         self._hold = min(max_hold, self._hold * 2)
         self._cost = retry_after or self._hold
         self._ready = max(self._ready, now + self._cost)
-        # After a hold that may be too short, one create goes first, alone.
+        # After a hold that may be too short, send a single create first.
         self._window = math.inf if retry_after and fresh else 1.0
 
     def _is_early(self, refused: float) -> bool:
@@ -290,15 +295,15 @@ class AdaptiveRate:
         self._resumed, self._grown = now, now + self._plateau()
         self._probed = self._grown
         self._set_rate(rate)
-        # Catch up on late creates as far as the limit tolerates bursts; a strict one does not.
+        # Catch up on late creates as far as the limit tolerates bursts; a strict limit does not.
         burst = self._first.capacity(self._rate)[0] - 2
         self._slack = min(MAX_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
 
     def _estimate_limit(self, sample: ThrottleSample) -> float:
-        """Return the limit; 0 to search for it."""
-        # 1. A 429 that is not early ended a probe or a search: the limit is what it measures.
-        # 2. An early 429 shows that the last limit was too high. Cut it, by more with each in a
-        #    row; this sample's own measurement may cut it further.
+        """Return the estimated limit; 0 if the limit must be searched for."""
+        # 1. A 429 that is not early ended a probe or a search: use the limit that it measures.
+        # 2. An early 429 shows that the last limit was too high. Cut the limit, by more for each
+        #    early 429 in a row; the sample's own measurement may cut it further.
         # 3. Two early 429s in a row that measure nothing: search for the limit again.
         if not self._is_early(sample.refused):
             if self._limit:
@@ -313,10 +318,11 @@ class AdaptiveRate:
         return max(self._limit * MIN_LEFT, min(measured or math.inf, self._bound))
 
     def _measure(self, sample: ThrottleSample, reference: ThrottleSample | None) -> float:
-        """Return the highest limit that any kind of limiter would have; 0 if none is measured."""
+        """Return the highest limit that explains the sample, for any kind of limiter, or 0."""
         # The server's limiter may be a token bucket, a window of a second, or one that only lets
         # through what drains. Each explains the sample with a different limit. Use the highest: the
-        # next 429 corrects a limit that is too high; only a later probe corrects one too low.
+        # next 429 corrects a limit that is too high; only a later probe corrects one that is too
+        # low.
         drained, second = sample.sustained_rate or 0.0, sample.last_second
         if sample.spans_a_second and (sample.sustained_rate == 0 or reference is None):
             return max(drained, second)
@@ -331,7 +337,7 @@ class AdaptiveRate:
         return min(self._rate, max(drained, window, bucket, refilled))
 
     def _plateau(self) -> float:
-        """Return the seconds for which a probe is not worth its cost.
+        """Return a plateau's length in seconds, chosen so that probes cost little.
 
         If the limit has fallen far below its peak, the plateau is half as long.
         """
@@ -342,7 +348,7 @@ class AdaptiveRate:
         return max(MIN_PLATEAU, *costs) * (0.5 if fallen else 1.0)
 
     def _raise_rate(self, now: float) -> None:
-        """Raise the rate for the time that has passed since it was last raised."""
+        """Raise the rate according to the time since it was last raised."""
         since, self._grown = self._grown, max(self._grown, now)
         if now > since and self._used:
             gain = 3 * PROBE_GAIN * (now - self._probed) ** 2 if self._limit else SEARCH_GAIN

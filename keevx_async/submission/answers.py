@@ -1,4 +1,4 @@
-"""Interprets the response to a paid create, if it is not a plain success with ids."""
+"""Interprets responses to paid creates that are not plain successes with ids."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def read_answer(
 ) -> tuple[str, ...]:
     """Return the ids in a response that is not a plain success, or raise the matching error.
 
-    `classify` gives the verdict. Ids are read leniently: a response with ids of this create is not
-    a refusal, whatever its status, code, charset or length.
+    `classify` determines the verdict. Ids are read leniently: a response with this create's ids is
+    not a refusal, whatever its status, code, charset or length.
 
     Args:
         sent: the create as it was sent.
@@ -41,11 +41,11 @@ async def read_answer(
         request: the create's request.
         key: the create's key.
         foreign: returns the ids that belong to other creates, each with its create's key.
-        seconds: how long the response took, for the log.
+        seconds: the response time, for the log.
 
     Raises:
-        Retryable: Keevx is busy, or asks to wait for funds. Its delay is the one that the response
-            asks for; 0 for a rate limit without one, which the throttle paces.
+        Retryable: Keevx is busy, or asks to wait for funds. The delay comes from the response. If a
+            rate limit has no delay, the delay is 0, because the throttle does the waiting.
         APIError: Keevx refused the create.
         ConfigurationError: the host is not Keevx.
         SubmissionUncertain: the response does not show whether a task was made.
@@ -75,7 +75,7 @@ async def read_answer(
     # What to do about each verdict:
     # 1. Wrong host: perhaps Keevx just has not responded to this client yet. So first query the
     #    host about a task that does not exist, which is free. A host that is not Keevx made no
-    #    task; if it may be Keevx, the create is uncertain.
+    #    task; if the host may be Keevx, the create is uncertain.
     # 2. Accepted: keep the ids, and log a warning if the status or the code claims otherwise.
     # 3. Refused: no task was made. Retry if the server is busy or says how long to wait for funds.
     #    Raise any other refusal.
@@ -119,7 +119,7 @@ async def read_answer(
 
 
 def _doubt(response: HttpResponse, others: Mapping[str, str], text: str, *, is_keevx: bool) -> str:
-    """Return why a response leaves a create uncertain."""
+    """Return the reason that a response leaves a create uncertain."""
     if others:
         whose = ", ".join(f"{task_id} of create {key}" for task_id, key in others.items())
         return f"HTTP {response.status}, the response to another create: it contains {whose}"
@@ -144,14 +144,14 @@ def callback_secrets(sent: HttpRequest) -> tuple[str, ...]:
 
 
 def log_hold(key: str, refusal: APIError, seconds: float) -> None:
-    """Log how long every create is held, and which create was refused."""
+    """Log the length of a hold, and the create whose refusal caused it."""
     what = "create %s: refused with HTTP %s; all creates are held for %.1f s"
     if seconds:
         log.info(what, key, refusal.status, seconds, extra=error_correlation(key, refusal))
 
 
 def log_late(key: str, result: object) -> None:
-    """Log what became of a create whose caller was cancelled: its ids, or its error."""
-    if not isinstance(result, Retryable):  # it is not repeated: no task was made
+    """Log the ids or the error of a create whose caller was cancelled."""
+    if not isinstance(result, Retryable):  # not retried after a cancel: no task was made
         what = "create %s ended after its caller was cancelled: %s"
         log.warning(what, key, result, extra=error_correlation(key, result))

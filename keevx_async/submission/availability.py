@@ -1,4 +1,4 @@
-"""What this edition of Keevx offers, if that is less than the rules in `models` allow."""
+"""Limits fields to the values that this edition of Keevx offers, beyond the rules in `models`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TTL = 3600.0
 
 
 class Availability:
-    """Refuses values that are not offered, before anything is charged. Other fields are unlimited.
+    """Refuses values that are not offered, before anything is charged.
 
     Args:
         listed: the values that an edition offers, by field. They never expire.
         clock: returns the time in seconds; tests pass their own.
 
     Attributes:
-        limits: the values that each field may have, and when they expire. Usually empty, which
-            means that every request passes.
+        limits: for each limited field, the values offered and the time at which they expire.
+            Usually empty, so every request passes.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Availability:
         self.limits[field] = (values, self._clock() + TTL)
 
     def values(self, field: str) -> tuple[str, ...] | None:
-        """Return the values that a field is limited to; None if it has no unexpired list."""
+        """Return a field's offered values; None if the field has no limit or the limit expired."""
         values, until = self.limits.get(field, ((), 0.0))
         return values if self._clock() < until else None
 
@@ -49,7 +49,7 @@ class Availability:
         """Check a request against the limits.
 
         Raises:
-            InvalidRequest: a field has a value that is not offered; lists every violation.
+            InvalidRequest: a field has a value that is not offered. The error lists all violations.
         """
         violations: list[Violation] = []
         for field in self.limits:

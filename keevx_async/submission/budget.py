@@ -1,4 +1,4 @@
-"""Decides what a budget allows. Pure: no journal, no waiting."""
+"""Decides what a budget allows, without using a journal or waiting."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..models.usage import Usage, UsageGroup, UsageLimit
 from ..settings import Budget
 
 UNITS = ("videos", "seconds", "cost")
-"""What a budget may limit, as its attributes are named."""
+"""The units that a budget may limit. ``Budget`` has an attribute for each."""
 UNKNOWN_LENGTH = frozenset({"video_translate"})
 """Kinds whose results are as long as their source, which only the server can measure."""
 
 
 class Fit(Enum):
-    """Whether a create fits in the rest of the budget.
+    """Whether a create fits in the remaining budget.
 
     Attributes:
-        NOW: it fits.
-        PERHAPS: it would fit if creates under way made nothing and gave back their reservations.
-        NEVER: it does not fit, whatever becomes of the creates under way.
+        NOW: the create fits.
+        PERHAPS: the create fits only if creates in progress give back enough reservations.
+        NEVER: the create does not fit, however the creates in progress end.
     """
 
     NOW = "now"
@@ -32,7 +32,7 @@ class Fit(Enum):
 
 
 class Valuation:
-    """Converts results to the units of a budget. Money is exact: decimal, not binary.
+    """Converts results to a budget's units. Amounts of money are exact decimals.
 
     Args:
         budget: the budget, with its prices and limits.
@@ -48,11 +48,11 @@ class Valuation:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the budget limits anything; a budget with only prices does not."""
+        """Whether the budget has any limits. A budget may have only prices."""
         return bool(self._limits)
 
     def price(self, group: UsageGroup) -> Decimal | None:
-        """Return the price of one result; None if it has no price."""
+        """Return the price of one result in a group; None if the budget has no price for it."""
         # Most specific first. Only results of a known length are priced per second.
         kind, model, resolution, duration = group
         for name in (f"{model}/{resolution}", model, kind):
@@ -64,7 +64,7 @@ class Valuation:
         """Check that a result can be expressed in each unit that the budget limits.
 
         Raises:
-            ConfigurationError: the result has no price, or its length is not known.
+            ConfigurationError: the result has no price, or its length is unknown.
         """
         if "cost" in self._limits and self.price(group) is None:
             names = [f"{group.model}/{group.resolution}", group.model] if group.model else []
@@ -80,9 +80,9 @@ class Valuation:
             )
 
     def spent(self, usage: Usage) -> dict[str, Decimal]:
-        """Return the totals of results in each unit that the budget limits.
+        """Return the total of ``usage`` in each unit that the budget limits.
 
-        Results of earlier runs without a price count as free, since their cost is unknown.
+        Results without a price, which earlier runs may have made, count as free.
         """
         totals = dict.fromkeys(self._limits, Decimal(0))
         for group, count in usage.items():
@@ -101,13 +101,13 @@ class Valuation:
         return value
 
     def fits(self, spent: Usage, reserved: Usage, group: UsageGroup, count: int) -> Fit:
-        """Decide whether a create fits.
+        """Decide whether a create fits in the remaining budget.
 
         Args:
             spent: results that were made, or may have been.
-            reserved: results that the creates under way may make.
-            group: the group of this create's results.
-            count: how many results it makes.
+            reserved: results that creates in progress may make.
+            group: the group of the new create's results.
+            count: the number of the new create's results.
         """
         kept, held = self.spent(spent), self.spent(reserved)
         needed = self.spent({group: count})
@@ -140,7 +140,7 @@ class Valuation:
         return UsageLimit(whole("videos"), whole("seconds"), whole("cost", scale), prices)
 
     def is_exhausted(self, spent: Usage) -> bool:
-        """Whether no request fits any more, however small."""
+        """Return whether even the smallest request no longer fits."""
         # The smallest request is one result of the shortest duration at the lowest price. (An image
         # has no seconds, but a run that limits seconds is about videos.)
         shortest = min((min(rules.durations) for rules in MODELS.values()), default=1)
@@ -156,11 +156,11 @@ class Valuation:
 
 
 class Balance:
-    """What has been spent and reserved, by group.
+    """The results spent and reserved so far, by group.
 
     Attributes:
         spent: results that were made, or may have been.
-        reserved: results that the creates under way may make.
+        reserved: results that creates in progress may make.
     """
 
     def __init__(self) -> None:
@@ -168,16 +168,16 @@ class Balance:
         self.reserved: Counter[UsageGroup] = Counter()
 
     def reserve(self, group: UsageGroup, count: int) -> None:
-        """Reserve what a create may make."""
+        """Reserve the results that a create may make."""
         self.reserved[group] += count
 
     def keep(self, group: UsageGroup, count: int, made: int) -> None:
-        """Turn a reservation into results that were made, or may have been.
+        """Move reserved results to ``spent``.
 
         Args:
             group: the results' group.
-            count: how many results were reserved.
-            made: how many were actually made, or may have been.
+            count: the number of results that were reserved.
+            made: the number of results that were made, or may have been.
         """
         self.reserved[group] -= count
         self.spent[group] += made

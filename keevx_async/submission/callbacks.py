@@ -1,4 +1,4 @@
-"""Signed callback URLs, and the receiver for callbacks.
+"""Signs callback URLs and receives callbacks.
 
 The vendor does not sign callbacks (keevx-api.md, "Callback"), so the URL itself is the secret. A
 callback is only a hint: nothing in it is trusted until Keevx confirms it in a status query.
@@ -30,7 +30,7 @@ from ..models.validators import is_url
 log = logging.getLogger("keevx_async.submission")
 
 MAX_BODY = 64 * 1024
-"""The maximum number of bytes of a callback's body that are read."""
+"""The maximum number of bytes read from a callback's body."""
 MAX_KEY = 512
 """The maximum length of a key, in bytes of UTF-8. It limits URLs to MAX_PUBLIC_URL + 733
 characters."""
@@ -55,20 +55,22 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class CallbackReceiver:
-    """Creates a signed callback URL for each create, and receives the callbacks.
+    """Provides a signed callback URL for each create, and receives the callbacks.
 
-    Pass it to ``Keevx(callbacks=…)`` and serve it on the same event loop:
+    Pass the receiver to ``Keevx(callbacks=…)`` and serve it on the same event loop:
     ``app.add_routes(receiver.routes())`` in aiohttp, ``app.mount("/keevx", receiver.asgi_app())``
-    in FastAPI or Starlette, ``async with receiver.serving(host, port)`` on its own, or call
+    in FastAPI or Starlette, ``async with receiver.serving(host, port)`` standalone, or call
     ``await receiver.receive(token, body)`` from any other framework. Keep these URLs out of your
-    access logs: anyone who has one can post to it for the 7 days that it is valid.
+    access logs: anyone who has a URL can post to it for the 7 days that it is valid.
 
-    Several clients may share a receiver. It holds a secret, so it cannot be pickled or copied.
+    Several clients may share a receiver. A receiver holds a secret, so it cannot be pickled or
+    copied.
 
     Args:
-        public_url: the URL at which Keevx reaches it, such as ``https://you.example/keevx``.
-        secret: at least 16 bytes, the same in every process that serves it. With the same secret,
-            callbacks that arrive after a restart are still accepted.
+        public_url: the URL at which Keevx reaches the receiver, such as
+            ``https://you.example/keevx``.
+        secret: at least 16 bytes, the same in every process that serves the URL. With the same
+            secret, callbacks that arrive after a restart are still accepted.
         clock: returns the time in seconds since the epoch; tests pass their own.
 
     Raises:
@@ -106,12 +108,12 @@ class CallbackReceiver:
         self._sinks.append(sink)
 
     def detach(self, sink: Sink) -> None:
-        """Stop passing callbacks to sink. It has no effect if sink is not attached."""
+        """Stop passing callbacks to sink. This has no effect if sink is not attached."""
         if sink in self._sinks:
             self._sinks.remove(sink)
 
     def url_for(self, key: str) -> str:
-        """Return the callback URL of a create, valid for 7 days.
+        """Return a create's callback URL, which is valid for 7 days.
 
         Args:
             key: the create's key, which is readable in the URL.
@@ -136,14 +138,14 @@ class CallbackReceiver:
         Receiving the same callback again has no effect.
 
         Args:
-            token: the last part of the URL that it was posted to; a trailing slash is ignored.
+            token: the last part of the callback's URL; a trailing slash is ignored.
             body: the body of the POST, at most 64 KiB.
 
         Raises:
-            CallbackRejected: it is not signed by us, has expired, or is not a callback. Respond as
-                if it were accepted, so that a stranger learns nothing.
-            KeevxError: it is genuine, but could not be confirmed or recorded now. Respond with a
-                500, in case Keevx posts it again.
+            CallbackRejected: the token is not ours or has expired, or the body is not a callback.
+                Respond as if the callback were accepted, so that a stranger learns nothing.
+            KeevxError: the callback is genuine, but could not be confirmed or recorded now. Respond
+                with a 500, in case Keevx posts it again.
         """
         await self._pass_on(self.verify(token), body)
 
@@ -184,7 +186,7 @@ class CallbackReceiver:
     def routes(self) -> list[web.RouteDef]:
         """Return the routes to add to an ``aiohttp.web`` application.
 
-        They are at the path of the public URL, with and without a trailing slash.
+        They match the public URL's path followed by a token, with or without a trailing slash.
         """
 
         async def handle(request: web.Request) -> web.Response:
@@ -197,7 +199,7 @@ class CallbackReceiver:
     def asgi_app(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """Return an ASGI application to mount at the path of the public URL.
 
-        The token is the last part of the path. Anything but a POST gets a 405 response.
+        The token is the last part of the path. Any method other than POST gets a 405 response.
         """
 
         async def chunks(receive: Receive) -> AsyncIterator[bytes]:
@@ -228,16 +230,16 @@ class CallbackReceiver:
     async def serving(
         self, host: str = "127.0.0.1", port: int = 0
     ) -> AsyncGenerator[tuple[str, int]]:
-        """Run a server for callbacks during the block, which receives its host and port.
+        """Run a callback server during the ``async with`` block, and yield its host and port.
 
-        It writes no access log, since the URLs are secret.
+        The server writes no access log, since the URLs are secret.
 
         Args:
             host: the address to listen on.
             port: the port; 0 to use any free port.
 
         Raises:
-            ConfigurationError: it cannot listen on that address.
+            ConfigurationError: the server cannot listen on that address.
         """
         app = web.Application()
         app.add_routes(self.routes())
@@ -285,8 +287,8 @@ def task_of(body: bytes) -> str:
     """Return the task id in a callback's body; nothing else in the body is used.
 
     Raises:
-        CallbackRejected: it is not a callback: too large, not JSON, or without an id that is valid
-            in a path.
+        CallbackRejected: the body is too large, is not JSON, or has no task id that is valid in a
+            path.
     """
     if len(body) > MAX_BODY:
         raise CallbackRejected("the callback's body is larger than 64 KiB")

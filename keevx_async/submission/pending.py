@@ -1,14 +1,14 @@
-"""Creates that continue after the call that started them has ended, and that other calls can join.
+"""Runs creates that may outlive the calls that started them, and that other calls can join.
 
-A create with a named key or a timeout runs in its own task. The end of a call does not always end
-its create:
-1. The call times out: the create continues in the background, until its response or the timeout
-   of its exchange, and the result is recorded.
+A create with a named key or a timeout runs in its own task. When a call ends, the create may
+continue:
+1. The call times out: the create continues in the background until its response arrives or its
+   exchange times out, and the result is recorded.
 2. The call is cancelled while another call waits for the create, or after a timeout: as in case 1.
-3. The only waiting call is cancelled: as everywhere, a create that was sent gets its grace period
-   to receive a response, and a create that was not sent ends at once.
+3. The only waiting call is cancelled: a create that was sent gets its grace period to receive a
+   response, and a create that was not sent ends at once.
 4. The client closes: as in case 3.
-A call with the key of a create that is under way joins it, and sends nothing.
+A call with the key of a create in progress joins that create, and sends nothing.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ log = logging.getLogger("keevx_async.submission")
 
 @define(eq=False)
 class PendingCreate:
-    """One create in its own task. It guards its own paid steps.
+    """A create that runs in its own task and guards its own paid steps.
 
     Attributes:
         plan: the create's plan.
         task: the task, which returns the create's ids.
-        callers: how many calls wait for it.
-        is_detached: whether a call has timed out; the create then continues without callers.
-        is_sending: whether it is in a paid step, or has its ids.
-        is_ending: whether no further attempt may start, since its caller was cancelled or the
+        callers: the number of calls that are waiting for the create.
+        is_detached: whether a call has timed out, so the create continues without callers.
+        is_sending: whether the create is in a paid step or has its ids.
+        is_ending: whether no further attempt may start, because the caller was cancelled or the
             client is closing.
-        began: when it started, by ``time.monotonic``.
+        began: the start time, from ``time.monotonic``.
     """
 
     plan: Planned
@@ -72,7 +72,7 @@ class PendingCreate:
                 self.task.cancel()  # do not retry: end at the next wait
 
     async def end(self, grace: float) -> None:
-        """End it: at once if nothing was sent, otherwise after at most ``grace`` seconds."""
+        """End the create: at once if nothing was sent, else after at most ``grace`` seconds."""
         self.is_ending = True
         if not self.is_sending:
             self.task.cancel()
@@ -81,21 +81,21 @@ class PendingCreate:
 
 @define(eq=False)
 class PendingCreates:
-    """The creates of one client that other calls may join, on one event loop.
+    """A client's creates that other calls may join, on one event loop.
 
     Args:
-        submitter: makes the creates.
-        grace: ``RetryPolicy.grace``: seconds that a create in flight has to receive a response.
-        running: creates under way, by key. Clients made by ``with_options`` share this and the next
-            two, so a key can be joined through any of them.
-        ended: creates that ended in the background.
+        submitter: sends the creates.
+        grace: ``RetryPolicy.grace``, the seconds that a create in flight has to receive a response.
+        running: creates in progress, by key. Clients made by ``with_options`` share this and the
+            next two arguments, so calls on any of them can join a create.
+        ended: creates that ended in the background, by key.
         stopped: set once no more creates may start.
     """
 
     _submitter: Submitter = field(alias="submitter")
     _grace: float = field(alias="grace")
     _running: dict[str, PendingCreate] = field(factory=dict[str, PendingCreate], alias="running")
-    # Without a journal, nothing else remembers the result of a create whose call had ended.
+    # Without a journal, nothing else remembers the result of a create whose call has ended.
     _ended: BoundedDict[str, PendingCreate] = field(
         factory=lambda: BoundedDict[str, PendingCreate](MAX_OWNED), alias="ended"
     )
@@ -104,12 +104,12 @@ class PendingCreates:
     async def submit(
         self, request: Request, key: str | None, timeout: float | None
     ) -> tuple[Planned, tuple[str, ...]]:
-        """Submit a request, or join the create that has its key. Return the create and its ids.
+        """Submit a request, or join the create with the same key. Return its plan and task ids.
 
         Args:
             request: the request to submit.
             key: the create's key; None for a new key.
-            timeout: seconds that this call may take; None for no limit. The create continues.
+            timeout: seconds for this call; the create continues. None for no limit.
 
         Raises:
             SubmissionPending: the timeout passed. Submit with the same key to join the create.
@@ -134,7 +134,8 @@ class PendingCreates:
                 raise SubmissionPending(request, plan.key, reason)
             if not create.task.cancelled():
                 return plan, create.task.result()
-            # It ended before it was sent, because its own caller was cancelled. This one was not.
+            # The create ended before it was sent, because the call that started it was cancelled.
+            # This call was not cancelled, so it tries again.
             if self._stopped.is_set():
                 raise ConfigurationError(CLIENT_CLOSED)
             key = plan.key
@@ -146,16 +147,17 @@ class PendingCreates:
             create.is_ending = True
 
     async def drain(self) -> None:
-        """End every create. Those in flight get their grace period, and their ids are recorded."""
+        """End every create. Creates in flight get their grace period; their ids are recorded."""
         await asyncio.sleep(0)  # a task that is cancelled before it starts does not clean up
         creates = list(self._running.values())
         await asyncio.gather(*(create.end(self._grace) for create in creates))
 
     async def _find(self, key: str | None) -> PendingCreate | None:
-        """Return the create with a key, if it is under way or has ended in the background."""
+        """Return the create with this key if it is in progress or has ended in the background."""
         if key is None:
             return None
-        # The journal has the latest state, as after `settle`. Use ours only if it has no entry.
+        # The journal has the latest state, for example after `settle`. Use the create in memory
+        # only if the journal has no entry.
         ended = self._ended.get(key)
         if ended is not None and await self._submitter.is_recorded(key):
             ended = None
@@ -178,7 +180,7 @@ class PendingCreates:
         return create
 
     async def _wait(self, create: PendingCreate, deadline: float | None) -> bool:
-        """Wait for a create; return whether it has ended."""
+        """Wait for a create until the deadline; return whether the create has ended."""
         create.callers += 1
         try:
             async with asyncio.timeout_at(deadline):

@@ -1,4 +1,4 @@
-"""A create between its plan and its submission."""
+"""A create that is planned but not submitted yet."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .reservations import Reservation
 
 @define
 class Planned:
-    """A create that is about to be submitted, and whose key is claimed.
+    """A create that is about to be submitted. Its key is claimed.
 
     Attributes:
         request: the request.
         key: the create's key, in this run and in later runs.
         body: the request's canonical JSON, which contains the digests of local files.
         entry: the journal's entry for an earlier create with this key, if any.
-        reservation: its share of the budget, once it has one; None without a budget.
-        is_plain: whether the body is sent as it is: see ``Request.has_plain_sources``.
+        reservation: the create's share of the budget, once it is reserved; None without a budget.
+        is_plain: whether the body can be sent unchanged; see ``Request.has_plain_sources``.
     """
 
     request: Request

@@ -1,7 +1,7 @@
-"""Find the creates that an earlier run submitted, without waiting.
+"""Finds creates from earlier runs without waiting.
 
-A program that is run again usually reads its requests in the order of the journal. Finding them
-requires no claim beyond the call, no permit and no waiting, so nothing here is a coroutine.
+A program that is run again usually reads its requests in the journal's order. Finding their creates
+needs no lasting claim, no permit and no waiting, so nothing here is a coroutine.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ..models.request import Request, canonical_body
 
 @define(eq=False)
 class Recall:
-    """Finds the submitted create of a request.
+    """Finds the create that an earlier run submitted for a request.
 
     Args:
-        journal: contains the create.
-        owners: see ``Submitter``. This and the following arguments are shared with it.
-        register: receives each task's id, request, and age in seconds.
-        remember_kind: receives the ids and their kind.
+        journal: the journal to search.
+        owners: see ``Submitter``, which uses the same object.
+        register: called with each task's id, request, and age in seconds.
+        remember_kind: called with the task ids and their kind.
     """
 
     _journal: JournalProtocol = field(alias="journal")
@@ -34,11 +34,10 @@ class Recall:
     _remember_kind: Callable[[Sequence[str], Kind], None] = field(alias="remember_kind")
 
     def __call__(self, request: Request, key: str | None) -> Entry | None:
-        """Return the entry of a request; None if it must be submitted.
+        """Return the request's submitted entry, or None if it cannot be found without waiting.
 
         None does not mean that the journal has no such create: only ``Submitter.submit`` decides
-        what is sent. A returned entry was submitted; without a named key, each call returns a
-        different one.
+        what is sent. Without a key, each call returns a different entry.
         """
 
         def encode() -> bytes | None:  # the bytes of local files would have to be read first

@@ -1,4 +1,4 @@
-"""Settles creates whose response was lost, using what callbacks report about them."""
+"""Settles creates whose response was lost, using the ids that callbacks report."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ if TYPE_CHECKING:
 log = logging.getLogger("keevx_async.submission")
 
 MAX_REPORTED_IDS = 3
-"""The maximum number of unrecorded ids that callbacks may report for a create, per task."""
+"""The maximum number of unrecorded ids that callbacks may report per expected id of a create."""
 MAX_REMEMBERED = 10_000
-"""The maximum number of idle creates, of ids, and of ended tasks in memory, each; the oldest are
-forgotten."""
+"""The maximum size of each collection in memory: idle creates, owned ids and ended tasks. The
+oldest are forgotten."""
 MAX_CONFIRMATIONS = 16
 """The maximum number of concurrent status queries that confirm callbacks."""
 PAUSES = (0.5, 1.5, 3.0)
-"""Seconds to wait before each new query for a task that Keevx does not find: it may be new."""
+"""Seconds to wait before each repeated query for a task that Keevx does not find yet."""
 GRACE = 5.0
-"""Seconds that checks under way get to end when the reconciler is closed."""
+"""Seconds that running checks get to end when the reconciler is closed."""
 
 
 class ReconcilerStatistics(NamedTuple):
-    """The sizes of a reconciler's state in memory.
+    """The sizes of a reconciler's in-memory collections.
 
     Attributes:
-        active: creates under way, and lost creates that someone is waiting for.
-        idle: lost creates that nobody is waiting for; at most MAX_REMEMBERED.
-        owned_ids: ids whose create is remembered; at most MAX_REMEMBERED.
-        checks: reported ids that are being confirmed in the background.
+        active: the number of creates in progress, and of lost creates that calls wait for.
+        idle: the number of lost creates that no call waits for; at most MAX_REMEMBERED.
+        owned_ids: the number of ids whose create is remembered; at most MAX_REMEMBERED.
+        checks: the number of reported ids that are being confirmed in the background.
     """
 
     active: int
@@ -65,21 +65,21 @@ class ReconcilerStatistics(NamedTuple):
 
 @define(eq=False)
 class _Create:
-    """What callbacks have reported about one create.
+    """A create, and what callbacks have reported about it.
 
     Attributes:
-        count: how many ids it should have.
-        kind: the kind of its tasks.
-        ids: ids that are certainly its own and recorded, if there is a journal.
+        count: the number of ids that the create should have.
+        kind: the kind of the create's tasks.
+        ids: ids that are known to be the create's, and are recorded if there is a journal.
         confirmed: ids that Keevx confirmed and that may not be recorded yet.
         denied: reported ids that Keevx does not know, or that belong to another create.
         reported: all ids that callbacks reported.
         checking: ids that are being confirmed in the background.
-        users: how many need it: the create under way, and everyone who waits for it.
-        making: whether it is under way. If so, reported ids are checked when it ends.
-        lost: whether its response is known to be lost.
-        changed: set when ids grows.
-        writing: held while ids are written.
+        users: the number of calls that are sending the create or waiting for it.
+        making: whether the create is in progress. If so, reported ids are checked when it ends.
+        lost: whether the create's response is known to be lost.
+        changed: set when ``ids`` grows.
+        writing: held while ids are being written to the journal.
     """
 
     count: int
@@ -102,22 +102,22 @@ class _Create:
 
     @property
     def all_ids(self) -> tuple[str, ...]:
-        """Its ids, whether or not they are recorded."""
+        """The create's ids, including confirmed ids that are not recorded yet."""
         return (*self.ids, *sorted(self.confirmed.difference(self.ids)))
 
 
 class Reconciler:
     """Receives callbacks: wakes the poller, and records ids that the journal does not have.
 
-    A genuine callback whose task Keevx confirms is evidence that its create was made. It overrides
-    any assumption: if the create is uncertain, or counts as refused or not sent, the id is added to
-    it; if the create already has all its ids, it was charged twice, which is logged.
+    If a genuine callback reports a task and Keevx confirms the task, its create was made, whatever
+    the journal says. If the create is uncertain, or counts as refused or not sent, the id is added
+    to the create. If the create already has all its ids, it was charged twice, and this is logged.
 
-    It works on the event loop on which it was created.
+    A reconciler works only on the event loop on which it was created.
 
     Args:
         receiver: signs the URLs, and passes on the callbacks.
-        query: queries a task's status, with retries: a callback alone is not trusted.
+        query: queries a task's status, with retries, since a callback alone is not trusted.
         wake: polls a task at once.
         journal: stores the ids.
         sleep: waits for the given seconds; tests pass their own.
@@ -157,9 +157,9 @@ class Reconciler:
         self._receiver.detach(self.on_callback)
 
     async def close(self) -> None:
-        """Stop receiving callbacks, and give the checks under way GRACE seconds to end.
+        """Stop receiving callbacks, and give running checks GRACE seconds to end.
 
-        A check that is interrupted records nothing: Keevx may post that callback again.
+        An interrupted check records nothing; Keevx may post its callback again.
         """
         self.detach()
         if self._checks:
@@ -169,7 +169,7 @@ class Reconciler:
         await asyncio.gather(*self._checks, return_exceptions=True)
 
     def check(self, request: Request) -> None:
-        """Refuse a request with its own callback URL, since its create gets a signed one.
+        """Refuse a request that sets a callback URL, since every create gets a signed URL.
 
         Raises:
             InvalidRequest: the request has a callback URL.
@@ -182,13 +182,13 @@ class Reconciler:
 
     @asynccontextmanager
     async def expecting(self, key: str, count: int, kind: Kind) -> AsyncGenerator[str]:
-        """Remember what callbacks report about a create while the block makes it.
+        """Collect the ids that callbacks report for a create while the block sends the create.
 
-        The block receives the create's callback URL. Ids reported in the meantime are checked when
-        the block ends, however it ends.
+        Yield the create's callback URL. The collected ids are checked when the block ends, even if
+        it raises.
 
         Raises:
-            InvalidRequest: the key is not valid in a URL, or another create is using it.
+            InvalidRequest: the key is not valid in a URL, or another create is using the key.
         """
         url = self._receiver.url_for(key)
         create = self._find(key)
@@ -207,7 +207,7 @@ class Reconciler:
             self._release(key, create)
 
     def mark_lost(self, key: str) -> None:
-        """Check what callbacks reported about a create that is now known to be uncertain."""
+        """Check the ids that callbacks reported for a create that has just become uncertain."""
         create = self._active[key]
         create.lost = True
         create.making = False
@@ -216,8 +216,8 @@ class Reconciler:
     async def announced(self, key: str, request: Request) -> tuple[str, ...]:
         """Return the ids that callbacks reported for a create that is about to be sent.
 
-        Usually there are none. If it returns all of them, an earlier attempt that counted as
-        refused or not sent was made after all, and the create must not be sent again.
+        Usually there are none. If all expected ids are returned, an earlier attempt that counted as
+        refused or not sent was accepted after all, and the create must not be sent again.
 
         Raises:
             SubmissionUncertain: only some ids were reported, or an id cannot be confirmed now.
@@ -235,11 +235,11 @@ class Reconciler:
         return ids
 
     def confirmed(self, key: str) -> tuple[str, ...]:
-        """Return the ids that are known so far to belong to a create under way."""
+        """Return the ids that are known to belong to a create in progress."""
         return self._active[key].all_ids
 
     def claim_ids(self, key: str, task_ids: Iterable[str]) -> None:
-        """Record which create these ids belong to; callbacks cannot add them to another create."""
+        """Record that ids belong to a create, so callbacks cannot add them to another create."""
         create = self._find(key)
         for task_id in task_ids:
             self._owners[task_id] = key
@@ -258,8 +258,8 @@ class Reconciler:
         # 1. Poll the task at once, if anyone is waiting for it.
         # 2. An id that its create has, or that was reported before, needs nothing more.
         # 3. Limit the unrecorded ids per create: anyone who learns its URL can report many.
-        # 4. If the create is still under way, keep the id and check it when the create ends.
-        # 5. Otherwise query Keevx, and record the id if it is this create's.
+        # 4. If the create is still in progress, keep the id and check it when the create ends.
+        # 5. Otherwise query Keevx, and record the id if it belongs to this create.
         self._wake(task_id)
         create = self._find(key) or await self._reopen(key, task_id)
         if create is None or task_id in create.reported or task_id in create.ids:
@@ -273,7 +273,7 @@ class Reconciler:
     async def wait(self, key: str, count: int, kind: Kind) -> tuple[str, ...]:
         """Return the ids of an uncertain create, once callbacks have reported ``count`` of them.
 
-        It waits without a limit. If it is cancelled, the ids reported so far are kept.
+        There is no time limit. If the call is cancelled, the ids reported so far are kept.
         """
         entry = None if self._find(key) else await self._journal.find(key)
         create = self._find(key) or self._remember_lost(key, count, kind, entry)
@@ -287,14 +287,14 @@ class Reconciler:
             self._release(key, create)
 
     async def ids_so_far(self, key: str) -> tuple[str, ...]:
-        """Return the recorded ids of a create, even if some are missing."""
+        """Return a create's recorded ids, even if some are missing."""
         create = self._find(key) or await self._reopen(key)
         return tuple(create.ids) if create else ()
 
     def end_of(self, task_id: str) -> Task | None:
-        """Return an ended task that a callback reported and Keevx confirmed; only the first time.
+        """Return a task if a callback reported its end and Keevx confirmed it; otherwise None.
 
-        It saves a second query in the poll that the callback wakes.
+        Each task is returned only once: the poll that the callback triggers then needs no query.
         """
         return self._ended.pop(task_id, None)
 
@@ -305,7 +305,10 @@ class Reconciler:
         return self._active.get(key) or self._idle.get(key)
 
     async def _reopen(self, key: str, task_id: str | None = None) -> _Create | None:
-        """Restore a create from the journal; return None if it already has that id."""
+        """Restore a create from the journal.
+
+        Return None if the journal has no entry for the key, or if the entry already has the id.
+        """
         entry = await self._journal.find(key)
         if entry is None or task_id in entry.task_ids:
             return None
@@ -330,7 +333,7 @@ class Reconciler:
                 self._idle[key] = create
 
     def _check_open(self, key: str, create: _Create) -> None:
-        """Check, in the background, every reported id that is neither recorded nor denied."""
+        """Start checking every reported id that is neither recorded nor denied."""
 
         async def accept(task_id: str) -> None:
             try:
@@ -354,15 +357,15 @@ class Reconciler:
             check.add_done_callback(self._checks.discard)
 
     async def _accept(self, key: str, create: _Create, task_id: str) -> None:
-        """Record an id as a create's own, if Keevx confirms that it is."""
+        """Add an id to a create and record it, if Keevx confirms the task."""
         try:
             if not await self._confirm(key, create, task_id):
                 return
-            if create.making:  # it is being sent again: this id is checked at its end
+            if create.making:  # the create is being sent again: the id is checked when it ends
                 return
             async with create.writing:
                 entry = await self._journal.add_ids(key, [task_id], create.count)
-                # The id may contradict an assumption. If the create has all its ids, it was charged
+                # The id may contradict the journal. If the create has all its ids, it was charged
                 # twice. If it is planned or refused, it was made after all.
                 before = create.ids if entry is None else entry.task_ids
                 if task_id not in before and len(before) >= create.count:
@@ -381,7 +384,7 @@ class Reconciler:
         create.changed.set()
 
     async def _confirm(self, key: str, create: _Create, task_id: str) -> bool:
-        """Query whether a task exists, and claim it unless it belongs to another create."""
+        """Return whether a task exists and is this create's; claim the task if no create has it."""
         if task_id in create.confirmed:
             return True
         async with self._confirmations:
@@ -402,7 +405,7 @@ class Reconciler:
         return False
 
     async def _query_new(self, task_id: str, kind: Kind) -> Task | None:
-        """Return a task that may be new; None if Keevx has no task with that id."""
+        """Query a task that may be new; return None if Keevx has no task with that id."""
         for pause in (*PAUSES, None):
             try:
                 return await self._query(task_id, kind)
@@ -410,7 +413,7 @@ class Reconciler:
                 if pause is not None:
                     await self._sleep(pause)
             except APIError as error:
-                # A subclass, or a transient status, is about the query and not about the task.
+                # A subclass, or a transient status, means that the query failed.
                 if type(error) is not APIError or is_retryable_status(error.status):
                     raise
                 return None

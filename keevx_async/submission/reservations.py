@@ -18,19 +18,19 @@ from ..settings import Budget
 from .budget import Balance, Fit, Valuation
 
 RESENT: Final = "resent"
-"""The journal's note for creates that were sent again although they may have been made. Each entry
-counts once; these results count in addition."""
+"""The name of the journal note for creates that were sent again although they may have been made.
+Each journal entry counts once; the note's results count in addition."""
 
 
 class _Account:
-    """The spending of all clients that share a journal, or of one client without a journal.
+    """Tracks the spending of all clients that share a journal, or of one client without a journal.
 
     Attributes:
-        balance: what has been spent and reserved.
+        balance: the results spent and reserved.
         resent: results of creates that were sent again and may have been made before.
         is_saved: whether the journal has the current ``resent``.
-        waiters: creates that may fit once another create ends.
-        loop: the event loop that the reservations belong to.
+        waiters: the futures of creates that are waiting for other creates to end.
+        loop: the reservations' event loop.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class _Account:
         self.loading = asyncio.Lock()
 
     def enter(self) -> None:
-        """Switch to the running event loop. What an earlier loop had reserved counts as spent."""
+        """Switch to the running event loop. Reservations from an earlier loop count as spent."""
         loop = asyncio.get_running_loop()
         if self.loop is not loop:
             self.loop, self.waiters, self.loading = loop, [], asyncio.Lock()
@@ -50,7 +50,7 @@ class _Account:
             self.balance.reserved.clear()
 
     def wake(self) -> None:
-        """Wake every waiting create, to check again whether it fits."""
+        """Wake all waiting creates, so that each checks again whether it fits."""
         waiters, self.waiters = self.waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -58,15 +58,15 @@ class _Account:
 
 
 _accounts: MutableMapping[object, _Account] = WeakKeyDictionary()
-"""One account per open journal: clients that share a journal, through any object or path, share its
-account."""
+"""One account per open journal. Clients that share a journal share its account, even if they opened
+the journal through different objects or paths."""
 
 
 class Reservation:
-    """A create's share of the budget, from before its intent until its results are known.
+    """A create's share of the budget, held from before its intent until its results are known.
 
-    As a context manager, it wraps a paid step. If the call was cancelled, the share is decided when
-    the step ends.
+    As a context manager, a reservation wraps a paid step. If the call was cancelled, the
+    reservation ends when the step ends.
 
     Args:
         account: the account to reserve in.
@@ -89,21 +89,21 @@ class Reservation:
         account.balance.reserve(group, count)
 
     def keep(self, ids: int) -> None:
-        """Count what the create made, or may have made. Calling it again has no effect.
+        """Count the results that were made, or may have been. Calling it again has no effect.
 
         Args:
-            ids: how many ids it is known to have. If there are fewer than expected, the remaining
+            ids: the number of ids received. If fewer were received than expected, the remaining
                 results count too, since they may have been made.
         """
         if self._close():
             self._account.balance.keep(self._group, self._count, max(ids, self._count))
 
     def outlasted(self) -> None:
-        """Let only the next step decide what becomes of the share."""
+        """Let the reservation end when its next paid step ends."""
         self._ended = True
 
     def end(self) -> None:
-        """End the call. Unless something may have been made, the share is given back."""
+        """End the call. Give the share back, unless it was kept or a paid step still needs it."""
         self._ended = True
         self._give_back()
 
@@ -127,19 +127,19 @@ class Reservation:
                 self._account.is_saved = False
 
     def _close(self) -> bool:
-        """Close it and wake the waiting creates; return whether it was open."""
+        """Close the reservation and wake waiting creates; return whether it was open."""
         was_open, self._is_open = self._is_open, False
         if not was_open or self._loop is not self._account.loop:
-            return False  # its loop was left behind: the reservation counts as spent
+            return False  # its loop is no longer used: the reservation counts as spent
         self._account.wake()
         return True
 
 
 class Reservations:
-    """Keeps a client's creates within its budget, however many run concurrently.
+    """Keeps a client's creates within the budget, even if many run concurrently.
 
     Past spending is read from the journal once, before the first create that needs it. A journal
-    that several processes write enforces the budget itself, in the step that records the intent.
+    that several processes write to enforces the budget itself when it records an intent.
 
     Args:
         budget: the budget; None for no limit.
@@ -147,7 +147,7 @@ class Reservations:
     """
 
     are_used: ClassVar[bool] = False
-    """Whether any client of this process has reserved. Before that, nothing needs to be counted."""
+    """Whether any client in this process has opened an account. If not, no create is counted."""
 
     def __init__(self, budget: Budget | None, journal: JournalProtocol) -> None:
         self._valuation = None if budget is None else Valuation(budget)
@@ -160,18 +160,19 @@ class Reservations:
         )
 
     async def reserve(self, request: Request, *, again: bool) -> Reservation | None:
-        """Reserve what a request may make, waiting if that depends on creates under way.
+        """Reserve budget for a request, waiting if it may fit once creates in progress end.
 
         Args:
             request: the request to send.
-            again: whether it was sent before, and may have been made then; if so, both count.
+            again: whether the request was sent before and may have been charged. If so, both
+                creates count.
 
         Returns:
             The reservation; None if the journal enforces the budget itself.
 
         Raises:
             BudgetExceeded: the request does not fit.
-            ConfigurationError: the request has no price, or its length is not known.
+            ConfigurationError: the request has no price, or its result's length is unknown.
             JournalError: the journal could not be read.
         """
         group, count = usage_group(request), request.count
@@ -182,8 +183,8 @@ class Reservations:
             return None
         account = await self._open()
         balance = account.balance
-        # Wait only while the reservations of creates under way decide: if one of them makes
-        # nothing, this one may fit. When woken, check again; the first to check gets the share.
+        # Wait only if this create may fit once creates in progress give back their reservations.
+        # When woken, check again; the first create to check gets the share.
         while valuation is not None:
             fit = valuation.fits(balance.spent, balance.reserved, group, count)
             if fit is Fit.NOW:
@@ -207,11 +208,11 @@ class Reservations:
 
     @property
     def is_counted(self) -> bool:
-        """Whether creates count without a limit here: another client of the journal has one."""
+        """Whether creates count even without a limit, because the journal has an account."""
         return self._journal.shared in _accounts
 
     async def reserve_step(self, request: Request) -> Reservation | None:
-        """Reserve for one paid step of a create whose own client has no limit.
+        """Reserve budget for one paid step of a create whose own client has no limit.
 
         Returns:
             The reservation, which ends with the step; None if the journal enforces the budget.
@@ -222,20 +223,20 @@ class Reservations:
         return reservation
 
     def exceeded(self, request: Request, usage: Usage) -> BudgetExceeded:
-        """Return the error for a request that the journal itself refused."""
+        """Return the error for a request that the journal refused as over budget."""
         assert self._valuation is not None  # noqa: S101 - only a limit is exceeded
         return self._valuation.exceeded(usage, usage_group(request), request.count)
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether no further request can fit, however small, so that a fan-out's feed stops."""
+        """Whether even the smallest request no longer fits, so that a fan-out stops its feed."""
         account, valuation = self._account, self._valuation
         if account is None or valuation is None:
             return False
         return valuation.is_exhausted(account.balance.spent)
 
     async def save(self) -> None:
-        """Record which creates were sent again, if that has changed."""
+        """Save the results of creates that were sent again, if they have changed."""
         account = self._account
         if account is not None and not account.is_saved:
             account.is_saved = True
@@ -250,8 +251,8 @@ class Reservations:
         account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:
-            # The account is up to date while another client has creates under way. Otherwise the
-            # journal may have been closed in the meantime, and written by another process.
+            # The account is up to date while another client has creates in progress. Otherwise the
+            # journal may have been closed in the meantime, and another process may have written it.
             if self._account is None and not account.balance.reserved.total():
                 account.resent = await read_resent(self._journal)
                 account.balance.spent = Counter(await self._journal.usage()) + account.resent

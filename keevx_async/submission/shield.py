@@ -1,4 +1,4 @@
-"""Protects a paid step, and its record, from being interrupted."""
+"""Protects paid steps, and their records, from being interrupted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Ts = TypeVarTuple("Ts")
 
 
 Guard = AbstractContextManager[None, None]
-"""Protects the paid step in its block from being interrupted, for a bounded time.
+"""Protects the paid step in its block from interruption for a limited time.
 
 A fan-out guards its own workers; any other create is shielded by the submitter.
 """
 
 
 async def run_shielded(step: Awaitable[T], grace: float, late: Callable[[Any], None]) -> T:
-    """Await step; if cancelled, give it grace seconds to end before raising the cancellation.
+    """Await step. If cancelled, give the step time to end before raising the cancellation.
 
     Args:
         step: the step that must not be interrupted.
-        grace: seconds; a second cancellation cuts it short.
+        grace: the grace period in seconds; a second cancellation ends it.
         late: called with the step's result or error if the step ends after the caller was
             cancelled; not called if the step itself was cancelled.
     """
@@ -51,8 +51,8 @@ async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Wait for tasks to end, then cancel the remaining tasks and wait for them too.
 
     Args:
-        tasks: the tasks. Their results and errors are left in them; nothing is raised.
-        seconds: how long they may take; cancelling the caller ends this early.
+        tasks: the tasks. Their errors are not raised.
+        seconds: the time that the tasks may take; cancelling the caller cuts it short.
     """
     try:
         await asyncio.wait(tasks, timeout=seconds)
@@ -65,9 +65,9 @@ async def end_within(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 
 
 async def write_again(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> None:
-    """Complete a write that was cancelled, so that no record of paid work is lost.
+    """Repeat a write that was cancelled, so that no record of paid work is lost.
 
-    It cannot be cancelled itself.
+    Cancelling this call has no effect: it ends once the write has ended.
     """
     again = asyncio.ensure_future(write(*what))  # the same row; it ends once the row is durable
     while not again.done():
@@ -77,9 +77,10 @@ async def write_again(write: Callable[[*Ts], Awaitable[None]], *what: *Ts) -> No
 
 
 async def write_quietly(write: Callable[[str, *Ts], Awaitable[None]], key: str, *what: *Ts) -> None:
-    """Write about a create while another error is being handled; write errors are not raised.
+    """Record a create's state while handling another error; write errors are not raised.
 
-    A journal that cannot be written stops later creates, and its ``sending`` reads as uncertain.
+    If the journal cannot be written, later creates fail, and a create that is recorded as
+    ``sending`` counts as uncertain.
     """
     try:
         with suppress(JournalError):

@@ -1,4 +1,4 @@
-"""The submitter's interface to local files, which the client implements.
+"""The interface that the submitter uses for local files, and that the client implements.
 
 It is a separate module because submission knows nothing about uploads.
 """
@@ -16,7 +16,7 @@ class Sources(Protocol):
     """Prepares a request's files, local or in storage, before the request is sent."""
 
     async def digests(self, request: Request) -> Mapping[Path, str]:
-        """Return the SHA-256 of each of a request's local files.
+        """Return the SHA-256 digest of each of a request's local files.
 
         Raises:
             UploadError: a file cannot be read, or is not in a format that Keevx accepts.
@@ -24,9 +24,10 @@ class Sources(Protocol):
         ...
 
     async def prepare(self, key: str, request: Request) -> Request:
-        """Upload a request's files and return the request with their URLs; unchanged without files.
+        """Upload a request's files and return the request with their URLs.
 
-        Objects in storage are read, and uploaded like local files.
+        A request without files is returned unchanged. Objects in storage are read, and uploaded
+        like local files.
 
         Args:
             key: the create's key.

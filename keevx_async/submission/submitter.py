@@ -1,26 +1,27 @@
 """The path of every create: key, upload, throttle, intent, POST, record.
 
 The money rule: a create is charged and has no idempotency key, so it is sent again only if it is
-certain that no task was made. That depends only on what became of the POST:
+certain that no task was made. That depends only on how the POST ended:
 
 1. It was not handed to a connection (refused, DNS, TLS, a proxy's CONNECT, a connect timeout): no
    task was made. It is retried under the RetryPolicy, then ConnectionFailed is raised.
 2. Keevx refused it (429, 503, an envelope with Keevx's own code and no task ids): no task was
    made. It is retried if Keevx is busy; otherwise APIError is raised.
-3. The host has never responded as Keevx does, nor does this response come from Keevx: no task was
-   made. ConfigurationError names the base URL.
-4. The response has task ids: they were made and are kept, whatever else the response claims.
-5. Anything else (dropped after it was sent, timed out, cancelled, unreadable): nobody knows. It is
-   never sent again on its own. SubmissionUncertain is raised; a callback may still settle it.
+3. The host has never responded as Keevx does, and this response is not from Keevx either: no task
+   was made. ConfigurationError names the base URL.
+4. The response has task ids: the tasks were made, and the ids are kept, whatever else it claims.
+5. Anything else (dropped after it was sent, timed out, cancelled, unreadable): it is unknown if a
+   task was made. The create is never sent again automatically. SubmissionUncertain is raised; a
+   callback may still settle the create.
 
-The journal records each step before the next one starts. A create's State is
-- planned: nothing was sent, or certainly nothing was made. It may be sent.
-- sending: the intent is on disk; the POST may be on its way. If a run ends here, the create reads
+The journal records each step before the next step starts. A create's State is
+- planned: nothing was sent, or it is certain that no task was made. The create may be sent.
+- sending: the intent is on disk; the POST may be on its way. If a run ends here, the create counts
   as uncertain.
-- submitted: its ids are on disk. It is never sent again; its ids are returned.
+- submitted: the ids are on disk. The create is never sent again; its ids are returned.
 - refused: case 2 or 3. It cost nothing, and the same request may be sent again.
-- uncertain: case 5, with the ids that are known to be its own. It is left alone unless the user
-  asks for ``on_uncertain="resubmit"``; if it has an id, it is always left alone.
+- uncertain: case 5, with any ids known to be the create's. The create is sent again only if the
+  user asks for ``on_uncertain="resubmit"``, and never if it has an id.
 
 The intent is durable before the first byte is sent, and the ids are durable before the caller gets
 them. In between, only the response or the end of the grace period ends a create: the step is
@@ -75,7 +76,7 @@ log = logging.getLogger("keevx_async.submission")
 T = TypeVar("T")
 IdsToCome = Coroutine[Any, Any, tuple[str, ...]]
 MAX_OWNED = 100_000
-"""The maximum number of task ids whose create a client remembers; the oldest are forgotten."""
+"""The maximum number of task ids whose create a client remembers. The oldest are forgotten."""
 
 
 @define(eq=False)
@@ -85,21 +86,21 @@ class Submitter:
     Args:
         transport: sends one request and returns one response.
         retrier: retries attempts that may be repeated.
-        throttle: decides when the next create may go.
+        throttle: decides when the next create may be sent.
         sources: hashes and uploads local files.
         journal: records the intent and the result.
         reconciler: gives each create its own callback URL; None without a receiver.
-        availability: what this edition offers.
-        reservations: enforce the budget.
+        availability: the values offered by this edition of Keevx.
+        reservations: enforces the budget.
         host: the host at the base URL; named in errors.
-        owners: the key of the create that each id belongs to. If an id is received again for
-            another key, a server or gateway responded twice on one connection.
+        owners: maps each task id to its create's key. If an id arrives again for another key, a
+            server or gateway responded twice on one connection.
         register: called with each task's id, request, and age in seconds.
         remember_kind: called with ids whose prefix may not show their kind.
         emit: receives Submitted, Refused and Uncertain events.
-        span: entered around each submit.
-        shielded, stopped: paid steps under way; set once no more may start. Clients made by
-            ``with_options`` share both.
+        span: opens a span around each submit.
+        shielded: paid steps in progress. Clients made by ``with_options`` share this and `stopped`.
+        stopped: set once no more paid steps may start.
     """
 
     _transport: Transport = field(alias="transport")
@@ -121,10 +122,10 @@ class Submitter:
     _waited_for_funds: set[str] = field(factory=set[str], alias="waited_for_funds")
 
     async def plan(self, request: Request, key: str | None) -> Planned:
-        """Claim a key for the request; without a named key, a digest and a running number.
+        """Claim a key for the request: ``key``, or by default a digest and a running number.
 
         Raises:
-            InvalidRequest: the request has its own callback URL, but every create is given one.
+            InvalidRequest: the request sets a callback URL, but every create gets its own.
             JournalError: the key belongs to another request.
             UploadError: a local file cannot be read, or is not in a format that Keevx accepts.
         """
@@ -136,7 +137,7 @@ class Submitter:
         return Planned(request, claim.key, body, claim.entry, None, is_plain)
 
     async def body(self, request: Request) -> bytes:
-        """Return a request's canonical JSON, in which digests stand for local files."""
+        """Return a request's canonical JSON, with digests in place of local files."""
         digests = await self._sources.digests(request) if request.local_files() else NO_FILES
         return canonical_body(request, digests)
 
@@ -149,7 +150,7 @@ class Submitter:
         await self._journal.release(plan.key)
 
     def submit(self, plan: Planned, guard: Guard | None = None) -> IdsToCome:
-        """Make at most one paid create, or none if the journal has its ids. Return the ids.
+        """Send at most one paid create, or none if the journal has its ids. Return the ids.
 
         If cancelled, a create that was sent gets ``RetryPolicy.grace`` seconds to receive its
         response, which is recorded before the cancellation is raised.
@@ -160,14 +161,14 @@ class Submitter:
 
         Raises:
             InvalidRequest: the request has a value that this edition does not offer.
-            BudgetExceeded: the request does not fit in the rest of the budget.
+            BudgetExceeded: the request does not fit in the remaining budget.
             SubmissionUncertain: the create was sent, now or in an earlier run, and its response
                 was lost.
             APIError: Keevx refused the create.
             ConfigurationError: the host at the base URL is not Keevx, or the client was closed.
             ConnectionFailed: Keevx could not be reached.
-            JournalError: the intent could not be written, and nothing was sent; or the ids could
-                not be written, and ``task_ids`` has them.
+            JournalError: the intent could not be written, so nothing was sent; or the ids could
+                not be written, but the error's ``task_ids`` has them.
         """
         if self._span is None:
             return self._submit(plan, guard)
@@ -203,8 +204,8 @@ class Submitter:
             if plan.reservation is not None:
                 plan.reservation.end()
             await self._journal.release(plan.key, made=made)
-        # The prefix of a new id usually shows its kind. But an id of an earlier run may have been
-        # queried in this run under a wrong kind=. And a wrong clock must not make its wait longer.
+        # A new id's prefix usually shows its kind. But an id from an earlier run may have been
+        # queried in this run with a wrong kind=. And a wrong clock must not make the wait longer.
         entry, kind = plan.entry, plan.request.kind
         age = max(0.0, time.time() - entry.at) if entry and entry.task_ids else 0.0
         for task_id in task_ids:
@@ -214,11 +215,11 @@ class Submitter:
         return task_ids
 
     def stop(self) -> None:
-        """Stop sending the creates that this submitter shields."""
+        """Start no more paid steps outside of fan-outs."""
         self._stopped.set()
 
     async def drain(self) -> None:
-        """Wait for the paid steps under way, for at most ``RetryPolicy.grace`` seconds."""
+        """Wait for paid steps in progress, for at most ``RetryPolicy.grace`` seconds."""
         if self._shielded:
             await asyncio.wait(self._shielded, timeout=self._retrier.policy.grace)
 
@@ -232,10 +233,10 @@ class Submitter:
         return await run_shielded(task, self._retrier.policy.grace, partial(log_late, key))
 
     def _recorded_ids(self, plan: Planned) -> tuple[str, ...]:
-        """Return a create's ids from the journal; none if the create must be sent."""
+        """Return a create's ids from the journal, or an empty tuple if it must be sent."""
         # 1. Submitted: return its ids.
-        # 2. Some id is recorded: it was made and is never sent again. It remains uncertain until
-        #    callbacks confirm all of its ids.
+        # 2. Some id is recorded: the create was made and is never sent again. It remains uncertain
+        #    until callbacks confirm all of its ids.
         # 3. Uncertain without an id: left alone, unless the journal resubmits such creates.
         # 4. Anything else cost nothing and is sent.
         entry = plan.entry
@@ -247,7 +248,7 @@ class Submitter:
         raise SubmissionUncertain(plan.request, plan.key, entry.reason, entry.task_ids)
 
     async def _prepare_and_create(self, plan: Planned, guard: Guard | None) -> tuple[str, ...]:
-        """Upload the request's files, and give the create its callback URL."""
+        """Upload the request's files, add the callback URL, and send the create."""
         request, key = plan.request, plan.key
         if self._reconciler is None:
             request = await self._sources.prepare(key, request)
@@ -279,13 +280,13 @@ class Submitter:
     async def _send_counted(
         self, call: HttpRequest, plan: Planned, permit: Permit
     ) -> tuple[str, ...]:
-        # The step may outlive the call that is cancelled: until it ends, its share is not free.
+        # The step may outlive a cancelled call, so its share stays reserved until the step ends.
         reservation = plan.reservation or await self.reservations.reserve_step(plan.request)
         with reservation or nullcontext():
             return await self._send(call, evolve(plan, reservation=reservation), permit)
 
     async def _send(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Record the intent, send, and record the result before anyone else sees it."""
+        """Record the intent, send the create, and record the result before returning it."""
         try:
             task_ids: tuple[str, ...] = ()
             if self._reconciler is not None:
@@ -300,7 +301,7 @@ class Submitter:
         except asyncio.CancelledError as error:  # the intent may be written, but nothing was sent
             await self._record_refusal(plan, error)
             raise
-        # Once the intent is written, record whatever ends the exchange:
+        # Once the intent is written, record how the exchange ends:
         # 1. Ids: submitted.
         # 2. A refusal, a wrong host, no connection, a closed client: no task was made.
         # 3. Anything else, including a cancellation and an unexpected error: uncertain.
@@ -331,12 +332,12 @@ class Submitter:
         return task_ids
 
     async def _exchange(self, call: HttpRequest, plan: Planned, permit: Permit) -> tuple[str, ...]:
-        """Send once; return the ids in the response, or raise an error with the verdict."""
+        """Send the create once. Return the ids in the response, or raise the matching error."""
         # 1. The transport failed before a connection had the request: it may be retried.
-        # 2. It failed afterwards: uncertain.
+        # 2. The transport failed afterwards: uncertain.
         # 3. Cancelled before it was sent: raise the cancellation. Cancelled later: read the part of
-        #    the response that arrived; if none did, uncertain. The guard raises the cancellation.
-        # 4. A plain success: its ids. `read_answer` interprets any other response.
+        #    the response that arrived; without one, uncertain. The guard raises the cancellation.
+        # 4. A plain success: return its ids. `read_answer` interprets any other response.
         # 5. An unexpected error: uncertain, and raised without a cause, since some aiohttp errors
         #    contain the request's headers.
         request, key = plan.request, plan.key
@@ -382,7 +383,7 @@ class Submitter:
         except Retryable as retry:
             refusal = retry.error
             if isinstance(refusal, InsufficientFunds):
-                # Wait for funds once; no other create goes in the meantime.
+                # Wait for funds once. No other create is sent in the meantime.
                 if key in self._waited_for_funds:
                     raise refusal from None
                 self._waited_for_funds.add(key)
@@ -402,7 +403,7 @@ class Submitter:
             raise SubmissionUncertain(request, key, reason) from None
 
     def _claim(self, task_ids: Sequence[str], key: str) -> dict[str, str]:
-        """Record which create ids belong to; return those of other creates, with their keys."""
+        """Claim ids for a create; return the ids that belong to other creates, with their keys."""
         foreign: dict[str, str] = {}
         for task_id in task_ids:
             owner = self._owners.setdefault(task_id, key)
@@ -416,7 +417,7 @@ class Submitter:
         return {task_id: owners[task_id] for task_id in task_ids if owners.get(task_id, key) != key}
 
     async def _record_uncertain(self, plan: Planned, error: SubmissionUncertain) -> None:
-        # None keeps what an earlier run recorded: ids are only ever added.
+        # None keeps the ids that an earlier run recorded: ids are only ever added.
         ids = self._reconciler.confirmed(plan.key) if self._reconciler is not None else ()
         task_ids = tuple(dict.fromkeys((*error.task_ids, *ids)))
         if plan.reservation is not None:
@@ -429,8 +430,8 @@ class Submitter:
 
     async def _record_refusal(self, plan: Planned, error: BaseException) -> None:
         """Record that this attempt made no task."""
-        # 1. An earlier create with this key is uncertain: it still is, since this attempt does not
-        #    settle it.
+        # 1. An earlier create with this key is uncertain: it remains so, since this attempt does
+        #    not settle it.
         # 2. Keevx refused the request: refused.
         # 3. Keevx refused the API key, there were no funds, or nothing was sent: planned.
         journal, entry = self._journal, plan.entry

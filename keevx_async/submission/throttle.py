@@ -1,4 +1,4 @@
-"""Lets creates through when `AdaptiveRate` allows: it does the waiting for those decisions."""
+"""Makes each create wait until `AdaptiveRate` allows it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from .adaptive_rate import AdaptiveRate
 
 
 class Permit:
-    """Permission to send one create: when it was granted, and whether its outcome was reported."""
+    """Permission to send one create.
+
+    Attributes:
+        at: the time at which the permit was granted, from the event loop's clock.
+        reported: whether the create's outcome was reported.
+    """
 
     __slots__ = ("at", "reported")
 
@@ -26,20 +31,20 @@ class SharedLimit(Protocol):
     """A rate limit shared with other processes."""
 
     async def acquire(self) -> None:
-        """Wait until all processes together may send one more create."""
+        """Wait until the shared limit allows one more create."""
         ...
 
     def throttled(self, seconds: float) -> None:
-        """Hold every process for a number of seconds, after a 429 from Keevx."""
+        """Pause creates in all processes for a number of seconds."""
         ...
 
 
 class ThrottleStatistics(NamedTuple):
-    """The state of a throttle.
+    """A throttle's state.
 
     Attributes:
-        in_flight: creates that hold a permit.
-        rate: creates per second that the adaptive rate allows; infinite until the first 429.
+        in_flight: the number of creates that hold a permit.
+        rate: the creates per second currently allowed; see ``AdaptiveRate.rate``.
     """
 
     in_flight: int
@@ -50,15 +55,14 @@ class ThrottleStatistics(NamedTuple):
 class Throttle:
     """Grants permits to a client's creates one by one, in the order of their calls.
 
-    The holder of a permit reports how its create ended, and always releases the permit.
+    A permit's holder must report how the create ended, and must always release the permit.
 
     Args:
-        rate: decides when the next create may go.
+        rate: decides when the next create may be sent.
         max_in_flight: the maximum number of permits held at a time.
-        max_wait: seconds; a longer wait fails at once.
+        max_wait: the longest wait in seconds; a create that would wait longer fails at once.
         emit: receives a Paused event for each hold.
-        shared: acquired last, right before a create goes; None if no other process shares the
-            limit.
+        shared: a rate limit shared with other processes, acquired last; None if there is none.
     """
 
     _rate: AdaptiveRate
@@ -94,7 +98,7 @@ class Throttle:
     async def acquire(self) -> Permit:
         """Wait for a permit.
 
-        If cancelled, it takes no permit, and the calls behind it move up.
+        A cancelled call takes no permit, and the calls behind it move up.
 
         Raises:
             RateLimitError: the wait would be longer than max_wait.
@@ -107,7 +111,7 @@ class Throttle:
             return self._grant(self._loop.time())
 
     async def _wait_until_open(self) -> None:
-        """Wait until the rate lets a create go and a permit is free."""
+        """Wait until the rate allows a create and a permit is free."""
         # Two things end a wait: the rate's delay, or the release of a permit, which may open the
         # rate's window earlier.
         while True:
@@ -133,7 +137,7 @@ class Throttle:
         return Permit(now)
 
     def release(self, permit: Permit) -> None:
-        """Release a permit. If its create's outcome was not reported, it counts as lost."""
+        """Release a permit. If no outcome was reported, the create counts as lost."""
         if not permit.reported:
             self._rate.lost()
         self._in_flight -= 1
@@ -145,13 +149,13 @@ class Throttle:
         self._rate.accepted(self._loop.time(), permit.at)
 
     def refused(self, permit: Permit, retry_after: float | None) -> float:
-        """Report a 429: every create is held, here and in other processes.
+        """Report a 429, which pauses creates here and in other processes.
 
-        Return the length of the hold in seconds.
+        Return the length of the pause in seconds.
 
         Args:
             permit: the refused create's permit.
-            retry_after: seconds that the response asks to wait; None to leave it to the rate.
+            retry_after: the response's Retry-After in seconds; None to let the rate decide.
         """
         permit.reported, now = True, self._loop.time()
         self._rate.refused(now, permit.at, retry_after)
@@ -163,10 +167,10 @@ class Throttle:
         return delay
 
     def hold(self, seconds: float) -> float:
-        """Hold every create for a time, here and in other processes; the rate is unchanged.
+        """Pause creates here and in other processes, without changing the rate.
 
-        Return the length of the hold in seconds. If it exceeds max_wait, nothing is held and this
-        returns 0: the retry policy has given up by then.
+        Return the length of the pause in seconds. If ``seconds`` exceeds ``max_wait``, return 0
+        without pausing, because the retry policy gives up before then.
         """
         if seconds > self._max_wait:
             return 0.0
