@@ -1,4 +1,4 @@
-"""Chooses the connection for an exchange, and records what arrives on it.
+"""Chooses the connection for an exchange, and records the bytes received on the connection.
 
 aiohttp reuses any kept-alive connection, and only an exception's type indicates the fate of a
 failed request. A paid create needs more: a connection that will not close during the request, no
@@ -41,7 +41,7 @@ PROBE = 0.05
 """Seconds for which a host's first idle connection must stay open to show that the host keeps
 connections open."""
 DISTRUST = 60.0
-"""Seconds for which only new connections are used for creates after a kept-alive one is lost."""
+"""Seconds for which a create requires a new connection after a kept-alive connection is lost."""
 
 _MAX_RECORDED = MAX_BODY + 2**18  # plus the header block and the chunk sizes
 _ANSWER_BUFFER = 2**13  # one per connection; a larger response takes several reads
@@ -76,7 +76,7 @@ class Attempt(Deadline):
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("keevx_async_attempt", default=None)
-"""The running task's exchange. None for downloads, which may use any connection."""
+"""The running asyncio task's exchange. None for downloads, which may use any connection."""
 
 
 class Tap(asyncio.BufferedProtocol):
@@ -139,7 +139,7 @@ class Tap(asyncio.BufferedProtocol):
         self._size = 0
 
     def finish(self, body: bytes, now: float) -> None:
-        """End an exchange whose whole response has arrived; the connection is idle from now on.
+        """End an exchange after its whole response has arrived; the connection is now idle.
 
         Bytes received after the response are kept in ``received``, as if they had arrived while
         the connection was idle. The connection is then not reused.
@@ -208,7 +208,10 @@ class Tap(asyncio.BufferedProtocol):
 
 
 def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
-    """Return a function that is truthy if a transport's socket has bytes, an end or an error."""
+    """Return a function that polls a transport's socket, without waiting if called with 0.
+
+    Its result is truthy if the socket has unread bytes, has been closed by the host or has failed.
+    """
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:  # closed, which the transport reports itself
@@ -312,7 +315,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         return self._keeps
 
     def distrust(self, now: float) -> None:
-        """For a minute, send creates only on new connections, because a kept-alive one was lost.
+        """Require new connections for creates for a minute, since a kept-alive connection was lost.
 
         Args:
             now: the current time on the loop's clock.
@@ -341,7 +344,7 @@ class NoCookies(aiohttp.DummyCookieJar):
 
 
 def _tap_of(connection: Connection, download_buffer: memoryview) -> Tap:
-    """Return a connection's tap, inserting a tap if necessary."""
+    """Return a connection's tap, creating it if necessary."""
     handler = connection.protocol
     transport = None if handler is None else handler.transport
     if handler is None or transport is None:

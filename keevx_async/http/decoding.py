@@ -30,7 +30,7 @@ MAX_ID_LENGTH = 256
 """The maximum length of a task id in characters; a longer string is not an id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""The minimum length in characters: a shorter prefix of a secret reveals too little to mask."""
+"""In characters. A shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (
@@ -209,7 +209,7 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
 
 
 def _decode(body: bytes, charset: str | None) -> Iterator[str]:
-    """Yield a response's text as decoded with each plausible encoding, the likeliest first."""
+    """Decode a response with each plausible encoding, and yield the texts, likeliest first."""
     # 1. With a byte-order mark: its encoding first; the declared charset is ignored.
     # 2. With one zero byte among the first two: UTF-16 without a mark first.
     # 3. Otherwise: UTF-8, then the declared charset, then other likely encodings.
@@ -244,7 +244,7 @@ def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
 
     Args:
         answer: the response's body, or text from it.
-        secrets: values that must not be shown.
+        secrets: the values to mask.
     """
     text = next(_decode(answer, None), "") if isinstance(answer, bytes) else answer
     text = text.replace("\\/", "/").removesuffix("\\")  # JSON may escape a slash
@@ -280,7 +280,7 @@ def _strings(data: Any) -> tuple[str, ...] | None:
 
 
 def decode_task(data: Any, kind: Kind) -> Task | None:
-    """Return the task from a query's response, or None without a readable id and status.
+    """Return the task from a query's response, or None if its id or status cannot be read.
 
     A URL is dropped if its field is not one of the kind's results, because it may be an input.
     Fields that Task does not define are kept in ``extra``.

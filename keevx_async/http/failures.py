@@ -1,4 +1,4 @@
-"""What an aiohttp exception means: whether the request was sent, and why it failed."""
+"""Interprets aiohttp exceptions: may the request have been sent, and why did it fail?"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def translate(error: Exception) -> TransportError:
 
 
 def was_sent(error: BaseException, attempt: Attempt) -> bool:
-    """Return whether the request of a failed exchange may have reached Keevx."""
+    """Return whether a failed exchange's request may have reached Keevx."""
     # The first case that applies decides:
     # 1. A connection took the request: it may have been sent.
     # 2. The connector was called but returned no connection: it was not sent, whatever the error.

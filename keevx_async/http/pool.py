@@ -108,7 +108,7 @@ def _session(
     connector: aiohttp.BaseConnector,
     borrowed: aiohttp.ClientSession | None,
 ) -> aiohttp.ClientSession:
-    """Return our own session, with those borrowed settings that do not affect responses."""
+    """Return our own session, with the borrowed settings that do not affect responses."""
     # API calls carry the API key instead of a login; downloads, from other hosts, carry neither.
     headers = CIMultiDict(borrowed.headers if borrowed else {})
     headers.popall("Authorization", None)

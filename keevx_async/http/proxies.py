@@ -112,7 +112,7 @@ def _normalize(host: str) -> str:
 
 
 def _check_proxy(proxy: str, setting: str) -> str:
-    """Return a valid proxy's URL, with ``http://`` added if it has no scheme, as curl does."""
+    """Validate and return a proxy's URL, adding ``http://`` if it has no scheme, as curl does."""
     url = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(url)

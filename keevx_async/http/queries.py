@@ -88,7 +88,8 @@ class Host:
         """Return whether the host is known not to be Keevx, sending one free request to find out.
 
         Return False if the host responds as Keevx does, or if it cannot be identified because no
-        response arrived or a gateway sent it. Once the host is identified, nothing more is sent.
+        complete response arrived or a gateway responded. Once the host is identified, nothing more
+        is sent.
 
         Args:
             path: the path of a status query.

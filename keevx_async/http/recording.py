@@ -143,7 +143,7 @@ class RecordingTransport(AiohttpTransport):
         self._recorder = recorder
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
-        """Send a request once, and record it with its response."""
+        """Send a request once, and record the exchange."""
         began = time.monotonic()
         try:
             response = await super().exchange(request)

@@ -25,7 +25,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
-"""The running task's attempt number, set from the second attempt on, so the first costs nothing."""
+"""The running asyncio task's attempt number. It is set from the second attempt on, so the first
+attempt costs nothing."""
 
 
 def correlation(
@@ -78,7 +79,7 @@ class Retrier:
         clock: returns the time in seconds; tests pass their own function.
         uniform: returns a random number in [0, 1) for the jitter.
         emit: receives a ``Retrying`` event before each retry.
-        key: renews an API key that was refused; None if the key is fixed.
+        key: renews a refused API key; None if the key is fixed.
 
     Attributes:
         policy: the retry policy.
@@ -193,14 +194,14 @@ def _failure(state: RetryCallState) -> Retryable:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return a response's requested delay in seconds (RFC 9110, 10.2.3), or None without one.
+    """Return a response's requested delay in seconds; None without a valid ``Retry-After``.
 
     A date is compared with the response's own ``Date``, so a wrong clock on either side does not
     change the delay. Without a ``Date``, it is compared with ``now``. A date in the past counts as
     0.
 
     Args:
-        headers: the response's headers; ``Retry-After`` is seconds or an HTTP date.
+        headers: the response's headers; ``Retry-After`` (RFC 9110, 10.2.3) is seconds or a date.
         now: seconds since the epoch, by our own clock.
     """
     text = headers.get("Retry-After", "").strip()

@@ -4,9 +4,9 @@
 tenth of the exchange's time. All of a client's exchanges have the same timeout, so they expire in
 the order in which they started, and a single timer, set for the earliest, is enough.
 
-If a computation or the input blocks the event loop, exchanges time out while their responses are
-still unread in their sockets. So if the timer fires late, each expired exchange gets some extra
-time, once.
+If a computation or the reading of input blocks the event loop, exchanges time out while their
+responses are still unread in their sockets. So if the timer fires late, each expired exchange gets
+some extra time, once.
 """
 
 from __future__ import annotations

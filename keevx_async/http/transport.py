@@ -203,7 +203,7 @@ class AiohttpTransport:
     def with_options(
         self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None
     ) -> AiohttpTransport:
-        """Return a transport with other headers or another timeout that shares the connections.
+        """Return a transport with other headers or another timeout, over the same connections.
 
         Closing either transport closes both.
 
@@ -223,7 +223,7 @@ class AiohttpTransport:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
 
     def secrets(self) -> list[str]:
-        """Return the values to mask when a response is quoted, since it may echo our headers.
+        """Return the values to mask in quoted responses, which may echo our headers.
 
         These are the API key, and the values of extra headers that are long enough to be a key.
         """
@@ -441,7 +441,7 @@ def _response(status: int, headers: Mapping[str, str], body: bytes, reason: str)
 
 
 def _salvage(attempt: Attempt, reason: str) -> HttpResponse | None:
-    """Parse a response that aiohttp gave up on from the raw bytes that arrived, if possible."""
+    """Rebuild a response from its raw bytes after aiohttp gave up; None if that is impossible."""
     tap = attempt.tap
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
     if answer is None:

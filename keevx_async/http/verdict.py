@@ -43,9 +43,9 @@ class Ids(Enum):
     """The state of the task ids in a create's response."""
 
     NONE = "none"
-    """No ids."""
+    """The response contains no ids."""
     READ = "read"
-    """All ids are in their documented place, and readable."""
+    """All ids are readable and in their documented place."""
     DOUBTFUL = "doubtful"
     """Some ids are elsewhere in the response, are only partly readable, or are another create's."""
 
@@ -95,7 +95,7 @@ def classify(
        ids: unknown, since something was made, perhaps for this create.
     2. No ids, and the response was cut off: unknown. Only a complete refusal is believed.
     3. Envelope code 0 without ids: unknown. The envelope claims that something was made.
-    4. HTTP 429: refused. Keevx sends a 429 before it processes the request.
+    4. HTTP 429: refused. A 429 is sent before the request is processed.
     5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
        gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
        Keevx broke after the request had gone out (Envoy: "connection termination").
@@ -138,7 +138,7 @@ def classify(
 
 
 def is_busy(status: int, code: int | None) -> bool:
-    """Return whether a refused create may be sent again: 429, 503, or a busy code.
+    """Return whether a refused create may be sent again: after a 429, a 503 or a busy code.
 
     Args:
         status: the HTTP status.

@@ -1,4 +1,4 @@
-"""Likely mistakes in valid requests: images and prompts whose videos will look wrong.
+"""Likely mistakes in valid requests: images and prompts that make the video look wrong.
 
 Keevx accepts these requests and charges for them, so their mistakes are warnings, not errors.
 """
@@ -18,7 +18,7 @@ TOLERANCE = 0.02
 """The largest relative difference at which two ratios count as equal: both 1366 x 768 and
 1920 x 1088 count as 16:9."""
 FIXED_BY_FIT = frozenset({"orientation", "ratio", "ends"})
-"""The rules of the warnings that do not apply to a fitted image."""
+"""The warning rules that do not apply to a fitted image."""
 _NARRATION = re.compile(r"""\bspeak\s*:?\s*["'“”„«]""", re.IGNORECASE)
 _NAMED = tuple(Fraction(text) for text in ("16/9", "9/16", "4/3", "3/4", "3/2", "2/3", "1", "21/9"))
 
@@ -109,7 +109,7 @@ def differs(ratio: float, other: float) -> bool:
 
 
 def _ratio(picture: Picture) -> str:
-    """Return an image's size in pixels and, if its ratio is close to a well-known one, the name."""
+    """Return an image's size in pixels, followed by a well-known ratio's name if one is close."""
     width, height = picture.shown
     named = next((each for each in _NAMED if not differs(width / height, float(each))), None)
     return f"{width} x {height}" + (

@@ -1,8 +1,8 @@
 """Converters for the values passed to a request: URLs, files, results, numbers, lists.
 
 Callers pass values from many libraries: numpy numbers, pandas rows, pydantic URLs. A converter
-turns each into the built-in type that it represents. Any other value is returned unchanged, so the
-field's check can reject it and quote what was passed.
+turns such a value into the built-in type that it represents. Any other value is returned unchanged,
+so the field's check can reject and quote the value.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ if sys.platform == "win32":
 
 
 class HasResults:
-    """The results of an earlier job, which a later request may use as a source.
+    """The results of an earlier job, which a later request may use as sources.
 
-    ``Task`` implements this class. A request accepts a ``Task`` wherever it accepts a source's URL.
+    ``Task`` implements this class. A request accepts a ``Task`` in every field that accepts a
+    source.
     """
 
     __slots__ = ()
@@ -198,8 +199,8 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 def as_image(value: str | Path | HasResults | None) -> str | Path | None:
     """Return the URL of the image that a task made, or the text of a URL object.
 
-    The address of an object in storage becomes an ``ObjectPath``. A task without an image, and
-    anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. Anything else, including a task
+    without an image, is returned unchanged.
     """
     if value is None or type(value) is str:
         return _stored(value) if value and value.startswith(STORED) else value
@@ -210,8 +211,8 @@ def as_image(value: str | Path | HasResults | None) -> str | Path | None:
 def as_video(value: str | Path | HasResults) -> str | Path:
     """Return the URL of the video that a task made, or the text of a URL object.
 
-    The address of an object in storage becomes an ``ObjectPath``. A task without a video, and
-    anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. Anything else, including a task
+    without a video, is returned unchanged.
     """
     if type(value) is str:
         return _stored(value) if value.startswith(STORED) else value
@@ -250,13 +251,13 @@ def to_json(value: object) -> object:
 
 
 def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
-    """Return the form of a field's value by which the journal identifies it.
+    """Return a field's value in the form that identifies a request in the journal.
 
     A task's result becomes ``task:ID``, and a local file becomes ``sha256:DIGEST``.
 
     Args:
         value: the field's value.
-        digests: the digests of local files; a file without one becomes ``file:PATH``.
+        digests: the digests of local files; a file without a digest becomes ``file:PATH``.
     """
     # The URL of a result is valid for 7 days and then renewed; its task stays the same.
     if isinstance(value, ResultUrl):
@@ -269,7 +270,7 @@ def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
 
 
 def from_json(value: object) -> object:
-    """Return the field's value for a JSON value from ``to_json``.
+    """Convert a JSON value from ``to_json`` back to a field's value.
 
     A string that starts with ``file:`` becomes a path, and a list becomes a tuple.
     """

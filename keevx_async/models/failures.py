@@ -1,4 +1,4 @@
-"""Why tasks fail, classified by the text of Keevx's ``error_message``."""
+"""Classifies task failures by the text of Keevx's ``error_message``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ that you encounter, with one of these classes or your own:
 def failure_class(error_message: str) -> str:
     """Return the class of failure that a task's ``error_message`` describes, or ``UNKNOWN``.
 
-    If the message contains several phrases, the longest phrase decides, as the most specific.
+    If the message contains several phrases, the longest decides, because it is the most specific.
     """
     text = " ".join(error_message.casefold().split())
     matches = (phrase for phrase in FAILURES if phrase.casefold() in text)

@@ -99,7 +99,7 @@ def code(text: str) -> Html:
 
 
 def short_code(text: str, max_length: int = 16) -> Html:
-    """Return an id on one line, shortened in the middle; its title has the full id."""
+    """Return an id on one line, shortened in the middle; the title attribute has the full id."""
     style = f"background:none;color:inherit;padding:0;{_NO_WRAP}"
     return element("code", {"style": style, "title": text}, _cut_middle(text, max_length))
 
@@ -110,7 +110,7 @@ def _cut_middle(text: str, max_length: int) -> str:
 
 
 def number(value: int) -> Html:
-    """Return a number that is not wrapped, with digits of equal width."""
+    """Return a number that does not wrap, with digits of equal width."""
     return element("span", {"style": _NO_WRAP}, str(value))
 
 
@@ -188,7 +188,7 @@ def picture(url: str | None, height: int) -> Html:
 
 
 def lines(*lines: str) -> Html:
-    """Return the lines, each below the last; empty lines are left out."""
+    """Return the lines, one below the other; empty lines are left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 

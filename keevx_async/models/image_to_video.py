@@ -1,4 +1,4 @@
-"""ImageToVideo: a frozen request, validated against MODELS on creation, with every violation."""
+"""ImageToVideo: a frozen request, validated against MODELS on creation."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class ImageToVideo(Request):
 
     @classmethod
     def field_schemas(cls) -> dict[str, Schema]:
-        """Return each field's JSON Schema, which accepts every value that any model accepts."""
+        """Return each field's JSON Schema, accepting any value that at least one model accepts."""
         resolutions = dict.fromkeys(each for row in MODELS.values() for each in row.resolutions)
         return {
             "model": {"type": "string", "enum": list(MODELS)},
@@ -207,7 +207,7 @@ class ImageToVideo(Request):
         return super().json_schema() | {"allOf": of_models()}
 
     def frame_ratio(self, name: str) -> str | None:
-        """Return ``aspect_ratio`` for the start and end frames; references may have any ratio."""
+        """Return ``aspect_ratio`` for the frames; None for references, which may have any ratio."""
         return None if name == "reference_images" else self.aspect_ratio
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
@@ -217,7 +217,7 @@ class ImageToVideo(Request):
         yield from narration_advice(self.prompt, self.model, self.generate_audio)
 
     def violations(self) -> Violations:
-        """Return a violation for each rule of the model in ``MODELS`` that this request breaks.
+        """Return a violation for each of its model's rules in ``MODELS`` that this request breaks.
 
         A model that is not in ``MODELS`` is itself a violation; the other fields are then checked
         against the limits that all models share.

@@ -15,8 +15,8 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "image_url": ".png",
     "caption_url": ".ass",
 }
-"""The task fields that contain a file's URL, the main field first, with the file name suffix to use
-if the URL has none. Captions: keevx-api.md, "Sister endpoints"."""
+"""The task fields that contain a file's URL, the main field first, each with the file suffix to use
+if the URL has no suffix. Captions: keevx-api.md, "Sister endpoints"."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
 """The formats that every kind with image sources accepts. Source: keevx-api.md, "Upload"."""
@@ -37,7 +37,7 @@ class Kind:
         path: the path for creates (POST); a GET on ``path/{task_id}`` queries a task.
         prefix: the prefix of the kind's task ids.
         results: the fields in ``SUFFIXES`` that the kind's tasks have.
-        max_seconds: the maximum time that a task takes, according to the vendor's docs.
+        max_seconds: the maximum duration of a task in seconds, according to the vendor's docs.
         formats: the file formats that sources may have (see ``transfer.media_types``).
         codes: the kind's own error codes, each mapped to the other kinds' equivalent code.
     """

@@ -72,8 +72,8 @@ class Submission(Generic[R_co]):
 
     Attributes:
         request: the request as passed; its local files are not replaced by URLs.
-        key: the key under which it was submitted.
-        task_ids: the ids of its tasks, one for each video or image.
+        key: the key under which the request was submitted.
+        task_ids: the task ids, one for each video or image.
         reused: whether the ids come from an existing record, made in this run or an earlier one,
             so nothing was sent.
     """
@@ -163,7 +163,7 @@ class Outcome(Generic[R_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain data, ready for ``json.dumps``.
 
-        ``request`` and each of ``tasks`` are dicts of their fields, ``paths`` are strings, and
+        ``request`` and every item of ``tasks`` are dicts of fields, ``paths`` are strings, and
         ``error`` is None or a dict with the error's ``type``, ``message`` and ``hint``.
         """
         error = self.error
@@ -297,7 +297,7 @@ class Counts:
         total: the length of the input; None if the length is unknown.
         ok: items that ended without an error.
         failed: items that ended with an error and cannot be resumed.
-        uncertain: items whose create may have been charged, but whose response was lost.
+        uncertain: items whose create may have been charged, because its response was lost.
         unfinished: items that were accepted, but whose wait or download was interrupted; resuming
             them is free.
         under_way: items that were started and have not ended.
@@ -328,7 +328,7 @@ class Counts:
             self._count(outcome, 1)
 
     def remove(self, outcome: Outcome[Request]) -> None:
-        """Stop counting an item that is about to be started again."""
+        """Stop counting an ended item, because it is about to be started again."""
         self._count(outcome, -1)
 
     def _count(self, outcome: Outcome[Request], change: int) -> None:

@@ -1,4 +1,4 @@
-"""Read a local image's size and orientation from its header; with Pillow, check that it decodes.
+"""Read a local image's size and orientation from its header; with Pillow, also decode the image.
 
 Functions that accept a path block while they read the file.
 """
@@ -32,7 +32,7 @@ class Picture:
         width: the width in pixels, as stored.
         height: the height in pixels, as stored.
         orientation: the EXIF orientation, 1 to 8, by which viewers rotate the image; 1 is upright.
-        flaw: why Pillow could not decode the image; None if it was decoded, or without Pillow.
+        flaw: why Pillow could not decode the image; None if Pillow could, or is not installed.
     """
 
     width: int

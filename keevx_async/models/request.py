@@ -104,7 +104,7 @@ class Request:
         return tuple(self.iter_warnings(pictures))
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
-        """Yield warnings about the local images whose properties are given; skip other images."""
+        """Yield warnings about local images, skipping images whose properties are not given."""
         resolution = getattr(self, "aspect_resolution", "")
         for name in self.source_fields:
             for path in _as_tuple(getattr(self, name)):
@@ -125,7 +125,7 @@ class Request:
     def frame_ratios(self) -> dict[Path, str]:
         """Return each local image's required ratio, leaving out images that may have any ratio.
 
-        A file in two fields gets the ratio of the field that requires one.
+        A file used in two fields gets the ratio of the field that requires a ratio.
         """
         return {
             path: ratio
@@ -155,7 +155,7 @@ class Request:
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Build a request from the result of ``to_dict``, or from a table row.
 
-        None counts as absent, and so does the NaN that pandas writes for it. A string that starts
+        None counts as absent, and so does the NaN that pandas uses instead. A string that starts
         with ``file:`` becomes a local path, which is uploaded when the request is submitted. In
         untrusted data, such a string can name one of your files: check ``local_files()`` first.
 
@@ -237,7 +237,7 @@ class Request:
 
     @classmethod
     def field_schemas(cls) -> dict[str, dict[str, Any]]:
-        """Return each field's JSON Schema, by name; it describes the values its check accepts."""
+        """Return each field's JSON Schema, by name, derived from the field's check."""
         return {name: of_check(check) for name, check in cls.rules.items()}
 
     @classmethod
@@ -266,7 +266,7 @@ class Request:
 
     @property
     def has_plain_sources(self) -> bool:
-        """Whether every source is a single URL, and not a task's result, as in most requests.
+        """Whether every source is a single URL and not a task's result, as in most requests.
 
         Such a request has nothing to upload, and its canonical body is the body that is sent.
         """
@@ -383,7 +383,7 @@ def similar_name(name: str, names: Iterable[str]) -> str | None:
 
 
 def _normalized(name: str) -> str:
-    """Return a name without case and separators, so ``imageUrl`` equals ``Image URL``."""
+    """Return a name in lower case without separators, so ``imageUrl`` equals ``Image URL``."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 

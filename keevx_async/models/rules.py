@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 Model: TypeAlias = Literal["V", "KL", "S"]
-"""The models known to this version, for annotations. ``MODELS`` may contain more."""
+"""The models known to this version, for annotations. ``MODELS`` may contain more models."""
 AspectRatio: TypeAlias = Literal["16:9", "9:16"]
 """The aspect ratios of these models."""
 Resolution: TypeAlias = Literal["720p", "1080p", "4k"]

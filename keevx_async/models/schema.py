@@ -118,7 +118,7 @@ def of_request(cls: type[Any]) -> Schema:
 
 
 def _descriptions(cls: type[Any]) -> dict[str, str]:
-    """Return the class docstring's description of each field."""
+    """Return each field's description from the class docstring."""
     # cleandoc is needed because only Python 3.13 and later remove the indentation of docstrings.
     _, _, listed = cleandoc(cls.__doc__ or "").partition("Args:\n")
     listed, _, _ = listed.partition("\n\n")

@@ -33,7 +33,7 @@ URL_LIFE = 7 * 24 * 3600.0
 MAIN_RESULTS = ("video_url", "image_url")
 """A succeeded task has at least one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""The maximum number of characters that a notebook shows of a prompt or a reason."""
+"""The maximum number of characters of a prompt or error message shown in a notebook."""
 
 
 @frozen(kw_only=True)
@@ -88,7 +88,8 @@ class Task(HasResults):
     def lacks_result(self) -> bool:
         """Whether the status is SUCCEEDED but there is no result yet.
 
-        Keevx may add it shortly afterwards; a wait continues for a few minutes before it gives up.
+        Keevx may add the result shortly afterwards; a wait continues for a few minutes before
+        giving up.
         """
         return self.status == SUCCEEDED and not self.succeeded
 

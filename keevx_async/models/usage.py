@@ -1,4 +1,4 @@
-"""Counts what creates use of a budget: their results, grouped by length and price."""
+"""Counts the results of creates against a budget, grouped by length and price."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UsageGroup(NamedTuple):
     Attributes:
         kind: the name of the kind of job.
         model: the model; empty for kinds without models.
-        resolution: the ``aspect_resolution``; empty for kinds without one.
+        resolution: the ``aspect_resolution``; empty for kinds without resolutions.
         duration: the length of each result in seconds; 0 if it has no length or an unknown length.
     """
 
@@ -29,14 +29,14 @@ Usage = Mapping[UsageGroup, int]
 
 
 class UsageLimit(NamedTuple):
-    """Limits on the total use by all of a journal's creates, as whole numbers.
+    """Limits on the total usage of all creates in a journal, as whole numbers.
 
     Attributes:
         videos: the maximum number of results; None for no limit.
         seconds: the maximum total length of the results in seconds; None for no limit.
         cost: the maximum total cost, in the smallest unit that the prices need; None for no limit.
-        prices: the prices in the same unit, by ``model/resolution``, model or kind, most specific
-            first.
+        prices: the prices in the same unit, by ``model/resolution``, model or kind; the most
+            specific name applies.
     """
 
     videos: int | None

@@ -1,4 +1,4 @@
-"""The checks for the fields of requests.
+"""The checks for request fields.
 
 A check accepts a field's name and value, and returns a ``Violation`` for each broken rule. It never
 raises, and changes nothing.
@@ -36,7 +36,7 @@ _CHOICE_TYPES = (str, int)
 Violations = tuple[Violation, ...]
 """A check's return value. It is almost always empty, so that case must cost next to nothing."""
 Check = Callable[[str, Any], Violations]
-"""Accepts a field's name and value. A request class has one check for each field."""
+"""A function that checks a field's name and value. A request class has one check for each field."""
 
 
 def is_url(value: object) -> TypeGuard[str]:
@@ -107,7 +107,7 @@ def check_minimum(name: str, value: object, minimum: int) -> Violations:
 
 
 def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
-    """Return a hint if value is a string whose number would pass; otherwise an empty string."""
+    """Return a hint if value would be valid as a number without quotes; otherwise ""."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
@@ -206,7 +206,7 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
 
     Args:
         name: the field's name; the second item is reported as ``name[1]``.
-        value: the field's value, which must be a tuple; converters have made any list a tuple.
+        value: the field's value; a list has already been converted to a tuple.
         check: the check for each item.
         max_items: the maximum number of items; None for no limit.
     """
@@ -225,7 +225,7 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
 
 
 def not_a_list(value: object, what: str = "a list") -> str:
-    """Return the message for a value that should be a list, with an example for a string."""
+    """Return the message for a value that should be a list; for a string, it has an example."""
     if isinstance(value, str):
         return f"must be {what} (got the string {shown(value)}): write [{shown(value)}]"
     return f"must be {what} (got {shown(value)})"

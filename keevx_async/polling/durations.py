@@ -67,7 +67,7 @@ class Group:
         return self._clock
 
     def observe(self, log_weight: float, low: float, high: float) -> None:
-        """Record a task that ended between two ages, in seconds; if they are equal, at that age.
+        """Record a task that ended between two ages, in seconds, or at an exact age if equal.
 
         The task's weight is spread over the bins between the two ages in proportion to the last
         estimate (one step of expectation maximization). A small part is spread evenly, so a wrong

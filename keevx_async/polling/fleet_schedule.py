@@ -1,7 +1,7 @@
 """Decide the intervals between polls that different workers may make. Pure: ages are arguments.
 
 `Schedule` knows every task in its process and each task's due time. A fleet's workers share no such
-list: each worker computes the next interval for the task it has, and returns the task to the queue.
+list: each worker computes the next interval for its current task, then returns it to the queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from .durations import Durations
 from .intensity import JITTER, Curve, Intensity
 
 ENDS_PER_UPDATE = 8
-"""The number of a group's tasks that end between two curve updates. The first end triggers one."""
+"""The number of tasks in a group that end between two curve updates. The first update follows the
+first end."""
 
 
 class PollIntervals:

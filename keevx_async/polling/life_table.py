@@ -45,7 +45,7 @@ class Estimate:
 
 
 def bin_of(age: float) -> int:
-    """Return the bin of an age in seconds; ages beyond the grid fall into the nearest bin."""
+    """Return the bin for an age in seconds; ages beyond the grid fall into the nearest bin."""
     if age <= EDGES[0]:
         return 0
     return min(BINS - 1, int(math.log(age / EDGES[0]) / STEP))
@@ -75,10 +75,10 @@ def life_table(ends: list[float], at_risk: list[float], withdrawn: list[float]) 
 def smooth(raw: list[float], count: float) -> list[float]:
     """Return a kernel estimate of a density, with its bandwidth chosen by cross-validation.
 
-    Silverman's rule alone assumes one hump. Durations may have two (with and without a queue); the
-    rule then blurs them and wastes polls in between: the product of polls and lag is 0.348 instead
-    of 0.283, which is 23% more. With one hump, the two methods differ by less than 2% either way
-    (means of five seeds, ``python -m benchmarks.polling figures``).
+    Silverman's rule alone assumes one hump. Durations may have two humps (with and without a
+    queue). The rule then blurs the humps and wastes polls between them: the product of polls and
+    lag is 0.348 instead of 0.283, which is 23% more. With one hump, the two methods differ by less
+    than 2% either way (means of five seeds, ``python -m benchmarks.polling figures``).
 
     Args:
         raw: the density, with any sum; returned unchanged if the sum is 0.
@@ -113,7 +113,7 @@ def smooth(raw: list[float], count: float) -> list[float]:
 
 
 def _silverman(raw: list[float], total: float, count: float) -> float:
-    """Return the bandwidth in bins by Silverman's rule, with a variance blended with the prior."""
+    """Return the bandwidth in bins by Silverman's rule, blending the prior into the variance."""
     mean = sum(k * mass for k, mass in enumerate(raw)) / total
     variance = sum((k - mean) ** 2 * mass for k, mass in enumerate(raw)) / total
     prior = (PRIOR_DEVIATION / STEP) ** 2

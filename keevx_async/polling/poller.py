@@ -117,7 +117,7 @@ class Poller:
         yielded although it is not ``done``.
 
         Args:
-            task_ids: the ids of the tasks; the task of a repeated id is yielded once.
+            task_ids: the ids of the tasks; a task whose id is repeated is yielded once.
             timeout: the maximum time to wait for all the tasks together, in seconds; None for no
                 limit.
             done: tasks that ended earlier, for `WaitTimeout` to report.
@@ -309,7 +309,7 @@ class Ends:
     This is neither a generator nor a queue, because 10,000 waits at a time are normal, and each
     generator or queue would take kilobytes.
 
-    The iteration raises one of these, once:
+    Iterating raises one of these errors, once:
         WaitTimeout: the time ran out. Contains the pending ids, their last statuses, and the
             tasks that have ended.
         KeevxError: a task can no longer be polled, for example because Keevx does not find the

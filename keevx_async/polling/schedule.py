@@ -5,7 +5,7 @@ A task passes through three phases.
 1. Waiting: it is in the heap, due at a time computed from its group's `LearnedCurve`.
 2. In flight: `due` took it off the heap and its status is being queried. It is not due again until
    `plan`, `ended` or `drop` reports the result.
-3. Poll again: it was woken while in flight, so it is polled again right after the query in flight,
+3. Poll again: it was woken while in flight, so it is polled once more when the query ends,
    regardless of the curve.
 
 Three bounds apply in every phase. No task is polled more often than ``shortest`` allows. Except
@@ -172,7 +172,7 @@ class Schedule:
         self._set(task_id, entry, min(when, now + max(self._shortest, within)))
 
     def wake(self, task_id: str, now: float) -> None:
-        """Make a task due as soon as ``shortest`` allows; poll a task in flight once more."""
+        """Make a task due as soon as ``shortest`` allows; if it is in flight, poll it once more."""
         entry = self._entries.get(task_id)
         if entry is None:
             return
@@ -259,7 +259,7 @@ class Schedule:
         self._compact()
 
     def _is_current(self, item: tuple[float, str]) -> bool:
-        """Return whether a heap item is a task's current due time, not a replaced one."""
+        """Return whether a heap item is a task's current due time rather than a replaced time."""
         entry = self._entries.get(item[1])
         return entry is not None and entry.due == item[0]
 
