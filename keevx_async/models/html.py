@@ -29,8 +29,6 @@ _TONES: Final[Mapping[Tone, str]] = {
 }
 _FAINT = "rgba(128,128,128,.35)"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;overflow-wrap:anywhere"
-# Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
-# option "ignoreClass").
 _NO_WRAP = "white-space:nowrap;font-variant-numeric:tabular-nums"
 _MAX_PATH = 48
 _NEW_PAGE = {"target": "_blank", "rel": "noopener noreferrer"}
@@ -43,6 +41,8 @@ _PLAYED: Final[Mapping[str, str]] = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
 }
+# Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
+# option "ignoreClass").
 _ROOT = {"class": "tex2jax_ignore mathjax_ignore"}
 
 
