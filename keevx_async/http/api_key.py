@@ -1,4 +1,4 @@
-"""An API key that a function provides, so it can be rotated without a restart."""
+"""An API key that a function provides, so that the key can be rotated without a restart."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 MAX_KEPT = 3
-"""Keys that are masked in errors: a response may still quote an earlier key."""
+"""The number of recent keys to mask in errors, since a response may still quote an earlier key."""
 
 
 class KeySource:
-    """Calls a function for the API key, before the first request and after a key is refused.
+    """Gets the API key from a function, before the first request and after a key is refused.
 
     Args:
-        function: returns the key, or an awaitable of it.
-        check: validates what the function returned, and returns it as a key.
+        function: returns the key, or an awaitable that resolves to the key.
+        check: validates the function's result, and returns it as a key.
 
     Attributes:
         version: increases with each new key.
-        keys: recent keys, the current one last; empty before the first request.
+        keys: recent keys, the current key last; empty before the first request.
     """
 
     def __init__(self, function: Callable[[], object], check: Callable[[object], str]) -> None:
@@ -51,7 +51,8 @@ class KeySource:
         """Return the key to send, without awaiting anything.
 
         Raises:
-            ConfigurationError: the function failed; or it is async and has not been called yet.
+            ConfigurationError: the function failed or did not return a key, or it is async and has
+                not been called yet.
         """
         if not self.keys:
             value = self._call()
@@ -66,11 +67,11 @@ class KeySource:
         return self.keys[-1]
 
     async def retry_refused(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Return the result of attempt; if its key is refused and there is a newer key, retry once.
+        """Return attempt's result; if the key is refused, renew it and retry once.
 
         Raises:
-            AuthenticationError: the key is refused, and the function returns the same key, or the
-                new key is refused too.
+            AuthenticationError: the key is refused and the function returns the same key again, or
+                the new key is refused too.
             ConfigurationError: the function failed or did not return a key.
         """
         version = self.version or 1  # the first attempt may fetch the first key
@@ -82,7 +83,7 @@ class KeySource:
         return await attempt(*args)
 
     async def _renew(self, version: int) -> bool:
-        """Call the function, unless another caller has since; return whether the key is new."""
+        """Renew the key, unless another caller already has; return whether there is a newer key."""
         lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
         async with lock:
             if self.version > version:
@@ -102,7 +103,7 @@ class KeySource:
             raise _failed(error) from error
 
     def _keep(self, value: object) -> bool:
-        """Store the key that the function returned; return whether it is new."""
+        """Store the key that the function returned; return whether the key is new."""
         key = self._check(value)
         if self.keys and key == self.keys[-1]:
             return False

@@ -17,7 +17,7 @@ def tls_context(environment: Mapping[str, str]) -> ssl.SSLContext | bool:
 
     The first case that applies decides:
 
-    1. SSL_CERT_FILE or SSL_CERT_DIR is set: they replace the system's store, alone or together.
+    1. SSL_CERT_FILE, SSL_CERT_DIR or both are set: they replace the system's store.
     2. REQUESTS_CA_BUNDLE is set: its file or folder replaces the system's store.
     3. Windows and macOS, with truststore installed: use the system's store, through truststore.
     4. Otherwise: use the store that Python finds. On Linux that is the system's store, which

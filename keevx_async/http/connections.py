@@ -1,12 +1,13 @@
-"""Chooses the connection for an exchange, and records what arrives on it.
+"""Chooses the connection for an exchange, and records the bytes received on the connection.
 
-aiohttp hands out any kept-alive connection, and only an exception's type shows what became of a
-request. A paid create needs more: a connection that will not be closed under it, no response left
-over from an earlier exchange, whether any connection took the request, and every byte received.
+aiohttp reuses any kept-alive connection, and only an exception's type indicates the fate of a
+failed request. A paid create needs more: a connection that will not close during the request, no
+leftover response from an earlier exchange, a record of whether any connection took the request,
+and every byte received.
 
 ``CheckedConnector`` wraps any aiohttp connector, ours or a borrowed session's. A ``Tap`` sits
-between each connection and aiohttp's own protocol. Both use only what aiohttp and asyncio
-document: ``BaseConnector.connect``, ``Connection.protocol``, ``.transport`` and ``.close``, and
+between each connection and aiohttp's own protocol. Both use only documented parts of aiohttp and
+asyncio: ``BaseConnector.connect``, ``Connection.protocol``, ``.transport`` and ``.close``, and
 ``transport.set_protocol``.
 """
 
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 
 
 MAX_IDLE = 2.0
-"""In seconds. uvicorn and Node close idle connections after 5 s, some proxies after 2 s."""
+"""The maximum idle time before reuse, in seconds. uvicorn and Node close idle connections after
+5 s, some proxies after 2 s."""
 PROBE = 0.05
-"""Seconds for which a host's first idle connection must stay open to show that it keeps any."""
+"""Seconds for which a host's first idle connection must stay open to show that the host keeps
+connections open."""
 DISTRUST = 60.0
-"""Seconds for which creates use only new connections after a kept-alive one was lost."""
+"""Seconds for which a create requires a new connection after a kept-alive connection is lost."""
 
 _MAX_RECORDED = MAX_BODY + 2**18  # plus the header block and the chunk sizes
 _ANSWER_BUFFER = 2**13  # one per connection; a larger response takes several reads
@@ -50,7 +53,7 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Attempt(Deadline):
-    """One exchange: its deadline, and how far it has progressed.
+    """One exchange: its deadline and its progress.
 
     Args:
         timer: see ``Deadline``.
@@ -65,7 +68,7 @@ class Attempt(Deadline):
     __slots__ = ("connecting", "once", "tap")
 
     def __init__(self, timer: ExchangeTimer, *, once: bool) -> None:
-        self._timer = timer  # as Deadline does, without the call: this is made for each create
+        self._timer = timer  # inlined from Deadline: an Attempt is made for each create
         self._expired = False
         self.once = once
         self.connecting = False
@@ -73,28 +76,29 @@ class Attempt(Deadline):
 
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("keevx_async_attempt", default=None)
-"""The running task's exchange. None for downloads, which may use any connection."""
+"""The running asyncio task's exchange. None for downloads, which may use any connection."""
 
 
 class Tap(asyncio.BufferedProtocol):
     """Passes a transport's events on to aiohttp's protocol, and records the bytes received.
 
     It is a buffered protocol because asyncio otherwise allocates 256 KiB for each read, and a
-    response needs less than 1 KiB. If malloc maps and unmaps that memory each time, it takes a
+    response needs less than 1 KiB. If malloc maps and unmaps that memory each time, this takes a
     quarter of a create's CPU time.
 
     Args:
         handler: aiohttp's protocol.
         transport: the connection's transport.
-        download_buffer: the buffer to read downloads into. All connections of an event loop may
-            share it: loops fill a buffer and report it in one step, and the bytes are copied then.
+        download_buffer: the buffer to read downloads into. All of an event loop's connections may
+            share it, because the loop fills it and reports the bytes in one step, and they are
+            copied at once.
 
     Attributes:
         handler: aiohttp's protocol.
         received: the bytes received since the last request, up to a limit; None if not recorded.
         reused: whether the connection carried an exchange before this one.
-        idle_since: when its last exchange ended, on the loop's clock; None during an exchange and
-            on a new connection.
+        idle_since: when the connection's last exchange ended, on the loop's clock; None during an
+            exchange and on a new connection.
     """
 
     __slots__ = (
@@ -125,7 +129,7 @@ class Tap(asyncio.BufferedProtocol):
         self._size = 0
 
     def begin(self) -> None:
-        """Start an exchange: record what arrives from now on.
+        """Start an exchange, recording every byte received from now on.
 
         Calling it again starts a new record.
         """
@@ -135,10 +139,10 @@ class Tap(asyncio.BufferedProtocol):
         self._size = 0
 
     def finish(self, body: bytes, now: float) -> None:
-        """End an exchange whose whole response has arrived; the connection is idle from now on.
+        """End an exchange after its whole response has arrived; the connection is now idle.
 
         Bytes received after the response are kept in ``received``, as if they had arrived while
-        the connection was idle. It is then not used again.
+        the connection was idle. The connection is then not reused.
 
         Args:
             body: the response's body, as it was sent.
@@ -153,7 +157,7 @@ class Tap(asyncio.BufferedProtocol):
     def is_open(self) -> bool:
         """Return whether the idle connection is open and its socket has no unread bytes.
 
-        It reads nothing and does not wait.
+        Nothing is read, and the call does not block.
         """
         return not (self._transport.is_closing() or self._unread(0))
 
@@ -166,10 +170,10 @@ class Tap(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Record the bytes and pass them on; beyond ``_MAX_RECORDED`` they are only passed on.
+        """Record the bytes and pass them on; bytes beyond ``_MAX_RECORDED`` are only passed on.
 
-        aiohttp refuses a response with both chunks and a length and closes the connection, although
-        chunks take precedence (RFC 9112, 6.3). Bytes that had not arrived by then, ids included,
+        aiohttp rejects a response with both chunks and a length and closes the connection, although
+        chunks take precedence (RFC 9112, 6.3). Bytes that had not arrived by then, including ids,
         would be lost. So the length is removed from the header block that aiohttp sees.
         """
         data = bytes(self._buffer[:nbytes])
@@ -204,12 +208,15 @@ class Tap(asyncio.BufferedProtocol):
 
 
 def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
-    """Return a poll of a transport's socket: truthy if it has bytes, an end or an error."""
+    """Return a function that polls a transport's socket, without waiting if called with 0.
+
+    Its result is truthy if the socket has unread bytes, has been closed by the host or has failed.
+    """
     sock = transport.get_extra_info("socket")
     descriptor = -1 if sock is None else sock.fileno()
     if descriptor < 0:  # closed, which the transport reports itself
         return bool
-    if not hasattr(select, "poll"):  # Windows, whose select() takes any descriptor
+    if not hasattr(select, "poll"):  # Windows, whose select() accepts any descriptor
         return lambda _: select.select([descriptor], [], [], 0)[0]
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -217,11 +224,11 @@ def _unread_poll(transport: asyncio.Transport) -> Callable[[int], object]:
 
 
 class CheckedConnector(aiohttp.BaseConnector):
-    """Hands out another connector's connections, if they are safe for the exchange under way.
+    """Hands out another connector's connections if they are safe for the current exchange.
 
-    A request that must not be sent twice goes out on a new connection, or on one that has been
-    idle for less than two seconds (or half of the host's ``Keep-Alive: timeout=``, if that is
-    less), is open, and has received nothing while idle. Any other connection is closed.
+    A request that must not be sent twice uses a new connection, or a connection that has been idle
+    for less than two seconds (or half of the host's ``Keep-Alive: timeout=``, if that is less), is
+    open, and has received nothing while idle. Any other connection is closed.
 
     Args:
         inner: the connector that owns the connections; it is never closed here.
@@ -244,7 +251,7 @@ class CheckedConnector(aiohttp.BaseConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
-        """Return a connection that is safe for the exchange under way.
+        """Return a connection that is safe for the current exchange.
 
         Outside an exchange (for a download, for example), any connection is safe and nothing is
         recorded.
@@ -275,10 +282,10 @@ class CheckedConnector(aiohttp.BaseConnector):
         return connection
 
     async def _probe(self, tap: Tap, idle_since: float) -> None:
-        """Learn from an idle connection whether this host keeps connections open at all.
+        """Find out from an idle connection whether this host keeps connections open at all.
 
-        Some hosts close after each response without announcing it, and the end arrives a moment
-        later. Before the first connection is reused, wait for that moment.
+        Some hosts close the connection after each response without announcing it, and the close
+        arrives a moment later. Wait for that moment before reusing the first connection.
         """
         now = self._loop.time()
         if now - idle_since < self._max_idle and now >= self._distrusted_until:
@@ -291,8 +298,8 @@ class CheckedConnector(aiohttp.BaseConnector):
         # The first case that applies decides:
         # 1. Bytes arrived while the connection was idle: no, they would be read as the response.
         # 2. The request may be sent twice: yes, since aiohttp found the connection open.
-        # 3. It was unrecorded or idle for too long, or another was lost a moment ago: no.
-        # 4. It was closed before the end of the time for which it should stay open: no.
+        # 3. It was unrecorded or idle for too long, or another connection was lost recently: no.
+        # 4. It was closed although it should still be open: no.
         # 5. Otherwise yes, once the host has shown that it keeps connections open.
         now, received = self._loop.time(), tap.received
         if received or (received is None and tap.handler.should_close):
@@ -308,7 +315,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         return self._keeps
 
     def distrust(self, now: float) -> None:
-        """Use only new connections for a minute, since a kept-alive one was lost.
+        """Require new connections for creates for a minute, since a kept-alive connection was lost.
 
         Args:
             now: the current time on the loop's clock.
@@ -317,17 +324,17 @@ class CheckedConnector(aiohttp.BaseConnector):
         self._distrusted_until = now + DISTRUST
 
     def observe_keep_alive(self, value: str) -> None:
-        """Apply a response's ``Keep-Alive`` header: half of its timeout is safe.
+        """Limit the idle time before reuse to half of the timeout in a ``Keep-Alive`` header.
 
         Args:
-            value: the header's value; without ``timeout=`` it has no effect.
+            value: the header's value; a value without ``timeout=`` has no effect.
         """
         if match := _KEEP_ALIVE.search(value):
             self._max_idle = min(MAX_IDLE, int(match[1]) / 2)
 
 
 class NoCookies(aiohttp.DummyCookieJar):
-    """Stores no cookies and, unlike aiohttp's dummy jar, creates nothing per request."""
+    """Stores no cookies and, unlike aiohttp's dummy jar, creates no objects per request."""
 
     _EMPTY: SimpleCookie = SimpleCookie()
 
@@ -337,7 +344,7 @@ class NoCookies(aiohttp.DummyCookieJar):
 
 
 def _tap_of(connection: Connection, download_buffer: memoryview) -> Tap:
-    """Return a connection's tap, inserting one if it has none yet."""
+    """Return a connection's tap, creating it if necessary."""
     handler = connection.protocol
     transport = None if handler is None else handler.transport
     if handler is None or transport is None:

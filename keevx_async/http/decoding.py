@@ -30,7 +30,7 @@ MAX_ID_LENGTH = 256
 """The maximum length of a task id in characters; a longer string is not an id."""
 _MASK = "***"
 _MIN_PREFIX = 8
-"""In characters: a shorter prefix of a secret reveals too little to need masking."""
+"""In characters. A shorter prefix of a secret reveals too little to need masking."""
 
 # Longest first: UTF-32's little-endian mark begins with UTF-16's.
 _BYTE_ORDER_MARKS = (
@@ -40,21 +40,21 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# To try without a mark. Latin-1 accepts any bytes, so it comes last; GBK comes before it, since the
-# second byte of its characters may be a backslash.
+# Encodings to try if there is no mark. Latin-1 accepts any bytes, so it comes last; GBK comes
+# before it, since the second byte of a GBK character may be a backslash.
 _ENCODINGS = ("utf-8", "gb18030", "latin-1")
 _URL_QUERY = re.compile(r"""(https?://[^\s"'<>?]+)\?[^\s"'<>]+""")
 
 
 @attrs.define
 class Envelope:
-    """The object that wraps every response from Keevx. It is never changed.
+    """The object that wraps every response from Keevx. Treated as immutable.
 
     Attributes:
         code: 0 for success, anything else for a refusal.
-        msg: what is wrong; "" if nothing is.
+        msg: Keevx's message, which explains a refusal; "" if there is none.
         data: the payload.
-        result: the payload of an upload, whose envelope uses this name.
+        result: the payload of a response to an upload, which uses this name instead of ``data``.
     """
 
     code: int
@@ -67,7 +67,7 @@ def _number(value: Any, _: type) -> Any:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-# A field that is missing, null or of an unexpected type must never cost a paid result. The code,
+# A field that is missing, null or of an unexpected type must never lose a paid result. The code,
 # ids and status are read strictly, below; any other field of an unexpected type counts as absent.
 _converter = Converter(detailed_validation=False)
 _converter.register_structure_hook(str, lambda value, _: value if isinstance(value, str) else "")
@@ -90,14 +90,14 @@ def query_path(kind: Kind, task_id: str) -> str:
 
 
 def decode_envelope(body: bytes) -> Envelope | None:
-    """Return a response's envelope, read strictly; None if it has none.
+    """Return a response's envelope, read strictly; None if the response has no envelope.
 
     A refusal counts as Keevx's own only if it has ``msg`` (for an upload, a ``message`` object).
     A gateway that sends ``{"code": 504, "message": "timeout"}`` does not know what happened behind
     it.
 
     Args:
-        body: UTF-8 JSON, with nothing but white space around it.
+        body: UTF-8 JSON, with nothing but whitespace around it.
     """
     try:
         text = body.decode().strip(" \t\r\n")
@@ -109,7 +109,7 @@ def decode_envelope(body: bytes) -> Envelope | None:
     answer = cast("dict[str, Any]", raw)
     code: Any = answer.get("code")
     msg = answer.get("msg")
-    if code.__class__ is not int:  # nor bool, a subclass of int
+    if code.__class__ is not int:  # this also excludes bool, a subclass of int
         return None
     if not isinstance(msg, str):
         msg = ""
@@ -119,11 +119,11 @@ def decode_envelope(body: bytes) -> Envelope | None:
 
 
 def decode_ids(data: Any) -> tuple[str, ...] | None:
-    """Return the task ids in the response to a create; None if they cannot be read.
+    """Return the task ids from a create's response, or None if they cannot be read.
 
-    Their form is ``{"task_ids": [ID, …]}`` or ``[{"task_id": ID, …}, …]``. Both are read for
-    every kind, since ids that are missed have been paid for and are lost. A repeated id is
-    returned once.
+    The data has the form ``{"task_ids": [ID, …]}`` or ``[{"task_id": ID, …}, …]``. Both forms are
+    accepted for every kind, because a task whose id is missed is paid for and lost. A repeated id
+    is returned once.
 
     Args:
         data: the envelope's data.
@@ -143,7 +143,7 @@ def decode_ids(data: Any) -> tuple[str, ...] | None:
 
 
 class Contents(NamedTuple):
-    """The contents of the response to a create, read as leniently as possible.
+    """The contents of a create's response, read as leniently as possible.
 
     Attributes:
         ids: the task ids in their documented place, if all of them are readable; otherwise empty.
@@ -157,16 +157,16 @@ class Contents(NamedTuple):
 
 
 def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Contents:
-    """Find the task ids in the response to a create, however malformed it is.
+    """Find the task ids in a create's response, however malformed the response is.
 
-    It copes with a byte-order mark, an encoding other than UTF-8, raw control characters in a
-    string, bytes before or after the JSON, and a truncated object. Ids that it misses have been
-    paid for and are lost; a response with ids is never treated as a refusal.
+    The response may have a byte-order mark, an encoding other than UTF-8, raw control characters
+    in a string, bytes before or after the JSON, or a truncated object. A task whose id is missed
+    is paid for and lost, so a response with ids is never treated as a refusal.
 
     Args:
-        body: the response's body, perhaps only its beginning.
+        body: the response's body, possibly truncated.
         prefix: the prefix of the kind's task ids.
-        charset: the charset of the response's ``Content-Type``.
+        charset: the charset from the response's ``Content-Type``.
     """
     text = ""
     value: dict[str, Any] | None = None
@@ -209,7 +209,7 @@ def read_contents(body: bytes, prefix: str, charset: str | None = None) -> Conte
 
 
 def _decode(body: bytes, charset: str | None) -> Iterator[str]:
-    """Yield the possible texts of a response's bytes, the likeliest first."""
+    """Decode a response with each plausible encoding, and yield the texts, likeliest first."""
     # 1. With a byte-order mark: its encoding first; the declared charset is ignored.
     # 2. With one zero byte among the first two: UTF-16 without a mark first.
     # 3. Otherwise: UTF-8, then the declared charset, then other likely encodings.
@@ -236,21 +236,21 @@ def _printable(text: str) -> str:
 
 
 def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-    """Return the first part of a response's text, safe for errors, logs and the journal.
+    """Return the beginning of a response's text, made safe for errors, logs and the journal.
 
-    A response may echo our request. So secrets are masked before the text is cut, and so are the
-    queries of URLs, which may be signed. Lone surrogates are escaped so that the text can be
-    encoded.
+    A response may echo our request, so secrets are masked before the text is truncated. URL
+    queries are masked too, because they may contain signatures. Lone surrogates are escaped so
+    that the text can be encoded.
 
     Args:
         answer: the response's body, or text from it.
-        secrets: values that must not be shown.
+        secrets: the values to mask.
     """
     text = next(_decode(answer, None), "") if isinstance(answer, bytes) else answer
     text = text.replace("\\/", "/").removesuffix("\\")  # JSON may escape a slash
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, _MASK)
-        # A response may break off in the middle of a secret, and so end with the start of it.
+        # A response may be cut off in the middle of a secret, and so end with part of it.
         for length in range(len(secret) - 1, _MIN_PREFIX - 1, -1):
             if text.endswith(secret[:length]):
                 text = text[:-length] + _MASK
@@ -261,7 +261,7 @@ def quotable(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
 
 
 def decode_languages(data: Any) -> tuple[str, ...] | None:
-    """Return the languages that a video can be translated into; None if they cannot be read.
+    """Return the languages that a video can be translated into, or None if they cannot be read.
 
     Args:
         data: the envelope's data, a list of names.
@@ -270,7 +270,7 @@ def decode_languages(data: Any) -> tuple[str, ...] | None:
 
 
 def _strings(data: Any) -> tuple[str, ...] | None:
-    """Return a list of strings; None if it is anything else, is empty or has an empty string."""
+    """Return data as a tuple if it is a non-empty list of non-empty strings; otherwise None."""
     if data.__class__ is not list or not data:
         return None
     for item in data:
@@ -280,10 +280,10 @@ def _strings(data: Any) -> tuple[str, ...] | None:
 
 
 def decode_task(data: Any, kind: Kind) -> Task | None:
-    """Return the task in the response to a query; None if it has no readable id and status.
+    """Return the task from a query's response, or None if its id or status cannot be read.
 
-    A URL in a field that is not one of its kind's results is dropped: it may be an input. Fields
-    that Task does not define are kept in ``extra``.
+    A URL is dropped if its field is not one of the kind's results, because it may be an input.
+    Fields that Task does not define are kept in ``extra``.
 
     Args:
         data: the envelope's data.
@@ -304,7 +304,7 @@ def decode_task(data: Any, kind: Kind) -> Task | None:
 
 
 def decode_upload(data: Any) -> str | None:
-    """Return the URL in the response to an upload; None if it cannot be read.
+    """Return the URL from an upload's response, or None if it cannot be read.
 
     Args:
         data: the envelope's ``result``.

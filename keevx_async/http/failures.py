@@ -1,4 +1,4 @@
-"""What an aiohttp exception means: whether the request was sent, and why it failed."""
+"""Interprets aiohttp exceptions: may the request have been sent, and why did it fail?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import aiohttp
 from .connections import Attempt
 from .verdict import TransportError
 
-# May the request have been sent? Looked up along an exception's bases, nearest first. False only if
-# aiohttp raises the exception before the first byte of a request. Used only when our connector did
-# not see the request, as under a mock.
+# Whether the request may have been sent, by exception class; an exception's nearest base decides.
+# False only if aiohttp raises the exception before the first byte of a request. Used only if our
+# connector did not see the request, for example with a mock.
 SENT: dict[type[BaseException], bool] = {
     aiohttp.ClientConnectorError: False,  # refused, DNS, TLS, certificate, proxy, unix socket
     aiohttp.ConnectionTimeoutError: False,  # connect timeout, wait for the pool
@@ -30,21 +30,21 @@ def translate(error: Exception) -> TransportError:
     """Return the TransportError for an aiohttp exception.
 
     If the exception is not in ``SENT``, the request counts as sent. The reason contains no URL,
-    since its query may contain a signature.
+    because a URL's query may contain a signature.
     """
     sent = next((SENT[base] for base in type(error).__mro__ if base in SENT), True)
     return TransportError(reason_of(error), sent=sent)
 
 
 def was_sent(error: BaseException, attempt: Attempt) -> bool:
-    """Return whether Keevx may have seen the request of an exchange that failed."""
+    """Return whether a failed exchange's request may have reached Keevx."""
     # The first case that applies decides:
-    # 1. A connection took it: it may have.
-    # 2. The connector was called but returned no connection: it cannot have, whatever the error.
+    # 1. A connection took the request: it may have been sent.
+    # 2. The connector was called but returned no connection: it was not sent, whatever the error.
     # 3. The connector was not called, and the error is a network error: a mock raised it in place
     #    of aiohttp, so the exception's type decides.
-    # 4. The connector was not called, and the task was cancelled: it may have.
-    # 5. The connector was not called, and aiohttp refused its arguments: it cannot have.
+    # 4. The connector was not called, and the task was cancelled: it may have been sent.
+    # 5. The connector was not called, and aiohttp rejected the arguments: it was not sent.
     if attempt.tap is not None:
         return True
     if attempt.connecting:
@@ -55,7 +55,7 @@ def was_sent(error: BaseException, attempt: Attempt) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Return an exception's type and the system's message, without URL, header or body."""
+    """Return an exception's type and underlying message, without any URL, header or body."""
     cause = getattr(error, "os_error", None) or getattr(error, "certificate_error", None)
     text = str(cause) if cause else ""
     if isinstance(error, TimeoutError) and not text:

@@ -1,7 +1,8 @@
 """Parses an HTTP response leniently from its raw bytes. Pure: no socket, no clock.
 
-A response to a paid create may contain task ids even if its framing is malformed or breaks off. A
-strict parser drops such a response; this one reads what arrived and reports whether it is complete.
+A response to a paid create may contain task ids even if its framing is malformed or it is cut off.
+A strict parser would drop such a response. This parser reads the bytes that arrived, and reports
+whether the response is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import zlib
 from typing import NamedTuple
 
 MAX_BODY = 2**20
-"""The maximum number of bytes read of a decoded body. This API's envelopes are a few KB."""
+"""The maximum number of bytes to read from a decoded body. This API's envelopes are a few KB."""
 
 _STATUS_LINE = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?!\d)[^\n]*\n")
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -21,7 +22,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 _WITHOUT_BODY = frozenset({204, 304})
 _SWITCHED = 101
 _SLICE = 1024
-"""Bytes to inflate at a time."""
+"""The number of bytes to inflate at a time."""
 
 
 class RawAnswer(NamedTuple):
@@ -29,7 +30,7 @@ class RawAnswer(NamedTuple):
 
     Attributes:
         status: the HTTP status.
-        headers: names and values in order, including repeated headers.
+        headers: the header names and values in order, including repeated headers.
         body: the body without chunk framing, still content-encoded.
         complete: False if the framing does not show that the whole body arrived.
     """
@@ -41,14 +42,14 @@ class RawAnswer(NamedTuple):
 
 
 def read_answer(raw: bytes) -> RawAnswer | None:
-    """Return the first final response in raw; None if no final response's header block is complete.
+    """Return the first final response in raw, or None until its header block is complete.
 
     Interim responses (1xx except 101) are skipped. If both headers are present,
-    ``Transfer-Encoding`` takes precedence over ``Content-Length`` (RFC 9112, 6.3). It never raises:
-    bytes that cannot be parsed as framing are part of the body.
+    ``Transfer-Encoding`` takes precedence over ``Content-Length`` (RFC 9112, 6.3). Never raises:
+    bytes that cannot be parsed as framing are treated as part of the body.
 
     Args:
-        raw: everything that arrived on the connection since the request.
+        raw: every byte received on the connection since the request was sent.
     """
     start = 0
     while True:
@@ -68,7 +69,7 @@ def read_answer(raw: bytes) -> RawAnswer | None:
         if colon and name.strip()
     )
     body, complete = _body(status, headers, raw[end.end() :])
-    # If bytes before the response belong to something else, so may the response.
+    # If other bytes precede the response, it may belong to another request.
     return RawAnswer(status, headers, body, complete and not raw[start : line.start()].strip())
 
 
@@ -77,11 +78,11 @@ def _values(headers: tuple[tuple[str, str], ...], wanted: str) -> list[str]:
 
 
 def _body(status: int, headers: tuple[tuple[str, str], ...], rest: bytes) -> tuple[bytes, bool]:
-    # The body, and whether it is complete; the first case that applies decides:
+    # Return the body and whether it is complete. The first case that applies decides:
     # 1. The status does not allow a body: it is empty.
     # 2. It is chunked, and starts with a chunk: everything up to the last chunk.
     # 3. It has a single length: that many bytes.
-    # 4. Neither, or neither can be parsed: everything. Whether more was to follow is unknown.
+    # 4. Otherwise, or if the framing cannot be parsed: everything, since the end is unknown.
     if status in _WITHOUT_BODY or status == _SWITCHED:
         return b"", True
     if "chunked" in ",".join(_values(headers, "transfer-encoding")).lower():
@@ -95,7 +96,7 @@ def _body(status: int, headers: tuple[tuple[str, str], ...], rest: bytes) -> tup
 
 
 def _join_chunks(rest: bytes) -> tuple[bytes, bool] | None:
-    """Return a body's chunks and whether the last has arrived; None if there is no chunk."""
+    """Return the joined chunks and whether the last chunk arrived; None if there are no chunks."""
     chunks: list[bytes] = []
     at = 0
     while line := _CHUNK_SIZE.match(rest, at):
@@ -112,10 +113,11 @@ def _join_chunks(rest: bytes) -> tuple[bytes, bool] | None:
 
 
 def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
-    """Return a decoded body, truncated to ``MAX_BODY`` bytes, and what is wrong with it, or "".
+    """Return a decoded body, truncated to ``MAX_BODY`` bytes, and a description of any problem.
 
-    If a body is broken, the part that can be inflated is returned. If it is not encoded as its
-    header says, it is returned as it arrived. It never raises.
+    The description is "" if there is no problem. If the body is damaged, the part that can be
+    inflated is returned. A body that is not encoded as its header says is returned unchanged.
+    Never raises.
 
     Args:
         body: the body as it was sent.
@@ -136,7 +138,7 @@ def decode_body(body: bytes, content_encoding: str) -> tuple[bytes, str]:
 
 
 def _inflate(body: bytes, coding: str) -> tuple[bytes, bool]:
-    """Return a gzip or deflate body, inflated as far as possible, and whether it is complete."""
+    """Inflate as much of a gzip or deflate body as possible; also return whether it is complete."""
     formats = [zlib.MAX_WBITS | 32]  # with a header, gzip's or zlib's
     # "deflate" has zlib's header (RFC 9110, 8.4.1.2), but some servers omit it. Then nothing marks
     # the format, and JSON that is not encoded at all would inflate to garbage.
@@ -152,7 +154,7 @@ def _inflate(body: bytes, coding: str) -> tuple[bytes, bool]:
 
 
 def _inflate_in_steps(body: bytes, bits: int, step: int) -> tuple[bytes, bool, bool]:
-    # At most MAX_BODY + 1 bytes are inflated, however far a small body would expand.
+    # Inflate at most MAX_BODY + 1 bytes, since a small body may expand enormously.
     inflater, parts, size = zlib.decompressobj(bits), list[bytes](), 0
     try:
         for at in range(0, len(body), step):

@@ -1,4 +1,4 @@
-"""Opens the aiohttp session for exchanges, over our own connector or a borrowed session's."""
+"""Opens the aiohttp session for exchanges, with our own connector or a borrowed session's."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..errors import ConfigurationError
 from .connections import CheckedConnector, NoCookies
 from .socks import socks_connector
 
-# aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they would reject a
-# response with ids that were paid for.
+# aiohttp's own limits, 8,190 bytes and 128 headers, protect servers. Here they could reject a
+# response that contains paid task ids.
 MAX_HEADER_SIZE = 2**16
-"""The maximum number of bytes of one response header, and of the status line."""
+"""The maximum size, in bytes, of a response header or of the status line."""
 MAX_HEADERS = 1_000
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -27,7 +27,7 @@ _FORBIDDEN_IN_VALUE = re.compile(r"[\r\n\0]")
 
 
 def check_borrowed(session: aiohttp.ClientSession, host: str) -> None:
-    """Check that requests through a borrowed session can be sent, and carry our API key.
+    """Check that requests can be sent through a borrowed session and will carry our API key.
 
     Args:
         session: the user's session.
@@ -75,13 +75,13 @@ async def open_pool(
     tls: ssl.SSLContext | bool,
     socks: str | None,
 ) -> AsyncGenerator[aiohttp.ClientSession]:
-    """Yield a session that closes with the generator; a borrowed connector is left open.
+    """Yield a session, and close it when the generator closes; leave a borrowed connector open.
 
-    It is a generator because an event loop closes its remaining async generators when it ends
-    (``shutdown_asyncgens``), so a client that outlives its loop leaves no socket behind.
+    This is a generator because an event loop closes its remaining async generators when it shuts
+    down (``shutdown_asyncgens``). A client that outlives its loop therefore leaves no sockets open.
 
     Args:
-        timeout: the timeout of its requests.
+        timeout: the timeout for the session's requests.
         borrowed: the user's session, whose connector is used.
         tls: the TLS context; not used with a borrowed session.
         socks: the SOCKS proxy for all hosts, if any; not used with a borrowed session.
@@ -108,7 +108,7 @@ def _session(
     connector: aiohttp.BaseConnector,
     borrowed: aiohttp.ClientSession | None,
 ) -> aiohttp.ClientSession:
-    """Return our own session, with a borrowed one's settings that do not affect responses."""
+    """Return our own session, with the borrowed settings that do not affect responses."""
     # API calls carry the API key instead of a login; downloads, from other hosts, carry neither.
     headers = CIMultiDict(borrowed.headers if borrowed else {})
     headers.popall("Authorization", None)
@@ -125,7 +125,7 @@ def _session(
         max_headers=MAX_HEADERS + 2,  # aiohttp counts the status line and the empty line
         headers=headers,
         trace_configs=borrowed.trace_configs if borrowed else None,
-        # The only user settings that aiohttp does not expose.
+        # The only user settings that aiohttp does not expose publicly.
         proxy=getattr(borrowed, "_default_proxy", None),
         proxy_auth=getattr(borrowed, "_default_proxy_auth", None),
     )

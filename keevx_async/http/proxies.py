@@ -16,7 +16,7 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def find_proxy(origin: str, settings: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy for an origin; None for a direct connection.
+    """Return the URL of the proxy for an origin, or None for a direct connection.
 
     The first rule that applies decides:
 
@@ -68,10 +68,7 @@ def is_excluded(host: str, port: int | None, no_proxy: str) -> bool:
 
 
 def is_socks(proxy: str | None) -> bool:
-    """Return whether a proxy URL's scheme is a SOCKS scheme.
-
-    False for None, a direct connection.
-    """
+    """Return whether a proxy URL has a SOCKS scheme; False for None, a direct connection."""
     return proxy is not None and urlsplit(proxy).scheme in SOCKS
 
 
@@ -106,7 +103,7 @@ def _address(host: str) -> _Address | None:
 
 
 def _normalize(host: str) -> str:
-    """Return a host in a form for comparison: lower case, no trailing dot, IDNA."""
+    """Normalize a host for comparison: lower case, no trailing dot, IDNA-encoded."""
     bare = host.lower().removesuffix(".")
     try:
         return bare if bare.isascii() else bare.encode("idna").decode()
@@ -115,7 +112,7 @@ def _normalize(host: str) -> str:
 
 
 def _check_proxy(proxy: str, setting: str) -> str:
-    """Return a proxy's URL; without a scheme, it is an HTTP proxy, as in curl."""
+    """Validate and return a proxy's URL, adding ``http://`` if it has no scheme, as curl does."""
     url = proxy if "://" in proxy else f"http://{proxy}"
     try:
         parts = urlsplit(url)

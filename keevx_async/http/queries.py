@@ -1,4 +1,4 @@
-"""Free calls, which cost nothing at Keevx and may be sent as often as needed."""
+"""Free API calls, which may be repeated, and requests to endpoints that have no method here."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from .verdict import NO_CODES, TransportError, Verdict, api_error, classify, is_
 log = logging.getLogger("keevx_async.http")
 
 _GATEWAY_STATUSES = frozenset({408, 413, 425, 429, 499})
-"""Statuses that a gateway in front of Keevx may return: they do not identify the host."""
+"""Statuses that a gateway in front of Keevx may return, so they do not identify the host."""
 _WITHOUT_OUR_PATHS = frozenset({404, 405, 410})
-"""Statuses of a host that does not serve our paths."""
+"""Statuses returned by a host that does not serve our paths."""
 _EXPECTED_STATUSES = FAILED_STATUSES | RUNNING_STATUSES | {SUCCEEDED}
 MAX_WARNED_STATUSES = 100
-"""The maximum number of unknown task statuses to warn about: a server may invent a new one for each
-response."""
+"""The maximum number of unknown task statuses to warn about, since a server might send a new status
+in every response."""
 
 
 class Host:
@@ -51,8 +51,8 @@ class Host:
     Args:
         transport: sends the request that identifies the host.
         name: the host's name, for error messages.
-        base_url: the base URL, for error messages if the host is not Keevx; by default the name.
-        secrets: returns values that must not be quoted from a response.
+        base_url: the base URL, for error messages if the host is not Keevx; defaults to the name.
+        secrets: returns the values to mask when a response is quoted.
 
     Attributes:
         name: the host's name.
@@ -76,7 +76,7 @@ class Host:
         self._is_foreign = False
 
     def quote(self, answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-        """Return the first part of a response for use in errors: short, and without secrets.
+        """Return the beginning of a response, short and without secrets, for use in errors.
 
         Args:
             answer: a body, or text from it.
@@ -85,10 +85,11 @@ class Host:
         return quotable(answer, (*self._secrets(), *secrets))
 
     async def is_foreign(self, path: str) -> bool:
-        """Return whether the host is certainly not Keevx, using one free request to find out.
+        """Return whether the host is known not to be Keevx, sending one free request to find out.
 
-        False if it responds as Keevx does, or if that remains unclear: there is no response, or
-        it is a gateway's. Once the host is identified, nothing more is sent.
+        Return False if the host responds as Keevx does, or if it cannot be identified because no
+        complete response arrived or a gateway responded. Once the host is identified, nothing more
+        is sent.
 
         Args:
             path: the path of a status query.
@@ -109,14 +110,14 @@ class Host:
     def wrong(self, request: HttpRequest, response: HttpResponse) -> ConfigurationError:
         """Return the error for a response that Keevx would not send.
 
-        It names the base URL, quotes the response and, if the response shows one, gives the fix.
+        The error names the base URL, quotes the response and, if the fix is apparent, suggests it.
         """
         base, location = self.base_url, response.headers.get("Location", "")
         try:
             parts = urlsplit(location)
         except ValueError:
             location = ""
-        else:  # without credentials and query
+        else:  # without credentials or a query
             netloc = parts.netloc.rpartition("@")[2]
             location = urlunsplit((parts.scheme, netloc, parts.path, "", ""))
         what = f"a redirect to {location}" if location else "a response that is not from Keevx"
@@ -184,7 +185,7 @@ class ApiClient:
         transport: sends one request.
         retrier: retries transient failures.
         host: the host at the base URL; named in errors.
-        resolve_kind: returns a task's kind, which has the path for its queries.
+        resolve_kind: returns a task's kind, which determines the path of its status query.
     """
 
     def __init__(
@@ -213,10 +214,10 @@ class ApiClient:
         return await self._retrier.run(self._status, task_id, kind)
 
     async def status_once(self, task_id: str, kind: Kind | None = None) -> Task:
-        """Return a snapshot of a task from a single attempt; the poll schedule plans the next.
+        """Return a snapshot of a task without retrying: the poll schedule plans the next attempt.
 
         Raises:
-            KeevxError: the attempt failed, whether or not another one might succeed.
+            KeevxError: the attempt failed, even if another attempt might succeed.
         """
         try:
             return await self._status(task_id, kind)
@@ -261,7 +262,7 @@ class ApiClient:
         return await self._retrier.run(attempt)
 
     async def request(self, request: HttpRequest) -> Any:
-        """Send a request for which there is no method, and return the data in the response.
+        """Send a request to an endpoint that has no method here, and return the response's data.
 
         A GET is retried as the policy allows. Any other request is sent once, since it may be
         charged.
@@ -274,7 +275,7 @@ class ApiClient:
         return envelope.result if envelope.data is None else envelope.data
 
     async def _send_once(self, request: HttpRequest) -> tuple[HttpResponse, Envelope]:
-        # As for a create, what became of the request decides:
+        # As for a create, the outcome of the request decides:
         # 1. Not sent: it may be repeated. Sent without a response: uncertain.
         # 2. A success: return its envelope. A refusal, or a host that is not Keevx: nothing was
         #    done.
@@ -316,8 +317,8 @@ class ApiClient:
             codes: see ``api_error``.
 
         Raises:
-            Retryable: the attempt failed, but another one may succeed.
-            KeevxError: the attempt failed, and another one would too.
+            Retryable: the attempt failed, but another attempt may succeed.
+            KeevxError: the attempt failed, and another attempt would fail too.
         """
         try:
             response = await self._transport.exchange(request)
@@ -340,12 +341,12 @@ class ApiClient:
         envelope: Envelope | None,
         codes: Mapping[int, int],
     ) -> Retryable | KeevxError:
-        # What a complete response means if it is not a success; the first case that applies
+        # The meaning of a complete response that is not a success. The first case that applies
         # decides:
-        # 1. No envelope, a redirect or an unknown path, and the host has never responded as Keevx
-        #    does: the base URL is wrong, and another attempt would not help.
+        # 1. No envelope, but a redirect or an unknown path, and the host has never responded as
+        #    Keevx does: the base URL is wrong, and another attempt would not help.
         # 2. No envelope, and the status is not an error: try again, since a 2xx page may come from
-        #    a proxy and be gone the next time.
+        #    a proxy and not be sent the next time.
         # 3. A refusal: final, unless its status or code shows that it is transient.
         host, status = self._host, response.status
         delay = response.retry_after(time.time()) or None

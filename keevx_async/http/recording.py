@@ -1,4 +1,4 @@
-"""Records exchanges to a file that may be shared: ``Keevx(record=…)``, ``keevx run --record``."""
+"""Records exchanges to a file that can be shared: ``Keevx(record=…)``, ``keevx run --record``."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MAX_TEXT = 2_000
 """The maximum number of characters of a non-JSON response to record; the rest is dropped."""
 REMOVED = "***"
 _URL = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
-"""A URL: its scheme, its user, its host and path, and its query or fragment, which may sign it."""
+"""Matches a URL: scheme, user, host and path, and query or fragment, which may be a signature."""
 
 
 class Recorder:
-    """Appends a JSON line for each exchange to a file. docs/testing.md describes the lines.
+    """Appends one JSON line per exchange to a file. docs/testing.md describes the lines.
 
-    It never writes headers (which contain the API key), the queries, fragments and users of any
-    URL, callback URLs, or the content of uploads. It does write prompts and task ids.
+    The file never contains headers (which include the API key), callback URLs, uploaded content,
+    or the user, query or fragment of any URL. It does contain prompts and task ids.
 
     Args:
-        path: the file, created if missing. Lines are appended to those of earlier runs.
+        path: the file, created if missing. Lines from earlier runs are kept.
 
     Raises:
         ConfigurationError: the file cannot be written.
@@ -53,12 +53,12 @@ class Recorder:
         seconds: float,
         secrets: list[str],
     ) -> None:
-        """Write one exchange. Never raises: a create must not fail because it is not recorded.
+        """Write one exchange. Never raises: a create must not fail because recording fails.
 
         Args:
             request: the request as it was sent.
-            outcome: the response, or why none arrived.
-            seconds: how long the exchange took.
+            outcome: the response, or the error if no response arrived.
+            seconds: the duration of the exchange.
             secrets: values to mask if a response echoes them.
         """
         if self._file is None:
@@ -117,7 +117,7 @@ class Recorder:
 
 
 def _clean(value: Any, secrets: list[str]) -> Any:
-    """Return a JSON value without secrets, and with URLs that sign nothing."""
+    """Mask the secrets in a JSON value, and remove the user, query and fragment from its URLs."""
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, REMOVED)
@@ -135,7 +135,7 @@ class RecordingTransport(AiohttpTransport):
 
     Args:
         recorder: records the exchanges; transports made by ``with_options`` share it.
-        args: the arguments of an AiohttpTransport.
+        args: the arguments for ``AiohttpTransport``.
     """
 
     def __init__(self, recorder: Recorder, *args: Any) -> None:
@@ -143,7 +143,7 @@ class RecordingTransport(AiohttpTransport):
         self._recorder = recorder
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
-        """Send a request once, and record it with its response."""
+        """Send a request once, and record the exchange."""
         began = time.monotonic()
         try:
             response = await super().exchange(request)

@@ -25,13 +25,14 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 ATTEMPT_NUMBER: ContextVar[int] = ContextVar("keevx_async_attempt_number", default=1)
-"""The running task's attempt number. Set from the second attempt on; the first costs nothing."""
+"""The running asyncio task's attempt number. It is set from the second attempt on, so the first
+attempt costs nothing."""
 
 
 def correlation(
     key: str, seconds: float | None = None, status: int | None = None, request_id: str = ""
 ) -> dict[str, Any]:
-    """Return the ``extra`` of a log record, which lets you find all records of one create.
+    """Return a log record's ``extra``, which makes it possible to find all of a create's records.
 
     Args:
         key: the create's key; empty for a free request.
@@ -49,7 +50,7 @@ def correlation(
 
 
 def error_correlation(key: str, error: object, seconds: float | None = None) -> dict[str, Any]:
-    """Return the ``extra`` of a log record about an error, with its response's status and id."""
+    """Return the ``extra`` for a log record about an error, with its HTTP status and request id."""
     status, request_id = getattr(error, "status", None), getattr(error, "request_id", "")
     return correlation(key, seconds, status, request_id)
 
@@ -59,8 +60,8 @@ class Retryable(Exception):
 
     Attributes:
         error: the error to raise if the attempt is not repeated.
-        delay: seconds to wait before the next attempt, as the server asked; 0 if something else
-            paces the attempts; None to leave it to the policy.
+        delay: the server's requested delay before the next attempt, in seconds; 0 if something else
+            paces the attempts; None to use the policy's delay.
     """
 
     def __init__(self, error: KeevxError, delay: float | None = None) -> None:
@@ -73,12 +74,12 @@ class Retrier:
     """Retries attempts under one policy. One instance serves any number of concurrent calls.
 
     Args:
-        policy: how many attempts to make, and for how long.
-        sleep: waits for the given seconds; tests pass their own.
-        clock: returns the time in seconds; tests pass their own.
-        uniform: returns a number in [0, 1) for the jitter.
+        policy: the limits on the number of attempts and on their total time.
+        sleep: waits for a number of seconds; tests pass their own function.
+        clock: returns the time in seconds; tests pass their own function.
+        uniform: returns a random number in [0, 1) for the jitter.
         emit: receives a ``Retrying`` event before each retry.
-        key: renews an API key that was refused; None if the key is fixed.
+        key: renews a refused API key; None if the key is fixed.
 
     Attributes:
         policy: the retry policy.
@@ -102,14 +103,14 @@ class Retrier:
         self._key = key
 
     async def run(self, attempt: Callable[[*Ts], Awaitable[T]], *args: *Ts, key: str = "") -> T:
-        """Return what attempt returns; repeat it while it raises Retryable and the policy allows.
+        """Return attempt's result; retry while it raises Retryable and the policy allows.
 
-        A cancellation ends it at once, even between attempts.
+        A cancellation takes effect at once, even between attempts.
 
         Args:
             attempt: called with args each time.
             args: the attempt's arguments.
-            key: the key of the create it belongs to; empty for a free request.
+            key: the create's key; empty for a free request.
 
         Raises:
             KeevxError: the last ``Retryable.error``, or any other error that attempt raised.
@@ -128,8 +129,8 @@ class Retrier:
         # Entered only after a failure, so that tenacity costs nothing if the first attempt
         # succeeds. The failure counts as tenacity's first attempt. Another attempt follows unless
         # 1. the policy's number of attempts has been made, or
-        # 2. its wait would end after the deadline.
-        # The wait is the one that the server asked for, if any, otherwise the policy's.
+        # 2. the wait before it would end after the deadline.
+        # The wait is the server's requested delay, if any; otherwise it is the policy's.
         pending: list[Retryable] = [first]
         number, before = 0, ATTEMPT_NUMBER.set(1)
 
@@ -193,13 +194,14 @@ def _failure(state: RetryCallState) -> Retryable:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that a response asks to wait (RFC 9110, 10.2.3); None if it does not.
+    """Return a response's requested delay in seconds; None without a valid ``Retry-After``.
 
     A date is compared with the response's own ``Date``, so a wrong clock on either side does not
-    change the wait; without a ``Date``, with ``now``. A date that has passed counts as 0.
+    change the delay. Without a ``Date``, it is compared with ``now``. A date in the past counts as
+    0.
 
     Args:
-        headers: the response's headers; ``Retry-After`` is seconds or an HTTP date.
+        headers: the response's headers; ``Retry-After`` (RFC 9110, 10.2.3) is seconds or a date.
         now: seconds since the epoch, by our own clock.
     """
     text = headers.get("Retry-After", "").strip()

@@ -35,7 +35,7 @@ def socks_connector(proxy: str, **options: Any) -> aiohttp.TCPConnector:
 
     Args:
         proxy: the proxy's URL; credentials in it are percent-encoded.
-        options: the options of ``aiohttp.TCPConnector``.
+        options: further arguments for ``aiohttp.TCPConnector``.
     """
     import aiohttp_socks
 

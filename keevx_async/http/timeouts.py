@@ -1,11 +1,11 @@
 """Ends exchanges that have timed out, using one timer for all of them.
 
 ``asyncio.timeout`` and aiohttp's ``total`` set and cancel a timer per exchange, which takes a
-tenth of the exchange's time. All exchanges of a client have the same timeout, so they expire in
-the order in which they started, and one timer for the first is enough.
+tenth of the exchange's time. All of a client's exchanges have the same timeout, so they expire in
+the order in which they started, and a single timer, set for the earliest, is enough.
 
-The event loop may have been blocked, by a computation or by the input. Exchanges then time out
-while their responses are unread in their sockets. So if the timer fires late, each of them gets
+If a computation or the reading of input blocks the event loop, exchanges time out while their
+responses are still unread in their sockets. So if the timer fires late, each expired exchange gets
 some extra time, once.
 """
 
@@ -17,30 +17,31 @@ from types import TracebackType
 import aiohttp
 
 MAX_CONNECT = 10.0
-"""Seconds; half of the timeout if that is less."""
+"""The maximum time to connect, in seconds; half of the timeout if that is less."""
 MAX_DELAY = 0.05
 """Seconds by which the timer may fire late before the event loop counts as blocked."""
 MIN_GRACE = 0.25
-"""The minimum number of seconds that an exchange then gets to read what has arrived."""
+"""The minimum extra time, in seconds, that an expired exchange then gets to read its response."""
 
 
 def exchange_timeout(seconds: float) -> aiohttp.ClientTimeout:
     """Return the aiohttp timeout for one exchange.
 
-    Connecting has its own, shorter limit: a connect that times out has certainly sent nothing,
-    but an exchange that times out may have.
+    Connecting has its own, shorter limit, because a connect timeout proves that nothing was sent,
+    and an exchange timeout does not.
     """
     return aiohttp.ClientTimeout(total=seconds, sock_connect=min(MAX_CONNECT, seconds / 2))
 
 
 class ExchangeTimer:
-    """The timer of all exchanges on the running event loop.
+    """The timer for all exchanges on the running event loop.
 
     Args:
         seconds: the timeout of each exchange; None or 0 for no limit, as in aiohttp.
 
     Attributes:
-        under_way: when each exchange expires, on the loop's clock, earliest first.
+        under_way: the expiry time of each exchange in progress, on the loop's clock, earliest
+            first.
         due: exchanges that have expired and are about to be ended.
     """
 
@@ -54,7 +55,7 @@ class ExchangeTimer:
     def start(self, when: float) -> None:
         """Set the timer to fire at ``when``, on the loop's clock.
 
-        Call it only if no timer is set; an existing timer fires earlier.
+        Call this only if no timer is set: an existing timer fires earlier.
         """
         self.handle = self.loop.call_at(when, self._on_timer)
 
@@ -89,14 +90,14 @@ class ExchangeTimer:
 class Deadline:
     """Times out its block with ``TimeoutError``, as ``asyncio.timeout`` does.
 
-    A cancellation from elsewhere is still raised as one, even at the same moment. A Deadline can
-    be entered only once.
+    A cancellation from elsewhere is still raised as ``CancelledError``, even if it coincides with
+    the timeout. A Deadline can be entered only once.
 
     Args:
-        timer: the timer, which determines the timeout of the block.
+        timer: the timer, which determines the block's timeout.
 
     Attributes:
-        began: when the block was entered, in the loop's time.
+        began: when the block was entered, on the loop's clock.
     """
 
     __slots__ = ("_cancelling", "_expired", "_task", "_timer", "began")

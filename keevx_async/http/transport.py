@@ -1,4 +1,4 @@
-"""One exchange over aiohttp, with everything that was received. Never sends anything twice."""
+"""Performs one exchange over aiohttp, keeping every byte received. Never sends anything twice."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _OPEN_HEADERS = ("Authorization", "User-Agent")
 
 @define
 class HttpRequest:
-    """One request to the API. It is never changed.
+    """One API request. Treated as immutable.
 
     Attributes:
         method: the HTTP method. Anything but a GET is sent only on a safe connection.
         path: the path below the base URL, already percent-encoded.
         body: JSON, or a form.
         allowance: seconds added to the timeout, for a large body.
-        key: the key of the create that it makes; empty for a free request.
+        key: the create's key; empty for a free request.
     """
 
     method: str
@@ -62,16 +62,16 @@ class HttpRequest:
 
 @define
 class HttpResponse:
-    """One response, complete or partial. It is never changed.
+    """One response, complete or partial. Treated as immutable.
 
     Attributes:
         status: the HTTP status.
         headers: the headers; names are case-insensitive.
         body: the decoded body, at most 1 MiB.
-        complete: False if the body is not complete: the connection broke, the framing or encoding
-            was malformed, time ran out, or it was longer than 1 MiB. ``body`` then contains what
-            had arrived.
-        reason: why it is not complete, without URL query, key or body.
+        complete: False if the body is incomplete because the connection broke, the framing or
+            encoding was malformed, time ran out, or the body was longer than 1 MiB. ``body`` then
+            contains the part that had arrived.
+        reason: why the body is incomplete, without any URL query, key or body text.
     """
 
     status: int
@@ -81,9 +81,9 @@ class HttpResponse:
     reason: str = ""
 
     def retry_after(self, now: float) -> float | None:
-        """Return the seconds that the server asks to wait; None without a valid ``Retry-After``.
+        """Return the server's requested delay in seconds; None without a valid ``Retry-After``.
 
-        A date that has passed counts as 0.
+        A date in the past counts as 0.
 
         Args:
             now: seconds since the epoch, by our own clock.
@@ -92,19 +92,19 @@ class HttpResponse:
 
 
 class Transport(Protocol):
-    """Sends one request and returns its response. Tests replace it with a script."""
+    """Sends one request and returns its response. Tests replace it with a scripted transport."""
 
     async def exchange(self, request: HttpRequest, /) -> HttpResponse:
         """Send a request once and return the response, complete or not.
 
         Raises:
-            TransportError: no response arrived. Its ``sent`` is False only if nothing was sent.
+            TransportError: no response arrived; ``sent`` is False only if nothing was sent.
         """
         ...
 
 
 class Interruption(NamedTuple):
-    """The first argument of the ``CancelledError`` of an exchange, unless that is a GET.
+    """The first argument of the ``CancelledError`` from a cancelled exchange other than a GET.
 
     Attributes:
         sent: False only if no connection had taken the request.
@@ -116,9 +116,9 @@ class Interruption(NamedTuple):
 
 
 def interruption_of(error: asyncio.CancelledError) -> Interruption:
-    """Return how far a cancelled exchange had progressed.
+    """Return the progress of a cancelled exchange.
 
-    A ``CancelledError`` without an ``Interruption`` counts as sent, without a response.
+    Without an ``Interruption`` in the error, the request counts as sent and the response as lost.
     """
     interruption = next((arg for arg in error.args if isinstance(arg, Interruption)), None)
     return interruption or Interruption(sent=True, response=None)
@@ -132,13 +132,13 @@ class _LoopState(NamedTuple):
     connector: CheckedConnector
     timer: ExchangeTimer
     pool: AsyncGenerator[aiohttp.ClientSession]
-    # Sessions for hosts that use a different SOCKS proxy than the API, by that proxy.
+    # Sessions for hosts with a different SOCKS proxy from the API's, keyed by that proxy.
     detours: dict[str | None, tuple[aiohttp.ClientSession, AsyncGenerator[aiohttp.ClientSession]]]
 
 
 @define
 class _Shared:
-    """State shared by a transport and those derived from it with other options."""
+    """State shared by a transport and the transports that its ``with_options`` returns."""
 
     state: _LoopState | None = None
     closed: bool = False
@@ -151,11 +151,11 @@ class AiohttpTransport:
         base_url: the API's base URL.
         headers: sent with every API call, never to another host.
         timeout: the timeout of one exchange.
-        session: a borrowed session, never closed. Its connector, headers, proxy and trace configs
-            are used and, with ``trust_env``, the environment's proxies. Its middlewares, cookies,
-            timeouts and ``raise_for_status`` are not: they could change what a response means, or
-            send a paid request twice.
-        key: provides the API key if a function returns it; None if it is among the headers.
+        session: a borrowed session, which is never closed. Its connector, headers, proxy and trace
+            configs are used, and with ``trust_env`` also the environment's proxies. Its
+            middlewares, cookies, timeouts and ``raise_for_status`` are not used: they could change
+            the meaning of a response, or send a paid request twice.
+        key: the source of the API key if a function returns it; None if the key is in ``headers``.
         emit: receives an Exchange event for each exchange.
 
     Attributes:
@@ -197,18 +197,18 @@ class AiohttpTransport:
     def _set_options(self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout) -> None:
         self.timeout = timeout
         self._headers = CIMultiDict(headers)
-        # aiohttp's part: our own timer limits the whole exchange.
+        # aiohttp's part of the timeout; our own timer limits the whole exchange.
         self._phase_timeout = attrs.evolve(timeout, total=None)
 
     def with_options(
         self, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout | None
     ) -> AiohttpTransport:
-        """Return a transport with other headers or timeout, over the same connections.
+        """Return a transport with other headers or another timeout, over the same connections.
 
-        It is closed together with this one.
+        Closing either transport closes both.
 
         Args:
-            headers: added to this transport's headers; those of the same name are replaced.
+            headers: the headers to add; existing headers of the same name are replaced.
             timeout: the timeout of one exchange; None to keep this transport's.
         """
         other = object.__new__(type(self))
@@ -223,9 +223,9 @@ class AiohttpTransport:
         raise TypeError("a Transport holds the API key and cannot be pickled or copied")
 
     def secrets(self) -> list[str]:
-        """Return values that must not be quoted from a response, which may echo our headers.
+        """Return the values to mask in quoted responses, which may echo our headers.
 
-        They are the API key, and the values of extra headers that are long enough to be a key.
+        These are the API key, and the values of extra headers that are long enough to be a key.
         """
         key = self._headers.get("Authorization", "").removeprefix("Bearer ")
         others = [value for name, value in self._headers.items() if name not in _OPEN_HEADERS]
@@ -233,15 +233,15 @@ class AiohttpTransport:
         return [*keys, *(value for value in others if len(value) >= MIN_SECRET)]
 
     async def session(self) -> aiohttp.ClientSession:
-        """Return the session of the running event loop, opened if necessary.
+        """Return the running event loop's session, opening it if necessary.
 
         Raises:
-            ConfigurationError: this transport was closed, or the borrowed session was.
+            ConfigurationError: this transport is closed, or the borrowed session cannot be used.
         """
         return (self._ready() or await self._open()).session
 
     def _ready(self) -> _LoopState | None:
-        # The session is closed only through its connector: nobody else has it.
+        # Nobody else has the session, so only its connector can have been closed.
         state, borrowed = self._shared.state, self._borrowed
         if state is None or state.loop is not asyncio.get_running_loop():
             return None
@@ -269,7 +269,7 @@ class AiohttpTransport:
         return state
 
     async def route(self, url: URL) -> tuple[aiohttp.ClientSession, str | None]:
-        """Return the session for a request to url, and the HTTP proxy to use for it.
+        """Return the session and the HTTP proxy to use for a request to url.
 
         Raises:
             ConfigurationError: see ``session`` and ``proxy``.
@@ -285,7 +285,7 @@ class AiohttpTransport:
         return state.detours[socks][0], http
 
     def proxy(self, url: URL) -> str | None:
-        """Return the environment's proxy for url's origin; None for a direct connection.
+        """Return the environment's proxy for url's origin, or None for a direct connection.
 
         The environment is read once per origin.
 
@@ -311,7 +311,7 @@ class AiohttpTransport:
         Raises:
             TransportError: no response arrived.
             ConfigurationError: aiohttp cannot send the request; nothing was sent.
-            CancelledError: has an ``Interruption``, unless the request is a GET.
+            CancelledError: the exchange was cancelled; has an ``Interruption`` unless it is a GET.
         """
         method, path, body = request.method, request.path, request.body
         state = self._ready() or await self._open()
@@ -395,10 +395,10 @@ class AiohttpTransport:
     def _failure(
         self, error: Exception, attempt: Attempt
     ) -> HttpResponse | TransportError | ConfigurationError:
-        # What an aiohttp exception results in:
+        # The result of an aiohttp exception:
         # 1. The request may have been sent, and a response arrived, complete or not: the response.
         # 2. It may have been sent, and no response arrived: a TransportError with sent=True.
-        # 3. aiohttp refused its arguments: a ConfigurationError, since the caller must change them.
+        # 3. aiohttp rejected the arguments: a ConfigurationError, since the caller must fix them.
         # 4. It was not sent: a TransportError with sent=False.
         sent, reason = was_sent(error, attempt), reason_of(error)
         if sent:
@@ -420,7 +420,7 @@ class AiohttpTransport:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """Read a body to its end, or until it is too long."""
+    """Read a body to its end, or until it exceeds ``MAX_BODY``."""
     parts, size = list[bytes](), 0
     try:
         while size <= MAX_BODY and (part := await answer.content.readany()):
@@ -441,7 +441,7 @@ def _response(status: int, headers: Mapping[str, str], body: bytes, reason: str)
 
 
 def _salvage(attempt: Attempt, reason: str) -> HttpResponse | None:
-    """Return the part that arrived of a response that aiohttp gave up on, from its raw bytes."""
+    """Rebuild a response from its raw bytes after aiohttp gave up; None if that is impossible."""
     tap = attempt.tap
     answer = read_answer(b"".join(tap.received)) if tap is not None and tap.received else None
     if answer is None:

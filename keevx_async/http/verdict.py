@@ -1,4 +1,4 @@
-"""What became of a request, and whether it may be sent again. Pure: no clock, socket or sleep.
+"""Classifies the outcome of a request: may it be sent again? Pure: no clock, socket or sleep.
 
 A create is charged and has no idempotency key, so it may be sent again only if it is certain
 that no task was made. A query may always be sent again.
@@ -21,41 +21,41 @@ from ..errors import (
 from ..settings import BUSY_CODES, REFUSAL_CODES
 
 NO_CODES: Mapping[int, int] = {}
-"""For a kind without its own codes."""
+"""The codes of a kind that has no codes of its own."""
 
 
 class Verdict(Enum):
-    """What became of a create, which decides whether it may be sent again."""
+    """The outcome of a create, which decides whether the create may be sent again."""
 
     ACCEPTED = "accepted"
-    """Its tasks exist and their ids were read. It is never sent again."""
+    """Tasks were made and their ids were read. The create is never sent again."""
     NOT_SENT = "not sent"
-    """No connection took the request, so no task was made. It may be sent again."""
+    """No connection took the request, so no task was made. The create may be sent again."""
     REFUSED = "refused"
-    """Keevx reported that no task was made. It may be sent again if Keevx was busy."""
+    """Keevx reported that no task was made. The create may be sent again if Keevx was busy."""
     WRONG_HOST = "wrong host"
     """The host is not Keevx, so no task was made. The base URL must be corrected."""
     UNKNOWN = "unknown"
-    """Tasks may exist and have been charged. It is sent again only if the user asks for that."""
+    """Tasks may exist and have been charged. The create is sent again only if the user asks."""
 
 
 class Ids(Enum):
-    """Which task ids a create's response contains."""
+    """The state of the task ids in a create's response."""
 
     NONE = "none"
-    """No ids."""
+    """The response contains no ids."""
     READ = "read"
-    """All ids are in their documented place, and readable."""
+    """All ids are readable and in their documented place."""
     DOUBTFUL = "doubtful"
-    """Some ids are elsewhere in the response, only partly readable, or another create's."""
+    """Some ids are elsewhere in the response, are only partly readable, or are another create's."""
 
 
 class TransportError(Exception):
-    """An exchange that ended without a response.
+    """Raised when an exchange ends without a response.
 
     Attributes:
         sent: False only if it is certain that Keevx never saw the request.
-        reason: the error's type and text, without URL query, key or body.
+        reason: the error's type and text, without any URL query, key or body.
     """
 
     def __init__(self, reason: str, *, sent: bool) -> None:
@@ -94,27 +94,28 @@ def classify(
     1. Readable task ids: accepted, whatever the status, the code and the framing say. Doubtful
        ids: unknown, since something was made, perhaps for this create.
     2. No ids, and the response was cut off: unknown. Only a complete refusal is believed.
-    3. Envelope code 0 without ids: unknown. It claims that something was made.
-    4. HTTP 429: refused. It is sent before a request is processed.
+    3. Envelope code 0 without ids: unknown. The envelope claims that something was made.
+    4. HTTP 429: refused. A 429 is sent before the request is processed.
     5. HTTP 503 with a valid ``Retry-After``, or in Keevx's envelope unless its code repeats a
        gateway's status (case 7): refused. A bare 503 may come from a proxy whose connection to
        Keevx broke after the request had gone out (Envoy: "connection termination").
     6. An envelope whose code is Keevx's own (six digits, ``REFUSAL_CODES``, ``BUSY_CODES``) or a
-       4xx: refused. But a 408 or 499 that repeats the HTTP status is a proxy that stopped waiting.
-    7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. A gateway writes it, and
-       does not know what happened behind it.
+       4xx: refused. The exception is a 408 or 499 that repeats the HTTP status: unknown, because
+       it comes from a proxy that stopped waiting.
+    7. Any other envelope, such as ``{"code": 504, "msg": ...}``: unknown. It comes from a gateway,
+       which does not know what happened behind it.
     8. No envelope, and a 3xx, a 4xx or an HTML page (not a 5xx) from a host that has never sent
-       this client Keevx's envelope: wrong host. Nothing there makes tasks.
+       this client Keevx's envelope: wrong host. That host makes no tasks.
     9. Everything else: unknown. A 403, 404 or 409 page may come from a filter that replaced the
-       response to a create that was made; a 5xx does not show what happened.
+       response to a successful create; a 5xx does not show what happened.
 
     Args:
         status: the HTTP status.
         code: the code of Keevx's envelope, read strictly; None without an envelope.
-        ids: which task ids the response contains, read leniently.
+        ids: the state of the task ids in the response, read leniently.
         complete: whether the whole response arrived.
-        retry_after: whether it has a valid ``Retry-After``.
-        html: whether its ``Content-Type`` is HTML.
+        retry_after: whether the response has a valid ``Retry-After``.
+        html: whether the response's ``Content-Type`` is HTML.
         is_keevx: whether the host has sent this client a response in Keevx's envelope.
     """
     if ids is not Ids.NONE:  # 1
@@ -137,7 +138,7 @@ def classify(
 
 
 def is_busy(status: int, code: int | None) -> bool:
-    """Return whether a refused create may be sent again: 429, 503, or a busy code.
+    """Return whether a refused create may be sent again: after a 429, a 503 or a busy code.
 
     Args:
         status: the HTTP status.
@@ -147,7 +148,7 @@ def is_busy(status: int, code: int | None) -> bool:
 
 
 def is_transient(status: int, code: int | None) -> bool:
-    """Return whether the same query may succeed later; not for creates.
+    """Return whether the same query may succeed later. Not meant for creates.
 
     Args:
         status: the HTTP status.
@@ -157,7 +158,7 @@ def is_transient(status: int, code: int | None) -> bool:
 
 
 def is_rate_limit(status: int, code: int | None) -> bool:
-    """Return whether a response tells the whole client to slow down: a 429, as status or code.
+    """Return whether a response has 429 as its status or code, so the whole client must slow down.
 
     Args:
         status: the HTTP status.
@@ -174,17 +175,17 @@ def api_error(
     codes: Mapping[int, int] = NO_CODES,
     **where: Any,
 ) -> APIError:
-    """Return the error for a refusal; its class depends on the status and the code.
+    """Return the error for a refusal. The status and the code determine its class.
 
     Keevx returns 100002 for a bad key and 100003 for an unknown task ("Error codes" in its API
-    reference); kinds with their own codes map them to these. It documents no code for an empty
-    account, so a 402 (RFC 9110, 15.5.3), as status or code, means that.
+    reference); kinds with their own codes map them to these. Keevx documents no code for an account
+    without funds, so a 402 (RFC 9110, 15.5.3), as status or code, is taken to mean that.
 
     Args:
         status: the HTTP status.
         code: the envelope's code; None without an envelope.
         msg: the envelope's message.
-        body: the first part of the response.
+        body: the beginning of the response.
         codes: the kind's own codes, each mapped to the common code that means the same.
         where: the error's ``headers``, ``method`` and ``path``.
     """

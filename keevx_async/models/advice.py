@@ -1,6 +1,6 @@
-"""Likely mistakes in valid requests: images and prompts whose videos will look wrong.
+"""Likely mistakes in valid requests: images and prompts that make the video look wrong.
 
-Keevx accepts all of these, so none is an error, but the result is charged and disappointing.
+Keevx accepts these requests and charges for them, so their mistakes are warnings, not errors.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .pictures import UPRIGHT, Picture
 from .rules import MODELS, SIDES
 
 TOLERANCE = 0.02
-"""The relative difference at which two ratios still count as equal: both 1366 x 768 and 1920 x 1088
-count as 16:9."""
+"""The largest relative difference at which two ratios count as equal: both 1366 x 768 and
+1920 x 1088 count as 16:9."""
 FIXED_BY_FIT = frozenset({"orientation", "ratio", "ends"})
-"""The warnings that do not apply to a fitted image."""
+"""The warning rules that do not apply to a fitted image."""
 _NARRATION = re.compile(r"""\bspeak\s*:?\s*["'“”„«]""", re.IGNORECASE)
 _NAMED = tuple(Fraction(text) for text in ("16/9", "9/16", "4/3", "3/4", "3/2", "2/3", "1", "21/9"))
 
 
 def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]:
-    """Yield warnings about an image on its own.
+    """Yield warnings about an image itself.
 
-    1. Pillow cannot decode it.
-    2. Viewers turn it by its EXIF orientation, but Keevx may not.
+    1. Pillow cannot decode the image.
+    2. Viewers rotate the image by its EXIF orientation, but Keevx may not.
     """
     if picture.flaw is not None:
         yield Violation(name, path, "damaged", f"{path} cannot be decoded: {picture.flaw}")
@@ -43,10 +43,10 @@ def image_advice(name: str, path: Path, picture: Picture) -> Iterator[Violation]
 def frame_advice(
     name: str, path: Path, picture: Picture, ratio: str, resolution: str
 ) -> Iterator[Violation]:
-    """Yield warnings about an image as a frame of a video.
+    """Yield warnings about an image used as a video frame.
 
-    1. Its ratio differs from the video's.
-    2. It has fewer pixels than the video.
+    1. The image's ratio differs from the video's.
+    2. The image has fewer pixels than the video.
 
     Args:
         name: the field's name.
@@ -77,7 +77,7 @@ def frame_advice(
 def ends_advice(
     start_path: object, end_path: object, pictures: Mapping[Path, Picture]
 ) -> Iterator[Violation]:
-    """Warn if the end frame's ratio differs from the start frame's; both must be local.
+    """Warn if the end frame's ratio differs from the start frame's; both must be local images.
 
     Source: the note on the vendor's create page.
     """
@@ -109,7 +109,7 @@ def differs(ratio: float, other: float) -> bool:
 
 
 def _ratio(picture: Picture) -> str:
-    """Return an image's pixels and, if a well-known ratio is close, that ratio's name."""
+    """Return an image's size in pixels, followed by a well-known ratio's name if one is close."""
     width, height = picture.shown
     named = next((each for each in _NAMED if not differs(width / height, float(each))), None)
     return f"{width} x {height}" + (

@@ -1,4 +1,4 @@
-"""A size-limited mapping, on which the package's caches are built."""
+"""A size-limited mapping, used for the package's caches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ V = TypeVar("V")
 class BoundedDict(OrderedDict[K, V]):
     """A dict that forgets its oldest entries beyond a limit.
 
-    An entry's age is that of its key: setting an existing key changes its value but not its place.
-    ``move_to_end`` makes an entry the newest again. The limit applies however an entry is added;
-    forgetting one takes constant time, regardless of size.
+    An entry is as old as its key: setting an existing key changes the value, but not the position.
+    ``move_to_end`` makes an entry the newest again. The limit applies to every way of adding an
+    entry. Removing the oldest entry takes constant time, regardless of size.
 
     Args:
         limit: the maximum number of entries to keep.

@@ -1,8 +1,8 @@
 """Converters for the values passed to a request: URLs, files, results, numbers, lists.
 
 Callers pass values from many libraries: numpy numbers, pandas rows, pydantic URLs. A converter
-turns each into the built-in type that it represents. Any other value is returned unchanged, so the
-field's check can reject it and quote what was passed.
+turns such a value into the built-in type that it represents. Any other value is returned unchanged,
+so the field's check can reject and quote the value.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ TASK_SCHEME = "task:"
 """The prefix of a reference to a task's result, in a request's canonical body."""
 
 STORED = tuple(f"{scheme}://" for scheme in STORAGE_SCHEMES)
-"""The prefixes of the address of an object in storage, both in a request and in
-``Request.to_dict()``."""
+"""The prefixes of object storage addresses, in requests and in ``Request.to_dict()``."""
 DIGEST_SCHEME = "sha256:"
-"""The prefix of a reference to a local file's bytes, in a request's canonical body."""
+"""The prefix of a local file's digest, in a request's canonical body."""
 
 if sys.platform == "win32":
     from urllib.request import url2pathname  # not needed elsewhere, and it imports sockets
 
 
 class HasResults:
-    """The results of an earlier job, which a later request may use as a source.
+    """The results of an earlier job, which a later request may use as sources.
 
-    ``Task`` is the implementation. A request accepts it wherever it accepts a URL.
+    ``Task`` implements this class. A request accepts a ``Task`` in every field that accepts a
+    source.
     """
 
     __slots__ = ()
@@ -50,7 +50,7 @@ class HasResults:
 class ResultUrl(str):
     """A URL that remembers which task made it.
 
-    Keevx renews the URLs of results, so two URLs may refer to the same file. The task is stable.
+    Keevx renews result URLs, so two URLs may refer to the same file. The task is stable.
 
     Attributes:
         task_id: the id of the task that made the result.
@@ -60,10 +60,10 @@ class ResultUrl(str):
 
 
 class ImageList(Protocol):
-    """A list or tuple of URLs, paths and tasks, for type checkers, which reject a single URL.
+    """A list or tuple of URLs, paths and tasks. Type checkers reject a single URL.
 
-    A ``str`` is also a sequence of strings, but its ``__contains__`` accepts only strings. That
-    distinguishes the two.
+    A ``str`` is also a sequence of strings, but its ``__contains__`` accepts only strings, so it
+    does not match this protocol.
     """
 
     def __contains__(self, value: object, /) -> bool: ...
@@ -80,7 +80,7 @@ def to_int(value: int) -> int:
     if value.__class__ is int:
         return value
     scalar = _scalar(value)
-    # 1. A bool is an int in Python, but "duration: true" in a file is a mistake: it stays a bool.
+    # 1. A bool is an int in Python, but "duration: true" in a file is a mistake: keep the bool.
     # 2. Integers from any library have __index__, which is lossless.
     # 3. Other numbers are converted if they are whole. Strings are not: the reader of a CSV file
     #    converts "6", because it knows that every cell is text.
@@ -106,7 +106,7 @@ def to_bool(value: bool) -> bool:
 
 
 def _scalar(value: object) -> object:
-    """Return the value in a numpy-like scalar: one with no dimensions and an ``item()``."""
+    """Return the value in a numpy-like scalar, which has no dimensions and an ``item()`` method."""
     if getattr(value, "ndim", None) == 0 and callable(item := getattr(value, "item", None)):
         return item()
     return value
@@ -115,7 +115,7 @@ def _scalar(value: object) -> object:
 def to_text(value: str) -> str:
     """Return a ``str`` subclass (an enum member, ``numpy.str_``) as a plain ``str``.
 
-    A ``ResultUrl`` is returned unchanged, because it knows its task.
+    A ``ResultUrl`` is returned unchanged, because it contains its task's id.
     """
     if value.__class__ is str:
         return value
@@ -151,7 +151,7 @@ def to_secret(value: object) -> object:
 
 
 def is_null(value: object) -> bool:
-    """Return whether a value means "absent": None, or the NaN, NA or NaT of pandas."""
+    """Return whether a value means "absent": None, or pandas' NaN, NA or NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True
     return isinstance(value, float) and value != value  # true only for NaN
@@ -199,8 +199,8 @@ def as_images(value: ImageList) -> tuple[str | Path, ...]:
 def as_image(value: str | Path | HasResults | None) -> str | Path | None:
     """Return the URL of the image that a task made, or the text of a URL object.
 
-    The address of an object in storage becomes an ``ObjectPath``. A task without an image, and
-    anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. Anything else, including a task
+    without an image, is returned unchanged.
     """
     if value is None or type(value) is str:
         return _stored(value) if value and value.startswith(STORED) else value
@@ -211,8 +211,8 @@ def as_image(value: str | Path | HasResults | None) -> str | Path | None:
 def as_video(value: str | Path | HasResults) -> str | Path:
     """Return the URL of the video that a task made, or the text of a URL object.
 
-    The address of an object in storage becomes an ``ObjectPath``. A task without a video, and
-    anything else, is returned unchanged.
+    The address of an object in storage becomes an ``ObjectPath``. Anything else, including a task
+    without a video, is returned unchanged.
     """
     if type(value) is str:
         return _stored(value) if value.startswith(STORED) else value
@@ -251,13 +251,13 @@ def to_json(value: object) -> object:
 
 
 def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
-    """Return a field's value as the journal identifies it.
+    """Return a field's value in the form that identifies a request in the journal.
 
     A task's result becomes ``task:ID``, and a local file becomes ``sha256:DIGEST``.
 
     Args:
         value: the field's value.
-        digests: the digests of local files; a file without one becomes ``file:PATH``.
+        digests: the digests of local files; a file without a digest becomes ``file:PATH``.
     """
     # The URL of a result is valid for 7 days and then renewed; its task stays the same.
     if isinstance(value, ResultUrl):
@@ -270,7 +270,7 @@ def to_canonical(value: object, digests: Mapping[Path, str]) -> object:
 
 
 def from_json(value: object) -> object:
-    """Convert a JSON value from ``to_json`` back to the field's value.
+    """Convert a JSON value from ``to_json`` back to a field's value.
 
     A string that starts with ``file:`` becomes a path, and a list becomes a tuple.
     """
@@ -285,8 +285,8 @@ def from_json(value: object) -> object:
         host, slash, rest = path[2:].partition("/")
         if host.lower() not in ("", "localhost"):
             return value
-        # url2pathname handles drives; on other systems it would take the start of the path for a
-        # host.
+        # url2pathname handles drives; on other systems it would mistake the start of the path for
+        # a host.
         if sys.platform == "win32":
             return Path(url2pathname(slash + rest))
         return Path(os.fsdecode(unquote_to_bytes(slash + rest)))

@@ -1,4 +1,4 @@
-"""Why tasks fail, classified by the text of Keevx's ``error_message``."""
+"""Classifies task failures by the text of Keevx's ``error_message``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MODERATION: Final = "moderation"
 INPUT: Final = "input"
 """The request or its files cannot be used as given."""
 INTERNAL: Final = "internal"
-"""Something broke at Keevx: the same request may succeed next time."""
+"""Something broke at Keevx; the same request may succeed next time."""
 UNKNOWN: Final = "unknown"
 """The message contains no phrase from the table, or there is no message."""
 
@@ -29,14 +29,15 @@ FAILURES: MutableMapping[str, str] = {
 """Phrases in an ``error_message``, each with its class of failure; case does not matter.
 
 Keevx publishes no list of messages. "content policy" is known from failed tasks (keevx-api.md,
-"Found later"); most others are the meanings of its error codes ("Errors"). Add phrases that you
-encounter, under one of these classes or your own: ``FAILURES["face not detected"] = "input"``."""
+"Found later"); most others come from the descriptions of its error codes ("Errors"). Add phrases
+that you encounter, with one of these classes or your own:
+``FAILURES["face not detected"] = "input"``."""
 
 
 def failure_class(error_message: str) -> str:
     """Return the class of failure that a task's ``error_message`` describes, or ``UNKNOWN``.
 
-    If it contains several phrases, the longest decides, because it is the most specific.
+    If the message contains several phrases, the longest decides, because it is the most specific.
     """
     text = " ".join(error_message.casefold().split())
     matches = (phrase for phrase in FAILURES if phrase.casefold() in text)

@@ -1,4 +1,4 @@
-"""HTML for notebooks, and short texts for reprs. Fetches nothing, and reads only small results.
+"""Builds HTML for notebooks and short texts for reprs. Fetches nothing; reads only small results.
 
 Text from users and from Keevx is not trusted: anything that is not ``Html`` is escaped on
 insertion, no text is used in a style, and only an http(s) URL or a local file's relative path
@@ -20,7 +20,7 @@ from .validators import is_url
 Tone = Literal["good", "bad", "unsure", "plain"]
 """The meaning of a badge's color."""
 
-# White text is readable on each (4.5:1, WCAG 2.2, 1.4.3), whatever the theme of the notebook.
+# White text is readable on each color (4.5:1, WCAG 2.2, 1.4.3), whatever the notebook's theme.
 _TONES: Final[Mapping[Tone, str]] = {
     "good": "#1a7f37",
     "bad": "#cf222e",
@@ -29,8 +29,6 @@ _TONES: Final[Mapping[Tone, str]] = {
 }
 _FAINT = "rgba(128,128,128,.35)"
 _CELL = "text-align:left;vertical-align:top;padding:4px 10px;max-width:28em;overflow-wrap:anywhere"
-# Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
-# option "ignoreClass").
 _NO_WRAP = "white-space:nowrap;font-variant-numeric:tabular-nums"
 _MAX_PATH = 48
 _NEW_PAGE = {"target": "_blank", "rel": "noopener noreferrer"}
@@ -43,6 +41,8 @@ _PLAYED: Final[Mapping[str, str]] = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
 }
+# Without these classes, notebooks render "$5 or $6" in a prompt as a formula (MathJax 2 and 3,
+# option "ignoreClass").
 _ROOT = {"class": "tex2jax_ignore mathjax_ignore"}
 
 
@@ -99,7 +99,7 @@ def code(text: str) -> Html:
 
 
 def short_code(text: str, max_length: int = 16) -> Html:
-    """Return an id on one line, shortened in the middle; its title has the full id."""
+    """Return an id on one line, shortened in the middle; the title attribute has the full id."""
     style = f"background:none;color:inherit;padding:0;{_NO_WRAP}"
     return element("code", {"style": style, "title": text}, _cut_middle(text, max_length))
 
@@ -110,14 +110,14 @@ def _cut_middle(text: str, max_length: int) -> str:
 
 
 def number(value: int) -> Html:
-    """Return a number that is not wrapped, with digits of equal width."""
+    """Return a number that does not wrap, with digits of equal width."""
     return element("span", {"style": _NO_WRAP}, str(value))
 
 
 def link(url: str | None, content: str) -> Html:
     """Return content as a link to url, or an empty ``Html`` if ``url`` is not an http(s) URL.
 
-    The link opens a new page, which does not learn the notebook's address.
+    The link opens a new page, without revealing the notebook's address to it.
     """
     if not is_url(url):
         return Html()
@@ -125,10 +125,10 @@ def link(url: str | None, content: str) -> Html:
 
 
 def file_link(path: PurePath) -> Html:
-    """Return the path of a result as a link, relative to the working folder.
+    """Return a result's path as a link, relative to the working folder.
 
-    Objects in storage, and files outside the working folder, which notebook servers do not serve,
-    are returned as text.
+    Objects in storage are returned as text. So are files outside the working folder, because
+    notebook servers do not serve them.
     """
     text = _cut_middle(str(path), _MAX_PATH)  # the end contains the name and the format
     shown = element("span", {"title": str(path), "style": _NO_WRAP}, text)
@@ -143,12 +143,12 @@ def file_link(path: PurePath) -> Html:
 
 
 def player(path: PurePath, limit: int) -> Html:
-    """Return a local video with its controls, or a local image, with its bytes embedded.
+    """Return HTML that embeds a local video, with controls, or a local image.
 
-    A notebook can show them wherever it is opened, even without the file.
+    A notebook can show the video or image wherever it is opened, even without the file.
 
     Args:
-        path: the path of a result, which is read now.
+        path: the result's path; the file is read now.
         limit: the maximum number of bytes to embed; a larger or unreadable file is left out.
 
     Returns:
@@ -171,13 +171,13 @@ def player(path: PurePath, limit: int) -> Html:
     return Html(_opening("img", {**source, "alt": "image", **style}))
 
 
-# The reader's browser loads the picture, without a Referer; this process never does.
+# The reader's browser loads the picture, without a Referer; this process never loads it.
 def picture(url: str | None, height: int) -> Html:
     """Return the picture at url, or an empty ``Html`` if ``url`` is not an http(s) URL.
 
     Args:
         url: the picture's URL; the reader's browser loads it once it is scrolled into view.
-        height: the height in pixels; the width is four thirds of it.
+        height: the height in pixels; the width is four thirds of the height.
     """
     if not is_url(url):
         return Html()
@@ -188,7 +188,7 @@ def picture(url: str | None, height: int) -> Html:
 
 
 def lines(*lines: str) -> Html:
-    """Return the lines, each below the last; empty lines are left out."""
+    """Return the lines, one below the other; empty lines are left out."""
     style = {"style": "max-width:56em;overflow-wrap:anywhere"}
     return element("div", {}, *(element("div", style, line) for line in lines if line))
 
@@ -211,7 +211,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]], *around: str) -> H
 
     Args:
         head: the names of the columns.
-        rows: the cells of each row; without rows, only the lines are returned.
+        rows: the cells of each row; without rows, only the lines above are returned.
         around: the lines above the table.
     """
     ruled = {"style": f"{_CELL};border-top:1px solid {_FAINT}"}

@@ -35,14 +35,14 @@ class ImageGenerate(Request):
     """A request for one image-generation job. The fields are named as in the API.
 
     The accepted values of ``module``, ``image_quality`` and ``image_ratio`` are listed in
-    ``keevx_async.models.rules.IMAGE_VALUES``, which you may add to.
+    ``keevx_async.models.rules.IMAGE_VALUES``, where you can add values.
 
     Source: the vendor's skill pages, "image_generate".
 
     Args:
         prompt: a text of 1 to 1000 characters.
-        reference_images: up to five URLs, local paths or earlier tasks; the server would silently
-            ignore any more. Files may be JPEG, PNG, WebP, BMP or GIF.
+        reference_images: up to five URLs, local paths or earlier tasks, since the server silently
+            ignores any further images. Files may be JPEG, PNG, WebP, BMP or GIF.
         module: ``std`` or ``pro``.
         generate_count: the number of images, 1 to 8; each is its own task.
         image_quality: ``1K``, ``2K`` or ``4K``.

@@ -1,4 +1,4 @@
-"""ImageToVideo: frozen, and validated against MODELS on creation, reporting every violation."""
+"""ImageToVideo: a frozen request, validated against MODELS on creation."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class ImageToVideo(Request):
 
     ``ImageToVideo.V(...)``, ``.KL(...)`` and ``.S(...)`` each accept the fields of one model, so an
     editor can complete the allowed values and a type checker can reject others. This constructor
-    accepts any model name, ``str`` and ``int``: use it for values read from a file, and for models
-    that you added to ``MODELS``. Both check the same rules at run time.
+    accepts any model name and any ``str`` or ``int``: use it for values read from a file, and for
+    models that you added to ``MODELS``. All of them check the same rules at run time.
 
     Source: the vendor's create page, "Create Image to Video Task".
 
@@ -46,9 +46,9 @@ class ImageToVideo(Request):
         aspect_ratio: ``16:9`` or ``9:16``.
         aspect_resolution: ``720p``, ``1080p`` or ``4k``; see ``MODELS`` for each model.
         duration: the length in seconds; see ``MODELS`` for each model.
-        image_url: the start frame: a URL, a ``pathlib.Path`` or the address of an object
-            (``s3://``, ``gs://``, ``az://``), or an earlier task that made one. Files and objects
-            are uploaded when the request is submitted.
+        image_url: the start frame: a URL, a ``pathlib.Path``, the address of an object
+            (``s3://``, ``gs://``, ``az://``), or an earlier task that made an image. Files and
+            objects are uploaded when the request is submitted.
         end_image_url: the end frame, given like ``image_url``; requires a start frame. V only.
         reference_images: up to three (V) or seven (KL) images, each given like ``image_url``.
         generate_audio: whether the video has sound. V only.
@@ -185,7 +185,7 @@ class ImageToVideo(Request):
 
     @classmethod
     def field_schemas(cls) -> dict[str, Schema]:
-        """Return the JSON Schema of each field, accepting what any of the models accepts."""
+        """Return each field's JSON Schema, accepting any value that at least one model accepts."""
         resolutions = dict.fromkeys(each for row in MODELS.values() for each in row.resolutions)
         return {
             "model": {"type": "string", "enum": list(MODELS)},
@@ -203,11 +203,11 @@ class ImageToVideo(Request):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema, including the rules in each row of ``MODELS``."""
+        """Return the JSON Schema, including each model's rules in ``MODELS``."""
         return super().json_schema() | {"allOf": of_models()}
 
     def frame_ratio(self, name: str) -> str | None:
-        """Return ``aspect_ratio`` for the start and end frames; references may have any ratio."""
+        """Return ``aspect_ratio`` for the frames; None for references, which may have any ratio."""
         return None if name == "reference_images" else self.aspect_ratio
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
@@ -217,15 +217,15 @@ class ImageToVideo(Request):
         yield from narration_advice(self.prompt, self.model, self.generate_audio)
 
     def violations(self) -> Violations:
-        """Return every rule of its model's row in ``MODELS`` that this request breaks.
+        """Return a violation for each of its model's rules in ``MODELS`` that this request breaks.
 
-        A model without a row is itself a violation; the other fields are then checked against the
-        limits that all models share.
+        A model that is not in ``MODELS`` is itself a violation; the other fields are then checked
+        against the limits that all models share.
         """
         rules = MODELS.get(self.model) if isinstance(self.model, str) else None
         references: object = self.reference_images
-        # An empty tuple means "no references". A value that is not a list counts as some, so
-        # check_each rejects it as such, and no message claims that references are missing.
+        # An empty tuple means "no references". A value that is not a list counts as references, so
+        # check_each rejects the value, and no message claims that references are missing.
         has_references = not isinstance(references, tuple) or bool(references)
         broken = check_prompt("prompt", self.prompt, rules.max_prompt if rules else MAX_PROMPT)
         if self.image_url is not None:
@@ -251,7 +251,7 @@ class ImageToVideo(Request):
 
 
 def _check_settings(request: ImageToVideo, rules: ModelRules, has_references: bool) -> Violations:
-    """Return the settings that the model does not accept."""
+    """Return a violation for each setting that the model does not accept."""
     model = request.model
     broken: Violations = ()
     if not is_choice(request.aspect_resolution, rules.resolutions):
@@ -278,7 +278,8 @@ def _check_images(request: ImageToVideo, rules: ModelRules, has_references: bool
     model, starts = request.model, request.image_url is not None
     broken: Violations = ()
     # 1. The model has no start frame (KL): references are required, a start frame is rejected.
-    # 2. It requires a start frame (S): a request without one is rejected, whatever its references.
+    # 2. It requires a start frame (S): a request without a start frame is rejected, even if it has
+    #    references.
     # 3. The start frame is optional (V): a start frame, references or both are required. If both
     #    are missing, this is reported once, as image_url.
     if rules.start_frame == "unused":

@@ -1,6 +1,6 @@
 """The kinds of job, as data.
 
-Each kind's request class has its row as ``Request.kind``; ``registry`` lists the classes.
+Each request class stores its kind in ``Request.kind``; ``registry`` lists the classes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SUFFIXES: Final[Mapping[str, str]] = {
     "image_url": ".png",
     "caption_url": ".ass",
 }
-"""The fields of a task that contain the URL of a file, the main one first, and the suffix for the
-file's name if the URL has none. Captions: keevx-api.md, "Sister endpoints"."""
+"""The task fields that contain a file's URL, the main field first, each with the file suffix to use
+if the URL has no suffix. Captions: keevx-api.md, "Sister endpoints"."""
 
 IMAGE_FORMATS: Final = ("JPEG", "PNG", "WebP")
 """The formats that every kind with image sources accepts. Source: keevx-api.md, "Upload"."""
@@ -34,12 +34,12 @@ class Kind:
 
     Attributes:
         name: the vendor's name; also the ``task_type`` of its callbacks.
-        path: the path of its creates (POST); a GET on ``path/{task_id}`` queries a task.
-        prefix: the prefix of its task ids.
-        results: the fields of ``SUFFIXES`` that its tasks have.
-        max_seconds: how long a task may take, according to the vendor's docs.
-        formats: the file formats that its sources may have (see ``transfer.media_types``).
-        codes: its own error codes, each mapped to the equivalent code of the other kinds.
+        path: the path for creates (POST); a GET on ``path/{task_id}`` queries a task.
+        prefix: the prefix of the kind's task ids.
+        results: the fields in ``SUFFIXES`` that the kind's tasks have.
+        max_seconds: the maximum duration of a task in seconds, according to the vendor's docs.
+        formats: the file formats that sources may have (see ``transfer.media_types``).
+        codes: the kind's own error codes, each mapped to the other kinds' equivalent code.
     """
 
     name: str

@@ -19,7 +19,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.\-]+)://", re.IGNORECASE)
 class ObjectPath(PurePosixPath):
     """The address of an object. It does not name a local file, so it is not a ``Path``.
 
-    ``str()`` returns the address as it was written, although a ``PurePath`` would drop a slash.
+    ``str()`` returns the address as it was written, although a ``PurePath`` drops a slash.
     """
 
     def __str__(self) -> str:
@@ -62,14 +62,14 @@ def is_object(path: os.PathLike[str] | str) -> bool:
 def as_path(text: os.PathLike[str] | str) -> Path:
     """Return a result's location: a local path, or the address of an object.
 
-    Annotated as ``Path`` for the many users without object storage; an address is an
-    ``ObjectPath``.
+    The return type is ``Path`` for the sake of the many users without object storage, but an
+    address is an ``ObjectPath``.
     """
     return cast(Path, ObjectPath(text)) if is_object(text) else Path(text)
 
 
 def absolute(path: os.PathLike[str]) -> str:
-    """Return a result's location as text that is valid from any folder. An address is unchanged."""
+    """Return a result's location as text that is valid in any folder. Addresses are unchanged."""
     return str(path) if isinstance(path, ObjectPath) else os.path.abspath(path)
 
 

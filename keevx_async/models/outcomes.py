@@ -1,4 +1,4 @@
-"""The results of creates and fan-outs, and how a notebook shows them.
+"""The results of creates and fan-outs, and their display in notebooks.
 
 Submission is one accepted create, Outcome is one item of a fan-out, and Counts has the totals.
 """
@@ -56,14 +56,14 @@ else:
     R_co = TypeVar("R_co", bound=Request, covariant=True)
 
 RESUMABLE_ERRORS = (WaitTimeout, DownloadError)
-"""Errors of an item whose create was accepted: resuming it is free."""
+"""Errors that can end an item after its create was accepted. Resuming such an item is free."""
 NOT_SUBMITTED_ERRORS = (NotStarted, InsufficientFunds, AuthenticationError)
-"""Errors of an item that made no task and may be resubmitted unchanged, once the key is accepted or
-the account has funds."""
+"""Errors after which no task was made. The item may be resubmitted unchanged, once the key is
+accepted or the account has funds."""
 MAX_ROWS = 20
-"""The maximum number of rows of a fan-out that a notebook shows."""
+"""The maximum number of rows that a notebook shows for a fan-out."""
 MAX_PLAYED = 4 * 2**20
-"""The maximum number of bytes of videos and images in one table, which the notebook stores."""
+"""The maximum total size, in bytes, of the videos and images that one table embeds."""
 
 
 @frozen
@@ -72,10 +72,10 @@ class Submission(Generic[R_co]):
 
     Attributes:
         request: the request as passed; its local files are not replaced by URLs.
-        key: the key under which it was submitted.
-        task_ids: the ids of its tasks, one for each video or image.
-        reused: whether the ids come from an earlier record, made in this run or another, so that
-            nothing was sent.
+        key: the key under which the request was submitted.
+        task_ids: the task ids, one for each video or image.
+        reused: whether the ids come from an existing record, made in this run or an earlier one,
+            so nothing was sent.
     """
 
     request: R_co
@@ -95,18 +95,19 @@ class Submission(Generic[R_co]):
 
 @define
 class Outcome(Generic[R_co]):
-    """The result of one item of a fan-out. One item's error does not affect the others.
+    """The result of one item of a fan-out. One item's error does not affect the other items.
 
     Attributes:
-        index: its position in the input, from 0.
+        index: the item's position in the input, from 0.
         request: the request as passed.
-        key: the key under which it was submitted; empty if it was never submitted.
-        task_ids: the ids of its tasks, even if an error occurred later.
-        tasks: its tasks that have ended, including failed ones.
-        paths: the paths of its downloaded files.
-        error: the error that stopped it, a ``KeevxError`` or whatever the ``key`` function raised;
-            None if there was none.
-        mismatches: how its files differ from the request, as found by ``verify="probe"``.
+        key: the key under which the request was submitted; empty if it was never submitted.
+        task_ids: the ids of the item's tasks, even if an error occurred later.
+        tasks: the item's tasks that have ended, including failed tasks.
+        paths: the paths of the downloaded files.
+        error: the error that stopped the item, which is a ``KeevxError`` or an error raised by the
+            ``key`` function; None if there was no error.
+        mismatches: the differences between the files and the request, found by
+            ``verify="probe"``.
     """
 
     index: int
@@ -120,33 +121,34 @@ class Outcome(Generic[R_co]):
 
     @property
     def ok(self) -> bool:
-        """Whether it ended without an error."""
+        """Whether the item ended without an error."""
         return self.error is None
 
     @property
     def uncertain(self) -> bool:
-        """Whether the response to the create was lost, so that it may have been charged."""
+        """Whether the create's response was lost, so the create may have been charged."""
         return isinstance(self.error, SubmissionUncertain)
 
     @property
     def unfinished(self) -> bool:
-        """Whether its create was accepted, and only the wait or the download was interrupted.
+        """Whether the create was accepted, and only the wait or the download was interrupted.
 
-        It is already paid for: run the same program again with its journal to resume it for free.
+        The item is already paid for. To resume it for free, run the same program again with its
+        journal.
         """
         return isinstance(self.error, RESUMABLE_ERRORS)
 
     @property
     def not_started(self) -> bool:
-        """Whether the fan-out stopped before submitting it; see ``NotStarted``."""
+        """Whether the fan-out stopped before submitting the item; see ``NotStarted``."""
         return isinstance(self.error, NotStarted)
 
     @property
     def not_submitted(self) -> bool:
-        """Whether it made no task, for a reason other than the request itself.
+        """Whether no task was made, for a reason unrelated to the request itself.
 
-        It was not started, the API key was refused, or the account had no funds. The same request
-        may be submitted again.
+        The item was not started, the API key was refused, or the account had no funds. The same
+        request may be submitted again.
         """
         return isinstance(self.error, NOT_SUBMITTED_ERRORS) and not self.task_ids
 
@@ -161,7 +163,7 @@ class Outcome(Generic[R_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome as plain data, ready for ``json.dumps``.
 
-        ``request`` and each of ``tasks`` are dicts of their fields, ``paths`` are strings, and
+        ``request`` and every item of ``tasks`` are dicts of fields, ``paths`` are strings, and
         ``error`` is None or a dict with the error's ``type``, ``message`` and ``hint``.
         """
         error = self.error
@@ -179,8 +181,8 @@ class Outcome(Generic[R_co]):
     def to_record(self) -> dict[str, Any]:
         """Return the outcome as a flat dict: one row of a table, such as a ``pandas.DataFrame``.
 
-        Its own fields come first, then those of its request. Each list is joined into one string,
-        separated by spaces.
+        The outcome's own fields come first, followed by the request's fields. Each list is joined
+        into one string, separated by spaces.
         """
         urls = [url for task in self.tasks for url in task.results.values()]
         own = {
@@ -219,7 +221,7 @@ _TONES: Mapping[str, Tone] = {
 }
 
 
-# Among a thousand rows, a person looks for those that need attention.
+# In a table of a thousand rows, people look for the rows that need attention.
 _ORDER = ("failed", "uncertain", "unfinished", "not_started", "ok")
 
 
@@ -240,7 +242,7 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
             if shown := player(path, left):
                 left -= path.stat().st_size
                 players.append(shown)
-        # A task that has not ended shows only its id; one that has ended links to its main file.
+        # A task that has not ended shows only its id; an ended task links to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
         for task_id in outcome.task_ids:
@@ -268,7 +270,7 @@ def error_dict(error: Exception) -> dict[str, Any]:
 
 
 def _fields_of(request: object) -> dict[str, Any]:
-    # A value that is not a request failed for that reason, and is shown as it is.
+    # An item that is not a request failed for that reason, and is shown unchanged.
     return request.to_dict() if isinstance(request, Request) else {"request": repr(request)}
 
 
@@ -277,7 +279,7 @@ def _label(state: str) -> str:
 
 
 def _subject(request: object, max_length: int) -> str:
-    # A value that is not a request failed for that reason, and is shown by its type.
+    # An item that is not a request failed for that reason, and is shown by its type.
     if isinstance(request, Request):
         return shorten(request.subject, max_length)
     return shorten(type(request).__name__, max_length)
@@ -289,19 +291,19 @@ def _ids(task_ids: tuple[str, ...]) -> str:
 
 @define
 class Counts:
-    """How many items of a fan-out are in each state. Each item is counted once.
+    """The number of a fan-out's items in each state. Each item is counted once.
 
     Attributes:
-        total: the length of the input; None if it is unknown.
+        total: the length of the input; None if the length is unknown.
         ok: items that ended without an error.
         failed: items that ended with an error and cannot be resumed.
-        uncertain: items whose create may have been charged, but whose response was lost.
+        uncertain: items whose create may have been charged, because its response was lost.
         unfinished: items that were accepted, but whose wait or download was interrupted; resuming
             them is free.
         under_way: items that were started and have not ended.
         not_started: items not submitted when the fan-out stopped; see ``NotStarted``. If ``total``
-            is known, these are all of the remaining items; otherwise only those already pulled from
-            the input.
+            is known, these are all of the remaining items; otherwise, only the items already pulled
+            from the input.
     """
 
     total: int | None = None
@@ -314,11 +316,11 @@ class Counts:
 
     @property
     def ended(self) -> int:
-        """How many items have ended: as ok, failed, uncertain or unfinished."""
+        """The number of items that have ended, as ok, failed, uncertain or unfinished."""
         return self.ok + self.failed + self.uncertain + self.unfinished
 
     def add(self, outcome: Outcome[Request]) -> None:
-        """Count an item that was under way as ended, by its outcome's state."""
+        """Move an item from ``under_way`` to the count for its outcome's state."""
         self.under_way -= 1
         if outcome.error is None:
             self.ok += 1
@@ -326,7 +328,7 @@ class Counts:
             self._count(outcome, 1)
 
     def remove(self, outcome: Outcome[Request]) -> None:
-        """Stop counting an item that is about to be started again."""
+        """Stop counting an ended item, because it is about to be started again."""
         self._count(outcome, -1)
 
     def _count(self, outcome: Outcome[Request], change: int) -> None:
@@ -346,9 +348,9 @@ def fan_out_table(counts: Counts, outcomes: Sequence[Outcome[Request]]) -> Html:
     """Return a fan-out's counts and some of its outcomes as HTML, failed ones first.
 
     Args:
-        counts: the counts of the whole fan-out; only those above zero are shown.
+        counts: the counts of the whole fan-out; only counts above zero are shown.
         outcomes: the outcomes that the fan-out keeps; at most ``MAX_ROWS`` are shown. If there are
-            more, a line says so.
+            more outcomes, a line says so.
     """
     tones: dict[str, Tone] = {**_TONES, "under_way": "plain"}
     badges: list[str] = [

@@ -1,6 +1,6 @@
-"""Read a local image's size and orientation from its header; with Pillow, check that it decodes.
+"""Read a local image's size and orientation from its header; with Pillow, also decode the image.
 
-Functions that take a path block on the disk.
+Functions that accept a path block while they read the file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 from attrs import frozen
 
 UPRIGHT, SIDEWAYS = 1, range(5, 9)
-"""Values of the EXIF tag Orientation: upright, and turned by a quarter, mirrored or not."""
+"""Values of the EXIF tag Orientation: upright, and rotated by 90 degrees, mirrored or not."""
 _ORIENTATION = 0x0112
 _MAX_REMEMBERED = 4096
 _reading = tuple(Lock() for _ in range(64))
@@ -26,13 +26,13 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 @frozen
 class Picture:
-    """What is known about an image.
+    """An image's properties.
 
     Attributes:
         width: the width in pixels, as stored.
         height: the height in pixels, as stored.
-        orientation: the EXIF orientation, 1 to 8, by which a viewer turns it; 1 is upright.
-        flaw: why Pillow could not decode the image; None if it could, or is not installed.
+        orientation: the EXIF orientation, 1 to 8, by which viewers rotate the image; 1 is upright.
+        flaw: why Pillow could not decode the image; None if Pillow could, or is not installed.
     """
 
     width: int
@@ -42,14 +42,14 @@ class Picture:
 
     @property
     def shown(self) -> tuple[int, int]:
-        """The width and height as a viewer shows the image, turned by its orientation."""
+        """The width and height as displayed, after the orientation is applied."""
         if self.orientation in SIDEWAYS:
             return self.height, self.width
         return self.width, self.height
 
     @property
     def ratio(self) -> float:
-        """The ratio of width to height, as shown."""
+        """The ratio of width to height, as displayed."""
         width, height = self.shown
         return width / height
 
@@ -93,13 +93,13 @@ def _flaw(path: Path) -> str | None:
 
 
 def read_header(file: BinaryIO) -> Picture | None:
-    """Return the size and orientation from an image's header, without decoding the image.
+    """Read an image's size and orientation from its header, without decoding the image.
 
     Args:
         file: a seekable binary file.
 
     Returns:
-        None if the file is not an image of a known format, or has no size.
+        The properties, or None if the file is not an image in a known format or has no size.
     """
     head = file.read(32)
     size: tuple[int, int] | None = None
@@ -143,7 +143,7 @@ def _webp(head: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg(file: BinaryIO) -> tuple[tuple[int, int] | None, int]:
-    """Follow a JPEG's segments to the one that contains its size; the EXIF data comes before it."""
+    """Read a JPEG's segments up to the segment with its size, which follows any EXIF data."""
     orientation, offset = UPRIGHT, 2
     while True:
         file.seek(offset)

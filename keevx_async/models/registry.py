@@ -1,4 +1,4 @@
-"""The request classes of all kinds of job, looked up by the kind's name or by task id."""
+"""The request class for each kind of job, looked up by the kind's name or by a task id."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUESTS: MutableMapping[str, type[Request]] = {
         VideoTranslate,
     )
 }
-"""The request class of each kind, by the name that the journal and callbacks use."""
+"""The request class for each kind, by the name that the journal and callbacks use."""
 
 
 def kind_by_name(name: str) -> Kind:

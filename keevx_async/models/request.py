@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 MIN_SIMILARITY = 0.75
-"""How similar (``difflib``) a field must be to an unknown one to be suggested. High enough that
-``model`` is not taken for a misspelled ``module``."""
+"""The minimum ``difflib`` similarity at which a known field is suggested for an unknown field. High
+enough that ``model`` does not count as a misspelled ``module``."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _Layout = tuple[Callable[[Any], Any], tuple[Any, ...], tuple[str, ...]]
 NO_FILES: Mapping[Path, str] = MappingProxyType({})
 _LAYOUTS: dict[type, _Layout] = {}
-"""For each class of requests: a getter of all fields, their defaults, and their JSON keys."""
+"""For each request class: a getter for all fields, their defaults, and their JSON keys."""
 
 
 class Request:
@@ -60,7 +60,7 @@ class Request:
 
     @property
     def count(self) -> int:
-        """How many tasks it makes. Each task is charged."""
+        """The number of tasks that the request makes. Each task is charged."""
         return getattr(self, "generate_count", 1)
 
     @property
@@ -70,9 +70,10 @@ class Request:
 
     @property
     def group(self) -> str:
-        """The name of the group of requests whose tasks are expected to take the same time.
+        """The name of the request's group. Tasks in the same group should take equally long.
 
-        It consists of the kind and the ``duration_fields``, such as ``image_to_video/V/720p/8``.
+        The name consists of the kind and the ``duration_fields``, such as
+        ``image_to_video/V/720p/8/False``.
         """
         return "/".join(
             (self.kind.name, *(str(getattr(self, name)) for name in self.duration_fields))
@@ -83,7 +84,7 @@ class Request:
             raise InvalidRequest(violations)
 
     def violations(self) -> Violations:
-        """Return every rule that this request breaks; empty if it is valid."""
+        """Return a violation for each rule that this request breaks; empty if it is valid."""
         return tuple(
             violation
             for name, default in _defaults(type(self))
@@ -103,7 +104,7 @@ class Request:
         return tuple(self.iter_warnings(pictures))
 
     def iter_warnings(self, pictures: Mapping[Path, Picture]) -> Iterator[Violation]:
-        """Yield the warnings, given its local images' properties; other images are not judged."""
+        """Yield warnings about local images, skipping images whose properties are not given."""
         resolution = getattr(self, "aspect_resolution", "")
         for name in self.source_fields:
             for path in _as_tuple(getattr(self, name)):
@@ -122,9 +123,9 @@ class Request:
         return None
 
     def frame_ratios(self) -> dict[Path, str]:
-        """Return the required ratio of each local image, leaving out images that may have any.
+        """Return each local image's required ratio, leaving out images that may have any ratio.
 
-        A file in two fields gets the ratio of the field that requires one.
+        A file used in two fields gets the ratio of the field that requires a ratio.
         """
         return {
             path: ratio
@@ -152,9 +153,9 @@ class Request:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Build a request from the result of ``to_dict``, or from a row of any table.
+        """Build a request from the result of ``to_dict``, or from a table row.
 
-        None counts as absent, and so does the NaN that pandas writes for it. A string that starts
+        None counts as absent, and so does the NaN that pandas uses instead. A string that starts
         with ``file:`` becomes a local path, which is uploaded when the request is submitted. In
         untrusted data, such a string can name one of your files: check ``local_files()`` first.
 
@@ -229,14 +230,14 @@ class Request:
     def json_schema(cls) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of the objects that ``from_dict`` accepts.
 
-        It follows the same fields, checks and tables, including rows that you add to ``MODELS``. A
-        schema is for data from elsewhere, so it does not allow ``file:`` paths.
+        The schema follows the same fields, checks and tables, including rows that you add to
+        ``MODELS``. It is meant for data from elsewhere, so it does not allow ``file:`` paths.
         """
         return of_request(cls)
 
     @classmethod
     def field_schemas(cls) -> dict[str, dict[str, Any]]:
-        """Return the JSON Schema of each field, by name: the values that its check accepts."""
+        """Return each field's JSON Schema, by name, derived from the field's check."""
         return {name: of_check(check) for name, check in cls.rules.items()}
 
     @classmethod
@@ -248,9 +249,9 @@ class Request:
         return {name: value for name, value in cls.json_schema().items() if name != "$schema"}
 
     def local_files(self) -> tuple[Path, ...]:
-        """Return the local paths among its sources, in order.
+        """Return the local paths among the request's sources, in order.
 
-        They are uploaded when the request is submitted. Nothing is read until then.
+        The files are uploaded when the request is submitted. Nothing is read until then.
         """
         return tuple(Path(path) for path in self.files() if not isinstance(path, ObjectPath))
 
@@ -265,7 +266,7 @@ class Request:
 
     @property
     def has_plain_sources(self) -> bool:
-        """Whether every source is a single URL of the caller's own, as in most requests.
+        """Whether every source is a single URL and not a task's result, as in most requests.
 
         Such a request has nothing to upload, and its canonical body is the body that is sent.
         """
@@ -279,7 +280,7 @@ class Request:
         """Return a copy with paths replaced, for example by the URLs of their uploads.
 
         Args:
-            urls: the replacement for each path; a path without one is kept.
+            urls: the replacement for each path; a path without a replacement is kept.
         """
 
         def replaced(value: object) -> object:
@@ -302,9 +303,9 @@ def encode_request(request: Request, callback_url: str | None = None) -> bytes:
 
 
 def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> bytes:
-    """Return the bytes that identify a request. They do not depend on where its sources are.
+    """Return the bytes that identify a request. They do not depend on its sources' locations.
 
-    1. A task's result is identified by the task, because its URL changes: Keevx renews it after 7
+    1. A task's result is identified by the task, because Keevx renews the result's URL after 7
        days.
     2. A local file is identified by its bytes: a moved file is the same image, and a file that was
        replaced under the same name is another image.
@@ -321,9 +322,9 @@ def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> 
 def _encoded(
     request: Request, callback_url: str | None, digests: Mapping[Path, str] | None
 ) -> bytes:
-    # Fields come in the order of their names and without defaults, so that equal requests have
-    # equal bytes in every version.
-    # Every create encodes its body, so what depends only on the class is worked out once.
+    # Fields are sorted by name and defaults are left out, so that equal requests have equal bytes
+    # in every version.
+    # Every create encodes its body, so everything that depends only on the class is computed once.
     cls: type = type(request)
     if (layout := _LAYOUTS.get(cls)) is None:
         fields = sorted(attrs.fields(cls), key=lambda each: each.name)
@@ -382,7 +383,7 @@ def similar_name(name: str, names: Iterable[str]) -> str | None:
 
 
 def _normalized(name: str) -> str:
-    """Return a name without case and separators, so ``imageUrl`` equals ``Image URL``."""
+    """Return a name in lower case without separators, so ``imageUrl`` equals ``Image URL``."""
     return "".join(filter(str.isalnum, name)).casefold()
 
 

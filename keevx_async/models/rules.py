@@ -1,7 +1,7 @@
-"""The limits of each model, as data for validation, the command line, the docs and the tests.
+"""Each model's limits, as data for validation, the command line, the docs and the tests.
 
 Source of every row: the vendor's create page, "Create Image to Video Task", "Detailed Model
-Parameter Rules". The source of KL's number of references is the China edition's page.
+Parameter Rules". KL's number of references comes from the China edition's page.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 Model: TypeAlias = Literal["V", "KL", "S"]
-"""The models known to this version, for annotations. ``MODELS`` may contain more."""
+"""The models known to this version, for annotations. ``MODELS`` may contain more models."""
 AspectRatio: TypeAlias = Literal["16:9", "9:16"]
 """The aspect ratios of these models."""
 Resolution: TypeAlias = Literal["720p", "1080p", "4k"]
@@ -21,7 +21,7 @@ Resolution: TypeAlias = Literal["720p", "1080p", "4k"]
 ASPECT_RATIOS = ("16:9", "9:16")
 """The values of ``aspect_ratio`` that every model accepts."""
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
-"""The pixels of each ``aspect_resolution``, longer side first."""
+"""The sides of each ``aspect_resolution`` in pixels, longer side first."""
 MAX_PROMPT = 1000
 """The maximum number of characters in a prompt."""
 MAX_COUNT = 4
@@ -38,8 +38,8 @@ class ModelRules:
         start_frame: whether ``image_url`` is required, optional or unused.
         end_frame: whether ``end_image_url`` may accompany a start frame.
         max_references: the maximum number of ``reference_images``; 0 if they are unused. If the
-            start frame is unused, references are required; if it is optional, one of the two is
-            required.
+            start frame is unused, references are required. If the start frame is optional, a start
+            frame or references are required.
         reference_durations: accepted durations in seconds with references alone; None if they are
             the same as ``durations``.
         audio: whether ``generate_audio`` may be true.
@@ -93,7 +93,7 @@ MODELS: MutableMapping[str, ModelRules] = {
         summary="single start frame",
     ),
 }
-"""The limits of each model, by name. To use a model newer than this package, add a row for it."""
+"""Each model's limits, by name. To use a model newer than this package, add a row for the model."""
 
 IMAGE_VALUES: MutableMapping[str, tuple[str, ...]] = {
     "module": ("std", "pro"),
@@ -101,7 +101,7 @@ IMAGE_VALUES: MutableMapping[str, tuple[str, ...]] = {
     "image_ratio": ("1:1", "3:2", "2:3", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"),
 }
 """The accepted values of some ``ImageGenerate`` fields. To use a value newer than this package, add
-it.
+the value here.
 
 Source: the vendor's skill pages, "image_generate".
 """

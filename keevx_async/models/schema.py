@@ -1,4 +1,4 @@
-"""The JSON Schema and pydantic schema of requests, derived from their fields and checks."""
+"""The JSON Schema and pydantic schema of requests, derived from the fields and their checks."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def of_request(cls: type[Any]) -> Schema:
     """Return the schema of the JSON objects that ``cls.from_dict`` accepts.
 
     Raises:
-        KeyError: the check of one of its fields has no schema yet.
+        KeyError: a field's check has no schema yet.
     """
     properties: dict[str, Schema] = {}
     required: list[str] = []
@@ -118,7 +118,7 @@ def of_request(cls: type[Any]) -> Schema:
 
 
 def _descriptions(cls: type[Any]) -> dict[str, str]:
-    """Return the class docstring's description of each field."""
+    """Return each field's description from the class docstring."""
     # cleandoc is needed because only Python 3.13 and later remove the indentation of docstrings.
     _, _, listed = cleandoc(cls.__doc__ or "").partition("Args:\n")
     listed, _, _ = listed.partition("\n\n")
@@ -138,7 +138,7 @@ _HAS_REFERENCES: Schema = {
 
 
 def of_models() -> list[Schema]:
-    """Return what each row of ``MODELS`` requires of the other fields, for ``allOf``."""
+    """Return the ``allOf`` schemas that apply each model's rules to the other fields."""
     return [
         {
             "if": {"required": ["model"], "properties": {"model": {"const": name}}},
@@ -187,9 +187,9 @@ def _duration(rules: ModelRules) -> Schema:
 def pydantic_schema(cls: type[Any]) -> CoreSchema:
     """Return the schema with which pydantic validates and serializes a field of this type.
 
-    A mapping is validated by ``from_dict``, and the error's ``ctx`` lists every broken rule. It
-    must not name a local file, because its source is not trusted. A request object is accepted
-    unchanged.
+    A mapping is validated by ``from_dict``, and the error's ``ctx`` lists every broken rule. The
+    mapping must not name a local file, because its source is not trusted. A request object is
+    accepted unchanged.
     """
     from pydantic_core import PydanticCustomError, core_schema
 

@@ -33,12 +33,12 @@ URL_LIFE = 7 * 24 * 3600.0
 MAIN_RESULTS = ("video_url", "image_url")
 """A succeeded task has at least one of these fields: captions alone are not a result."""
 MAX_TEXT = 300
-"""The maximum number of characters of a prompt or a reason that a notebook shows."""
+"""The maximum number of characters of a prompt or error message shown in a notebook."""
 
 
 @frozen(kw_only=True)
 class Task(HasResults):
-    """A snapshot of one task, from a status query or a callback. It never changes.
+    """A snapshot of one task, from a status query or a callback. Immutable.
 
     An unknown status is kept as received, and the task counts as not done. A task that has
     SUCCEEDED without the URL of a video or an image also counts as not done: the result may follow.
@@ -88,7 +88,8 @@ class Task(HasResults):
     def lacks_result(self) -> bool:
         """Whether the status is SUCCEEDED but there is no result yet.
 
-        Keevx may add it shortly afterwards; a wait continues for a few minutes before it gives up.
+        Keevx may add the result shortly afterwards; a wait continues for a few minutes before
+        giving up.
         """
         return self.status == SUCCEEDED and not self.succeeded
 
@@ -99,14 +100,15 @@ class Task(HasResults):
 
     @property
     def results(self) -> dict[str, str]:
-        """The URLs of its files by field, main file first; empty unless the task has succeeded."""
+        """The task's file URLs by field, main file first; empty unless the task has succeeded."""
         urls = ((name, self.result_url(name)) for name in SUFFIXES)
         return {name: url for name, url in urls if url}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as Keevx names them, including ``extra``, without nulls.
 
-        The result is plain JSON. It equals what Keevx sent, except for null or unreadable fields.
+        The result is plain JSON. It equals the data from Keevx, except for null or unreadable
+        fields.
         """
         fields = {name: getattr(self, name) for name in FIELDS}
         return {
@@ -143,16 +145,16 @@ FIELDS = tuple(each.name for each in fields(Task) if each.name != "extra")
 
 
 def thumbnail(task: Task, height: int) -> Html:
-    """Return the thumbnail of a task, linked to its main result; empty without a thumbnail."""
+    """Return a task's thumbnail, linked to its main result; empty if it has no thumbnail."""
     image = picture(task.thumbnail_url, height)
     return link(main_result(task), image) or image
 
 
 def main_result(task: Task) -> str | None:
-    """Return the URL of a task's main file, or None until it has succeeded."""
+    """Return the URL of a task's main file, or None until the task has succeeded."""
     return next(iter(task.results.values()), None)
 
 
 def reason(text: object) -> str:
-    """Return the end of a repr: a colon and the text, or nothing if the text is empty."""
+    """Return the end of a repr: a colon and the text, or an empty string if there is no text."""
     return f": {shorten(str(text))}" if text else ""

@@ -1,4 +1,4 @@
-"""How much of a budget creates use: their results, grouped by length and price."""
+"""Counts the results of creates against a budget, grouped by length and price."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class UsageGroup(NamedTuple):
     Attributes:
         kind: the name of the kind of job.
         model: the model; empty for kinds without models.
-        resolution: the ``aspect_resolution``; empty for kinds without one.
-        duration: the length of each result in seconds; 0 if it has none, or an unknown one.
+        resolution: the ``aspect_resolution``; empty for kinds without resolutions.
+        duration: the length of each result in seconds; 0 if it has no length or an unknown length.
     """
 
     kind: str
@@ -25,18 +25,18 @@ class UsageGroup(NamedTuple):
 
 
 Usage = Mapping[UsageGroup, int]
-"""How many results were made, or may have been, by group."""
+"""The number of results, by group, that were made or may have been made."""
 
 
 class UsageLimit(NamedTuple):
-    """The limits on what all creates of a journal may use together, as whole numbers.
+    """Limits on the total usage of all creates in a journal, as whole numbers.
 
     Attributes:
         videos: the maximum number of results; None for no limit.
-        seconds: the maximum number of seconds over all results; None for no limit.
-        cost: the maximum cost, in the smallest unit that the prices need; None for no limit.
-        prices: the prices in the same unit, by ``model/resolution``, model or kind, most specific
-            first.
+        seconds: the maximum total length of the results in seconds; None for no limit.
+        cost: the maximum total cost, in the smallest unit that the prices need; None for no limit.
+        prices: the prices in the same unit, by ``model/resolution``, model or kind; the most
+            specific name applies.
     """
 
     videos: int | None

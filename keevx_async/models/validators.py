@@ -1,4 +1,4 @@
-"""The checks that make up the rules of requests.
+"""The checks for request fields.
 
 A check accepts a field's name and value, and returns a ``Violation`` for each broken rule. It never
 raises, and changes nothing.
@@ -20,15 +20,15 @@ MAX_KEY = 10_000
 MAX_ID = 1_000
 """The maximum number of characters in a task id from a caller; Keevx's own ids are much shorter."""
 MAX_SHOWN = 200
-"""The maximum number of characters that a message quotes from a value: a data: URI may contain a
-whole image."""
+"""The maximum number of characters that a message quotes from a value: some values, such as data:
+URIs, may contain a whole image."""
 
 # The user name is optional and tried last: almost no URL has one.
 _URL = re.compile(
     r"(?i:https?)://(?:[^\s/?#@\\]*@)??(?:\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)"
     r"(?::(\d{1,5}))?(?:[/?#]\S*)?"
 )
-# Several URLs in a row: an unsplit cell with several URLs would be paid for as one.
+# Several URLs in one string: a cell that was not split would be paid for as a single URL.
 _SEVERAL_URLS = re.compile(r"[,;]https?:/", re.IGNORECASE)
 
 _CHOICE_TYPES = (str, int)
@@ -36,7 +36,7 @@ _CHOICE_TYPES = (str, int)
 Violations = tuple[Violation, ...]
 """A check's return value. It is almost always empty, so that case must cost next to nothing."""
 Check = Callable[[str, Any], Violations]
-"""Accepts a field's name and value. A request class has one check for each field."""
+"""A function that checks a field's name and value. A request class has one check for each field."""
 
 
 def is_url(value: object) -> TypeGuard[str]:
@@ -51,17 +51,17 @@ def is_url(value: object) -> TypeGuard[str]:
 
 
 def is_int(value: object) -> TypeGuard[int]:
-    """Return whether value is an integer. A bool does not count, although Python makes it one."""
+    """Return whether value is an integer. A bool does not count, although it is one in Python."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_text(value: str) -> bool:
-    """Return whether a string can be encoded as UTF-8; lone surrogates cannot be."""
+    """Return whether a string can be encoded as UTF-8, that is, has no lone surrogates."""
     return value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def shown(value: object) -> str:
-    """Return the repr of a value as a message quotes it, cut to ``MAX_SHOWN`` characters."""
+    """Return a value's repr, truncated to ``MAX_SHOWN`` characters, for use in a message."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
 
@@ -107,7 +107,7 @@ def check_minimum(name: str, value: object, minimum: int) -> Violations:
 
 
 def _unquote_hint(value: object, check: Callable[[int], Violations]) -> str:
-    """Return a hint if value is a string and its number would pass; otherwise an empty string."""
+    """Return a hint if value would be valid as a number without quotes; otherwise ""."""
     if not isinstance(value, str) or not (value.isdecimal() and len(value) < 10):
         return ""
     return "" if check(int(value)) else f"; write {int(value)} without quotes"
@@ -124,8 +124,8 @@ def check_text(
     """Check that value is a non-blank string of 1 to max_length characters.
 
     Args:
-        name: the field.
-        value: its value.
+        name: the field's name.
+        value: the field's value.
         max_length: the maximum number of characters, as Python counts them.
         blank: the message for a blank string.
     """
@@ -145,8 +145,8 @@ def check_text(
 def check_url(name: str, value: object) -> Violations:
     """Check that value is one absolute http(s) URL.
 
-    A list, and several URLs in one string, each get their own message: they are common mistakes in
-    spreadsheets.
+    A list gets its own message, and so do several URLs in one string, because both are common
+    mistakes in spreadsheets.
     """
     # The regular expression is slow, so it runs only if the URL contains a possible separator.
     if is_url(value):
@@ -168,8 +168,8 @@ def check_url(name: str, value: object) -> Violations:
 def check_source(name: str, value: object) -> Violations:
     """Check that value is a URL, a local path or the address of an object in storage.
 
-    A file or object is uploaded when the request is submitted. Its existence is checked only then.
-    Bytes, open files and data: URIs are rejected, with a hint on how to pass them.
+    A file or object is uploaded when the request is submitted, and only then is its existence
+    checked. Bytes, open files and data: URIs are rejected, with a hint on how to pass them.
     """
     if isinstance(value, ObjectPath) and not (value.key and value.bucket_url[5:]):
         message = f"must name a bucket and an object in it (got {shown(str(value))})"
@@ -202,11 +202,11 @@ def check_flag(name: str, value: object) -> Violations:
 
 
 def check_each(name: str, value: object, check: Check, max_items: int | None = None) -> Violations:
-    """Check every item of a list, and their number.
+    """Check every item in a list, and the number of items.
 
     Args:
         name: the field's name; the second item is reported as ``name[1]``.
-        value: the field's value: a tuple, which the requests' converters make from any list.
+        value: the field's value; a list has already been converted to a tuple.
         check: the check for each item.
         max_items: the maximum number of items; None for no limit.
     """
@@ -225,14 +225,14 @@ def check_each(name: str, value: object, check: Check, max_items: int | None = N
 
 
 def not_a_list(value: object, what: str = "a list") -> str:
-    """Return the message for a value that should be a list; for a string, with an example."""
+    """Return the message for a value that should be a list; for a string, it has an example."""
     if isinstance(value, str):
         return f"must be {what} (got the string {shown(value)}): write [{shown(value)}]"
     return f"must be {what} (got {shown(value)})"
 
 
 def key_of(value: object) -> str | None:
-    """Return the key that a caller passed for a create, or None to generate one.
+    """Return the key that a caller passed for a create, or None if a key must be generated.
 
     Raises:
         InvalidRequest: the key is not a string, is blank, or has more than ``MAX_KEY`` characters.
@@ -244,7 +244,7 @@ def key_of(value: object) -> str | None:
 
 
 def task_id_of(name: str, value: object) -> str:
-    """Return value if it can be the id of a task.
+    """Return value if it can be a task id.
 
     Args:
         name: the argument's name, for the message.
@@ -252,7 +252,7 @@ def task_id_of(name: str, value: object) -> str:
             hint.
 
     Raises:
-        InvalidRequest: value cannot be a task's id.
+        InvalidRequest: value cannot be a task id.
     """
     broken = check_text(name, value, max_length=MAX_ID)
     if not broken:
@@ -269,8 +269,8 @@ def task_ids_of(value: object) -> tuple[str, ...]:
     """Return the task ids in a list, a set or another iterable.
 
     Raises:
-        InvalidRequest: value is not an iterable, or an item is not an id. A single id is rejected,
-            because its letters are not ids.
+        InvalidRequest: value is not an iterable, or an item is not an id. A single string is
+            rejected, because its letters are not ids.
     """
     unordered = issubclass(type(value), set | frozenset)  # to_items rejects these
     items = tuple(cast("set[object]", value)) if unordered else to_items(value)

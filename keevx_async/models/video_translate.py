@@ -34,8 +34,8 @@ MAX_LANGUAGE = 100
 def _check_language(name: str, value: object) -> Violations:
     """Check that there is exactly one language, although the API accepts a list.
 
-    The vendor's page shows several in one create, but its skill pages allow only one, which is
-    therefore the safe choice (keevx-api.md, "Found later").
+    The vendor's page shows several languages in one create, but its skill pages allow only one. A
+    single language is therefore the safe choice (keevx-api.md, "Found later").
     """
     if not isinstance(value, tuple):
         return (Violation(name, value, "count", not_a_list(value)),)
@@ -54,10 +54,11 @@ class VideoTranslate(Request):
 
     Args:
         target_languages: one language, as ``Keevx.target_languages()`` names it.
-        video_url: the video: a URL or a ``pathlib.Path``, or an earlier task that made one. A file
-            is uploaded when the request is submitted.
-        speaker_num: the number of speakers; 0 to detect it.
-        translate_audio_only: whether only the sound is changed; False adapts the lips too.
+        video_url: the video: a URL, a ``pathlib.Path``, or an earlier task that made a video. A
+            file is uploaded when the request is submitted.
+        speaker_num: the number of speakers; 0 to detect the number.
+        translate_audio_only: whether only the sound is changed; with False, lip movements are
+            changed too.
         enable_dynamic_duration: whether the video may become longer or shorter.
         enable_caption: whether to also make captions, as an ``.ass`` file.
         name: a name of fewer than 100 characters.

@@ -1,1 +1,1 @@
-"""When to poll a task, learned from how long tasks take."""
+"""Decides when to poll tasks, learning from their durations."""

@@ -1,8 +1,8 @@
-"""Learn how long tasks take, as they end. Pure: ages and times are arguments.
+"""Learn task durations as tasks end. Pure: ages and times are arguments.
 
 Durations are learned by group: requests with the same kind, model, resolution, duration and audio
-should take the same time. A `Group` is the record of the observations, which is kept between runs.
-A `LearnedCurve` applies that record to decide when to poll next.
+should take the same time. A `Group` records the observations and is kept between runs. A
+`LearnedCurve` uses a group's record to decide when to poll next.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from .intensity import Intensity
 from .life_table import BINS, STEP, Estimate, bin_of, life_table, smooth
 
 MEMORY: Final = 75.0
-"""The number of new tasks after which an observation's weight falls by a factor of e; in effect,
-twice as many tasks count."""
+"""The number of new tasks after which an observation's weight has fallen by a factor of e. The
+effective sample size is twice this number."""
 CROWD_PART: Final = 1 / 8
-"""This fraction of the running tasks is a lower bound for two numbers: the tasks remembered, so a
-batch is not forgotten midway; and the responses between two curves, so each poll of a batch costs
-little."""
+"""This fraction of the running tasks is a lower bound for two numbers: the effective ``MEMORY``, so
+a batch is not forgotten midway, and the number of responses between two curve updates, so polling a
+batch is cheap."""
 PRIOR_WEIGHT: Final = 0.05
-"""The probability of an end at an age at which the estimate expects none."""
+"""The probability spread evenly over the possible ages of an end, whatever the estimate expects."""
 MAX_RATIO: Final = 20.0
-"""An end that may lie anywhere below an age is spread over ages down to the age divided by this."""
+"""An end is spread over ages no lower than its latest possible age divided by this number."""
 MAX_GROUPS: Final = 256
 COHORT: Final = 0.25
-"""Tasks created within this many seconds are counted as one cohort."""
+"""Tasks created in the same interval of this many seconds form one cohort."""
 FIRST_UPDATE: Final = 20.0
 MAX_UPDATE: Final = 160.0
 UPDATE_GROWTH: Final = 1.25
-"""The number of responses after which a curve is recomputed: few at first, more each time."""
+"""The first and largest number of responses between two curve updates, and the growth factor."""
 NEWS_PER_END: Final = 8
-"""How much an end counts, relative to a response that says a task is still running."""
+"""The weight of an end, relative to a response that reports a task as still running."""
 
 
 class Group:
     """The observed durations of one group: a weighted life table over log time.
 
-    Newer tasks, by order of creation, weigh more, so a change at Keevx is learned within 100 to 200
-    tasks. Hazards are ratios, so the evidence of old tasks about an age remains until newer tasks
+    Tasks that were created later weigh more, so a change at Keevx is learned within 100 to 200
+    tasks. Hazards are ratios, so what old tasks showed about an age still counts until newer tasks
     have reached that age.
     """
 
@@ -58,7 +58,8 @@ class Group:
         """Return the log weight of a new task, which makes all earlier observations count less.
 
         Args:
-            running: the number of the group's running tasks; the more, the slower old tasks fade.
+            running: the number of running tasks in the group. The more tasks are running, the more
+                slowly old tasks fade.
         """
         self._clock += 1.0 / max(MEMORY, running * CROWD_PART)
         if self._clock - self._base > 50.0:  # before the exponentials overflow
@@ -66,16 +67,16 @@ class Group:
         return self._clock
 
     def observe(self, log_weight: float, low: float, high: float) -> None:
-        """Record a task that ended between two ages, in seconds; equal ages are exact.
+        """Record a task that ended between two ages, in seconds, or at an exact age if equal.
 
-        Its weight is spread over the bins between them in proportion to the last estimate (one step
-        of expectation maximization). A small part is spread evenly, so a wrong estimate can be
-        corrected.
+        The task's weight is spread over the bins between the two ages in proportion to the last
+        estimate (one step of expectation maximization). A small part is spread evenly, so a wrong
+        estimate can be corrected.
 
         Args:
             log_weight: the result of ``next_weight`` when the task was created.
             low: the age at which the task was still running.
-            high: the age by which it had ended.
+            high: the age by which the task had ended.
         """
         weight = math.exp(log_weight - self._base)
         last = bin_of(high)
@@ -92,8 +93,8 @@ class Group:
         """Return the distribution implied by the ended and the running tasks together.
 
         Args:
-            running: the age in seconds, the log weight and the number of tasks not known to have
-                ended, per cohort.
+            running: each cohort's age in seconds, its log weight, and its number of tasks that are
+                not known to have ended.
         """
         leaving, squares, withdrawn = self._ends.copy(), self._squares.copy(), [0.0] * BINS
         for age, log_weight, count in running:
@@ -128,7 +129,7 @@ class Group:
         for row in _as_list(rows):
             match _as_list(row):
                 case [int(k), float(weight), float(square)]:
-                    # Weights are at most 1 each, so their squares sum to no more than they do.
+                    # No weight exceeds 1, so the sum of squares cannot exceed the sum of weights.
                     if 0 <= k < BINS and 0.0 < square <= weight < 1e6:
                         self._ends[k], self._squares[k] = weight, square
                 case _:
@@ -138,15 +139,15 @@ class Group:
 class Durations:
     """The durations learned for every group.
 
-    It outlives schedules and, if the journal stores it, programs. At most ``MAX_GROUPS`` are
-    remembered; the least recently used group is dropped.
+    The durations outlive schedules and, if the journal stores them, programs. At most
+    ``MAX_GROUPS`` groups are remembered; beyond that, the least recently used group is dropped.
     """
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, Group] = {}
 
     def group(self, name: Hashable) -> Group:
-        """Return the group with a name, creating an empty group if the name is new."""
+        """Return the group with the given name, creating an empty group if the name is new."""
         group = self._groups.pop(name, None) or Group()
         self._groups[name] = group
         if len(self._groups) > MAX_GROUPS:
@@ -159,9 +160,9 @@ class Durations:
         return {"step": STEP, "groups": {name: group.dump() for name, group in groups.items()}}
 
     def load(self, data: object) -> None:
-        """Load the result of ``dump``, in addition to the known durations.
+        """Load the result of ``dump`` into the known durations.
 
-        Other data, or data with bins of another width, is ignored without an error: learning from
+        Other data, or data with a different bin width, is ignored without an error: learning from
         scratch costs only a few polls.
         """
         record = _as_dict(data)
@@ -185,13 +186,13 @@ class Cohort:
 
 
 class LearnedCurve:
-    """When to poll the tasks of one group, learned from its ended and running tasks.
+    """Decides when to poll one group's tasks, learning from its ended and running tasks.
 
-    `observe` receives every response, and `next` returns every interval. The curve is recomputed
-    once enough responses have arrived, which takes about 1 ms.
+    Pass every response to `observe`; `next` returns the age for the next poll. Recomputing the
+    curve takes about 1 ms, so it is done only after enough responses have arrived.
 
     Args:
-        group: the group's record; None learns nothing and polls by age alone.
+        group: the group's record. With None, nothing is learned and only the age counts.
         intensity: the square-root law, within a policy's bounds.
     """
 
@@ -219,7 +220,7 @@ class LearnedCurve:
         return cohort
 
     def remove(self, cohort: Cohort) -> None:
-        """Remove a task from its cohort, whether it ended or is no longer waited for."""
+        """Remove a task from its cohort, because it ended or nobody waits for it any longer."""
         self.count -= 1
         cohort.count -= 1
         if not cohort.count:
@@ -231,7 +232,8 @@ class LearnedCurve:
         Args:
             cohort: the task's cohort; a task that ended must already have been removed from it.
             now: the current time, on the same clock as ``add``.
-            ended: the ages, in seconds, between which the task ended; None if it is still running.
+            ended: lower and upper bounds, in seconds, on the task's age when it ended; None if the
+                task is still running.
         """
         if ended is not None and self._group is not None:
             self._group.observe(cohort.weight, *ended)
@@ -245,12 +247,12 @@ class LearnedCurve:
             self._curve = self._intensity.curve(self._group.estimate(running))
 
     def next(self, age: float, polls: float = 1.0) -> float:
-        """Return the age, in seconds, at which a task last polled at ``age`` is polled again.
+        """Return the age, in seconds, for the next poll of a task last polled at ``age``.
 
         Args:
             age: the age at the last poll, or 0.
-            polls: the expected number of polls until then; values other than 1 jitter or stretch
-                the interval.
+            polls: the expected number of polls up to that age; values other than 1 jitter or
+                stretch the interval.
         """
         return self._curve.after(age, polls)
 

@@ -1,7 +1,7 @@
-"""Decide how long to wait between polls that different workers may make. Pure: ages are arguments.
+"""Decide the intervals between polls that different workers may make. Pure: ages are arguments.
 
-`Schedule` knows all tasks of its process and when each is due. Workers of a fleet share no such
-list: each computes the next interval for the one task it has, and returns the task to the queue.
+`Schedule` knows every task in its process and each task's due time. A fleet's workers share no such
+list: each worker computes the next interval for its current task, then returns it to the queue.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from .durations import Durations
 from .intensity import JITTER, Curve, Intensity
 
 ENDS_PER_UPDATE = 8
-"""How many tasks of a group end between two curves. The first end causes the first curve."""
+"""The number of tasks in a group that end between two curve updates. The first update follows the
+first end."""
 
 
 class PollIntervals:
-    """Intervals between polls, learned only from the tasks that have ended.
+    """Computes the intervals between polls, learning only from tasks that have ended.
 
     A single worker does not know which tasks are still running, so it cannot correct for many quick
     tasks ending at once.
 
     Args:
-        policy: the bounds and the effort; its ``max_rate`` is not applied here.
-        durations: the durations known so far, to which new ones are added.
-        uniform: returns a number in [0, 1) for the jitter.
+        policy: the poll policy; its ``max_rate`` is not applied here.
+        durations: the durations learned so far, to which new durations are added.
+        uniform: returns a random number in [0, 1) for the jitter.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class PollIntervals:
         self._ends: Counter[str] = Counter()
 
     def next(self, group: str, age: float) -> float:
-        """Return the seconds until the next poll of a task.
+        """Return the number of seconds until a task's next poll.
 
         Args:
-            group: the task's group. Tasks of one group are expected to take equally long.
-            age: seconds since the task was created. If clocks differ it may be negative, which
-                counts as 0.
+            group: the task's group. Tasks in the same group are expected to take equally long.
+            age: seconds since the task was created. A negative age, which is possible if clocks
+                differ, counts as 0.
         """
         age = max(0.0, age)
         curve = self._curves.get(group)
@@ -65,8 +66,8 @@ class PollIntervals:
 
         Args:
             group: the task's group.
-            low: the age in seconds at which it was still running.
-            high: the age in seconds by which it had ended.
+            low: the age, in seconds, at which the task was still running.
+            high: the age, in seconds, by which the task had ended.
         """
         durations = self._durations.group(group)
         durations.observe(durations.next_weight(0), low, high)

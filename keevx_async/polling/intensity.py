@@ -21,14 +21,13 @@ from ..settings import PollPolicy
 from .life_table import BINS, EDGES, MIDDLES, WIDTHS, Estimate, bin_of
 
 JITTER: Final = (0.8, 0.4)
-"""The smallest factor on an interval, and the spread above it."""
+"""The smallest random factor applied to an interval, and the width of the range above it."""
 MIN_RATE: Final = 1e-9
 """The lowest poll rate of any policy, in polls per second."""
 PRIOR_GROWTH: Final = 0.2
-"""The interval as a fraction of the age while nothing is known, at 8 polls per task."""
+"""The interval as a fraction of the age before anything is learned, at 8 polls per task."""
 TRUSTED_SUPPORT: Final = 1.0
-"""How many tasks must be observed through an age for the learned rate to weigh as much as the
-prior."""
+"""The number of observed tasks at which the learned rate and the prior have equal weight."""
 
 
 class Curve:
@@ -46,7 +45,7 @@ class Curve:
         self._sums = list(accumulate(parts, initial=intensity[0] * EDGES[0]))
 
     def after(self, age: float, polls: float) -> float:
-        """Return the age in seconds by which ``polls`` more polls are expected than by ``age``.
+        """Return the age, in seconds, by which ``polls`` more polls are expected after ``age``.
 
         Beyond the grid, the rate of the last bin applies.
         """
@@ -57,41 +56,41 @@ class Curve:
 
 
 class Intensity:
-    """The square-root law within a policy's bounds.
+    """The square-root law, applied within a policy's bounds.
 
     1. The law gives a shape, √h.
-    2. The shape is scaled so that a task takes the policy's number of polls, including the bounds.
-    3. At ages at which few tasks were observed, the result is blended with the prior: an interval
-       that grows with the age and needs no knowledge of durations.
+    2. The shape is scaled so that, within the bounds, a task takes the policy's number of polls.
+    3. At ages with few observed tasks, the result is blended with the prior: an interval that grows
+       with the age and needs no knowledge of durations.
     4. Both bounds apply at every age: the minimum rate, so a straggler is never forgotten, and the
        policy's shortest interval.
 
     Args:
         min_rate: the lowest rate at any age, in polls per second.
         max_rate: the highest rate at any age, in polls per second.
-        polls: the average number of polls per task, including the one that finds its end.
+        polls: the average number of polls per task, including the poll that detects its end.
     """
 
     def __init__(self, min_rate: float, max_rate: float, polls: float) -> None:
         self._min_rate = min_rate
         self._max_rate = max_rate
-        self._polls = polls - 0.5  # the end cuts the last interval, on average in its middle
+        self._polls = polls - 0.5  # on average, a task ends in the middle of its last interval
         growth = PRIOR_GROWTH * 8.0 / polls
         self._prior = [self._bounded(1.0 / (growth * age)) for age in MIDDLES]
         self._prior_curve = Curve(self._prior)
 
     @classmethod
     def of(cls, policy: PollPolicy) -> Intensity:
-        """Return a policy's intensity. Its shortest and longest intervals hold despite jitter.
+        """Return a policy's intensity, which respects the policy's intervals despite jitter.
 
-        If the two conflict, the longest interval wins.
+        If the shortest and the longest interval conflict, the longest takes precedence.
         """
         max_rate = JITTER[0] / min(policy.shortest, policy.longest)
         min_rate = min(max_rate, max(MIN_RATE, sum(JITTER) / policy.longest))
         return cls(min_rate, max_rate, policy.polls_per_task)
 
     def prior(self) -> Curve:
-        """Return the curve while nothing is known: the interval grows with the age."""
+        """Return the curve used before anything is learned: the interval grows with the age."""
         return self._prior_curve
 
     def curve(self, estimate: Estimate) -> Curve:
@@ -112,10 +111,10 @@ class Intensity:
         return min(self._max_rate, max(self._min_rate, rate))
 
     def _scale(self, shape: list[float], estimate: Estimate) -> float:
-        """Return the factor at which the shape, within its bounds, costs the policy's polls.
+        """Return the factor that scales the shape to the policy's number of polls per task.
 
-        The cost rises with the factor, so bisection finds it. Ages through which hardly any task
-        was observed are left out, because the prior decides there.
+        The number of polls rises with the factor, so bisection finds the factor. Ages with hardly
+        any observed tasks are left out, because the prior decides there.
         """
         target = self._polls * sum(estimate.density)
         parts = [

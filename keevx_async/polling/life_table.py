@@ -1,4 +1,4 @@
-"""Estimate the distribution of durations from ends observed between two polls. Pure functions.
+"""Estimate the distribution of durations from ends that lie between two polls. Pure functions.
 
 All data is in bins of equal width in log time, so the same smoothing suits tasks of ten seconds and
 of ten minutes.
@@ -23,9 +23,9 @@ MIDDLES: Final = [math.sqrt(before * after) for before, after in pairwise(EDGES)
 BANDWIDTHS: Final = (1.0, 0.6, 0.35, 0.2)
 """The bandwidths that cross-validation chooses from, as multiples of Silverman's rule."""
 PRIOR_DEVIATION: Final = 0.4
-"""The standard deviation of log time that is assumed before much is known."""
+"""The standard deviation of log time that is assumed until enough tasks have ended."""
 PRIOR_COUNT: Final = 2.0
-"""The weight of that assumption, in tasks."""
+"""The weight of the assumed deviation, in tasks."""
 
 
 @frozen
@@ -35,7 +35,7 @@ class Estimate:
     Attributes:
         density: the probability of ending in the bin. The sum stays below 1 while some running
             tasks are older than every task that has ended.
-        survival: the probability of reaching the bin's end.
+        survival: the probability of still running at the bin's end.
         support: the effective number of tasks that were observed through the bin.
     """
 
@@ -45,7 +45,7 @@ class Estimate:
 
 
 def bin_of(age: float) -> int:
-    """Return the bin of an age in seconds; ages beyond the grid fall into the nearest bin."""
+    """Return the bin for an age in seconds; ages beyond the grid fall into the nearest bin."""
     if age <= EDGES[0]:
         return 0
     return min(BINS - 1, int(math.log(age / EDGES[0]) / STEP))
@@ -61,7 +61,7 @@ def life_table(ends: list[float], at_risk: list[float], withdrawn: list[float]) 
     Args:
         ends: the weight of the tasks that ended in each bin.
         at_risk: the weight of the tasks that reached each bin.
-        withdrawn: the weight of the tasks that are in each bin now.
+        withdrawn: the weight of the running tasks whose age is in each bin.
     """
     density, alive = [0.0] * BINS, 1.0
     for k, ended in enumerate(ends):
@@ -75,14 +75,14 @@ def life_table(ends: list[float], at_risk: list[float], withdrawn: list[float]) 
 def smooth(raw: list[float], count: float) -> list[float]:
     """Return a kernel estimate of a density, with its bandwidth chosen by cross-validation.
 
-    Silverman's rule alone assumes one hump. Durations may have two (with and without a queue); the
-    rule then blurs them and wastes polls in between: the product of polls and lag is 0.348 instead
-    of 0.283, which is 23% more. With one hump, the two methods differ by less than 2% either way
-    (means of five seeds, ``python -m benchmarks.polling figures``).
+    Silverman's rule alone assumes one hump. Durations may have two humps (with and without a
+    queue). The rule then blurs the humps and wastes polls between them: the product of polls and
+    lag is 0.348 instead of 0.283, which is 23% more. With one hump, the two methods differ by less
+    than 2% either way (means of five seeds, ``python -m benchmarks.polling figures``).
 
     Args:
         raw: the density, with any sum; returned unchanged if the sum is 0.
-        count: the effective number of observations behind it.
+        count: the effective number of observations behind the density.
     """
     total = sum(raw)
     if total <= 0.0:
@@ -113,7 +113,7 @@ def smooth(raw: list[float], count: float) -> list[float]:
 
 
 def _silverman(raw: list[float], total: float, count: float) -> float:
-    """Return the rule of thumb's bandwidth in bins, near the prior while little is known."""
+    """Return the bandwidth in bins by Silverman's rule, blending the prior into the variance."""
     mean = sum(k * mass for k, mass in enumerate(raw)) / total
     variance = sum((k - mean) ** 2 * mass for k, mass in enumerate(raw)) / total
     prior = (PRIOR_DEVIATION / STEP) ** 2
@@ -122,12 +122,12 @@ def _silverman(raw: list[float], total: float, count: float) -> float:
 
 
 def _half_width(bandwidth: float) -> int:
-    """Return the half width of each of three box filters, for a bandwidth in bins."""
+    """Return the half-width, in bins, of the three box filters that approximate a bandwidth."""
     return round((math.sqrt(4.0 * bandwidth * bandwidth + 1.0) - 1.0) / 2.0)
 
 
 def _box_filtered(raw: list[float], half: int) -> list[float]:
-    """Return a smoothed copy. Three box filters are nearly Gaussian and need no exponentials."""
+    """Return a smoothed copy. Three box filters approximate a Gaussian without exponentials."""
     width, pad = 2 * half + 1, [0.0] * half
     for _ in range(3):
         sums = list(accumulate(pad + raw + pad, initial=0.0))

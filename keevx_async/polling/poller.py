@@ -1,7 +1,7 @@
 """Poll tasks when they are due, with one heap and one timer for any number of tasks.
 
-`Schedule` decides, and `Poller` waits: it owns the loop's timer, sends the queries and passes each
-end to its waiters. It knows nothing about HTTP; the status query is a callable.
+`Schedule` decides when to poll, and `Poller` polls: it owns the timer, sends the queries and passes
+each task's end to its waiters. `Poller` knows nothing about HTTP; the status query is a callable.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ log = logging.getLogger("keevx_async.polling")
 
 TRANSIENT = (ConnectionFailed, ResponseError, RateLimitError, ServerError)
 NEW_WAIT_GRACE = 10.0
-"""Seconds from the start of a wait during which "not found" is polled again."""
+"""Seconds from the start of a wait during which a task that is "not found" is polled again."""
 NEW_TASK_GRACE = 60.0
-"""Seconds from a task's creation during which Keevx may not find it yet."""
+"""Seconds from a task's creation during which Keevx may not yet find the task."""
 RESULT_GRACE = 300.0
 """Seconds for which a task that SUCCEEDED without a result is polled before the wait gives up."""
 RESULT_PAUSE = 10.0
-"""The longest interval between those polls. The policy's shortest interval still applies, but a
-policy that relies on callbacks must not stretch this to an hour."""
+"""The longest interval, in seconds, between polls for a missing result. The policy's shortest
+interval still applies, but a policy that relies on callbacks must not stretch this to an hour."""
 MAX_REGISTERED = 10_000
-"""The maximum number of tasks remembered until they are waited for; the oldest are forgotten, and
-their age is then unknown."""
+"""The maximum number of tasks remembered until a wait for them starts. The oldest are forgotten,
+and their ages are then unknown."""
 MAX_HINTS = 10_000
-"""The maximum number of callbacks remembered for waits that have not started; the oldest are
+"""The maximum number of callbacks remembered for waits that have not started. The oldest are
 forgotten."""
 
 End = Task | Exception
 
 
 class PollerStatistics(NamedTuple):
-    """A poller's current load: tasks waited for, and status queries in flight."""
+    """A poller's current load: the tasks being waited for, and the status queries in flight."""
 
     waiting: int
     in_flight: int
 
 
 class _Wait:
-    """A task that is waited for: its listeners, its status, and its times on the loop's clock."""
+    """A task being waited for: its listeners, its status, and its times on the loop's clock."""
 
     __slots__ = ("listeners", "new_until", "resultless_since", "since", "status")
 
@@ -80,9 +80,9 @@ class Poller:
     Args:
         fetch_status: sends one status query. After a temporary error the task is polled again; any
             other error ends the wait.
-        policy: the bounds and the effort.
-        emit: receives `Polled` for each response and `Ended` for each end.
-        durations: the durations known so far, to which new ones are added.
+        policy: the poll policy.
+        emit: receives `Polled` for each response and `Ended` for each task that ends.
+        durations: the durations learned so far, to which new durations are added.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Poller:
         self._emit = emit
         self._policy = policy
         self._schedule = Schedule(policy, durations)
-        # Most creates of a large run are registered and not waited for here, so they are only
-        # queued. They are sorted by id once a wait looks for one: two dicts of plain values,
-        # because the garbage collector would trace a tuple for each task.
+        # Most tasks of a large run are registered and not waited for here, so they are only
+        # queued. Once a wait starts, they are moved to two dicts by id. The dicts have plain
+        # values, because the garbage collector would trace a tuple for each task.
         self._registered: deque[tuple[str, Request, float]] = deque(maxlen=MAX_REGISTERED)
         self._created_at: OrderedDict[str, float] = OrderedDict()
         self._requests: dict[str, Request] = {}
@@ -111,14 +111,14 @@ class Poller:
     def wait_many(
         self, task_ids: Iterable[str], timeout: float | None, done: Sequence[Task] = ()
     ) -> Ends:
-        """Return an iterator over the tasks as they end, in the order in which they end.
+        """Return an iterator that yields the tasks in the order in which they end.
 
         A task that SUCCEEDED without a result is polled for another ``RESULT_GRACE`` seconds, then
-        yielded as it is: not done.
+        yielded although it is not ``done``.
 
         Args:
-            task_ids: the ids of the tasks; a repeated id is yielded once.
-            timeout: the maximum time to wait for all of them together, in seconds; None for no
+            task_ids: the ids of the tasks; a task whose id is repeated is yielded once.
+            timeout: the maximum time to wait for all the tasks together, in seconds; None for no
                 limit.
             done: tasks that ended earlier, for `WaitTimeout` to report.
         """
@@ -139,22 +139,22 @@ class Poller:
         await asyncio.gather(*self._polls, return_exceptions=True)
 
     def register(self, task_id: str, request: Request, age: float) -> None:
-        """Remember a task's request and age until the task is waited for.
+        """Remember a task's request and age until a wait for the task starts.
 
-        Without this, a task is polled at once, and nothing is learned from it.
+        A task that was not registered is polled at once, and nothing is learned from it.
 
         Args:
             task_id: the task's id.
-            request: the request that made the task, whose group determines how long it may take.
-            age: seconds since the task was created. If clocks differ it may be negative, which
-                counts as 0.
+            request: the request that made the task; its group determines the expected duration.
+            age: seconds since the task was created. A negative age, which is possible if clocks
+                differ, counts as 0.
         """
         self._registered.append((task_id, request, self._loop.time() - max(0.0, age)))
 
     def wake(self, task_id: str) -> None:
-        """Poll a task at once, or as soon as it is waited for: a callback reported its end.
+        """Poll a task at once, or when a wait for it starts, because a callback reported its end.
 
-        The callback is a hint, not proof: only a poll ends the wait. When durations are learned,
+        The callback is a hint, not proof: only a poll ends the wait. When the duration is learned,
         the time of the first hint counts as the time of the end.
         """
         now = self._loop.time()
@@ -170,12 +170,12 @@ class Poller:
         return PollerStatistics(len(self._waits), len(self._polls))
 
     def status_of(self, task_id: str) -> str | None:
-        """Return the last known status of a task that is waited for; None if it has none yet."""
+        """Return the last known status of a task being waited for, or None if it is unknown."""
         wait = self._waits.get(task_id)
         return wait.status if wait is not None else None
 
     def leave(self, ends: Ends) -> None:
-        """Stop polling the pending tasks of a wait, unless others wait for them too."""
+        """Stop polling a wait's pending tasks, except those that another wait includes too."""
         for task_id in ends.pending:
             wait = self._waits.get(task_id)
             if wait is not None and ends in wait.listeners:
@@ -245,7 +245,7 @@ class Poller:
         now = self._loop.time()
         hint = self._callback_hints.pop(task_id, None)
         is_abandoned = False
-        if (wait := self._waits.get(task_id)) is not None:  # None: no one is waiting any more
+        if (wait := self._waits.get(task_id)) is not None:  # None: nobody waits for it any longer
             wait.status = task.status
             if not task.lacks_result:
                 wait.resultless_since = None
@@ -256,8 +256,8 @@ class Poller:
         # 1. The task is running: plan the next poll.
         # 2. It SUCCEEDED, but its result is missing: poll again soon, for RESULT_GRACE seconds. A
         #    result may lag its status, but a lost result never arrives.
-        # 3. It ended, or its result has been missing for too long: learn how long it took, and pass
-        #    it to its waiters.
+        # 3. It ended, or its result has been missing for too long: learn its duration, and pass the
+        #    task to its waiters.
         if not task.done and not is_abandoned:
             within = RESULT_PAUSE if task.lacks_result else math.inf
             self._schedule.plan(task_id, now, within=within)
@@ -278,7 +278,7 @@ class Poller:
         is_busy = type(error) is APIError and is_retryable_status(error.status)
         is_transient = is_busy or isinstance(error, TRANSIENT)
         # 1. It is temporary: a lost connection, an unreadable response, a 429, a 5xx, a busy
-        #    status. Plan the next poll, as if the task were still running. A 429 holds all polls.
+        #    status. Plan the next poll, as if the task were still running. A 429 pauses all polls.
         # 2. Not found, but the task is new or the wait has just started: the same, because parts
         #    of Keevx may not know the task yet.
         # 3. The key is refused: it is refused for every task, so every wait ends.
@@ -301,19 +301,19 @@ class Poller:
 
 
 class Ends:
-    """One wait for tasks: an async iterator over them, in the order in which they end.
+    """One wait for tasks: an async iterator that yields them in the order in which they end.
 
     Use it in a ``with`` block: on exit, tasks without other waiters are no longer polled, and the
-    response to a query in flight is ignored. The same happens if iterating over it is cancelled.
+    response to a query in flight is ignored. The same happens if the iteration is cancelled.
 
-    It is neither a generator nor a queue: 10,000 waits at a time are normal, and each of these
-    would take kilobytes.
+    This is neither a generator nor a queue, because 10,000 waits at a time are normal, and each
+    generator or queue would take kilobytes.
 
-    Iterating over it raises, once:
+    Iterating raises one of these errors, once:
         WaitTimeout: the time ran out. Contains the pending ids, their last statuses, and the
             tasks that have ended.
-        KeevxError: a task can no longer be polled, for example because Keevx does not find it;
-            raised once the other tasks have ended. A refused key ends all waits at once.
+        KeevxError: a task can no longer be polled, for example because Keevx does not find the
+            task; raised after the other tasks have ended. A refused key ends all waits at once.
         ConfigurationError: the client was closed.
 
     Args:
@@ -350,7 +350,7 @@ class Ends:
         self._done = [*done]
         self._lost: dict[str, Exception] | None = None
         self._arrived: list[tuple[str, End]] = []
-        self._ready: list[tuple[str, End]] = []  # arrived before those, in reverse
+        self._ready: list[tuple[str, End]] = []  # earlier arrivals, in reverse order
         self._waiter: asyncio.Future[None] | None = None
         self._expired = False
         self._timer: asyncio.TimerHandle | None = None
@@ -400,7 +400,7 @@ class Ends:
         raise StopAsyncIteration
 
     def put(self, task_id: str, end: End) -> None:
-        """Add the end of a task."""
+        """Deliver the end of a task: its last snapshot, or the error that ended its wait."""
         self._arrived.append((task_id, end))
         self._wake()
 
@@ -432,7 +432,7 @@ class Ends:
 def _first_error(lost: Mapping[str, Exception]) -> Exception | None:
     """Return the first error, with a note that lists every task whose wait failed."""
     error = next(iter(lost.values()), None)
-    # A refused key is a single error raised in many waits: a note would list tasks of other waits.
+    # A refused key is one error raised in many waits: a note would list tasks from other waits.
     if error is not None and not isinstance(error, AuthenticationError):
         error.add_note(f"could not wait for: {', '.join(lost)}")
     return error

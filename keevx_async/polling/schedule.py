@@ -5,11 +5,13 @@ A task passes through three phases.
 1. Waiting: it is in the heap, due at a time computed from its group's `LearnedCurve`.
 2. In flight: `due` took it off the heap and its status is being queried. It is not due again until
    `plan`, `ended` or `drop` reports the result.
-3. Poll again: it was woken while in flight, so it is polled again at once, regardless of the curve.
+3. Poll again: it was woken while in flight, so it is polled once more when the query ends,
+   regardless of the curve.
 
-Three bounds apply in every phase. No task is polled more often than ``shortest`` allows or, the
-ceiling and 429s aside, less often than ``longest`` requires. All polls together respect
-``max_rate``, which stretches every interval instead of starving one task. A 429 holds all polls.
+Three bounds apply in every phase. No task is polled more often than ``shortest`` allows. Except
+when ``max_rate`` or a 429 delays polls, no task is polled less often than ``longest`` requires.
+All polls together respect ``max_rate``, which stretches every interval instead of starving one
+task. In addition, a 429 pauses all polls.
 """
 
 from __future__ import annotations
@@ -25,17 +27,18 @@ from .durations import MAX_GROUPS, Cohort, Durations, LearnedCurve
 from .intensity import JITTER, Intensity
 
 HEADROOM: Final = 0.9
-"""The fraction of the ceiling that is scheduled, which keeps queues short."""
+"""The fraction of ``max_rate`` that is scheduled, which keeps queues short."""
 FIRST_HOLD: Final = 1.0
 MAX_HOLD: Final = 30.0
-"""Seconds of a hold after a 429 without a delay; the hold doubles while 429s continue."""
+"""The first and longest pause, in seconds, after a 429 that requests no delay. The pause doubles
+while 429s continue."""
 IN_FLIGHT: Final = math.inf
 POLL_AGAIN: Final = -math.inf
-"""Due times of tasks that are not in the heap."""
+"""Special due times of tasks that are not in the heap."""
 
 
 class ScheduleStatistics(NamedTuple):
-    """A schedule's size: tasks, groups with a curve, and heap entries, including stale ones."""
+    """A schedule's size: tasks, groups with a curve, and heap entries, including stale entries."""
 
     tasks: int
     groups: int
@@ -56,15 +59,15 @@ class _Entry:
 
 
 class Schedule:
-    """The polls of one event loop.
+    """Schedules the polls on one event loop.
 
     Not thread-safe. A call for a task that is not scheduled has no effect, so responses that arrive
     after `drop` are harmless.
 
     Args:
-        policy: the bounds and the effort.
-        durations: the durations known so far, to which new ones are added.
-        uniform: returns a number in [0, 1) for the jitter.
+        policy: the poll policy.
+        durations: the durations learned so far, to which new durations are added.
+        uniform: returns a random number in [0, 1) for the jitter.
     """
 
     def __init__(
@@ -85,14 +88,14 @@ class Schedule:
         self._wanted = 0.0  # polls per second if there were no ceiling
         self._free_at = -math.inf
         self._held_until = -math.inf
-        self._shift = 0.0  # seconds that the heap's clock stood still
+        self._shift = 0.0  # seconds for which the heap's clock has stood still
         self._hold = FIRST_HOLD
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def statistics(self) -> ScheduleStatistics:
-        """Return the schedule's size, which stays in proportion to the number of waiting tasks."""
+        """Return the schedule's size, which is proportional to the number of waiting tasks."""
         return ScheduleStatistics(len(self._entries), len(self._curves), len(self._heap))
 
     def add(self, task_id: str, group: Hashable, created_at: float | None, now: float) -> None:
@@ -100,9 +103,9 @@ class Schedule:
 
         Args:
             task_id: the vendor's id; a task that is already scheduled is left unchanged.
-            group: the task's group. Tasks of one group are expected to take equally long.
-            created_at: when the task was created, no later than ``now``. None if it is unknown: the
-                task is then polled at once, and nothing is learned from it.
+            group: the task's group. Tasks in the same group are expected to take equally long.
+            created_at: the task's creation time, no later than ``now``. None if the time is
+                unknown: the task is then polled at once, and nothing is learned from it.
             now: the current time.
         """
         if task_id in self._entries:
@@ -119,7 +122,7 @@ class Schedule:
         since = now if created_at is None else created_at
         entry = self._entries[task_id] = _Entry(curve.add(since), since)
         when = now if created_at is None else self._next(entry, since)
-        if when <= now:  # tasks of an earlier run are all overdue: spread their first polls
+        if when <= now:  # tasks from an earlier run are all overdue: spread their first polls
             when = now + self._shortest * self._uniform()
         self._set(task_id, entry, when)
 
@@ -132,12 +135,12 @@ class Schedule:
             self._compact()
 
     def ended(self, task_id: str, now: float, exact: float | None = None) -> None:
-        """Forget a task that has ended, and learn how long it took.
+        """Forget a task that has ended, and learn from its duration.
 
         Args:
             task_id: the task's id.
             now: when the response arrived; the task ended between the previous poll and ``now``.
-            exact: when the task ended, if a callback reported that.
+            exact: the time at which the task ended, if a callback reported the end.
         """
         entry = self._entries.get(task_id)
         if entry is None:
@@ -150,14 +153,14 @@ class Schedule:
     def plan(
         self, task_id: str, now: float, *, answered: bool = True, within: float = math.inf
     ) -> None:
-        """Set when a task that is still running is polled next.
+        """Schedule the next poll of a task that is still running.
 
         Args:
             task_id: the task's id.
             now: the current time.
             answered: whether a poll has just reported that the task is running; False if the poll
                 failed, which says nothing about the task.
-            within: the upper bound of the interval in seconds; ``shortest`` still applies.
+            within: the maximum interval until that poll in seconds; ``shortest`` still applies.
         """
         entry = self._entries.get(task_id)
         if entry is None:
@@ -169,7 +172,7 @@ class Schedule:
         self._set(task_id, entry, min(when, now + max(self._shortest, within)))
 
     def wake(self, task_id: str, now: float) -> None:
-        """Make a task due at once, within ``shortest``; a task in flight is polled once more."""
+        """Make a task due as soon as ``shortest`` allows; if it is in flight, poll it once more."""
         entry = self._entries.get(task_id)
         if entry is None:
             return
@@ -179,16 +182,16 @@ class Schedule:
             self._set(task_id, entry, self._earliest(entry, now))
 
     def slow_down(self, now: float, seconds: float | None = None) -> None:
-        """Hold all polls after a 429, keeping their distances from each other.
+        """Pause all polls after a 429, keeping the intervals between them.
 
         Args:
             now: the current time.
-            seconds: the length of the hold. None selects a default: 1 s, doubled while 429s
-                continue, up to 30 s. During a hold, None has no effect, because those polls were
-                sent before it.
+            seconds: the length of the pause. None selects a default: 1 s, doubled while 429s
+                continue, up to 30 s. During a pause, None has no effect, because the refused poll
+                was sent before the pause.
         """
-        # The heap's clock stands still during a hold; otherwise all polls due within the hold would
-        # be sent at once when it ends.
+        # The heap's clock stands still during a pause; otherwise, when the pause ends, all polls
+        # that came due in the meantime would be sent at once.
         if now < self._held_until and seconds is None:
             return
         if now > self._held_until + 2.0 * self._hold:
@@ -201,7 +204,7 @@ class Schedule:
     def due(self, now: float, most: int) -> list[str]:
         """Remove and return up to ``most`` tasks that are due, the longest overdue first.
 
-        Each is then in flight. With a ``max_rate``, one task is returned at a time.
+        These tasks are then in flight. With a ``max_rate``, a call returns at most one task.
         """
         task_ids: list[str] = []
         while len(task_ids) < most:
@@ -228,13 +231,13 @@ class Schedule:
         return max(now, entry.last_seen + self._shortest) if is_polled else now
 
     def _next(self, entry: _Entry, since: float) -> float:
-        """Return when a task that was polled at ``since`` is polled next."""
+        """Return the next poll time of a task that was last polled at ``since``."""
         # 1. The curve gives the interval in which one more poll is expected, with jitter so that
         #    tasks created together are not polled together.
         # 2. The policy's shortest and longest intervals bound it.
         # 3. If all tasks together would exceed the ceiling, each interval is stretched along its
-        #    curve by the same factor, so tasks that are likely to end keep their priority. A full
-        #    round of turns bounds the stretch, so no task waits much longer than its share.
+        #    curve by the same factor, so tasks that are likely to end keep their priority. The
+        #    stretch is limited to one round of all tasks, so no task waits much longer than that.
         age, curve = max(0.0, since - entry.created_at), entry.cohort.curve
         jitter = JITTER[0] + JITTER[1] * self._uniform()
         wait = curve.next(age, jitter) - age
@@ -256,12 +259,12 @@ class Schedule:
         self._compact()
 
     def _is_current(self, item: tuple[float, str]) -> bool:
-        """Return whether a heap item is a task's current due time, not a replaced one."""
+        """Return whether a heap item is a task's current due time rather than a replaced time."""
         entry = self._entries.get(item[1])
         return entry is not None and entry.due == item[0]
 
     def _compact(self) -> None:
-        """Limit the heap to about twice the number of tasks: it keeps times that were replaced."""
+        """Limit the heap, which keeps replaced times, to about twice the number of tasks."""
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [item for item in self._heap if self._is_current(item)]
             heapq.heapify(self._heap)
