@@ -51,8 +51,7 @@ class MediaType(NamedTuple):
     is_complete: IsComplete
 
     def file_name(self, stem: str, suffix: str) -> str:
-        """Return ``stem`` with ``suffix`` if the format uses it, otherwise with the usual
-        suffix."""
+        """Return ``stem`` with ``suffix``, or with the usual suffix if ``suffix`` is not valid."""
         return stem + (suffix if suffix.lower() in self.suffixes else self.suffixes[0])
 
 
