@@ -104,7 +104,7 @@ class Faults:
     Status queries; a share is drawn again at each query, and a callable receives the task id
         `poll_rate`, `poll_burst`: like `rate` and `burst`; `retry_after` applies to them too.
         `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
-        `poll_unauthorized`: 401. `not_found_for`: seconds for which queries of a new task return 404.
+        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task returns 404.
         `unknown_status`: the status to report instead of PROCESSING.
         `fail_message`: the `error_message` of a task that fails.
     Uploads; a callable receives the file's name
