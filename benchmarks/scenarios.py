@@ -41,7 +41,7 @@ class Size:
     quick: bool
 
     def of(self, full: int) -> int:
-        """Return a full number, scaled to this size."""
+        """Scale a full-size number to this size."""
         return max(1, round(full * self.share))
 
 

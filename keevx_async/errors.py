@@ -74,15 +74,15 @@ class KeevxError(Exception):
     already says what to do.
 
     Attributes:
-        hint: what to do next.
+        hint: advice on what to do next.
 
     Args:
         args: the message, or the values that the message is built from.
         hint: replaces the class's hint.
     """
 
-    # Exception pickles and copies by its args and attributes, so each class passes to
-    # super().__init__() exactly what its own __init__ accepts.
+    # Exceptions are pickled and copied by their args and attributes, so each class passes to
+    # super().__init__() exactly the arguments that its own __init__ accepts.
     __match_args__: ClassVar[tuple[str, ...]] = ("message",)
     hint: str = "Read the message; it names the cause"
     _message_has_hint: ClassVar[bool] = False
@@ -483,7 +483,7 @@ class UploadError(KeevxError):
 
 
 class DownloadError(KeevxError):
-    """A result could not be downloaded completely. No incomplete file has its final name.
+    """A result could not be downloaded completely. An incomplete file never has the final name.
 
     If the host supports resuming, the bytes received are kept next to the target, and the next
     download resumes from them.

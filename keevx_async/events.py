@@ -105,8 +105,8 @@ class Exchange(Event):
         method: the HTTP method, such as ``POST``.
         path: the path below the base URL; a status query's path ends with its task id.
         status: the HTTP status; None if no response arrived.
-        seconds: the seconds from handing the request to the connection pool to reading the
-            response.
+        seconds: the time from handing the request to the connection pool to reading the response,
+            in seconds.
         key: the create's key; empty for a free request.
         attempt: the attempt's number for this request, from 1.
         request_id: the request's id from the response's headers; empty if they contain none.
@@ -198,7 +198,7 @@ Emit = Callable[[Event], None]
 
 
 def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
-    """Wrap the caller's hook in one that never raises: the hook's errors are logged.
+    """Wrap a hook so that it never raises: its errors are logged.
 
     Args:
         hook: a plain function, called on the event loop; it should return quickly.

@@ -149,8 +149,8 @@ class PollPolicy:
             limit. The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes
             for ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for
             ``video_translate``.
-        max_rate: the maximum number of status queries per second over all tasks; None for no limit.
-            At the limit, the intervals of all tasks grow longer.
+        max_rate: the maximum number of status queries per second across all tasks; None for no
+            limit. At the limit, the intervals of all tasks grow longer.
         polls_per_task: the average number of status queries per task, once the client has learned
             the durations of tasks in its group. A higher value detects the end sooner.
 
@@ -190,7 +190,7 @@ def _check_prices(_: Any, __: Attribute[Any], prices: Any) -> None:
 
 @frozen(kw_only=True)
 class Budget:
-    """Limits on what a client or, with a journal, all of its runs together may make.
+    """Limits on the results of one client or, with a journal, of all its runs together.
 
     A create counts from just before it is sent. If it is refused, or not sent after all, it no
     longer counts. If its response is lost, it still counts, because it may have been made. Results

@@ -127,7 +127,7 @@ MAKERS: Mapping[str, Callable[[EmulatedTask, int], Content]] = {
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:
-    """Return the content of a file in memory; its ETag is ``name``."""
+    """Wrap bytes in memory as a ``Content`` whose ETag is ``name``."""
 
     def block(number: int) -> bytes:
         return content[number * BLOCK : (number + 1) * BLOCK]

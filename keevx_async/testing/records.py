@@ -65,7 +65,7 @@ class Kind:
 
 @attrs.frozen(eq=False)
 class EmulatedTask:
-    """One task. Its status is computed from the clock, so it needs no timer.
+    """One task. Its status is computed from the clock, so no timer is needed.
 
     Attributes:
         task_id: the task's id, which is unique even across emulators.
@@ -101,7 +101,7 @@ class EmulatedTask:
 
     @property
     def lot(self) -> str:
-        """The name that faults use to select the task; unlike the id, the same in every run."""
+        """A name that is the same in every run, unlike the id. Faults use it to select the task."""
         return f"{self.prompt}#{self.number}"
 
     @property

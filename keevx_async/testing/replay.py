@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     """A recorded response to a create.
 
     Attributes:
-        status: the HTTP status; None if no response arrived, or only part of one.
+        status: the HTTP status; None if no complete response arrived.
         body: the response's body.
         retry_after: its ``Retry-After`` in seconds; None if it had none.
     """

@@ -57,7 +57,7 @@ def request_url(url: str) -> URL:
 
 
 def redirect_url(url: str, location: str) -> str:
-    """Return a redirect's target URL. A relative Location is resolved, an absolute one kept.
+    """Return a redirect's target URL. A relative Location is resolved; nothing else is changed.
 
     Args:
         url: the URL that was requested.

@@ -288,7 +288,7 @@ class ObjectPart:
 
 
 async def try_write(folder: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
-    """Write an empty object to a folder, in the same way as results, and delete it.
+    """Test a folder: write an empty object in the same way as a result, then delete the object.
 
     If the credentials may write but not delete, the empty object remains in the folder.
 
@@ -380,7 +380,7 @@ async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_ty
 def _sign(target: ObjectPath, method: Literal["PUT", "DELETE"]) -> str:
     import obstore
 
-    # obstore escapes a name in the URLs of S3 and Azure. In Google's it leaves "#", "?" and "%"
+    # obstore escapes names in S3 and Azure URLs. In Google URLs, it leaves "#", "?" and "%"
     # unescaped, which would name another object, but it accepts a name that is already escaped.
     try:
         for name in (target.key, quote(target.key)):

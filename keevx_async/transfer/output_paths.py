@@ -109,7 +109,7 @@ def _remote_name(url: str) -> str:
 
 
 def _suffix_of(task: Task, field: str | None = None) -> str:
-    """Return the file suffix of a task's result; of its main result if ``field`` is None."""
+    """Return the file suffix of a task's result. If ``field`` is None, use the main result."""
     field = field or next(iter(task.results), "video_url")
     return Path(_remote_name(task.results.get(field, ""))).suffix or SUFFIXES[field]
 
