@@ -17,7 +17,7 @@ _AFTER = 0.001  # seconds; a timer may fire a tick early, before the task has en
 
 @attrs.define(eq=False)
 class Announcer:
-    """Sends a callback when a task ends. Callbacks that were not sent by ``close`` are dropped."""
+    """Sends a callback when a task ends. ``close`` drops callbacks that have not been sent."""
 
     state: State
     _session: aiohttp.ClientSession = attrs.field(

@@ -25,7 +25,7 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
     Args:
         width: the width in pixels.
         height: the height in pixels.
-        seconds: the duration.
+        seconds: the duration, in seconds.
         sound: whether to include the sound track.
         title: the title that a player shows.
         comment: the comment shown with the title.

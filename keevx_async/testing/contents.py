@@ -107,7 +107,7 @@ def thumbnail(task: EmulatedTask) -> Content:
 def frame_size(body: Mapping[str, Any]) -> tuple[int, int]:
     """Return the width and height of the video that a create requests.
 
-    A create without a resolution, such as a translation, makes 1280x720.
+    A create without a resolution, such as a translation, makes a 1280x720 video.
     """
     wide, narrow = SIDES[body.get("aspect_resolution", "720p")]
     return (narrow, wide) if body.get("aspect_ratio") == "9:16" else (wide, narrow)

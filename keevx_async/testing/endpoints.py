@@ -10,7 +10,7 @@ from .records import EmulatedTask, Kind
 
 
 def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
-    """Return a finished video's fields. Its width and height follow from the create."""
+    """Return a finished video's fields. The width and height follow from the create."""
     body = task.body
     width, height = frame_size(body)
     return {

@@ -1,4 +1,4 @@
-"""The faults of the Emulator: settings that may be changed while it runs."""
+"""The Emulator's faults: settings that may be changed while the emulator runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFUSALS: dict[int, tuple[int, str]] = {
     413: (100004, "image size exceeded"),
     429: (429, "too many requests"),
 }
-"""The code and message of each HTTP status in a refusal (keevx-api.md, "Errors")."""
+"""The envelope's code and message for each HTTP status of a refusal (keevx-api.md, "Errors")."""
 
 
 def lot(seed: int, *words: str) -> float:
@@ -114,7 +114,8 @@ class Faults:
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
         `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).
-    `once`: False makes `refuse`, lost responses, uploads and cuts strike every time, not only once.
+    `once`: False makes `refuse`, lost responses, `upload_errors` and `cut_downloads` strike every
+    time, not only once.
 
     Raises:
         ValueError: a share is not from 0 to 1, or `callbacks` is an unknown word.

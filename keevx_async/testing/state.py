@@ -89,12 +89,12 @@ class State:
 
     @property
     def url(self) -> str:
-        """The URL of the API: pass it as ``base_url``. Raises RuntimeError before the start."""
+        """The API's URL, to pass as ``base_url``. Raises RuntimeError before the start."""
         return self._origin("api")
 
     @property
     def storage_url(self) -> str:
-        """The URL of storage, which serves videos, thumbnails and uploads."""
+        """The URL of the storage server, which serves videos, thumbnails and uploads."""
         return self._origin("storage")
 
     @property
@@ -190,7 +190,7 @@ class State:
         return task.kind.result(task, self.storage_url)
 
     def strike(self, fault: str, subject: str, *, family: str, key: str | None = None) -> bool:
-        """Return whether a fault strikes a subject, and record it.
+        """Return whether a fault strikes a subject; if it does, record the strike.
 
         A subject is struck at most once per family of faults, unless ``Faults.once`` is False.
 
@@ -227,7 +227,7 @@ class State:
         return hit
 
     async def lag(self) -> None:
-        """Wait for the latency, or until the emulator stops."""
+        """Wait for ``Faults.latency``, or until the emulator stops."""
         latency = self.faults.latency
         if isinstance(latency, tuple):
             latency = self._random.uniform(*latency)

@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text looks like a URL rather than a task id.
+    """Return whether the text looks like a URL rather than a task id.
 
     Leading whitespace is ignored. A malformed URL counts, too, because requesting it raises a
     clearer error than searching for a task with that id.

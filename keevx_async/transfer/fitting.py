@@ -29,7 +29,7 @@ QUALITY = 95
 SHRINK = 0.8
 """The factor by which an image's sides are repeatedly scaled until its file is small enough."""
 MAX_PIXELS = 250_000_000
-"""The most pixels an image may have. A larger image would need a gigabyte of memory, and Keevx
+"""The maximum number of pixels in an image. A larger one would need a gigabyte of memory, and Keevx
 makes at most 4K."""
 _ORIENTATION = 0x0112
 
@@ -141,7 +141,7 @@ def _drawable(image: Image) -> Image:
 def _save(image: Image, path: Path, profile: bytes | None) -> Path:
     """Save an image in at most 20 MB: as PNG if it has transparency, otherwise as JPEG.
 
-    If the file is too large, the image is shrunk until it fits.
+    If the file is too large, the image is shrunk until the file is small enough.
     """
     suffix, options = (".png", {}) if image.mode == "RGBA" else (".jpg", {"quality": QUALITY})
     while True:

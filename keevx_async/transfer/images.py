@@ -125,7 +125,7 @@ def fingerprint(path: Path) -> Fingerprint:
 def inspect(
     path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
 ) -> Image:
-    """Check a file and compute its digest, reading it in chunks.
+    """Check a file and compute its digest. The file is read in chunks.
 
     Args:
         path: the file.
@@ -133,8 +133,8 @@ def inspect(
         limit: the maximum size of an image, in bytes; None for no limit.
 
     Raises:
-        UploadError: the file cannot be read, is empty, too large or truncated, or has another
-            format.
+        UploadError: the file cannot be read, is empty, too large or truncated, or is not in an
+            accepted format.
     """
     version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size

@@ -115,7 +115,10 @@ def _binary(pattern: bytes) -> Matcher:
 
 
 def _text(pattern: str) -> Matcher:
-    """Return a matcher for text in any encoding of ``identify``; leading whitespace is skipped."""
+    """Return a matcher for text.
+
+    The text may have any encoding that ``identify`` accepts. Leading whitespace is ignored.
+    """
     expression = re.compile(pattern, re.IGNORECASE)
 
     def matches(head: bytes) -> object:

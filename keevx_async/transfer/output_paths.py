@@ -64,7 +64,7 @@ def target_path(what: Task | str, destination: Destination) -> Path:
         destination: a file, a folder, or a template whose only field is ``{task_id}``.
 
     Raises:
-        ConfigurationError: the template has another field, or is invalid.
+        ConfigurationError: the template has an unknown field, or is invalid.
     """
     # 1. A template, for a task: fill it in.
     # 2. A folder (it exists, ends with a separator, or has no suffix): a file in it.
@@ -131,7 +131,7 @@ class Template:
         default: the template for file names in a folder.
 
     Raises:
-        ConfigurationError: the template has another field, or is invalid.
+        ConfigurationError: the template has an unknown field, or is invalid.
     """
 
     def __init__(self, text: str, fields: tuple[str, ...], default: str = DEFAULT_NAME) -> None:

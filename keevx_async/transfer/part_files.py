@@ -41,9 +41,9 @@ class DownloadedFile:
     """A finished download.
 
     Attributes:
-        path: the file.
-        size: its size in bytes, after decompression.
-        digest: its SHA-256 in hexadecimal.
+        path: the file's path.
+        size: the file's size in bytes, after decompression.
+        digest: the file's SHA-256 in hexadecimal.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class DownloadedFile:
 
 
 class MismatchError(Exception):
-    """A response does not continue the part, or is not a result: download from the start."""
+    """A response does not continue the part, or is not a result: start the download over."""
 
 
 class PartFile:
@@ -152,7 +152,7 @@ class PartFile:
             raise MismatchError(problem)
 
     def restart(self) -> None:
-        """Delete the part, so the next request is for the whole file. Safe to call repeatedly."""
+        """Delete the part. The next request is then for the whole file. Safe to call repeatedly."""
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
@@ -259,7 +259,8 @@ def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     hosts may repeat ``aws-chunked`` from an upload; the response itself is not encoded that way.
 
     Raises:
-        MismatchError: the response has another encoding, or is a range of a compressed response.
+        MismatchError: the response has an unsupported encoding, or is a range of a compressed
+            response.
     """
     header = answer.headers.get("Content-Encoding", "").lower()
     codings = [

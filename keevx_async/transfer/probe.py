@@ -150,7 +150,7 @@ def mismatches(played: Played, request: ImageToVideo) -> tuple[str, ...]:
     """Return the differences between a video and its request, one phrase each.
 
     1. The video's duration differs by more than ``SECONDS``.
-    2. Its size in pixels differs by more than ``PIXELS``; not checked for unknown resolutions.
+    2. Its size in pixels differs by more than ``PIXELS``. Unknown resolutions are not checked.
     3. It has no sound although sound was requested. Sound that was not requested is accepted.
     """
     differences: list[str] = []

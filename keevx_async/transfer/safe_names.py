@@ -31,7 +31,7 @@ _NOT_ALLOWED, _NOT_ALNUM = re.compile(r"[^A-Za-z0-9_\-. ]+"), re.compile(r"[^A-Z
 def safe_name(name: str) -> str:
     """Turn any text into a file or folder name that is safe on every system.
 
-    The name cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits in
+    The name cannot point outside its folder, be hidden, or be empty. Letters, marks and digits in
     every script are kept and composed (NFC), as are ``_``, ``-``, ``.`` and spaces. Each run of
     other characters, or of characters that this system's file names cannot contain (as in the C
     locale), becomes ``_``. Names that Windows reserves for devices get a leading ``_`` on every

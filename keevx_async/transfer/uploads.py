@@ -145,8 +145,8 @@ class Uploads:
             formats: the names of the accepted formats (see ``media_types``).
 
         Raises:
-            UploadError: a file cannot be read, is empty, too large or truncated, has another
-                format, or keeps changing.
+            UploadError: a file cannot be read, is empty, too large or truncated, is not in an
+                accepted format, or keeps changing.
             ConfigurationError: the client was closed.
         """
         distinct = list(dict.fromkeys(paths))
@@ -227,7 +227,7 @@ class Uploads:
             filename: the file's name at Keevx, made safe; None to use the path's name.
 
         Raises:
-            UploadError: see `files`; or ``source`` has another type.
+            UploadError: see `files`; or the type of ``source`` is not supported.
             ConfigurationError: the client was closed.
         """
         if filename is not None and not isinstance(filename, str):
