@@ -1,1 +1,1 @@
-"""What keevx_async costs, measured against peers and a plain aiohttp loop; see README.md."""
+"""Benchmarks that compare keevx_async with its peers and a plain aiohttp loop; see README.md."""

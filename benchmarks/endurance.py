@@ -1,4 +1,4 @@
-"""The figures that stand alone: under a hidden limit, over time, with many in flight."""
+"""Scenarios without a comparison: hidden limits, memory over time, and many in flight."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEBIBYTE = 2**20
 
 
 def _limited(server: Server, steps: str, kind: str, retry_after: bool, jobs: int) -> Measured:
-    """Do jobs under a hidden limit; return what the client and the server say of it."""
+    """Run jobs under a hidden limit; return the client's and the server's figures."""
     server.limit(steps, kind, retry_after=retry_after)
     arguments = ("creates", "--url", server.url, "--count", jobs, "--at-once", AT_ONCE)
     client = run("clients.limit", *arguments)
@@ -33,7 +33,7 @@ def _limited(server: Server, steps: str, kind: str, retry_after: bool, jobs: int
 
 
 def limit(size: Size) -> Finding:
-    """2,000 jobs under a hidden limit of 100 a second."""
+    """Run 2,000 jobs under a hidden limit of 100 per second."""
     jobs = 400 if size.quick else 2_000
     kinds = ["sliding"] if size.quick else list(KINDS)
     rows: list[Row] = []
@@ -60,7 +60,7 @@ def _errors(got: Measured) -> str:
 
 
 def drop(size: Size) -> Finding:
-    """The limit falls to a third while jobs run, and returns."""
+    """Run jobs while the limit falls to a third and then recovers."""
     fall, back, jobs = (4, 10, 1_600) if size.quick else (15, 35, 4_500)
     steps = f"0:{RATE},{fall}:{RATE / 3:.1f},{back}:{RATE}"
     rows: list[Row] = []
@@ -80,7 +80,7 @@ def drop(size: Size) -> Finding:
 
 
 def seconds_to_full(counts: Measured, back: float, share: float = 0.9) -> float | None:
-    """Return the seconds after back from which, for two of them, the rate is full again."""
+    """Return the seconds after ``back`` until the rate was full again for two seconds, or None."""
     span = round(2 / counts["bin"])
     first = round(back / counts["bin"])
     accepted = counts["accepted"]
@@ -91,7 +91,7 @@ def seconds_to_full(counts: Measured, back: float, share: float = 0.9) -> float 
 
 
 def memory(size: Size) -> Finding:
-    """Resident memory while 200,000 requests are streamed."""
+    """Measure resident memory while 200,000 requests are streamed."""
     count = 20_000 if size.quick else 200_000
     with Server() as server:
         arguments = ("stream", "--url", server.url, "--count", count, "--at-once", AT_ONCE)
@@ -107,7 +107,7 @@ def memory(size: Size) -> Finding:
 
 
 def downloads(size: Size) -> Finding:
-    """Resident memory while 64 files of 100 MB come down at once."""
+    """Measure resident memory while 64 files of 100 MB are downloaded at once."""
     each = (10 if size.quick else 100) * 1_000_000
     figure = f"growth of resident memory, 64 downloads of {each // 1_000_000} MB at once"
     if shutil.disk_usage(tempfile.gettempdir()).free < AT_ONCE * each * 1.2:
@@ -120,7 +120,7 @@ def downloads(size: Size) -> Finding:
 
 
 def inflight(size: Size) -> Finding:
-    """CPU time per create with 10 to 4,000 in flight, the connections being open."""
+    """Measure CPU time per create with 10 to 4,000 in flight and all connections open."""
     with Server() as server:
         got = interleaved(
             {

@@ -1,7 +1,7 @@
-"""How the house stands: `make figures`. Each row is a figure, what was measured, and its bound.
+"""Code metrics, printed by `make figures`: each row has a metric, its value and its limit.
 
-Read from the source alone, but for the files that one `Keevx.submit` enters, which are traced in a
-process of their own against the Emulator.
+All metrics come from the source, except the number of files that one `Keevx.submit` enters: that is
+traced in a separate process, against the Emulator.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "keevx_async"
 
-# Names that were replaced by the field's terms (CONTRIBUTING, "Words"): none may come back.
+# Names that were replaced by standard terms (CONTRIBUTING, "Words") and must not come back.
 RETIRED = frozenset(
     [
         "Lane",
@@ -83,7 +83,7 @@ RETIRED = frozenset(
         "put_back",
     ]
 )
-# Words that say too little in an identifier, wherever they stand in it. A file has a method `tell`.
+# Words that are too vague anywhere in an identifier. A file has a method `tell`.
 VAGUE = frozenset(
     [
         "tell",
@@ -100,7 +100,7 @@ VAGUE = frozenset(
         "patience",
     ]
 )
-PLAIN = re.compile(r"not_found|not_given")  # HTTP's word, and the sentinel's
+PLAIN = re.compile(r"not_found|not_given")  # HTTP's term, and the sentinel's name
 MARKERS = re.compile(r"#\s*(noqa|type:|pragma|pyright:|mypy:|ruff:|fmt:|!)")
 
 
@@ -113,7 +113,7 @@ def line_count(files: dict[Path, str]) -> int:
 
 
 def helpers_used_once(files: dict[Path, str]) -> list[str]:
-    """Private functions and methods that are named in exactly one other place of their file."""
+    """Return the private functions and methods that are used exactly once in their file."""
     found: list[str] = []
     for path, text in files.items():
         tree = ast.parse(text)
@@ -133,7 +133,7 @@ def helpers_used_once(files: dict[Path, str]) -> list[str]:
 
 
 def prose_comments(files: dict[Path, str]) -> int:
-    """Lines that hold a comment for readers; those for tools do not count."""
+    """Count the comments for readers. Comments for tools are not counted."""
     return sum(
         token.type == tokenize.COMMENT and not MARKERS.match(token.string)
         for text in files.values()
@@ -142,7 +142,7 @@ def prose_comments(files: dict[Path, str]) -> int:
 
 
 def public_docstrings(files: dict[Path, str]) -> list[int]:
-    """The lines of each docstring of a public class, function or method."""
+    """Return the number of lines in each docstring of a public class, function or method."""
 
     def of(node: ast.AST) -> Iterator[int]:
         for child in ast.iter_child_nodes(node):
@@ -158,7 +158,7 @@ def public_docstrings(files: dict[Path, str]) -> list[int]:
 
 
 def identifiers(text: str) -> Iterator[str]:
-    """Every name that a file defines: classes, functions, arguments, variables, attributes."""
+    """Yield each name that a file defines: classes, functions, arguments, variables, attributes."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
@@ -186,7 +186,7 @@ def top_entries() -> list[str]:
 
 
 async def submit_traced(journal: str | None) -> set[str]:
-    """Return the files of ours that one submit enters, the Emulator's own left out."""
+    """Return the package's files that one submit enters, except those of the Emulator."""
     from keevx_async import ImageToVideo, Keevx
     from keevx_async.testing import Emulator
 
@@ -218,7 +218,7 @@ async def submit_traced(journal: str | None) -> set[str]:
 
 
 def files_entered() -> list[str]:
-    """Trace in a fresh process, so that nothing was imported or opened before."""
+    """Trace a submit in a fresh process, where nothing has been imported or opened yet."""
     command = [sys.executable, "-m", "benchmarks.figures", "--submit"]
     run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return run.stdout.split()

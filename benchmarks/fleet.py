@@ -1,16 +1,18 @@
-"""A fleet's figures: worker processes, a Redis of their own, the Emulator as Keevx.
+"""Measure a fleet: worker processes, their own Redis server, and the Emulator as Keevx.
 
     python -m benchmarks.fleet [throughput kills alone cost outages rate recovery] [--jobs 1000]
 
-By default all of them. ``throughput`` and ``kills``: jobs at 50/s over two workers, without and
-with four of them killed. ``alone``: creates/s of one worker without a limit, with 64 and 16 slots.
-``cost``: what a job costs Redis. ``outages``: two of 3 s, 300 jobs at 30/s. ``rate``: until a fleet
-keeps the lower ``--rate`` that one more worker brings. ``recovery``: after a worker's death.
+By default, all scenarios run. ``throughput`` and ``kills``: jobs at 50/s on two workers, without
+kills and with four kills. ``alone``: creates/s of one worker without a rate limit, with 64 and 16
+slots. ``cost``: the cost of a job in Redis. ``outages``: 300 jobs at 30/s, with two Redis outages
+of 3 s. ``rate``: the time until a fleet keeps the lower ``--rate`` of a new worker. ``recovery``:
+the time to recover from a worker's death.
 
-``over ideal``: from the first create to the last, over what the rate allows. ``recovery``: from a
-worker's death until all that it held has gone on in another. ``scripts`` are round trips that run
-one, nearly all there are; they, and Redis's CPU time, are its own counts, what idle workers and the
-waiting feeder cost included. Bytes are those of all keys.
+``over ideal``: the time from the first create to the last, divided by the time that the rate
+allows. ``recovery``: the time from a worker's death until all of its jobs have ended in another
+worker. ``scripts``: the round trips that run a script, which is nearly all of them. Redis itself
+counts these and its CPU time, so they include the cost of idle workers and of the waiting feeder.
+Bytes are the total size of all keys.
 """
 
 from __future__ import annotations
@@ -38,9 +40,9 @@ from tests.support.fleet_processes import Fleet, reached, until
 from tests.support.fleeting import FLEET
 
 REDELIVERY = 2.0
-"""Seconds; with more, what the dead held comes late beside so short a run."""
+"""The redelivery delay, in seconds. A longer delay would be too long for such a short run."""
 SECONDS = 3.0
-"""What a task takes, the median."""
+"""The median duration of a task, in seconds."""
 
 
 @asynccontextmanager
@@ -63,7 +65,7 @@ async def a_fleet(folder: str, seconds: float = SECONDS) -> AsyncIterator[tuple[
 
 
 async def keevx_worker(fleet: Fleet, log: Path, *options: str) -> None:
-    """Start ``keevx worker`` as users do, its log in a file; return once it works."""
+    """Start ``keevx worker`` as users do, logging to a file; return once it is working."""
     command = ("worker", "--docket", fleet.redis.url, "--fleet", FLEET, *options)
     environment = {"KEEVX_API_KEY": "test-key", "KEEVX_BASE_URL": fleet.emulator.url}
     with log.open("wb") as file:
@@ -81,19 +83,19 @@ async def keevx_worker(fleet: Fleet, log: Path, *options: str) -> None:
 
 
 async def counted(redis: Redis) -> tuple[int, float]:
-    """Scripts that were run, and CPU seconds that were spent, so far."""
+    """Return the number of scripts that Redis has run, and its CPU time in seconds."""
     commands, cpu = await redis.info("commandstats"), await redis.info("cpu")
     scripts = commands.get("cmdstat_evalsha", {"calls": 0})["calls"]
     return scripts, cpu["used_cpu_user"] + cpu["used_cpu_sys"]
 
 
 async def size(redis: Redis) -> int:
-    """Bytes of all keys."""
+    """Return the total size of all keys, in bytes."""
     return sum([await redis.memory_usage(key, samples=0) async for key in redis.scan_iter()])
 
 
 async def throughput(jobs: int, rate: float, kills: int) -> dict[str, Any]:
-    """Make so many jobs, workers being killed meanwhile."""
+    """Run the jobs while killing workers ``kills`` times."""
     dice = random.Random(1)
     with TemporaryDirectory() as folder:
         async with a_fleet(folder) as (fleet, redis):
@@ -124,7 +126,7 @@ async def throughput(jobs: int, rate: float, kills: int) -> dict[str, Any]:
 
 
 async def alone(jobs: int, slots: int) -> dict[str, Any]:
-    """Let one worker make as many as it can."""
+    """Measure the number of creates per second that one worker can send."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder) as (fleet, _):
             await fleet.docket.add_many(request(number) for number in range(jobs))
@@ -136,7 +138,7 @@ async def alone(jobs: int, slots: int) -> dict[str, Any]:
 
 
 async def cost(jobs: int, rate: float) -> dict[str, Any]:
-    """Count what jobs cost Redis, with their waiter gone; and what one idle worker costs."""
+    """Measure the cost in Redis of jobs without a waiter, and of one idle worker."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder, 2.0) as (fleet, redis):
             idle, idle_cpu = await counted(redis)
@@ -166,7 +168,7 @@ async def cost(jobs: int, rate: float) -> dict[str, Any]:
 
 
 async def outages(jobs: int = 300, rate: float = 30.0) -> dict[str, Any]:
-    """Kill Redis twice, for 3 s each."""
+    """Run jobs through two Redis outages of 3 s each."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder, 1.0) as (fleet, _):
             logs = [Path(folder, f"worker{number}.log") for number in range(2)]
@@ -193,7 +195,7 @@ async def outages(jobs: int = 300, rate: float = 30.0) -> dict[str, Any]:
 
 
 async def lower_rate(high: float = 60.0, low: float = 5.0) -> dict[str, Any]:
-    """Start a worker with a lower rate; find when the fleet keeps it."""
+    """Start a worker with a lower rate; measure the time until the fleet keeps that rate."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder) as (fleet, _):
             await fleet.docket.add_many(request(number) for number in range(3000))
@@ -213,7 +215,7 @@ async def lower_rate(high: float = 60.0, low: float = 5.0) -> dict[str, Any]:
                 seen.append((time.monotonic() - changed, fleet.emulator.creates.total()))
                 await asyncio.sleep(0.05)
             await starting
-            # Kept from when on no more than the rate and a burst of one are made until the end.
+            # The rate is kept from the time after which at most the rate plus one create is made.
             last, total = seen[-1]
             kept = next(at for at, made in seen if total - made <= low * (last - at) + 1)
             after_2 = [made for at, made in seen if at >= 2]
@@ -225,14 +227,14 @@ async def lower_rate(high: float = 60.0, low: float = 5.0) -> dict[str, Any]:
 
 
 async def recovery(redelivery: float) -> dict[str, Any]:
-    """Kill a worker that holds creates; time until none of them is held by the dead."""
+    """Kill a worker with creates in flight; measure the time until another has ended its jobs."""
     with TemporaryDirectory() as folder:
         async with a_fleet(folder) as (fleet, _):
             fleet.emulator.faults.latency = 1.0
             keys = [await fleet.docket.add(request(number)) for number in range(8)]
             settings = {"concurrency": 8, "redelivery": redelivery}
             victim = await fleet.start(**settings)
-            while fleet.emulator.requests.total() < 8:  # noqa: ASYNC110 - its books ring no bell
+            while fleet.emulator.requests.total() < 8:  # noqa: ASYNC110 - its counts signal no event
                 await asyncio.sleep(0.01)
             await fleet.start(**settings)
             await fleet.kill(victim)

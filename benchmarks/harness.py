@@ -1,4 +1,4 @@
-"""Starts the server and the measured programs, each in a process of its own; does the sums."""
+"""Runs the server and the measured programs in separate processes, and computes statistics."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from urllib.request import Request, urlopen
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(sys.prefix) / "peers" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-"""The interpreter of the peers' own virtual environment; ``make bench`` builds it."""
+"""The Python interpreter of the peers' virtual environment, which ``make bench`` builds."""
 
 Measured = dict[str, Any]
 
 
 class Failed(Exception):
-    """A measured program did not end well; the message is the last line it wrote."""
+    """A measured program failed. The message is the last line of its stderr."""
 
 
 class Server:
-    """The benchmark's server, in its own process, on a free port of the loopback."""
+    """The benchmark's server, in its own process, on a free loopback port."""
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
@@ -42,15 +42,15 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # its standard input ends, and so does it
+        self._process.communicate()  # closes its standard input, which ends it
 
     def limit(self, steps: str = "", kind: str = "sliding", *, retry_after: bool = False) -> None:
-        """Set a hidden limit and begin to count anew."""
+        """Set a hidden limit, and reset the counts."""
         query = {"steps": steps, "kind": kind, **({"retry_after": "yes"} if retry_after else {})}
         self._control(Request(f"{self.url}/-/limit?{urlencode(query)}", method="POST"))  # noqa: S310
 
     def counts(self) -> Measured:
-        """Return what the server has counted since."""
+        """Return the server's counts since the last reset."""
         return self._control(Request(f"{self.url}/-/counts"))  # noqa: S310
 
     def _control(self, request: Request) -> Measured:
@@ -59,10 +59,10 @@ class Server:
 
 
 def run(module: str, *arguments: object, python: Path | str = sys.executable) -> Measured:
-    """Run one measured program and return the line of JSON it prints last.
+    """Run one measured program, and return the last line that it prints, parsed as JSON.
 
     Raises:
-        Failed: it ended otherwise.
+        Failed: the program exited with an error.
     """
     done = subprocess.run(
         [str(python), "-m", f"benchmarks.{module}", *map(str, arguments)],
@@ -79,7 +79,7 @@ def run(module: str, *arguments: object, python: Path | str = sys.executable) ->
 def interleaved(
     programs: dict[str, Callable[[], Measured]], rounds: int
 ) -> dict[str, list[Measured]]:
-    """Run every program in turn, A B A B, after one round that is thrown away."""
+    """Run all programs in each round, reversing their order in every second round: A B B A."""
     results: dict[str, list[Measured]] = {name: [] for name in programs}
     for number in range(rounds):
         order = list(programs) if number % 2 == 0 else list(programs)[::-1]
@@ -89,7 +89,7 @@ def interleaved(
 
 
 class Spread:
-    """A median with the least and the most."""
+    """The median, minimum and maximum of some values."""
 
     def __init__(self, values: list[float]) -> None:
         self.median = statistics.median(values)
@@ -101,10 +101,10 @@ class Spread:
 
 
 def ratios(ours: list[Measured], theirs: list[Measured], name: str) -> Spread:
-    """Return ours over theirs, pair by pair."""
+    """Return the ratios of our results to theirs, pair by pair."""
     return Spread([a[name] / b[name] for a, b in zip(ours, theirs, strict=True)])
 
 
 def spread(results: list[Measured], name: str) -> Spread:
-    """Return the spread of one figure."""
+    """Return the spread of one figure across results."""
     return Spread([one[name] for one in results])

@@ -1,9 +1,9 @@
-"""Instructions per create, counted by callgrind: a figure that repeats on a noisy machine.
+"""Count the instructions per create with callgrind, which is reproducible on a noisy machine.
 
     python -m benchmarks.instructions [plain.creates ours.creates …] [--top 0]
 
-Each program runs twice under valgrind, with 500 and with 1,500 creates after the same warm-up,
-and the difference is what 1,000 creates take. The kernel's share is not counted.
+Each program runs twice under valgrind, with 500 and with 1,500 creates after the same warm-up, and
+the difference is the cost of 1,000 creates. Kernel instructions are not counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT = ["plain.creates", "plain.tuned", "ours.creates", "plain.polls", "ours.
 
 
 def instructions(program: str, url: str, count: int) -> int:
-    """Return the instructions that one run of a program takes."""
+    """Return the number of instructions that one run of a program executes."""
     name, job = program.split(".")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(

@@ -1,13 +1,13 @@
-"""What the journal costs, and what it costs to run a program again that has nothing left to do.
+"""Measure the cost of the journal, and of rerunning a program that has nothing left to do.
 
     python -m benchmarks.journal creates [--count 4000] [--rounds 7]
     python -m benchmarks.journal resume [--count 1000000] [--keep FILE]
     python -m benchmarks.journal readahead [--count 900]
 
-``creates`` submits with the journal on and off in turn, 64 at once, each time in a process of its
-own. ``resume`` writes a journal of that many submitted entries, then builds the same requests and
-submits them all: not one is sent. ``readahead`` counts the instructions of a resumed create
-with the read-ahead and without. ``profile`` resumes in this process and prints where the time goes.
+``creates`` submits alternately with and without the journal, 64 at once, each time in a new
+process. ``resume`` writes a journal with that many submitted entries, then submits the same
+requests again; none is sent. ``readahead`` counts the instructions of a resumed create with and
+without read-ahead. ``profile`` resumes in this process and prints a profile.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ROW = "INSERT INTO entries (key, state, reason, kind, body, at, task_ids) VALUES
 
 
 def requests(count: int) -> Iterator[ImageToVideo]:
-    """Return so many different requests, the same each time."""
+    """Yield ``count`` different requests, which are the same on every call."""
     for number in range(count):
         yield ImageToVideo(
             model="V",
@@ -56,12 +56,12 @@ def requests(count: int) -> Iterator[ImageToVideo]:
 
 
 def switch_off_read_ahead() -> None:
-    """Have the journal of this process look up each row by itself."""
+    """Make this process's journal look up each row separately."""
     database.ReadAhead.observe = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
-    """Submit and count the ids; return the figures."""
+    """Submit ``count`` requests, check the number of ids, and return the measurements."""
     began, cpu, ids = time.perf_counter(), time.process_time(), 0
     async with Keevx("benchmark-key", base_url=url, journal=journal) as keevx:
         opened = time.perf_counter()
@@ -79,7 +79,7 @@ async def submit(url: str, journal: str | None, count: int) -> dict[str, Any]:
 
 
 def creates(count: int, rounds: int) -> None:
-    """Compare submitting with the journal to submitting without."""
+    """Compare submitting with and without the journal."""
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         numbers = iter(range(10_000))
 
@@ -98,9 +98,10 @@ def creates(count: int, rounds: int) -> None:
 
 
 def readahead(count: int) -> None:
-    """Count the instructions of a resumed create, without the read-ahead and with it.
+    """Count the instructions of a resumed create, with and without read-ahead.
 
-    By callgrind, as the difference of two runs. Nothing is sent, so it repeats on a noisy machine.
+    Callgrind counts them, as the difference between two runs. Nothing is sent, so the counts are
+    reproducible on a noisy machine.
     """
     few = count // 3
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +133,7 @@ def readahead(count: int) -> None:
 
 
 def build(path: Path, count: int) -> None:
-    """Write the journal of a program that has submitted so many requests."""
+    """Write the journal of a program that has submitted ``count`` requests."""
     journal = Journal(path)
     journal.attach()
     asyncio.run(journal.detach())
@@ -149,7 +150,7 @@ def _rows(count: int) -> Iterator[tuple[object, ...]]:
 
 
 def resumed(count: int, keep: Path | None) -> None:
-    """Run a program again that has nothing left to do."""
+    """Rerun a program that has nothing left to do, and print its cost."""
     with tempfile.TemporaryDirectory() as folder:
         path = keep or Path(folder) / "run.db"
         if not path.exists():
@@ -161,7 +162,7 @@ def resumed(count: int, keep: Path | None) -> None:
 
 
 def profile(count: int, keep: Path) -> None:
-    """Say where the time of a resumed program goes."""
+    """Print a profile of a resumed program."""
     if not keep.exists():
         build(keep, count)
     profiler = cProfile.Profile()

@@ -1,4 +1,4 @@
-"""The hidden limit of the benchmark's server, as plain state machines over the time given in."""
+"""The hidden rate limits of the benchmark's server, as state machines that are given the time."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Protocol
 
 
 class Limit(Protocol):
-    """Lets a create through, or says how long to wait."""
+    """Accepts a create, or returns the time to wait."""
 
     def take(self, now: float) -> float:
-        """Return 0 and count the create, or the seconds until one may be let through."""
+        """Count a create and return 0, or return the seconds until one could be accepted."""
         ...
 
 
 class Sliding:
-    """At most ``rate`` creates in any second that one cares to look at."""
+    """At most ``rate`` creates in any period of one second."""
 
     def __init__(self, rate: float) -> None:
         self._most = max(1, round(rate))
         self._let_through: deque[float] = deque()
 
     def take(self, now: float) -> float:
-        """See Limit."""
+        """See ``Limit.take``."""
         while self._let_through and self._let_through[0] <= now - 1.0:
             self._let_through.popleft()
         if len(self._let_through) >= self._most:
@@ -33,7 +33,7 @@ class Sliding:
 
 
 class Bucket:
-    """A token bucket: ``rate`` creates a second, a fifth of a second's worth at once."""
+    """A token bucket: ``rate`` creates per second, with bursts of a fifth of a second's worth."""
 
     def __init__(self, rate: float) -> None:
         self._gap = 1.0 / rate
@@ -41,7 +41,7 @@ class Bucket:
         self._due = 0.0
 
     def take(self, now: float) -> float:
-        """See Limit."""
+        """See ``Limit.take``."""
         due = max(self._due, now)
         if due - now > self._tolerance:
             return due - now - self._tolerance
@@ -50,7 +50,7 @@ class Bucket:
 
 
 class Window:
-    """``rate`` creates in each second of the clock."""
+    """At most ``rate`` creates in each second of the clock."""
 
     def __init__(self, rate: float) -> None:
         self._most = max(1, round(rate))
@@ -58,7 +58,7 @@ class Window:
         self._count = 0
 
     def take(self, now: float) -> float:
-        """See Limit."""
+        """See ``Limit.take``."""
         if int(now) != self._second:
             self._second, self._count = int(now), 0
         if self._count >= self._most:
@@ -75,10 +75,10 @@ KINDS: dict[str, Callable[[float], Limit]] = {
 
 
 class Schedule:
-    """A limit that changes as time goes by, counted from the first create.
+    """A limit that changes over time, counted from the first create.
 
     Args:
-        steps: ``(seconds, rate)`` pairs in order; a rate of 0 is no limit.
+        steps: ``(seconds, rate)`` pairs; a rate of 0 means no limit.
         kind: one of KINDS.
     """
 
@@ -89,7 +89,7 @@ class Schedule:
         self._start: float | None = None
 
     def take(self, now: float) -> float:
-        """See Limit."""
+        """See ``Limit.take``."""
         if self._start is None:
             self._start = now
         while self._steps and self._steps[0][0] <= now - self._start:
@@ -99,6 +99,6 @@ class Schedule:
 
 
 def parse_schedule(text: str, kind: str) -> Schedule:
-    """Return the schedule that ``0:100,20:33,40:100`` means: seconds, rate."""
+    """Parse a schedule of ``seconds:rate`` steps, such as ``0:100,20:33,40:100``."""
     steps = [tuple(map(float, step.split(":"))) for step in text.split(",") if step]
     return Schedule([(at, rate) for at, rate in steps], kind)

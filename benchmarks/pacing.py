@@ -1,12 +1,13 @@
-"""How near the limiter comes to limits that nobody tells it, on a simulated clock: a table.
+"""Print how closely the rate limiter approaches hidden limits, on a simulated clock.
 
     python -m benchmarks.pacing [rate] [--noise] [--aimd]
 
-One run is the real AdaptiveRate under the Throttle's rules (first come, first served; so many in
-flight), against a hidden limit. ``refused`` is the share of all requests, ``time`` the run over the
-ideal ``jobs / limit``. With --noise, timers fire up to 1 ms late and answers take 10% more or less.
-With --aimd each row is followed by the same run under `AIMD`: what measuring the kind of limit is
-worth over the forty lines that would do without it.
+Each run uses the real AdaptiveRate under the Throttle's rules (first come, first served; a maximum
+number in flight), against a hidden limit. ``refused`` is the refused share of all requests;
+``time`` is the run's duration divided by the ideal ``jobs / limit``. With --noise, timers fire up
+to 1 ms late and response times vary by up to 10%. With --aimd, each row is followed by the same run
+under `AIMD`. The comparison shows the benefit of measuring the kind of limit over forty lines that
+do not.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Limiter(Protocol):
 
 
 class Bucket:
-    """A token bucket, so many seconds' worth of tokens deep (at least one)."""
+    """A token bucket that holds ``seconds`` worth of tokens, but at least one token."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._level, self._stamp = seconds, math.inf, 0.0
@@ -69,7 +70,7 @@ class Fixed:
         self._second, self._count = 0, 0
 
     def passes(self, now: float, rate: float) -> bool:
-        second = math.floor(now + 0.37)  # its seconds are not ours
+        second = math.floor(now + 0.37)  # its seconds do not start when ours do
         if second != self._second:
             self._second, self._count = second, 0
         self._count += self._count < rate + 1
@@ -77,7 +78,7 @@ class Fixed:
 
 
 class Gcra:
-    """No create sooner than 1/rate after the last one that passed."""
+    """Accepts a create only if at least 1/rate seconds have passed since the last accepted one."""
 
     def __init__(self) -> None:
         self._due = -math.inf
@@ -106,12 +107,12 @@ LIMITERS: dict[str, Callable[[], Limiter]] = {
 
 
 class AIMD:
-    """Additive increase, multiplicative decrease, as TCP has it: the yardstick for AdaptiveRate.
+    """Additive increase, multiplicative decrease, as in TCP: the baseline for AdaptiveRate.
 
-    The rate doubles each second until the first 429. From then on it grows each second by ADD of
-    the highest rate at which it was cut. A 429 for a create that was sent since the last cut
-    multiplies it by CUT, and any holds creates for Retry-After, or for HOLD seconds. The constants
-    are the best of 25 pairs, by time at the share of refusals that AdaptiveRate has.
+    The rate doubles each second until the first 429. From then on, it grows each second by ADD
+    times the highest rate at which it was cut. A 429 for a create that was sent after the last cut
+    multiplies the rate by CUT. Every 429 pauses creates for Retry-After, or for HOLD seconds. The
+    constants are the fastest of 25 pairs at AdaptiveRate's share of refusals.
     """
 
     def __init__(self, ceiling: float | None = None) -> None:
@@ -140,7 +141,7 @@ class AIMD:
     def refused(self, now: float, sent: float, retry_after: float | None) -> None:
         self._held_until = max(self._held_until, now + (retry_after or HOLD))
         if sent <= self._cut_at:
-            return  # it was under way when the rate was cut
+            return  # it was in flight when the rate was cut
         self._doubling, self._cut_at, self._grown_at = False, self._held_until, self._held_until
         self._step = max(self._step, ADD * self._rate)
         self._rate = max(0.1, CUT * self._rate)
@@ -150,7 +151,7 @@ Law = type[AdaptiveRate] | type[AIMD]
 
 
 class Simulation:
-    """Jobs through a limiter against a hidden limit; what became of them is in its attributes."""
+    """Runs jobs through a rate limiter against a hidden limit. Its attributes hold the results."""
 
     def __init__(
         self,
@@ -192,7 +193,7 @@ class Simulation:
         heapq.heappush(self._events, (when, next(self._numbers), event, given))
 
     def _next(self) -> None:
-        """One job at a time asks, as holds the Lane's lock."""
+        """Start the next job. Only one at a time waits for the pacer, as with the Lane's lock."""
         if self._waiting and self._busy < WIDTH and not self._asking:
             self._waiting -= 1
             self._busy += 1
@@ -241,7 +242,7 @@ class Simulation:
         return self.accepted[-1] - self.start
 
     def rate_between(self, begin: float, end: float) -> float:
-        """Creates accepted per second between two times since the start."""
+        """Return the creates accepted per second between two times, in seconds since the start."""
         return sum(begin <= at - self.start < end for at in self.accepted) / (end - begin)
 
 
@@ -254,7 +255,7 @@ def dip(rate: float) -> Rate:
 
 
 def recovered(run: Simulation, rate: float, end: float) -> float:
-    """Seconds after the limit's return until 90% of it was accepted over 2 s; inf if never."""
+    """Return the seconds from the limit's return until 90% of it was reached for 2 s, or inf."""
     at = 50.0
     while at + 2 <= min(end, run.seconds):
         if run.rate_between(at, at + 2) >= 0.9 * rate:
@@ -264,7 +265,7 @@ def recovered(run: Simulation, rate: float, end: float) -> float:
 
 
 def table(rows: list[tuple[float, ...]]) -> str:
-    """Return the steady runs, then those with a dip."""
+    """Format the steady runs, followed by the runs with a dip."""
     steady_runs = [f"{row[0]:6.1%} {row[1]:5.2f}" for row in rows]
     return " | ".join(steady_runs + [f"{row[2]:6.1%} {row[3]:5.1f}" for row in rows])
 

@@ -1,4 +1,4 @@
-"""A bar chart as SVG, made by hand: it needs nothing and looks the same everywhere."""
+"""Draws bar charts as SVG, with no dependencies and the same look everywhere."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STYLE = """
 
 @frozen
 class Bar:
-    """One bar, with the text at its end."""
+    """A bar, and the text at its end."""
 
     name: str
     value: float
@@ -31,7 +31,7 @@ class Bar:
 
 
 def bars(title: str, subtitle: str, rows: Sequence[Bar], base: float = 1.0) -> str:
-    """Return a picture of horizontal bars, with a dashed line where the base lies."""
+    """Return a chart of horizontal bars, with a dashed line at ``base``."""
     scale = (WIDTH - LEFT - RIGHT) / max(base, *(row.value for row in rows))
     height = TOP + ROW * len(rows) + 24
     line = LEFT + base * scale

@@ -1,7 +1,7 @@
-"""What the learned schedule costs and finds, on a simulated clock: the figures are exact.
+"""Measure the learned schedule's cost and delay on a simulated clock; the figures are exact.
 
 Run: python benchmarks/polling.py [figures|waiting|budget]. Durations have a median of 100 s. The
-policy's bounds are set so wide (1 ms, 4 months) that they do not bind, except where said.
+policy's bounds (1 ms, 4 months) are too wide to have an effect, unless stated otherwise.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Row(NamedTuple):
 class Figures(NamedTuple):
     product: float
     polls: float
-    lag: float  # of the mean duration
+    lag: float  # as a fraction of the mean duration
 
 
 class Simulation:
-    """AT_ONCE tasks at any time: as one is seen to have ended, the next is created.
+    """Keeps AT_ONCE tasks running: when a task's end is noticed, the next task is created.
 
-    With hints a callback tells each end.
+    With ``hints``, a callback reports the end of each task.
     """
 
     def __init__(self, draw: Draw, count: int, policy: PollPolicy, seed: int, hints: bool) -> None:
@@ -103,7 +103,7 @@ def simulate(
     seed: int = 0,
     hints: bool = False,
 ) -> list[Row]:
-    """Every task, in the order of creation."""
+    """Simulate ``count`` tasks; return a row for each, in the order of creation."""
     return sorted(Simulation(draw, count, policy, seed, hints).run())
 
 
@@ -126,7 +126,7 @@ def shifted(factor: float, at: int) -> Draw:
 
 
 def fixed(draw: Draw, polls: float = 8.0) -> Figures:
-    """A fixed interval, its phase left to chance so that tasks are not asked about together."""
+    """Simulate a fixed interval, with a random phase so that tasks are not queried together."""
     rng = random.Random(0)
     durations = [draw(rng, i) for i in range(20_000)]
     interval = sum(durations) / len(durations) / (polls - 1.0)
@@ -166,7 +166,7 @@ def show_figures(seeds: int = 3) -> None:
 
 
 def show_without_cross_validation() -> None:
-    """What `life_table.smooth` would give with the bandwidth of Silverman's rule alone."""
+    """Print the figures that `life_table.smooth` would reach with only Silverman's bandwidth."""
     draws: dict[str, Draw] = {f"lognormal, sigma {sigma}": lognormal(sigma) for sigma in TARGETS}
     draws["two humps, 60 s and 240 s, sigma 0.15"] = two_humped
     draws["mean x 3.00: tasks 100 to 200"] = shifted(3.0, 1_000)
@@ -186,7 +186,7 @@ def mean_figures(draw: Draw, part: slice, seeds: int = 5) -> Figures:
 
 
 def show_waiting(count: int = 100_000, seconds: float = 600.0) -> None:
-    """All created within a minute; no poll finds an end."""
+    """Print the cost of many tasks that are created within a minute and never end."""
     names = [f"i2v-{i:032x}" for i in range(count)]
     gc.collect()
     tracemalloc.start()
@@ -209,7 +209,7 @@ def show_waiting(count: int = 100_000, seconds: float = 600.0) -> None:
 
 
 def show_budget(count: int = 20_000, rate: float = 100.0) -> None:
-    """All created at once, far more than the ceiling lets through; an hour."""
+    """Simulate an hour of polling many tasks, created at once, with far too low a ``max_rate``."""
     schedule = Schedule(PollPolicy(max_rate=rate), Durations(), random.Random(0).random)
     for i in range(count):
         schedule.add(str(i), "group", 0.0, 0.0)

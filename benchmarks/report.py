@@ -1,4 +1,4 @@
-"""What was found, as JSON, as a Markdown table and as a picture."""
+"""Writes findings as JSON, as a Markdown table and as a chart."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .picture import Bar, bars
 
 @frozen
 class Row:
-    """One figure of the table.
+    """A row of the table.
 
     Attributes:
-        figure: what was measured.
+        figure: the name of the figure.
         measured: the median and its spread, as text.
-        goal: what it should be; empty for what is there for information.
-        reached: whether it is; None where there is no goal or nothing was measured.
+        goal: the target value; empty if the row is only for information.
+        reached: whether the goal was reached; None if there is no goal or nothing was measured.
     """
 
     figure: str
@@ -34,7 +34,7 @@ class Row:
 
 @define
 class Finding:
-    """What a scenario found: rows for the table, bars for the picture, and every raw result."""
+    """A scenario's findings: rows for the table, bars for the chart, and all raw results."""
 
     rows: list[Row]
     raw: Any
@@ -42,7 +42,7 @@ class Finding:
 
 
 def as_json(finding: Finding, quick: bool) -> dict[str, Any]:
-    """Return a finding as it is kept."""
+    """Return a finding in the form in which it is stored."""
     return {
         "taken": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "quick": quick,
@@ -58,15 +58,15 @@ Kept = dict[str, dict[str, Any]]
 
 
 def python() -> str:
-    """Return the running Python's version, as the table's column is named."""
+    """Return the running Python's version, which is also its column in the table."""
     return "{}.{}".format(*platform.python_version_tuple())
 
 
 def markdown(kept: dict[str, Kept]) -> str:
-    """Return the table of all findings, with a column for each Python.
+    """Return a table of all findings, with a column for each Python version.
 
     Args:
-        kept: findings by Python's version.
+        kept: the findings by Python version.
     """
     pythons = sorted(kept, key=lambda version: tuple(map(int, version.split("."))))
     goals: dict[str, str] = {}
@@ -90,9 +90,9 @@ def markdown(kept: dict[str, Kept]) -> str:
 
 
 def write(folder: Path, findings: Kept) -> None:
-    """Keep findings in folder, beside those of other scenarios and of other Pythons.
+    """Store findings in a folder, next to those of other scenarios and Python versions.
 
-    The picture is of the running Python.
+    The chart shows the running Python version.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "results.json"

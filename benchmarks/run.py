@@ -1,9 +1,10 @@
-"""Takes the figures.
+"""Runs the benchmarks.
 
     python -m benchmarks.run [--quick] [--rounds 7] [--out benchmarks/results] [scenario …]
 
-A full run takes about fifteen minutes and keeps what it finds in ``benchmarks/results``;
-``--quick`` takes two, is for seeing that all works, and keeps nothing unless told where.
+A full run takes about fifteen minutes and stores its findings in ``benchmarks/results``. A
+``--quick`` run takes two minutes: it only checks that everything works, and stores its findings
+only if ``--out`` is given.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The figures that are compared with something else: each in pairs, interleaved A B A B."""
+"""Scenarios that compare keevx_async with something else, in interleaved runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ PEER_NAMES = {
 
 @frozen
 class Size:
-    """How much is measured.
+    """The size of a benchmark.
 
     Attributes:
-        rounds: runs of each program.
-        share: of the full number of creates, polls or bytes.
-        quick: whether it is only to see that all works.
+        rounds: the number of times each program runs.
+        share: the fraction of the full number of creates, polls or bytes.
+        quick: whether the run only checks that everything works.
     """
 
     rounds: int
@@ -41,7 +41,7 @@ class Size:
     quick: bool
 
     def of(self, full: int) -> int:
-        """Return the number to use where all of it would be full."""
+        """Scale a full-size number to this size."""
         return max(1, round(full * self.share))
 
 
@@ -58,7 +58,7 @@ def _peer(name: str, server: Server, count: int) -> Callable[[], Measured]:
 def _against(
     figure: str, goal: float, ours: list[Measured], base: list[Measured]
 ) -> tuple[Row, Row]:
-    """Return the row of a ratio by the wall's clock, and the same by CPU time."""
+    """Return the rows for a ratio by wall-clock time, and for the same ratio by CPU time."""
     ratio = ratios(ours, base, "per_second")
     cpu = ratios(base, ours, "cpu_us")
     return (
@@ -78,7 +78,7 @@ def _bar(name: str, results: list[Measured], base: list[Measured], *, ours: bool
 
 
 def creates(size: Size) -> Finding:
-    """Creates per second without and with a journal, over a plain loop and an equal one."""
+    """Compare creates per second, without and with a journal, with hand-written baselines."""
     count = size.of(10_000)
     with Server() as server:
         programs = {
@@ -107,7 +107,7 @@ def creates(size: Size) -> Finding:
 
 
 def _if_it_runs(programs: dict[str, Callable[[], Measured]], name: str) -> str | None:
-    """Run a program once; if it fails take it out and return why."""
+    """Run a program once; if it fails, remove it and return the reason."""
     try:
         programs[name]()
     except Failed as error:
@@ -117,7 +117,7 @@ def _if_it_runs(programs: dict[str, Callable[[], Measured]], name: str) -> str |
 
 
 def peers(size: Size) -> Finding:
-    """Creates per second over each peer's."""
+    """Compare creates per second with those of each peer."""
     with Server() as server:
         programs = {
             "keevx_async": _program("clients.ours", "creates", server, size.of(6_000)),
@@ -151,7 +151,7 @@ def _fastest(over: dict[str, Spread]) -> Row:
 
 
 def polls(size: Size) -> Finding:
-    """Status queries per second over plain aiohttp GETs."""
+    """Compare status queries per second with plain aiohttp GETs."""
     with Server() as server:
         got = interleaved(
             {
@@ -166,7 +166,7 @@ def polls(size: Size) -> Finding:
 
 
 def imports(size: Size) -> Finding:
-    """What ``import keevx_async`` takes over ``import httpx``, in the peers' environment."""
+    """Compare the time of ``import keevx_async`` with that of ``import httpx``."""
     commands = {name: partial(_import, f"import {name}") for name in ("keevx_async", "httpx")}
     commands["client"] = partial(_import, "from keevx_async import Keevx")
     try:
@@ -194,7 +194,7 @@ def imports(size: Size) -> Finding:
 
 
 def _import(statement: str) -> Measured:
-    """Return the milliseconds that a statement takes: of the wall, and as importtime tells."""
+    """Return a statement's time in milliseconds, by the wall clock and by -X importtime."""
     start = time.perf_counter()
     _interpret("-c", statement)
     wall = (time.perf_counter() - start) * 1e3

@@ -1,11 +1,11 @@
-"""A small fast server that takes creates as Keevx and each peer's API does, so that the client
-is what is measured: a raw asyncio protocol, on uvloop where it is installed.
+"""A small, fast server that accepts creates for Keevx and each peer's API. It is a raw asyncio
+protocol, on uvloop if installed, so that benchmarks measure the client and not the server.
 
     python -m benchmarks.server [--limit 0:100,20:33] [--kind sliding] [--finished 20000]
 
-It prints its port, and ends when its standard input does. Beyond the APIs it answers
-``GET /-/counts`` and ``POST /-/limit?steps=0:100&kind=bucket&retry_after=yes``, which also
-begins to count anew, and ``GET /files/<bytes>/<name>``.
+It prints its port, and exits when its standard input ends. In addition to the APIs, it serves
+``GET /-/counts``, ``GET /files/<bytes>/<name>`` and
+``POST /-/limit?steps=0:100&kind=bucket&retry_after=yes``, which also resets the counts.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .shapes import ANSWERS, PREFIXES, status_answer
 CHUNK = b"\0" * 65536
 MP4 = b"\0\0\0\x0cftypisom"
 WEBP = b"RIFF\0\0\0\0WEBP"
-"""How a small file begins, so that it is known for what it is."""
+"""The first bytes of a small file, by which clients recognize its format."""
 BIN = 0.25
-"""Seconds that one entry of the counts' timeline spans."""
+"""The length of one entry in the timeline of counts, in seconds."""
 
 
 class Ledger:
-    """What was asked and what was answered."""
+    """Counts requests and responses."""
 
     def __init__(self, steps: str, kind: str, retry_after: bool) -> None:
         self._schedule = parse_schedule(steps, kind)
@@ -45,7 +45,7 @@ class Ledger:
         self.timeline: Counter[tuple[int, bool]] = Counter()
 
     def create(self, now: float) -> float:
-        """Count a create; return 0 if it is let through, else the seconds to wait."""
+        """Count a create; return 0 if it is accepted, otherwise the seconds to wait."""
         wait = self._schedule.take(now)
         if self._start is None:
             self._start = now
@@ -57,7 +57,7 @@ class Ledger:
         return wait
 
     def refusal(self, wait: float) -> bytes:
-        """Return the answer to a create that was not let through."""
+        """Return the response to a refused create."""
         after = b"Retry-After: %d\r\n" % math.ceil(wait) if self._retry_after else b""
         return _answer(b'{"code":429,"msg":"rate limit"}', b"429 Too Many Requests", after)
 
@@ -76,7 +76,7 @@ class Ledger:
 
 
 class Book:
-    """Holds the ledger in use, and numbers the ids."""
+    """Holds the current ledger, and assigns ids."""
 
     def __init__(self, ledger: Ledger, finished: int = 0) -> None:
         self.ledger = ledger
@@ -85,13 +85,13 @@ class Book:
         self.host = b""
 
     def status(self, target: bytes) -> bytes:
-        """Answer a status query."""
+        """Return the response to a status query."""
         self.ledger.polls += 1
         host = self.host if self.finished else b""
         return _answer(status_answer(target.rpartition(b"/")[2], host, self.finished))
 
     def control(self, method: bytes, target: bytes) -> bytes:
-        """Answer a control request."""
+        """Return the response to a control request."""
         parts = urlsplit(target.decode())
         if method == b"POST" and parts.path == "/-/limit":
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
@@ -111,11 +111,11 @@ def _answer(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> bytes:
 
 
 _CREATED = {prefix: _answer(body) for prefix, body in ANSWERS.items()}
-"""Whole answers with a placeholder of the id's length, made once."""
+"""Complete responses, built once, with a placeholder as long as an id."""
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection; requests that come in one packet are answered in one write."""
+    """A keep-alive connection. Requests that arrive together get their responses in one write."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
@@ -193,7 +193,7 @@ def _length(head: bytes) -> int:
 
 
 async def serve(book: Book) -> None:
-    """Serve until standard input ends."""
+    """Serve requests until standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(book), "127.0.0.1", 0, backlog=8192)
     port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""What each API answers to a create, of one size each; 32 percent signs stand for the id."""
+"""Each API's response to a create, in a fixed size; 32 percent signs stand for the id."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ANSWERS = {
     b"luma": _body(_LUMA),
     b"openai": _body(_OPENAI),
 }
-"""By the first part of the path."""
+"""The response bodies, by the first part of the path."""
 
 PREFIXES = frozenset(ANSWERS)
 
@@ -72,12 +72,12 @@ _STATUS = _body(
 
 
 def status_answer(task_id: bytes, host: bytes = b"", size: int = 0) -> bytes:
-    """Return what a status query answers.
+    """Return the response body of a status query.
 
     Args:
-        task_id: the task.
-        host: where its results are; without one it is under way.
-        size: bytes of its video.
+        task_id: the task's id.
+        host: the host of the task's results; if empty, the task is still in progress.
+        size: the size of the task's video, in bytes.
     """
     answer = _STATUS.replace(ID.encode(), task_id)
     if not host:

@@ -1,8 +1,8 @@
-"""200 results of 20 MB into a bucket, 16 at once, killed twice: ``python -m benchmarks.storage``.
+"""Write 200 results of 20 MB to a bucket, 16 at once: ``python -m benchmarks.storage``.
 
-Needs the test group (moto's S3 server). The emulator and the bucket run in processes of their own;
-what is measured is the program in the middle. It stops with an error unless every object is whole,
-none is there twice, nothing was paid twice, and no parts of uploads were left behind.
+Needs the test group (moto's S3 server). The program is killed twice and run again. Only the program
+is measured; the emulator and the bucket run outside it. The benchmark fails unless every object is
+complete, no result is stored or charged twice, and no parts of uploads remain.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROGRAM = (sys.executable, "-m", "benchmarks.storage", "--program")
 
 
 async def program(count: int, url: str, journal: str) -> None:
-    """Run the job that is killed and run again; its memory is printed at the start and the end."""
+    """Run the job that gets killed and restarted; print its memory use at the start and the end."""
     requests = (
         ImageToVideo(
             model="V",
@@ -53,7 +53,7 @@ async def program(count: int, url: str, journal: str) -> None:
 
 
 def memory(pid: int, field: str = "VmRSS") -> float:
-    """Return megabytes of a process, as Linux counts them."""
+    """Return a process's memory use in megabytes, as reported by Linux."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
@@ -61,14 +61,15 @@ def memory(pid: int, field: str = "VmRSS") -> float:
 
 
 async def run(count: int, url: str, bucket: Bucket, folder: Path, until: int) -> list[float]:
-    """Run the program; kill it once so many objects are there. Return what it said of its memory.
+    """Run the program, and kill it after ``until`` objects; return its start and peak memory.
 
     Args:
         count: the number of results.
-        url: of the emulator.
-        bucket: where they go.
-        folder: of the journal.
-        until: objects after which it is killed; more than count to let it end.
+        url: the emulator's URL.
+        bucket: the bucket that the results are written to.
+        folder: the journal's folder.
+        until: the number of objects after which the program is killed; more than ``count`` to let
+            it finish.
     """
     process = await asyncio.create_subprocess_exec(
         *PROGRAM,
@@ -90,7 +91,7 @@ async def run(count: int, url: str, bucket: Bucket, folder: Path, until: int) ->
 
 
 async def main(count: int, size: int) -> None:
-    """Kill the program twice, let it end, and check everything."""
+    """Kill the program twice, let it finish the third time, and check all results."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name, an_object_store() as bucket:
         async with Emulator(seconds=0.5, video_bytes=size) as emulator:

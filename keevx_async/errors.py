@@ -1,4 +1,4 @@
-"""The error tree. Every error carries a message, its facts as attributes, and a hint.
+"""The exception hierarchy. Every error has a message, details as attributes, and a hint.
 
 KeevxError
 ├── InvalidRequest (also ValueError)   a request breaks the vendor's rules; nothing was sent
@@ -12,13 +12,13 @@ KeevxError
 ├── ConnectionFailed                   no connection was made, or the connection of a GET was lost
 ├── ResponseError                      the response to a GET could not be read
 ├── SubmissionUncertain                a create was sent and its response was lost
-│   └── SubmissionPending              its response has not arrived within the call's timeout
+│   └── SubmissionPending              its response did not arrive within the call's timeout
 ├── NotStarted                         a fan-out stopped before it started the item
 │   └── BudgetExceeded                 a create does not fit in the Budget; nothing was sent
 ├── TaskFailed                         a task ended without a result
 ├── WaitTimeout (also TimeoutError)    the wait ended before the tasks did
 ├── UploadError                        a file cannot be uploaded
-├── DownloadError                      a result could not be downloaded whole
+├── DownloadError                      a result could not be downloaded completely
 ├── JournalError                       the journal cannot be opened, read or written
 └── CallbackRejected                   a callback could not be verified
 
@@ -34,27 +34,27 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 MAX_QUOTE = 300
-"""The maximum number of characters of a text from Keevx that a message quotes."""
+"""The maximum number of characters that a message quotes from Keevx."""
 MAX_IDS = 16
 """The maximum number of task ids that a message lists."""
 CREATIONS_URL = "https://www.keevx.com/main/meta/creations"
-"""The page on which a person finds creates whose ids were lost (keevx-api.md, "Found later")."""
+"""The page where users can find creates whose ids were lost (keevx-api.md, "Found later")."""
 
 
 def brief(text: str) -> str:
-    """Return text, cut to ``MAX_QUOTE`` characters to keep messages readable."""
+    """Return a text, truncated to ``MAX_QUOTE`` characters to keep messages readable."""
     return text if len(text) <= MAX_QUOTE else f"{text[:MAX_QUOTE]}…"
 
 
 @frozen
 class Violation:
-    """One broken rule of a request.
+    """A rule that a request breaks.
 
     Attributes:
-        field: the name of the field; ``rows[2].prompt`` in a list of rows.
+        field: the field's name, or a path such as ``rows[2].prompt`` in a list of rows.
         value: the field's value.
         rule: the kind of rule, such as ``range``, ``required`` or ``unknown``.
-        message: what the value must be, and what it was.
+        message: the requirement, and the value that was given instead.
     """
 
     field: str
@@ -68,21 +68,21 @@ class Violation:
 
 
 class KeevxError(Exception):
-    """The root of every error that keevx_async raises.
+    """The base class of all errors that keevx_async raises.
 
     ``str(error)`` is the message, followed by the hint. The class's hint is left out if the message
     already says what to do.
 
     Attributes:
-        hint: what to do next.
+        hint: advice on what to do next.
 
     Args:
-        args: the message, or the facts from which it is built.
+        args: the message, or the values that the message is built from.
         hint: replaces the class's hint.
     """
 
-    # Exception pickles and copies by its args and attributes, so each class passes to
-    # super().__init__() exactly what its own __init__ accepts.
+    # Exceptions are pickled and copied by their args and attributes, so each class passes to
+    # super().__init__() exactly the arguments that its own __init__ accepts.
     __match_args__: ClassVar[tuple[str, ...]] = ("message",)
     hint: str = "Read the message; it names the cause"
     _message_has_hint: ClassVar[bool] = False
@@ -109,7 +109,7 @@ class InvalidRequest(KeevxError, ValueError):
     """A request breaks the vendor's rules. Nothing was sent.
 
     Attributes:
-        violations: every broken rule, not only the first.
+        violations: all broken rules, not only the first.
     """
 
     __match_args__ = ("violations",)
@@ -129,7 +129,7 @@ class InvalidRequest(KeevxError, ValueError):
 class ConfigurationError(KeevxError):
     """The client cannot be used: no key, a bad setting, a closed client.
 
-    Retrying without a change fails again. Nothing was sent.
+    Retrying without changing anything fails again. Nothing was sent.
     """
 
     hint = "Check the arguments of Keevx(), KEEVX_API_KEY and KEEVX_BASE_URL"
@@ -145,11 +145,11 @@ REQUEST_ID_HEADERS = (
     "x-trace-id",
     "cf-ray",
 )
-"""Headers that may contain a request's id, most common first. Keevx documents none."""
+"""Headers that may contain a request's id, most common first. Keevx documents none of them."""
 
 
 def request_id_of(headers: Mapping[str, str]) -> str:
-    """Return the request's id from a response's headers; empty if they contain none."""
+    """Return the request id from a response's headers, or an empty string if there is none."""
     return next((headers[name] for name in REQUEST_ID_HEADERS if headers.get(name)), "")
 
 
@@ -165,7 +165,7 @@ class APIError(KeevxError):
             masked.
         method: the request's method, such as ``POST``.
         path: the request's path, below the base URL.
-        attempts: how many times the request was sent.
+        attempts: the number of times that the request was sent.
     """
 
     __match_args__ = ("status", "code", "msg", "body")
@@ -194,7 +194,7 @@ class APIError(KeevxError):
 
     @property
     def request_id(self) -> str:
-        """The server's id for the request, to quote to Keevx's support; empty if it sent none."""
+        """The server's id for the request, to quote to Keevx support; empty if there is none."""
         return request_id_of(self.headers)
 
     @property
@@ -234,7 +234,7 @@ class NotFoundError(APIError):
 class RateLimitError(APIError):
     """Keevx kept responding with 429 for longer than the ``RetryPolicy`` allows.
 
-    Creates are slowed down before this is raised, so even a slow pace was refused.
+    The client slows its creates down before it raises this, so even a slow pace was refused.
     """
 
     hint = "Lower the concurrency, set rate=, or give RetryPolicy a longer deadline"
@@ -249,11 +249,11 @@ class ServerError(APIError):
 class ConnectionFailed(KeevxError):
     """No connection was made or, for a query, the connection was lost. Nothing was charged.
 
-    A create whose connection is lost after it was sent raises ``SubmissionUncertain`` instead.
+    If the connection is lost after a create was sent, ``SubmissionUncertain`` is raised instead.
 
     Attributes:
         host: the host that the client tried to reach.
-        reason: why it failed.
+        reason: the reason for the failure.
     """
 
     __match_args__ = ("host", "reason")
@@ -266,16 +266,16 @@ class ConnectionFailed(KeevxError):
 
     @property
     def message(self) -> str:
-        """The host, and why it could not be reached."""
+        """The host, and the reason it could not be reached."""
         return f"could not reach {self.host}: {self.reason}"
 
 
 class ResponseError(KeevxError):
-    """A response could not be read as one from Keevx.
+    """A response could not be parsed as a Keevx response.
 
     Attributes:
         status: the HTTP status.
-        reason: what was wrong with the response.
+        reason: the problem with the response.
         body: the first part of the response, as text.
     """
 
@@ -290,19 +290,19 @@ class ResponseError(KeevxError):
 
     @property
     def message(self) -> str:
-        """The status, and what was wrong with the response."""
+        """The status, and the problem with the response."""
         return f"unreadable response (HTTP {self.status}): {self.reason}"
 
 
 class SubmissionUncertain(KeevxError):
-    """A create was sent and its response was lost: it may have been made and charged.
+    """A create was sent but its response was lost, so it may have been made and charged.
 
-    The client never sends it again on its own, in this run or a later one.
+    The client never resends it automatically, in this run or a later one.
 
     Attributes:
         request: the request that was sent.
         key: the key under which it was sent.
-        reason: what arrived instead of a readable response.
+        reason: the reason that no readable response arrived.
         task_ids: task ids from a response that could not be trusted; often empty. They may belong
             to this create: query their status.
     """
@@ -319,7 +319,7 @@ class SubmissionUncertain(KeevxError):
 
     @property
     def message(self) -> str:
-        """The task ids that may belong to the create, why the response was lost, and the key.
+        """The task ids that may belong to the create, the reason for the loss, and the key.
 
         The ids come first, so a log that truncates long lines still shows them.
         """
@@ -335,28 +335,28 @@ class SubmissionUncertain(KeevxError):
 
 
 class SubmissionPending(SubmissionUncertain):
-    """``submit(timeout=)`` ended before the create did. The create continues in the background.
+    """``submit(timeout=)`` timed out; the create continues in the background.
 
-    Its ids are recorded when they arrive. Submitting the same ``key`` to the same client again
-    waits for this create and returns its ids; no second create is sent.
+    Its task ids are recorded when they arrive. Submitting the same ``key`` again with the same
+    client waits for this create and returns its ids; no second create is sent.
     """
 
     hint = "Submit it again with the same key to wait for its ids; no second create is sent"
 
     @property
     def message(self) -> str:
-        """Why the call ended, and the key."""
+        """The reason the call ended, and the key."""
         return f"the create continues in the background: {self.reason} (key {self.key})"
 
 
 class NotStarted(KeevxError):
     """A fan-out stopped before it submitted this item. No task was made.
 
-    Either nothing was sent for it, or it was in flight and was refused for the reason that stopped
-    the fan-out: no funds, or a refused key.
+    Either nothing was sent for the item, or it was in flight and was refused for the reason that
+    stopped the fan-out: no funds, or a refused key.
 
     Attributes:
-        reason: what stopped the fan-out; ``FanOut.stopped_by`` is the error itself.
+        reason: the reason the fan-out stopped; ``FanOut.stopped_by`` is the error itself.
     """
 
     __match_args__ = ("reason",)
@@ -368,7 +368,7 @@ class NotStarted(KeevxError):
 
     @property
     def message(self) -> str:
-        """What stopped the fan-out."""
+        """The reason the fan-out stopped."""
         return f"not started, because the run was stopped: {self.reason}"
 
 
@@ -377,9 +377,9 @@ class BudgetExceeded(NotStarted):
 
     Attributes:
         budget: the ``Budget``.
-        spent: what has been made, or may have been, in the units that the budget limits:
-            ``videos``, ``seconds``, ``cost``.
-        needed: what the create would add, in the same units.
+        spent: the amounts that were made, or may have been made, in each unit that the budget
+            limits: ``videos``, ``seconds``, ``cost``.
+        needed: the amounts that the create would add, in the same units.
     """
 
     __match_args__ = ("budget", "spent", "needed")
@@ -402,7 +402,7 @@ class BudgetExceeded(NotStarted):
 
     @property
     def message(self) -> str:
-        """Which units are exceeded: the amount spent, the limit, and what the create needs."""
+        """The exceeded units, each with the amount spent, the limit and the amount needed."""
         return self.reason
 
 
@@ -436,13 +436,13 @@ class TaskFailed(KeevxError):
 
 
 class WaitTimeout(KeevxError, TimeoutError):
-    """The wait ended before the tasks did. They keep running at Keevx.
+    """The wait ended before all tasks had ended. The others keep running at Keevx.
 
     Attributes:
         pending: the ids of the tasks that had not ended.
         done: the tasks that had ended.
-        statuses: the last status of each pending task as Keevx reported it, by id. A task whose
-            status was never received is left out.
+        statuses: the last status that Keevx reported for each pending task, by id. Tasks whose
+            status was never received are left out.
     """
 
     __match_args__ = ("pending", "done", "statuses")
@@ -462,7 +462,7 @@ class WaitTimeout(KeevxError, TimeoutError):
 
     @property
     def message(self) -> str:
-        """How many tasks had not ended, and the first five of them with their statuses."""
+        """The number of tasks that had not ended, and the first five with their statuses."""
         listed = [
             f"{task_id} ({status[:40]})" if (status := self.statuses.get(task_id)) else task_id
             for task_id in self.pending[:5]
@@ -483,9 +483,10 @@ class UploadError(KeevxError):
 
 
 class DownloadError(KeevxError):
-    """A result could not be downloaded completely. No file exists under its final name.
+    """A result could not be downloaded completely. An incomplete file never has the final name.
 
-    The bytes that arrived are kept next to it, and the next download resumes from them.
+    If the host supports resuming, the bytes received are kept next to the target, and the next
+    download resumes from them.
     """
 
     hint = "Download the task again; it resumes from the part that arrived"
@@ -493,10 +494,10 @@ class DownloadError(KeevxError):
 
 
 class JournalError(KeevxError):
-    """The journal cannot be opened, read or written. Nothing is charged until it can.
+    """The journal cannot be opened, read or written. No create is sent until this is fixed.
 
     Attributes:
-        task_ids: the ids that a create had just returned and that could not be written.
+        task_ids: ids that a create had just returned but that could not be written to the journal.
     """
 
     __match_args__ = ("message", "task_ids")
@@ -506,7 +507,7 @@ class JournalError(KeevxError):
     def __init__(self, message: str, task_ids: Sequence[str] = ()) -> None:
         super().__init__(message, tuple(task_ids))
         self.task_ids: tuple[str, ...] = tuple(task_ids)
-        # These paid-for ids exist nowhere else now, so they come before any other advice.
+        # These paid-for ids exist nowhere else, so they come before any other advice.
         if self.task_ids:
             self.hint = (
                 f"Keep these task ids, which are not in the journal: {', '.join(self.task_ids)}"

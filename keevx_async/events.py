@@ -1,6 +1,6 @@
 """The events that a client passes to its ``on_event`` hook, as they happen.
 
-All are frozen and can be matched by position: ``case Submitted(key, task_ids)``.
+All events are frozen and can be matched by position: ``case Submitted(key, task_ids)``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Event:
 
 @frozen
 class Submitted(Event):
-    """Keevx accepted a create in this run. Ids found in a journal emit no event.
+    """Keevx accepted a create in this run. Ids found in a journal do not emit this event.
 
     Attributes:
         key: the key of the create.
-        task_ids: the ids of its tasks.
+        task_ids: the ids of the create's tasks.
     """
 
     key: str
@@ -41,11 +41,11 @@ class Submitted(Event):
 
 @frozen
 class Uncertain(Event):
-    """The response to a create was lost: it may have been charged, and is not sent again.
+    """A create's response was lost. The create may have been charged, and is not sent again.
 
     Attributes:
         key: the key of the create.
-        reason: what arrived instead of a response.
+        reason: the reason that no readable response arrived.
     """
 
     key: str
@@ -67,11 +67,11 @@ class Warned(Event):
 
 @frozen
 class Refused(Event):
-    """A create was refused for good: it made no task, and nothing was charged.
+    """A create was permanently refused. It made no task, and nothing was charged.
 
     Attributes:
         key: the key of the create.
-        error: the error that the caller's ``submit`` raises, or the outcome's error.
+        error: the error that ``submit`` raises, or that the outcome contains.
     """
 
     key: str
@@ -80,13 +80,13 @@ class Refused(Event):
 
 @frozen
 class Retrying(Event):
-    """An attempt failed temporarily; another follows.
+    """A request failed temporarily and will be retried.
 
     Attributes:
         key: the create's key; empty for a free request, such as a status query.
-        attempt: the number of the failed attempt, from 1.
+        attempt: the failed attempt's number, from 1.
         delay: seconds until the next attempt.
-        error: why the attempt failed.
+        error: the error that the attempt failed with.
     """
 
     key: str
@@ -99,17 +99,18 @@ class Retrying(Event):
 class Exchange(Event):
     """The outcome of one request to the API, whether or not it could be sent.
 
-    A retried create emits one exchange per attempt. Downloads are not exchanges with the API.
+    A retried create emits one exchange per attempt. Downloads emit none.
 
     Attributes:
         method: the HTTP method, such as ``POST``.
         path: the path below the base URL; a status query's path ends with its task id.
         status: the HTTP status; None if no response arrived.
-        seconds: time from handing the request to the connection pool until its response was read.
+        seconds: the time from handing the request to the connection pool to reading the response,
+            in seconds.
         key: the create's key; empty for a free request.
-        attempt: the number of the attempt at the same request, from 1.
+        attempt: the attempt's number for this request, from 1.
         request_id: the request's id from the response's headers; empty if they contain none.
-        reason: why the response is incomplete or missing; empty if it is complete.
+        reason: the reason that the response is incomplete or missing; empty if it is complete.
     """
 
     method: str
@@ -124,10 +125,10 @@ class Exchange(Event):
 
 @frozen
 class Paused(Event):
-    """Keevx returned 429, or 402 with a ``Retry-After``: the client holds back all creates.
+    """Keevx returned 429, or 402 with a ``Retry-After``, so the client paused all creates.
 
     Attributes:
-        seconds: the length of the hold as far as it is known now. Another 429 may extend it.
+        seconds: the length of the pause in seconds, as currently known. Another 429 may extend it.
     """
 
     seconds: float
@@ -159,15 +160,15 @@ class Ended(Event):
 
 @frozen
 class Downloaded(Event):
-    """A task's main result is on disk, downloaded now or already complete from an earlier run.
+    """A task's main result was downloaded, either now or by an earlier run.
 
     Attributes:
         task_id: the id of the task that made it.
         path: the path of the file, or the address of the object.
         size: its size in bytes.
         digest: its SHA-256 in hexadecimal.
-        ended_at: when the client first saw that the task had ended, in seconds since the epoch. The
-            URLs of its results are valid for 7 days from then.
+        ended_at: the time at which the client first saw that the task had ended, in seconds since
+            the epoch. The task's result URLs are valid for 7 days from then.
     """
 
     task_id: str
@@ -179,12 +180,12 @@ class Downloaded(Event):
 
 @frozen
 class Mismatched(Event):
-    """``verify="probe"`` found that a downloaded video does not match its request. It is kept.
+    """``verify="probe"`` found that a video does not match its request. The video is kept.
 
     Attributes:
         task_id: the id of the task that made it.
         path: the path of the file.
-        mismatches: how the video differs from the request, one sentence per difference.
+        mismatches: the differences between the video and the request, one phrase each.
     """
 
     task_id: str
@@ -197,7 +198,7 @@ Emit = Callable[[Event], None]
 
 
 def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
-    """Return a hook that never raises: errors from the caller's hook are logged.
+    """Wrap a hook so that it never raises: its errors are logged.
 
     Args:
         hook: a plain function, called on the event loop; it should return quickly.
@@ -217,7 +218,7 @@ def guarded(hook: Callable[[Event], object] | None) -> Emit | None:
         )
 
     def emit(event: Event) -> None:
-        # A bug in a hook must not lose an id or a result.
+        # A bug in a hook must not cause the loss of an id or a result.
         try:
             hook(event)
         except Exception:
@@ -244,13 +245,13 @@ class Observer(Protocol):
     def span(
         self, operation: Operation, subject: str, request: Request | None, /
     ) -> AbstractContextManager[object]:
-        """Return a context manager, entered when an operation starts and exited when it ends.
+        """Return a context manager for an operation: entered when it starts, exited when it ends.
 
-        It is exited with the operation's error, if any, and cannot suppress that error.
+        The context manager receives the operation's error, if any, but cannot suppress it.
 
         Args:
             operation: the operation that starts.
-            subject: the create's key, the task's id (for a wait, the first one), or the file's
+            subject: the create's key, the task's id (for a wait, the first task's), or the file's
                 name.
             request: the request being submitted, if any.
         """
@@ -262,7 +263,7 @@ Span = Callable[[Operation, str, "Request | None"], AbstractContextManager[objec
 
 
 def guarded_span(hook: object) -> Span | None:
-    """Return a hook's ``span`` method, guarded so that it never raises; None if it has none."""
+    """Return a hook's ``span`` method, wrapped so that it never raises; None if there is none."""
     span: Span | None = getattr(hook, "span", None)
     if span is None or not callable(span):
         return None

@@ -31,11 +31,12 @@ def progress(fan: FanOut, *, total: int | None = None) -> Progress:
 
     With the ``notebook`` extra (``keevx_async[notebook]``), this shows a tqdm bar, which is a
     widget in notebooks. When the fan-out ends, a line of text below the widget reports the outcome;
-    it remains even if the widget is not saved (GitHub, nbconvert, a reopened notebook). Without the
-    extra, changed counts are written to stderr every ten seconds. The display never delays or fails
-    the fan-out.
+    the line remains even if the widget is not saved (GitHub, nbconvert, a reopened notebook).
+    Without the extra, the counts are written to stderr every ten seconds if they have changed. The
+    display never delays or fails the fan-out.
 
-    Awaiting it again after a stop shows a new bar and continues with the unfinished items.
+    Awaiting the returned object again after the fan-out stopped shows a new bar and continues with
+    the unfinished items.
 
     Args:
         fan: the fan-out that ``submit_many`` or ``generate_many`` returned.
@@ -126,11 +127,11 @@ class _Lines:
             print(text, file=sys.stderr)
 
     def close(self, counts: Counts) -> None:
-        """Do nothing: the last line already shows how it ended."""
+        """Do nothing, because the last line already shows the outcome."""
 
 
 class _Display:
-    """Shows the counts on a timer. It never delays an outcome; a failure ends only the display."""
+    """Shows the counts periodically. It never delays an outcome; an error ends only the display."""
 
     def __init__(self, counts: Counts, total: int | None) -> None:
         self._counts = counts

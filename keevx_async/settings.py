@@ -1,4 +1,4 @@
-"""Retry and poll policies, default values, and tables that users may extend. Data, no I/O."""
+"""Retry and poll policies, default values, and tables that users may extend. No I/O."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ BASE_URL = "https://api.keevx.com"
 CHINA = "https://api.keevx.cn"
 """The base URL of the China edition."""
 EDITIONS: MutableMapping[str, Mapping[str, tuple[str, ...]]] = {CHINA: {"model": ("KL",)}}
-"""The values that an edition accepts, by its base URL and by the request's field. An edition or
-field that is not listed accepts every value. Source: the China edition's docs."""
+"""The values that each edition accepts, by base URL and request field. An edition or field that is
+not listed accepts every value. Source: the China edition's docs."""
 DEFAULT_TIMEOUT = 60.0
-"""Seconds for one exchange: a request and its response."""
+"""The timeout of one exchange (a request and its response), in seconds."""
 DEFAULT_CONNECTIONS = 512
 """The maximum number of connections that a client opens."""
 DEFAULT_CONCURRENCY = 32
-"""The maximum number of items of a fan-out in flight at once."""
+"""The maximum number of fan-out items in flight at once."""
 DEFAULT_FUSE = 10
-"""How many equal refusals in a row stop a fan-out."""
+"""The number of identical refusals in a row that stops a fan-out."""
 
 BUSY_CODES: Final[set[int]] = {429, 503, 530003}
 """Codes in Keevx's envelope that mean "busy, try again": no task was made, and the ``RetryPolicy``
@@ -50,12 +50,12 @@ decides when the create is sent again. If Keevx sends you another such code, add
 REFUSAL_CODES: Final[set[int]] = set()
 """Codes in Keevx's envelope that mean "no task was made", in addition to those recognized by their
 form: six digits, or an HTTP 4xx. Any other code leaves a create uncertain. Add a code only if you
-know that Keevx makes no task when it sends it: a wrong entry can make you pay twice for a
+know that Keevx makes no task when it sends that code: a wrong entry can make you pay twice for a
 create."""
 
 
 class _InvalidSetting(ConfigurationError, ValueError):
-    """A policy's setting is out of range. Also a ValueError, as attrs validators raise."""
+    """A policy setting is out of range. Also a ValueError, like the errors of attrs validators."""
 
 
 _Validator = Callable[[Any, "Attribute[Any]", Any], None]
@@ -68,13 +68,13 @@ def _number(
     whole: bool = False,
     optional: bool = False,
 ) -> _Validator:
-    """Return a validator of numbers from any library. It rejects bools and NaN.
+    """Return a validator for numbers of any type. It rejects bools and NaN.
 
     Args:
         minimum: the lowest accepted value.
         above: an exclusive lower bound, which replaces ``minimum``.
-        whole: whether fractions are rejected.
-        optional: whether None and NOT_GIVEN are accepted.
+        whole: whether to accept only integers.
+        optional: whether to accept None and NOT_GIVEN, too.
     """
     what = "a whole number" if whole else "a number"
     what += f", {minimum:g} or more" if above is None else f" above {above:g}"
@@ -96,22 +96,22 @@ def _number(
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """How often, and for how long, a request is retried after a temporary failure.
+    """The rules for retrying a request after a temporary failure.
 
-    A query is retried after every such failure; a create only if it certainly made no task. Between
-    two attempts the client waits a random part of a delay that doubles each time (exponential
-    backoff with full jitter), or as long as ``Retry-After`` says.
+    A query is retried after every such failure; a create only if it is certain that no task was
+    made. Between attempts, the client waits for a random part of a delay that doubles each time
+    (exponential backoff with full jitter), or for as long as ``Retry-After`` says.
 
     Attributes:
         attempts: the maximum number of times that a request is sent.
         first_delay: the upper bound of the first wait, in seconds. It doubles with each wait.
         max_delay: the upper bound of every wait without a ``Retry-After``, in seconds.
-        deadline: seconds from the first attempt within which another may start. If a
-            ``Retry-After`` reaches beyond the deadline, the request fails at once.
-        grace: seconds for which a cancelled create in flight may still receive its response.
-        fuse: how many refusals in a row, all with the same status and code, stop a fan-out, which
-            then reports the remaining items as not started; 0 for no limit. A refused key (401,
-            403) and an empty account (402) stop it at once.
+        deadline: the number of seconds after the first attempt within which another may start. If
+            ``Retry-After`` extends beyond the deadline, the request fails at once.
+        grace: the number of seconds that a cancelled create in flight may wait for its response.
+        fuse: the number of refusals in a row, all with the same status and code, that stops a
+            fan-out, which then reports the remaining items as not started; 0 for no limit. A
+            refused key (401, 403) or an empty account (402) stops the fan-out at once.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -128,7 +128,7 @@ class RetryPolicy:
         """Return the seconds to wait before the next attempt.
 
         Args:
-            attempt: how many attempts have been made, from 1.
+            attempt: the number of attempts made so far, at least 1.
             random: returns a number in [0, 1): the fraction of the upper bound to wait.
         """
         # If a server fails for all of its clients at once, full jitter spreads out their retries
@@ -138,21 +138,21 @@ class RetryPolicy:
 
 @frozen(kw_only=True)
 class PollPolicy:
-    """How often the status of tasks is queried, and for how long.
+    """The rules for querying the status of tasks.
 
     Attributes:
         shortest: the minimum interval between two queries about one task, in seconds.
-        longest: the maximum interval, in seconds. If it is below ``shortest``, ``longest`` wins; if
-            ``max_rate`` does not allow it, intervals become longer.
+        longest: the maximum interval, in seconds. It takes precedence over ``shortest``, but
+            ``max_rate`` may make intervals longer.
         concurrency: the maximum number of status queries in flight at once.
         timeout: the maximum length of a wait, in seconds, if the call sets no timeout; None for no
             limit. The default is 1.5 times the vendor's documented maximum for the kind: 30 minutes
             for ``image_to_video``, 15 minutes for ``image_generate``, 3 hours for
             ``video_translate``.
-        max_rate: the maximum number of status queries per second over all tasks; None for no limit.
-            At the limit, the intervals of all tasks grow longer.
+        max_rate: the maximum number of status queries per second across all tasks; None for no
+            limit. At the limit, the intervals of all tasks grow longer.
         polls_per_task: the average number of status queries per task, once the client has learned
-            how long tasks of its group take. A higher value notices the end sooner.
+            the durations of tasks in its group. A higher value detects the end sooner.
 
     Raises:
         ConfigurationError: a setting is out of range; also a ``ValueError``.
@@ -190,11 +190,11 @@ def _check_prices(_: Any, __: Attribute[Any], prices: Any) -> None:
 
 @frozen(kw_only=True)
 class Budget:
-    """The most that a client may make or, with a journal, that all of its runs together may make.
+    """Limits on the results of one client or, with a journal, of all its runs together.
 
-    A create counts from just before it is sent. If it makes nothing (it is refused, or not sent),
-    it no longer counts. If its response is lost, it may have been made and keeps counting. Results
-    already in the journal cost nothing more. A create that does not fit raises ``BudgetExceeded``,
+    A create counts from just before it is sent. If it is refused, or not sent after all, it no
+    longer counts. If its response is lost, it still counts, because it may have been made. Results
+    already in the journal do not count again. A create that does not fit raises ``BudgetExceeded``,
     and nothing is sent.
 
     Attributes:

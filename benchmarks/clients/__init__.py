@@ -1,1 +1,1 @@
-"""Programs that the harness runs, each in a process of its own; each prints one line of JSON."""
+"""Programs that the harness runs in separate processes; each prints one line of JSON."""

@@ -1,9 +1,9 @@
-"""Many prompts the whole way: by ``keevx run``, and by ``generate_many`` in a program.
+"""Process many prompts, from create to download, with ``keevx run`` or ``generate_many``.
 
     python -m benchmarks.server --finished 20000    # prints its port
     python -m benchmarks.clients.bulk {command,program} --url URL --count N --at-once N
 
-Prints one line of JSON: the process's own CPU time per item, and its memory as it went.
+Prints one line of JSON: the process's CPU time per item, and its memory over time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def command(url: str, count: int, at_once: int, folder: Path) -> None:
 
 
 async def program(url: str, count: int, at_once: int, folder: Path) -> None:
-    """Do the same with ``generate_many``."""
+    """Do the same as ``command``, but with ``generate_many``."""
     async with client(url, journal=folder / "run.db") as keevx:
         ended = 0
         fan = keevx.generate_many(requests(count), concurrency=at_once, download=folder / "out")
@@ -58,7 +58,7 @@ async def program(url: str, count: int, at_once: int, folder: Path) -> None:
 
 @contextmanager
 def watched(seen: list[float]) -> Iterator[None]:
-    """Note the resident memory every quarter of a second."""
+    """Record the resident memory in MiB, every quarter of a second."""
     stop = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""What every measured program shares: its arguments, its clock, its report."""
+"""Code shared by all measured programs: arguments, timing and reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IMAGE = "https://example.com/start.jpg"
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the harness asked for."""
+    """Parse the arguments that the harness passes."""
     parser = argparse.ArgumentParser()
     parser.add_argument("job")
     parser.add_argument("--url", required=True)
@@ -27,7 +27,7 @@ def arguments() -> argparse.Namespace:
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files and sockets as it may."""
+    """Raise this process's limit on open files and sockets to the maximum."""
     try:
         import resource
     except ImportError:  # no such limit on this system
@@ -37,12 +37,12 @@ def raise_file_limit() -> None:
 
 
 def prompt(number: int) -> str:
-    """Return a prompt like any other; no two are the same."""
+    """Return a typical prompt that is different for each number."""
     return f"A golden retriever running in the grass, take {number}"
 
 
 def body(number: int) -> dict[str, Any]:
-    """Return the create's body as the hand-written loops send it."""
+    """Return a create's body, as sent by the hand-written loops."""
     return {
         "model": "V",
         "prompt": prompt(number),
@@ -54,7 +54,7 @@ def body(number: int) -> dict[str, Any]:
 
 
 async def share(one: Callable[[int], Awaitable[object]], count: int, at_once: int) -> None:
-    """Call one for each number, so many at once: workers that share one iterator."""
+    """Call ``one`` for each number, with ``at_once`` workers that share one iterator."""
     numbers = iter(range(count))
 
     async def worker() -> None:
@@ -65,7 +65,7 @@ async def share(one: Callable[[int], Awaitable[object]], count: int, at_once: in
 
 
 class Timing:
-    """Seconds of the wall and of this process's CPU."""
+    """Elapsed wall-clock time and CPU time of this process, in seconds."""
 
     wall = 0.0
     cpu = 0.0
@@ -73,7 +73,7 @@ class Timing:
 
 @contextmanager
 def timed() -> Iterator[Timing]:
-    """Time what is done within."""
+    """Measure the time that the block takes."""
     timing, wall, cpu = Timing(), time.perf_counter(), _cpu()
     yield timing
     timing.wall, timing.cpu = time.perf_counter() - wall, _cpu() - cpu
@@ -85,7 +85,7 @@ def _cpu() -> float:
 
 
 def report(timing: Timing, count: int, ids: int, **more: Any) -> None:
-    """Print what was measured; stop if an id was lost."""
+    """Print the measurements as one line of JSON, including the number of lost ids."""
     print(
         json.dumps(
             {

@@ -1,9 +1,9 @@
-"""The second baseline: what a careful engineer writes for the same job, as fast as it stays simple.
+"""The second baseline: a careful engineer's code for the same job, fast but still simple.
 
-A pydantic model checks each request, tenacity surrounds each call, a semaphore bounds what is in
-flight, and the intent and the ids of each create are committed to SQLite (WAL, synchronous=FULL, as
-durable as our journal) before the POST and after it. Commits run on one thread beside the event
-loop, which is faster here than committing on the loop.
+A pydantic model checks each request, tenacity retries each call, and a semaphore limits the
+requests in flight. Each create's intent and ids are committed to SQLite (WAL, synchronous=FULL, as
+durable as our journal) before and after the POST. Commits run in a separate thread, which is faster
+here than committing on the event loop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .common import KEY, arguments, body, report, timed
 
 
 class ImageToVideo(BaseModel):
-    """The fields that this benchmark sends, with the rules that are one field's own."""
+    """The fields that this benchmark sends, with their single-field rules."""
 
     model: Literal["V", "KL", "S"]
     prompt: str = Field(min_length=1, max_length=1000)
@@ -43,11 +43,11 @@ class ImageToVideo(BaseModel):
 
 
 class Refused(Exception):
-    """Keevx said 429: the create was not made, and may be sent again."""
+    """Keevx returned 429: the create was not made, and may be sent again."""
 
 
 class Record:
-    """Intents and ids in SQLite, each committed when the call returns."""
+    """Stores intents and ids in SQLite. Each is committed before the call returns."""
 
     def __init__(self, path: Path) -> None:
         self._thread = ThreadPoolExecutor(1)
@@ -72,7 +72,7 @@ class Record:
 
 
 async def creates(url: str, count: int, at_once: int, record: Record | None) -> int:
-    """Make count creates, at_once in flight."""
+    """Send ``count`` creates, with ``at_once`` in flight; return the number of distinct ids."""
     ids: list[str] = []
     slots = asyncio.Semaphore(at_once)
     headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}

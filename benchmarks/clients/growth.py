@@ -1,4 +1,4 @@
-"""keevx_async's resident memory: while requests are streamed, and while files come down."""
+"""Measure keevx_async's resident memory while it streams requests or downloads files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resident() -> float:
 
 
 async def stream(keevx: Keevx, count: int, at_once: int) -> list[float]:
-    """Stream count requests; return the resident memory before and at every twentieth."""
+    """Submit ``count`` requests as a stream; return 21 samples of the resident memory."""
     async for _ in keevx.submit_many(requests(at_once), concurrency=at_once):
         pass  # the connections are open
     gc.collect()
@@ -44,7 +44,7 @@ async def stream(keevx: Keevx, count: int, at_once: int) -> list[float]:
 
 @contextmanager
 def watched(seen: list[float]) -> Iterator[None]:
-    """Note the resident memory before, and every 20 ms during what is done within."""
+    """Record the resident memory before the block and every 20 ms during it."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -63,13 +63,13 @@ def watched(seen: list[float]) -> Iterator[None]:
 
 
 def check_and_remove(path: Path, size: int) -> None:
-    """See that a file is whole; the disk need not hold them all for long."""
+    """Check that a file is complete, then delete it to free disk space."""
     assert path.stat().st_size == size
     path.unlink()
 
 
 async def downloads(keevx: Keevx, url: str, size: int, at_once: int) -> list[float]:
-    """Download so many files at once; return the resident memory as it was."""
+    """Download ``at_once`` files at once; return the resident memory over time."""
     with tempfile.TemporaryDirectory() as folder:
 
         async def one(number: int, bytes_: int) -> None:

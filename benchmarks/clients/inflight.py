@@ -1,4 +1,4 @@
-"""What a create costs with so many in flight, once the connections are open."""
+"""Measure the cost of a create with many in flight, once the connections are open."""
 
 from __future__ import annotations
 

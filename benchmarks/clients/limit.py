@@ -1,4 +1,4 @@
-"""keevx_async against a hidden limit: what it holds in the end, and how long that took."""
+"""Run keevx_async against a hidden rate limit; report the ids, the errors and the time."""
 
 from __future__ import annotations
 

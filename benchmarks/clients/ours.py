@@ -1,4 +1,4 @@
-"""keevx_async doing the baseline's jobs. Requests are made and checked inside the timed run."""
+"""The baseline's jobs with keevx_async. The timed run includes building and checking requests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Job = Callable[[Keevx, int, int], Awaitable[int]]
 
 
 def client(url: str, **options: Any) -> Keevx:
-    """Return a client of the benchmark's server."""
+    """Return a client for the benchmark's server."""
     return Keevx(KEY, base_url=url, **options)
 
 
 def requests(count: int) -> Iterator[ImageToVideo]:
-    """Yield count requests, each checked as it is made."""
+    """Yield ``count`` requests, each checked when it is built."""
     for number in range(count):
         yield ImageToVideo(**body(number))
 
 
 async def creates(keevx: Keevx, count: int, at_once: int) -> int:
-    """Make count creates."""
+    """Send ``count`` creates; return the number of distinct ids."""
     done = await keevx.submit_many(requests(count), concurrency=at_once)
     for error in done.errors:
         raise error
@@ -37,7 +37,7 @@ async def creates(keevx: Keevx, count: int, at_once: int) -> int:
 
 
 async def polls(keevx: Keevx, count: int, at_once: int) -> int:
-    """Ask count times for a task's status."""
+    """Query ``count`` task statuses; return the number of distinct ids."""
     seen: list[str] = []
 
     async def poll(number: int) -> None:
@@ -54,7 +54,7 @@ async def measure(options: Callable[[str], dict[str, Any]]) -> None:
     """Warm up with one client, measure with another.
 
     Args:
-        options: given a name, returns what the client is made with.
+        options: returns the client's arguments, given "warm" or "run".
     """
     args = arguments()
     job = JOBS[args.job]

@@ -1,9 +1,9 @@
-"""The baseline: what a good engineer writes by hand with aiohttp, and the same loop tuned.
+"""The baseline: a good engineer's hand-written aiohttp loop, and a tuned version of it.
 
-``creates`` is the baseline: one ClientSession, ``json=`` and ``await response.json()``, 64
-workers that share one iterator. ``gather`` is the other usual way, a task for each create
-behind a semaphore. ``tuned`` sends and reads bytes and keeps no cookies. None of them checks
-a request, tells a refusal from an answer that was lost, or tries anything twice.
+``creates`` is the baseline: one ClientSession, ``json=`` and ``await response.json()``, 64 workers
+that share one iterator. ``gather`` is the other common approach: a task for each create, limited by
+a semaphore. ``tuned`` sends and reads bytes and keeps no cookies. None of them checks requests,
+distinguishes a refusal from a lost response, or retries anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Job = Callable[[str, int, int], Awaitable[int]]
 
 
 async def creates(url: str, count: int, at_once: int) -> int:
-    """Make count creates the usual way."""
+    """Send ``count`` creates in the usual way; return the number of distinct ids."""
     ids: list[str] = []
     async with aiohttp.ClientSession(headers=HEADERS) as session:
 
@@ -36,7 +36,7 @@ async def creates(url: str, count: int, at_once: int) -> int:
 
 
 async def gather(url: str, count: int, at_once: int) -> int:
-    """Make count creates, a task each."""
+    """Send ``count`` creates, each in its own task; return the number of distinct ids."""
     gate = asyncio.Semaphore(at_once)
     async with aiohttp.ClientSession(headers=HEADERS) as session:
 
@@ -54,7 +54,7 @@ async def gather(url: str, count: int, at_once: int) -> int:
 
 
 def tuned_session() -> aiohttp.ClientSession:
-    """Return a session that keeps no cookies and bounds no connections."""
+    """Return a session without cookies and without a connection limit."""
     return aiohttp.ClientSession(
         headers={**HEADERS, "Content-Type": "application/json"},
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -63,7 +63,7 @@ def tuned_session() -> aiohttp.ClientSession:
 
 
 async def tuned_creates(session: aiohttp.ClientSession, url: str, count: int, at_once: int) -> int:
-    """Make count creates with bytes in and bytes out."""
+    """Send ``count`` creates, encoding and decoding bytes; return the number of distinct ids."""
     ids: list[str] = []
 
     async def create(number: int) -> None:
@@ -77,13 +77,13 @@ async def tuned_creates(session: aiohttp.ClientSession, url: str, count: int, at
 
 
 async def tuned(url: str, count: int, at_once: int) -> int:
-    """Make count creates with all that is known to help."""
+    """Send ``count`` creates with every known optimization; return the number of distinct ids."""
     async with tuned_session() as session:
         return await tuned_creates(session, url, count, at_once)
 
 
 async def polls(url: str, count: int, at_once: int) -> int:
-    """Ask count times for a task's status."""
+    """Query ``count`` task statuses; return the number of distinct ids."""
     seen: list[str] = []
     async with aiohttp.ClientSession(headers=HEADERS) as session:
 

@@ -1,1 +1,1 @@
-"""The same job done with each peer's SDK; run in their own virtual environment."""
+"""The same job with each peer's SDK. These programs run in the peers' virtual environment."""

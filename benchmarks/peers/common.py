@@ -1,4 +1,4 @@
-"""Runs a peer's create so many times and reports, as the programs in ``clients`` do."""
+"""Runs a peer's creates and reports the result, as the programs in ``clients`` do."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ..clients.common import IMAGE, KEY, arguments, body, prompt, report, share,
 __all__ = ["IMAGE", "KEY", "Create", "arguments", "body", "measure", "prompt"]
 
 Create = Callable[[int], Awaitable[str]]
-"""Makes create number so and so; returns its id."""
+"""Sends a create with the given number; returns its id."""
 
 
 def measure(peer: Callable[[str], Create]) -> None:
-    """Measure the creates of one peer.
+    """Measure one peer's creates.
 
     Args:
-        peer: given the server's URL, returns what makes one create.
+        peer: returns a function that sends one create, given the server's URL.
     """
     asyncio.run(_measure(peer))
 

@@ -1,5 +1,8 @@
-"""fal-client. Its queue's host can be named (FAL_QUEUE_RUN_HOST), but always with https in front,
-so the URL's constant is set here to the benchmark's server; nothing else of it is touched."""
+"""fal-client, with the URL of its queue replaced.
+
+FAL_QUEUE_RUN_HOST can set the queue's host, but the URL would always start with https. The URL's
+constant is therefore set to the benchmark's server; nothing else is changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hand-written loop over httpx, for information: what most peers are built on."""
+"""A hand-written httpx loop, for information: most peers are built on httpx."""
 
 from __future__ import annotations
 

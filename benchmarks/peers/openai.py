@@ -1,5 +1,8 @@
-"""openai: a video from a prompt and a reference image. Its own argument takes the image's URL by
-its types but refuses it when called, so the URL goes in through ``extra_body``."""
+"""openai: a video from a prompt and a reference image.
+
+By its type, the argument for the image accepts a URL, but the call rejects it. The URL is therefore
+passed in ``extra_body``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An in-process Keevx API for tests and demonstrations: no key, no money, no network.
 
-Names are loaded on first use: pytest imports this package at every start, for the plugin, and
+Names are loaded on first use, because pytest imports this package for its plugin at every start and
 should not have to load aiohttp.
 """
 

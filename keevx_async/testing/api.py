@@ -1,4 +1,4 @@
-"""The API origin: creates, status queries and lists of every kind, and uploads."""
+"""The emulated API: creates, status queries and lists for every kind of job, and uploads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .state import State
 from .uploads import UPLOAD_PATH, Uploads
 from .vendor_rules import PARAMETER
 
-# The vendor's codes: its skill pages, section "errors".
+# The vendor's codes, from the "errors" section of its skill pages.
 INVALID_TOKEN, UNKNOWN_TASK = 100002, 100003
 # The vendor documents no code for an empty account; 402 is HTTP's.
 NO_FUNDS = 402
@@ -37,8 +37,8 @@ NO_FUNDS = 402
 def application(state: State, announcer: Announcer) -> web.Application:
     """Return the API as an aiohttp application.
 
-    Each row of ``KINDS`` becomes the routes for its creates, status queries and lists. Every
-    response has an ``X-Request-Id``, as added by gateways.
+    Each row of ``KINDS`` defines the routes for its creates, status queries and lists. Every
+    response has an ``X-Request-Id``, like those that gateways add.
     """
     app = web.Application()
     for kind in KINDS:
@@ -59,7 +59,7 @@ def application(state: State, announcer: Announcer) -> web.Application:
 
 
 def authorize(state: State, request: web.Request) -> None:
-    """Check a request's key; without ``api_key``, the emulator accepts any key.
+    """Check a request's key. If ``api_key`` is None, any key is accepted.
 
     Raises:
         Refused: with 401, if the key is missing or wrong.
@@ -72,7 +72,7 @@ def authorize(state: State, request: web.Request) -> None:
 
 @attrs.frozen
 class Elsewhere:
-    """The handler of every other path."""
+    """Handles requests to all other paths."""
 
     state: State
 
@@ -84,16 +84,16 @@ class Elsewhere:
 
 @attrs.frozen
 class Endpoint:
-    """The handlers of one kind of job."""
+    """Handles requests for one kind of job."""
 
     state: State
     announcer: Announcer
     kind: Kind
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """POST: make tasks or refuse the create, then send the response or lose it.
+        """Handle a POST: make tasks or refuse the create, then send the response or lose it.
 
-        The tasks exist before the response is lost, as they do at the vendor.
+        If the response to a successful create is lost, its tasks still exist, as at the vendor.
         """
         self.state.requests[f"POST {self.kind.path}"] += 1
         raw = await request.read()
@@ -110,7 +110,7 @@ class Endpoint:
         return await LOSSES[loss](request, self.state, body) if loss else answer(body)
 
     def _created(self, request: web.Request, raw: bytes) -> tuple[str | None, bytes]:
-        """Make tasks; return how the response is lost (None if it is not), and its body."""
+        """Make tasks; return the fault that loses the response, if any, and the response's body."""
         # 1. A wrong key, the rate limit, an invalid body, an empty account and the fault "refuse":
         #    no task is made, and the response says so.
         # 2. drop_before_create: no task is made, and there is no response.
@@ -138,9 +138,9 @@ class Endpoint:
     def _replayed(
         self, request: web.Request, raw: bytes, recording: Recording
     ) -> web.StreamResponse:
-        """Return the response that was recorded for a create, and make its tasks."""
+        """Return a create's recorded response, and make its tasks."""
         # The recorded response decides, so neither faults nor the vendor's rules apply. A create
-        # that was not recorded is refused, because the recording does not cover it.
+        # that is not in the recording is refused.
         authorize(self.state, request)
         try:
             fields: dict[str, Any] = json.loads(raw)
@@ -186,7 +186,7 @@ class Endpoint:
         return Refused("invalid", 400, code, message)
 
     async def list(self, request: web.Request) -> web.StreamResponse:
-        """GET: a list that is the same for all accounts, such as the target languages."""
+        """Handle a GET: return a list that all accounts share, such as the target languages."""
         self.state.requests[f"GET {request.path}"] += 1
         await self.state.lag()
         try:
@@ -197,7 +197,7 @@ class Endpoint:
         return answer({"code": 0, "msg": "success", "data": items})
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """GET: a task's status and result, subject to the query faults."""
+        """Handle a GET: return a task's status and result, subject to the query faults."""
         task_id = request.match_info["task_id"]
         self.state.requests[f"GET {self.kind.path}"] += 1
         self.state.polls[task_id] += 1
@@ -220,7 +220,7 @@ class Endpoint:
             return refusal(self.state, refused)
 
     def _visible(self, request: web.Request, task_id: str) -> EmulatedTask:
-        """Return the task if this query can see it; another kind's path cannot."""
+        """Return the queried task. Raise Refused if this query cannot see it."""
         state, faults, now = self.state, self.state.faults, self.state.clock()
         authorize(state, request)
         if state.chance("poll_unauthorized", task_id):

@@ -1,4 +1,4 @@
-"""Callbacks: one POST per ended task, to the ``callback_url`` of its create."""
+"""Send callbacks: one POST per ended task, to the create's ``callback_url``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AFTER = 0.001  # seconds; a timer may fire a tick early, before the task has en
 
 @attrs.define(eq=False)
 class Announcer:
-    """Sends callbacks when their tasks end. Callbacks not sent before it is closed are dropped."""
+    """Sends a callback when a task ends. ``close`` drops callbacks that have not been sent."""
 
     state: State
     _session: aiohttp.ClientSession = attrs.field(
@@ -30,7 +30,7 @@ class Announcer:
     _sending: set[asyncio.Task[None]] = attrs.field(init=False, factory=set[asyncio.Task[None]])
 
     def expect(self, tasks: Iterable[EmulatedTask], url: str | None) -> None:
-        """Schedule a callback for each task; without a URL there is none."""
+        """Schedule a callback for each task, unless ``url`` is None."""
         if url is None:
             return
         loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class Announcer:
             self._timers[task.task_id] = timer
 
     def moved(self, task: EmulatedTask) -> None:
-        """Send the callback of a task with a timeline, once that has reached its last status."""
+        """Send a scripted task's callback once its timeline has reached the last status."""
         if len(task.timeline) == 1 and (url := self._scripted.pop(task.task_id, None)):
             self._start(task, url)
 
@@ -57,7 +57,7 @@ class Announcer:
     async def _send(self, task: EmulatedTask, url: str) -> None:
         """Send a task's callback, subject to the fault ``callbacks``, and count the outcome.
 
-        The body is documented on the create page, section "Callback Notification".
+        The body is documented in the "Callback Notification" section of the create page.
         """
         # The fault is read now, not when the task was made, because a test may change it in
         # between.
@@ -80,7 +80,7 @@ class Announcer:
             self.state.callbacks[outcome] += 1
 
     async def close(self) -> None:
-        """Cancel every callback that was not sent, and wait until none are in flight."""
+        """Cancel all unsent callbacks, and wait until none are in flight."""
         # Timers first, because a timer firing during the gather would start a task that nobody
         # awaits.
         for timer in self._timers.values():

@@ -1,8 +1,9 @@
 """Small videos and stills that open in any player, made from a task's settings.
 
-``media/`` contains a clip of four seconds for each size in pixels, with a silent sound track, made
-by ``media/make.sh``. The task's settings are written into the clip's boxes when it is served, so no
-encoder is needed. Boxes and fields: ISO/IEC 14496-12; PNG 3rd edition; WebP Lossless, RFC 9649.
+``media/`` contains a four-second clip for each size in pixels, with a silent sound track, made by
+``media/make.sh``. A task's settings are written into the clip's boxes when it is served, so no
+encoder is needed. Sources for boxes and fields: ISO/IEC 14496-12; PNG 3rd edition; WebP Lossless,
+RFC 9649.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ Colour = tuple[int, int, int]
 
 
 def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comment: str) -> bytes:
-    """Return an MP4 of one of the sizes in ``media/``.
+    """Return an MP4 in one of the sizes in ``media/``.
 
     Args:
         width: the width in pixels.
         height: the height in pixels.
-        seconds: the duration.
-        sound: whether it has a sound track.
+        seconds: the duration, in seconds.
+        sound: whether to include the sound track.
         title: the title that a player shows.
         comment: the comment shown with the title.
     """
@@ -49,7 +50,7 @@ def clip(width: int, height: int, seconds: int, *, sound: bool, title: str, comm
 
 @cache
 def _clip(width: int, height: int) -> tuple[bytes, bytes]:
-    """Return the file up to its `moov` box, and that box without its user data."""
+    """Return the part of the file before its `moov` box, and that box without its user data."""
     file = (_MEDIA / f"{width}x{height}.mp4").read_bytes()
     (at,) = (start - 8 for kind, start, _ in _boxes(file, 0, len(file)) if kind == b"moov")
     moov = file[at:]
@@ -58,7 +59,7 @@ def _clip(width: int, height: int) -> tuple[bytes, bytes]:
 
 
 def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each box's type, and where its data starts and ends, then the boxes inside it."""
+    """Yield each box's type and its data's start and end, followed by the boxes inside it."""
     while start < end:
         length, kind = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
         yield kind, start + 8, start + length
@@ -68,7 +69,7 @@ def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _tags(tags: dict[bytes, str]) -> bytes:
-    """Return user data with tags, as iTunes writes them and every player reads them."""
+    """Return a user data box with tags in iTunes format, which every player reads."""
     items = (
         _box(name, _box(b"data", b"\0\0\0\1" + bytes(4) + text.encode("utf-8", "replace")))
         for name, text in tags.items()
@@ -82,7 +83,7 @@ def _box(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, colour: Colour, noise: bytes) -> bytes:
-    """Return a PNG of one color with a border, and a chunk of noise that viewers skip."""
+    """Return a PNG in one color with a border, and a chunk of noise that viewers skip."""
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes.fromhex("01 03 000000")
     palette = bytes(colour) + b"\xff\xff\xff"
     chunks = (b"IHDR" + header, b"PLTE" + palette, b"noIs" + noise, b"IDAT" + _rows(width, height))
@@ -94,7 +95,7 @@ def png(width: int, height: int, colour: Colour, noise: bytes) -> bytes:
 
 @cache
 def _rows(width: int, height: int) -> bytes:
-    """Return the compressed pixels, one bit each: 1 in a border of a 32nd, 0 inside."""
+    """Return the compressed pixels, one bit each: 1 in the border (1/32 of a side), 0 inside."""
     border = max(1, min(width, height) // 32)
     stride = (width + 7) // 8
     ones = (1 << 8 * stride) - 1
@@ -105,7 +106,7 @@ def _rows(width: int, height: int) -> bytes:
 
 
 def webp(width: int, height: int, colour: Colour) -> bytes:
-    """Return a lossless WebP of one color."""
+    """Return a lossless WebP in one color."""
     red, green, blue = colour
     # No transform, no color cache, no meta codes; then five codes (green, red, blue, alpha,
     # distance) with one symbol each, so a pixel takes no bits at all.
@@ -123,7 +124,7 @@ def webp(width: int, height: int, colour: Colour) -> bytes:
 
 
 def ass(title: str, text: str, seconds: int) -> str:
-    """Return captions in ASS: one line that is shown for the whole duration."""
+    """Return captions in ASS format: one line that is shown for the whole duration."""
     end = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.00"
     return f"""[Script Info]
 Title: {title}

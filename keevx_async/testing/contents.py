@@ -1,4 +1,4 @@
-"""The files that storage serves, which are computed from the task instead of being stored."""
+"""The files that storage serves. They are computed from the task instead of being stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .records import EmulatedTask
 from .vendor_rules import SIDES
 
 BLOCK = 2**16
-"""How many bytes are computed at a time."""
+"""The number of bytes computed at a time."""
 SECONDS = 4
 """The length in seconds of a video requested without a duration, such as a translation."""
 _SIDES = {"1K": 1024, "2K": 2048, "4K": 4096}  # the longer side of an image
@@ -38,7 +38,7 @@ class Content:
     block: Callable[[int], bytes]
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the bytes from start up to, but excluding, stop, at most a block at a time."""
+        """Yield the bytes from ``start`` up to ``stop`` (excluded), at most a block at a time."""
         while start < stop:
             number, offset = divmod(start, BLOCK)
             chunk = self.block(number)[offset : offset + stop - start]
@@ -49,8 +49,8 @@ class Content:
 def video(task: EmulatedTask, size: int) -> Content:
     """Return a task's video: a clip with the requested properties and the prompt as its title.
 
-    A box of noise, which players skip, pads it to its size in bytes. If the size is too small for
-    the clip, the file is larger.
+    A box of noise, which players skip, pads the file to ``size`` bytes. If ``size`` is too small
+    for the clip, the file is larger.
     """
     width, height = frame_size(task.body)
     head = clip(
@@ -81,7 +81,7 @@ def video(task: EmulatedTask, size: int) -> Content:
 def image(task: EmulatedTask, size: int) -> Content:
     """Return a task's image: a PNG with the requested ratio, in the task's color.
 
-    A chunk of noise pads it to its size in bytes, as in a video.
+    A chunk of noise pads the file to ``size`` bytes, as in a video.
     """
     across, down = map(int, task.body.get("image_ratio", "9:16").split(":"))
     side = _SIDES[task.body.get("image_quality", "2K")]
@@ -93,13 +93,13 @@ def image(task: EmulatedTask, size: int) -> Content:
 
 
 def captions(task: EmulatedTask, size: int) -> Content:
-    """Return a task's captions, an ``.ass`` file; ``size`` has no effect."""
+    """Return a task's captions as an ``.ass`` file; ``size`` has no effect."""
     text = ass(task.task_id, "keevx emulator", SECONDS)
     return held(text.encode(), f"{task.task_id}.ass", "text/x-ssa")
 
 
 def thumbnail(task: EmulatedTask) -> Content:
-    """Return a task's thumbnail: a WebP with the ratio of its video, in the task's color."""
+    """Return a task's thumbnail: a WebP with its video's ratio, in the task's color."""
     width, height = frame_size(task.body)
     return held(webp(width // 4, height // 4, _colour(task)), task.task_id, "image/webp")
 
@@ -107,7 +107,7 @@ def thumbnail(task: EmulatedTask) -> Content:
 def frame_size(body: Mapping[str, Any]) -> tuple[int, int]:
     """Return the width and height of the video that a create requests.
 
-    A create without a resolution, such as a translation, makes 1280x720.
+    A create without a resolution, such as a translation, makes a 1280x720 video.
     """
     wide, narrow = SIDES[body.get("aspect_resolution", "720p")]
     return (narrow, wide) if body.get("aspect_ratio") == "9:16" else (wide, narrow)
@@ -123,11 +123,11 @@ MAKERS: Mapping[str, Callable[[EmulatedTask, int], Content]] = {
     "images": image,
     "captions": captions,
 }
-"""The folders of storage, each with a function that makes a task's file in a given size."""
+"""The storage folders, each with a function that makes a task's file in a given size."""
 
 
 def held(content: bytes, name: str, media_type: str) -> Content:
-    """Return content that is in memory; its name is the ETag."""
+    """Wrap bytes in memory as a ``Content`` whose ETag is ``name``."""
 
     def block(number: int) -> bytes:
         return content[number * BLOCK : (number + 1) * BLOCK]
@@ -138,7 +138,7 @@ def held(content: bytes, name: str, media_type: str) -> Content:
 def span(header: str | None, size: int) -> tuple[int, int] | None:
     """Return the half-open span that a Range header requests, or None for the whole file.
 
-    Only a single range is supported. Anything else is ignored, as a server may (RFC 9110, 14.2).
+    Only a single range is supported. Anything else is ignored, as RFC 9110, 14.2 allows.
 
     Raises:
         ValueError: the range cannot be satisfied.

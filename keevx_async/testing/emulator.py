@@ -1,4 +1,4 @@
-"""The Emulator, which starts and stops the servers of the API and its storage."""
+"""The Emulator, which starts and stops the API and storage servers."""
 
 from __future__ import annotations
 
@@ -26,41 +26,42 @@ class Emulator(State):
     started again: it keeps its addresses, tasks and counts.
 
     Args:
-        seconds: the median time that a task takes.
-        spread: the sigma of the lognormal distribution of those times; 0 for equal times.
-        host: the address on which it listens.
+        seconds: the median duration of a task, in seconds.
+        spread: the sigma of the lognormal distribution of durations; 0 for equal durations.
+        host: the address to listen on.
         port: the API's port; 0 for a free port.
-        api_key: the only key that it accepts; None to accept any key.
-        seed: the seed of every random choice; equal seeds select the same prompts.
-        video_bytes: the size of a video or an image, which plays or opens. The file is larger if
-            that requires more, 6 to 15 kB for a video.
+        api_key: the only accepted key; None to accept any key.
+        seed: the seed for all random choices; equal seeds select the same prompts.
+        video_bytes: the size of a video or an image, in bytes. The file is larger if a playable
+            file needs more: 6 to 15 kB for a video.
         faults: the faults to inject; may be changed while it runs.
         fail_prompts: the prompts whose tasks end as FAILED: a share from 0 to 1, a callable or a
             container.
-        timelines: scripted statuses of tasks, by prompt, regardless of the time. Each response with
-            a status moves the task to its next status; the last status is kept.
-        replay: a file made by ``keevx run --record``. The creates in it get the recorded responses
-            and ids, and their tasks get the recorded statuses at the same times after the create;
-            any other create is refused. Results are the emulator's own clips.
-        speed: how many times faster than recorded; 10 shortens a minute to six seconds.
+        timelines: scripted task statuses, by prompt, which do not depend on the time. Each status
+            query moves the task to its next status; the last status is kept.
+        replay: a file written by ``keevx run --record``. Creates in that file get the recorded
+            responses and ids, and their tasks get the recorded statuses at the same times after the
+            create; any other create is refused. Results are the emulator's own clips.
+        speed: the speed of a replay relative to the recording; 10 shortens a minute to six seconds.
 
     Raises:
         OSError, ValueError: the file cannot be read, or is not a recording.
 
     Attributes:
-        recording: the recording that ``replay`` names; None without one.
+        recording: the recording read from ``replay``; None if ``replay`` is None.
         creates: the number of paid creates, by prompt.
         tasks: every task, by id.
         requests: the number of requests, by method and path or origin.
         refused: the number of refused requests, by reason.
         polls: the number of status queries, by task id.
-        strikes: how often each fault struck.
+        strikes: the number of times each fault struck.
         callbacks: the number of callbacks, by outcome.
-        unknown_fields: the fields in creates that the kind does not have, counted.
+        unknown_fields: the number of creates with each field that the kind does not have.
         invalid: the bodies that were refused as invalid, with reasons.
         uploads: every upload, by URL.
         storage_headers: the headers of the requests that reached storage.
-        storage_authorizations: any ``Authorization`` headers among them, which must not be sent.
+        storage_authorizations: any ``Authorization`` headers that reached storage; clients must not
+            send them.
     """
 
     _runners: list[web.AppRunner] = attrs.field(init=False, factory=list[web.AppRunner])
@@ -84,7 +85,7 @@ class Emulator(State):
         await self.stop()
 
     async def start(self) -> None:
-        """Start serving. Calling it again while it serves has no effect.
+        """Start serving. Calling this while the emulator is serving has no effect.
 
         Raises:
             OSError: the port is in use.
@@ -108,7 +109,7 @@ class Emulator(State):
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN)
         self._runners.append(runner)
         await runner.setup()
-        # An emulator keeps its ports, so after a restart it is the same server to its clients.
+        # An emulator keeps its ports, so its clients can still reach it after a restart.
         await web.TCPSite(runner, self.host, self._ports.get(name, port)).start()
         host: str
         host, self._ports[name] = runner.addresses[0][:2]
@@ -117,7 +118,7 @@ class Emulator(State):
         self._origins[name] = f"http://{netloc}:{self._ports[name]}"
 
     async def stop(self) -> None:
-        """Stop serving: drop open connections and callbacks that were not sent.
+        """Stop serving, and drop open connections and unsent callbacks.
 
         Calling it again has no effect.
 

@@ -1,4 +1,4 @@
-"""The kinds of job that the Emulator serves, one row each, and the fields of their results."""
+"""The kinds of job that the Emulator serves, one row each, and their result fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .records import EmulatedTask, Kind
 
 
 def video_result(task: EmulatedTask, storage_url: str) -> dict[str, Any]:
-    """Return a finished video's fields, with its pixels derived from resolution and ratio."""
+    """Return a finished video's fields. The width and height follow from the create."""
     body = task.body
     width, height = frame_size(body)
     return {

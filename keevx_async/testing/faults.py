@@ -1,4 +1,4 @@
-"""The faults of the Emulator: settings that may be changed while it runs."""
+"""The Emulator's faults: settings that may be changed while the emulator runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Which: TypeAlias = float | Callable[[str], bool] | Container[str]
 subjects."""
 
 CallbackFault: TypeAlias = Literal["drop", "twice", "delay"] | None
-"""A fault of every callback: it is lost, sent twice, or sent late."""
+"""A fault that affects every callback: it is lost, sent twice, or sent late."""
 _CALLBACKS = (None, "drop", "twice", "delay")
 
 
@@ -25,7 +25,7 @@ REFUSALS: dict[int, tuple[int, str]] = {
     413: (100004, "image size exceeded"),
     429: (429, "too many requests"),
 }
-"""The code and message that accompany an HTTP status (keevx-api.md, "Errors")."""
+"""The envelope's code and message for each HTTP status of a refusal (keevx-api.md, "Errors")."""
 
 
 def lot(seed: int, *words: str) -> float:
@@ -40,7 +40,7 @@ def struck(which: Which, subject: str, draw: Callable[[], float]) -> bool:
     """Return whether a fault strikes a subject.
 
     Args:
-        which: the subjects that it strikes.
+        which: the subjects that the fault strikes.
         subject: a prompt, a task id, a file name or a URL.
         draw: returns a number in [0, 1); called only for a share between 0 and 1.
     """
@@ -69,7 +69,7 @@ def _validate(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
 def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
     """Return the fields with a validator for each ``Which`` and ``CallbackFault``.
 
-    attrs also runs it when a field is set later.
+    attrs also runs the validators when a field is set later.
     """
     return [
         field.evolve(validator=_validate if str(field.type) in ("Which", "CallbackFault") else None)
@@ -81,19 +81,19 @@ def validate_fields(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.A
 class Faults:
     """The faults that the Emulator injects. All are off by default and may be set at any time.
 
-    A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is selected by a
-    hash of seed and prompt, so it is the same in every run.
+    A `Which` is a share from 0 to 1, a callable or a container. A share of prompts is selected by
+    hashing the seed and the prompt, so every run selects the same prompts.
 
-    Every response of the API
+    All API responses
         `latency`: seconds before each response, a number or a (low, high) range.
     Creates that are refused and make no task
         `refuse`: prompts refused at their first create, with `refuse_status` (HTTP). The envelope
         has `refuse_code` and `refuse_message`, by default those that Keevx sends with that status.
         `rate`: creates accepted per second; others get a 429. `burst` is the capacity of the
         bucket, by default a tenth of the rate, but at least 1.
-        `no_funds_after`: how many creates the account can pay for; others get a 402.
-        `retry_after`: the header of a 429 or 402, in seconds, or "date" for an HTTP date; None for
-        none.
+        `no_funds_after`: the number of creates that the account can pay for; others get a 402.
+        `retry_after`: the Retry-After header of a 429 or 402: seconds, or "date" for an HTTP date;
+        None to omit it.
     Creates whose response is lost; a prompt is struck by at most one of these
         `drop_before_create`: no task, connection dropped.
         `drop_after_create`: task made, connection dropped.
@@ -104,7 +104,7 @@ class Faults:
     Status queries; a share is drawn again at each query, and a callable receives the task id
         `poll_rate`, `poll_burst`: like `rate` and `burst`; `retry_after` applies to them too.
         `drop_polls`: connection dropped. `poll_errors`: 500 with HTML. `poll_html`: 200 with HTML.
-        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task's query returns 404.
+        `poll_unauthorized`: 401. `not_found_for`: seconds for which a new task returns 404.
         `unknown_status`: the status to report instead of PROCESSING.
         `fail_message`: the `error_message` of a task that fails.
     Uploads; a callable receives the file's name
@@ -114,7 +114,8 @@ class Faults:
         `redirect_downloads`: 302 to another origin. `expired`: 403.
     Callbacks
         `callbacks`: "drop" (none is sent), "twice", or "delay" (late by `callback_delay` seconds).
-    `once`: False makes `refuse`, lost responses, uploads and cuts strike every time, not only once.
+    `once`: False makes `refuse`, lost responses, `upload_errors` and `cut_downloads` strike every
+    time, not only once.
 
     Raises:
         ValueError: a share is not from 0 to 1, or `callbacks` is an unknown word.
@@ -154,7 +155,7 @@ class Faults:
     once: bool = True
 
     def refusal(self) -> tuple[int, str]:
-        """Return the code and the message of `refuse`."""
+        """Return the code and the message that `refuse` sends."""
         # Keevx refuses with 200 as well as with 500; in both cases only the envelope's code says
         # why.
         status = self.refuse_status

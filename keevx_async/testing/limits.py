@@ -1,4 +1,4 @@
-"""The rate limit, whose values clients must discover, and the ``Retry-After`` header."""
+"""The rate limit, which clients must discover, and the ``Retry-After`` header."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import attrs
 
 @attrs.define
 class Bucket:
-    """A token bucket. Rate and capacity are passed to each draw, so both may change."""
+    """A token bucket. Its rate and capacity are passed to ``take``, so both may change."""
 
     level: float = math.inf
     stamp: float = 0.0
 
     def take(self, now: float, rate: float, burst: float | None) -> bool:
-        """Take a token if there is one, and return whether there was.
+        """Take a token if one is available, and return whether one was taken.
 
         Args:
             now: the current time in seconds, on any clock.
@@ -36,7 +36,7 @@ class Bucket:
 
 
 def retry_after(form: float | Literal["date"] | None) -> dict[str, str]:
-    """Return the Retry-After header, in seconds or as an HTTP date; empty if ``form`` is None."""
+    """Return a Retry-After header, in seconds or as an HTTP date; empty if ``form`` is None."""
     if form is None:
         return {}
     if form == "date":

@@ -1,4 +1,4 @@
-"""The pytest plugin: provides the fixture ``keevx_emulator`` if keevx_async is installed."""
+"""The pytest plugin, which provides the ``keevx_emulator`` fixture if keevx_async is installed."""
 
 from __future__ import annotations
 

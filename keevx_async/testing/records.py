@@ -1,4 +1,4 @@
-"""The Emulator's records: a kind of job, a task, an upload, a refused body."""
+"""The Emulator's records: kinds of job, tasks, uploads and refused bodies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import attrs
 
 PENDING, PROCESSING, SUCCEEDED, FAILED = "PENDING", "PROCESSING", "SUCCEEDED", "FAILED"
-_QUEUED = 0.2  # the share of its duration that a task is PENDING
+_QUEUED = 0.2  # the fraction of its duration during which a task is PENDING
 
 Broken = tuple[int, str]
 """A broken rule: the vendor's code and message."""
@@ -19,7 +19,7 @@ class Report(NamedTuple):
     """A recorded response to a status query.
 
     Attributes:
-        at: the time of the response in seconds; in a recording, since the create.
+        at: the time of the response in seconds; in a recording, counted from the create.
         data: the response's data.
     """
 
@@ -37,14 +37,14 @@ class Kind:
         prefix: the prefix of its task ids.
         rules: returns the first rule that a body breaks, or None.
         fields: every field that a body may have.
-        blank: the result's fields until the task has succeeded.
-        result: returns the result's fields once the task has succeeded, given the storage URL.
-        announced: the result's fields that a callback repeats.
-        subject: returns a create's subject, by which faults select creates and ``creates`` counts
-            them.
-        working: the first and the second status of a task that has not ended.
+        blank: the result fields until the task has succeeded.
+        result: returns the result fields of a task that succeeded, given the storage URL.
+        announced: the result fields that a callback includes.
+        subject: returns a create's subject. Faults select creates, and ``creates`` counts them, by
+            subject.
+        working: the first and the second status of an unfinished task.
         answer: returns the data of the response to a create.
-        lists: the lists returned by a GET, by the last part of their path.
+        lists: the lists that a GET returns, by the last part of their path.
     """
 
     name: str
@@ -65,20 +65,20 @@ class Kind:
 
 @attrs.frozen(eq=False)
 class EmulatedTask:
-    """One task. Its status follows from the clock, so no timer has to advance it.
+    """One task. Its status is computed from the clock, so no timer is needed.
 
     Attributes:
-        task_id: the task's id, which is unique even among emulators.
+        task_id: the task's id, which is unique even across emulators.
         kind: the kind of job.
-        prompt: the subject of its create.
+        prompt: its create's subject.
         number: its position among the tasks with that subject, from 0.
-        raw: the create's body, unparsed to save two thirds of the memory.
-        created: when the task was made, by ``clock``.
-        ready_at: when the task ends, by ``clock``.
+        raw: the create's body, kept unparsed to save two thirds of the memory.
+        created: the ``clock`` time at which the task was made.
+        ready_at: the ``clock`` time at which the task ends.
         fails: whether the task ends as FAILED.
         clock: the emulator's clock, in seconds.
         timeline: the remaining statuses, if they are scripted; the first is the current status.
-        recorded: the recorded reports of its status, each with its time, by ``clock``.
+        recorded: the recorded status reports, with ``clock`` times.
     """
 
     task_id: str
@@ -95,18 +95,18 @@ class EmulatedTask:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON body of the create."""
+        """The create's body, parsed from JSON."""
         body: dict[str, Any] = json.loads(self.raw)
         return body
 
     @property
     def lot(self) -> str:
-        """The name by which faults select the task. Unlike its id, it is the same in every run."""
+        """A name that is the same in every run, unlike the id. Faults use it to select the task."""
         return f"{self.prompt}#{self.number}"
 
     @property
     def status(self) -> str:
-        """The current status: queued for a fifth of its duration, then working, then ended."""
+        """The current status: queued for a fifth of the duration, then in progress, then ended."""
         # Computed at each query, so thousands of tasks need no timers, and a frozen clock stops
         # them all.
         if self.timeline:
@@ -122,7 +122,7 @@ class EmulatedTask:
 
     @property
     def report(self) -> dict[str, Any]:
-        """The current report from a recording: the last one until now or, before any, the first."""
+        """The current recorded report: the latest one that is due, or the first if none is due."""
         now = self.clock()
         due = [each for each in self.recorded if each.at <= now]
         return (due[-1] if due else self.recorded[0]).data
@@ -150,7 +150,7 @@ class Upload:
 
 
 class Invalid(NamedTuple):
-    """A body that was refused as invalid, and the reason: ``body, reason``."""
+    """A body that was refused as invalid, and the reason."""
 
     body: Any
     reason: str

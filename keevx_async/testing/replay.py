@@ -1,4 +1,4 @@
-"""A recorded run that the Emulator serves again: ``Emulator(replay=…)``.
+"""A recorded run that the Emulator replays: ``Emulator(replay=…)``.
 
 ``keevx run --record`` writes the file; docs/testing.md describes its lines.
 """
@@ -16,7 +16,7 @@ import attrs
 
 from .records import Report
 
-# The recorder removes the same: queries, fragments and logins. This wing imports no other.
+# The recorder removes the same parts: queries, fragments and logins. It is not imported here.
 _SIGNED = re.compile(r"(https?://)(?:[^\s/?#@\"'<>]*@)?([^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 
 
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     """A recorded response to a create.
 
     Attributes:
-        status: the HTTP status; None if no response arrived, or only part of one.
+        status: the HTTP status; None if no complete response arrived.
         body: the response's body.
         retry_after: its ``Retry-After`` in seconds; None if it had none.
     """
@@ -36,11 +36,11 @@ class Answer(NamedTuple):
 
 @attrs.frozen
 class Recording:
-    """The exchanges of a run, grouped by create and task.
+    """A run's exchanges, grouped by create and task.
 
     Attributes:
         name: the file's name.
-        reports: the reports of each task, in order.
+        reports: each task's reports, in order.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Recording:
 
     @classmethod
     def read(cls, path: str | Path) -> Recording:
-        """Return the recording in a file.
+        """Read a recording from a file.
 
         Raises:
             OSError: the file cannot be read.
@@ -71,7 +71,7 @@ class Recording:
 
     @classmethod
     def of(cls, name: str, lines: Iterable[Mapping[str, Any]]) -> Recording:
-        """Return the recording with these lines."""
+        """Create a recording from its parsed lines."""
         exact, similar = defaultdict[str, deque[int]](deque), defaultdict[str, deque[int]](deque)
         answers, began = dict[int, Answer](), dict[str, float]()
         reports = defaultdict[str, list[Report]](list)
@@ -96,8 +96,8 @@ class Recording:
     def take(self, path: str, fields: Mapping[str, Any]) -> Answer | None:
         """Return the next recorded response to a create; None if none is left.
 
-        A create is recognized by its path and its body, except the callback URL. If no body is
-        equal, bodies are compared without URLs, because uploaded files now have other URLs.
+        Creates are matched by path and body, ignoring the callback URL. If no body matches exactly,
+        bodies are compared without URLs, because uploaded files have new URLs.
         """
         exact = self._exact.get(_key(path, fields), deque())
         similar = self._similar.get(_key(path, fields, urls=False), deque())
@@ -109,7 +109,7 @@ class Recording:
 
 
 def ids_of(answer: Answer) -> list[str]:
-    """Return the ids of the tasks that a create made."""
+    """Return the task ids in a create's response; empty if no complete response arrived."""
     return _ids_in(answer.body) if answer.status is not None else []
 
 
@@ -136,7 +136,7 @@ def _fields_of(value: Any) -> dict[str, Any]:
 
 
 def _key(path: str, fields: Mapping[str, Any], *, urls: bool = True) -> str:
-    """Return the key by which a create is recognized."""
+    """Return the key that identifies a create."""
     body: dict[str, Any] = {}
     for name, value in fields.items():
         text = _SIGNED.sub(r"\1\2", value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The Emulator's responses, and the ways in which a response is lost."""
+"""The Emulator's responses, and the ways in which it loses them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _DUMPS = json.JSONEncoder(separators=(",", ":")).encode
 
 @attrs.frozen
 class Refused(Exception):
-    """A request is refused in the API's envelope.
+    """Raised to refuse a request with an error in the API's envelope.
 
     Attributes:
-        reason: the key in ``Emulator.refused`` under which it is counted.
+        reason: the key under which ``Emulator.refused`` counts the refusal.
         status: the HTTP status.
         code: the envelope's code.
         message: the envelope's message.
@@ -38,7 +38,7 @@ class Refused(Exception):
 
 
 def encode(data: object) -> bytes:
-    """Return data in the success envelope, as JSON."""
+    """Return the data in a success envelope, as JSON."""
     return _DUMPS({"code": 0, "msg": "ok", "data": data}).encode()
 
 
@@ -64,7 +64,7 @@ def html(status: int) -> web.Response:
 
 
 async def flush(request: web.Request) -> None:
-    """Wait until the kernel has everything that was written, because abort() discards the rest."""
+    """Wait until the kernel has all written data, because abort() discards the rest."""
     # asyncio's only event for this is pause_writing, which aiohttp itself uses.
     while (transport := request.transport) and transport.get_write_buffer_size():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
@@ -124,4 +124,4 @@ LOSSES: Mapping[str, Loss] = {
 }
 """The faults that lose a response, by name."""
 AFTER_CREATE = tuple(LOSSES)[1:]
-"""The faults among them after which the task exists."""
+"""The faults in ``LOSSES`` that strike after the tasks are made."""

@@ -1,4 +1,4 @@
-"""The Emulator's settings and records, which all of its handlers read and write."""
+"""The Emulator's settings and records, which all of its handlers share."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ class State:
 
     @property
     def url(self) -> str:
-        """The URL of the API: pass it as ``base_url``. Raises RuntimeError before the start."""
+        """The API's URL, to pass as ``base_url``. Raises RuntimeError before the start."""
         return self._origin("api")
 
     @property
     def storage_url(self) -> str:
-        """The URL of storage, which serves videos, thumbnails and uploads."""
+        """The URL of the storage server, which serves videos, thumbnails and uploads."""
         return self._origin("storage")
 
     @property
@@ -109,21 +109,21 @@ class State:
         return self._origins[name]
 
     def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:
-        """Make the tasks of one paid create, and count it.
+        """Make a paid create's tasks, and count the create.
 
         Args:
             kind: the kind of job.
             body: the valid fields of the create.
             raw: the body as received.
         """
-        # Unique even among emulators, as ids are in reality.
+        # Unique even across emulators, like real ids.
         count = body.get("generate_count", 1)
         return self.add(kind, body, raw, [kind.prefix + uuid.uuid4().hex for _ in range(count)])
 
     def add(
         self, kind: Kind, body: Mapping[str, Any], raw: bytes, task_ids: Sequence[str]
     ) -> list[EmulatedTask]:
-        """Add the tasks of one paid create with the given ids; see ``make``."""
+        """Add a paid create's tasks with the given ids, and count the create; see ``make``."""
         prompt = kind.subject(body)
         self.creates[prompt] += 1
         self.unknown_fields.update(body.keys() - kind.fields)
@@ -149,15 +149,15 @@ class State:
         return tasks
 
     def _recorded(self, task_id: str, now: float) -> tuple[Report, ...]:
-        """Return the recorded reports of a task made now, with their times on the clock."""
+        """Return the recorded reports of a task that is made now, with ``clock`` times."""
         reports = () if self.recording is None else self.recording.reports.get(task_id, ())
         return tuple(Report(now + each.at / self.speed, each.data) for each in reports)
 
     def duration(self, prompt: str, number: int) -> float:
-        """Return the seconds that a task takes.
+        """Return a task's duration in seconds.
 
-        The times are lognormal (Box and Muller). They depend only on the seed and the arguments,
-        not on the order in which tasks are made.
+        Durations are lognormal (Box-Muller). They depend only on the seed and the arguments, not on
+        the order in which tasks are made.
         """
         if not self.spread:
             return self.seconds
@@ -166,13 +166,13 @@ class State:
         return self.seconds * math.exp(self.spread * normal)
 
     def shown(self, task: EmulatedTask) -> str:
-        """Return the status of a task as the API reports it, faults included."""
+        """Return a task's status as the API reports it, subject to the fault ``unknown_status``."""
         status = task.status
         _, processing = task.kind.working
         return self.faults.unknown_status or status if status == processing else status
 
     def report(self, task: EmulatedTask) -> dict[str, Any]:
-        """Return the data of the response to a status query, which a callback repeats in part."""
+        """Return the data of a status query's response; a callback includes some of it."""
         if task.recorded:  # its results are served by storage, like all others
             data, result = task.report, self.result(task)
             urls = {name: url for name, url in result.items() if name.endswith("_url")}
@@ -186,19 +186,20 @@ class State:
         return data
 
     def result(self, task: EmulatedTask) -> dict[str, Any]:
-        """Return the fields that a task reports when it has succeeded."""
+        """Return the fields that a task reports once it has succeeded."""
         return task.kind.result(task, self.storage_url)
 
     def strike(self, fault: str, subject: str, *, family: str, key: str | None = None) -> bool:
-        """Return whether a fault strikes a subject, and record it.
+        """Return whether a fault strikes a subject; if it does, record the strike.
 
-        A subject is struck once per family of faults, unless ``Faults.once`` is False.
+        A subject is struck at most once per family of faults, unless ``Faults.once`` is False.
 
         Args:
             fault: the name of the setting in ``Faults``.
             subject: the subject that is passed to a callable or looked up in a container.
             family: the name of a group of faults, of which only one strikes.
-            key: the name for which a share is drawn, if not the subject; the same in every run.
+            key: the name used to draw a share, by default the subject; it must be the same in every
+                run.
         """
         which: Which = getattr(self.faults, fault)
         if isinstance(which, float) and which == 0.0:  # off, as nearly always: no draw or record
@@ -226,7 +227,7 @@ class State:
         return hit
 
     async def lag(self) -> None:
-        """Wait for the latency, or until the emulator stops."""
+        """Wait for ``Faults.latency``, or until the emulator stops."""
         latency = self.faults.latency
         if isinstance(latency, tuple):
             latency = self._random.uniform(*latency)
@@ -250,7 +251,7 @@ class State:
             self.storage_authorizations.append(headers["Authorization"])
 
     def keep(self, name: str, content: bytes, content_type: str) -> Upload:
-        """Record an upload, and keep its content while there is room."""
+        """Record an upload, and keep its content if there is room."""
         file_id = uuid.uuid4().hex
         extension = content_type.partition("/")[2]
         # The record is kept permanently, since tests count uploads. Content is kept only up to a

@@ -1,4 +1,4 @@
-"""The storage origin: results, thumbnails and uploads, with Range support. It needs no key."""
+"""The storage server: results, thumbnails and uploads, with Range support. It needs no key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .responses import drop, flush
 from .state import State
 
 MIRROR = "/mirror"
-"""The prefix of paths on the mirror."""
+"""The path prefix on the mirror."""
 
 
 def application(state: State, *, mirror: bool = False) -> web.Application:
@@ -19,7 +19,7 @@ def application(state: State, *, mirror: bool = False) -> web.Application:
 
     Args:
         state: the emulator's state.
-        mirror: whether this is the target of redirects, which serves only results.
+        mirror: whether this is the redirect target, which serves only results.
     """
     app, shelf = web.Application(), Shelf(state, mirror)
     prefix = MIRROR if mirror else ""
@@ -35,7 +35,7 @@ def application(state: State, *, mirror: bool = False) -> web.Application:
 
 @attrs.frozen
 class Shelf:
-    """The handlers of one storage origin."""
+    """Handles requests to one storage server."""
 
     state: State
     mirror: bool
@@ -46,12 +46,12 @@ class Shelf:
         self.state.saw(request.headers)
 
     async def nothing(self, request: web.Request) -> web.StreamResponse:
-        """GET any other path: 404, as object stores respond."""
+        """Return 404 for any other path, as object stores do."""
         self._count(request)
         return _error(404, "NoSuchKey")
 
     async def thumbnail(self, request: web.Request) -> web.StreamResponse:
-        """GET a task's thumbnail, once the task has succeeded."""
+        """Serve a task's thumbnail once the task has succeeded."""
         self._count(request)
         task = self._ended(request)
         if task is None:
@@ -59,7 +59,7 @@ class Shelf:
         return await _serve(request, thumbnail(task), cut=False)
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """GET an uploaded file, as long as its content is kept."""
+        """Serve an uploaded file if its content was kept."""
         self._count(request)
         url = self.state.storage_url + request.path
         content, upload = self.state.content(url), self.state.uploads.get(url)
@@ -68,7 +68,7 @@ class Shelf:
         return await _serve(request, held(content, upload.digest, upload.content_type), cut=False)
 
     async def result(self, request: web.Request) -> web.StreamResponse:
-        """GET a file that a task made, subject to the storage faults."""
+        """Serve a file that a task made, subject to the storage faults."""
         self._count(request)
         task, path = self._ended(request), request.path.removeprefix(MIRROR)
         url = self.state.storage_url + path
@@ -92,15 +92,15 @@ class Shelf:
 
 
 def _error(status: int, code: str) -> web.Response:
-    """Return an error in the form of object stores: XML, without the API's envelope."""
+    """Return an error as object stores do: in XML, without the API's envelope."""
     text = f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code></Error>"
     return web.Response(text=text, status=status, content_type="application/xml")
 
 
 async def _serve(request: web.Request, content: Content, *, cut: bool) -> web.StreamResponse:
-    """Respond with the content or the requested part of it; with ``cut``, only half of that."""
+    """Send the content or the requested range. If ``cut`` is True, disconnect halfway."""
     headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Type": content.media_type}
-    # A part is useful only if the client's earlier part is of the same file (RFC 9110, 13.1.5).
+    # A range is useful only if the client's earlier part is from the same file (RFC 9110, 13.1.5).
     same = request.headers.get("If-Range", content.etag) == content.etag
     try:
         part = span(request.headers.get("Range") if same else None, content.size)

@@ -1,4 +1,4 @@
-"""An Emulator in a thread, for programs without an event loop, or with their own."""
+"""Run an Emulator in a thread, for programs that have no event loop, or run their own."""
 
 from __future__ import annotations
 

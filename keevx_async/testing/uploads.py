@@ -12,23 +12,23 @@ from .state import State
 from .vendor_rules import PARAMETER
 
 UPLOAD_PATH = "/v1/figure-resource/upload/file"
-# The vendor's skill pages say 20 MB, read generously as 20 MiB. The codes are also from there.
+# The limit (20 MB, read generously as 20 MiB) and the codes are from the vendor's skill pages.
 MAX_BYTES = 20 * 2**20
 TOO_LARGE, UNSUPPORTED = 100004, 100007
 
 
 @attrs.frozen
 class Uploads:
-    """The handler of uploads: one image in the multipart field ``file``.
+    """Handles uploads: one image in the multipart field ``file``.
 
-    The whole body is read even if it is refused, so that the client receives the response.
+    The whole body is read even if the upload is refused, so that the client receives the response.
     """
 
     state: State
     authorize: Callable[[State, web.Request], None]
 
     async def upload(self, request: web.Request) -> web.StreamResponse:
-        """POST: accept a JPEG, PNG or WebP of at most 20 MiB, or refuse it."""
+        """Handle a POST: accept a JPEG, PNG or WebP of at most 20 MiB, or refuse the upload."""
         self.state.requests["POST upload"] += 1
         try:
             self.authorize(self.state, request)
@@ -77,7 +77,7 @@ class Uploads:
         return files[0]
 
     def _type(self, content: bytes) -> str:
-        """Return the media type, detected from the first bytes of the content."""
+        """Return the media type, detected from the content's first bytes."""
         if content.startswith(b"\xff\xd8\xff"):
             return "image/jpeg"
         if content.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -1,8 +1,8 @@
 """The vendor's pages as rules, written independently of the SDK's own validation.
 
-Source of each rule: https://docs.keevx.com, "Create Image to Video Task", unless it says otherwise.
-"Not used in model X" is taken strictly: a field that X does not use is refused, so tests notice
-clients that send it.
+The source of each rule is https://docs.keevx.com, "Create Image to Video Task", unless noted
+otherwise. "Not used in model X" is taken strictly: a field that X does not use is refused, so that
+tests catch clients that send it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RESOLUTIONS: dict[str, tuple[str, ...]] = {
     "S": ("720p",),
 }
 DURATIONS: dict[str, tuple[int, ...]] = {"V": (4, 6, 8), "KL": (5, 10), "S": (4, 8, 12)}
-# KL's seven: the China edition of the page; V's three: "Max 3 images".
+# KL's limit is from the China edition of the page, V's from "Max 3 images".
 REFERENCES = {"V": 3, "KL": 7, "S": 0}
 SIDES = {"720p": (1280, 720), "1080p": (1920, 1080), "4k": (3840, 2160)}
 
@@ -35,7 +35,7 @@ IMAGE_TO_VIDEO_FIELDS = frozenset(
 def image_to_video(body: Mapping[str, Any]) -> Broken | None:
     """Return the first rule of the create page that the body breaks, or None.
 
-    The rules for all models come first; the rules of each model assume that the body follows those.
+    The rules for all models are checked first, because the model-specific rules rely on them.
     """
     prompt = body.get("prompt")
     if isinstance(prompt, str) and len(prompt) > 1000:
@@ -72,7 +72,7 @@ def _addresses(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _model(body: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the violations of the model's own rules, in an otherwise valid body."""
+    """Yield the violations of the model's own rules; the body is otherwise valid."""
     model, start = body["model"], "image_url" in body
     references = body.get("reference_images", [])
     if not _among(body.get("aspect_resolution"), RESOLUTIONS[model]):
@@ -119,8 +119,8 @@ _VALIDATION = 100002  # of image_generate alone: "validation failed"
 def image_generate(body: Mapping[str, Any]) -> Broken | None:
     """Return the first rule that an image_generate body breaks, or None.
 
-    The server ignores references after the fifth. Here they are refused, so tests notice clients
-    that lose some.
+    The server ignores references after the fifth. Here they are refused, so that tests catch
+    clients that send too many.
     """
     message = next(_image(body), None)
     return (_VALIDATION, f"Validation failed: {message}") if message else None

@@ -1,8 +1,8 @@
-"""Handle the URLs of results: request them, follow redirects, show them in messages. No I/O.
+"""Handle result URLs: prepare requests, resolve redirects and redact messages. No I/O.
 
-Result URLs may be signed, so decoding and encoding a path or query again could invalidate them.
-URLs are therefore sent exactly as received; only characters that a request line cannot contain are
-escaped.
+Result URLs may be signed, and decoding and re-encoding a path or query could invalidate the
+signature. URLs are therefore sent exactly as received; only characters that are not allowed in a
+request line are escaped.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*:", re.IGNORECASE)
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is meant as a URL rather than a task id.
+    """Return whether the text looks like a URL rather than a task id.
 
-    Leading whitespace is ignored. A malformed URL counts, too: requesting it raises a clearer error
-    than searching for a task with that id.
+    Leading whitespace is ignored. A malformed URL counts, too, because requesting it raises a
+    clearer error than searching for a task with that id.
     """
     return re.match(r"\s*https?://", text, re.IGNORECASE) is not None
 
 
 def request_url(url: str) -> URL:
-    """Return the URL to request: path and query unchanged, without the fragment.
+    """Return the URL to request: the path and query are unchanged, the fragment is removed.
 
     Spaces, control characters and non-ASCII characters are percent-encoded as UTF-8; the host is
     encoded with IDNA.
@@ -41,7 +41,7 @@ def request_url(url: str) -> URL:
     try:
         origin, rest = _split(url)
         host = URL(origin)
-        (host.raw_host or "").encode("idna")  # as the resolver does: a label may be too long
+        (host.raw_host or "").encode("idna")  # as the resolver does; fails if a label is too long
         rest = re.sub(
             r"[^\x21-\x7e]+",
             # aiohttp decodes invalid bytes in a header to surrogates.
@@ -57,14 +57,14 @@ def request_url(url: str) -> URL:
 
 
 def redirect_url(url: str, location: str) -> str:
-    """Return the URL that a redirect leads to. Only a relative Location is changed: it is resolved.
+    """Return a redirect's target URL. A relative Location is resolved; nothing else is changed.
 
     Args:
         url: the URL that was requested.
         location: the Location header.
 
     Raises:
-        DownloadError: the redirect does not lead to an http(s) URL.
+        DownloadError: the target is not an http(s) URL.
     """
     origin, rest = _split(url)
     target = location.strip()
@@ -85,10 +85,10 @@ def redirect_url(url: str, location: str) -> str:
 
 
 def without_query(url: str) -> str:
-    """Return a URL in a form that is safe for logs and errors.
+    """Return a URL that is safe to show in logs and errors.
 
-    The query and the fragment, which may contain a signature, are removed, as are the user name and
-    password. Any text is accepted.
+    The query, fragment, user name and password are removed, because they may contain a signature or
+    credentials. Any text is accepted.
     """
     return re.sub(r"^([^/?#]*//)[^/?#]*@", r"\1", re.split("[?#]", url, maxsplit=1)[0])
 
@@ -96,7 +96,7 @@ def without_query(url: str) -> str:
 def file_name(url: str) -> str:
     """Return the last part of a URL's path, still percent-encoded.
 
-    It is empty if the path is missing or ends with a slash. It is not a safe file name: see
+    The result is empty if the path is missing or ends with a slash. It is not a safe file name: see
     ``safe_names.safe_name``.
     """
     path = re.sub(r"^[^:/?#]+://[^/?#]*", "", re.split("[?#]", url, maxsplit=1)[0])

@@ -1,8 +1,8 @@
-"""Download results: streamed, resumable, and complete or not written at all.
+"""Download results as resumable streams. A result gets its final name only once it is complete.
 
 The storage hosts that serve results are not part of the API, so the API key is never sent to them
-and every response is checked. Redirects are followed here rather than by aiohttp: each is sent
-through its own proxy, with its URL unchanged.
+and every response is checked. Redirects are followed here rather than by aiohttp, so that each
+request uses the right proxy and its URL is not re-encoded.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ MAX_REDIRECTS = 10
 PICTURE_TIMEOUT = 10.0
 """Timeout in seconds for a picture that is not a result, such as a thumbnail."""
 MAX_PICTURE = 2**20
-"""Maximum size of such a picture, in bytes."""
+"""Maximum size in bytes of a picture that is not a result."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 _GONE = (403, 404, 410)
 _ERROR_CODE = re.compile(rb"<Code>\s*(\w+)\s*</Code>|\"code\"\s*:\s*\"(\w+)\"", re.IGNORECASE)
 
 
 class GoneError(DownloadError):
-    """The storage host no longer has the file: its URL has expired, or never existed.
+    """The storage host does not have the file: its URL has expired or never existed.
 
     Query the task's status for a new URL.
     """
@@ -51,7 +51,7 @@ class GoneError(DownloadError):
 
 @frozen
 class _Result:
-    """A result to download: its URL, the expected type of media, and whether it was just made."""
+    """A result to download: its URL, its expected type of media, and whether it was just made."""
 
     url: str
     expected: str | None
@@ -63,8 +63,9 @@ class Downloads:
 
     Args:
         transport: provides the session, the timeout and the proxies; its headers are not sent.
-        retrier: retries an attempt that was interrupted, or whose response was not a result.
-        span: a context manager that is entered for each download.
+        retrier: retries attempts that were interrupted, or that returned something other than a
+            result.
+        span: returns a context manager that is entered for each download; None for no spans.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class Downloads:
         self._writable: set[Path] = set()
 
     async def check_writable(self, folder: Path) -> None:
-        """Check, before anything is charged, that results can be written to object storage.
+        """Check that results can be written to object storage, before anything is charged.
 
-        Each folder is tested once. A folder on disk is not tested: its results can be downloaded
-        again to another folder.
+        A folder that passed is not tested again. A folder on disk is not tested, because its
+        results can be downloaded again to another folder.
 
         Raises:
             ConfigurationError: the folder cannot be written to. Nothing was sent to Keevx.
@@ -111,24 +112,24 @@ class Downloads:
     ) -> DownloadedFile:
         """Download a URL to a file.
 
-        The target is written atomically, once it is complete. If the call is cancelled or fails,
-        the bytes received are kept next to the target if the host supports resuming, and the next
-        call continues from there.
+        The target is written atomically, once it is complete. If a download to disk fails or is
+        cancelled and the host supports resuming, the bytes received so far are kept next to the
+        target, and the next call resumes from them.
 
         Args:
-            url: the URL, requested unchanged; only characters that are invalid in a request, such
-                as spaces, are escaped.
+            url: the URL, which is sent unchanged, except that characters not allowed in a request,
+                such as spaces, are escaped.
             target: the file; its folder is created if needed.
             overwrite: whether to replace an existing file.
             expected: ``video``, ``image`` or ``caption``; None for any of them.
-            is_new: whether the result was just made. Its host may not have it yet, so 403 and 404
-                are retried according to the retry policy.
-            find_earlier: returns an existing file that is already this result; that file is
-                replaced instead of the target. It is called in a thread, once the download is
+            is_new: whether the result was just made. If so, its host may not have it yet, so 403
+                and 404 are retried according to the retry policy.
+            find_earlier: finds an existing file that already contains this result; that file is
+                then replaced instead of the target. Called in a thread once the download is
                 complete.
 
         Raises:
-            GoneError: the storage host no longer has the file.
+            GoneError: the storage host does not have the file.
             DownloadError: the file could not be downloaded completely, or is not the expected type
                 of media; or the target exists, cannot be written, or is already being downloaded.
             ConfigurationError: the client was closed, or a proxy's URL is invalid.
@@ -159,7 +160,7 @@ class Downloads:
             del self._active[target]
 
     async def fetch_picture(self, url: str) -> bytes | None:
-        """Return a small picture, such as a thumbnail, or None if the request fails.
+        """Download a small picture, such as a thumbnail; return None if that fails.
 
         Only one request is sent: nothing is retried, and redirects are not followed.
         """
@@ -193,7 +194,7 @@ class Downloads:
         """Cancel the downloads in progress; each raises ConfigurationError.
 
         Call this before closing the session: if aiohttp closes a connection first, a pending read
-        waits forever.
+        would wait forever.
         """
         self._closed = True
         for download in self._active.values():
@@ -217,12 +218,12 @@ class Downloads:
                 raise
 
     async def _attempt(self, result: _Result, part: PartFile | ObjectPart) -> None:
-        """Request the result once, including redirects; return when the part is complete."""
+        """Request the result once, following redirects, and return when the part is complete."""
         where = without_query(result.url)
         # The exception decides what happens next.
         # 1. The response does not continue the part, or is not a result: retry from the start.
         # 2. The connection failed or timed out: retry, and resume from the bytes received.
-        # 3. aiohttp, or a codec that it uses, cannot send such a request: do not retry.
+        # 3. aiohttp or one of its codecs cannot send such a request: do not retry.
         # 4. Any other OSError comes from the disk: `fetch` reports it.
         try:
             await self._request(result, part)
@@ -261,15 +262,15 @@ class Downloads:
 
 
 def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:
-    """Return a client's timeout for downloads: it limits each read, never the whole download.
+    """Return a client's timeout, adapted so that it limits each read but not the whole download.
 
-    A download may take any time as long as its host keeps sending.
+    A download may take any amount of time, as long as its host keeps sending data.
     """
     return attrs.evolve(timeout, total=None, sock_read=timeout.sock_read or timeout.total)
 
 
 async def _raise_for_status(answer: aiohttp.ClientResponse, result: _Result) -> None:
-    """Raise unless a response contains the file, or a range of it."""
+    """Raise an error unless a response contains the file or a range of it."""
     # 1. 200 or 206 with a page or another document: not a result. Retry, and keep the part.
     # 2. 416: the part does not match the file. Retry from the start.
     # 3. 403, 404, 410: the URL has expired, or the result is gone. Some hosts send 400 with

@@ -1,8 +1,8 @@
-"""Fit local images to a request: rotate, crop or pad them to a ratio, convert and shrink them.
+"""Fit local images to a request: rotate, crop, pad, convert and shrink them.
 
-Needs Pillow, and pillow-heif for HEIC: both are in the ``images`` extra. The original is never
-changed; the new file is written to a folder that the caller chooses. Everything here blocks: call
-it in a thread.
+Needs Pillow, and pillow-heif for HEIC; both are in the ``images`` extra. The original is never
+changed; the new file is written to a folder that the caller chooses. Every function in this module
+blocks: call it in a thread.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 Fit = Literal["none", "crop", "pad"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 QUALITY = 95
-"""The quality of a converted JPEG. A person sees no difference above this."""
+"""The JPEG quality of converted images. Higher values make no visible difference."""
 SHRINK = 0.8
-"""The factor by which an image's sides are scaled, repeatedly, until its file is small enough."""
+"""The factor by which an image's sides are repeatedly scaled until its file is small enough."""
 MAX_PIXELS = 250_000_000
-"""A larger image is refused: it would need a gigabyte of memory, and Keevx makes at most 4K."""
+"""The maximum number of pixels in an image. A larger one would need a gigabyte of memory, and Keevx
+makes at most 4K."""
 _ORIENTATION = 0x0112
 
 
@@ -51,10 +52,11 @@ def check_fit(fit: object) -> Fit:
 def fit_image(
     path: Path, fit: Fit, ratio: str | None, formats: Collection[str], folder: Path
 ) -> Path | None:
-    """Write a fitted copy of an image and return its path, or None if the image already fits.
+    """Write a fitted copy of an image and return its path, or None if no copy is needed.
 
-    An image fits if it has an accepted format and the requested ratio, is at most 20 MB, and is
-    stored upright. The same image and arguments always produce the same bytes.
+    No copy is needed for a video, or for an image that has an accepted format and the requested
+    ratio, is at most 20 MB, and is stored upright. The same image and arguments always produce the
+    same bytes.
 
     Args:
         path: the image.
@@ -62,8 +64,8 @@ def fit_image(
             bars.
         ratio: the requested ratio, such as ``16:9``; None for any ratio.
         formats: the names of the formats that Keevx accepts for this image.
-        folder: where the copy is written, under the original's name and with the suffix of its
-            format.
+        folder: the folder to write the copy to. The copy has the original's name, with a suffix
+            that matches its format.
 
     Raises:
         UploadError: the image cannot be read or decoded, has too many pixels, or is not an image.
@@ -111,7 +113,7 @@ def fit_image(
 
 
 def target_size(size: tuple[int, int], fit: Fit, ratio: str | None) -> tuple[int, int]:
-    """Return the size in pixels to which an image is cropped or padded, without scaling it.
+    """Return the size in pixels that an image should be cropped or padded to. Nothing is scaled.
 
     If the ratios differ only slightly (``advice.TOLERANCE``), the size is returned unchanged.
     """
@@ -137,7 +139,10 @@ def _drawable(image: Image) -> Image:
 
 
 def _save(image: Image, path: Path, profile: bytes | None) -> Path:
-    """Save an image in at most 20 MB: as PNG if it has transparency, otherwise as JPEG."""
+    """Save an image in at most 20 MB: as PNG if it has transparency, otherwise as JPEG.
+
+    If the file is too large, the image is shrunk until the file is small enough.
+    """
     suffix, options = (".png", {}) if image.mode == "RGBA" else (".jpg", {"quality": QUALITY})
     while True:
         data = io.BytesIO()

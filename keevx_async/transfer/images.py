@@ -1,6 +1,6 @@
 """Inspect local images and videos before they are uploaded. Nothing here sends anything.
 
-``MAX_UPLOAD`` is the vendor's limit for images (keevx-api.md, "Upload"); none is documented for
+``MAX_UPLOAD`` is the vendor's limit for images (keevx-api.md, "Upload"); no limit is documented for
 videos. Every function in this module blocks on the disk: call it in a thread.
 """
 
@@ -28,13 +28,13 @@ MAX_UPLOAD = 20 * 1024 * 1024
 CHUNK = 256 * 1024
 CAN_FIT = ', or use fit="crop" (--fit crop)'
 SETTLE_SECONDS = 2.0
-"""A file that was last written at least this long ago has the same bytes while its fingerprint is
-the same. A file written more recently may change again within one step of the file system's clock
-and keep its times (git calls this a racy entry)."""
+"""If a file was last written longer ago than this, an unchanged fingerprint means unchanged bytes.
+A file written more recently could change again within one tick of the file system's clock and keep
+its timestamps (git calls this a racy entry)."""
 
 
 class Fingerprint(NamedTuple):
-    """Metadata that changes when a file is modified or replaced. No bytes of the file are read."""
+    """Metadata that changes when a file is modified or replaced. The file itself is not read."""
 
     device: int
     inode: int
@@ -44,7 +44,7 @@ class Fingerprint(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        """Return the fingerprint from a stat result; its times are in nanoseconds."""
+        """Create a fingerprint from a stat result. Its times are in nanoseconds."""
         return cls(
             status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         )
@@ -55,7 +55,7 @@ class ChangedError(Exception):
 
 
 class _FixedSizeReader(io.BufferedReader):
-    """A file whose reads fail if its size changes, because its length was already announced."""
+    """A file whose reads fail if its size changes, because the size was already announced."""
 
     def __init__(self, path: Path, size: int) -> None:
         super().__init__(io.FileIO(path))
@@ -70,13 +70,13 @@ class _FixedSizeReader(io.BufferedReader):
 
 @frozen
 class Image:
-    """An image or video that Keevx accepts, as ``inspect`` found it.
+    """An inspected image or video that Keevx accepts.
 
     Attributes:
-        digest: the SHA-256 of its bytes, in hexadecimal.
-        type: its format.
-        version: its fingerprint before it was read.
-        settled: whether the file is unchanged if its fingerprint is (see ``SETTLE_SECONDS``).
+        digest: the file's SHA-256, in hexadecimal.
+        type: the file's format.
+        version: the file's fingerprint before it was read.
+        settled: whether an unchanged fingerprint means an unchanged file (see ``SETTLE_SECONDS``).
     """
 
     digest: str
@@ -88,8 +88,8 @@ class Image:
     def opened(self, path: Path) -> Generator[BinaryIO]:
         """Return a context manager that opens the inspected file and closes it on exit.
 
-        The fingerprint is compared before and after, so the bytes that were read are those of
-        ``digest`` unless ChangedError is raised.
+        The fingerprint is compared before and after, so the bytes read match ``digest`` unless
+        ChangedError is raised.
 
         Raises:
             ChangedError: the file was modified or replaced after it was inspected.
@@ -125,7 +125,7 @@ def fingerprint(path: Path) -> Fingerprint:
 def inspect(
     path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
 ) -> Image:
-    """Check a file, and read all of it in chunks to compute its digest.
+    """Check a file and compute its digest. The file is read in chunks.
 
     Args:
         path: the file.
@@ -133,8 +133,8 @@ def inspect(
         limit: the maximum size of an image, in bytes; None for no limit.
 
     Raises:
-        UploadError: the file cannot be read, is empty, too large or truncated, or has another
-            format.
+        UploadError: the file cannot be read, is empty, too large or truncated, or is not in an
+            accepted format.
     """
     version = fingerprint(path)
     digest, left = hashlib.sha256(), version.size
@@ -152,7 +152,7 @@ def inspect(
 def sniff(
     path: Path, formats: Collection[str] = UPLOAD_FORMATS, *, limit: int | None = MAX_UPLOAD
 ) -> MediaType:
-    """Check a file as ``inspect`` does, but read only enough to identify its format and its end.
+    """Check a file as ``inspect`` does, but do not read all of it to compute a digest.
 
     Args:
         path: the file.
@@ -209,7 +209,7 @@ def read(source: object) -> tuple[bytes, MediaType]:
 
 
 def require_format(what: object, media_type: MediaType, formats: Collection[str]) -> None:
-    """Raise unless a file has one of the accepted formats.
+    """Raise an error unless a file has one of the accepted formats.
 
     Args:
         what: the file's name in the error message.
@@ -233,7 +233,7 @@ def _check(
     formats: Collection[str],
     limit: int | None = MAX_UPLOAD,
 ) -> MediaType:
-    """Return the format of a seekable file of ``size`` bytes; ``what`` names it in errors."""
+    """Check a seekable file of ``size`` bytes, called ``what`` in errors, and return its format."""
     if size == 0:
         raise UploadError(f"{what} is empty (0 bytes)")
     media_type = identify(file.read(HEAD))
@@ -276,7 +276,7 @@ def _not_binary(file: object, chunk: object) -> str:
 
 @contextmanager
 def _read_errors(what: object) -> Generator[None]:
-    """Turn the operating system's errors into an UploadError that names the file."""
+    """Convert operating system errors into an UploadError that names the file."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,10 @@
-"""Identify a file's format by its bytes, and detect truncated files. Nothing here opens a file.
+"""Identify file formats by their bytes, and detect truncated files. Nothing here opens a file.
 
-Uploads and downloads share one table, ``FORMATS``, but handle doubtful files differently. A file
-to upload is rejected as truncated only if its own structure proves it; a file that cannot be judged
-is accepted, because Keevx checks it before it makes anything. A download counts as a result only if
-its first bytes identify it as one, because hosts send web pages and error documents with any
-Content-Type.
+Uploads and downloads share one table, ``FORMATS``, but handle doubtful files differently. An upload
+is rejected as truncated only if the file's structure proves it. If the structure is inconclusive,
+the file is accepted, because Keevx checks it before making anything. A download counts as a result
+only if its first bytes identify it as one, because hosts send web pages and error documents with
+any Content-Type.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections.abc import Callable
 from typing import BinaryIO, Final, NamedTuple
 
 HEAD: Final = 4096
-"""How many bytes from the start of a file are enough to identify it."""
+"""The number of bytes at the start of a file that are enough to identify it."""
 CHUNK: Final = 256 * 1024
-"""Bytes read at a time when searching for an end marker."""
+"""The number of bytes read at a time when searching for an end marker."""
 VIDEO, IMAGE, CAPTION = "video", "image", "caption"
 DESCRIPTIONS: Final = {VIDEO: "a video", IMAGE: "an image", CAPTION: "captions"}
 _LETTERS = frozenset(string.ascii_letters.encode())
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Matcher = Callable[[bytes], object]
-"""Accepts the first ``HEAD`` bytes of a file; returns a true value if they have the format."""
+"""Takes the first ``HEAD`` bytes of a file; returns a true value if they match the format."""
 IsComplete = Callable[[BinaryIO, int], bool]
-"""Accepts a seekable file and its size; returns whether the file is complete. Reads little."""
+"""Takes a seekable file and its size in bytes; returns whether the file is complete."""
 
 
 class MediaType(NamedTuple):
@@ -35,10 +35,10 @@ class MediaType(NamedTuple):
 
     Attributes:
         name: the common name, such as ``JPEG``.
-        media: ``video``, ``image`` or ``caption``; None for a format that no result has.
-        matches: returns whether a file's first bytes have this format.
+        media: ``video``, ``image`` or ``caption``; None for a format that results never have.
+        matches: returns whether a file's first bytes match this format.
         content_type: the ``Content-Type`` of an upload; empty if no kind of job accepts the format.
-        suffixes: the suffixes of its file names, in lower case, most common first; empty if
+        suffixes: the usual file name suffixes, in lower case, most common first; empty if
             ``content_type`` is empty.
         is_complete: returns whether a file is complete.
     """
@@ -51,15 +51,16 @@ class MediaType(NamedTuple):
     is_complete: IsComplete
 
     def file_name(self, stem: str, suffix: str) -> str:
-        """Return ``stem`` plus ``suffix``, or plus the usual suffix if ``suffix`` is not valid."""
+        """Return ``stem`` with ``suffix``, or with the usual suffix if ``suffix`` is not valid."""
         return stem + (suffix if suffix.lower() in self.suffixes else self.suffixes[0])
 
 
 def identify(head: bytes) -> MediaType | None:
-    """Return the format of a file by its first bytes, or None if no row of ``FORMATS`` matches.
+    """Identify a file's format by its first bytes; return None if no row of ``FORMATS`` matches.
 
-    Text is read as UTF-16 if it starts with that byte order mark, otherwise as UTF-8 or any other
-    encoding that extends ASCII. Any bytes are accepted; an empty file has no format.
+    Text is decoded as UTF-16 if it starts with a UTF-16 byte order mark. Otherwise, it may be in
+    UTF-8 or any other encoding that extends ASCII. Any bytes are accepted; an empty file has no
+    format.
 
     Args:
         head: the first ``HEAD`` bytes, or the whole file if it is shorter.
@@ -68,7 +69,7 @@ def identify(head: bytes) -> MediaType | None:
 
 
 def check_type(declared: str, expected: str | None) -> str | None:
-    """Return what is wrong with a Content-Type, or None if a result may have it.
+    """Return an error message if a result cannot have this Content-Type, otherwise None.
 
     Args:
         declared: the Content-Type header; empty if missing.
@@ -86,14 +87,14 @@ def check_type(declared: str, expected: str | None) -> str | None:
 
 
 def check_content(head: bytes, declared: str, expected: str | None) -> str | None:
-    """Return what is wrong with a downloaded file, or None if it is the expected type of media.
+    """Return an error message if a download is not the expected type of media, otherwise None.
 
-    Its first bytes must have an expected format, and ``check_type`` must accept the declared type
-    for that format.
+    The file's first bytes must match an expected format, and ``check_type`` must accept the
+    declared type for that format.
 
     Args:
-        head: its first ``HEAD`` bytes, or the whole file if it is shorter.
-        declared: its Content-Type; empty if missing.
+        head: the file's first ``HEAD`` bytes, or the whole file if it is shorter.
+        declared: the file's Content-Type; empty if missing.
         expected: ``video``, ``image`` or ``caption``; None for any of them.
     """
     if not head:
@@ -114,7 +115,10 @@ def _binary(pattern: bytes) -> Matcher:
 
 
 def _text(pattern: str) -> Matcher:
-    """Match text in any encoding that ``identify`` reads, ignoring leading whitespace."""
+    """Return a matcher for text.
+
+    The text may have any encoding that ``identify`` accepts. Leading whitespace is ignored.
+    """
     expression = re.compile(pattern, re.IGNORECASE)
 
     def matches(head: bytes) -> object:
@@ -145,7 +149,7 @@ def _png(file: BinaryIO, size: int) -> bool:
 
 
 def _jpeg(file: BinaryIO, size: int) -> bool:
-    """Follow the segments to the first scan, which an end marker (FF D9) must follow."""
+    """Follow the segments to the first scan; an end marker (FF D9) must come after it."""
     offset = 2
     if size < offset + 4:
         return True  # too short for a segment: cannot be judged
@@ -186,7 +190,7 @@ def _gif(file: BinaryIO, size: int) -> bool:
 
 
 def _iso_media(file: BinaryIO, size: int) -> bool:
-    """Follow the boxes to the end: mdat contains the frames, and moov their positions."""
+    """Follow the boxes to the end. Both mdat (the frames) and moov (their positions) are needed."""
     offset, seen = 0, set[bytes]()
     while offset + 8 <= size:
         head = _read_at(file, offset, 16)
@@ -233,7 +237,7 @@ def _other(name: str, media: str | None, matches: Matcher) -> MediaType:
 
 
 FORMATS: Final = (
-    # Formats that a kind of job accepts as a source. A result may also have any of them.
+    # Formats that some kind of job accepts as a source. A result may have any of them, too.
     _taken("JPEG", "image/jpeg", ".jpg .jpeg .jpe .jfif", _binary(rb"\xff\xd8\xff"), _jpeg),
     _taken("PNG", "image/png", ".png .apng", _binary(rb"\x89PNG\r\n\x1a\n"), _png),
     _taken("WebP", "image/webp", ".webp", _binary(rb"RIFF.{4}WEBP"), _riff),
@@ -283,4 +287,4 @@ FORMATS: Final = (
 CONVERTIBLE: Final = ("HEIC", "AVIF", "BMP", "TIFF")
 """The names of the formats that ``fitting`` converts if a job accepts JPEG."""
 UPLOAD_FORMATS: Final = tuple(row.name for row in FORMATS if row.content_type)
-"""The names of the formats that a kind of job accepts."""
+"""The names of the formats that at least one kind of job accepts."""

@@ -1,13 +1,13 @@
-"""Write results to object storage: streamed from their host, and complete or not written at all.
+"""Stream results to object storage. An object becomes visible only once it is complete.
 
 Each object is sent in a single signed PUT with a Content-Length. The store makes the object visible
-once all bytes have arrived, and discards an incomplete one. Multipart uploads are not used: a
-killed process would leave parts behind, which the bucket stores and bills without listing them. The
-exception is a name in Azure that has to be escaped in a URL: see `_put_blocks`.
+once all bytes have arrived, and discards incomplete objects. Multipart uploads are not used,
+because a killed process would leave unlisted parts in the bucket, which are stored and billed. The
+exception is an Azure object whose name has to be escaped in a URL: see `_put_blocks`.
 
 obstore (the ``storage`` extra) finds the credentials in the usual places (``AWS_*``, ``GOOGLE_*``
 and ``AZURE_*`` variables, instance roles) and signs the URLs. This module never sees the
-credentials, and never logs a signed URL, which works as a credential itself.
+credentials, and never logs a signed URL, which is itself a credential.
 """
 
 from __future__ import annotations
@@ -50,14 +50,15 @@ if TYPE_CHECKING:
     Store = S3Store | GCSStore | AzureStore
 
 SIGNED_FOR = timedelta(hours=1)
-"""How long a signed URL is valid. S3 checks this when a request starts, not when it ends."""
+"""The validity period of a signed URL. S3 checks it when a request starts, not when it ends."""
 MAX_OBJECT = 5 * 2**30
 """Maximum size of a single PUT, in bytes. Source: Amazon S3, "Uploading objects"; the other stores
 accept at least as much."""
 READ_AHEAD = 256 * 1024
-"""Bytes read per range. A probe reads a video's index, which is at the start or the end."""
+"""The number of bytes read per range. A probe reads only a video's index, which is at the start or
+the end."""
 WRITE_TEST = ".keevx-write-test"
-"""The name of the empty object that tests a bucket before anything is charged."""
+"""The name of the empty object that is written to test a bucket before anything is charged."""
 Route = Callable[[URL], Awaitable[tuple[aiohttp.ClientSession, str | None]]]
 """Returns the session and the proxy to use for a request to a URL."""
 
@@ -93,12 +94,12 @@ def object_size(path: ObjectPath) -> int | None:
         return obstore.head(_store(path.bucket_url), path.key)["size"]
     except FileNotFoundError:
         return None
-    except Exception as error:  # obstore's errors have no common base but Exception
+    except Exception as error:  # obstore's errors share no base class but Exception
         raise DownloadError(f"cannot check whether {path} exists: {_brief(error)}") from error
 
 
 def read_object(path: ObjectPath, folder: Path) -> Path:
-    """Download an object, in chunks, into a folder that is created for it.
+    """Download an object in chunks to a new folder, and return the file's path.
 
     The file keeps the object's name. Blocks on the network: call it in a thread.
 
@@ -125,14 +126,14 @@ def open_object(path: ObjectPath) -> io.RawIOBase:
     """Open an object as a readable, seekable file that fetches ranges. Blocks on the network.
 
     Raises:
-        DownloadError: the object does not exist, or the store could not be queried. Each read may
-            raise it, too.
+        DownloadError: the object does not exist, or the store could not be queried. Reads may raise
+            this, too.
     """
     return _ObjectReader(path)
 
 
 class _ObjectReader(io.RawIOBase):
-    """The file that `open_object` returns. Its reads return ``bytes``, which PyAV needs."""
+    """The file that `open_object` returns. Its reads return ``bytes``, as PyAV requires."""
 
     def __init__(self, path: ObjectPath) -> None:
         import obstore
@@ -171,12 +172,12 @@ class _ObjectReader(io.RawIOBase):
 class ObjectPart:
     """A result that is being written to an object, with the same interface as ``PartFile``.
 
-    A failed attempt leaves nothing behind, so each attempt starts from the beginning.
+    A failed attempt stores nothing, so each attempt starts from the beginning.
 
     Args:
         target: the object.
         route: returns the session and the proxy for a request.
-        timeout: the timeout of the PUT.
+        timeout: the PUT request's timeout.
     """
 
     def __init__(self, target: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
@@ -200,15 +201,15 @@ class ObjectPart:
         return {"Accept-Encoding": "identity"}
 
     def restart(self) -> None:
-        """Do nothing: parts are never kept."""
+        """Do nothing, because parts are never kept."""
 
     def tidy(self) -> None:
-        """Do nothing: parts are never kept."""
+        """Do nothing, because parts are never kept."""
 
     def finish(self, overwrite: bool, find_earlier: FindEarlier | None = None) -> DownloadedFile:
         """Return the object that was sent.
 
-        An object's name contains its task's id, so no earlier copy has another name.
+        An object's name contains its task's id, so an earlier copy cannot have another name.
         """
         assert self._file is not None  # noqa: S101 - receive() was called before
         return self._file
@@ -221,10 +222,10 @@ class ObjectPart:
             expected: ``video``, ``image`` or ``caption``; None for any of them.
 
         Raises:
-            MismatchError: the body is shorter or longer than announced, or is not the expected type
-                of media.
-            Retryable: the store refused it temporarily.
-            DownloadError: the store refused it permanently.
+            MismatchError: the body is shorter or longer than announced, cannot be decoded, or is
+                not the expected type of media.
+            Retryable: the store temporarily refused the object.
+            DownloadError: the store permanently refused the object.
         """
         _, total = content_range(answer)
         inflater = inflater_for(answer)
@@ -287,13 +288,13 @@ class ObjectPart:
 
 
 async def try_write(folder: ObjectPath, route: Route, timeout: aiohttp.ClientTimeout) -> None:
-    """Write an empty object to a folder, in the same way as results, and delete it.
+    """Test a folder: write an empty object in the same way as a result, then delete the object.
 
-    If the credentials may write but not delete, the object remains: one per folder.
+    If the credentials may write but not delete, the empty object remains in the folder.
 
     Raises:
-        Retryable: the store refused it temporarily, or could not be reached.
-        DownloadError: the store refused it permanently.
+        Retryable: the store temporarily refused the object, or could not be reached.
+        DownloadError: the store permanently refused the object.
     """
     # In Azure, permissions apply to a container, and the URL of a folder cannot always be signed.
     if str(folder).startswith("az:"):
@@ -344,12 +345,12 @@ async def _put(
 
 
 async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_type: str) -> None:
-    """Write a body to an object in Azure, in blocks that the last request joins to an object.
+    """Write a body to an Azure object in blocks, which the last request joins.
 
-    obstore signs the escaped URL, but Azure checks the signature against the unescaped one, so a
-    name that has to be escaped is refused (seen with Azurite 3 and object_store 0.14). Requests
-    that obstore sends on its own are signed differently. Azure deletes blocks that no object uses
-    within a week.
+    obstore signs the escaped URL, but Azure checks the signature against the unescaped one, so
+    Azure refuses names that have to be escaped (seen with Azurite 3 and object_store 0.14).
+    Requests that obstore sends itself are signed differently. Azure deletes unused blocks within a
+    week.
     """
     import obstore
 
@@ -379,7 +380,7 @@ async def _put_blocks(target: ObjectPath, body: AsyncIterator[bytes], content_ty
 def _sign(target: ObjectPath, method: Literal["PUT", "DELETE"]) -> str:
     import obstore
 
-    # obstore escapes a name in the URLs of S3 and Azure. In Google's it leaves "#", "?" and "%"
+    # obstore escapes names in S3 and Azure URLs. In Google URLs, it leaves "#", "?" and "%"
     # unescaped, which would name another object, but it accepts a name that is already escaped.
     try:
         for name in (target.key, quote(target.key)):
@@ -426,6 +427,6 @@ async def _read(file: Any) -> AsyncIterator[bytes]:
 
 
 def _brief(error: Exception) -> str:
-    """Return the first line of an obstore error, without the query of any URL."""
+    """Return the first line of an obstore error, cut before the query of a URL."""
     line = str(error).strip().partition("\n")[0] or type(error).__name__
     return line.partition("?")[0][:300]

@@ -1,7 +1,7 @@
-"""Name the files of results. No value can lead out of the chosen folder.
+"""Name result files. No value can produce a path outside the chosen folder.
 
 A name may contain a task's id, a prompt, the caller's key or the last part of a URL, and a template
-may join several of them. Each value is made safe on its own, and so is each part of the final path.
+may join several of them. Each value is made safe separately, and so is each part of the final path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .safe_names import not_a_device, safe_name, short_id, slug
 Destination = str | os.PathLike[str]
 
 MAX_KEY_BYTES = 80
-"""Maximum length of a key in a name, in bytes. It leaves room for an id and an index."""
+"""Maximum length of a key in a file name, in bytes. This leaves room for an id and an index."""
 
 FIELDS: Mapping[str, str | int] = {
     "index": 0,
@@ -41,21 +41,21 @@ FIELDS: Mapping[str, str | int] = {
     "prompt": "a-golden-retriever",
     "date": "2026-01-31",
 }
-"""The fields of templates, each with an example of its value."""
+"""The template fields, each with an example value."""
 ROW_FIELDS: Mapping[str, str | int] = {"line": 1, "row": "cell"}
-"""The fields of templates for results whose requests come from the rows of a file."""
+"""Additional template fields for requests that come from rows of a file."""
 _DISTINGUISHING = {"index", "id", "task_id", "key", "prompt", "line"}
 _COLUMN = re.compile(r"row\[([^\[\]]+)\]")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w{0,9}$")
 DEFAULT_NAME = "{task_id}"
-"""The default template for names in a folder."""
+"""The default template for file names in a folder."""
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 _Piece = tuple[str, str | None, str | None, str | None]
-"""An item that string.Formatter().parse yields: text, then a field, its format and conversion."""
+"""An item from string.Formatter().parse: text, then a field's name, format and conversion."""
 
 
 def target_path(what: Task | str, destination: Destination) -> Path:
-    """Return the path to which a result is downloaded. Nothing is created.
+    """Return the path that a result should be downloaded to. Nothing is created.
 
     In a folder, the file is named after the task's id or the last part of the URL.
 
@@ -64,7 +64,7 @@ def target_path(what: Task | str, destination: Destination) -> Path:
         destination: a file, a folder, or a template whose only field is ``{task_id}``.
 
     Raises:
-        ConfigurationError: the template has another field, or is invalid.
+        ConfigurationError: the template has an unknown field, or is invalid.
     """
     # 1. A template, for a task: fill it in.
     # 2. A folder (it exists, ends with a separator, or has no suffix): a file in it.
@@ -80,10 +80,10 @@ def target_path(what: Task | str, destination: Destination) -> Path:
 
 
 def result_paths(task: Task, target: Path) -> dict[str, Path]:
-    """Return the path of each of a task's results, by its field in the task.
+    """Return the paths of a task's results, by field name.
 
-    The main result goes to ``target``. The others, such as captions, are placed next to it, with
-    other suffixes.
+    The main result goes to ``target``. The others, such as captions, go next to it, with different
+    suffixes.
 
     Args:
         task: a task that succeeded.
@@ -109,7 +109,7 @@ def _remote_name(url: str) -> str:
 
 
 def _suffix_of(task: Task, field: str | None = None) -> str:
-    """Return the suffix of a result's file; of the main result if ``field`` is None."""
+    """Return the file suffix of a task's result. If ``field`` is None, use the main result."""
     field = field or next(iter(task.results), "video_url")
     return Path(_remote_name(task.results.get(field, ""))).suffix or SUFFIXES[field]
 
@@ -121,17 +121,17 @@ def _is_template(text: str) -> bool:
 class Template:
     """A path with fields, such as ``videos/{index:05d}-{task_id}``.
 
-    The syntax is that of ``str.format``. Attributes, conversions, nested fields and items other
+    The syntax is that of ``str.format``, but attributes, conversions, nested fields and items other
     than ``{row[column]}`` are refused, because a template may come from a config file. ``{{`` and
     ``}}`` stand for braces.
 
     Args:
-        text: the template. If it ends with a separator, it is a folder.
-        fields: the fields that it may use, from `FIELDS` and `ROW_FIELDS`.
-        default: the template for names in a folder.
+        text: the template. If it ends with a separator, it names a folder.
+        fields: the fields that the template may use, from `FIELDS` and `ROW_FIELDS`.
+        default: the template for file names in a folder.
 
     Raises:
-        ConfigurationError: the template has another field, or is invalid.
+        ConfigurationError: the template has an unknown field, or is invalid.
     """
 
     def __init__(self, text: str, fields: tuple[str, ...], default: str = DEFAULT_NAME) -> None:
@@ -178,7 +178,7 @@ class Template:
 
     @property
     def folder(self) -> Path:
-        """The folder that contains all of its paths: all parts before the first with a field."""
+        """The folder that contains every path: all parts before the first one with a field."""
         before = ""
         for literal, name, _, _ in self._pieces:
             before += literal
@@ -187,7 +187,7 @@ class Template:
         return as_path(os.path.dirname(before))
 
     def path(self, task: Task, values: Mapping[str, str | int]) -> Path:
-        """Return the path of a task's result: below `folder`, with each part made safe.
+        """Return the path of a task's result, inside `folder` and with each part made safe.
 
         If the template's own text does not end with a suffix, the result's suffix is added.
 
@@ -202,7 +202,7 @@ class Template:
                 for literal, name, spec, _ in self._pieces
             )
         )
-        # Each value is safe on its own, but joined with other text it may still name a device.
+        # Each value is safe alone, but joined with other text it may still name a device.
         inner = map(not_a_device, path.parent.relative_to(self.folder).parts)
         path = self.folder.joinpath(*inner, path.name)
         literal, name, _, _ = self._pieces[-1]
@@ -221,18 +221,18 @@ class Row(NamedTuple):
 
 
 class OutputNames(os.PathLike[str]):
-    """Names the results of a fan-out. Every name is unique, and no other task's file is replaced.
+    """Names a fan-out's result files. Every name is unique, and no other task's file is replaced.
 
     Args:
         destination: a folder, or a template (see `Template`); either may be in object storage.
-        default: the template for names in a folder. In object storage, its ``{id}`` is replaced by
-            ``{task_id}``.
-        has_rows: whether the requests come from rows of a file, so that the template may use
-            `ROW_FIELDS`. `with_rows` then provides the rows.
+        default: the template for file names in a folder. In object storage, its ``{id}`` is
+            replaced by ``{task_id}``.
+        has_rows: whether the requests come from rows of a file. If so, the template may use
+            `ROW_FIELDS`, and `with_rows` provides the rows.
         today: the value of ``{date}``; today by default.
 
     Attributes:
-        thumbnails: a local folder for the thumbnails of videos; None to store none.
+        thumbnails: a local folder for video thumbnails; None to store none.
 
     Raises:
         ConfigurationError: the template is invalid, or would give two results the same name; the
@@ -276,7 +276,7 @@ class OutputNames(os.PathLike[str]):
 
     @classmethod
     def of(cls, destination: Destination) -> OutputNames:
-        """Return the names for a destination; an ``OutputNames`` is returned unchanged."""
+        """Return an ``OutputNames`` for a destination; an existing one is returned unchanged."""
         return destination if isinstance(destination, OutputNames) else cls(destination)
 
     def __fspath__(self) -> str:
@@ -284,7 +284,7 @@ class OutputNames(os.PathLike[str]):
 
     @property
     def folder(self) -> Path:
-        """The folder in or below which all results are written. It may not exist yet."""
+        """The folder that contains all results, directly or in subfolders. It may not exist yet."""
         return self._template.folder
 
     @property
@@ -308,13 +308,13 @@ class OutputNames(os.PathLike[str]):
 
         Args:
             task: the task that made the result.
-            outcome: the task's item of the fan-out.
-            taken: the reserved names, shared by a fan-out; contains this name until the context
-                exits.
+            outcome: the outcome of the task's item in the fan-out.
+            taken: the names that the fan-out has reserved. This name is added, and removed again
+                when the context exits.
         """
         # 1. The name contains the task's full id: an existing file is the task's own, and may be
         #    kept or replaced.
-        # 2. It does not: an existing file may be another result, which was paid for. A number is
+        # 2. Otherwise, an existing file may be another result, which was paid for. A number is
         #    added (-2, -3, ...) until neither the path nor one of the paths next to it exists or
         #    is reserved.
         path = self._template.path(task, self._values(task, outcome))
@@ -365,10 +365,11 @@ class Named(NamedTuple):
     """A reserved path.
 
     Attributes:
-        path: the path. It neither exists nor is reserved, unless the file is the task's own.
-        is_own: whether an existing file at this path certainly belongs to the task.
-        lookalikes: existing files whose names came before this one in the numbering. One of them
-            may be this result, left by a run that died before it could record it.
+        path: the path. Unless it is the task's own, no file exists there and no other result
+            reserved it.
+        is_own: whether an existing file at this path is certain to belong to the task.
+        lookalikes: existing files with the same name and a lower number. One of them may be this
+            result, downloaded by a run that died before recording it.
     """
 
     path: Path
@@ -377,7 +378,7 @@ class Named(NamedTuple):
 
 
 def field_names(fields: Sequence[str] = (*FIELDS, *ROW_FIELDS)) -> str:
-    """Return the fields of templates as a list for a message: ``{index}, {id}, …``."""
+    """Return template fields as a list for a message: ``{index}, {id}, …``."""
     return ", ".join("{row[column]}" if name == "row" else f"{{{name}}}" for name in fields)
 
 

@@ -1,8 +1,8 @@
-"""The temporary file of a download, until it is complete and verified as a result.
+"""Temporary files for downloads that are not yet complete and verified.
 
-A part file is written next to its target. One atomic rename then puts it in place, so a file under
-the final name is always complete. The ETag of the downloaded version is stored as well, so a later
-attempt, or a later run, can resume where an earlier one stopped.
+A part file is written next to its target, then renamed atomically, so a file with the final name is
+always complete. The downloaded version's ETag is stored as well, so a later attempt, or a later
+run, can resume where an earlier one stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 FindEarlier: TypeAlias = Callable[[int, str], Path | None]
-"""Finds this result if an earlier run downloaded it but died before recording it. Called with the
+"""Finds a result that an earlier run downloaded but did not record before it died. Called with the
 size in bytes and the SHA-256 in hexadecimal; returns the file, or None."""
 
 
@@ -41,9 +41,9 @@ class DownloadedFile:
     """A finished download.
 
     Attributes:
-        path: the file.
-        size: its size in bytes, after decompression.
-        digest: its SHA-256 in hexadecimal.
+        path: the file's path.
+        size: the file's size in bytes, after decompression.
+        digest: the file's SHA-256 in hexadecimal.
     """
 
     path: Path
@@ -52,19 +52,19 @@ class DownloadedFile:
 
 
 class MismatchError(Exception):
-    """A response does not continue the part, or is not a result: download from the start."""
+    """A response does not continue the part, or is not a result: start the download over."""
 
 
 class PartFile:
-    """A download in progress: ``.name.hash.part`` next to its target, and ``.tag`` with its ETag.
+    """A partial download: a ``.name.hash.part`` file next to its target, and a ``.tag`` file.
 
-    The name is derived from the target's name and the URL, so the next download of the same result
-    finds the part. The URL's query is left out because its signature may change. All methods
-    except ``receive`` block on the disk.
+    The ``.tag`` file contains the ETag. The part's name is derived from the target's name and the
+    URL, so the next download of the same result finds the part. The URL's query is not used,
+    because its signature may change. All methods except ``receive`` block on the disk.
 
     Args:
         target: the final path of the file.
-        url: the URL that is downloaded.
+        url: the URL to download.
     """
 
     def __init__(self, target: Path, url: str) -> None:
@@ -101,7 +101,7 @@ class PartFile:
     def headers(self) -> dict[str, str]:
         """Return the headers that request the missing bytes, or the whole file.
 
-        A range is requested only if an ETag can prove that it continues the same version.
+        A range is requested only if an ETag can prove that the range belongs to the same version.
         """
         headers = {"Accept-Encoding": "identity"}
         size = self._path.stat().st_size if self._path.exists() else 0
@@ -112,8 +112,8 @@ class PartFile:
     async def receive(self, answer: aiohttp.ClientResponse, expected: str | None) -> None:
         """Write a response's body to the part: append a range (206), or start over (200).
 
-        When this returns, the part is complete and verified as a result. If it is cancelled or the
-        connection is lost, the part keeps the bytes received.
+        When this returns, the part is complete and verified as a result. If the call is cancelled
+        or the connection is lost, the part keeps the bytes received so far.
 
         Args:
             answer: a response with status 200 or 206.
@@ -152,14 +152,14 @@ class PartFile:
             raise MismatchError(problem)
 
     def restart(self) -> None:
-        """Delete the part; the next ``headers`` request the whole file. Safe to call repeatedly."""
+        """Delete the part. The next request is then for the whole file. Safe to call repeatedly."""
         self._tag.unlink(missing_ok=True)
         self._path.unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """After a failure, delete the part if no later download can resume it.
 
-        A part is kept if it has bytes and an ETag. Never raises.
+        A part is kept if it is not empty and has an ETag. Never raises an error.
         """
         with suppress(OSError):
             if self._stored_tag() is None or not self._path.stat().st_size:
@@ -170,8 +170,8 @@ class PartFile:
 
         Args:
             overwrite: whether to replace an existing file.
-            find_earlier: returns an existing file that is already this result. The part replaces
-                that file instead of the target.
+            find_earlier: finds an existing file that already contains this result. The part then
+                replaces that file instead of the target.
 
         Raises:
             DownloadError: another program created the target in the meantime, and it must not be
@@ -194,9 +194,9 @@ class PartFile:
     def _open(self, start: int, tag: str) -> BinaryIO:
         """Open the part for appending at ``start``.
 
-        A tag is stored only if it proves that two responses have the same bytes (it is strong) and
-        can be sent back (it is visible ASCII; RFC 9110, 8.8.3 and 13.1.5). A range must repeat the
-        stored tag: a host that ignores If-Range could otherwise mix two versions in one file.
+        A tag is stored only if it is strong (equal tags mean equal bytes) and can be sent back
+        (visible ASCII; RFC 9110, 8.8.3 and 13.1.5). A range response must have the stored tag: a
+        host that ignores If-Range could otherwise mix two versions in one file.
         """
         if start == 0:
             self.restart()
@@ -211,7 +211,7 @@ class PartFile:
         return file
 
     def _stored_tag(self) -> str | None:
-        """Return the part's tag, or None if no tag that can be sent is stored."""
+        """Return the part's stored tag, or None if it is missing or cannot be sent."""
         try:
             tag = self._tag.read_bytes().decode("latin-1")
         except FileNotFoundError:
@@ -255,11 +255,12 @@ class _Inflater:
 def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
     """Return a decoder for a response, or None if the response is not compressed.
 
-    The client requests uncompressed responses, but a few hosts compress them anyway.
-    S3-compatible hosts may repeat ``aws-chunked`` from an upload; it does not encode the response.
+    The client requests uncompressed responses, but a few hosts compress them anyway. S3-compatible
+    hosts may repeat ``aws-chunked`` from an upload; the response itself is not encoded that way.
 
     Raises:
-        MismatchError: the response has another encoding, or is a range of a compressed response.
+        MismatchError: the response has an unsupported encoding, or is a range of a compressed
+            response.
     """
     header = answer.headers.get("Content-Encoding", "").lower()
     codings = [
@@ -277,7 +278,7 @@ def inflater_for(answer: aiohttp.ClientResponse) -> _Inflater | None:
 
 
 def content_range(answer: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """Return the offset at which a response starts, and the full size or None (RFC 9110, 14.4).
+    """Return a response's offset in the file, and the file's size or None (RFC 9110, 14.4).
 
     If Transfer-Encoding is set, Content-Length is ignored (RFC 9112, 6.3).
 

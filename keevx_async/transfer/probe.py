@@ -1,9 +1,9 @@
 """Check whether a video matches its request: duration, size and sound, as a player sees them.
 
-Uses PyAV (the ``probe`` extra), or ``ffprobe`` if that is on the path. Both read only the
-container's metadata; no frame is decoded. PyAV reads a few ranges of an object in storage. ffprobe
-is not used for objects: it would need a signed URL as an argument, which every user of the machine
-can see.
+Uses PyAV (the ``probe`` extra), or else ``ffprobe`` if it is on the path. Both read only the
+container's metadata; no frame is decoded. For an object in storage, PyAV reads only a few ranges.
+ffprobe is not used for objects, because it would need a signed URL as an argument, and every user
+of the machine can see a program's arguments.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from .object_storage import open_object
 Verify = Literal["content", "probe"]
 VERIFIES = ("content", "probe")
 SECONDS = 0.5
-"""Tolerated difference in duration: video ends on whole frames, and sound on whole packets."""
+"""Tolerated difference in duration, in seconds: video ends on a whole frame, and sound on a whole
+packet."""
 PIXELS = 0.02
-"""Tolerated difference of a side, as a fraction: encoders round to whole blocks (1080 to 1088)."""
+"""Tolerated difference in width or height, as a fraction: encoders round to whole blocks (1080 to
+1088)."""
 TIMEOUT = 60.0
-"""Timeout of ffprobe for a local file, in seconds."""
+"""ffprobe's timeout for a local file, in seconds."""
 
 
 @frozen
@@ -42,7 +44,7 @@ class Played:
     Attributes:
         width: the stored width, in pixels.
         height: the stored height, in pixels.
-        seconds: the duration.
+        seconds: the duration, in seconds.
         sound: whether the video has a sound track.
     """
 
@@ -73,7 +75,7 @@ def check_verify(verify: object) -> Verify:
 
 
 def can_probe(path: PurePath) -> bool:
-    """Return whether a result at this path can be probed: an object in storage needs PyAV."""
+    """Return whether a result at this path can be probed; an object in storage needs PyAV."""
     return not isinstance(path, ObjectPath) or find_spec("av") is not None
 
 
@@ -128,7 +130,7 @@ def _by_ffprobe(path: PurePath) -> Played:
 
 
 def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
-    """Return how a downloaded video differs from its request. Blocks, but never raises.
+    """Return the differences between a downloaded video and its request. Blocks; never raises.
 
     Args:
         path: the file or object.
@@ -145,10 +147,10 @@ def verify_file(path: PurePath, request: Request) -> tuple[str, ...]:
 
 
 def mismatches(played: Played, request: ImageToVideo) -> tuple[str, ...]:
-    """Return how a video differs from its request, one sentence per difference.
+    """Return the differences between a video and its request, one phrase each.
 
-    1. Its duration differs by more than ``SECONDS``.
-    2. Its size in pixels differs by more than ``PIXELS``; not checked for unknown resolutions.
+    1. The video's duration differs by more than ``SECONDS``.
+    2. Its size in pixels differs by more than ``PIXELS``. Unknown resolutions are not checked.
     3. It has no sound although sound was requested. Sound that was not requested is accepted.
     """
     differences: list[str] = []

@@ -7,17 +7,17 @@ import re
 import unicodedata
 
 MAX_NAME_BYTES = 150
-"""Maximum length of a name, in bytes of UTF-8. File systems allow 255, and the name of a part file
-is longer than its target's."""
+"""Maximum length of a file name, in UTF-8 bytes. File systems allow 255, but a part file's name is
+longer than its target's."""
 
 MAX_SLUG = 40
-"""Maximum length of a prompt in a name, in characters."""
+"""Maximum length of a prompt in a file name, in characters."""
 MAX_SLUG_BYTES = 120
-"""Maximum length of a prompt in a name, in bytes of UTF-8. It leaves room for an index and an
+"""Maximum length of a prompt in a file name, in UTF-8 bytes. This leaves room for an index and an
 id."""
 ID_LENGTH = 4
-"""How many characters of a short id follow its prefix. They are the last ones of the full id,
-because ids that are numbered by time start with the same characters."""
+"""The number of characters after a short id's prefix. They are the full id's last characters,
+because ids that are numbered by time all start the same."""
 _DEVICE = re.compile(
     r"(?:con|prn|aux|nul|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(?:\.|$)", re.IGNORECASE
 )
@@ -25,13 +25,13 @@ _DEVICE = re.compile(
 Paths, and Namespaces". Superscript digits count, too."""
 
 _NOT_ALLOWED, _NOT_ALNUM = re.compile(r"[^A-Za-z0-9_\-. ]+"), re.compile(r"[^A-Za-z0-9]+")
-"""The characters that are replaced in ASCII text, in a name and in a slug."""
+"""The characters that are replaced in ASCII text, in a file name and in a slug."""
 
 
 def safe_name(name: str) -> str:
-    """Return a file or folder name that is safe on every system, made from any text.
+    """Turn any text into a file or folder name that is safe on every system.
 
-    The name cannot lead out of its folder, be hidden, or be empty. Letters, marks and digits of
+    The name cannot point outside its folder, be hidden, or be empty. Letters, marks and digits in
     every script are kept and composed (NFC), as are ``_``, ``-``, ``.`` and spaces. Each run of
     other characters, or of characters that this system's file names cannot contain (as in the C
     locale), becomes ``_``. Names that Windows reserves for devices get a leading ``_`` on every
@@ -61,9 +61,9 @@ def _is_allowed(letter: str) -> bool:
 
 
 def slug(text: str, fallback: str = "result") -> str:
-    """Return text as part of a file name: lower-case words of any script, joined by ``-``.
+    """Turn text into part of a file name: lower-case words in any script, joined by ``-``.
 
-    The slug has at most ``MAX_SLUG`` characters. It is cut between two words if that leaves more
+    The slug has at most ``MAX_SLUG`` characters. It is cut between two words if that keeps more
     than half of it, and never between a letter and its marks.
 
     Args:
@@ -93,7 +93,7 @@ def _is_mark(letter: str) -> bool:
 
 
 def short_id(task_id: str) -> str:
-    """Return the short form of a task's id for a file name: ``i2v-ec37``. It may not be unique."""
+    """Return a short form of a task's id, such as ``i2v-ec37``. It may not be unique."""
     prefix, dash, rest = task_id.rpartition("-")
     return safe_name(prefix + dash + rest[-ID_LENGTH:])
 

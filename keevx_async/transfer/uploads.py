@@ -1,6 +1,6 @@
 """Upload local files: each distinct file once, a few at a time, streamed from disk.
 
-An upload is free, so unlike a create it can safely be retried.
+Uploads are free, so unlike creates they can safely be retried.
 """
 
 from __future__ import annotations
@@ -40,16 +40,17 @@ from .safe_names import safe_name
 
 PARALLEL_UPLOADS = 4
 PARALLEL_FITS = 2
-"""How many decoded images are held in memory at once."""
+"""The maximum number of decoded images in memory at once."""
 URL_TTL = 3600.0
-"""Seconds for which an upload's URL is reused. Keevx does not document how long it keeps uploads;
-an hour is far below the 7 days for results, and uploading again each hour costs nothing."""
+"""The number of seconds for which an upload's URL is reused. Keevx does not document how long it
+keeps uploads; an hour is far less than the 7 days for results, and repeating an upload each hour is
+free."""
 MAX_REMEMBERED = 10_000
-"""How many files a client remembers, which limits its memory when the input is long."""
+"""The maximum number of files that a client remembers, to limit its memory use on long inputs."""
 MAX_ATTEMPTS_ON_CHANGE = 3
 MIN_UPLOAD_SPEED = 64 * 1024
-"""Bytes per second. An upload's size divided by this is added to its timeout, which is therefore
-long enough for a large video or a slow connection."""
+"""Bytes per second. An upload's size divided by this is added to its timeout, to allow for large
+videos and slow connections."""
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -57,7 +58,7 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
 class FittedUpload(NamedTuple):
-    """The URL of an image, and the digest of the fitted copy that was sent in its place.
+    """An image's URL and, if a fitted copy was sent in its place, the copy's digest.
 
     The digest is empty if the image itself was sent.
     """
@@ -67,7 +68,7 @@ class FittedUpload(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """The key of an upload: the digest of its bytes, and the file name that the caller chose."""
+    """An upload's key: the digest of its bytes, and the file name that the caller chose, if any."""
 
     digest: str
     filename: str | None
@@ -84,14 +85,14 @@ class Fitting(NamedTuple):
 
 @define
 class UploadCache:
-    """A client's knowledge of files. It contains no objects of an event loop, so it outlives them.
+    """A client's file cache. It holds no objects of an event loop, so it outlives the loop.
 
     Attributes:
         images: the inspected files by fingerprint, so that a file used often is read only once.
             Only settled files are stored: a file still being written may change and keep its
             fingerprint.
-        urls: each upload's URL, and when it was uploaded, in seconds of a monotonic clock.
-        fitted: the fitted copy that was sent in place of an image; None if the image already fit.
+        urls: each upload's URL and upload time, in seconds on a monotonic clock.
+        fitted: the fitted copy that was sent in place of each image; None if the image already fit.
     """
 
     images: dict[Fingerprint, Image] = field(factory=dict[Fingerprint, Image])
@@ -128,24 +129,24 @@ class Uploads:
 
     @property
     def waiting(self) -> int:
-        """How many callers are waiting for uploads in progress."""
+        """The number of callers waiting for uploads in progress."""
         return sum(self._waiters.values())
 
     async def files(
         self, paths: Iterable[Path], formats: Collection[str] = UPLOAD_FORMATS
     ) -> Mapping[Path, str]:
-        """Upload local files and return their URLs. All are checked before the first is sent.
+        """Upload local files and return their URLs. All files are checked before any is sent.
 
-        Equal bytes are uploaded only once, until ``URL_TTL`` has passed. If this call is cancelled,
-        an upload continues only if another caller is waiting for it.
+        Files with identical bytes are uploaded only once, until ``URL_TTL`` has passed. If this
+        call is cancelled, an upload continues only if another caller is waiting for it.
 
         Args:
             paths: the files.
             formats: the names of the accepted formats (see ``media_types``).
 
         Raises:
-            UploadError: a file cannot be read, is empty, too large or truncated, has another
-                format, or keeps changing.
+            UploadError: a file cannot be read, is empty, too large or truncated, is not in an
+                accepted format, or keeps changing.
             ConfigurationError: the client was closed.
         """
         distinct = list(dict.fromkeys(paths))
@@ -163,7 +164,7 @@ class Uploads:
         Args:
             paths: the files.
             formats: the names of the accepted formats (see ``media_types``).
-            fit: unless this is ``none``, files that could be fitted are accepted, too.
+            fit: if it is not ``none``, files that could be fitted are accepted, too.
 
         Raises:
             UploadError: see `files`.
@@ -175,10 +176,10 @@ class Uploads:
     async def fitted(
         self, ratios: Mapping[Path, str | None], formats: Collection[str], fit: Fit
     ) -> Mapping[Path, FittedUpload]:
-        """Upload local images, or their copies from ``fit_image``, and return their URLs.
+        """Upload local images, or fitted copies from ``fit_image``, and return their URLs.
 
         Args:
-            ratios: each image, and the ratio it should have; None for any ratio.
+            ratios: the images, each with its target ratio; None for any ratio.
             formats: the names of the formats that Keevx accepts for these images.
             fit: ``crop`` or ``pad``.
 
@@ -218,15 +219,15 @@ class Uploads:
     async def upload(self, source: Source, filename: str | None) -> str:
         """Upload one file and return its URL.
 
-        Bytes and open binary files are uploaded each time; a path is handled as in `files`.
+        Bytes and open binary files are uploaded on every call; a path is handled as in `files`.
 
         Args:
             source: a path, bytes, or a binary file, which is read from its current position to its
                 end.
-            filename: the file's name at Keevx, made safe; None for the path's own name.
+            filename: the file's name at Keevx, made safe; None to use the path's name.
 
         Raises:
-            UploadError: see `files`; or ``source`` has another type.
+            UploadError: see `files`; or the type of ``source`` is not supported.
             ConfigurationError: the client was closed.
         """
         if filename is not None and not isinstance(filename, str):
@@ -285,7 +286,7 @@ class Uploads:
         raise UploadError(f"{path} keeps changing while it is read; upload it when it is complete")
 
     async def _join(self, upload: Upload, task: asyncio.Task[str]) -> str:
-        """Wait for a shared upload; it is cancelled when its last caller stops waiting."""
+        """Wait for a shared upload, which is cancelled when its last caller stops waiting."""
         self._waiters[task] += 1
         try:
             return await asyncio.shield(task)
@@ -340,7 +341,7 @@ def encode_form(file: BinaryIO, name: str, content_type: str) -> aiohttp.FormDat
 
 
 def remember(cache: dict[K, T], key: K, value: T) -> None:
-    """Store a value as the newest; above ``MAX_REMEMBERED`` values, the oldest is removed."""
+    """Store a value as the newest; remove the oldest if there are more than ``MAX_REMEMBERED``."""
     cache.pop(key, None)
     cache[key] = value
     if len(cache) > MAX_REMEMBERED:
@@ -348,7 +349,7 @@ def remember(cache: dict[K, T], key: K, value: T) -> None:
 
 
 async def _gather(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Return all results, or raise the first error once all have ended."""
+    """Return all results, or raise the first error once all awaitables have ended."""
     results = await asyncio.gather(*awaitables, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
