@@ -18,7 +18,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line; return its exit code.
 
     Errors that a user or the system can cause are not raised: they are printed as
-    ``keevx: message``. A successful command returns ``FAILED`` if its output cannot be written.
+    ``keevx: message``. A successful command returns ``FAILED`` if its output cannot be written to.
 
     Args:
         arguments: the arguments, without the program's name.

@@ -95,7 +95,7 @@ class Telemetry:
             "keevx.operations.in_flight", "{operation}", "Operations in progress, by operation."
         )
         self._tasks = meter.create_up_down_counter(
-            "keevx.tasks.in_flight", "{task}", "Tasks of this process that have not ended."
+            "keevx.tasks.in_flight", "{task}", "Tasks in this process that have not ended."
         )
         self._task_seconds = meter.create_histogram(
             "keevx.task.duration", "s", "Time from a create's response to the end of its task."
@@ -133,7 +133,7 @@ class Telemetry:
         """Record an operation as a span, including its error if it fails.
 
         A wait's span is not made the current span, because the caller's code runs each time the
-        wait yields an ended task. A poll's span starts a new trace.
+        wait yields a finished task. A poll's span starts a new trace.
         """
         model = str(getattr(request, "model", request.kind.name)) if request else None
         attributes = {"gen_ai.operation.name": operation, "gen_ai.provider.name": PROVIDER}

@@ -213,7 +213,7 @@ class WorkerClient(Keevx):
 
         A create that may have been charged is left unchanged.
         """
-        log.error("%s ends as failed: %s", key, reason)
+        log.error("%s failed for good: %s", key, reason)
         await self._refuse(key, reason)
 
     async def _refuse(self, key: str, reason: str) -> None:

@@ -59,12 +59,12 @@ async def create(
             create starts.
     """
     # 1. The create does not fit in the budget: it waits in the docket.
-    # 2. The record cannot be read: another try would not help, so the create ends as failed.
+    # 2. The record cannot be read: another try would not help, so the create fails for good.
     # 3. The journal has recorded the failure: the create has ended.
     # 4. The worker is stopping, for example because its key, its account or too many creates were
     #    refused: a create that is still planned goes back to the docket, and to another worker.
     # 5. Any other error cost nothing or is unknown: Docket tries again, after a longer delay each
-    #    time. After the last try the create ends as failed: its waiters get the error, and it may
+    #    time. After the last try the create fails for good: its waiters get the error, and it may
     #    be added again.
     # Cases 1 and 4 do not count as tries.
     try:

@@ -38,7 +38,7 @@ if hasattr(os, "register_at_fork"):
 
 
 class Holds:
-    """Tracks a journal's claimed keys and the clients of this process that claimed them.
+    """Tracks a journal's claimed keys and the clients in this process that claimed them.
 
     Args:
         name: the journal's name, for error messages.
@@ -81,7 +81,7 @@ class Holds:
                 return
             if before.is_running():
                 raise JournalError(
-                    f"{self._name} is in use on another event loop of this process that is still "
+                    f"{self._name} is in use on another event loop in this process that is still "
                     "running, for example in another thread; use one Keevx, on one loop, for "
                     "everything that shares a journal"
                 )
@@ -159,7 +159,7 @@ class Claims:
     Args:
         holds: the keys claimed by all of the journal's clients.
         last_row: the number of the last row that others wrote before; 0 for a new journal.
-        is_shared: whether other clients of this process use the journal.
+        is_shared: whether other clients in this process use the journal.
     """
 
     def __init__(self, holds: Holds, last_row: int = 0, *, is_shared: bool = False) -> None:
@@ -171,11 +171,11 @@ class Claims:
 
     @property
     def is_shared(self) -> bool:
-        """Whether other clients of this process use or have used the journal."""
+        """Whether other clients in this process use or have used the journal."""
         return self._is_shared
 
     def share(self, last_row: int) -> None:
-        """Start sharing the journal with another client of this process.
+        """Start sharing the journal with another client in this process.
 
         Args:
             last_row: the number of the journal's current last row.
@@ -204,7 +204,7 @@ class Claims:
         self._holds.enter()
 
     def holds(self, key: str) -> bool:
-        """Return whether a caller of this process has the key."""
+        """Return whether a caller in this process has the key."""
         return self._holds.holder(key) is not None
 
     def leave(self) -> None:

@@ -241,7 +241,7 @@ class Database(Queries):
         Raises:
             JournalError: the file cannot be read.
         """
-        # Rows read ahead are valid: each write of this process drops its row first, and no other
+        # Rows read ahead are valid: each write in this process drops its row first, and no other
         # process writes while the journal is locked.
         row = self._ahead.get(key)
         if row is None:

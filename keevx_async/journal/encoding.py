@@ -114,7 +114,7 @@ def usage_of(row: tuple[Any, ...]) -> tuple[UsageGroup, int]:
 
 
 def end_row(task: Task, at: float | None = None) -> Row:
-    """Return the row for an ended task.
+    """Return the row for a finished task.
 
     Args:
         task: the task's snapshot.

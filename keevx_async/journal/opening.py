@@ -1,4 +1,4 @@
-"""Open a SQLite journal for reading, or for writing by all clients of this process."""
+"""Open a SQLite journal for reading, or for writing by all clients in this process."""
 
 from __future__ import annotations
 

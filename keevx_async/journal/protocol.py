@@ -158,7 +158,7 @@ class Claim(NamedTuple):
 
 @frozen
 class TaskRecord:
-    """The record of an ended task.
+    """The record of a finished task.
 
     Attributes:
         task: the task's last snapshot.
@@ -382,7 +382,7 @@ class JournalProtocol(Protocol):
         """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
-            task: the ended task.
+            task: the finished task.
             path: the file's path.
             size: the file's size in bytes.
             digest: the file's SHA-256 in hexadecimal.

@@ -189,7 +189,7 @@ class Journal(JournalFile):
         opened, claims = self._opened, self._claims
         if opened is None or claims is None:
             return
-        # Another client of this process may find the entry next, or may have written it.
+        # Another client in this process may find the entry next, or may have written it.
         if claims.is_shared and (row_and_entry := opened.find(key)) is not None:
             row, entry = row_and_entry
             claims.meet(row, is_met=made or entry.state not in RESTARTABLE)
@@ -368,7 +368,7 @@ class Journal(JournalFile):
         """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
-            task: the ended task.
+            task: the finished task.
             path: the file's path, which is stored as an absolute path.
             size: the file's size in bytes.
             digest: the file's SHA-256 in hexadecimal.

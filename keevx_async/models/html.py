@@ -1,4 +1,4 @@
-"""Builds HTML for notebooks and short texts for reprs. Fetches nothing; reads only small results.
+"""Builds HTML for notebooks and short strings for reprs. Fetches nothing; reads only small results.
 
 Text from users and from Keevx is not trusted: anything that is not ``Html`` is escaped on
 insertion, no text is used in a style, and only an http(s) URL or a local file's relative path

@@ -242,7 +242,7 @@ def outcome_table(outcomes: Iterable[Outcome[Request]], *around: str) -> Html:
             if shown := player(path, left):
                 left -= path.stat().st_size
                 players.append(shown)
-        # A task that has not ended shows only its id; an ended task links to its main file.
+        # A task that has not ended shows only its id; a finished task links to its main file.
         tasks: list[Html] = []
         ended = {task.task_id: task for task in outcome.tasks}
         for task_id in outcome.task_ids:
@@ -328,7 +328,7 @@ class Counts:
             self._count(outcome, 1)
 
     def remove(self, outcome: Outcome[Request]) -> None:
-        """Stop counting an ended item, because it is about to be started again."""
+        """Stop counting a finished item, because it is about to be started again."""
         self._count(outcome, -1)
 
     def _count(self, outcome: Outcome[Request], change: int) -> None:

@@ -283,7 +283,9 @@ class Uploads:
                 return await self._join(upload, task)
             except ChangedError:
                 image = await self._inspect(path)
-        raise UploadError(f"{path} keeps changing while it is read; upload it when it is complete")
+        raise UploadError(
+            f"{path} keeps changing while it is being read; upload it when it is complete"
+        )
 
     async def _join(self, upload: Upload, task: asyncio.Task[str]) -> str:
         """Wait for a shared upload, which is cancelled when its last caller stops waiting."""
@@ -331,7 +333,7 @@ class Uploads:
 
 
 def encode_form(file: BinaryIO, name: str, content_type: str) -> aiohttp.FormData:
-    """Return the multipart body of an upload: one part named ``file``, read while it is sent.
+    """Return the multipart body of an upload: one part named ``file``, read while it is being sent.
 
     The file is left open. The body can be sent only once. Source: keevx-api.md, "Upload".
     """

@@ -235,7 +235,7 @@ async def test_a_file_that_is_spoilt_meanwhile_ends_the_run_with_all_kept(tmp_pa
         file.write_text("spoilt\n" * 2000)
         _, err = await end_of(process)
         assert process.returncode == 2, err
-        assert b"the file changed while it was read: line " in err
+        assert b"the file changed while it was being read: line " in err
         kept = {one for item in results(out).values() for one in item["task_ids"]}
         assert kept == set(emulator.tasks)
 

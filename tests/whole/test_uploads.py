@@ -469,7 +469,7 @@ async def test_a_file_that_keeps_changing_is_an_error(tmp_path: Path) -> None:
 
     async with hosting() as (host, keevx):
         host.before = change
-        with pytest.raises(UploadError, match=r"0\.png keeps changing while it is read"):
+        with pytest.raises(UploadError, match=r"0\.png keeps changing while it is being read"):
             await keevx.upload(path)
     assert len(host.lengths) == 3
 

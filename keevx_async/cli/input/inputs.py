@@ -1,4 +1,4 @@
-"""A run's input: the rows of files, completed with option values and combined with each other."""
+"""A run's input: rows of files, with missing values filled in from options, and combined."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MODEL = "model"
 
 @frozen
 class Draft:
-    """A row of a file, completed with option values but not yet checked.
+    """A row of a file, with missing values filled in from options but not yet checked.
 
     Attributes:
         values: the values by column.

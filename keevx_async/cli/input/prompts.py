@@ -133,7 +133,7 @@ class Prompts:
         for job in self._jobs:
             if isinstance(job, BadLine):
                 raise ConfigurationError(
-                    f"the file changed while it was read: line {job.line}: {job.messages[0]}"
+                    f"the file changed while it was being read: line {job.line}: {job.messages[0]}"
                 )
             self._in_progress[id(job.request)] = job
             yield job.request

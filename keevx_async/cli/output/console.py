@@ -140,7 +140,7 @@ def exit_code(error: Exception) -> int:
 def print_error_event(error: Exception, **fields: object) -> None:
     """Print an error to standard output as a JSON event, for programs that use ``--json``.
 
-    Nothing is raised if standard output cannot be written.
+    Nothing is raised if standard output cannot be written to.
 
     Args:
         error: the error; its ``type``, ``message`` and ``hint`` are printed.

@@ -41,7 +41,7 @@ def status_of(error: Exception | None) -> Status:
 
 
 class Counters:
-    """Counts a run's events and ended items.
+    """Counts a run's events and finished items.
 
     Args:
         total: the number of items in the input.
@@ -52,7 +52,7 @@ class Counters:
         held_until: the time at which the current rate-limit pause ends.
         fleet: the fleet's progress as text; empty without a fleet.
         spent: the amounts made and remaining, as text; empty unless they are shown.
-        ended: the number of ended items by status.
+        ended: the number of finished items by status.
     """
 
     def __init__(self, total: int, now: float) -> None:
@@ -100,7 +100,7 @@ class Counters:
     def rate(self, now: float) -> float:
         """Return the number of items that ended per second, over the last ``RATE_WINDOW`` seconds.
 
-        In the first second, the rate is the number of ended items, so the first items do not
+        In the first second, the rate is the number of finished items, so the first items do not
         inflate it.
         """
         # A run is slow while it starts and while its last items end, so only recent ends count.
@@ -114,7 +114,7 @@ class Counters:
         return (self.total - self.ended.total()) / rate if rate else None
 
     def parts(self) -> list[tuple[str, str]]:
-        """Return the counts as short texts, each with its rich style.
+        """Return the counts as short strings, each with its rich style.
 
         A fleet's counts replace the counts of creates and tasks, which only workers see. Unfinished
         items are shown only if there are any.

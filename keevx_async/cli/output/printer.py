@@ -38,7 +38,7 @@ class Printer:
         """Print a result: its fields as JSON, or its lines with control characters escaped.
 
         Raises:
-            OSError: standard output cannot be written.
+            OSError: standard output cannot be written to.
         """
         output = [json.dumps(fields, default=str)] if self.as_json else map(printable, lines)
         print(*output, sep="\n", flush=True)
@@ -51,7 +51,7 @@ class Printer:
             path: the file to which its result was downloaded, if any.
 
         Raises:
-            OSError: standard output cannot be written.
+            OSError: standard output cannot be written to.
         """
         fields = attrs.asdict(task) if path is None else {**attrs.asdict(task), "path": path}
         self.print(fields, task_line(task, path))

@@ -73,7 +73,7 @@ class Report:
 
     Standard output gets a line for each item, or JSON events. Standard error gets progress, errors
     and the summary. The table and the page beside results.jsonl are updated during the run. If an
-    output cannot be written, the error is reported once, and the run continues.
+    output cannot be written to, the error is reported once, and the run continues.
 
     Args:
         total: the number of items.

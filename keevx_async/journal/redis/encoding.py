@@ -158,7 +158,7 @@ def record_of(task_id: str, end: bytes | None, file: bytes | None) -> TaskRecord
 
 
 def counts_of(answer: tuple[int, Sequence[bytes]]) -> dict[str, int]:
-    """Return the counts of creates by state and of ended tasks, from a reply to COUNTS.
+    """Return the counts of creates by state and of finished tasks, from a reply to COUNTS.
 
     Creates that dead workers were sending are counted as ``uncertain``.
     """

@@ -327,7 +327,7 @@ class RedisJournal(Session):
         """Record the file to which a task's result was downloaded. Durable on return.
 
         Args:
-            task: the ended task.
+            task: the finished task.
             path: the file's path, which is stored as an absolute path.
             size: the file's size in bytes.
             digest: the file's SHA-256 in hexadecimal.

@@ -41,7 +41,7 @@ class Lease:
         terms: the duration in milliseconds and the name, in the form that scripts expect.
         claims: the keys claimed by this process's callers.
         released_keys: keys that Redis freed when their creates' ids were recorded, and that callers
-            of this process have not released yet.
+            in this process have not released yet.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Lease:
             async with asyncio.timeout(CLAIM_TIMEOUT):
                 await self.claims.hold(key)
         except TimeoutError:
-            raise self._held_error(key, "another call of this process") from None
+            raise self._held_error(key, "another call in this process") from None
         pause, waited = 0.1, 0.0
         try:
             while isinstance(claim := await self._claim(kind, body, key), str):
