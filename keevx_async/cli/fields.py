@@ -104,7 +104,7 @@ def field_option(
 
 
 def _alias(kind: type[Request], name: str) -> str | None:
-    """Return the option for a field's column alias, such as ``--ratio``; None without an alias."""
+    """Return the option for a field's column alias, such as ``--ratio``; None if it has none."""
     fields = attrs.fields_dict(cast(Any, kind))
     return next(
         (

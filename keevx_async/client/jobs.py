@@ -60,7 +60,7 @@ class Jobs:
         waiter: waits for tasks.
         results: downloads the tasks' results.
         journal: the record of this run and earlier runs.
-        reconciler: settles uncertain creates from callbacks; None without a receiver.
+        reconciler: settles uncertain creates from callbacks; None if there is no receiver.
         kinds: resolves a task's kind.
         fuse: ``RetryPolicy.fuse``.
     """
@@ -98,8 +98,8 @@ class Jobs:
         self, request: Request, entry: Entry
     ) -> Coroutine[Any, Any, tuple[str, ...]]:
         """Submit a request whose key is already claimed; see ``Submitter.submit``."""
-        body, has_files = canonical_body(request), bool(request.files())
-        return self._submitter.submit(Planned(request, entry.key, body, entry, None, has_files))
+        body, is_plain = canonical_body(request), request.has_plain_sources
+        return self._submitter.submit(Planned(request, entry.key, body, entry, is_plain=is_plain))
 
     async def generate(
         self,

@@ -251,7 +251,7 @@ def journal(value: str | Path | JournalProtocol | None) -> JournalProtocol:
 def owner(
     url: str, key: str | KeySource, account: object, journal: JournalProtocol
 ) -> Callable[[], Owner] | None:
-    """Return a function that returns the client's host and account; None without a journal.
+    """Return a function that returns the client's host and account; None if there is no journal.
 
     The function is called when the journal is opened. If the key itself comes from a function, that
     function is not called before then.

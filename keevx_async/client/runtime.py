@@ -70,10 +70,10 @@ class ClientConfig:
         rate: paces creates; keeps its measurements when the loop changes.
         max_connections: the maximum number of creates in flight.
         journal: the durable record.
-        owner: returns the journal's host and account; None without a journal.
+        owner: returns the journal's host and account; None if there is no journal.
         reservations: enforces the budget.
-        callbacks: signs callback URLs and receives callbacks; None without ``callbacks=``.
-        emit: receives events; None without ``on_event``.
+        callbacks: signs callback URLs and receives callbacks; None if ``callbacks=`` is not set.
+        emit: receives events; None if ``on_event`` is not set.
         span: opens a span around each operation; None unless ``on_event`` is an ``Observer``.
         kinds: resolves a task's kind.
         fit: how to adapt local images.
@@ -121,7 +121,7 @@ class Components:
         api: sends free queries.
         uploads: uploads files.
         poller: polls tasks until they end.
-        reconciler: settles uncertain creates from callbacks; None without a receiver.
+        reconciler: settles uncertain creates from callbacks; None if there is no receiver.
         submitter: submits requests.
         creates: pending creates, which other calls may join.
         downloads: downloads results.

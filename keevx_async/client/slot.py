@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from ..errors import JournalError, SubmissionUncertain
 from ..http.retry import Retryable
 
 
@@ -45,6 +46,8 @@ class Slot:
         if error is None:
             return
         self.busy = False
+        if isinstance(error, (SubmissionUncertain, JournalError)):
+            return  # never retried; its outcome must be recorded
         retries = self.stopped_by is not None and isinstance(error, Retryable)
         if (self._fan.stopping or retries) and (task := asyncio.current_task()):
             task.cancel()  # do not retry: end at the next wait

@@ -65,10 +65,13 @@ class TaskWaiter:
             WaitTimeout: some tasks did not end in time.
         """
         order = tuple(task_ids)
-        ended, pending = await self._recorded(order, any_age=any_age)
-        tasks = {task.task_id: task for task in ended}
+        tasks: dict[str, Task] = {}
+        for task_id in order:
+            if (ended := await self._recorded_end(task_id, any_age=any_age)) is not None:
+                tasks[task_id] = ended
+        pending = [task_id for task_id in order if task_id not in tasks]
         if pending:
-            ends = await self._poll(pending, timeout, ended)
+            ends = await self._poll(pending, timeout, [*tasks.values()])
             try:
                 with self._span_of(pending), ends:
                     async for task in ends:
@@ -95,9 +98,13 @@ class TaskWaiter:
         Raises:
             WaitTimeout: some tasks did not end in time.
         """
-        ended, pending = await self._recorded(task_ids)
-        for task in ended:
-            yield task
+        ended, pending = list[Task](), list[str]()
+        for task_id in task_ids:
+            if (task := await self._recorded_end(task_id)) is None:
+                pending.append(task_id)
+            else:
+                ended.append(task)
+                yield task
         ends = await self._poll(pending, timeout, ended)
         with (
             self._span_of(pending),
@@ -108,27 +115,17 @@ class TaskWaiter:
                 await self._record_end(task)
                 yield task
 
-    async def _recorded(
-        self, task_ids: Iterable[str], *, any_age: bool = False
-    ) -> tuple[list[Task], list[str]]:
-        """Return the tasks that have ended according to the journal, and the ids of the others.
+    async def _recorded_end(self, task_id: str, *, any_age: bool = False) -> Task | None:
+        """Return a task whose end is in the journal; None if it must be polled.
 
-        A task whose URL has expired is among the others, since a query renews the URL. With
-        ``any_age``, this does not apply if the task's result is on disk.
+        A task whose URL has expired must be polled, since a query renews it, unless ``any_age``
+        holds and its result is on disk.
         """
-        ended: list[Task] = []
-        pending: list[str] = []
-        for task_id in task_ids:
-            record = await self._journal.find_task(task_id)
-            if (
-                record is None
-                or not record.task.done
-                or (has_expired(record) and not (any_age and record.path is not None))
-            ):
-                pending.append(task_id)
-            else:
-                ended.append(record.task)
-        return ended, pending
+        record = await self._journal.find_task(task_id)
+        if record is None or not record.task.done:
+            return None
+        is_kept = any_age and record.path is not None
+        return record.task if is_kept or not has_expired(record) else None
 
     async def _poll(
         self, pending: Sequence[str], timeout: float | NotGiven | None, ended: Sequence[Task]

@@ -315,7 +315,7 @@ class CheckedConnector(aiohttp.BaseConnector):
         return self._keeps
 
     def distrust(self, now: float) -> None:
-        """Require new connections for creates for a minute, since a kept-alive connection was lost.
+        """Send creates only on new connections for the next minute; a kept-alive one was lost.
 
         Args:
             now: the current time on the loop's clock.

@@ -37,7 +37,7 @@ def correlation(
     Args:
         key: the create's key; empty for a free request.
         seconds: seconds since the logged operation started; None if it was not timed.
-        status: the HTTP status; None without a response.
+        status: the HTTP status; None if there is no response.
         request_id: the request id in the response's headers.
     """
     return {
@@ -194,7 +194,7 @@ def _failure(state: RetryCallState) -> Retryable:
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return a response's requested delay in seconds; None without a valid ``Retry-After``.
+    """Return the delay that a response asks for, in seconds; None if ``Retry-After`` is not valid.
 
     A date is compared with the response's own ``Date``, so a wrong clock on either side does not
     change the delay. Without a ``Date``, it is compared with ``now``. A date in the past counts as

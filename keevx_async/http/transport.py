@@ -81,7 +81,7 @@ class HttpResponse:
     reason: str = ""
 
     def retry_after(self, now: float) -> float | None:
-        """Return the server's requested delay in seconds; None without a valid ``Retry-After``.
+        """Return the delay that the server asks for, in seconds; None without a valid header.
 
         A date in the past counts as 0.
 

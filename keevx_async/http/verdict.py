@@ -111,7 +111,7 @@ def classify(
 
     Args:
         status: the HTTP status.
-        code: the code of Keevx's envelope, read strictly; None without an envelope.
+        code: the code of Keevx's envelope, read strictly; None if there is no envelope.
         ids: the state of the task ids in the response, read leniently.
         complete: whether the whole response arrived.
         retry_after: whether the response has a valid ``Retry-After``.
@@ -142,7 +142,7 @@ def is_busy(status: int, code: int | None) -> bool:
 
     Args:
         status: the HTTP status.
-        code: the envelope's code; None without an envelope.
+        code: the envelope's code; None if there is no envelope.
     """
     return status in (429, 503) or code in BUSY_CODES
 
@@ -152,7 +152,7 @@ def is_transient(status: int, code: int | None) -> bool:
 
     Args:
         status: the HTTP status.
-        code: the envelope's code; None without an envelope.
+        code: the envelope's code; None if there is no envelope.
     """
     return status == 429 or status >= 500 or code in BUSY_CODES or code in _GATEWAY_CODES
 
@@ -162,7 +162,7 @@ def is_rate_limit(status: int, code: int | None) -> bool:
 
     Args:
         status: the HTTP status.
-        code: the envelope's code; None without an envelope.
+        code: the envelope's code; None if there is no envelope.
     """
     return 429 in (status, code)
 
@@ -183,7 +183,7 @@ def api_error(
 
     Args:
         status: the HTTP status.
-        code: the envelope's code; None without an envelope.
+        code: the envelope's code; None if there is no envelope.
         msg: the envelope's message.
         body: the beginning of the response.
         codes: the kind's own codes, each mapped to the common code that means the same.

@@ -48,6 +48,7 @@ class NullJournal:
         # becomes an entry.
         self._sending: dict[str, tuple[str, bytes, float]] = {}
         self._named: set[str] = set()
+        self._unnamed: set[str] = set()  # generated keys in use
 
     @property
     def shared(self) -> object:
@@ -85,13 +86,17 @@ class NullJournal:
         if self._forks != Forks.count:
             self._begin()
         if key is None:
-            return Claim(f"{self._prefix}-{next(self._numbers)}", None)
+            key = f"{self._prefix}-{next(self._numbers)}"
+            self._unnamed.add(key)
+            return Claim(key, None)
         self._claims.enter()
         await self._claims.hold(key)
         entry = self._read(key, is_held=False)
         try:
             if entry is not None and (entry.kind, entry.body) != (kind, body.decode()):
                 raise other_request_error("this client", key, entry.body, body)
+            if key in self._unnamed:
+                raise JournalError(f"key {key!r} belongs to a create in progress")
             if entry is None and key.startswith(f"{self._prefix}-"):
                 raise JournalError(
                     f"key {key!r} was generated for a create that this client does not remember; "
@@ -106,6 +111,7 @@ class NullJournal:
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim. Releasing it again has no effect."""
+        self._unnamed.discard(key)
         if key in self._named:  # any other key was never held
             self._claims.release(key, made=made)
 

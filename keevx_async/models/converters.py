@@ -113,20 +113,15 @@ def _scalar(value: object) -> object:
 
 
 def to_text(value: str) -> str:
-    """Return a ``str`` subclass (an enum member, ``numpy.str_``) as a plain ``str``.
-
-    A ``ResultUrl`` is returned unchanged, because it contains its task's id.
-    """
-    if value.__class__ is str:
-        return value
-    if not isinstance(value, str) or isinstance(value, ResultUrl):
+    """Return a ``str`` subclass (an enum member, ``numpy.str_``) as a plain ``str``."""
+    if value.__class__ is str or not isinstance(value, str):
         return value
     return str.__str__(value)
 
 
 def to_url(value: str | None) -> str | None:
     """Return a URL object (pydantic, yarl, httpx) as text; anything else is returned unchanged."""
-    return value if value is None or value.__class__ is str else cast("str", url_text(value))
+    return value if value is None else to_text(cast("str", url_text(value)))
 
 
 def url_text(value: object) -> object:
@@ -136,7 +131,8 @@ def url_text(value: object) -> object:
     paths and tasks.
     """
     if isinstance(value, str):
-        return to_text(value)
+        # A source keeps the id of the task that made it.
+        return value if isinstance(value, ResultUrl) else to_text(value)
     if isinstance(value, bytes | PurePath | HasResults):
         return value
     # No library's class is named here, so no library must be installed or imported.

@@ -307,8 +307,8 @@ def canonical_body(request: Request, digests: Mapping[Path, str] = NO_FILES) -> 
 
     1. A task's result is identified by the task, because Keevx renews the result's URL after 7
        days.
-    2. A local file is identified by its bytes: a moved file is the same image, and a file that was
-       replaced under the same name is another image.
+    2. A local file is identified by its bytes: a moved file is the same image, and a file replaced
+       by another of the same name is a different image.
 
     A journal refuses a key whose canonical body has changed.
 

@@ -68,7 +68,7 @@ class PendingCreate:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:
             self.is_sending = False
-            if self.is_ending:
+            if self.is_ending and not isinstance(error, (SubmissionUncertain, JournalError)):
                 self.task.cancel()  # do not retry: end at the next wait
 
     async def end(self, grace: float) -> None:

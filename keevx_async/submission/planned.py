@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import define
+from attrs import define, field
 
 from ..journal.protocol import Entry
 from ..models.request import Request
@@ -18,7 +18,7 @@ class Planned:
         key: the create's key, in this run and in later runs.
         body: the request's canonical JSON, which contains the digests of local files.
         entry: the journal's entry for an earlier create with this key, if any.
-        reservation: the create's share of the budget, once it is reserved; None without a budget.
+        reservation: the create's share of the budget, once reserved; None if there is no budget.
         is_plain: whether the body can be sent unchanged; see ``Request.has_plain_sources``.
     """
 
@@ -27,4 +27,4 @@ class Planned:
     body: bytes
     entry: Entry | None
     reservation: Reservation | None = None
-    is_plain: bool = False
+    is_plain: bool = field(kw_only=True)

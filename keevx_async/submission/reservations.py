@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import ClassVar, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from ..errors import BudgetExceeded
@@ -146,9 +146,6 @@ class Reservations:
         journal: the journal, which contains the creates of earlier runs.
     """
 
-    are_used: ClassVar[bool] = False
-    """Whether any client in this process has opened an account. If not, no create is counted."""
-
     def __init__(self, budget: Budget | None, journal: JournalProtocol) -> None:
         self._valuation = None if budget is None else Valuation(budget)
         self._journal = journal
@@ -209,7 +206,7 @@ class Reservations:
     @property
     def is_counted(self) -> bool:
         """Whether creates count even without a limit, because the journal has an account."""
-        return self._journal.shared in _accounts
+        return bool(_accounts) and self._journal.shared in _accounts
 
     async def reserve_step(self, request: Request) -> Reservation | None:
         """Reserve budget for one paid step of a create whose own client has no limit.
@@ -247,7 +244,6 @@ class Reservations:
         account = self._account
         if account is not None and account.loop is asyncio.get_running_loop():
             return account
-        Reservations.are_used = True
         account = _accounts.setdefault(self._journal.shared, _Account())
         account.enter()
         async with account.loading:

@@ -89,7 +89,7 @@ class Submitter:
         throttle: decides when the next create may be sent.
         sources: hashes and uploads local files.
         journal: records the intent and the result.
-        reconciler: gives each create its own callback URL; None without a receiver.
+        reconciler: gives each create its own callback URL; None if there is no receiver.
         availability: the values offered by this edition of Keevx.
         reservations: enforces the budget.
         host: the host at the base URL; named in errors.
@@ -134,7 +134,7 @@ class Submitter:
         is_plain = request.has_plain_sources
         body = canonical_body(request) if is_plain else await self.body(request)
         claim = await self._journal.claim(request.kind.name, body, key)
-        return Planned(request, claim.key, body, claim.entry, None, is_plain)
+        return Planned(request, claim.key, body, claim.entry, is_plain=is_plain)
 
     async def body(self, request: Request) -> bytes:
         """Return a request's canonical JSON, with digests in place of local files."""
@@ -268,7 +268,7 @@ class Submitter:
         permit = self._throttle.try_acquire() or await self._throttle.acquire()
         try:
             send = self._send
-            if Reservations.are_used and (plan.reservation or self.reservations.is_counted):
+            if plan.reservation is not None or self.reservations.is_counted:
                 send = self._send_counted
             if guard is None:
                 return await self._shield(send(call, plan, permit), plan.key)

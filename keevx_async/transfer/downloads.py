@@ -171,7 +171,11 @@ class Downloads:
                 asyncio.timeout(PICTURE_TIMEOUT),
                 self._slots,
                 session.get(
-                    address, proxy=proxy, allow_redirects=False, raise_for_status=False
+                    address,
+                    proxy=proxy,
+                    allow_redirects=False,
+                    auto_decompress=True,
+                    raise_for_status=False,
                 ) as answer,
             ):
                 if answer.status != 200:

@@ -50,7 +50,7 @@ class Defaults:
     Attributes:
         values: the values by field; local paths are resolved from the working folder.
         kind: the kind for rows that do not set one.
-        template: the prompt, which may contain column names in braces; None without ``--prompt``.
+        template: the prompt given as ``--prompt``, which may contain column names in braces.
         columns: the columns that a file may have.
     """
 

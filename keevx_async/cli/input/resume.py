@@ -52,7 +52,7 @@ def local_folder(folder: Path) -> Path:
 
 
 def open_journal(path: Path | None, options: RunOptions) -> Journal | None:
-    """Return a run's journal, not yet opened; None without a path."""
+    """Return a run's journal, not yet opened; None if there is no path."""
     if path is None:
         return None
     return Journal(path, on_uncertain=options.on_uncertain, on_failed=options.on_failed)

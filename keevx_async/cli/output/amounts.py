@@ -28,7 +28,7 @@ class Amounts:
         )
 
     def cost(self, usage: Usage) -> Decimal | None:
-        """Return the cost of results; None without prices.
+        """Return the cost of results; None if there are no prices.
 
         Results without a price count as free; ``to_text`` shows their number.
         """

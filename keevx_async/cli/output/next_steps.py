@@ -33,7 +33,7 @@ def next_steps(
         failed_tasks: for each item that failed after it was paid for and can be resubmitted, its
             number of tasks.
         reasons: the number of these items by reason.
-        journal: the command-line arguments that name the run's journal; None without a journal.
+        journal: the arguments that name the run's journal; None if there is no journal.
         folder: the folder that contains results.jsonl.
     """
     not_done = counters.total - counters.ended[Status.DONE]

@@ -117,7 +117,7 @@ def record(
         outcome: the item's outcome.
         job: the item's row in the input.
         facts: the facts about the item from events.
-        cost: the item's cost; None without prices.
+        cost: the item's cost; None if there are no prices.
     """
     facts = facts or Facts()
     error, request = outcome.error, outcome.request

@@ -61,7 +61,7 @@ class Keeper:
             self._held[name] = asyncio.Event()
             if ids := self.recorded.get(name):
                 entry = Entry(name, "image_to_video", State.SUBMITTED, body.decode(), 0, "", ids)
-        return Planned(request, name, body, entry)
+        return Planned(request, name, body, entry, is_plain=True)
 
     async def body(self, request: Request) -> bytes:
         return canonical_body(request)
