@@ -31,8 +31,8 @@ FIRST_HOLD = 0.1  # s: after a 429 without Retry-After; doubles while the next o
 WINDOW_HOLD = 1.0  # s: the most, if another 429 follows soon: most windows are a second
 MAX_HOLD = 30.0  # s: the longest hold of our own, and the longest wait for a response
 # Bursts: after a hold that has refilled a token bucket, and after a late timer
-REFILLED = 0.9  # the share of the bucket's capacity that goes at once, on a plateau
-TRIAL = 0.5  # the same in a search, where it is not yet known to be a bucket
+REFILLED = 0.9  # the share of the bucket's capacity that goes at once; the rest covers errors
+TRIAL = 0.6  # the same in a search, where it is not yet known to be a bucket
 NO_WINDOW = 1.1  # a limit this many times the first creates accepted is no window of a second
 CATCH_UP = 0.25  # the share of an accepted burst that may go at once after a delay
 MAX_SLACK = 0.05  # s
@@ -180,6 +180,7 @@ class AdaptiveRate:
         self._fresh = self._used = True
         self._slack = MAX_SLACK / 5
         self._search_gain = SEARCH_GAIN
+        self._bursts = True
         self._accepted: deque[float] = deque(maxlen=MEMORY)
         self._refused: list[float] = []
         self._first: ThrottleSample | None = None
@@ -303,19 +304,21 @@ class AdaptiveRate:
     def _allow_burst(self, now: float, first: ThrottleSample) -> None:
         """Let creates go at once: what the hold has delayed, and later those that are late."""
         # 1. Creates delayed by a late timer are caught up as far as the limit tolerates bursts; a
-        #    strict one does not.
-        burst = max(0.0, first.capacity(self._rate)[0] - 2)
+        #    strict one does not. While the limit is unknown, count only what was accepted in a
+        #    flash: accepted for longer, it may be the rate that let it through.
+        flash = 0.0 if self._limit else len(first.before) / FLIGHT_TIME
+        burst = max(0.0, first.capacity(max(self._rate, flash))[0] - 2)
         self._slack = min(MAX_SLACK, burst * CATCH_UP / self._rate)
-        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. Nor does a limit
-        #    that has just turned out to be lower than it was measured.
+        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. And once a 429 has
+        #    followed soon after a hold, the bucket may be smaller than it seemed.
         refilled = burst >= MIN_SAMPLE and now - self._throttled_at >= burst / self._rate
-        if not refilled or self._throttled_early:
+        if not refilled or not self._bursts:
             return
-        # 3. A search: slow start met the limit in a flash, so what was accepted is a burst. Half of
-        #    it goes at once; the rest covers the time in which the rate is still below the limit.
+        # 3. A search: a part goes at once; the rest covers the time for which the rate is still
+        #    below the limit.
         # 4. A plateau: a window of a second would have let through all of its limit before the
         #    first 429. A limit well above that is a bucket's.
-        if not self._limit and first.span < FLIGHT_TIME:
+        if not self._limit:
             share = TRIAL
         elif self._limit > NO_WINDOW * len(first.accepted):
             share = REFILLED
@@ -337,6 +340,7 @@ class AdaptiveRate:
                 self._peak = max(self._limit, self._peak * FADING)
             return min(self._bound, self._measure(sample, self._full))
         self._throttled_early += 1
+        self._bursts = False
         self._bound = min(self._bound, self._limit * CUT**self._throttled_early)
         measured = sample.sustained_rate or self._measure(sample, self._previous)
         if not measured and self._throttled_early > 1 and sample.sustained_rate is None:
