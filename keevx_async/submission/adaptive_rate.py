@@ -93,8 +93,9 @@ class ThrottleSample:
         after = len(self.accepted) - len(self.before)
         last = max(*refused, *self.accepted[-1:], self.refused)
         if after + len(refused) >= MIN_SAMPLE and last - self.refused >= FLIGHT_TIME:
+            # The token of the first was already there, so that one does not count.
             hardly_any = after * 3 <= len(refused)
-            self.sustained_rate = 0.0 if hardly_any else after / (last - self.refused)
+            self.sustained_rate = 0.0 if hardly_any else (after - 1) / (last - self.refused)
 
     def capacity(self, rate: float) -> tuple[float, float]:
         """Return the bounds of the capacity of a token bucket of this rate, empty at the 429.
@@ -309,8 +310,8 @@ class AdaptiveRate:
         flash = 0.0 if self._limit else len(first.before) / FLIGHT_TIME
         burst = max(0.0, first.capacity(max(self._rate, flash))[0] - 2)
         self._slack = min(MAX_SLACK, burst * CATCH_UP / self._rate)
-        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. And once a 429 has
-        #    followed soon after a hold, the bucket may be smaller than it seemed.
+        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. And once a 429
+        #    has followed soon after a hold, the bucket may be smaller than it seemed.
         refilled = burst >= MIN_SAMPLE and now - self._throttled_at >= burst / self._rate
         if not refilled or not self._bursts:
             return
