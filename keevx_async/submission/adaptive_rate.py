@@ -93,9 +93,8 @@ class ThrottleSample:
         after = len(self.accepted) - len(self.before)
         last = max(*refused, *self.accepted[-1:], self.refused)
         if after + len(refused) >= MIN_SAMPLE and last - self.refused >= FLIGHT_TIME:
-            # The token of the first was already there, so that one does not count.
             hardly_any = after * 3 <= len(refused)
-            self.sustained_rate = 0.0 if hardly_any else (after - 1) / (last - self.refused)
+            self.sustained_rate = 0.0 if hardly_any else after / (last - self.refused)
 
     def capacity(self, rate: float) -> tuple[float, float]:
         """Return the bounds of the capacity of a token bucket of this rate, empty at the 429.
@@ -361,6 +360,9 @@ class AdaptiveRate:
         bucket = bucket_rate(reference, sample, self._rate)
         if sample.sustained_rate is not None:
             bucket = min(bucket, STRETCH * max(drained, second))
+            drained *= 1 - 1 / (
+                len(sample.accepted) - len(sample.before) or 1
+            )  # to within a create
         window = min(second, len(self._first.accepted))
         since = self._previous.refused if self._previous else -math.inf
         refilled = len(sample.before) / (sample.refused - since)  # nothing was left at the last 429
