@@ -132,16 +132,16 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
         second: the newer sample.
         max_rate: the highest rate to return, in creates per second.
     """
+
     # Each 429 found the bucket empty, so at the true rate both samples show the same capacity. At a
     # lower one, the sample that took longer shows a larger capacity. So the more their durations
     # differ, the more exact is the rate; a few creates leave it vague, and then a high one is
     # returned, for it is corrected sooner.
-    high = _highest(
-        lambda rate: second.capacity(rate)[1] > first.capacity(rate)[0] + NEAR, max_rate
-    )
-    same = _highest(
-        lambda rate: second.capacity(rate)[0] > first.capacity(rate)[0] + NEAR, max_rate
-    )
+    def highest(bound: int) -> float:
+        least = first.capacity
+        return _highest(lambda rate: second.capacity(rate)[bound] > least(rate)[0] + NEAR, max_rate)
+
+    same, high = highest(0), highest(1)
     if first.capacity(high)[0] < 1 + NEAR:  # no burst was ever accepted: allow none
         same = min(same, high)
     return max(VAGUE * high, same)
