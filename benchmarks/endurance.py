@@ -13,6 +13,7 @@ from .report import Finding, Row
 from .scenarios import AT_ONCE, Size
 
 RATE = 100
+SHORT, SHORT_BURST = 1_500, 25
 IN_FLIGHT = (10, 100, 1_000, 4_000)
 MEBIBYTE = 2**20
 
@@ -33,9 +34,9 @@ def _limited(server: Server, steps: str, kind: str, retry_after: bool, jobs: int
 
 
 def limit(size: Size) -> Finding:
-    """Run 2,000 jobs under a hidden limit of 100 per second."""
+    """2,000 jobs under a hidden limit of 100 a second; a short run, which a hold delays more."""
     jobs = 400 if size.quick else 2_000
-    kinds = ["sliding"] if size.quick else list(KINDS)
+    kinds = ["sliding"] if size.quick else [kind for kind in KINDS if kind != "deeper bucket"]
     rows: list[Row] = []
     raw: dict[str, Measured] = {}
     with Server() as server:
@@ -46,13 +47,23 @@ def limit(size: Size) -> Finding:
                 name = f"{kind} limit, Retry-After {'given' if given else 'not given'}"
                 raw[name] = got
                 rows.append(_limit_row(f"{jobs:,} jobs, {name}", got, over))
+        for given in () if size.quick else (True, False):
+            runs = [
+                _limited(server, f"0:{RATE}", "deeper bucket", given, SHORT)
+                for _ in range(size.rounds)
+            ]
+            got = sorted(runs, key=lambda run: run["wall"])[len(runs) // 2]
+            name = f"bucket of {SHORT_BURST}, Retry-After {'given' if given else 'not given'}"
+            raw[name] = {**got, "walls": [run["wall"] for run in runs]}
+            over = got["wall"] / ((SHORT - SHORT_BURST) / RATE)
+            rows.append(_limit_row(f"{SHORT:,} jobs, {name}, median", got, over, goal=1.12))
     return Finding(rows, raw)
 
 
-def _limit_row(figure: str, got: Measured, over: float) -> Row:
+def _limit_row(figure: str, got: Measured, over: float, goal: float = 1.15) -> Row:
     said = f"{got['lost']} lost, {got['refused_share']:.1f}% refused, {over:.2f} of the ideal time"
-    reached = got["lost"] == 0 and got["refused_share"] <= 3 and over <= 1.15
-    return Row(figure, said + _errors(got), "0, ≤ 3%, ≤ 1.15", reached)
+    reached = got["lost"] == 0 and got["refused_share"] <= 3 and over <= goal
+    return Row(figure, said + _errors(got), f"0, ≤ 3%, ≤ {goal:g}", reached)
 
 
 def _errors(got: Measured) -> str:

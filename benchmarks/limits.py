@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 
@@ -33,11 +34,11 @@ class Sliding:
 
 
 class Bucket:
-    """A token bucket: ``rate`` creates per second, with bursts of a fifth of a second's worth."""
+    """A token bucket: ``rate`` creates a second, and so many seconds' worth at once."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, seconds: float = 0.2) -> None:
         self._gap = 1.0 / rate
-        self._tolerance = 0.2
+        self._tolerance = seconds - self._gap
         self._due = 0.0
 
     def take(self, now: float) -> float:
@@ -70,6 +71,7 @@ class Window:
 KINDS: dict[str, Callable[[float], Limit]] = {
     "sliding": Sliding,
     "bucket": Bucket,
+    "deeper bucket": partial(Bucket, seconds=0.25),
     "window": Window,
 }
 

@@ -1,13 +1,16 @@
 """Print how closely the rate limiter approaches hidden limits, on a simulated clock.
 
     python -m benchmarks.pacing [rate] [--noise] [--aimd]
+    python -m benchmarks.pacing short
 
-Each run uses the real AdaptiveRate under the Throttle's rules (first come, first served; a maximum
-number in flight), against a hidden limit. ``refused`` is the refused share of all requests;
-``time`` is the run's duration divided by the ideal ``jobs / limit``. With --noise, timers fire up
-to 1 ms late and response times vary by up to 10%. With --aimd, each row is followed by the same run
-under `AIMD`. The comparison shows the benefit of measuring the kind of limit over forty lines that
-do not.
+One run is the real AdaptiveRate under the Throttle's rules (first come, first served; so many in
+flight), against a hidden limit. ``refused`` is the share of all requests, ``time`` the run over the
+ideal ``jobs / limit``. With --noise, timers fire up to 1 ms late and answers take 10% more or less.
+With --aimd each row is followed by the same run under `AIMD`: what measuring the kind of limit is
+worth over the forty lines that would do without it.
+
+``short`` is a run of 15 s against small token buckets, with noise: the median and the worst of some
+seeds, over the ideal time that begins with a full bucket.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count, product
 from random import Random
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any, Protocol
 
 from keevx_async.submission.adaptive_rate import AdaptiveRate
@@ -29,6 +32,8 @@ RTTS = (0.001, 0.020, 0.300)
 RETRY_AFTERS = (1.0, None)
 WIDTH = 64
 JOBS = 2_000
+SHORT_SECONDS, SHORT_RTTS, SEEDS = 15, (0.001, 0.005, 0.020, 0.050), range(1, 12)
+SHORT_BUCKETS = ((100, 25), (100, 10), (200, 50), (50, 25), (20, 5))  # creates/s, and at once
 
 Rate = Callable[[float], float]
 
@@ -162,6 +167,7 @@ class Simulation:
         *,
         jobs: int = JOBS,
         noise: bool = False,
+        seed: int = 7,
         capacity: float = math.inf,
         ceiling: float | None = None,
         start: float = 1_000.0,
@@ -174,7 +180,7 @@ class Simulation:
         self.most_in_flight: list[tuple[float, int]] = []
         self._limiter, self._rate, self._rtt, self._retry_after = limiter, rate, rtt, retry_after
         self._service, self._free_at = 1 / capacity, 0.0
-        self._random = Random(7) if noise else None
+        self._random = Random(seed) if noise else None
         self._waiting, self._busy, self._asking = jobs, 0, False
         self._events: list[tuple[float, int, Callable[..., None], Any]] = []
         self._numbers = count()
@@ -270,7 +276,36 @@ def table(rows: list[tuple[float, ...]]) -> str:
     return " | ".join(steady_runs + [f"{row[2]:6.1%} {row[3]:5.1f}" for row in rows])
 
 
+def short_run(
+    rate: int, burst: int, rtt: float, retry_after: float | None, seed: int
+) -> Simulation:
+    """Return a run of 15 s against a token bucket."""
+    jobs = rate * SHORT_SECONDS
+    bucket = Bucket(burst / rate)
+    return Simulation(
+        bucket, steady(rate), rtt, retry_after, jobs=jobs, noise=True, seed=seed
+    ).run()
+
+
+def short() -> None:
+    """Print the short runs: median and worst time over the ideal, and the share refused."""
+    rtts = ", ".join(f"{rtt * 1e3:g}" for rtt in SHORT_RTTS)
+    print(f"{SHORT_SECONDS} s, round trips of {rtts} ms (median, worst, refused)")
+    for (rate, burst), retry_after in product(SHORT_BUCKETS, RETRY_AFTERS):
+        cells: list[str] = []
+        for rtt in SHORT_RTTS:
+            runs = [short_run(rate, burst, rtt, retry_after, seed) for seed in SEEDS]
+            over = [run.seconds / (SHORT_SECONDS - burst / rate) for run in runs]
+            refused = median(run.refusals for run in runs)
+            cells.append(f"{median(over):.3f} {max(over):.3f} {refused:5.1%}")
+        title = f"{burst} at once, {rate}/s"
+        print(f"{title:18} {'RA' if retry_after else '--'} | " + " | ".join(cells), flush=True)
+
+
 def main(arguments: list[str]) -> None:
+    if arguments == ["short"]:
+        short()
+        return
     noise = "--noise" in arguments
     laws: tuple[Law, ...] = (AdaptiveRate, AIMD) if "--aimd" in arguments else (AdaptiveRate,)
     rates = [float(text) for text in arguments if not text.startswith("--")] or [100.0]

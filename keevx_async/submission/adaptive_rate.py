@@ -4,10 +4,12 @@ Keevx publishes no rate limit, so this module measures the limit. There are four
 
 1. Slow start: a window limits the creates in flight, and widens until the first 429. There is no
    rate yet.
-2. Hold: a 429 pauses all creates. The limit is measured from the creates accepted and refused so
-   far.
-3. Search: if the limit could not be measured, the rate doubles every 0.17 s until the next 429.
-4. Plateau and probe: the rate stays slightly below the measured limit for a few seconds. Then it
+2. Hold: a 429 holds every create. The creates accepted and refused until then measure the limit.
+   If the limit is a token bucket and the hold was long enough to refill it, most of what it holds
+   goes at once after the hold: a hold then costs only the time that did not fit into the bucket.
+3. Search: if the hold measured nothing, the rate then doubles every 0.28 s until the next 429, or
+   more slowly after a long slow start.
+4. Plateau and probe: the rate stays a little below the measured limit for a few seconds. Then it
    grows, slowly at first and then faster, to see if the limit has risen. A probe ends with a 429.
 """
 
@@ -28,12 +30,16 @@ TICK = 0.001  # s: the resolution of timers; shorter gaps are not kept
 FIRST_HOLD = 0.1  # s: after a 429 without Retry-After; doubles while the next one is refused
 WINDOW_HOLD = 1.0  # s: the most, if another 429 follows soon: most windows are a second
 MAX_HOLD = 30.0  # s: the longest hold of our own, and the longest wait for a response
-# Late timers
+# Bursts: after a hold that has refilled a token bucket, and after a late timer
+REFILLED = 0.9  # the share of the bucket's capacity that goes at once; the rest covers errors
+TRIAL = 0.6  # the same in a search, where it is not yet known to be a bucket
+NO_WINDOW = 1.1  # a limit this many times the first creates accepted is no window of a second
 CATCH_UP = 0.25  # the share of an accepted burst that may go at once after a delay
 MAX_SLACK = 0.05  # s
 # Search and probe: how fast the rate grows
 SEARCH_START = 40.0  # creates/s: where a search starts by default
-SEARCH_GAIN = 4.0  # /s: doubles in 0.17 s; 4% from create to create at 100/s
+SEARCH_GAIN = 2.5  # /s: doubles in 0.28 s; 2.5% from create to create at 100/s
+SEARCH_TIMES = 0.5  # at most e^0.5 in the time that slow start took: see `bucket_rate`
 PROBE_GAIN = 0.3  # a probe of y seconds multiplies by e^(0.3 y^3): by 1.04 in 0.5 s, by 11 in 2 s
 CREATE_GAIN = 0.14  # at most e^0.14 per accepted create: low limits are approached slowly too
 ROUND_TRIP_GAIN = 0.4  # at most e^0.4 per round trip: creates sent before the 429 are refused
@@ -41,6 +47,7 @@ MIN_RATE, MAX_RATE = 1 / MAX_HOLD, 100_000.0  # creates/s: never stuck, never in
 IDLE = 0.01  # s: a create this late was not waiting for the rate, so the rate is kept
 # Plateau
 MARGIN = 0.02  # how far below the measured limit: the error of the measurement
+BUCKET_MARGIN = 0.01  # the same for a bucket that a hold has refilled: it is measured best
 PLATEAU_HOLDS = 22.0  # this many times the hold: probes then cost 4.5% of the time
 PLATEAU_ROUND_TRIPS = 60.0  # this many round trips: probes then cost 1.5% of the requests
 MIN_PLATEAU = 4.0  # s
@@ -52,6 +59,7 @@ CUT, MIN_LEFT = 0.97, 0.7  # the limit is multiplied by CUT for each in a row, d
 # Measuring
 MIN_SAMPLE = 5  # creates: fewer measure nothing
 FLIGHT_TIME = 0.1  # s: creates in flight sent within less time measure a burst, not a rate
+VAGUE = 0.95  # the share of the highest rate of a bucket to use, if a sample allows a wide range
 STRETCH = 1.25  # how far a bucket's rate may exceed what a flight or a second shows
 MEMORY, BURST_MEMORY = 2_000, 400  # creates to remember
 RANGE, HALVINGS = 1e5, 14  # bisection: down to this fraction of the rate, to within 0.1%
@@ -71,16 +79,17 @@ class ThrottleSample:
         accepted: the times at which accepted creates were sent, sorted.
         refused: the time at which the first refused create was sent.
         before: the times in ``accepted`` that are not after ``refused``.
-        last_second: the number of times in ``before`` in the last second before ``refused``.
-        sustained_rate: creates per second that were accepted after the limit was exhausted; 0 if
-            there were hardly any; None if the creates are too few, or too close together, to
-            measure the rate.
+        span: seconds from the first accepted create to the refusal; 0 if none was accepted before.
+        last_second: how many of ``before`` are in the last second before ``refused``.
+        sustained_rate: creates per second that the exhausted limit still let through; 0 if hardly
+            any; None if the creates are too few, or too close together, to measure it.
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
         self.accepted: list[float] = sorted(accepted)
         self.refused: float = min(refused)
         self.before: list[float] = self.accepted[: bisect_right(self.accepted, self.refused)]
+        self.span: float = self.refused - self.before[0] if self.before else 0.0
         self.last_second: int = sum(at > self.refused - 1 for at in self.before)
         self.sustained_rate: float | None = None
         after = len(self.accepted) - len(self.before)
@@ -89,38 +98,32 @@ class ThrottleSample:
             hardly_any = after * 3 <= len(refused)
             self.sustained_rate = 0.0 if hardly_any else after / (last - self.refused)
 
-    @property
-    def spans_a_second(self) -> bool:
-        """Whether any accepted create was sent more than a second before the first refused one."""
-        return bool(self.before) and self.before[0] < self.refused - 1
-
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return the sample's bounds on the capacity of a token bucket with this rate.
+        """Return the bounds of the capacity of a token bucket of this rate, empty at the 429.
 
         Returns:
-            The lowest capacity that allows every accepted create, and the lowest capacity that
-            would have allowed the refused create too.
+            The lowest capacity with which the last accepted creates pass, and the capacity from
+            which the refused create would have passed, too.
         """
-        level, least, last = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)
-        less_than = max(0.0, level - rate * (self.refused - last)) + 1
-        _, least_after, _ = _drain(level, self.accepted[len(self.before) :], last, rate)
-        return max(least, least_after), less_than
+        level = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)[0]
+        last = self.before[-1] if self.before else -math.inf
+        less_than = max(0.0, level - rate * (self.refused - last)) + 1.0
+        highest = _drain(level, self.accepted[len(self.before) :], last, rate)[1]
+        return highest, less_than
 
 
-def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float, float]:
-    """Add 1 to a bucket at each time in ``sent``, while the bucket drains at ``rate``.
+def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float]:
+    """Add 1 to a bucket at each time in ``sent``, while it drains at this rate.
 
     Returns:
-        The bucket's level, its highest level, and the last time in ``sent``.
+        Its level at the end, and its highest level, the one at the start included.
     """
-    highest = 0.0
+    highest = level
     for at in sent:
-        level -= rate * (at - last)
-        level = level + 1.0 if level > 0.0 else 1.0
-        if level > highest:
-            highest = level
+        level = max(0.0, level - rate * (at - last)) + 1.0
+        highest = max(highest, level)
         last = at
-    return level, highest, last
+    return level, highest
 
 
 def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) -> float:
@@ -132,18 +135,18 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
         max_rate: the highest rate to return, in creates per second.
     """
 
-    def too_deep(rate: float) -> bool:
-        return second.capacity(rate)[0] > first.capacity(rate)[1] + NEAR
+    # Each 429 found the bucket empty, so at the true rate both samples show the same capacity. At a
+    # lower one, the sample that took longer shows a larger capacity. So the more their durations
+    # differ, the more exact is the rate; a few creates leave it vague, and then a high one is
+    # returned, for it is corrected sooner.
+    def highest(bound: int) -> float:
+        least = first.capacity
+        return _highest(lambda rate: second.capacity(rate)[bound] > least(rate)[0] + NEAR, max_rate)
 
-    def bursts(rate: float) -> bool:
-        return second.capacity(rate)[0] > 1 + NEAR
-
-    high = _highest(
-        lambda rate: second.capacity(rate)[1] > first.capacity(rate)[0] + NEAR, max_rate
-    )
-    strict = first.capacity(high)[0] < 1 + NEAR  # no burst was ever accepted: allow none
-    low = max(0.9 * high, _highest(bursts if strict else too_deep, max_rate))
-    return min(high, (low + high) / 2)
+    same, high = highest(0), highest(1)
+    if first.capacity(high)[0] < 1 + NEAR:  # no burst was ever accepted: allow none
+        same = min(same, high)
+    return max(VAGUE * high, same)
 
 
 def _highest(holds: Callable[[float], bool], max_rate: float) -> float:
@@ -179,6 +182,8 @@ class AdaptiveRate:
         self._hold = self._cost = FIRST_HOLD
         self._fresh = self._used = True
         self._slack = MAX_SLACK / 5
+        self._search_gain = SEARCH_GAIN
+        self._bursts = True
         self._accepted: deque[float] = deque(maxlen=MEMORY)
         self._refused: list[float] = []
         self._first: ThrottleSample | None = None
@@ -211,8 +216,9 @@ class AdaptiveRate:
         if self._gap:
             late = now - self._ready
             self._used = late < self._gap + IDLE
-            due = self._ready if late < self._slack else now
-            self._ready = max(due + self._gap, now + self._spacing)
+            self._ready = (self._ready if late < self._slack else now) + self._gap
+            if self._spacing:
+                self._ready = max(self._ready, now + self._spacing)
 
     def lost(self) -> None:
         """Report that a create ended without being accepted or refused with a 429."""
@@ -287,6 +293,7 @@ class AdaptiveRate:
             first_rate = max(SEARCH_START, sample.last_second)
             rate = min(SEARCH_START, self._rate / 2) if started else first_rate
         self._first = self._first or sample
+        self._search_gain = min(SEARCH_GAIN, SEARCH_TIMES / max(self._first.span, TICK))
         if self._full is None or self._throttled_early or len(sample.accepted) < MIN_SAMPLE:
             self._full = sample
         self._previous = sample
@@ -295,9 +302,34 @@ class AdaptiveRate:
         self._resumed, self._grown = now, now + self._plateau()
         self._probed = self._grown
         self._set_rate(rate)
-        # Catch up on late creates as far as the limit tolerates bursts; a strict limit does not.
-        burst = self._first.capacity(self._rate)[0] - 2
-        self._slack = min(MAX_SLACK, max(0.0, burst) * CATCH_UP / self._rate)
+        self._allow_burst(now, self._first)
+
+    def _allow_burst(self, now: float, first: ThrottleSample) -> None:
+        """Let creates go at once: what the hold has delayed, and later those that are late."""
+        # 1. Creates delayed by a late timer are caught up as far as the limit tolerates bursts; a
+        #    strict one does not. While the limit is unknown, count only what was accepted in a
+        #    flash: accepted for longer, it may be the rate that let it through.
+        flash = 0.0 if self._limit else len(first.before) / FLIGHT_TIME
+        burst = max(0.0, first.capacity(max(self._rate, flash))[0] - 2)
+        self._slack = min(MAX_SLACK, burst * CATCH_UP / self._rate)
+        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. And once a 429
+        #    has followed soon after a hold, the bucket may be smaller than it seemed.
+        refilled = burst >= MIN_SAMPLE and now - self._throttled_at >= burst / self._rate
+        if not refilled or not self._bursts:
+            return
+        # 3. A search: a part goes at once; the rest covers the time for which the rate is still
+        #    below the limit.
+        # 4. A plateau: a window of a second would have let through all of its limit before the
+        #    first 429. A limit well above that is a bucket's.
+        if not self._limit:
+            share = TRIAL
+        elif self._limit > NO_WINDOW * len(first.accepted):
+            share = REFILLED
+            self._set_rate(self._limit * (1 - BUCKET_MARGIN))
+        else:
+            return
+        self._slack = share * burst / self._rate
+        self._ready = now - self._slack + NEAR
 
     def _estimate_limit(self, sample: ThrottleSample) -> float:
         """Return the estimated limit; 0 if the limit must be searched for."""
@@ -311,6 +343,7 @@ class AdaptiveRate:
                 self._peak = max(self._limit, self._peak * FADING)
             return min(self._bound, self._measure(sample, self._full))
         self._throttled_early += 1
+        self._bursts = False
         self._bound = min(self._bound, self._limit * CUT**self._throttled_early)
         measured = sample.sustained_rate or self._measure(sample, self._previous)
         if not measured and self._throttled_early > 1 and sample.sustained_rate is None:
@@ -324,13 +357,16 @@ class AdaptiveRate:
         # next 429 corrects a limit that is too high; only a later probe corrects one that is too
         # low.
         drained, second = sample.sustained_rate or 0.0, sample.last_second
-        if sample.spans_a_second and (sample.sustained_rate == 0 or reference is None):
+        if sample.span > 1 and (sample.sustained_rate == 0 or reference is None):
             return max(drained, second)
         if self._first is None or reference is None or len(sample.before) < MIN_SAMPLE:
             return drained
         bucket = bucket_rate(reference, sample, self._rate)
         if sample.sustained_rate is not None:
             bucket = min(bucket, STRETCH * max(drained, second))
+            drained *= 1 - 1 / (
+                len(sample.accepted) - len(sample.before) or 1
+            )  # to within a create
         window = min(second, len(self._first.accepted))
         since = self._previous.refused if self._previous else -math.inf
         refilled = len(sample.before) / (sample.refused - since)  # nothing was left at the last 429
@@ -351,7 +387,7 @@ class AdaptiveRate:
         """Raise the rate according to the time since it was last raised."""
         since, self._grown = self._grown, max(self._grown, now)
         if now > since and self._used:
-            gain = 3 * PROBE_GAIN * (now - self._probed) ** 2 if self._limit else SEARCH_GAIN
+            gain = 3 * PROBE_GAIN * (now - self._probed) ** 2 if self._limit else self._search_gain
             gain = min(gain, ROUND_TRIP_GAIN / max(self._round_trip, TICK))
             self._set_rate(self._rate * math.exp(min(CREATE_GAIN, gain * (now - since))))
 
