@@ -4,12 +4,12 @@ Keevx publishes no rate limit, so this module measures the limit. There are four
 
 1. Slow start: a window limits the creates in flight, and widens until the first 429. There is no
    rate yet.
-2. Hold: a 429 holds every create. The creates accepted and refused until then measure the limit.
-   If the limit is a token bucket and the hold was long enough to refill it, most of what it holds
-   goes at once after the hold: a hold then costs only the time that did not fit into the bucket.
-3. Search: if the hold measured nothing, the rate then doubles every 0.28 s until the next 429, or
+2. Hold: a 429 pauses all creates. The limit is measured from the creates accepted and refused so
+   far. If it is a token bucket that the hold has refilled, most of the bucket's capacity is used
+   at once after the hold, so that little of the hold's time is lost.
+3. Search: if the limit could not be measured, the rate doubles every 0.28 s until the next 429, or
    more slowly after a long slow start.
-4. Plateau and probe: the rate stays a little below the measured limit for a few seconds. Then it
+4. Plateau and probe: the rate stays slightly below the measured limit for a few seconds. Then it
    grows, slowly at first and then faster, to see if the limit has risen. A probe ends with a 429.
 """
 
@@ -32,8 +32,8 @@ WINDOW_HOLD = 1.0  # s: the most, if another 429 follows soon: most windows are 
 MAX_HOLD = 30.0  # s: the longest hold of our own, and the longest wait for a response
 # Bursts: after a hold that has refilled a token bucket, and after a late timer
 REFILLED = 0.9  # the share of the bucket's capacity that goes at once; the rest covers errors
-TRIAL = 0.6  # the same in a search, where it is not yet known to be a bucket
-NO_WINDOW = 1.1  # a limit this many times the first creates accepted is no window of a second
+TRIAL = 0.6  # the same in a search, which does not know yet that the limit is a bucket
+NO_WINDOW = 1.1  # a limit this many times the number of creates first accepted is not a window
 CATCH_UP = 0.25  # the share of an accepted burst that may go at once after a delay
 MAX_SLACK = 0.05  # s
 # Search and probe: how fast the rate grows
@@ -47,7 +47,7 @@ MIN_RATE, MAX_RATE = 1 / MAX_HOLD, 100_000.0  # creates/s: never stuck, never in
 IDLE = 0.01  # s: a create this late was not waiting for the rate, so the rate is kept
 # Plateau
 MARGIN = 0.02  # how far below the measured limit: the error of the measurement
-BUCKET_MARGIN = 0.01  # the same for a bucket that a hold has refilled: it is measured best
+BUCKET_MARGIN = 0.01  # the same for a bucket that a hold has refilled, which is measured best
 PLATEAU_HOLDS = 22.0  # this many times the hold: probes then cost 4.5% of the time
 PLATEAU_ROUND_TRIPS = 60.0  # this many round trips: probes then cost 1.5% of the requests
 MIN_PLATEAU = 4.0  # s
@@ -59,7 +59,7 @@ CUT, MIN_LEFT = 0.97, 0.7  # the limit is multiplied by CUT for each in a row, d
 # Measuring
 MIN_SAMPLE = 5  # creates: fewer measure nothing
 FLIGHT_TIME = 0.1  # s: creates in flight sent within less time measure a burst, not a rate
-VAGUE = 0.95  # the share of the highest rate of a bucket to use, if a sample allows a wide range
+VAGUE = 0.95  # the share of a bucket's highest possible rate to use if the range is wide
 STRETCH = 1.25  # how far a bucket's rate may exceed what a flight or a second shows
 MEMORY, BURST_MEMORY = 2_000, 400  # creates to remember
 RANGE, HALVINGS = 1e5, 14  # bisection: down to this fraction of the rate, to within 0.1%
@@ -80,9 +80,10 @@ class ThrottleSample:
         refused: the time at which the first refused create was sent.
         before: the times in ``accepted`` that are not after ``refused``.
         span: seconds from the first accepted create to the refusal; 0 if none was accepted before.
-        last_second: how many of ``before`` are in the last second before ``refused``.
-        sustained_rate: creates per second that the exhausted limit still let through; 0 if hardly
-            any; None if the creates are too few, or too close together, to measure it.
+        last_second: the number of times in ``before`` in the last second before ``refused``.
+        sustained_rate: creates per second that were accepted after the limit was exhausted; 0 if
+            there were hardly any; None if the creates are too few, or too close together, to
+            measure the rate.
     """
 
     def __init__(self, accepted: list[float], refused: list[float]) -> None:
@@ -99,11 +100,11 @@ class ThrottleSample:
             self.sustained_rate = 0.0 if hardly_any else after / (last - self.refused)
 
     def capacity(self, rate: float) -> tuple[float, float]:
-        """Return the bounds of the capacity of a token bucket of this rate, empty at the 429.
+        """Return bounds on the capacity of a token bucket with this rate that the 429 found empty.
 
         Returns:
-            The lowest capacity with which the last accepted creates pass, and the capacity from
-            which the refused create would have passed, too.
+            The lowest capacity that allows every accepted create, and the lowest capacity that
+            would have allowed the refused create too.
         """
         level = _drain(0.0, self.before[-BURST_MEMORY:], -math.inf, rate)[0]
         last = self.before[-1] if self.before else -math.inf
@@ -113,10 +114,10 @@ class ThrottleSample:
 
 
 def _drain(level: float, sent: list[float], last: float, rate: float) -> tuple[float, float]:
-    """Add 1 to a bucket at each time in ``sent``, while it drains at this rate.
+    """Add 1 to a bucket at each time in ``sent``, while the bucket drains at ``rate``.
 
     Returns:
-        Its level at the end, and its highest level, the one at the start included.
+        The bucket's level at the end, and its highest level.
     """
     highest = level
     for at in sent:
@@ -136,9 +137,9 @@ def bucket_rate(first: ThrottleSample, second: ThrottleSample, max_rate: float) 
     """
 
     # Each 429 found the bucket empty, so at the true rate both samples show the same capacity. At a
-    # lower one, the sample that took longer shows a larger capacity. So the more their durations
-    # differ, the more exact is the rate; a few creates leave it vague, and then a high one is
-    # returned, for it is corrected sooner.
+    # lower rate, the longer sample shows a larger capacity. The more the samples differ in length,
+    # the more exact the rate. If few creates leave a wide range, a high rate is returned, because
+    # it is corrected sooner.
     def highest(bound: int) -> float:
         least = first.capacity
         return _highest(lambda rate: second.capacity(rate)[bound] > least(rate)[0] + NEAR, max_rate)
@@ -305,22 +306,22 @@ class AdaptiveRate:
         self._allow_burst(now, self._first)
 
     def _allow_burst(self, now: float, first: ThrottleSample) -> None:
-        """Let creates go at once: what the hold has delayed, and later those that are late."""
+        """Set how many creates may be sent at once, after the hold and when a timer is late."""
         # 1. Creates delayed by a late timer are caught up as far as the limit tolerates bursts; a
-        #    strict one does not. While the limit is unknown, count only what was accepted in a
-        #    flash: accepted for longer, it may be the rate that let it through.
+        #    strict limit does not. While the limit is unknown, count only creates accepted within
+        #    moments of each other: over a longer time, they may fit the rate without a burst.
         flash = 0.0 if self._limit else len(first.before) / FLIGHT_TIME
         burst = max(0.0, first.capacity(max(self._rate, flash))[0] - 2)
         self._slack = min(MAX_SLACK, burst * CATCH_UP / self._rate)
-        # 2. A hold shorter than a bucket takes to refill leaves nothing to spare. And once a 429
-        #    has followed soon after a hold, the bucket may be smaller than it seemed.
+        # 2. There is no burst if the hold was too short to refill the bucket, or if a 429 followed
+        #    soon after an earlier hold: the bucket may be smaller than it seemed.
         refilled = burst >= MIN_SAMPLE and now - self._throttled_at >= burst / self._rate
         if not refilled or not self._bursts:
             return
-        # 3. A search: a part goes at once; the rest covers the time for which the rate is still
-        #    below the limit.
-        # 4. A plateau: a window of a second would have let through all of its limit before the
-        #    first 429. A limit well above that is a bucket's.
+        # 3. In a search, part of the bucket is used at once. The rest is needed while the rate is
+        #    still below the limit.
+        # 4. On a plateau, a limit well above the number of creates first accepted is a bucket's: a
+        #    window of a second would have accepted all of its limit before the first 429.
         if not self._limit:
             share = TRIAL
         elif self._limit > NO_WINDOW * len(first.accepted):
@@ -364,9 +365,8 @@ class AdaptiveRate:
         bucket = bucket_rate(reference, sample, self._rate)
         if sample.sustained_rate is not None:
             bucket = min(bucket, STRETCH * max(drained, second))
-            drained *= 1 - 1 / (
-                len(sample.accepted) - len(sample.before) or 1
-            )  # to within a create
+            # The number of creates is exact only to within one.
+            drained *= 1 - 1 / (len(sample.accepted) - len(sample.before) or 1)
         window = min(second, len(self._first.accepted))
         since = self._previous.refused if self._previous else -math.inf
         refilled = len(sample.before) / (sample.refused - since)  # nothing was left at the last 429
