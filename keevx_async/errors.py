@@ -398,7 +398,7 @@ class BudgetExceeded(NotStarted):
             for unit, need in self.needed.items()
             if (most := float(getattr(budget, unit))) < self.spent[unit] + need
         ]
-        self.reason = f"the budget is reached ({'; '.join(short)})"
+        self.reason = f"the budget has been reached ({'; '.join(short)})"
 
     @property
     def message(self) -> str:

@@ -19,12 +19,14 @@ from .input.csv_types import ALIASES
 from .options import CONVERTED, REQUEST_SORT_KEY
 
 HELP_WORDS = {
+    ", the address of an object (``s3://``, ``gs://``, ``az://``), or an earlier task that made an "
+    "image": " or the address of an object (s3://, gs://, az://)",
+    ", a ``pathlib.Path``, or an earlier task that made a video": " or a local file",
     "``pathlib.Path``": "local file",
     "``MODELS``": "keevx models",
-    ", or an earlier task that made one": "",
     "URLs, local paths or earlier tasks": "URLs or local files",
     "as ``Keevx.target_languages()`` names it": "as Keevx names it, such as English",
-    "; False adapts the lips too": ", or the lips are adapted too",
+    "; with False, lip movements are changed too": ", or the lip movements too",
 }
 """Phrases in request docstrings, each with its replacement for the command line."""
 
@@ -83,7 +85,7 @@ def field_option(
     """
     docstring = inspect.getdoc(kind) or ""
     helps = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", docstring, re.MULTILINE))
-    help_text = helps.get(name, "")
+    help_text = " ".join(helps.get(name, "").split())  # a phrase may be wrapped
     # A literal is left unchanged; a sentence starts with a capital letter.
     if help_text and not help_text.startswith("`"):
         help_text = help_text[0].upper() + help_text[1:]
@@ -95,7 +97,7 @@ def field_option(
         settings["show_choices"] = False  # the help lists them, with their conditions
         type_ = cast(Any, Literal[choices])
     parameter = Parameter(
-        help=" ".join([*help_text.replace("``", "").split(), more_help]).strip(),
+        help=f"{help_text.replace('``', '')} {more_help}".strip(),
         consume_multiple=True,
         **settings,
     )
@@ -139,7 +141,8 @@ def _row_options() -> dict[str, Any]:
     aliases: set[str | None] = {None}
     for number, kind in enumerate(REQUESTS.values()):
         title = "Request" if kind is ImageToVideo else f"Request: {kind.kind.name}"
-        group = Group(f"{title} (for rows that leave it out)", sort_key=REQUEST_SORT_KEY + number)
+        title += " (for rows that leave these out)"
+        group = Group(title, sort_key=REQUEST_SORT_KEY + number)
         for field in attrs.fields(cast(Any, kind)):
             if field.name not in options:
                 more = TEMPLATE_HELP if field.name == "prompt" else ""

@@ -37,21 +37,21 @@ class BudgetOptions:
     max_videos: Annotated[
         int | None,
         Parameter(
-            help="Maximum number of videos or images, over all runs with this journal.",
+            help="Maximum number of videos or images, across all runs with this journal.",
             validator=Number(gte=0),
         ),
     ] = None
     max_seconds: Annotated[
         float | None,
         Parameter(
-            help="Maximum seconds of video, over all runs with this journal.",
+            help="Maximum seconds of video, across all runs with this journal.",
             validator=Number(gte=0),
         ),
     ] = None
     max_cost: Annotated[
         float | None,
         Parameter(
-            help="Maximum cost, over all runs with this journal; needs --prices.",
+            help="Maximum cost, across all runs with this journal; needs --prices.",
             validator=Number(gte=0),
         ),
     ] = None

@@ -253,7 +253,9 @@ class RunOptions:
             "also recovers creates whose response was lost."
         ),
     ] = None
-    listen: Annotated[str, Parameter(help="HOST:PORT to receive callbacks on.")] = "127.0.0.1:8080"
+    listen: Annotated[str, Parameter(help="HOST:PORT on which to receive callbacks.")] = (
+        "127.0.0.1:8080"
+    )
     docket: Annotated[
         str | None,
         Parameter(help="Redis URL of a fleet that does the work; see keevx worker."),
@@ -262,7 +264,7 @@ class RunOptions:
     record: Annotated[
         PathOption | None,
         Parameter(
-            help="Append every exchange with Keevx to this file, without keys and signatures, for "
+            help="Append every exchange with Keevx to this file, without keys or signatures, for "
             "keevx emulator --replay."
         ),
     ] = None

@@ -95,7 +95,7 @@ class BaseClient:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a Keevx holds the API key and cannot be pickled; create one where it is used"
+            "a Keevx client holds the API key and cannot be pickled; create one where it is used"
         )
 
     def __del__(self) -> None:

@@ -278,13 +278,13 @@ class WorkerClient(Keevx):
             if task.lacks_result:
                 since = state.resultless_since or now
                 if now - since >= RESULT_GRACE:
-                    log.warning("task %s SUCCEEDED without a result; polling ends", task_id)
+                    log.warning("task %s SUCCEEDED without a result; stopped polling it", task_id)
                     return Polled(task_id, None, "", task)
                 max_wait = RESULT_PAUSE
             state = evolve(state, seen_at=now, status=task.status, resultless_since=since)
         age = time.time() - state.created_at
         if age > wait_limit(state.kind, self._polling):
-            log.warning("task %s has not ended in %.0f s; polling ends", task_id, age)
+            log.warning("task %s has not ended after %.0f s; stopped polling it", task_id, age)
             return Polled(task_id, None, "", None)
         wait = (await self._loaded_intervals()).next(state.group, age)
         return Polled(task_id, max(min_wait, min(max_wait, wait)), state.dump(), None)

@@ -203,5 +203,5 @@ def servers(metrics_port: int | None, health_port: int | None) -> Generator[None
             ) from None
         except (OSError, OverflowError) as error:
             ports = f"--metrics-port {metrics_port}, --health-port {health_port}"
-            raise ConfigurationError(f"cannot listen on a port of {ports}: {error}") from None
+            raise ConfigurationError(f"cannot listen on one of {ports}: {error}") from None
         yield

@@ -89,7 +89,7 @@ class KeevxDocket:
                 is_login = isinstance(error, (AuthenticationError, AuthorizationError))
                 hint = f"its password, in {PASSWORD_VARIABLE} or in the URL" if is_login else ""
                 raise ConfigurationError(
-                    f"Redis does not answer: {error}; check {hint or 'the URL and the server'}"
+                    f"cannot connect to Redis: {error}; check {hint or 'the URL and the server'}"
                 ) from None
             journal = RedisJournal(redis, self.name)
             self.journal = await stack.enter_async_context(journal)

@@ -70,7 +70,7 @@ async def create(
     try:
         entry = await client.claim(key)
         if entry is None:
-            log.error("%s is not in the fleet's journal; it is skipped", key)
+            log.error("%s is not in the fleet's journal; skipping it", key)
             return
         task_ids = await client.submit_entry(entry)
     except BudgetExceeded:

@@ -237,8 +237,8 @@ class ApiClient:
         if unexpected and len(self._warned) < MAX_WARNED_STATUSES:
             self._warned.add(task.status)
             log.warning(
-                "task %s has the unknown status %r, which counts as still running; if it ends a "
-                "task, add it to keevx_async.models.tasks.FAILED_STATUSES",
+                "task %s has the unknown status %r, which counts as still running; if it means "
+                "that the task has ended, add it to keevx_async.models.tasks.FAILED_STATUSES",
                 task.task_id,
                 task.status[:40],
                 extra={"task_id": task.task_id},

@@ -68,7 +68,7 @@ class Recorder:
             self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._file.flush()
         except Exception as error:  # noqa: BLE001 - whatever it is, the exchange was made
-            log.warning("recording to %s ended: %s", self._path, error)
+            log.warning("stopped recording to %s: %s", self._path, error)
             self.close()
 
     def _to_line(

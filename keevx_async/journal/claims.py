@@ -81,8 +81,8 @@ class Holds:
                 return
             if before.is_running():
                 raise JournalError(
-                    f"{self._name} is in use on another event loop in this process that is still "
-                    "running, for example in another thread; use one Keevx, on one loop, for "
+                    f"{self._name} is in use on another event loop that is still running in "
+                    "this process, for example in another thread; use one Keevx, on one loop, for "
                     "everything that shares a journal"
                 )
             self._loop = loop

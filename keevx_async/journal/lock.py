@@ -198,7 +198,7 @@ class Lock:
         # lead to the same file.
         if self._path.exists() and identity_of(self._path.stat()) in _locks:
             raise self._in_use()
-        file = self._open(self._path, "it is a readonly database")
+        file = self._open(self._path, "it is a read-only database")
         try:
             _lock_byte(file)
             return file, identity_of(os.fstat(file))

@@ -107,7 +107,7 @@ class JournalFile:
             self._close_reader()
             raise
         self._users += 1
-        log.warning("the journal is read-only, so nothing is sent: %s", lost.message)
+        log.warning("the journal is read-only, so nothing will be sent: %s", lost.message)
 
     def _close_reader(self) -> None:
         """Close the reader unless it is still in use."""

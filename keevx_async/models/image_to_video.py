@@ -49,8 +49,8 @@ class ImageToVideo(Request):
         image_url: the start frame: a URL, a ``pathlib.Path``, the address of an object
             (``s3://``, ``gs://``, ``az://``), or an earlier task that made an image. Files and
             objects are uploaded when the request is submitted.
-        end_image_url: the end frame, given like ``image_url``; requires a start frame. V only.
-        reference_images: up to three (V) or seven (KL) images, each given like ``image_url``.
+        end_image_url: the end frame, specified like ``image_url``; requires a start frame. V only.
+        reference_images: up to three (V) or seven (KL) images, each specified like ``image_url``.
         generate_audio: whether the video has sound. V only.
         generate_count: the number of videos, 1 to 4; each is its own task.
         callback_url: a URL that Keevx notifies when a task ends.

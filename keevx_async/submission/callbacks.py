@@ -83,7 +83,7 @@ class CallbackReceiver:
         url, key = url_text(public_url), to_secret(secret)
         if not is_url(url) or len(url) > MAX_PUBLIC_URL or any(char in url for char in "?#@{}"):
             raise ConfigurationError(
-                f"the public URL must be like https://you.example/keevx: an http(s) URL without "
+                f"the public URL must look like https://you.example/keevx: an http(s) URL without "
                 f"a query or user, of at most {MAX_PUBLIC_URL} characters (got {url!r})"
             )
         key = key.encode() if isinstance(key, str) else key
@@ -177,7 +177,9 @@ class CallbackReceiver:
         mac, payload = raw[:_MAC], raw[_MAC:]
         genuine = hmac.compare_digest(mac, self._sign(payload))
         if not genuine or int.from_bytes(payload[:_UNTIL], "big") < self._clock():
-            raise CallbackRejected("the callback URL is not signed by us, or has expired")
+            raise CallbackRejected(
+                "the callback URL was not signed with this receiver's secret, or has expired"
+            )
         return payload[_UNTIL:].decode()
 
     def _sign(self, payload: bytes) -> bytes:
@@ -273,7 +275,7 @@ class CallbackReceiver:
                         if len(body) > MAX_BODY:
                             break
             except Exception as error:
-                raise CallbackRejected("the callback's body did not arrive completely") from error
+                raise CallbackRejected("the callback's body did not arrive in full") from error
             await self._pass_on(key, bytes(body))
         except CallbackRejected:
             return 204

@@ -127,8 +127,8 @@ class Emulator(State):
         """
         if self._loop is not asyncio.get_running_loop() and self._loop and self._loop.is_running():
             raise RuntimeError(
-                "this emulator serves on another event loop, as the fixture keevx_emulator's does; "
-                "to stop one in a test, use `async with Emulator()` there"
+                "this emulator is serving on another event loop, as the keevx_emulator fixture "
+                "does; to stop an emulator in a test, use `async with Emulator()` there"
             )
         # Taken first, so a second stop() during the first finds nothing to do.
         runners, self._runners = self._runners, []

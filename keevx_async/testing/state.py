@@ -105,7 +105,7 @@ class State:
     def _origin(self, name: str) -> str:
         # With an empty URL, a client would use its default, which is the real, paid API.
         if name not in self._origins:
-            raise RuntimeError("the emulator is not started: use `async with` or start()")
+            raise RuntimeError("the emulator has not been started: use `async with` or start()")
         return self._origins[name]
 
     def make(self, kind: Kind, body: Mapping[str, Any], raw: bytes) -> list[EmulatedTask]:

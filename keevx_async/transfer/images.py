@@ -221,7 +221,7 @@ def require_format(what: object, media_type: MediaType, formats: Collection[str]
     """
     if media_type.name not in formats:
         raise UploadError(
-            f"{what} is a {media_type.name} file (by its first bytes) but must be "
+            f"{what} is a {media_type.name} file (judging by its first bytes) but must be "
             f"{_listed(formats)}; convert it" + (CAN_FIT if media_type.name in CONVERTIBLE else "")
         )
 
@@ -241,7 +241,7 @@ def _check(
         raise UploadError(f"{what} is larger than 20 MB, Keevx's limit; make it smaller{CAN_FIT}")
     if media_type is None:
         raise UploadError(
-            f"{what} is not a {_listed(formats)} file (by its first bytes); convert it"
+            f"{what} is not a {_listed(formats)} file (judging by its first bytes); convert it"
         )
     require_format(what, media_type, formats)
     if not media_type.is_complete(file, size):

@@ -238,7 +238,7 @@ class ObjectPart:
                     for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
                         await asyncio.to_thread(file.write, piece)
                 if inflater is not None and not inflater.is_complete:
-                    raise MismatchError("its compressed response ends too early")
+                    raise MismatchError("its compressed response ended too early")
                 total = file.tell()
                 file.seek(0)
                 await self._put(_read(file), total, answer, expected)

@@ -141,7 +141,7 @@ class PartFile:
         if total not in (None, size):
             raise MismatchError(f"got {size} of {total} bytes")
         if inflater is not None and not inflater.is_complete:
-            raise MismatchError("its compressed response ends too early")
+            raise MismatchError("its compressed response ended too early")
 
         def head() -> bytes:
             with open(self._path, "rb") as file:

@@ -68,7 +68,7 @@ def check_verify(verify: object) -> Verify:
         raise ConfigurationError(f"verify must be one of {', '.join(VERIFIES)} (got {verify!r})")
     if verify == "probe" and find_spec("av") is None and shutil.which("ffprobe") is None:
         raise ConfigurationError(
-            "verify='probe' needs PyAV, or ffprobe on the path",
+            "verify='probe' needs PyAV, or ffprobe on the PATH",
             hint="pip install 'keevx_async[probe]'",
         )
     return "probe" if verify == "probe" else "content"

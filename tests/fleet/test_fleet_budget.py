@@ -139,7 +139,7 @@ async def test_two_workers_keep_one_budget_and_lose_no_job(redis_server: RedisSe
         async def reached() -> bool:
             return len(fleet.emulator.tasks) == 25
 
-        await until(reached, "the budget is reached")
+        await until(reached, "the budget has been reached")
         await asyncio.sleep(0.5)
         assert len(fleet.emulator.tasks) == 25
         await fleet.stop()

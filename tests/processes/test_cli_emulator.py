@@ -164,7 +164,7 @@ async def test_init_overwrites_nothing_and_names_what_contradicts(tmp_path: Path
     for words, message in (
         (("p.csv",), "p.csv already exists"),
         (("q.csv", "--txt"), "does not match txt"),
-        (("--csv", "--txt"), "pass one of --csv, --jsonl and --txt"),
+        (("--csv", "--txt"), "pass only one of --csv, --jsonl and --txt"),
         (("no/p.csv",), "cannot write no/p.csv: No such file"),
     ):
         ran = await keevx("init", *words, cwd=tmp_path)

@@ -66,7 +66,7 @@ async def test_two_runs_do_not_write_the_same_results(tmp_path: Path) -> None:
         assert not emulator.requests
     assert ran.code == 2
     path = Path("videos/results.jsonl")
-    assert f"another keevx run is writing {path}; choose another --out" in ran.err
+    assert f"another keevx run is writing to {path}; choose another --out" in ran.err
 
 
 @pytest.mark.asyncio
@@ -91,7 +91,7 @@ async def test_a_full_disk_does_not_end_paid_work(tmp_path: Path) -> None:
         err = await ended(tmp_path, emulator, stdout=full)
         await ended(tmp_path, emulator, stdout=full, stderr=full)
         os.close(full)
-    assert err.count(b"keevx: stopped writing standard output: No space left on device") == 1
+    assert err.count(b"keevx: stopped writing to standard output: No space left on device") == 1
     statuses = [item["status"] for item in lines((tmp_path / "out/results.jsonl").read_text())]
     assert (statuses.count("done"), len(statuses)) == (8, 10)
 

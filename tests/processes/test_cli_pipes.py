@@ -153,7 +153,7 @@ async def test_events_that_a_closed_output_cannot_take_are_told_of(tmp_path: Pat
     async with Emulator(seconds=0.02) as emulator:
         run = ("run", file, "--json", "--journal", "run.db")
         ended = await ran(*run, cwd=tmp_path, redirected=">&-", **at(emulator))
-        assert ended.err.count("stopped writing standard output: Bad file descriptor") == 1
+        assert ended.err.count("stopped writing to standard output: Bad file descriptor") == 1
         ended = await ran(*run, cwd=tmp_path, redirected=">&- 2>&- <&-", **at(emulator))
         assert (ended.code, ended.err) == (0, "")
         assert len(emulator.tasks) == 2

@@ -67,5 +67,5 @@ async def test_a_folder_that_another_run_writes_is_reported_before_the_question(
             run = ("run", file, "--out", "o")
             async with terminal(100, *run, cwd=tmp_path, **at(emulator)) as shown:
                 assert await shown.end() == 2
-    assert "another keevx run is writing" in shown.text
+    assert "another keevx run is writing to" in shown.text
     assert "Continue?" not in shown.text

@@ -212,7 +212,7 @@ def test_a_read_only_file() -> None:
         (folder / "old.db-lock").chmod(0o666)
         if os.getuid() == 0:
             os.seteuid(65534)
-        with pytest.raises(JournalError, match="readonly database"):
+        with pytest.raises(JournalError, match="read-only database"):
             journal.attach()
 
 

@@ -101,7 +101,7 @@ def test_whoever_has_the_secret_verifies() -> None:
     ],
 )
 def test_a_public_url_that_cannot_be(url: Any) -> None:
-    with pytest.raises(ConfigurationError, match="the public URL must be like"):
+    with pytest.raises(ConfigurationError, match="the public URL must look like"):
         a_receiver(url)
 
 

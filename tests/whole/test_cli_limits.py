@@ -27,7 +27,7 @@ async def test_a_run_stops_at_its_budget_and_the_next_goes_on_where_it_may(tmp_p
         env = at(emulator)
         ran = await keevx(*run, "--max-videos", "4", cwd=tmp_path, **env)
         assert ran.code == 4
-        assert "stopped with 5 of 9 not started: the budget is reached" in ran.err
+        assert "stopped with 5 of 9 not started: the budget has been reached" in ran.err
         assert "(videos: 4 of 4 spent, 1 more needed)" in ran.err
         assert "made 4 videos, 24 s; to come 5 videos, 30 s" in ran.err
         again = await keevx(*run, "--max-videos", "4", cwd=tmp_path, **env)

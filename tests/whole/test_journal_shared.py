@@ -124,7 +124,7 @@ def in_threads(path: Path) -> None:
             return said, await use(emulator.url)
 
         said, task_id = asyncio.run(outer())
-        assert f"{path} is in use on another event loop in this process" in said
+        assert f"{path} is in use on another event loop that is still running" in said
         # In turn, each on a loop of its own, they go on.
         assert asyncio.run(use(emulator.url)) == task_id
         assert emulator.creates == {"one": 1}

@@ -95,7 +95,7 @@ async def test_each_kind_takes_its_formats_whatever_a_file_is_called(
         assert host.sent == [FILES[name]]
         return
     assert isinstance(fan.outcomes[0].error, UploadError)
-    assert f"picture.jpg is a {name} file (by its first bytes) but must be" in str(
+    assert f"picture.jpg is a {name} file (judging by its first bytes) but must be" in str(
         fan.outcomes[0].error
     )
     assert not host.lengths
@@ -108,7 +108,9 @@ async def test_what_no_kind_takes_is_refused_by_its_bytes(
     content, path = {**FOREIGN, **UNKNOWN}[name], tmp_path / "picture.jpg"
     path.write_bytes(content)
     said = (
-        "is not a JPEG, PNG, WebP, BMP, GIF" if name in UNKNOWN else rf"is a {name} file \(by its"
+        "is not a JPEG, PNG, WebP, BMP, GIF"
+        if name in UNKNOWN
+        else rf"is a {name} file \(judging by"
     )
     async with keevx_of(emulator) as keevx:
         for source in (path, content, io.BytesIO(content)):

@@ -187,7 +187,7 @@ async def test_a_full_disk_ends_the_recording_and_no_create(
     async with keevx_of(emulator, record=FULL) as keevx:
         for _ in range(2):
             assert (await keevx.submit(a_request())).task_ids
-    assert caplog.text.count("recording to /dev/full ended: ") == 1
+    assert caplog.text.count("stopped recording to /dev/full: ") == 1
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_path: Path) -> None:

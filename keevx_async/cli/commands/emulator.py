@@ -43,12 +43,12 @@ class FaultOptions:
 
     fail: Annotated[
         float,
-        Parameter(help="Share of prompts that end FAILED, 0 to 1: exit code 1.", validator=_Share),
+        Parameter(help="Share of prompts whose task fails, 0 to 1: exit code 1.", validator=_Share),
     ] = 0.0
     lose: Annotated[
         float,
         Parameter(
-            help="Share of prompts whose task is made but gets no response: exit code 3.",
+            help="Share of prompts whose task is made but whose response is lost: exit code 3.",
             validator=_Share,
         ),
     ] = 0.0

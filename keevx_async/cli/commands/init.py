@@ -112,7 +112,7 @@ def _format_of(file: Path | None, flags: list[Format]) -> Format:
     suffix = "" if file is None else file.suffix.lower()
     by_suffix: Format | None = "txt" if suffix in TEXT_SUFFIXES else SUFFIXES.get(suffix)
     if len(flags) > 1:
-        raise ConfigurationError("pass one of --csv, --jsonl and --txt")
+        raise ConfigurationError("pass only one of --csv, --jsonl and --txt")
     format = flags[0] if flags else by_suffix or "csv"
     if by_suffix not in (None, format) or suffix == ".tsv":
         raise ConfigurationError(

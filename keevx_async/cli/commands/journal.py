@@ -58,7 +58,9 @@ async def journal(
     adopt: Annotated[
         bool,
         FLAG,
-        Parameter(help="Hand it over to KEEVX_API_KEY and KEEVX_BASE_URL, e.g. for a new key."),
+        Parameter(
+            help="Hand the journal over to KEEVX_API_KEY and KEEVX_BASE_URL, e.g. for a new key."
+        ),
     ] = False,
     prices: Prices = None,
     json: Json = False,

@@ -126,7 +126,7 @@ async def wait(
     timeout: Annotated[
         float | None,
         Parameter(
-            help="Maximum seconds to wait; by default, as long as the kind may take.",
+            help="Maximum seconds to wait; by default, as long as tasks of this kind may take.",
             validator=check_seconds,
         ),
     ] = None,

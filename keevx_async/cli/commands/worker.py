@@ -61,10 +61,11 @@ async def worker(
     ] = "report",
     fuse: RunFuse = DEFAULT_FUSE,
     metrics_port: Annotated[
-        int | None, Parameter(help="Port to serve Prometheus metrics of Docket and the fleet on.")
+        int | None,
+        Parameter(help="Port on which to serve Prometheus metrics for Docket and the fleet."),
     ] = None,
     health_port: Annotated[
-        int | None, Parameter(help="Port to respond to health checks (GET) on.")
+        int | None, Parameter(help="Port on which to respond to health checks (GET).")
     ] = None,
     log_format: Annotated[
         LogFormat, Parameter(help="Log as text for people, or as one JSON object per line.")

@@ -49,7 +49,7 @@ def read_task_ids(arguments: Iterable[str]) -> list[str]:
             except OSError as error:
                 raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
             except UnicodeDecodeError:
-                raise ConfigurationError(f"{source.name} is not text in UTF-8") from None
+                raise ConfigurationError(f"{source.name} is not UTF-8 text") from None
             names.append(source.name)
             ids += _ids_of(text, source.name)
     if names and not ids:

@@ -252,7 +252,7 @@ class Report:
                 text = printable(f"{self._name}:{line}: {for_terminal(message)}")
                 ERRORS.print(Text(text, MARKS[status][2]))
         elif self._errors_left == -1 and self._results is not None:
-            print_error(f"further errors are only written to {shown_path(self._results.path)}")
+            print_error(f"further errors will be written only to {shown_path(self._results.path)}")
 
     def _spend(self, outcome: Outcome[Request]) -> float | None:
         """Count the results that an item made or may have made; return the cost, if known."""
@@ -295,7 +295,7 @@ class Report:
             # A reader of lines that closes the pipe, like head, has seen enough. A reader of JSON
             # events misses some.
             if self._json or not isinstance(error, BrokenPipeError):
-                print_error(f"stopped writing standard output: {error.strerror or error}")
+                print_error(f"stopped writing to standard output: {error.strerror or error}")
 
     def close(self, out: Path, stopped_by: Exception | None = None) -> int:
         """Close results.jsonl, update the views, and print the summary; return the exit code.

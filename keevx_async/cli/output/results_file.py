@@ -53,7 +53,7 @@ class Results:
             raise _cannot_write(self.path, error.strerror or str(error)) from error
         except LockedError:
             raise ConfigurationError(
-                f"another keevx run is writing {self.path}; choose another --out"
+                f"another keevx run is writing to {self.path}; choose another --out"
             ) from None
 
     def add(self, item: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ class Session:
             if self._owner not in (None, owner):
                 raise JournalError(
                     f"journal {self.name!r} in Redis is open for another host or account; use a "
-                    "RedisJournal with its own name for each"
+                    "separate RedisJournal, with its own name, for each"
                 )
             self._owner = owner
         if self._opened is None:

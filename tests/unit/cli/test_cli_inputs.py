@@ -249,7 +249,7 @@ def objects(*rows: dict[str, Any]) -> bytes:
         (objects({**GOOD, "image_url": "gone.png"}), "gone.png is neither a URL nor a file"),
         (
             objects({**GOOD, "image_url": "p"}),
-            "p is not a JPEG, PNG or WebP file (by its first bytes)",
+            "p is not a JPEG, PNG or WebP file (judging by its first bytes)",
         ),
         (
             objects({**GOOD, "image_url": "data:image/png;base64," + "A" * 5000}),

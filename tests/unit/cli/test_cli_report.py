@@ -162,7 +162,7 @@ def test_items_without_a_key_are_not_taken_for_one(tmp_path: Path) -> None:
 
 def test_results_are_written_by_one_at_a_time(tmp_path: Path) -> None:
     first = Results(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"another keevx run is writing .*results\.jsonl"):
+    with pytest.raises(ConfigurationError, match=r"keevx run is writing to .*results\.jsonl"):
         Results(tmp_path)
     first.close()
     Results(tmp_path).close()

@@ -43,7 +43,7 @@ def test_ids_stand_one_a_line(tmp_path: Path, encoding: str) -> None:
         ('{"task_id": 7}', r":1: expected task_ids as a list of strings"),
         ("", "there are no task ids in .*ids"),
         ('{"prompt": "A dog"}', "there are no task ids in .*ids"),
-        (b"i2v-\xff\n", "is not text in UTF-8"),
+        (b"i2v-\xff\n", "is not UTF-8 text"),
     ],
 )
 def test_what_holds_no_ids_is_refused_with_its_line(
