@@ -198,8 +198,8 @@ class NullJournal:
         if entry is None or entry.state is not State.SENDING:
             return entry
         if is_held is None:
-            is_held = self._claims.holds(key)
-        if is_held or key not in self._named:
+            is_held = key in self._unnamed or self._claims.holds(key)
+        if is_held:
             return entry
         # Its event loop stopped before the response arrived.
         return entry._replace(state=State.UNCERTAIN, reason=DIED_WHILE_SENDING)

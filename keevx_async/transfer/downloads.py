@@ -25,9 +25,9 @@ from ..http.transport import CLIENT_CLOSED, AiohttpTransport
 from ..models.object_path import ObjectPath
 from ..settings import is_retryable_status
 from .addresses import redirect_url, request_url, without_query
-from .media_types import HEAD, check_content, check_type
+from .media_types import CHUNK, HEAD, check_content, check_type
 from .object_storage import ObjectPart, try_write
-from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile
+from .part_files import DownloadedFile, FindEarlier, MismatchError, PartFile, inflater_for
 
 NO_SPAN = nullcontext()
 PARALLEL_DOWNLOADS = 32
@@ -171,23 +171,13 @@ class Downloads:
                 asyncio.timeout(PICTURE_TIMEOUT),
                 self._slots,
                 session.get(
-                    address,
-                    proxy=proxy,
-                    allow_redirects=False,
-                    auto_decompress=True,
-                    raise_for_status=False,
+                    address, proxy=proxy, allow_redirects=False, raise_for_status=False
                 ) as answer,
             ):
-                if answer.status != 200:
-                    return None
-                data = await answer.content.read(MAX_PICTURE + 1)
-                while len(data) <= MAX_PICTURE and (more := await answer.content.read(MAX_PICTURE)):
-                    data += more
-        except (KeevxError, aiohttp.ClientError, OSError, ValueError, RuntimeError):
+                data = await _read_picture(answer) if answer.status == 200 else None
+        except (MismatchError, KeevxError, aiohttp.ClientError, OSError, ValueError, RuntimeError):
             return None
-        if len(data) > MAX_PICTURE or check_content(data[:HEAD], "", "image"):
-            return None
-        return data
+        return None if data is None or check_content(data[:HEAD], "", "image") else data
 
     def _part(self, target: Path, url: str) -> PartFile | ObjectPart:
         if isinstance(target, ObjectPath):
@@ -263,6 +253,17 @@ class Downloads:
                 url = redirect_url(url, answer.headers["Location"])
         where = without_query(result.url)
         raise DownloadError(f"{where} redirects more than {MAX_REDIRECTS} times")
+
+
+async def _read_picture(answer: aiohttp.ClientResponse) -> bytes | None:
+    """Return a response's decoded body; None if it is too large or ends too early."""
+    inflater, data = inflater_for(answer), bytearray()
+    async for chunk in answer.content.iter_chunked(CHUNK):
+        for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+            data += piece
+            if len(data) > MAX_PICTURE:  # a small response may decode to a huge one
+                return None
+    return bytes(data) if inflater is None or inflater.is_complete else None
 
 
 def download_timeout(timeout: aiohttp.ClientTimeout) -> aiohttp.ClientTimeout:

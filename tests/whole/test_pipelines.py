@@ -17,9 +17,10 @@ from keevx_async import (
     Task,
     VideoTranslate,
 )
+from keevx_async.models.converters import ResultUrl
 from keevx_async.models.request import canonical_body, encode_request
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import keevx_of
+from tests.support.client import a_request, keevx_of
 
 LANGUAGES = ("English", "Chinese")
 
@@ -143,6 +144,40 @@ def test_a_task_in_a_request_lasts_as_long_as_the_request() -> None:
     assert (
         canonical_body(plain) == encode_request(plain) == encode_request(animated(image_url=image))
     )
+
+
+def a_result_url() -> ResultUrl:
+    """The URL of an image as a request holds it, which knows its task."""
+    image = Task(task_id="i2is-1", status="SUCCEEDED", image_url="https://example.com/a.png")
+    url = animated(image_url=image).image_url
+    assert isinstance(url, ResultUrl)
+    return url
+
+
+@pytest.mark.parametrize("field", ["prompt", "callback_url"])
+def test_a_result_that_is_not_a_source_is_its_url(field: str) -> None:
+    source = {"image_url": "https://example.com/b.png"}
+    by_result = animated(**source | {field: a_result_url()})
+    by_text = animated(**source | {field: "https://example.com/a.png"})
+    assert type(getattr(by_result, field)) is str
+    assert encode_request(by_result) == encode_request(by_text)
+    assert canonical_body(by_result) == canonical_body(by_text)
+    assert json.loads(encode_request(by_result))[field] == "https://example.com/a.png"
+
+
+@pytest.mark.parametrize("field", ["image_url", "end_image_url"])
+def test_a_result_in_a_source_is_still_known_by_its_task(field: str) -> None:
+    request = a_request(**{field: a_result_url()})
+    assert json.loads(canonical_body(request))[field] == "task:i2is-1"
+    assert json.loads(encode_request(request))[field] == "https://example.com/a.png"
+
+
+async def test_keevx_gets_the_url_of_a_result_that_is_not_a_source() -> None:
+    url = a_result_url()
+    async with Emulator(0.02) as emulator, keevx_of(emulator) as keevx:
+        (task_id,) = (await keevx.submit(a_request(url, callback_url=url))).task_ids
+        body = emulator.tasks[task_id].body
+        assert body["prompt"] == body["callback_url"] == "https://example.com/a.png"
 
 
 @pytest.mark.parametrize("named", ["task:i2is-1", "TASK:i2is-1"])

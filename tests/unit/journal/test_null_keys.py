@@ -74,6 +74,59 @@ async def test_a_key_of_ours_that_was_submitted_is_never_sent_again() -> None:
         await journal.claim(KIND, BODY, key)
 
 
+async def test_a_key_of_ours_that_is_in_use_is_refused_at_every_step() -> None:
+    journal = NullJournal()
+    key = (await journal.claim(KIND, BODY, None)).key
+
+    async def is_refused() -> None:
+        with pytest.raises(JournalError, match=f"key '{key}' belongs to a create in progress"):
+            await journal.claim(KIND, BODY, key)
+
+    await is_refused()  # it waits for its turn
+    for _ in range(2):
+        await journal.mark_sending(key, KIND, BODY)
+        await is_refused()
+        await journal.mark_refused(key, "busy")
+        await is_refused()  # it is tried again soon
+    await journal.release(key, made=False)
+    entry = (await journal.claim(KIND, BODY, key)).entry
+    assert entry is not None
+    assert (entry.state, entry.reason) == (State.REFUSED, "busy")
+
+
+async def test_a_key_of_ours_whose_create_was_dropped_in_flight_is_uncertain() -> None:
+    """A task that is destroyed with its loop gives up its key, but records no end."""
+    journal = NullJournal()
+    for is_retry in (False, True):
+        claim = await journal.claim(KIND, BODY, None)
+        if is_retry:
+            await journal.mark_sending(claim.key, KIND, BODY)
+            await journal.mark_refused(claim.key, "busy")
+        await journal.mark_sending(claim.key, KIND, BODY)
+        assert (await entry_of(journal, claim.key)).state is State.SENDING
+        await journal.release(claim.key, made=False)
+        for _ in range(2):
+            entry = (await journal.claim(KIND, BODY, claim.key)).entry
+            assert entry is not None
+            assert entry.state is State.UNCERTAIN
+            await journal.release(claim.key, made=False)
+
+
+async def test_memory_does_not_grow_with_creates_that_are_not_named() -> None:
+    journal = NullJournal()
+    for _ in range(3):
+        await submitted(journal, None)
+        claim = await journal.claim(KIND, BODY, None)  # nothing was sent
+        await journal.release(claim.key, made=False)
+        claim = await journal.claim(KIND, BODY, None)
+        await journal.mark_sending(claim.key, KIND, BODY)
+        await journal.mark_refused(claim.key, "busy")
+        await journal.mark_sending(claim.key, KIND, BODY)
+        await journal.mark_submitted(claim.key, ["i2v-1"])
+        await journal.release(claim.key)
+    assert not any((journal._sending, journal._entries, journal._named, journal._unnamed))
+
+
 async def test_what_its_loop_left_in_flight_is_uncertain() -> None:
     journal = NullJournal()
 
@@ -85,6 +138,20 @@ async def test_what_its_loop_left_in_flight_is_uncertain() -> None:
     entry = (await journal.claim(KIND, BODY, "mine")).entry
     assert entry is not None
     assert entry.state is State.UNCERTAIN
+
+
+async def test_what_its_loop_left_in_flight_by_a_key_of_ours_is_refused() -> None:
+    """That loop may run again, so its create may still end."""
+    journal = NullJournal()
+
+    async def begin() -> str:
+        key = (await journal.claim(KIND, BODY, None)).key
+        await journal.mark_sending(key, KIND, BODY)
+        return key
+
+    key = await asyncio.to_thread(lambda: asyncio.run(begin()))
+    with pytest.raises(JournalError, match="belongs to a create in progress"):
+        await journal.claim(KIND, BODY, key)
 
 
 async def test_ids_that_callbacks_bring_are_kept() -> None:
