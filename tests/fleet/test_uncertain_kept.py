@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from keevx_async import Keevx, RetryPolicy
+from keevx_async import Keevx, RetryPolicy, SubmissionUncertain
 from keevx_async.docket import RedisJournal
 from keevx_async.journal.protocol import State
 from keevx_async.testing import Emulator, Faults
-from tests.support.client import awaited, keevx_of, some_requests
+from tests.support.client import a_request, awaited, keevx_of, some_requests
 from tests.support.fleet_processes import reached
 from tests.support.redis_journal import Counting, memory
 
@@ -50,3 +50,18 @@ async def test_a_cancelled_fan_out_keeps_its_uncertain_creates(memory: Counting)
         states = {entry.key: entry.state async for entry in journal.entries()}
         assert {outcome.key for outcome in fan.outcomes} == set(states)
         assert set(states.values()) == {State.UNCERTAIN}
+
+
+async def test_a_create_that_is_lost_while_its_client_closes_is_uncertain(memory: Counting) -> None:
+    async with RedisJournal(memory) as journal, losing(journal) as (emulator, keevx):
+        call = asyncio.create_task(keevx.submit(a_request(), key="k"))
+        await reached(emulator, 1)
+        closing = asyncio.create_task(keevx.close())
+        await asyncio.sleep(0)
+        await emulator.stop()
+        with pytest.raises(SubmissionUncertain):
+            await call
+        await closing
+        entry = await journal.find("k")
+        assert entry is not None
+        assert entry.state is State.UNCERTAIN
