@@ -23,9 +23,9 @@ class Stoppable(Protocol):
 class Slot:
     """A worker's slot, which guards the worker's paid steps and can stop the feed.
 
-    A busy worker is not cancelled. After a step succeeds, the worker stays busy until the step's
-    result is in the outcome. Releasing the key in between may take time, and a cancellation during
-    that time would lose ids that have been paid for.
+    A busy worker is not cancelled. After a step that succeeds, or that may have been charged, the
+    worker stays busy until the result or the error is in the outcome. Releasing the key in between
+    may take time, and a cancellation during that time would lose what has been paid for.
     """
 
     __slots__ = ("_fan", "busy", "pulls")
@@ -43,11 +43,9 @@ class Slot:
         self.busy = True
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
+        if error is None or isinstance(error, (SubmissionUncertain, JournalError)):
             return
         self.busy = False
-        if isinstance(error, (SubmissionUncertain, JournalError)):
-            return  # never retried; its outcome must be recorded
         retries = self.stopped_by is not None and isinstance(error, Retryable)
         if (self._fan.stopping or retries) and (task := asyncio.current_task()):
             task.cancel()  # do not retry: end at the next wait

@@ -179,10 +179,11 @@ class WorkerClient(Keevx):
         try:
             try:
                 request = request_of(entry)
-            except KeevxError:
+                step = self._components().jobs.submit_claimed(request, entry)
+            except Exception:
                 await self.journal.release(entry.key)
                 raise
-            task_ids = await self._components().jobs.submit_claimed(request, entry)
+            task_ids = await step  # releases the claim itself
         except InvalidRequest as error:
             await self._refuse(entry.key, str(error))
             raise

@@ -46,7 +46,7 @@ class PendingCreate:
         task: the task, which returns the create's ids.
         callers: the number of calls that are waiting for the create.
         is_detached: whether a call has timed out, so the create continues without callers.
-        is_sending: whether the create is in a paid step or has its ids.
+        is_sending: whether the create is in a paid step, has its ids, or may have been charged.
         is_ending: whether no further attempt may start, because the caller was cancelled or the
             client is closing.
         began: the start time, from ``time.monotonic``.
@@ -66,10 +66,12 @@ class PendingCreate:
             raise asyncio.CancelledError
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            self.is_sending = False
-            if self.is_ending and not isinstance(error, (SubmissionUncertain, JournalError)):
-                self.task.cancel()  # do not retry: end at the next wait
+        # A create that succeeded, or that may have been charged, still has its key to release.
+        if error is None or isinstance(error, (SubmissionUncertain, JournalError)):
+            return
+        self.is_sending = False
+        if self.is_ending:
+            self.task.cancel()  # do not retry: end at the next wait
 
     async def end(self, grace: float) -> None:
         """End the create: at once if nothing was sent, else after at most ``grace`` seconds."""

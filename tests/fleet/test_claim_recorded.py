@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from keevx_async.docket import RedisJournal
+from keevx_async import ConfigurationError
+from keevx_async.docket import RedisJournal, WorkerSettings
+from keevx_async.docket.client import WorkerClient
+from keevx_async.docket.rate_limit import SharedRateLimiter, Stop
 from keevx_async.journal.protocol import State
 from keevx_async.journal.redis import scripts
 from keevx_async.journal.redis.encoding import Planned
+from keevx_async.models.request import canonical_body
+from tests.support.client import a_request
 from tests.support.redis_journal import Counting, memory
 
 __all__ = ["memory"]  # a fixture
@@ -37,3 +44,18 @@ async def test_a_key_that_the_journal_does_not_have_stays_free(memory: Counting)
         await journal.release("k")
         assert (await other.claim(KIND, BODY, "k")).entry is None
         assert [entry async for entry in other.entries()] == []
+
+
+async def test_a_client_that_was_closed_in_between_lets_its_claim_go(memory: Counting) -> None:
+    stop, settings = Stop(), WorkerSettings(api_key="test-key", base_url="http://localhost")
+    async with RedisJournal(memory) as journal, RedisJournal(memory) as other:
+        await journal.add_many([Planned(KIND, canonical_body(a_request()), "k")], "run")
+        limit = SharedRateLimiter(journal.connection, stop)
+        async with WorkerClient(journal, limit, 10.0, settings, stop) as client:
+            entry = await client.claim("k")
+            assert entry is not None
+            await client.close()
+            with pytest.raises(ConfigurationError, match="closed"):
+                await client.submit_entry(entry)
+        async with asyncio.timeout(10):  # else it is waited for, as long as the journal is open
+            assert await other.claim("", b"", "k") == ("k", entry)

@@ -13,13 +13,15 @@ from keevx_async.errors import (
     APIError,
     ConfigurationError,
     InsufficientFunds,
+    JournalError,
     NotStarted,
     ServerError,
+    SubmissionUncertain,
     WaitTimeout,
 )
 from keevx_async.http.retry import Retryable
 from keevx_async.models.outcomes import Outcome
-from tests.support.client import awaited
+from tests.support.client import a_request, awaited
 from tests.support.simulated import hops, simulated
 
 NO_FUNDS = InsufficientFunds(402, 402, "insufficient balance")
@@ -242,6 +244,34 @@ async def test_cancelled_after_the_stop_it_is_cancelled() -> None:
 
 
 # --- Again
+
+
+@simulated
+@pytest.mark.parametrize("after", [1, 2.5], ids=["while it is sent", "while its key is released"])
+@pytest.mark.parametrize(
+    "error",
+    [SubmissionUncertain(a_request(), "k", "lost"), JournalError("the disk is full", ["i2v-1"])],
+    ids=["uncertain", "not recorded"],
+)
+async def test_cancelled_it_keeps_what_may_have_been_paid(error: Exception, after: float) -> None:
+    async def lose() -> None:
+        await asyncio.sleep(2)
+        raise error
+
+    async def job(outcome: Outcome, slot: Slot) -> None:
+        try:
+            with slot:
+                await lose()
+        finally:
+            await asyncio.sleep(1)  # the journal releases its key
+
+    fan = FanOut([0], lambda: job, concurrency=1, grace=30)
+    running = asyncio.create_task(awaited(fan))
+    await asyncio.sleep(after)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [outcome.error for outcome in fan.outcomes] == [error]
 
 
 @simulated

@@ -38,7 +38,7 @@ class Keeper:
     def __init__(self, *, journal: bool, answer: float = 6.0) -> None:
         self.answer = answer
         self.error: Exception | None = None
-        self.upload = 0.0
+        self.upload = self.letting_go = 0.0
         self.sent: list[str] = []
         self.recorded: dict[str, tuple[str, ...]] = {}
         self.released: list[str] = []
@@ -86,6 +86,7 @@ class Keeper:
                 except Retryable:
                     await asyncio.sleep(100)
         finally:
+            await asyncio.sleep(self.letting_go)
             await self.release(plan)
 
     async def _send(self, plan: Planned) -> tuple[str, ...]:
@@ -102,6 +103,10 @@ class Keeper:
 
 
 BOTH = pytest.mark.parametrize("journal", [False, True])
+ERRORS: list[KeevxError] = [
+    SubmissionUncertain(DOG, "k", "timed out"),
+    JournalError("the disk is full", ["i2v-1"]),
+]
 
 
 async def submitted(
@@ -324,6 +329,24 @@ async def test_the_close_ends_what_was_not_sent_and_its_callers(journal: bool) -
 
 @simulated
 @BOTH
+@pytest.mark.parametrize("after", [1.0, 6.5], ids=["while it is sent", "while its key is released"])
+@pytest.mark.parametrize("error", ERRORS)
+async def test_the_close_keeps_what_may_have_been_paid(
+    journal: bool, after: float, error: KeevxError
+) -> None:
+    keeper = Keeper(journal=journal)
+    keeper.error, keeper.letting_go = error, 1.0
+    call = begin(keeper)
+    await asyncio.sleep(after)
+    keeper.creates.stop()
+    await keeper.creates.drain()
+    with pytest.raises(type(error)):
+        await call
+    assert keeper.released == keeper.sent == ["k"]
+
+
+@simulated
+@BOTH
 async def test_a_call_that_had_not_planned_when_it_closed_sends_nothing(journal: bool) -> None:
     keeper = Keeper(journal=journal)
     keeper.creates.stop()
@@ -331,12 +354,6 @@ async def test_a_call_that_had_not_planned_when_it_closed_sends_nothing(journal:
         await submitted(keeper, DOG, "k", 5.0)
     assert keeper.released == ["k"]
     assert keeper.sent == []
-
-
-ERRORS: list[KeevxError] = [
-    SubmissionUncertain(DOG, "k", "timed out"),
-    JournalError("the disk is full", ["i2v-1"]),
-]
 
 
 @simulated
