@@ -44,11 +44,10 @@ class NullJournal:
         self._numbers = count(1)
         self._claims = Holds().join(0)
         self._entries: dict[str, Entry] = {}
-        # The kind, body and time of creates in progress without a named key. Only a failed create
-        # becomes an entry.
-        self._sending: dict[str, tuple[str, bytes, float]] = {}
+        # The generated keys in use, each with the kind, body and time of its create while that is
+        # sent. Only a failed create becomes an entry.
+        self._unnamed: dict[str, tuple[str, bytes, float] | None] = {}
         self._named: set[str] = set()
-        self._unnamed: set[str] = set()  # generated keys in use
 
     @property
     def shared(self) -> object:
@@ -87,7 +86,7 @@ class NullJournal:
             self._begin()
         if key is None:
             key = f"{self._prefix}-{next(self._numbers)}"
-            self._unnamed.add(key)
+            self._unnamed[key] = None
             return Claim(key, None)
         self._claims.enter()
         await self._claims.hold(key)
@@ -111,19 +110,21 @@ class NullJournal:
 
     async def release(self, key: str, *, made: bool = True) -> None:
         """Give up a claim. Releasing it again has no effect."""
-        self._unnamed.discard(key)
+        if key in self._unnamed:
+            if self._unnamed[key] is not None:  # destroyed with its event loop, without a response
+                self._change(key, State.UNCERTAIN, DIED_WHILE_SENDING)
+            del self._unnamed[key]
         if key in self._named:  # any other key was never held
             self._claims.release(key, made=made)
 
     async def mark_sending(self, key: str, kind: str, body: bytes) -> None:
         """Remember the create in case the caller names its key later."""
         old = self._entries.get(key)
-        if old is None and key not in self._named:
-            self._sending[key] = kind, body, time.time()
+        if old is None and key in self._unnamed:
+            self._unnamed[key] = kind, body, time.time()
             return
         ids = old.task_ids if old is not None else ()
         text = body.decode()
-        self._sending.pop(key, None)
         self._entries[key] = Entry(key, kind, State.SENDING, text, time.time(), "", ids)
 
     def limit_usage(self, limit: UsageLimit | None) -> bool:
@@ -138,7 +139,7 @@ class NullJournal:
         """Remember the create's ids if its key was named; otherwise forget the create."""
         if key in self._named:
             self._change(key, State.SUBMITTED, "", task_ids)
-        elif self._sending.pop(key, None) is None:
+        elif self._unnamed.pop(key, None) is None:
             self._entries.pop(key, None)
 
     async def mark_uncertain(
@@ -160,10 +161,11 @@ class NullJournal:
         if entry is not None and (ids or entry.state is not State.SUBMITTED):
             ids = tuple(dict.fromkeys((*entry.task_ids, *ids)))
             self._entries[key] = entry._replace(state=state, reason=reason, task_ids=ids)
-            self._sending.pop(key, None)
+            if key in self._unnamed:
+                self._unnamed[key] = None
 
     def _entry(self, key: str) -> Entry | None:
-        sent = self._sending.get(key)
+        sent = self._unnamed.get(key)
         if sent is None:
             return self._entries.get(key)
         kind, body, at = sent
